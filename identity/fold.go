@@ -1,0 +1,12 @@
+package identity
+
+import (
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Fold returns the form under which two names or addresses are one: Unicode
+// case folding in normal form C.
+func Fold(s string) string {
+	return norm.NFC.String(cases.Fold().String(norm.NFC.String(s)))
+}

@@ -1,0 +1,174 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of this package. What is none of these, and no [FieldErrors], is a
+// fault of the program.
+var (
+	ErrUsernameTaken = errors.New("username taken")
+	ErrEmailTaken    = errors.New("email taken")
+	// ErrNotFound: no such user.
+	ErrNotFound = errors.New("user not found")
+	// ErrWrongPassword: the user exists, the password is not theirs.
+	ErrWrongPassword = errors.New("wrong password")
+	// ErrInvalidToken: a mailed token that is unknown, used, replaced or expired.
+	ErrInvalidToken = errors.New("invalid or expired token")
+	// ErrPasswordChanged: the password changed while this change was under way.
+	ErrPasswordChanged = errors.New("password changed meanwhile")
+	// ErrMailDisabled: no mail server is configured.
+	ErrMailDisabled = errors.New("mail is not configured")
+	// ErrUnavailable: a dependency did not answer, so nothing was decided.
+	ErrUnavailable = errors.New("temporarily unavailable")
+)
+
+// Status of a user.
+type Status string
+
+// The statuses of a user. Only an active user can sign in.
+const (
+	StatusPending Status = "pending" // registered, address not confirmed yet
+	StatusActive  Status = "active"
+	StatusDeleted Status = "deleted" // kept without personal data until the last token expired
+)
+
+// User is one account. Times are UTC with microseconds.
+type User struct {
+	ID              string // sub; never reassigned
+	Username        string // as written by its owner
+	Email           string
+	FirstName       string
+	LastName        string
+	PasswordHash    string // as [Hasher] makes it; never leaves this package and the store
+	PasswordVersion int64  // raised by every change of password, not by a re-hash
+	Status          Status
+	EmailVerifiedAt time.Time // zero: not verified
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+}
+
+// Store is where users live. Usernames and emails are unique without regard to
+// case: the store compares [Fold] of them. Deleted users are never returned. A
+// failure of the database is [ErrUnavailable] and leaves nothing half done.
+//
+// The methods that change a credential lock the user's row for update, so that
+// a login that verified the old one fails instead of slipping past. They end the user's
+// sessions in the same transaction and return the number of the recorded
+// revocation.
+type Store interface {
+	// Create adds a user. ErrUsernameTaken (looked at first) or ErrEmailTaken.
+	// Pending users created before stalePending do not count: they are removed. mail, when not nil, is queued in
+	// the same transaction.
+	Create(ctx context.Context, u User, stalePending time.Time, mail *Mail) error
+
+	// ByID, ByUsername and ByEmail read one user that is not deleted, pending
+	// ones too. ErrNotFound.
+	ByID(ctx context.Context, id string) (User, error)
+	ByUsername(ctx context.Context, username string) (User, error)
+	ByEmail(ctx context.Context, email string) (User, error)
+
+	// Update stores the profile fields of u (names, email, EmailVerifiedAt)
+	// for the user u.ID and queues the mails in the same transaction.
+	// ErrEmailTaken, ErrNotFound.
+	Update(ctx context.Context, u User, mails ...Mail) error
+
+	// Rehash replaces a hash by another one of the same password. It does nothing
+	// when the stored hash is no longer old.
+	Rehash(ctx context.Context, id, old, hash string) error
+
+	// SetPassword stores a new hash for a user whose password version is still
+	// fromVersion (else ErrPasswordChanged), raises the version, ends all sessions but keep
+	// with reason "password_changed", forgets open resets, and queues mail. ErrNotFound.
+	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, mail Mail) (revocation int64, err error)
+
+	// ResetPassword uses up the reset token with this hash: it stores the new
+	// password hash for the token's user, raises the version, ends all
+	// sessions with reason "password_reset", forgets open resets and queues mail. The address is verified by it.
+	// ErrInvalidToken when the token is not there, has expired at at, or is not userID's.
+	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, mail Mail) (revocation int64, err error)
+
+	// Delete ends all sessions with reason "account_deleted", takes the
+	// personal data out of the user's row, frees the names, forgets open
+	// tokens, and queues mail. ErrNotFound.
+	Delete(ctx context.Context, id string, at time.Time, mail Mail) (revocation int64, err error)
+
+	// IssueToken stores the hash of a secret that is about to be mailed. Earlier ones
+	// of this user and purpose are dead from then on. ErrNotFound when the user is gone.
+	IssueToken(ctx context.Context, userID string, purpose Purpose, hash TokenHash, expires, at time.Time) error
+
+	// TokenUser reads the user of a mailed token that has not expired at at.
+	// ErrInvalidToken.
+	TokenUser(ctx context.Context, purpose Purpose, hash TokenHash, at time.Time) (User, error)
+
+	// VerifyEmail uses up a verification token: the user becomes active and the
+	// address verified. ErrInvalidToken.
+	VerifyEmail(ctx context.Context, hash TokenHash, at time.Time) error
+
+	// RecordAttempt records a login that failed.
+	RecordAttempt(ctx context.Context, a Attempt) error
+
+	// Enqueue puts a mail in the outbox.
+	Enqueue(ctx context.Context, mail Mail, at time.Time) error
+
+	// DueMail claims at most limit mails that are due at now, so that no other
+	// replica claims them before now plus lease. Oldest first.
+	DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Mail, error)
+
+	// MailDone forgets a mail that was sent, or given up. Idempotent.
+	MailDone(ctx context.Context, id int64) error
+
+	// MailRetry makes a claimed mail due again at.
+	MailRetry(ctx context.Context, id int64, at time.Time) error
+}
+
+// TokenHash is the SHA-256 of a mailed secret, which is kept as nothing else.
+type TokenHash [32]byte
+
+// Purpose says what a mailed token may be used for.
+type Purpose string
+
+// The purposes of mailed tokens.
+const (
+	PurposeReset  Purpose = "reset"
+	PurposeVerify Purpose = "verify"
+)
+
+// Attempt is a login that failed on an account that exists.
+type Attempt struct {
+	ID        string // sorts by time among session ids
+	UserID    string
+	IP        string
+	UserAgent string
+	Device    string
+	Reason    string // "wrong_password", "unverified"
+	At        time.Time
+}
+
+// MailKind names a mail's template.
+type MailKind string
+
+// The mails we send.
+const (
+	MailReset           MailKind = "password_reset" // carries a link
+	MailVerify          MailKind = "verify_email"   // carries a link
+	MailAddressTaken    MailKind = "address_taken"
+	MailPasswordChanged MailKind = "password_changed"
+	MailEmailChanged    MailKind = "email_changed"
+	MailAccountDeleted  MailKind = "account_deleted"
+	MailTokenTheft      MailKind = "token_theft"
+)
+
+// Mail is one mail in the outbox. It holds no secret: the link of a reset is
+// made when the mail is sent, so that a copy of the database opens no account.
+type Mail struct {
+	ID       int64     // given by the store
+	Kind     MailKind  //
+	UserID   string    // whom it concerns; may be empty
+	To       string    // address
+	Name     string    // how to greet, as its owner wrote it
+	QueuedAt time.Time // given by the store
+	Attempts int       // how often it was claimed, this time included
+}
