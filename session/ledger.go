@@ -106,7 +106,7 @@ type Rotatable struct {
 }
 
 // Rotation is what becomes of a Rotatable. Either End is set, and the session
-// is ended, or the other fields are stored.
+// is ended as by Revoke, or the other fields are stored.
 type Rotation struct {
 	End             *Ending
 	Notify          string // kind of the mail that tells the user of End; empty: none

@@ -1,0 +1,264 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 64 << 10
+
+const (
+	mediaJSON = "application/json"
+	mediaForm = "application/x-www-form-urlencoded"
+)
+
+// fieldError is a complaint about one field.
+func fieldError(field, code, detail string) error {
+	return identity.FieldErrors{{Field: field, Code: code, Detail: detail}}
+}
+
+// decodeJSON reads a body into T: one JSON object, in UTF-8, with no member
+// that T lacks, none twice and none in other capitals.
+func decodeJSON[T any](q *request) (T, error) {
+	var in T
+	body, media, err := readBody(q)
+	if err != nil {
+		return in, err
+	}
+	if media != mediaJSON && len(body) > 0 {
+		return in, errMediaType
+	}
+	return in, unmarshal(body, &in)
+}
+
+// decode is decodeJSON that also takes a form, for the documented routes.
+func decode[T any](q *request) (T, error) {
+	var in T
+	body, media, err := readBody(q)
+	if err != nil {
+		return in, err
+	}
+	switch {
+	case media == mediaForm:
+		return in, unmarshalForm(body, &in)
+	case media == mediaJSON, len(body) == 0:
+		return in, unmarshal(body, &in)
+	default:
+		return in, errMediaTypeOrForm
+	}
+}
+
+func readBody(q *request) (body []byte, media string, err error) {
+	if values := q.Header.Values("Content-Type"); len(values) == 1 {
+		var params map[string]string
+		media, params, err = mime.ParseMediaType(values[0])
+		if err != nil || params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
+			return nil, "", errMediaTypeOrForm
+		}
+	} else if len(values) > 1 {
+		return nil, "", errMediaTypeOrForm
+	}
+	body, err = io.ReadAll(http.MaxBytesReader(nil, q.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, "", errTooLarge
+	case err != nil:
+		return nil, "", fieldError("body", "invalid", "The body could not be read.")
+	}
+	return body, media, nil
+}
+
+func unmarshal(body []byte, in any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		body = []byte("{}")
+	}
+	// No decoder's message is passed on: it could quote a password.
+	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
+	var semantic *json.SemanticError
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		return fieldError(fieldOf(syntactic.JSONPointer), "duplicate", "is given twice")
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		return fieldError(fieldOf(semantic.JSONPointer), "unknown", "is not a field of this request")
+	case errors.As(err, &semantic):
+		return fieldError(fieldOf(semantic.JSONPointer), "wrong_type", "has the wrong type")
+	case errors.As(err, &syntactic):
+		return fieldError(fieldOf(syntactic.JSONPointer), "malformed", "is not valid JSON in UTF-8")
+	default:
+		return fieldError("body", "malformed", "is not valid JSON in UTF-8")
+	}
+}
+
+// fieldOf names the member that a JSON pointer leads into. Names that a client
+// made up are cut short.
+func fieldOf(p jsontext.Pointer) string {
+	for name := range p.Tokens() {
+		name = strings.ToValidUTF8(name, "\uFFFD")
+		if len(name) > 64 {
+			name = name[:64]
+			name = strings.ToValidUTF8(name, "")
+		}
+		return name
+	}
+	return "body"
+}
+
+// unmarshalForm reads a form into the string fields of the struct that in
+// points to, by their JSON names.
+func unmarshalForm(body []byte, in any) error {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return fieldError("body", "malformed", "is not a valid form")
+	}
+	v := reflect.ValueOf(in).Elem()
+	fields := make(map[string]reflect.Value, v.NumField())
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		fields[name] = v.Field(i)
+	}
+	for name, values := range form {
+		field, known := fields[name]
+		switch {
+		case !known:
+			return fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "unknown", "is not a field of this request")
+		case len(values) > 1:
+			return fieldError(name, "duplicate", "is given twice")
+		case !utf8.ValidString(values[0]):
+			return fieldError(name, "malformed", "is not valid UTF-8")
+		case field.Kind() == reflect.Pointer:
+			field.Set(reflect.ValueOf(&values[0]))
+		default:
+			field.SetString(values[0])
+		}
+	}
+	return nil
+}
+
+// required complains about every field that is empty, in the order given as
+// name, value, name, value …
+func required(pairs ...string) error {
+	var missing identity.FieldErrors
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			missing = append(missing, identity.FieldError{Field: pairs[i], Code: "required", Detail: "is required"})
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return missing
+}
+
+// query reads the query string; a parameter given twice, or not in UTF-8, is
+// refused.
+func query(q *request) (url.Values, error) {
+	values, err := url.ParseQuery(q.URL.RawQuery)
+	if err != nil {
+		return nil, fieldError("query", "malformed", "is not a valid query string")
+	}
+	for name, all := range values {
+		switch {
+		case len(all) > 1:
+			return nil, fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "duplicate", "is given twice")
+		case !utf8.ValidString(name), !utf8.ValidString(all[0]):
+			return nil, fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "malformed", "is not valid UTF-8")
+		}
+	}
+	return values, nil
+}
+
+// param reads one required parameter of the query.
+func param(q *request, name string) (string, error) {
+	values, err := query(q)
+	if err != nil {
+		return "", err
+	}
+	return values.Get(name), required(name, values.Get(name))
+}
+
+const (
+	defaultLimit = 50
+	maxLimit     = 100
+)
+
+// page reads limit and cursor. It asks for one item more than the caller wants, which tells
+// whether there is a next page.
+func page(q *request) (session.Page, error) {
+	values, err := query(q)
+	if err != nil {
+		return session.Page{}, err
+	}
+	p := session.Page{Limit: defaultLimit + 1}
+	if values.Has("limit") {
+		n, err := strconv.ParseUint(values.Get("limit"), 10, 31)
+		if err != nil || n < 1 || n > maxLimit {
+			return p, fieldError("limit", "out_of_range", fmt.Sprintf("is a number from 1 to %d", maxLimit))
+		}
+		p.Limit = int(n) + 1
+	}
+	if values.Has("cursor") {
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(values.Get("cursor"))
+		if err != nil || !isID(string(raw)) {
+			return p, fieldError("cursor", "invalid", "is not a cursor of ours")
+		}
+		p.Before = string(raw)
+	}
+	return p, nil
+}
+
+// list is a page of a list.
+type list[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// paged makes a list of what a [page] found: view shows one item, id names it.
+func paged[S, T any](found []S, p session.Page, id func(*S) string, view func(*S) T) list[T] {
+	var out list[T]
+	if want := p.Limit - 1; len(found) > want {
+		found = found[:want]
+		cursor := base64.RawURLEncoding.EncodeToString([]byte(id(&found[want-1])))
+		out.NextCursor = &cursor
+	}
+	out.Items = make([]T, len(found))
+	for i := range found {
+		out.Items[i] = view(&found[i])
+	}
+	return out
+}
+
+// isID tells whether s can be one of our ids at all, so that nothing else gets
+// as far as a store.
+func isID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}

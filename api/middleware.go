@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/rs/cors"
+)
+
+// requestTimeout bounds a whole request: the longest that is honest is one
+// password hash behind a few SQL statements.
+const requestTimeout = 10 * time.Second
+
+// middleware is what every request passes, outermost first.
+func (a *API) middleware() []func(http.Handler) http.Handler {
+	var stack []func(http.Handler) http.Handler
+	if len(a.TrustedProxies) > 0 {
+		prefixes := make([]string, len(a.TrustedProxies))
+		for i, p := range a.TrustedProxies {
+			prefixes[i] = p.String()
+		}
+		stack = append(stack, middleware.ClientIPFromXFF(prefixes...))
+	}
+	stack = append(stack, a.observe, secure)
+	if len(a.CORSOrigins) > 0 {
+		stack = append(stack, cors.New(cors.Options{
+			AllowedOrigins: a.CORSOrigins,
+			AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-Id"},
+			ExposedHeaders: []string{"X-Auth-Token", "X-Request-Id", "WWW-Authenticate", "Retry-After"},
+			MaxAge:         600,
+		}).Handler)
+	}
+	return stack
+}
+
+// observe gives a request its id, its deadline, and its line in the log and
+// place in the metrics.
+func (a *API) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		n := &remark{}
+		id := requestID(r)
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, n), requestTimeout)
+		defer cancel()
+		// chi fills in its route context as it routes; holding it here lets
+		// the pattern be read afterwards, without ids or secrets in it.
+		route := chi.RouteContext(ctx)
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		ww.Header().Set("X-Request-Id", id)
+		r = r.WithContext(ctx)
+
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+				if ww.Status() == 0 {
+					a.writeProblem(nil, false)(ww, r, n.err)
+				}
+			}
+			pattern := "other"
+			if route != nil && route.RoutePattern() != "" {
+				pattern = route.RoutePattern()
+			}
+			a.Metrics.observe(r.Method, pattern, ww.Status(), time.Since(start))
+			a.log(r, n, id, pattern, ww, time.Since(start))
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", pattern),
+		slog.Int("status", ww.Status()), slog.Int("bytes", ww.BytesWritten()),
+		slog.Duration("took", took), slog.String("ip", clientIP(&request{Request: r})),
+	}
+	if n.subject != "" {
+		attrs = append(attrs, slog.String("subject", n.subject))
+	}
+	if n.err != nil {
+		attrs = append(attrs, slog.String("error", n.err.Error()))
+		if ww.Status() >= http.StatusInternalServerError && !errors.Is(n.err, context.Canceled) {
+			level = slog.LevelError
+		}
+	}
+	a.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// requestID takes over the id that a proxy gave the request, when it is short
+// and plain, or makes one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); isID(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// secure sets the headers that every answer carries, errors too. A handler may
+// replace them, as /docs does with its own policy.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		h.Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func notFound(http.ResponseWriter, *http.Request) error { return errNotFound }
+
+// methodNotAllowed names the methods that a path does allow (RFC 9110 section
+// 15.5.6).
+func methodNotAllowed(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		path := r.URL.RawPath
+		if path == "" {
+			path = r.URL.Path
+		}
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			if routes.Match(chi.NewRouteContext(), method, path) {
+				w.Header().Add("Allow", method)
+			}
+		}
+		return errMethodNotAllowed
+	}
+}

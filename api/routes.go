@@ -1,0 +1,78 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+// Handler returns the whole service. Every route is on this screen, with the
+// statuses in which it departs from the error table of problem.go.
+func (a *API) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(a.middleware()...)
+	r.NotFound(a.plain(notFound))
+	r.MethodNotAllowed(a.plain(methodNotAllowed(r)))
+
+	a.documented(r)
+	r.Route("/api/v1", a.documented)
+
+	r.Post("/v1/users", a.open(a.registerByMail))
+	r.Post("/v1/users/verify", a.open(a.verifyEmail, on(identity.ErrInvalidToken, 404)))
+	r.Get("/v1/users/me", a.signedIn(a.showMe))
+	r.Patch("/v1/users/me", a.signedIn(a.updateMe))
+	r.Delete("/v1/users/me", a.signedIn(a.fresh(a.deleteMe)))
+	r.Put("/v1/users/me/password", a.signedIn(a.fresh(a.changeMyPassword), on(identity.ErrWrongPassword, 403)))
+	r.Post("/v1/sessions", a.open(a.startSession))
+	r.Get("/v1/sessions", a.signedIn(a.listSessions))
+	r.Delete("/v1/sessions", a.signedIn(a.endSessions))
+	r.Get("/v1/sessions/current", a.signedIn(a.showCurrent))
+	r.Delete("/v1/sessions/current", a.signedIn(a.endCurrent))
+	r.Post("/v1/sessions/current/reauthenticate", a.signedIn(a.reauthenticate, on(identity.ErrWrongPassword, 403)))
+	r.Delete("/v1/sessions/{id}", a.signedIn(a.endSession))
+	r.Get("/v1/logins", a.signedIn(a.listLogins))
+	r.Post("/v1/password-resets", a.open(a.requestReset))
+	r.Post("/v1/password-resets/check", a.open(a.checkReset, on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/password-resets/complete", a.open(a.completeReset, on(identity.ErrInvalidToken, 404)))
+
+	r.Post("/oauth/token", a.oauth(a.refresh))
+	r.Post("/oauth/revoke", a.oauth(a.revoke))
+	r.Get("/.well-known/jwks.json", a.open(a.jwks))
+	r.Get("/.well-known/oauth-authorization-server", a.open(a.serverMetadata))
+
+	r.Get("/livez", a.open(live))
+	r.Get("/readyz", a.open(a.ready))
+	r.Get("/openapi.json", a.plain(serveOpenAPI))
+	r.Get("/docs", a.plain(serveDocs))
+	if a.Mailbox != nil {
+		r.Get("/dev/mail", a.open(a.devMail))
+	}
+	return r
+}
+
+// documented are the routes that existing clients use, at the root and under
+// /api/v1.
+func (a *API) documented(r chi.Router) {
+	badPassword := 403
+	if a.HideAccounts {
+		badPassword = 401
+	}
+	r.Post("/registerUser", a.openDocumented(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
+	r.Post("/loginUser", a.openDocumented(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
+		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword)))
+	r.Delete("/logout", a.signedInDocumented(a.logout))
+	r.Get("/findUser", a.signedInDocumented(a.findUser, on(identity.ErrNotFound, 401)))
+	r.Put("/updateUser", a.signedInDocumented(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
+	r.Delete("/deleteUser", a.signedInDocumented(a.deleteUser))
+	r.Post("/forgotPassword", a.openDocumented(a.forgotPassword, on(identity.ErrNotFound, 403)))
+	r.Get("/reset", a.openDocumented(a.showReset, on(identity.ErrInvalidToken, 403)))
+	r.Put("/updatePassword", a.signedInDocumented(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
+	r.Put("/updatePasswordViaEmail", a.openDocumented(a.updatePasswordViaEmail, on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
+	r.Get("/user/logins/show", a.signedInDocumented(a.showLogins))
+	r.Get("/user/logins/delete/{login_id}", a.signedInDocumented(a.deleteLogin, on(session.ErrNotFound, 400)))
+	r.Get("/user/logins/delete/all/not-current", a.signedInDocumented(a.deleteOtherLogins))
+	r.Get("/user/logins/deletes/all", a.signedInDocumented(a.deleteAllLogins))
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// parts is what differs between dev, serve and a test.
+type parts struct {
+	settings settings
+	db       *sqlstore.DB
+	store    session.Store
+	keys     *session.KeySet
+	hasher   *identity.Hasher
+	mailer   identity.Mailer // nil: no mail
+	mailbox  func() any      // nil but in dev
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// app is the service, wired.
+type app struct {
+	handler    http.Handler
+	metrics    http.Handler
+	background []func(context.Context)
+	stopping   atomic.Bool // /readyz says no
+}
+
+// ledgerReads is how many checks may ask the database at once, as a share of its connections, so
+// that a wiped Redis leaves some for logins.
+const ledgerReads = 0.5
+
+func assemble(p parts) *app {
+	s := &p.settings
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	users := &identity.Service{
+		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength, ResetTTL: s.ResetTTL,
+		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
+	}
+	ledger := p.db.Sessions()
+	sessions := &session.Manager{
+		Verifier: session.Verifier{
+			Keys: p.keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.store, Finder: ledger, Now: p.now,
+			Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+		},
+		Ledger: ledger, Log: p.log,
+		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
+	}
+	a := &app{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	a.handler = (&api.API{
+		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.now, Log: p.log,
+		Ready: func(ctx context.Context) map[string]error {
+			return map[string]error{"database": a.checkDatabase(ctx, p.db), "redis": p.store.Ping(ctx)}
+		},
+		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
+		CORSOrigins: s.CORSOrigins, Mailbox: p.mailbox, Metrics: api.NewMetrics(registry),
+	}).Handler()
+	a.background = append(a.background, sessions.Run)
+	if p.mailer != nil {
+		postman := &identity.Postman{
+			Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
+			PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
+		}
+		a.background = append(a.background, postman.Run)
+	}
+	return a
+}
+
+var errStopping = errors.New("shutting down")
+
+func (a *app) checkDatabase(ctx context.Context, db *sqlstore.DB) error {
+	if a.stopping.Load() {
+		return errStopping
+	}
+	return db.Ping(ctx)
+}
+
+// shutdownTimeout bounds how long requests under way may take to end.
+const shutdownTimeout = 15 * time.Second
+
+// run serves on the listeners until ctx ends, and returns when nothing of the
+// service runs any more. metrics may be nil.
+func (a *app) run(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, f := range a.background {
+		running.Go(func() { f(work) })
+	}
+	defer running.Wait()
+	defer stopWork()
+
+	failed := make(chan error, 2)
+	servers := []*http.Server{a.server(a.handler, log)}
+	listeners := []net.Listener{public}
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", a.metrics)
+		servers, listeners = append(servers, a.server(mux, log)), append(listeners, metrics)
+	}
+	for i, s := range servers {
+		running.Go(func() {
+			if err := s.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+		a.stopping.Store(true)
+		log.Info("shutting down", "delay", delay)
+		wait(delay)
+	case err = <-failed:
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	for _, s := range servers {
+		err = errors.Join(err, s.Shutdown(ending))
+	}
+	return err
+}
+
+// wait gives the load balancers time to see that /readyz says no.
+func wait(delay time.Duration) {
+	if delay > 0 {
+		time.Sleep(delay)
+	}
+}
+
+func (a *app) server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// openHasher makes the password hasher of the settings. dev may go below what
+// is safe, to be quick to try.
+func (s *settings) openHasher(insecure bool) (*identity.Hasher, error) {
+	var peppers []identity.Pepper
+	if s.PasswordPepperFile != "" {
+		data, err := os.ReadFile(s.PasswordPepperFile)
+		if err != nil {
+			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
+		}
+		if peppers, err = identity.ParsePeppers(data); err != nil {
+			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
+		}
+	}
+	newHasher := identity.NewHasher
+	if insecure {
+		newHasher = identity.NewInsecureHasher
+	}
+	hasher, err := newHasher(s.BcryptCost, peppers)
+	if err != nil {
+		return nil, fmt.Errorf("%sBCRYPT_COST: %w", envPrefix, err)
+	}
+	return hasher, nil
+}
+
+// logger writes JSON lines, or text where a person reads along.
+func (s *settings) logger(w io.Writer, text bool) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		return nil, fmt.Errorf("%sLOG_LEVEL: %q is none of debug, info, warn, error", envPrefix, s.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}}
+	if text {
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), nil
+}

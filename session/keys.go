@@ -1,0 +1,287 @@
+package session
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// The signature algorithms of RFC 7518 and RFC 8037 that we sign and accept.
+// RS256 is missing on purpose: ASVS 5.0 disallows PKCS #1 v1.5.
+const (
+	AlgEdDSA = "EdDSA"
+	AlgES256 = "ES256"
+	AlgHS256 = "HS256"
+)
+
+// minHMACKey is the least an HS256 key may hold, in bytes (RFC 7518 section 3.2).
+const minHMACKey = 32
+
+// Key is one signing key. A key verifies one algorithm only.
+type Key struct {
+	ID      string
+	Alg     string
+	private any // what method.Sign wants; nil for a key that can only verify
+	public  any // what method.Verify wants
+	method  jwt.SigningMethod
+}
+
+// KeySet holds the keys that tokens are verified with, and says which one signs.
+// It does not change.
+type KeySet struct {
+	keys   []Key
+	signer *Key // nil when the set can only verify
+}
+
+// GenerateKey makes a key for alg with a random id.
+func GenerateKey(alg string) (Key, error) {
+	id := NewID()
+	switch alg {
+	case AlgEdDSA:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return Key{}, fmt.Errorf("session.GenerateKey: %w", err)
+		}
+		return ed25519Key(id, private, private.Public().(ed25519.PublicKey)), nil
+	case AlgES256:
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return Key{}, fmt.Errorf("session.GenerateKey: %w", err)
+		}
+		return ecdsaKey(id, private, &private.PublicKey), nil
+	case AlgHS256:
+		secret := make([]byte, minHMACKey)
+		rand.Read(secret) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+		return hmacKey(id, secret), nil
+	default:
+		return Key{}, fmt.Errorf("session.GenerateKey: algorithm %q is none of EdDSA, ES256, HS256", alg)
+	}
+}
+
+func ed25519Key(id string, private ed25519.PrivateKey, public ed25519.PublicKey) Key {
+	k := Key{ID: id, Alg: AlgEdDSA, public: public, method: jwt.SigningMethodEdDSA}
+	if private != nil {
+		k.private = crypto.Signer(private)
+	}
+	return k
+}
+
+func ecdsaKey(id string, private *ecdsa.PrivateKey, public *ecdsa.PublicKey) Key {
+	k := Key{ID: id, Alg: AlgES256, public: public, method: jwt.SigningMethodES256}
+	if private != nil {
+		k.private = private
+	}
+	return k
+}
+
+func hmacKey(id string, secret []byte) Key {
+	return Key{ID: id, Alg: AlgHS256, private: secret, public: secret, method: jwt.SigningMethodHS256}
+}
+
+// NewKeySet makes a set whose first key signs, when it can.
+func NewKeySet(keys ...Key) (*KeySet, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("session.NewKeySet: no key")
+	}
+	set := &KeySet{keys: keys}
+	seen := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		if k.ID == "" || seen[k.ID] {
+			return nil, fmt.Errorf("session.NewKeySet: key id %q is empty or given twice", k.ID)
+		}
+		seen[k.ID] = true
+	}
+	if keys[0].private != nil {
+		set.signer = &set.keys[0]
+	}
+	return set, nil
+}
+
+func (s *KeySet) find(id string) (*Key, bool) {
+	for i := range s.keys {
+		if s.keys[i].ID == id {
+			return &s.keys[i], true
+		}
+	}
+	return nil, false
+}
+
+// jwk is a JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+type jwk struct {
+	Kty string `json:"kty"`
+	Crv string `json:"crv,omitzero"`
+	Kid string `json:"kid"`
+	Alg string `json:"alg"`
+	Use string `json:"use,omitzero"`
+	X   string `json:"x,omitzero"`
+	Y   string `json:"y,omitzero"`
+	D   string `json:"d,omitzero"`
+	K   string `json:"k,omitzero"`
+}
+
+type jwkSet struct {
+	Keys []jwk `json:"keys"`
+}
+
+// ParseKeySet reads a JSON Web Key Set. The first key signs, when the set holds
+// its private part. Each key must name its kid and its alg.
+func ParseKeySet(data []byte) (*KeySet, error) {
+	var set jwkSet
+	if err := json.Unmarshal(data, &set); err != nil {
+		// The decoder's own message could quote the key.
+		return nil, errors.New("session.ParseKeySet: not a JSON Web Key Set")
+	}
+	keys := make([]Key, 0, len(set.Keys))
+	for i, j := range set.Keys {
+		k, err := j.key()
+		if err != nil {
+			return nil, fmt.Errorf("session.ParseKeySet: key %d: %w", i+1, err)
+		}
+		keys = append(keys, k)
+	}
+	return NewKeySet(keys...)
+}
+
+func (j *jwk) key() (Key, error) {
+	if j.Use != "" && j.Use != "sig" {
+		return Key{}, fmt.Errorf("use %q is not sig", j.Use)
+	}
+	if j.Kid == "" || len(j.Kid) > 100 {
+		return Key{}, errors.New("kid is missing or longer than 100 bytes")
+	}
+	var raw [4][]byte
+	for i, member := range []string{j.X, j.Y, j.D, j.K} {
+		b, err := decodeSegment(member)
+		if err != nil {
+			return Key{}, errors.New("a member is not base64url")
+		}
+		raw[i] = b
+	}
+	x, y, d, k := raw[0], raw[1], raw[2], raw[3]
+	switch {
+	case j.Kty == "OKP" && j.Crv == "Ed25519" && j.Alg == AlgEdDSA:
+		return okpKey(j.Kid, x, d)
+	case j.Kty == "EC" && j.Crv == "P-256" && j.Alg == AlgES256:
+		return ecKey(j.Kid, x, y, d)
+	case j.Kty == "oct" && j.Alg == AlgHS256:
+		if len(k) < minHMACKey {
+			return Key{}, fmt.Errorf("an HS256 key holds at least %d bytes", minHMACKey)
+		}
+		return hmacKey(j.Kid, k), nil
+	default:
+		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: only Ed25519 (EdDSA), P-256 (ES256) and oct (HS256) are accepted", j.Kty, j.Crv, j.Alg)
+	}
+}
+
+func okpKey(id string, x, d []byte) (Key, error) {
+	if len(x) != ed25519.PublicKeySize {
+		return Key{}, errors.New("x is not an Ed25519 public key")
+	}
+	if len(d) == 0 {
+		return ed25519Key(id, nil, x), nil
+	}
+	if len(d) != ed25519.SeedSize {
+		return Key{}, errors.New("d is not an Ed25519 seed")
+	}
+	private := ed25519.NewKeyFromSeed(d)
+	if !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(x)) {
+		return Key{}, errors.New("x does not belong to d")
+	}
+	return ed25519Key(id, private, x), nil
+}
+
+func ecKey(id string, x, y, d []byte) (Key, error) {
+	const size = 32
+	if len(x) != size || len(y) != size {
+		return Key{}, errors.New("x or y is not a P-256 coordinate")
+	}
+	point := append(append([]byte{4}, x...), y...)
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return Key{}, errors.New("x and y are no point of P-256")
+	}
+	if len(d) == 0 {
+		return ecdsaKey(id, nil, public), nil
+	}
+	if len(d) != size {
+		return Key{}, errors.New("d is not a P-256 scalar")
+	}
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
+	if err != nil {
+		return Key{}, errors.New("d is not a P-256 scalar")
+	}
+	if !private.PublicKey.Equal(public) {
+		return Key{}, errors.New("x and y do not belong to d")
+	}
+	return ecdsaKey(id, private, public), nil
+}
+
+// PrivateJSON returns the set with its secrets as a JSON Web Key Set, for the
+// key file.
+func (s *KeySet) PrivateJSON() ([]byte, error) { return s.encode(true) }
+
+// PublicJSON returns the JSON Web Key Set that others verify our tokens with.
+// HS256 keys have no public part and are left out.
+func (s *KeySet) PublicJSON() ([]byte, error) { return s.encode(false) }
+
+func (s *KeySet) encode(secrets bool) ([]byte, error) {
+	set := jwkSet{Keys: []jwk{}}
+	for i := range s.keys {
+		k := &s.keys[i]
+		j := jwk{Kid: k.ID, Alg: k.Alg, Use: "sig"}
+		b64 := base64.RawURLEncoding.EncodeToString
+		switch public := k.public.(type) {
+		case ed25519.PublicKey:
+			j.Kty, j.Crv, j.X = "OKP", "Ed25519", b64(public)
+			if private, ok := k.private.(ed25519.PrivateKey); ok && secrets {
+				j.D = b64(private.Seed())
+			}
+		case *ecdsa.PublicKey:
+			point, err := public.Bytes()
+			if err != nil {
+				return nil, fmt.Errorf("session.KeySet: key %s: %w", k.ID, err)
+			}
+			j.Kty, j.Crv, j.X, j.Y = "EC", "P-256", b64(point[1:33]), b64(point[33:])
+			if private, ok := k.private.(*ecdsa.PrivateKey); ok && secrets {
+				scalar, err := private.Bytes()
+				if err != nil {
+					return nil, fmt.Errorf("session.KeySet: key %s: %w", k.ID, err)
+				}
+				j.D = b64(scalar)
+			}
+		case []byte:
+			if !secrets {
+				continue
+			}
+			j.Kty, j.K = "oct", b64(public)
+		}
+		set.Keys = append(set.Keys, j)
+	}
+	out, err := json.Marshal(set, jsontext.WithIndent("  "))
+	if err != nil {
+		return nil, fmt.Errorf("session.KeySet: encode: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// decodeSegment decodes base64url as RFC 7515 section 2 wants it: no padding,
+// no line breaks (which encoding/base64 would skip), no stray bits.
+func decodeSegment(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break in base64url")
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(s)
+}
+
+// CanSign tells whether the set holds a private key to sign with.
+func (s *KeySet) CanSign() bool { return s.signer != nil }

@@ -1,0 +1,175 @@
+package session
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// tokenType is the typ of an access token (RFC 9068 section 2.1).
+const tokenType = "at+jwt"
+
+// maxTokenBytes bounds what is parsed at all. The largest token we make is
+// about 1 KB.
+const maxTokenBytes = 4096
+
+// Claims are what an access token says (RFC 9068 section 2.2). Times are whole
+// seconds.
+type Claims struct {
+	Issuer    string
+	Audience  string
+	Subject   string // sub
+	SessionID string // sid
+	TokenID   string // jti
+	ClientID  string
+	Username  string
+	AMR       []string // RFC 8176
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	AuthTime  time.Time // when the user last proved who they are
+}
+
+func (c *Claims) ref() Ref {
+	return Ref{Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID}
+}
+
+// wireClaims is the payload. Members that we do not know are skipped, so that a
+// replica accepts the tokens of a newer one during a rolling update.
+type wireClaims struct {
+	Issuer    string   `json:"iss"`
+	Audience  string   `json:"aud"`
+	Subject   string   `json:"sub"`
+	SessionID string   `json:"sid"`
+	TokenID   string   `json:"jti"`
+	ClientID  string   `json:"client_id"`
+	IssuedAt  int64    `json:"iat"`
+	ExpiresAt int64    `json:"exp"`
+	NotBefore int64    `json:"nbf,omitzero"`
+	AuthTime  int64    `json:"auth_time"`
+	AMR       []string `json:"amr"`
+	Username  string   `json:"username"`
+}
+
+// wireHeader is the JOSE header. Any other member is refused: none of them
+// (jku, jwk, x5u, x5c, crit, b64, zip …) may take part in choosing a key.
+type wireHeader struct {
+	Alg string `json:"alg"`
+	Kid string `json:"kid"`
+	Typ string `json:"typ"`
+}
+
+// sign makes the compact form of an access token with the set's signing key.
+func (s *KeySet) sign(c *Claims) (string, error) {
+	if s.signer == nil {
+		return "", errors.New("session: the key set has no private key to sign with")
+	}
+	header, err := json.Marshal(wireHeader{Alg: s.signer.Alg, Kid: s.signer.ID, Typ: tokenType})
+	if err != nil {
+		return "", fmt.Errorf("session: encode token header: %w", err)
+	}
+	payload, err := json.Marshal(wireClaims{
+		Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID,
+		ClientID: c.ClientID, IssuedAt: c.IssuedAt.Unix(), ExpiresAt: c.ExpiresAt.Unix(), AuthTime: c.AuthTime.Unix(),
+		AMR: c.AMR, Username: c.Username,
+	})
+	if err != nil {
+		return "", fmt.Errorf("session: encode token claims: %w", err)
+	}
+	b64 := base64.RawURLEncoding
+	signing := b64.EncodeToString(header) + "." + b64.EncodeToString(payload)
+	signature, err := s.signer.method.Sign(signing, s.signer.private)
+	if err != nil {
+		return "", fmt.Errorf("session: sign token: %w", err)
+	}
+	return signing + "." + b64.EncodeToString(signature), nil
+}
+
+// verify checks the form and the signature of a token (RFC 7515, RFC 8725) and
+// returns what it says. It looks at no time, issuer or audience.
+func (s *KeySet) verify(raw string) (wireClaims, error) {
+	var claims wireClaims
+	if len(raw) > maxTokenBytes {
+		return claims, invalid("too long")
+	}
+	signing, signature, ok := cutLast(raw)
+	if !ok {
+		return claims, invalid("not three parts")
+	}
+	header64, payload64, ok := strings.Cut(signing, ".")
+	if !ok || strings.Contains(payload64, ".") {
+		return claims, invalid("not three parts")
+	}
+	headerJSON, err := decodeSegment(header64)
+	if err != nil {
+		return claims, invalid("header is not base64url")
+	}
+	var header wireHeader
+	if err := json.Unmarshal(headerJSON, &header, json.RejectUnknownMembers(true)); err != nil {
+		return claims, invalid("header is not ours")
+	}
+	if header.Typ != tokenType {
+		return claims, invalid("typ")
+	}
+	key, ok := s.find(header.Kid)
+	if !ok {
+		return claims, invalid("unknown kid")
+	}
+	// The key says which algorithm it is for; the token does not choose.
+	if header.Alg != key.Alg {
+		return claims, invalid("alg is not the key's")
+	}
+	sig, err := decodeSegment(signature)
+	if err != nil {
+		return claims, invalid("signature is not base64url")
+	}
+	if err := key.method.Verify(signing, sig, key.public); err != nil {
+		return claims, invalid("signature")
+	}
+	payload, err := decodeSegment(payload64)
+	if err != nil {
+		return claims, invalid("payload is not base64url")
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return wireClaims{}, invalid("claims are not ours")
+	}
+	return claims, nil
+}
+
+// accept checks what a signed payload says against what this service stands for.
+func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, error) {
+	switch {
+	case w.Issuer != issuer:
+		return Claims{}, invalid("iss")
+	case w.Audience != audience:
+		return Claims{}, invalid("aud")
+	case w.Subject == "" || w.SessionID == "" || w.TokenID == "":
+		return Claims{}, invalid("sub, sid or jti is missing")
+	case w.IssuedAt <= 0 || w.ExpiresAt <= w.IssuedAt:
+		return Claims{}, invalid("iat or exp")
+	case now.Unix() >= w.ExpiresAt+int64(Leeway.Seconds()):
+		return Claims{}, invalid("expired")
+	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
+		return Claims{}, invalid("not valid yet")
+	}
+	return Claims{
+		Issuer: w.Issuer, Audience: w.Audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
+		ClientID: w.ClientID, Username: w.Username, AMR: w.AMR,
+		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(w.ExpiresAt, 0).UTC(), AuthTime: time.Unix(w.AuthTime, 0).UTC(),
+	}, nil
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// invalid says in the log what was wrong with a token; callers are told only
+// that it is invalid.
+func invalid(why string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, why) }

@@ -1,0 +1,285 @@
+package session
+
+import (
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+)
+
+var issuedAt = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func mustKeys(t testing.TB, algs ...string) *KeySet {
+	t.Helper()
+	var keys []Key
+	for _, alg := range algs {
+		k, err := GenerateKey(alg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
+	}
+	set, err := NewKeySet(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func testClaims() *Claims {
+	return &Claims{
+		Issuer: "https://id.example", Audience: "https://api.example", Subject: NewID(), SessionID: NewTimedID(issuedAt), TokenID: NewID(),
+		ClientID: clientID, Username: "ada", AMR: []string{pwd},
+		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(time.Hour), AuthTime: issuedAt,
+	}
+}
+
+func mustSign(t testing.TB, set *KeySet, c *Claims) string {
+	t.Helper()
+	token, err := set.sign(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func (s *KeySet) accept(token, issuer, audience string, now time.Time) (Claims, error) {
+	w, err := s.verify(token)
+	if err != nil {
+		return Claims{}, err
+	}
+	return w.accept(issuer, audience, now)
+}
+
+func TestTokenRoundTrip(t *testing.T) {
+	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
+		t.Run(alg, func(t *testing.T) {
+			set, want := mustKeys(t, alg), testClaims()
+			token := mustSign(t, set, want)
+			got, err := set.accept(token, want.Issuer, want.Audience, issuedAt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Subject != want.Subject || got.SessionID != want.SessionID || got.TokenID != want.TokenID ||
+				got.Username != want.Username || !got.ExpiresAt.Equal(want.ExpiresAt) || !got.AuthTime.Equal(want.AuthTime) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if len(token) > 1024 {
+				t.Errorf("a token takes %d bytes; proxies expect less than 1 KB", len(token))
+			}
+		})
+	}
+}
+
+// A library that others use must accept our tokens by our JWKS alone.
+func TestTokenVerifiesWithGoJose(t *testing.T) {
+	for _, alg := range []string{AlgEdDSA, AlgES256} {
+		set := mustKeys(t, alg)
+		data, err := set.PublicJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), `"d"`) {
+			t.Fatalf("%s: the public set holds a private member", alg)
+		}
+		var theirs jose.JSONWebKeySet
+		if err := json.Unmarshal(data, &theirs); err != nil {
+			t.Fatal(err)
+		}
+		jws, err := jose.ParseSigned(mustSign(t, set, testClaims()), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := jws.Verify(theirs.Keys[0].Key); err != nil {
+			t.Errorf("%s: go-jose refuses our token: %v", alg, err)
+		}
+	}
+}
+
+func TestExpiryTable(t *testing.T) {
+	set, c := mustKeys(t, AlgEdDSA), testClaims()
+	token := mustSign(t, set, c)
+	for after, ok := range map[time.Duration]bool{
+		-time.Second: true, 0: true, Leeway - time.Second: true, Leeway: false, Leeway + time.Second: false,
+	} {
+		_, err := set.accept(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
+		if (err == nil) != ok {
+			t.Errorf("exp %+v: error %v, want accepted=%v", after, err, ok)
+		}
+	}
+}
+
+// forge makes a token of any header and payload, signed with the set's key, so
+// that only what is under test can be the reason to refuse it.
+func forge(t *testing.T, set *KeySet, header, payload string) string {
+	t.Helper()
+	b64 := base64.RawURLEncoding
+	signing := b64.EncodeToString([]byte(header)) + "." + b64.EncodeToString([]byte(payload))
+	sig, err := set.signer.method.Sign(signing, set.signer.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signing + "." + b64.EncodeToString(sig)
+}
+
+func TestForgeriesAreRefused(t *testing.T) {
+	set, c := mustKeys(t, AlgEdDSA), testClaims()
+	kid := set.signer.ID
+	good := mustSign(t, set, c)
+	parts := strings.Split(good, ".")
+	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	header := `{"alg":"EdDSA","kid":"` + kid + `","typ":"at+jwt"}`
+	edit := func(old, with string) string {
+		edited := strings.Replace(string(payload), old, with, 1)
+		if edited == string(payload) {
+			t.Fatalf("payload has no %s to replace", old)
+		}
+		return forge(t, set, header, edited)
+	}
+	if _, err := set.accept(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
+		t.Fatalf("the unedited payload must be good, or this table proves nothing: %v", err)
+	}
+	unsigned := func(h string) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + parts[1] + "."
+	}
+	public, _ := set.PublicJSON()
+	hs, _ := NewKeySet(hmacKey(kid, public)) // HS256 keyed with the public key
+	for name, token := range map[string]string{
+		"empty":                       "",
+		"two parts":                   parts[0] + "." + parts[1],
+		"four parts":                  good + ".x",
+		"alg none":                    unsigned(`{"alg":"none","kid":"` + kid + `","typ":"at+jwt"}`),
+		"alg nOnE":                    unsigned(`{"alg":"nOnE","kid":"` + kid + `","typ":"at+jwt"}`),
+		"alg as an array":             unsigned(`{"alg":["EdDSA"],"kid":"` + kid + `","typ":"at+jwt"}`),
+		"HS256 with the public key":   mustSign(t, hs, c),
+		"alg of another key":          forge(t, set, `{"alg":"ES256","kid":"`+kid+`","typ":"at+jwt"}`, string(payload)),
+		"typ JWT":                     forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"JWT"}`, string(payload)),
+		"no typ":                      forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`"}`, string(payload)),
+		"no kid":                      forge(t, set, `{"alg":"EdDSA","typ":"at+jwt"}`, string(payload)),
+		"unknown kid":                 forge(t, set, `{"alg":"EdDSA","kid":"../../dev/null","typ":"at+jwt"}`, string(payload)),
+		"jku":                         forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","jku":"http://127.0.0.1:1/"}`, string(payload)),
+		"jwk":                         forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","jwk":{}}`, string(payload)),
+		"x5u":                         forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","x5u":"http://127.0.0.1:1/"}`, string(payload)),
+		"crit":                        forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","crit":["exp"]}`, string(payload)),
+		"b64":                         forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","b64":false}`, string(payload)),
+		"zip":                         forge(t, set, `{"alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt","zip":"DEF"}`, string(payload)),
+		"header member twice":         forge(t, set, `{"alg":"EdDSA","alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt"}`, string(payload)),
+		"another issuer":              edit(`"iss":"https://id.example"`, `"iss":"https://id.example.evil"`),
+		"audience in capitals":        edit(`"aud":"https://api.example"`, `"aud":"https://API.example"`),
+		"audiences":                   edit(`"aud":"https://api.example"`, `"aud":["https://api.example","x"]`),
+		"sub twice":                   edit(`"sub":`, `"sub":"x","sub":`),
+		"no sub":                      edit(`"sub":`, `"Sub":`),
+		"no sid":                      edit(`"sid":`, `"sidd":`),
+		"jti as a number":             edit(`"jti":"`+c.TokenID+`"`, `"jti":7`),
+		"no exp":                      edit(`"exp":`, `"expp":`),
+		"exp as a string":             edit(`"exp":1777640400`, `"exp":"1777640400"`),
+		"exp as a float":              edit(`"exp":1777640400`, `"exp":1777640400.5`),
+		"exp far beyond":              edit(`"exp":1777640400`, `"exp":1e20`),
+		"not valid yet":               edit(`"iat":`, `"nbf":1777640400,"iat":`),
+		"payload is no JSON":          forge(t, set, header, "{"),
+		"payload is deep":             forge(t, set, header, strings.Repeat("[", 1500)),
+		"payload with trailing data":  forge(t, set, header, string(payload)+"{}"),
+		"payload with invalid UTF-8":  edit(`"username":"ada"`, "\"username\":\"\xff\""),
+		"signature of another key":    mustSign(t, mustKeys(t, AlgEdDSA), c),
+		"1 MB":                        good + strings.Repeat("A", 1<<20),
+		"padding":                     good + "=",
+		"line break in the signature": good[:len(good)-4] + "\n" + good[len(good)-4:],
+		"space":                       " " + good,
+		"stray bits in the last char": good[:len(good)-1] + string(good[len(good)-1]+1),
+	} {
+		if _, err := set.accept(token, c.Issuer, c.Audience, issuedAt); !errors.Is(err, ErrInvalidToken) {
+			t.Errorf("%s: got %v, want ErrInvalidToken", name, err)
+		}
+	}
+}
+
+// Files that are no JSON must be refused as a payload, and none may crash us.
+func TestPayloadsOfJSONTestSuite(t *testing.T) {
+	files, _ := filepath.Glob("../../shared/vectors/json_test_suite/test_parsing/*.json")
+	if len(files) == 0 {
+		t.Skip("SKIPPED: ../shared/vectors/json_test_suite is not here")
+	}
+	set := mustKeys(t, AlgEdDSA)
+	header := `{"alg":"EdDSA","kid":"` + set.signer.ID + `","typ":"at+jwt"}`
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// None of them holds our claims, so that even the valid ones are refused.
+		if _, err := set.accept(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
+			t.Errorf("%s: got %v, want ErrInvalidToken", filepath.Base(file), err)
+		}
+	}
+}
+
+func TestKeyFiles(t *testing.T) {
+	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
+		set := mustKeys(t, alg)
+		data, err := set.PrivateJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := ParseKeySet(data)
+		if err != nil {
+			t.Fatalf("%s: %v", alg, err)
+		}
+		if _, err := read.verify(mustSign(t, set, testClaims())); err != nil {
+			t.Errorf("%s: the key that was read back refuses the token of the one written: %v", alg, err)
+		}
+	}
+	other := mustKeys(t, AlgEdDSA)
+	otherJSON, _ := other.PublicJSON()
+	var otherSet jwkSet
+	if err := json.Unmarshal(otherJSON, &otherSet); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"no JSON":                  `{`,
+		"no key":                   `{"keys":[]}`,
+		"no kid":                   `{"keys":[{"kty":"oct","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
+		"HS256 with 31 bytes":      `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + base64.RawURLEncoding.EncodeToString(make([]byte, 31)) + `"}]}`,
+		"RS256":                    `{"keys":[{"kty":"RSA","kid":"1","alg":"RS256","n":"AQAB","e":"AQAB"}]}`,
+		"a key for encryption":     `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","use":"enc","k":"` + strings.Repeat("A", 43) + `"}]}`,
+		"a point off the curve":    `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
+		"x of another private key": `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","alg":"EdDSA","x":"` + otherSet.Keys[0].X + `","d":"` + strings.Repeat("A", 43) + `"}]}`,
+		"kid twice": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) +
+			`"},{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
+	} {
+		if _, err := ParseKeySet([]byte(text)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestTimedIDsSortByTime(t *testing.T) {
+	seen := map[string]bool{}
+	last := ""
+	for i := range 1000 {
+		id := NewTimedID(issuedAt.Add(time.Duration(i) * idTick))
+		if len(id) != 30 || id <= last || seen[id] {
+			t.Fatalf("id %d: %q after %q", i, id, last)
+		}
+		last, seen[id] = id, true
+	}
+	if id := NewID(); len(id) != 22 {
+		t.Errorf("NewID is %d characters", len(id))
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	set := mustKeys(f, AlgEdDSA)
+	f.Add(mustSign(f, set, testClaims()))
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, token string) {
+		if w, err := set.verify(token); err == nil && w.Issuer != "https://id.example" {
+			t.Errorf("accepted a token that was not signed: %q", token)
+		}
+	})
+}
