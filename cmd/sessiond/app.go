@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -48,13 +49,13 @@ type app struct {
 // that a wiped Redis leaves some for logins.
 const ledgerReads = 0.5
 
-func assemble(p parts) *app {
+func assemble(p parts) (*app, error) {
 	s := &p.settings
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	users := &identity.Service{
-		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength, ResetTTL: s.ResetTTL,
+		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
 	}
 	ledger := p.db.Sessions()
@@ -77,13 +78,23 @@ func assemble(p parts) *app {
 	}).Handler()
 	a.background = append(a.background, sessions.Run)
 	if p.mailer != nil {
-		postman := &identity.Postman{
-			Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
-			PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
+		postman := &identity.Postman{Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL, Log: p.log}
+		for _, page := range []struct {
+			text string
+			into **url.URL
+		}{{s.PublicURL, &postman.PublicURL}, {s.ResetURL, &postman.ResetURL}, {s.VerifyURL, &postman.VerifyURL}} {
+			if page.text == "" {
+				continue
+			}
+			u, err := url.Parse(page.text)
+			if err != nil {
+				return nil, fmt.Errorf("links in mails: %w", err)
+			}
+			*page.into = u
 		}
 		a.background = append(a.background, postman.Run)
 	}
-	return a
+	return a, nil
 }
 
 var errStopping = errors.New("shutting down")
