@@ -46,7 +46,7 @@ type handler func(*request) (reply, error)
 type writeError func(w http.ResponseWriter, r *http.Request, err error)
 
 // open serves a route that needs no token; signedIn one that does. Those of the
-// documented routes add message to their errors.
+// classic routes add message to their errors.
 func (a *API) open(h handler, o ...override) http.HandlerFunc {
 	return a.serve(h, a.writeProblem(o, false))
 }
@@ -55,11 +55,11 @@ func (a *API) signedIn(h handler, o ...override) http.HandlerFunc {
 	return a.serve(a.authenticated(h), a.writeProblem(o, false))
 }
 
-func (a *API) openDocumented(h handler, o ...override) http.HandlerFunc {
+func (a *API) openClassic(h handler, o ...override) http.HandlerFunc {
 	return a.serve(h, a.writeProblem(o, true))
 }
 
-func (a *API) signedInDocumented(h handler, o ...override) http.HandlerFunc {
+func (a *API) signedInClassic(h handler, o ...override) http.HandlerFunc {
 	return a.serve(a.authenticated(h), a.writeProblem(o, true))
 }
 
@@ -158,10 +158,10 @@ func bearer(h http.Header) (string, error) {
 	return strings.TrimLeft(token, " "), nil
 }
 
-func (a *API) writeProblem(overrides []override, documented bool) writeError {
+func (a *API) writeProblem(overrides []override, classic bool) writeError {
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		p := problem(err, overrides)
-		if documented {
+		if classic {
 			p.Message = p.Detail
 		}
 		a.errorHeaders(w, r, p, err)

@@ -26,7 +26,7 @@ type API struct {
 	Ready func(context.Context) map[string]error
 	Log   *slog.Logger
 
-	// HideAccounts closes the answers of the documented routes that tell
+	// HideAccounts closes the answers of the classic routes that tell
 	// whether an account exists.
 	HideAccounts bool
 	// ReauthMaxAge is how old a proof of identity may be for what /v1 guards

@@ -48,7 +48,7 @@ func decodeJSON[T any](q *request) (T, error) {
 	return in, unmarshal(body, &in)
 }
 
-// decode is decodeJSON that also takes a form, for the documented routes.
+// decode is decodeJSON that also takes a form, for the classic routes.
 func decode[T any](q *request) (T, error) {
 	var in T
 	body, media, err := readBody(q)

@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	_ "embed" // the template
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -110,7 +110,7 @@ type (
 
 // generalAnswers are described once on the page, for all routes that refer to
 // them.
-var generalAnswers = []struct{ status, response string }{
+var generalAnswers = []generalAnswer{
 	{"405", "MethodNotAllowed"},
 	{"413", "TooLarge"},
 	{"415", "UnsupportedMediaType"},
@@ -119,13 +119,10 @@ var generalAnswers = []struct{ status, response string }{
 	{"503", "Unavailable"},
 }
 
+type generalAnswer struct{ status, response string }
+
 func isGeneral(status string) bool {
-	for _, g := range generalAnswers {
-		if g.status == status {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(generalAnswers, func(g generalAnswer) bool { return g.status == status })
 }
 
 func (d *openAPIDoc) page() (docsView, error) {
@@ -133,8 +130,10 @@ func (d *openAPIDoc) page() (docsView, error) {
 	groups := make(map[string]*docsGroup, len(d.Tags))
 	v.Groups = make([]docsGroup, len(d.Tags))
 	for i, t := range d.Tags {
-		title, text, _ := strings.Cut(t.Description, ": ")
-		v.Groups[i] = docsGroup{Name: t.Name, Title: title, Text: text}
+		if t.Title == "" {
+			return v, fmt.Errorf("tag %s has no x-displayName", t.Name)
+		}
+		v.Groups[i] = docsGroup{Name: t.Name, Title: t.Title, Text: t.Description}
 		groups[t.Name] = &v.Groups[i]
 	}
 	for _, p := range d.Paths {
@@ -226,7 +225,7 @@ func (d *openAPIDoc) operation(method, path string, item openAPIPath, op *openAP
 		}
 	}
 	for _, r := range op.Responses {
-		if isGeneral(r.Name) {
+		if isGeneral(r.Name) && r.Value.Ref != "" {
 			v.General = append(v.General, r.Name)
 			continue
 		}
@@ -318,7 +317,7 @@ func (d *openAPIDoc) typeOf(s openAPISchema) (docsType, error) {
 		return docsType{{Text: "always " + string(full.Const)}}, nil
 	}
 	text := strings.Join(full.Type, " or ")
-	if full.Format != "" {
+	if full.Format != "" && full.Format != "password" {
 		text += " · " + full.Format
 	}
 	return docsType{{Text: text}}, nil
@@ -370,14 +369,27 @@ func (s *openAPISchema) limits() []string {
 	return out
 }
 
-// replyExample is the example of a response, set in lines.
+// replyExample is the example of a response; empty when it has none.
 func replyExample(r openAPIResponse) (string, error) {
 	if len(r.Content) == 0 || r.Content[0].Value.Example == nil {
 		return "", nil
 	}
-	v := slices.Clone(r.Content[0].Value.Example)
-	if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
+	return setJSON(r.Content[0].Value.Example)
+}
+
+// maxLine is how many characters of JSON stand on one line.
+const maxLine = 50
+
+// setJSON sets a value on one line when it fits, and else on many.
+func setJSON(v jsontext.Value) (string, error) {
+	v = slices.Clone(v)
+	if err := v.Format(jsontext.Multiline(false), jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true)); err != nil {
 		return "", fmt.Errorf("example: %w", err)
+	}
+	if len(v) > maxLine {
+		if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
+			return "", fmt.Errorf("example: %w", err)
+		}
 	}
 	return string(v), nil
 }
@@ -410,9 +422,9 @@ func curl(method, path string, parameters []openAPIParameter, protected bool, ty
 	switch {
 	case body == nil:
 	case types[0] == mediaJSON:
-		data, err := oneLine(body.Example)
+		data, err := setJSON(body.Example)
 		if err != nil {
-			return "", fmt.Errorf("example: %w", err)
+			return "", err
 		}
 		lines = append(lines, "-H 'Content-Type: "+mediaJSON+"'", "-d "+shellQuote(data))
 	default:
@@ -425,12 +437,6 @@ func curl(method, path string, parameters []openAPIParameter, protected bool, ty
 		}
 	}
 	return strings.Join(lines, " \\\n  "), nil
-}
-
-func oneLine(v jsontext.Value) (string, error) {
-	v = slices.Clone(v)
-	err := v.Format(jsontext.Multiline(false), jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
-	return string(v), err
 }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -108,14 +108,19 @@ func TestDocsIsSelfContained(t *testing.T) {
 func TestDocsCurl(t *testing.T) {
 	page, _ := docsPage()
 	for _, tc := range []struct{ why, want string }{
-		{"a JSON body", `curl -X POST "$BASE/v1/sessions" \
+		{"a long JSON body", `curl -X POST "$BASE/v1/sessions" \
   -H 'Content-Type: application/json' \
-  -d '{"login": "ada@example.com", "password": "correct horse battery staple"}'`},
+  -d '{
+  "login": "ada@example.com",
+  "password": "correct horse battery staple"
+}'`},
+		{"a short JSON body", `  -d '{"email": "ada@example.com"}'`},
 		{"a form", `curl -X POST "$BASE/oauth/token" \
   --data-urlencode 'grant_type=refresh_token' \
   --data-urlencode 'refresh_token=`},
 		{"a token and a query", `curl "$BASE/findUser?username=ada" \
   -H "Authorization: Bearer $TOKEN"`},
+		{"no body", `curl "$BASE/livez"`},
 		{"a path parameter", `curl -X DELETE "$BASE/v1/sessions/0`},
 	} {
 		if !strings.Contains(html.UnescapeString(string(page)), tc.want) {
@@ -133,9 +138,10 @@ func TestShellQuote(t *testing.T) {
 func TestRenderDocsRefuses(t *testing.T) {
 	for _, tc := range []struct{ why, document string }{
 		{"no JSON", `{`},
+		{"a tag without a title", `{"tags": [{"name": "x"}]}`},
 		{"a tag that is not in the list", `{"paths": {"/a": {"get": {"tags": ["x"]}}}}`},
-		{"a parameter that is not there", `{"tags": [{"name": "x"}], "paths": {"/a": {"get": {"tags": ["x"], "parameters": [{"$ref": "#/components/parameters/P"}]}}}}`},
-		{"a response that is not there", `{"tags": [{"name": "x"}], "paths": {"/a": {"get": {"tags": ["x"], "responses": {"200": {"$ref": "#/components/responses/R"}}}}}}`},
+		{"a parameter that is not there", `{"tags": [{"name": "x", "x-displayName": "X"}], "paths": {"/a": {"get": {"tags": ["x"], "parameters": [{"$ref": "#/components/parameters/P"}]}}}}`},
+		{"a response that is not there", `{"tags": [{"name": "x", "x-displayName": "X"}], "paths": {"/a": {"get": {"tags": ["x"], "responses": {"200": {"$ref": "#/components/responses/R"}}}}}}`},
 	} {
 		if _, err := renderDocs([]byte(tc.document)); err == nil {
 			t.Errorf("%s: no error", tc.why)

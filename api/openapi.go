@@ -1,7 +1,7 @@
 package api
 
 import (
-	_ "embed"
+	_ "embed" // the document
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,6 +29,7 @@ type (
 		} `json:"info"`
 		Tags []struct {
 			Name        string `json:"name"`
+			Title       string `json:"x-displayName"`
 			Description string `json:"description"`
 		} `json:"tags"`
 		Servers    []openAPIServer      `json:"servers"`

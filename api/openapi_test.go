@@ -13,6 +13,8 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sessiond/sessiond/identity"
 )
 
 func loadOpenAPI(t *testing.T) *openapi3.T {
@@ -272,4 +274,42 @@ func TestOpenAPISecurityMatchesRoutes(t *testing.T) {
 			t.Errorf("answers %d, which is not documented", w.Code)
 		}
 	})
+}
+
+// The objects that handlers write have the members of their schemas.
+func TestOpenAPIMatchesBodies(t *testing.T) {
+	schemas := loadOpenAPI(t).Components.Schemas
+	for name, body := range map[string]any{
+		"Message":           messageBody{},
+		"AuthMessage":       authMessageBody{},
+		"SignedIn":          signedInBody{},
+		"UserLogin":         loginBody{},
+		"DeletedUserLogins": deletedLoginsBody{},
+		"Session":           sessionBody{},
+		"Login":             historyBody{},
+		"NewSession":        tokenSetBody{RefreshToken: "r", Session: &sessionBody{}},
+		"Reauthenticated":   tokenSetBody{Session: &sessionBody{}},
+		"TokenSet":          tokenSetBody{RefreshToken: "r"},
+		"SessionPage":       list[sessionBody]{},
+		"User":              userBody{},
+		"Health":            healthBody{},
+		"Readiness":         healthBody{Checks: map[string]string{}},
+		"Problem":           Problem{Message: "m", Errors: identity.FieldErrors{{}}},
+		"FieldError":        identity.FieldError{},
+		"OAuthError":        oauthError{},
+	} {
+		data, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]any
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		written := slices.Sorted(maps.Keys(got))
+		documented := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
+		if !slices.Equal(written, documented) {
+			t.Errorf("%s: documented %v, written %v", name, documented, written)
+		}
+	}
 }

@@ -18,7 +18,7 @@ type Problem struct {
 	Status  int                  `json:"status"`
 	Detail  string               `json:"detail"`
 	Code    string               `json:"code"`
-	Message string               `json:"message,omitzero"` // Detail again, on the documented routes
+	Message string               `json:"message,omitzero"` // Detail again, on the classic routes
 	Errors  identity.FieldErrors `json:"errors,omitzero"`
 }
 
@@ -127,7 +127,7 @@ func (a *API) challenge(code string) string {
 	case "invalid_token":
 		return realm + `, error="invalid_token", error_description="The token is not valid any more"`
 	case "insufficient_user_authentication":
-		return fmt.Sprintf(`%s, error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age=%d`,
+		return fmt.Sprintf(`%s, error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age="%d"`,
 			realm, int(a.ReauthMaxAge.Seconds()))
 	default:
 		return realm

@@ -17,8 +17,8 @@ func (a *API) Handler() http.Handler {
 	r.NotFound(a.plain(notFound))
 	r.MethodNotAllowed(a.plain(methodNotAllowed(r)))
 
-	a.documented(r)
-	r.Route("/api/v1", a.documented)
+	a.classic(r)
+	r.Route("/api/v1", a.classic)
 
 	r.Post("/v1/users", a.open(a.registerByMail))
 	r.Post("/v1/users/verify", a.open(a.verifyEmail, on(identity.ErrInvalidToken, 404)))
@@ -53,26 +53,26 @@ func (a *API) Handler() http.Handler {
 	return r
 }
 
-// documented are the routes that existing clients use, at the root and under
+// classic are the routes that existing clients use, at the root and under
 // /api/v1.
-func (a *API) documented(r chi.Router) {
+func (a *API) classic(r chi.Router) {
 	badPassword := 403
 	if a.HideAccounts {
 		badPassword = 401
 	}
-	r.Post("/registerUser", a.openDocumented(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
-	r.Post("/loginUser", a.openDocumented(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
+	r.Post("/registerUser", a.openClassic(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
+	r.Post("/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
 		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword)))
-	r.Delete("/logout", a.signedInDocumented(a.logout))
-	r.Get("/findUser", a.signedInDocumented(a.findUser, on(identity.ErrNotFound, 401)))
-	r.Put("/updateUser", a.signedInDocumented(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
-	r.Delete("/deleteUser", a.signedInDocumented(a.deleteUser))
-	r.Post("/forgotPassword", a.openDocumented(a.forgotPassword, on(identity.ErrNotFound, 403)))
-	r.Get("/reset", a.openDocumented(a.showReset, on(identity.ErrInvalidToken, 403)))
-	r.Put("/updatePassword", a.signedInDocumented(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
-	r.Put("/updatePasswordViaEmail", a.openDocumented(a.updatePasswordViaEmail, on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
-	r.Get("/user/logins/show", a.signedInDocumented(a.showLogins))
-	r.Get("/user/logins/delete/{login_id}", a.signedInDocumented(a.deleteLogin, on(session.ErrNotFound, 400)))
-	r.Get("/user/logins/delete/all/not-current", a.signedInDocumented(a.deleteOtherLogins))
-	r.Get("/user/logins/deletes/all", a.signedInDocumented(a.deleteAllLogins))
+	r.Delete("/logout", a.signedInClassic(a.logout))
+	r.Get("/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
+	r.Put("/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
+	r.Delete("/deleteUser", a.signedInClassic(a.deleteUser))
+	r.Post("/forgotPassword", a.openClassic(a.forgotPassword, on(identity.ErrNotFound, 403)))
+	r.Get("/reset", a.openClassic(a.showReset, on(identity.ErrInvalidToken, 403)))
+	r.Put("/updatePassword", a.signedInClassic(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
+	r.Put("/updatePasswordViaEmail", a.openClassic(a.updatePasswordViaEmail, on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
+	r.Get("/user/logins/show", a.signedInClassic(a.showLogins))
+	r.Get("/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(session.ErrNotFound, 400)))
+	r.Get("/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherLogins))
+	r.Get("/user/logins/deletes/all", a.signedInClassic(a.deleteAllLogins))
 }

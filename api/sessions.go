@@ -163,10 +163,10 @@ func (a *API) reauthenticate(q *request) (reply, error) {
 // historyBody is a login in the history.
 type historyBody struct {
 	sessionBody `json:",inline"`
-	Status      session.Status `json:"status"`
-	EndedAt     *time.Time     `json:"ended_at"`
-	EndReason   session.Reason `json:"end_reason"`
-	EndedBy     session.Actor  `json:"ended_by"`
+	Status      session.Status  `json:"status"`
+	EndedAt     *time.Time      `json:"ended_at"`
+	EndReason   *session.Reason `json:"end_reason"`
+	EndedBy     *session.Actor  `json:"ended_by"`
 }
 
 func (a *API) listLogins(q *request) (reply, error) {
@@ -185,9 +185,9 @@ func (a *API) listLogins(q *request) (reply, error) {
 			b := historyBody{sessionBody: sessionView(&l.Session, q.claims.SessionID), Status: l.StatusAt(now)}
 			if l.Failed {
 				b.LastSeenAt, b.ExpiresAt = l.CreatedAt, l.CreatedAt
-				b.EndedAt, b.EndReason = &l.CreatedAt, l.EndReason
+				b.EndedAt, b.EndReason = &l.CreatedAt, &l.EndReason
 			} else if end := l.Ending(now); !end.At.IsZero() {
-				b.EndedAt, b.EndReason, b.EndedBy = &end.At, end.Reason, end.By
+				b.EndedAt, b.EndReason, b.EndedBy = &end.At, &end.Reason, &end.By
 			}
 			return b
 		}))

@@ -109,7 +109,7 @@ func serveEnvironment(t *testing.T) environ {
 	t.Helper()
 	env := environ{}
 	env.set([]string{
-		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.URL(t),
+		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.RealURL(t),
 		"REDIS_PREFIX=" + "t" + session.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
 		"SIGNING_KEYS_FILE=" + filepath.Join(t.TempDir(), "keys.json"), "ADDR=127.0.0.1:0", "METRICS_ADDR=127.0.0.1:0",
 	})

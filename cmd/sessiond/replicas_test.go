@@ -2,11 +2,7 @@ package main
 
 import (
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,43 +14,14 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// startRedis starts a Redis of the test's own, which may be wiped and stopped
+// startRedis starts a Redis of the test's own, which may be wiped and watched
 // without harm to other tests.
 func startRedis(t *testing.T) (client *redis.Client, url string) {
 	t.Helper()
-	binary := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
-	if binary == "" {
-		found, err := exec.LookPath("redis-server")
-		if err != nil {
-			redisstoretest.URL(t) // skips, or fails where real stores are required
-			t.Fatal("no redis-server: set SESSIOND_TEST_REDIS_SERVER")
-		}
-		binary = found
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
-	cmd := exec.Command(binary, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port})
-	t.Cleanup(func() {
-		_ = client.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); client.Ping(t.Context()).Err() != nil; <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server did not start")
-		}
-	}
-	return client, "redis://127.0.0.1:" + port
+	url = redisstoretest.StartServer(t)
+	client = redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(url, "redis://")})
+	t.Cleanup(func() { _ = client.Close() })
+	return client, url
 }
 
 // manyLogins signs a person in n times, on all replicas in turn.

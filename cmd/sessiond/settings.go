@@ -131,7 +131,7 @@ func (s *settings) common(f *flags) {
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "how long a password reset link is good, at most 10m")
 	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "page of yours that address confirmation links lead to (default: PUBLIC_URL/verify)")
-	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the documented routes no longer tell whether an account exists")
+	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the classic routes no longer tell whether an account exists")
 }
 
 // stores adds where Postgres is, for every verb that needs it.

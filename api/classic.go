@@ -23,7 +23,7 @@ func (b *newUserBody) user() identity.NewUser {
 	return identity.NewUser{Username: b.Username, Email: b.Email, Password: b.Password, FirstName: b.FirstName, LastName: b.LastName}
 }
 
-// signedInBody answers a login on the documented routes.
+// signedInBody answers a login on the classic routes.
 type signedInBody struct {
 	Auth         bool   `json:"auth"`
 	Token        string `json:"token"`
@@ -278,7 +278,7 @@ func (a *API) resetPassword(q *request, username, token, password string) error 
 	return a.Sessions.Enforce(q.Context(), revocation)
 }
 
-// loginBody is a session on the documented routes.
+// loginBody is a session on the classic routes.
 type loginBody struct {
 	ID           string     `json:"id"`
 	UserID       string     `json:"user_id"`
