@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -49,7 +48,7 @@ type app struct {
 // that a wiped Redis leaves some for logins.
 const ledgerReads = 0.5
 
-func assemble(p parts) (*app, error) {
+func assemble(p parts) *app {
 	s := &p.settings
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -78,23 +77,13 @@ func assemble(p parts) (*app, error) {
 	}).Handler()
 	a.background = append(a.background, sessions.Run)
 	if p.mailer != nil {
-		postman := &identity.Postman{Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL, Log: p.log}
-		for _, page := range []struct {
-			text string
-			into **url.URL
-		}{{s.PublicURL, &postman.PublicURL}, {s.ResetURL, &postman.ResetURL}, {s.VerifyURL, &postman.VerifyURL}} {
-			if page.text == "" {
-				continue
-			}
-			u, err := url.Parse(page.text)
-			if err != nil {
-				return nil, fmt.Errorf("links in mails: %w", err)
-			}
-			*page.into = u
+		postman := &identity.Postman{
+			Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
+			PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
 		}
 		a.background = append(a.background, postman.Run)
 	}
-	return a, nil
+	return a
 }
 
 var errStopping = errors.New("shutting down")

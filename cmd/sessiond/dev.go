@@ -91,13 +91,10 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	a, err := assemble(parts{
+	a := assemble(parts{
 		settings: s, db: db, store: store, keys: keys, hasher: hasher, mailer: box,
 		mailbox: func() any { return box.List() }, now: clock.Now, log: log,
 	})
-	if err != nil {
-		return err
-	}
 	// Migrating took memory that serving does not need.
 	debug.FreeOSMemory()
 	fmt.Fprintf(stdout, devBanner, s.PublicURL, s.DataDir)

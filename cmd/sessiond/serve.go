@@ -85,10 +85,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
-	a, err := assemble(parts{settings: s, db: db, store: store, keys: keys, hasher: hasher, mailer: post, now: clock.Now, log: log})
-	if err != nil {
-		return err
-	}
+	a := assemble(parts{settings: s, db: db, store: store, keys: keys, hasher: hasher, mailer: post, now: clock.Now, log: log})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)

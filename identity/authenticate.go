@@ -1,0 +1,129 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+)
+
+// Why a login failed, as the history tells it.
+const (
+	reasonWrongPassword = "wrong_password" //nolint:gosec // G101: a reason, not a secret
+	reasonUnverified    = "unverified"
+)
+
+// Authenticate verifies the password of the user of that username, or of that
+// email when there is an @ in it. ErrNotFound when there is none, after the
+// time of a verification. ErrWrongPassword, which is recorded; also for a user
+// whose address is not confirmed yet, so that the answer tells nothing to whoever
+// registered somebody else's address.
+func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (User, error) {
+	u, err := s.lookUp(ctx, login)
+	if errors.Is(err, ErrNotFound) {
+		if err := s.verifyNobody(ctx, password); err != nil {
+			return User{}, err
+		}
+		return User{}, ErrNotFound
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return s.authenticate(ctx, u, password, from)
+}
+
+// Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
+// ErrWrongPassword.
+func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (User, error) {
+	u, err := s.Store.ByID(ctx, id)
+	if err != nil {
+		return User{}, err
+	}
+	return s.authenticate(ctx, u, password, from)
+}
+
+func (s *Service) lookUp(ctx context.Context, login string) (User, error) {
+	switch {
+	case !storable(login):
+		return User{}, ErrNotFound
+	case strings.ContainsRune(login, '@'):
+		return s.Store.ByEmail(ctx, login)
+	default:
+		return s.Store.ByUsername(ctx, login)
+	}
+}
+
+func (s *Service) authenticate(ctx context.Context, u User, password string, from Origin) (User, error) {
+	rehash, err := s.confirm(ctx, u, password, from)
+	if err != nil {
+		return User{}, err
+	}
+	if u.Status != StatusActive {
+		return User{}, s.refuse(ctx, u, reasonUnverified, from)
+	}
+	if rehash {
+		s.rehash(ctx, &u, password)
+	}
+	return u, nil
+}
+
+// confirm verifies that the password is the user's. ErrWrongPassword, which is
+// recorded.
+func (s *Service) confirm(ctx context.Context, u User, password string, from Origin) (rehash bool, err error) {
+	ok := false
+	if plausible(password) {
+		ok, rehash, err = s.Hasher.Verify(ctx, u.PasswordHash, password)
+	} else {
+		err = s.verifyNobody(ctx, password)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case !ok:
+		return false, s.refuse(ctx, u, reasonWrongPassword, from)
+	}
+	return rehash, nil
+}
+
+// verifyNobody spends the time of a verification on a password that is not
+// hashed when no user can have it.
+func (s *Service) verifyNobody(ctx context.Context, password string) error {
+	if !plausible(password) {
+		password = ""
+	}
+	return s.Hasher.VerifyNobody(ctx, password)
+}
+
+// refuse records a failed login and returns ErrWrongPassword. What cannot be
+// recorded is not answered: guesses would go unseen.
+func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
+	now := s.now()
+	err := s.Store.RecordAttempt(ctx, Attempt{
+		ID:        s.NewTimedID(now),
+		UserID:    u.ID,
+		IP:        from.IP,
+		UserAgent: from.UserAgent,
+		Device:    from.Device,
+		Reason:    reason,
+		At:        now,
+	})
+	if err != nil {
+		return err
+	}
+	return ErrWrongPassword
+}
+
+// rehash replaces the hash of a password that was just verified by one of the
+// current form. The login does not depend on it.
+func (s *Service) rehash(ctx context.Context, u *User, password string) {
+	hash, err := s.Hasher.Hash(ctx, password)
+	if err == nil {
+		err = s.Store.Rehash(ctx, u.ID, u.PasswordHash, hash)
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "the password was not re-hashed; the next login tries again",
+			slog.String("user", u.ID), slog.Any("error", err))
+		return
+	}
+	u.PasswordHash = hash
+}

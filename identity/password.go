@@ -1,0 +1,169 @@
+package identity
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Bounds of the bcrypt cost. Below, a stolen table is cheap to search; above,
+// one login keeps a core busy for more than a second, which is a denial of
+// service by itself.
+const (
+	MinCost = 10
+	MaxCost = 14
+)
+
+// Hasher makes and verifies password hashes. It is safe for concurrent use.
+//
+// bcrypt reads 72 bytes at most and takes NUL for the end of a round, so that
+// two passwords can be one to it. A password is therefore first put through
+// HMAC-SHA-384 under a pepper and written in base64: 64 characters without NUL
+// that differ whenever the passwords do.
+type Hasher struct {
+	cost    int
+	current string            // id of the pepper that hashes
+	peppers map[string][]byte // by id; all of them verify
+	nobody  []byte            // a hash of the current cost that is no password's
+}
+
+// NewHasher returns a Hasher that hashes at a cost from [MinCost] to [MaxCost]
+// with the first pepper. The other peppers still verify, and so does the public
+// empty one, which also hashes when none is given; the pre-hash then only
+// lifts bcrypt's limits and adds no secret.
+func NewHasher(cost int, peppers []Pepper) (*Hasher, error) {
+	if cost < MinCost || cost > MaxCost {
+		return nil, fmt.Errorf("bcrypt cost %d: must be from %d to %d", cost, MinCost, MaxCost)
+	}
+	return newHasher(cost, peppers)
+}
+
+// NewInsecureHasher is NewHasher for tests, with a cost down to bcrypt's least,
+// 4, that is quick and protects nothing.
+func NewInsecureHasher(cost int, peppers []Pepper) (*Hasher, error) {
+	if cost < bcrypt.MinCost || cost > MaxCost {
+		return nil, fmt.Errorf("bcrypt cost %d: must be from %d to %d", cost, bcrypt.MinCost, MaxCost)
+	}
+	return newHasher(cost, peppers)
+}
+
+func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
+	h := &Hasher{
+		cost:    cost,
+		current: publicPepper,
+		peppers: map[string][]byte{publicPepper: nil},
+		nobody:  fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltLength+sumLength)),
+	}
+	for i, p := range peppers {
+		if err := p.check(); err != nil {
+			return nil, err
+		}
+		if _, twice := h.peppers[p.ID]; twice {
+			return nil, fmt.Errorf("pepper %q is given twice", p.ID)
+		}
+		h.peppers[p.ID] = p.Key
+		if i == 0 {
+			h.current = p.ID
+		}
+	}
+	return h, nil
+}
+
+// Hash returns a new hash of the password in the form that is stored. It fails
+// only when ctx is done before the work begins.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	var sum []byte
+	err := h.work(ctx, func() (err error) {
+		sum, err = bcrypt.GenerateFromPassword(h.prehash(h.current, password), h.cost)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return peppered(h.current, string(sum)), nil
+}
+
+// Verify tells whether the password is the one that was hashed, and, if it is,
+// whether it should be hashed anew because the cost, the pepper or the form is
+// no longer the current one. An error means that nothing was decided: ctx was
+// done, or no password could ever match the hash (see [Hasher.CheckHash]).
+func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
+	stored, err := h.parse(hash)
+	if err != nil {
+		return false, false, err
+	}
+	var secret []byte
+	possible := true
+	if stored.plain {
+		// bcrypt would compare the first 72 bytes, and takes "a\x00a" for "a".
+		possible = len(password) <= 72 && strings.IndexByte(password, 0) < 0
+		if possible {
+			secret = []byte(password)
+		}
+	} else {
+		secret = h.prehash(stored.pepper, password)
+	}
+	err = h.work(ctx, func() error {
+		return bcrypt.CompareHashAndPassword([]byte(stored.bcrypt), secret)
+	})
+	switch {
+	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
+		return false, false, nil
+	case err != nil:
+		return false, false, err
+	case !possible:
+		return false, false, nil
+	}
+	return true, stored.plain || stored.pepper != h.current || stored.cost != h.cost, nil
+}
+
+// VerifyNobody takes as long as verifying a hash of the current cost. It is
+// called where there is no user, so that the time of an answer does not tell.
+func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
+	err := h.work(ctx, func() error {
+		return bcrypt.CompareHashAndPassword(h.nobody, h.prehash(h.current, password))
+	})
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return nil
+	}
+	return err
+}
+
+// CheckHash tells whether Verify can work with the hash: it is one of ours
+// under a pepper that is configured, or plain bcrypt ($2a$, $2b$, $2y$), and its
+// cost is not above [MaxCost]. The error never quotes the hash.
+func (h *Hasher) CheckHash(hash string) error {
+	_, err := h.parse(hash)
+	return err
+}
+
+// work is the one place where bcrypt runs.
+func (h *Hasher) work(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("hash password: %w", err)
+	}
+	return f()
+}
+
+func (h *Hasher) prehash(pepper, password string) []byte {
+	mac := hmac.New(sha512.New384, h.peppers[pepper])
+	mac.Write([]byte(password))
+	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
+}
+
+func (h *Hasher) parse(hash string) (storedHash, error) {
+	stored, err := parseHash(hash)
+	if err != nil {
+		return storedHash{}, err
+	}
+	if _, known := h.peppers[stored.pepper]; !known && !stored.plain {
+		return storedHash{}, fmt.Errorf("password hash: its pepper %q is not configured", stored.pepper)
+	}
+	return stored, nil
+}

@@ -1,0 +1,114 @@
+package identity
+
+import (
+	"context"
+	"errors"
+)
+
+// NewUser is what somebody registers with. The password is kept nowhere.
+type NewUser struct {
+	Username, Email, Password, FirstName, LastName string
+}
+
+// Register makes a user who can sign in at once. FieldErrors, ErrUsernameTaken,
+// ErrEmailTaken.
+func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
+	if err := s.checkNewUser(n); err != nil {
+		return User{}, err
+	}
+	// Create has the last word; this saves the hash, which is dear, for names
+	// that are to be had.
+	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
+		return User{}, err
+	} else if !free {
+		return User{}, ErrUsernameTaken
+	}
+	if free, err := s.free(s.Store.ByEmail(ctx, n.Email)); err != nil {
+		return User{}, err
+	} else if !free {
+		return User{}, ErrEmailTaken
+	}
+	u, err := s.newUser(ctx, n, StatusActive)
+	if err != nil {
+		return User{}, err
+	}
+	if err := s.Store.Create(ctx, u, s.stalePending(), nil); err != nil {
+		return User{}, err
+	}
+	return u, nil
+}
+
+// RegisterByMail makes a user who can sign in once they have followed the link
+// mailed to them. If the address has an account already, its owner is told of
+// the attempt by mail, and the caller gets the same answer after the same work.
+// FieldErrors, ErrUsernameTaken, ErrMailDisabled.
+func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
+	if err := s.checkNewUser(n); err != nil {
+		return err
+	}
+	if !s.MailEnabled {
+		return ErrMailDisabled
+	}
+	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
+		return err
+	} else if !free {
+		return ErrUsernameTaken
+	}
+	owner, err := s.Store.ByEmail(ctx, n.Email)
+	free, err := s.free(owner, err)
+	if err != nil {
+		return err
+	}
+	u, err := s.newUser(ctx, n, StatusPending)
+	if err != nil {
+		return err
+	}
+	if free {
+		verify := noticeTo(u, MailVerify)
+		err = s.Store.Create(ctx, u, s.stalePending(), &verify)
+		if !errors.Is(err, ErrEmailTaken) {
+			return err
+		}
+		// Somebody was faster since the look.
+		if owner, err = s.Store.ByEmail(ctx, n.Email); err != nil {
+			return err
+		}
+	}
+	return s.Store.Enqueue(ctx, noticeTo(owner, MailAddressTaken), s.now())
+}
+
+func (s *Service) checkNewUser(n NewUser) error {
+	var errs FieldErrors
+	errs.check("username", checkUsername(n.Username))
+	errs.check("email", checkEmail(n.Email))
+	errs.check("password", s.checkNewPassword(n.Password, contextWords(n.Username, n.Email)...))
+	errs.check("first_name", checkText(n.FirstName))
+	errs.check("last_name", checkText(n.LastName))
+	return errs.err()
+}
+
+func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
+	hash, err := s.Hasher.Hash(ctx, n.Password)
+	if err != nil {
+		return User{}, err
+	}
+	now := s.now()
+	return User{
+		ID:              s.NewID(),
+		Username:        n.Username,
+		Email:           n.Email,
+		FirstName:       n.FirstName,
+		LastName:        n.LastName,
+		PasswordHash:    hash,
+		PasswordVersion: 1,
+		Status:          status,
+		CreatedAt:       now,
+		UpdatedAt:       now,
+	}, nil
+}
+
+// VerifyEmail confirms the address of a mailed token and makes a pending user
+// active. ErrInvalidToken.
+func (s *Service) VerifyEmail(ctx context.Context, token string) error {
+	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
+}

@@ -1,0 +1,81 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// product is how mails call this service.
+const product = "sessiond"
+
+// pendingTTL is how long a registration waits for its address to be confirmed;
+// the mailed link lives as long. After it the name and the address are free again.
+const pendingTTL = 24 * time.Hour
+
+// Service holds the rules about users. Errors are those of this package,
+// [FieldErrors], or a fault; a context's error where it ended before a password
+// was hashed.
+type Service struct {
+	Store  Store
+	Hasher *Hasher
+	// Now is the clock that all replicas share.
+	Now func() time.Time
+	// PasswordMinLength is in characters; less than 8 means 8.
+	PasswordMinLength int
+	// MailEnabled tells that somebody delivers the mail; without it whatever
+	// needs a mail to arrive is ErrMailDisabled.
+	MailEnabled bool
+	// NewID makes the id of a user: 22 URL-safe characters, 128 random bits.
+	NewID func() string
+	// NewTimedID makes the id of a failed login, which sorts by its time.
+	NewTimedID func(time.Time) string
+	Log        *slog.Logger
+}
+
+// Origin says where a login came from. Its texts are valid UTF-8.
+type Origin struct {
+	IP        string
+	UserAgent string // at most 512 bytes
+	Device    string // readable, as "Chrome on macOS"
+}
+
+// now is in what the stores keep: UTC with microseconds.
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
+
+func (s *Service) checkNewPassword(password string, words ...string) *problem {
+	return checkPassword(password, s.PasswordMinLength, words...)
+}
+
+// noticeTo is a mail to a user about their account.
+func noticeTo(u User, kind MailKind) Mail {
+	return Mail{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
+}
+
+// hashToken makes of a mailed secret what the store knows it by.
+func hashToken(token string) TokenHash { return sha256.Sum256([]byte(token)) }
+
+// storable tells whether the store can be asked for a name at all: a database
+// refuses other texts with an error instead of finding nothing.
+func storable(name string) bool {
+	return name != "" && len(name) <= max(maxEmail, maxUsername*utf8.UTFMax) &&
+		utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
+}
+
+// free turns a look-up into an answer whether the name is still to be had: a
+// stale registration holds none.
+func (s *Service) free(u User, err error) (bool, error) {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return u.Status == StatusPending && u.CreatedAt.Before(s.stalePending()), nil
+}
+
+// stalePending is the time before which a pending user's registration lapsed.
+func (s *Service) stalePending() time.Time { return s.now().Add(-pendingTTL) }

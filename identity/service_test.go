@@ -1,0 +1,717 @@
+package identity_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+func TestRegister(t *testing.T) {
+	w := newWorld(t)
+	u, err := w.Register(t.Context(), identity.NewUser{
+		Username: "Alice", Email: "Alice@Example.com", Password: password, FirstName: "Ali", LastName: "Ce",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.Status != identity.StatusActive || !u.EmailVerifiedAt.IsZero() || len(u.ID) != 22 || !u.CreatedAt.Equal(w.clock.Now()) {
+		t.Errorf("got %+v", u)
+	}
+	stored, err := w.User(t.Context(), u.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored != u {
+		t.Errorf("returned %+v\n  stored %+v", u, stored)
+	}
+	if !strings.HasPrefix(u.PasswordHash, "$sessiond$") || strings.Contains(u.PasswordHash, password) {
+		t.Errorf("hash %s", u.PasswordHash)
+	}
+	if mails := w.deliver(); len(mails) != 0 {
+		t.Errorf("mails %v", mails)
+	}
+	for _, c := range []struct {
+		why, username, email string
+		want                 error
+	}{
+		{"the name in other letters", "ALICE", "b@example.com", identity.ErrUsernameTaken},
+		{"the address in other letters", "bob", "alice@EXAMPLE.com", identity.ErrEmailTaken},
+		{"both: the name is told first", "alice", "alice@example.com", identity.ErrUsernameTaken},
+	} {
+		_, err := w.Register(t.Context(), identity.NewUser{Username: c.username, Email: c.email, Password: password})
+		w.want(c.why, err, c.want)
+	}
+}
+
+func TestRegisterNamesEveryBadField(t *testing.T) {
+	w := newWorld(t)
+	bad := identity.NewUser{
+		Username: "a@b", Email: "nowhere", Password: "short", FirstName: "a\x00", LastName: strings.Repeat("x", 201),
+	}
+	want := map[string]string{
+		"username": "invalid", "email": "invalid", "password": "too_short", "first_name": "invalid", "last_name": "too_long",
+	}
+	_, err := w.Register(t.Context(), bad)
+	if got := codes(err); !maps.Equal(got, want) {
+		t.Errorf("got %v", err)
+	}
+	if got := codes(w.RegisterByMail(t.Context(), bad)); !maps.Equal(got, want) {
+		t.Errorf("by mail: %v", got)
+	}
+	_, err = w.Register(t.Context(), identity.NewUser{})
+	if got := codes(err); !maps.Equal(got, map[string]string{"username": "required", "email": "required", "password": "required"}) {
+		t.Errorf("nothing given: %v", err)
+	}
+	_, err = w.Register(t.Context(), identity.NewUser{Username: "catherine", Email: "x@example.com", Password: "Catherine-97"})
+	if got := codes(err); got["password"] != "too_similar" {
+		t.Errorf("password of the name: %v", err)
+	}
+}
+
+func TestTakenNamesCostNoHash(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	w.Hasher = hasher(t, identity.MaxCost) // about a second
+	register := func(username, email string, want error) func() {
+		return func() {
+			n := identity.NewUser{Username: username, Email: email, Password: password}
+			w.want("register "+username, second(w.Register(t.Context(), n)), want)
+		}
+	}
+	for i, took := range identity.LeastCPU(t,
+		register("alice", "b@example.com", identity.ErrUsernameTaken),
+		register("bob", "alice@example.com", identity.ErrEmailTaken),
+		func() {
+			n := identity.NewUser{Username: "alice", Email: "b@example.com", Password: password}
+			w.want("by mail", w.RegisterByMail(t.Context(), n), identity.ErrUsernameTaken)
+		},
+	) {
+		if took > 300*time.Millisecond {
+			t.Errorf("number %d takes %v", i, took)
+		}
+	}
+}
+
+func TestOfManyAtOnceOneGetsTheName(t *testing.T) {
+	w := newWorld(t)
+	errs := make([]error, 8)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			_, errs[i] = w.Register(context.WithoutCancel(t.Context()), identity.NewUser{
+				Username: "alice", Email: string(rune('a'+i)) + "@example.com", Password: password,
+			})
+		})
+	}
+	all.Wait()
+	made := 0
+	for _, err := range errs {
+		if err == nil {
+			made++
+		} else {
+			w.want("loser", err, identity.ErrUsernameTaken)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d were made", made)
+	}
+}
+
+func TestRegisterByMail(t *testing.T) {
+	w := newWorld(t)
+	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
+	if err := w.RegisterByMail(t.Context(), alice); err != nil {
+		t.Fatal(err)
+	}
+	u, err := w.store.ByUsername(t.Context(), "alice")
+	if err != nil || u.Status != identity.StatusPending {
+		t.Fatalf("got %+v, %v", u, err)
+	}
+	mail := w.one("alice@example.com", "Confirm")
+	if !strings.Contains(mail.Text, `"alice"`) || !strings.Contains(mail.Text, "https://auth.example.com/app/verify#token=") {
+		t.Errorf("mail %s", mail.Text)
+	}
+
+	if w.signsIn("alice", password) {
+		t.Error("signs in before the address is confirmed")
+	}
+	w.clock.pass(time.Second)
+	if w.signsIn("alice", otherPassword) {
+		t.Error("signs in with another password")
+	}
+	if f := w.failures(u); len(f) != 2 || f[1].EndReason != "unverified" || f[0].EndReason != "wrong_password" {
+		t.Errorf("history %+v", f)
+	}
+	w.want("reset while pending", w.RequestReset(t.Context(), "alice@example.com"), identity.ErrNotFound)
+
+	token := w.token(mail)
+	w.want("another token", w.VerifyEmail(t.Context(), token+"x"), identity.ErrInvalidToken)
+	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+	w.want("the token", w.VerifyEmail(t.Context(), token), nil)
+	w.want("the token again", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+	if u, err = w.User(t.Context(), u.ID); err != nil || u.Status != identity.StatusActive || !u.EmailVerifiedAt.Equal(w.clock.Now()) {
+		t.Errorf("got %+v, %v", u, err)
+	}
+	if !w.signsIn("alice", password) {
+		t.Error("does not sign in")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestRegisterByMailTellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	bob := identity.NewUser{Username: "bob", Email: "ALICE@example.com", Password: password}
+	if err := w.RegisterByMail(t.Context(), bob); err != nil {
+		t.Fatal(err)
+	}
+	mail := w.one("alice@example.com", "already")
+	if !strings.Contains(mail.Text, `"alice"`) || strings.Contains(mail.Text, "bob") || strings.Contains(mail.Text, "token") {
+		t.Errorf("mail %s", mail.Text)
+	}
+	_, err := w.store.ByUsername(t.Context(), "bob")
+	w.want("bob", err, identity.ErrNotFound)
+
+	// The answer must not be told apart by its time either.
+	w.Hasher = hasher(t, 8)
+	i := 0
+	took := identity.LeastCPU(t,
+		func() {
+			i++
+			n := string(rune('a' + i))
+			w.want("free", w.RegisterByMail(t.Context(), identity.NewUser{
+				Username: "user" + n, Email: n + "@example.org", Password: password,
+			}), nil)
+		},
+		func() { w.want("taken", w.RegisterByMail(t.Context(), bob), nil) })
+	if free, taken := took[0], took[1]; taken < free*2/3 || taken > free*3/2 {
+		t.Errorf("a free address takes %v, a taken one %v", free, taken)
+	}
+}
+
+func hasher(t *testing.T, cost int) *identity.Hasher {
+	t.Helper()
+	h, err := identity.NewInsecureHasher(cost, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestRegisterByMailNeedsMail(t *testing.T) {
+	w := newWorld(t)
+	w.MailEnabled = false
+	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}),
+		identity.ErrMailDisabled)
+	w.want("reset", w.RequestReset(t.Context(), "alice@example.com"), identity.ErrMailDisabled)
+}
+
+func TestUnconfirmedRegistrationLapses(t *testing.T) {
+	w := newWorld(t)
+	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
+	w.want("first", w.RegisterByMail(t.Context(), alice), nil)
+	token := w.token(w.one("alice@example.com", "Confirm"))
+
+	w.clock.pass(24*time.Hour - time.Microsecond)
+	w.want("the name is held", w.RegisterByMail(t.Context(), alice), identity.ErrUsernameTaken)
+	other := alice
+	other.Username = "other"
+	w.want("and the address", w.RegisterByMail(t.Context(), other), nil)
+	w.one("alice@example.com", "already")
+
+	w.clock.pass(2 * time.Microsecond)
+	w.want("not longer than a day", second(w.Register(t.Context(), alice)), nil)
+	w.want("the old link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+}
+
+func TestAuthenticate(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("Alice")
+	from := identity.Origin{IP: "192.0.2.7", UserAgent: "curl/8", Device: "curl"}
+	for _, c := range []struct {
+		why, login, password string
+		want                 error
+	}{
+		{"by username", "Alice", password, nil},
+		{"in other letters", "aLICE", password, nil},
+		{"by email", "alice@example.com", password, nil},
+		{"in other letters", "Alice@EXAMPLE.com", password, nil},
+		{"the password in other letters", "alice", strings.ToUpper(password), identity.ErrWrongPassword},
+		{"with a space after it", "alice", password + " ", identity.ErrWrongPassword},
+		{"empty password", "alice", "", identity.ErrWrongPassword},
+		{"not UTF-8", "alice", "\xff\xfe", identity.ErrWrongPassword},
+		{"huge", "alice", strings.Repeat("x", 1<<20), identity.ErrWrongPassword},
+		{"NUL behind it", "alice", password + "\x00", identity.ErrWrongPassword},
+		{"unknown username", "bob", password, identity.ErrNotFound},
+		{"unknown email", "bob@example.com", password, identity.ErrNotFound},
+		{"empty login", "", password, identity.ErrNotFound},
+		{"login not UTF-8", "alice\xff", password, identity.ErrNotFound},
+		{"login with NUL", "alice\x00", password, identity.ErrNotFound},
+		{"huge login", strings.Repeat("x", 1<<20), password, identity.ErrNotFound},
+		{"huge email", strings.Repeat("x", 1<<20) + "@example.com", password, identity.ErrNotFound},
+		{"unknown and not UTF-8", "bob", "\xff\xfe", identity.ErrNotFound},
+	} {
+		w.clock.pass(time.Second)
+		before := len(w.failures(u))
+		got, err := w.Authenticate(t.Context(), c.login, c.password, from)
+		w.want(c.why, err, c.want)
+		if err == nil && got != u {
+			t.Errorf("%s: got %+v", c.why, got)
+		}
+		recorded := len(w.failures(u)) - before
+		if want := errors.Is(c.want, identity.ErrWrongPassword); (recorded == 1) != want || recorded > 1 {
+			t.Errorf("%s: %d attempts recorded", c.why, recorded)
+		}
+	}
+	w.want("once more", second(w.Authenticate(t.Context(), "alice", otherPassword, from)), identity.ErrWrongPassword)
+	last := w.failures(u)[0]
+	if !last.Failed || last.IP != from.IP || last.UserAgent != from.UserAgent || last.Device != from.Device ||
+		last.EndReason != "wrong_password" || !last.CreatedAt.Equal(w.clock.Now()) {
+		t.Errorf("recorded as %+v", last)
+	}
+}
+
+func TestReauthenticate(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	got, err := w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{})
+	if err != nil || got != u {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	w.want("wrong", second(w.Reauthenticate(t.Context(), u.ID, otherPassword, identity.Origin{})), identity.ErrWrongPassword)
+	w.want("nobody", second(w.Reauthenticate(t.Context(), "nobody", password, identity.Origin{})), identity.ErrNotFound)
+	if n := len(w.failures(u)); n != 1 {
+		t.Errorf("%d attempts recorded", n)
+	}
+}
+
+// Whoever guesses names must not see by the time which of them exist.
+func TestEveryRefusalTakesTheSameTime(t *testing.T) {
+	w := newWorld(t)
+	w.Hasher = hasher(t, 8)
+	w.register("alice")
+	cases := []struct{ login, password string }{
+		{"alice", otherPassword}, // the measure
+		{"bob", otherPassword},
+		{"bob@example.com", otherPassword},
+		{"alice", "\xff\xfe"},
+		{"alice", strings.Repeat("x", 2000)},
+		{"bob", strings.Repeat("x", 2000)},
+		{"\xff", otherPassword},
+	}
+	logins := make([]func(), len(cases))
+	for i, c := range cases {
+		logins[i] = func() { w.signsIn(c.login, c.password) }
+	}
+	took := identity.LeastCPU(t, logins...)
+	for i, c := range cases {
+		if took[i] < took[0]*2/3 || took[i] > took[0]*3/2 {
+			t.Errorf("%.20q with %.20q takes %v; a wrong password %v", c.login, c.password, took[i], took[0])
+		}
+	}
+}
+
+func TestLoginRehashes(t *testing.T) {
+	w := newWorld(t)
+	plain, err := bcrypt.GenerateFromPassword([]byte(password), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported := identity.User{
+		ID: w.NewID(), Username: "alice", Email: "alice@example.com", PasswordHash: string(plain), PasswordVersion: 1,
+		Status: identity.StatusActive, CreatedAt: w.clock.Now(), UpdatedAt: w.clock.Now(),
+	}
+	if err := w.store.Create(t.Context(), imported, time.Time{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	hash := func() string {
+		u, err := w.User(t.Context(), imported.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.PasswordVersion != 1 {
+			t.Errorf("password version %d", u.PasswordVersion)
+		}
+		return u.PasswordHash
+	}
+
+	if w.signsIn("alice", otherPassword); hash() != imported.PasswordHash {
+		t.Error("a wrong password was hashed")
+	}
+	u, err := w.Authenticate(t.Context(), "alice", password, identity.Origin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := hash()
+	if !strings.HasPrefix(first, "$sessiond$v=1$p=0$2a$04$") || u.PasswordHash != first {
+		t.Errorf("hash %s, returned %s", first, u.PasswordHash)
+	}
+	if !w.signsIn("alice", password) || hash() != first {
+		t.Errorf("hashed again: %s", hash())
+	}
+
+	one := identity.Pepper{ID: "k1", Key: []byte(strings.Repeat("1", 32))}
+	w.Hasher = quickHasher(t, one)
+	if !w.signsIn("alice", password) || !strings.HasPrefix(hash(), "$sessiond$v=1$p=k1$2a$04$") {
+		t.Errorf("a pepper was added: %s", hash())
+	}
+	w.Hasher, err = identity.NewInsecureHasher(5, []identity.Pepper{one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !w.signsIn("alice", password) || !strings.HasPrefix(hash(), "$sessiond$v=1$p=k1$2a$05$") {
+		t.Errorf("the cost was raised: %s", hash())
+	}
+	if !w.signsIn("alice", password) {
+		t.Error("does not sign in any more")
+	}
+}
+
+// failing is a store of which some methods do not work.
+type failing struct {
+	identity.Store
+	rehash, recordAttempt error
+}
+
+func (f failing) Rehash(ctx context.Context, id, old, hash string) error {
+	if f.rehash != nil {
+		return f.rehash
+	}
+	return f.Store.Rehash(ctx, id, old, hash)
+}
+
+func (f failing) RecordAttempt(ctx context.Context, a identity.Attempt) error {
+	if f.recordAttempt != nil {
+		return f.recordAttempt
+	}
+	return f.Store.RecordAttempt(ctx, a)
+}
+
+func TestLoginDoesNotDependOnTheRehash(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.Hasher = hasher(t, 5)
+	w.Store = failing{Store: w.store, rehash: identity.ErrUnavailable}
+	got, err := w.Authenticate(t.Context(), "alice", password, identity.Origin{})
+	if err != nil || got.PasswordHash != u.PasswordHash {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	log := w.log.String()
+	if !strings.Contains(log, "re-hashed") || strings.Contains(log, "$2a$") || strings.Contains(log, password) {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestGuessThatCannotBeRecordedIsNotAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	w.Store = failing{Store: w.store, recordAttempt: identity.ErrUnavailable}
+	_, err := w.Authenticate(t.Context(), "alice", otherPassword, identity.Origin{})
+	if w.want("guess", err, identity.ErrUnavailable); errors.Is(err, identity.ErrWrongPassword) {
+		t.Error("the guess is answered")
+	}
+}
+
+func TestUpdateProfile(t *testing.T) {
+	w := newWorld(t)
+	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}), nil)
+	w.want("verify", w.VerifyEmail(t.Context(), w.token(w.one("alice@example.com", "Confirm"))), nil)
+	w.register("bob")
+	u, err := w.store.ByUsername(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := func(p identity.Profile) identity.User {
+		t.Helper()
+		w.clock.pass(time.Second)
+		got, err := w.UpdateProfile(t.Context(), u.ID, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := w.User(t.Context(), u.ID)
+		if err != nil || stored != got {
+			t.Errorf("returned %+v\n  stored %+v, %v", got, stored, err)
+		}
+		return got
+	}
+
+	first, last, empty := "Ali", "Ce", ""
+	got := update(identity.Profile{FirstName: &first, LastName: &last})
+	if got.FirstName != "Ali" || got.LastName != "Ce" || got.Email != u.Email || got.EmailVerifiedAt.IsZero() || !got.UpdatedAt.After(u.UpdatedAt) {
+		t.Errorf("got %+v", got)
+	}
+	if got = update(identity.Profile{LastName: &empty}); got.FirstName != "Ali" || got.LastName != "" {
+		t.Errorf("got %+v", got)
+	}
+	respelt := "Alice@example.com"
+	if got = update(identity.Profile{Email: &respelt}); got.Email != respelt || got.EmailVerifiedAt.IsZero() {
+		t.Errorf("the same address: %+v", got)
+	}
+	if mails := w.deliver(); len(mails) != 0 {
+		t.Errorf("mails %v", mails)
+	}
+	moved := "al@example.net"
+	if got = update(identity.Profile{Email: &moved}); got.Email != moved || !got.EmailVerifiedAt.IsZero() || got.FirstName != "Ali" {
+		t.Errorf("another address: %+v", got)
+	}
+	w.one("Alice@example.com", "another address")
+
+	taken, bad := "BOB@example.com", "bad\x00"
+	w.want("taken", second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &taken})), identity.ErrEmailTaken)
+	w.want("nobody", second(w.UpdateProfile(t.Context(), "nobody", identity.Profile{})), identity.ErrNotFound)
+	_, err = w.UpdateProfile(t.Context(), u.ID, identity.Profile{FirstName: &bad, LastName: &bad, Email: &empty})
+	if got := codes(err); !maps.Equal(got, map[string]string{"first_name": "invalid", "last_name": "invalid", "email": "required"}) {
+		t.Errorf("got %v", err)
+	}
+	if mails := w.deliver(); len(mails) != 0 {
+		t.Errorf("mails %v", mails)
+	}
+}
+
+func TestChangePassword(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	kept, ended := w.startSession(u), w.startSession(u)
+	change := func(current *string, next string) (int64, error) {
+		return w.ChangePassword(t.Context(), u.ID, current, next, kept.ID, identity.Origin{IP: "192.0.2.7"})
+	}
+	wrong, right := otherPassword, password
+
+	w.clock.pass(time.Second)
+	w.want("wrong current one", second(change(&wrong, otherPassword)), identity.ErrWrongPassword)
+	if f := w.failures(u); !f[0].Failed || f[0].IP != "192.0.2.7" {
+		t.Errorf("history %+v", f[0])
+	}
+	_, err := change(&right, "alice-97")
+	if got := codes(err); got["password"] != "too_similar" {
+		t.Errorf("got %v", err)
+	}
+	if n := w.active(u); n != 2 || !w.signsIn("alice", password) {
+		t.Fatalf("something changed: %d sessions", n)
+	}
+
+	revocation, err := change(&right, otherPassword)
+	if err != nil || revocation == 0 {
+		t.Fatalf("revocation %d, %v", revocation, err)
+	}
+	if w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
+		t.Error("the password is not the new one")
+	}
+	logins := w.failures(u)
+	for _, l := range logins {
+		if l.ID == ended.ID && l.EndReason != "password_changed" || l.ID == kept.ID && !l.EndedAt.IsZero() {
+			t.Errorf("session %+v", l)
+		}
+	}
+	if n := w.active(u); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
+	w.one("alice@example.com", "password was changed")
+
+	w.want("without the current one", second(change(nil, password)), nil)
+	w.want("the same again", second(change(nil, password)), nil)
+	w.want("nobody", second(w.ChangePassword(t.Context(), "nobody", nil, password, "", identity.Origin{})), identity.ErrNotFound)
+}
+
+func TestDelete(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.startSession(u)
+	revocation, err := w.Delete(t.Context(), u.ID)
+	if err != nil || revocation == 0 {
+		t.Fatalf("revocation %d, %v", revocation, err)
+	}
+	w.one("alice@example.com", "deleted")
+	w.want("user", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
+	w.want("again", second(w.Delete(t.Context(), u.ID)), identity.ErrNotFound)
+	if w.active(u) != 0 || w.signsIn("alice", password) {
+		t.Error("still there")
+	}
+	if again := w.register("alice"); again.ID == u.ID {
+		t.Error("the new account has the old id")
+	}
+}
+
+func TestReset(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.register("bob")
+	w.startSession(u)
+
+	for email, want := range map[string]string{"": "required", "nowhere": "invalid"} {
+		if got := codes(w.RequestReset(t.Context(), email)); got["email"] != want {
+			t.Errorf("%q: %v", email, got)
+		}
+	}
+	w.want("unknown", w.RequestReset(t.Context(), "nobody@example.com"), identity.ErrNotFound)
+	w.want("request", w.RequestReset(t.Context(), "ALICE@example.com"), nil)
+	mail := w.one("alice@example.com", "new")
+	token := w.token(mail)
+	if !strings.Contains(mail.Text, "https://auth.example.com/app/reset?resetPasswordToken="+token) ||
+		!strings.Contains(mail.Text, "10 minutes") || !strings.Contains(mail.HTML, token) {
+		t.Errorf("mail %s", mail.Text)
+	}
+
+	for range 2 { // looking uses nothing up
+		got, err := w.CheckReset(t.Context(), token)
+		if err != nil || got.ID != u.ID {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+	}
+	w.want("as a confirmation", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+	for _, c := range []struct {
+		why, username, token string
+		want                 error
+	}{
+		{"no token", "", "", identity.ErrInvalidToken},
+		{"another", "", token[:42], identity.ErrInvalidToken},
+		{"in other letters", "", strings.ToUpper(token), identity.ErrInvalidToken},
+		{"huge", "", strings.Repeat("x", 1<<20), identity.ErrInvalidToken},
+		{"not UTF-8", "", "\xff\x00", identity.ErrInvalidToken},
+		{"nobody's name", "carol", token, identity.ErrNotFound},
+		{"a name that cannot be", "a\x00\xff", token, identity.ErrNotFound},
+		{"another's name", "bob", token, identity.ErrInvalidToken},
+		{"another's name and no token", "bob", "", identity.ErrInvalidToken},
+	} {
+		w.want("check: "+c.why, second(w.CheckReset(t.Context(), c.token)), map[bool]error{true: nil, false: identity.ErrInvalidToken}[c.token == token])
+		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword)), c.want)
+	}
+	for weak, want := range map[string]string{"": "required", "short": "too_short", "alice-97": "too_similar", "\xffxxxxxxxxx": "invalid"} {
+		_, err := w.CompleteReset(t.Context(), "", token, weak)
+		if got := codes(err); got["password"] != want {
+			t.Errorf("%q: %v", weak, err)
+		}
+	}
+	if !w.signsIn("alice", password) {
+		t.Fatal("something changed")
+	}
+
+	revocation, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword)
+	if err != nil || revocation == 0 {
+		t.Fatalf("revocation %d, %v", revocation, err)
+	}
+	w.one("alice@example.com", "password was changed")
+	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
+		t.Error("the reset did not take")
+	}
+	w.want("again", second(w.CompleteReset(t.Context(), "", token, password)), identity.ErrInvalidToken)
+	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
+}
+
+func TestResetExpires(t *testing.T) {
+	w := newWorld(t)
+	w.postman.ResetTTL = 5 * time.Minute
+	w.register("alice")
+	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
+	w.clock.pass(4 * time.Minute) // the mail server was slow: the link's time begins now
+	token := w.token(w.one("alice@example.com", "new"))
+	w.clock.pass(5*time.Minute - time.Second)
+	w.want("in time", second(w.CheckReset(t.Context(), token)), nil)
+	w.clock.pass(time.Second)
+	w.want("late", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
+	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+}
+
+func TestNewestResetCounts(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
+	older := w.token(w.one("alice@example.com", "new"))
+	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
+	newer := w.token(w.one("alice@example.com", "new"))
+	w.want("older", second(w.CheckReset(t.Context(), older)), identity.ErrInvalidToken)
+	w.want("newer", second(w.CheckReset(t.Context(), newer)), nil)
+}
+
+func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
+	token := w.token(w.one("alice@example.com", "new"))
+	errs := make([]error, 8)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			_, errs[i] = w.CompleteReset(context.WithoutCancel(t.Context()), "", token, otherPassword)
+		})
+	}
+	all.Wait()
+	used := 0
+	for _, err := range errs {
+		if err == nil {
+			used++
+		} else {
+			w.want("loser", err, identity.ErrInvalidToken)
+		}
+	}
+	if used != 1 {
+		t.Errorf("used %d times", used)
+	}
+}
+
+func TestBadTokenCostsNoHash(t *testing.T) {
+	w := newWorld(t)
+	w.Hasher = hasher(t, identity.MaxCost)
+	took := identity.LeastCPU(t, func() {
+		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword)), identity.ErrInvalidToken)
+	})
+	if took[0] > 300*time.Millisecond {
+		t.Errorf("took %v", took[0])
+	}
+}
+
+func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
+	data, err := os.ReadFile("../../shared/vectors/blns/blns.json")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("SKIPPED: the list of naughty strings is not there")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var naughty []string
+	if err := json.Unmarshal(data, &naughty); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	u := w.register("alice")
+	for i, s := range naughty {
+		if w.signsIn(s, s) {
+			t.Errorf("%q signs in", s)
+		}
+		w.want("log in with "+s, second(w.Authenticate(t.Context(), "alice", s, identity.Origin{})), identity.ErrWrongPassword)
+		n := identity.NewUser{Username: s, Email: s, Password: s, FirstName: s, LastName: s}
+		if _, err := w.Register(t.Context(), n); codes(err) == nil {
+			t.Errorf("%q as everything: %v", s, err)
+		}
+		n.Email = "user" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + "@example.com"
+		n.Password = password
+		made, err := w.Register(t.Context(), n)
+		if errors.Is(err, identity.ErrUsernameTaken) {
+			continue // it folds to one before it
+		}
+		if err != nil {
+			if codes(err) == nil {
+				t.Errorf("%q as a name: %v", s, err)
+			}
+			continue
+		}
+		if got, err := w.User(t.Context(), made.ID); err != nil || got.Username != s || got.FirstName != s || !w.signsIn(s, password) {
+			t.Errorf("%q is kept as %+v, %v", s, got, err)
+		}
+		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword)), identity.ErrInvalidToken)
+	}
+	if !w.signsIn("alice", password) {
+		t.Errorf("%s cannot sign in", u.Username)
+	}
+}

@@ -1,0 +1,239 @@
+package storetest
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+var createTests = []test{
+	{"stores a user as they wrote themselves, found by id and by both names", func(s *suite) {
+		for _, want := range []identity.User{s.newUser(), s.pending()} {
+			s.create(want)
+			s.same("by id", s.read(want.ID), want)
+			for _, spelling := range []func(string) string{strings.ToLower, strings.ToUpper, strings.Clone} {
+				got, err := s.ByUsername(s.ctx, spelling(want.Username))
+				s.ok(err)
+				s.same("by username", got, want)
+				got, err = s.ByEmail(s.ctx, spelling(want.Email))
+				s.ok(err)
+				s.same("by email", got, want)
+			}
+		}
+	}},
+	{"finds nobody under other names", func(s *suite) {
+		u := s.added()
+		_, err := s.ByID(s.ctx, u.Username)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.ByUsername(s.ctx, u.Email)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.ByEmail(s.ctx, u.Username)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.ByUsername(s.ctx, "")
+		s.want(err, identity.ErrNotFound)
+	}},
+	{"a name that no database can hold is nobody's", func(s *suite) {
+		s.added()
+		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
+			_, err := s.ByID(s.ctx, odd)
+			s.want(err, identity.ErrNotFound)
+			_, err = s.ByUsername(s.ctx, odd)
+			s.want(err, identity.ErrNotFound)
+			_, err = s.ByEmail(s.ctx, odd)
+			s.want(err, identity.ErrNotFound)
+			_, err = s.Delete(s.ctx, odd, s.now, identity.Mail{})
+			s.want(err, identity.ErrNotFound)
+			s.want(s.IssueToken(s.ctx, odd, identity.PurposeReset, newHash(), s.now, s.now), identity.ErrNotFound)
+			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
+		}
+	}},
+	{"takes a name once, however it is written", func(s *suite) {
+		for _, same := range [][2]string{
+			{"anna", "ANNA"},
+			{"Straße", "STRASSE"},
+			{"ΣΊΣΥΦΟΣ", "σίσυφος"},    // two small sigmas
+			{"\u00c5sa", "a\u030asa"}, // one character, or a letter and a ring
+			{"\ufb01nn", "FINN"},      // a ligature
+		} {
+			// Together with a name of the test's own, since others use this store.
+			first, second := s.newUser(), s.newUser()
+			first.Username, second.Username = same[0]+first.ID, same[1]+first.ID
+			s.create(first)
+			s.want(s.Create(s.ctx, second, time.Time{}, nil), identity.ErrUsernameTaken)
+			third, fourth := s.newUser(), s.newUser()
+			third.Email, fourth.Email = same[0]+third.ID+"@example.org", same[1]+third.ID+"@EXAMPLE.org"
+			s.create(third)
+			s.want(s.Create(s.ctx, fourth, time.Time{}, nil), identity.ErrEmailTaken)
+		}
+	}},
+	{"looks at the username first", func(s *suite) {
+		one, other := s.added(), s.added()
+		u := s.newUser()
+		u.Username, u.Email = one.Username, other.Email
+		s.want(s.Create(s.ctx, u, time.Time{}, nil), identity.ErrUsernameTaken)
+		u.Email = one.Email
+		s.want(s.Create(s.ctx, u, time.Time{}, nil), identity.ErrUsernameTaken)
+	}},
+	{"queues the mail with the user, and none without", func(s *suite) {
+		u := s.newUser()
+		mail := mailTo(u, identity.MailVerify)
+		s.ok(s.Create(s.ctx, u, time.Time{}, &mail))
+		s.queued(u.ID, identity.MailVerify)
+		other := s.newUser()
+		other.Username = u.Username
+		mail = mailTo(other, identity.MailVerify)
+		s.want(s.Create(s.ctx, other, time.Time{}, &mail), identity.ErrUsernameTaken)
+		s.queued(other.ID)
+	}},
+	{"removes pending users that are stale, with their tokens, and no others", func(s *suite) {
+		stale := s.now
+		for _, holder := range []struct {
+			what  string
+			age   time.Duration
+			with  func() identity.User
+			stale bool
+		}{
+			{"stale", time.Microsecond, s.pending, true},
+			{"pending for just as long as is allowed", 0, s.pending, false},
+			{"confirmed, however old", 365 * day, s.newUser, false},
+		} {
+			byName, byEmail := holder.with(), holder.with()
+			byName.CreatedAt, byEmail.CreatedAt = stale.Add(-holder.age), stale.Add(-holder.age)
+			s.create(byName)
+			s.create(byEmail)
+			token := s.issue(byName.ID, identity.PurposeVerify)
+			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: byName.ID, UserID: byName.ID, Reason: "unverified", At: s.now}))
+
+			// One newcomer wants what two others hold.
+			u := s.newUser()
+			u.Username, u.Email = byName.Username, byEmail.Email
+			err := s.Create(s.ctx, u, stale, nil)
+			if !holder.stale {
+				if err != identity.ErrUsernameTaken { //nolint:errorlint // returned as it is
+					s.Errorf("%s: error %v", holder.what, err)
+				}
+				s.same(holder.what, s.read(byName.ID), s.asCreated(byName))
+				continue
+			}
+			s.ok(err)
+			for _, removed := range []identity.User{byName, byEmail} {
+				_, err := s.ByID(s.ctx, removed.ID)
+				s.want(err, identity.ErrNotFound)
+			}
+			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, token, s.now)
+			s.want(err, identity.ErrInvalidToken)
+			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
+			s.same("the newcomer", s.read(u.ID), u)
+		}
+	}},
+	{"leaves a stale user alone when somebody else holds the other name", func(s *suite) {
+		waiting, holder := s.pending(), s.added()
+		waiting.CreatedAt = s.now.Add(-day)
+		s.create(waiting)
+		u := s.newUser()
+		u.Username, u.Email = waiting.Username, holder.Email
+		s.want(s.Create(s.ctx, u, s.now, nil), identity.ErrEmailTaken)
+		s.read(waiting.ID) // a refused registration changes nothing
+	}},
+	{"gives a name to one of many who want it at once", func(s *suite) {
+		want := s.newUser()
+		s.once(20, identity.ErrUsernameTaken, func() error {
+			u := s.newUser()
+			u.Username = strings.ToUpper(want.Username)
+			return s.Create(s.ctx, u, time.Time{}, nil)
+		})
+		s.once(20, identity.ErrEmailTaken, func() error {
+			u := s.newUser()
+			u.Email = want.Email
+			return s.Create(s.ctx, u, time.Time{}, nil)
+		})
+	}},
+	{"gives the name of a stale user to one of many who want it at once", func(s *suite) {
+		waiting := s.pending()
+		waiting.CreatedAt = s.now.Add(-day)
+		s.create(waiting)
+		s.once(20, identity.ErrUsernameTaken, func() error {
+			u := s.newUser()
+			u.Username = waiting.Username
+			return s.Create(s.ctx, u, s.now, nil)
+		})
+	}},
+}
+
+// asCreated is a user as the store shows them at first: not updated before they
+// were created.
+func (s *suite) asCreated(u identity.User) identity.User {
+	if u.UpdatedAt.Before(u.CreatedAt) {
+		u.UpdatedAt = u.CreatedAt
+	}
+	return u
+}
+
+var updateTests = []test{
+	{"changes the profile and nothing else", func(s *suite) {
+		u := s.added()
+		changed := u
+		changed.FirstName, changed.LastName, changed.Email = "", "Andersdotter", "new."+u.Email
+		changed.EmailVerifiedAt, changed.UpdatedAt = time.Time{}, s.now.Add(time.Minute)
+		given := changed
+		given.Username, given.PasswordHash, given.PasswordVersion, given.Status = "other", "other", 9, identity.StatusPending
+		given.CreatedAt = time.Time{}
+		s.ok(s.Update(s.ctx, given, mailTo(u, identity.MailEmailChanged), mailTo(changed, identity.MailVerify)))
+		s.same("afterwards", s.read(u.ID), changed)
+		got, err := s.ByEmail(s.ctx, changed.Email)
+		s.ok(err)
+		s.same("by the new email", got, changed)
+		_, err = s.ByEmail(s.ctx, u.Email)
+		s.want(err, identity.ErrNotFound)
+		s.queued(u.ID, identity.MailEmailChanged, identity.MailVerify)
+	}},
+	{"refuses an address that somebody else has, and changes nothing", func(s *suite) {
+		holder, u := s.added(), s.added()
+		changed := u
+		changed.FirstName, changed.Email = "Changed", strings.ToUpper(holder.Email)
+		s.want(s.Update(s.ctx, changed, mailTo(u, identity.MailEmailChanged)), identity.ErrEmailTaken)
+		s.same("afterwards", s.read(u.ID), u)
+		s.queued(u.ID)
+	}},
+	{"lets users write their own address differently", func(s *suite) {
+		u := s.added()
+		u.Email = strings.ToUpper(u.Email)
+		s.ok(s.Update(s.ctx, u))
+		s.same("afterwards", s.read(u.ID), u)
+	}},
+	{"gives an address to one of many who want it at once", func(s *suite) {
+		wanted := s.newUser().Email
+		users := make(chan identity.User, 20)
+		for range cap(users) {
+			users <- s.added()
+		}
+		s.once(cap(users), identity.ErrEmailTaken, func() error {
+			u := <-users
+			u.Email = wanted
+			return s.Update(s.ctx, u)
+		})
+	}},
+	{"finds no deleted user and none that never was", func(s *suite) {
+		u := s.added()
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		s.ok(err)
+		s.want(s.Update(s.ctx, u), identity.ErrNotFound)
+		s.want(s.Update(s.ctx, s.newUser()), identity.ErrNotFound)
+	}},
+	{"a mailed token outlives a change of name, not one of address", func(s *suite) {
+		u := s.added()
+		token := s.issue(u.ID, identity.PurposeReset)
+		u.FirstName = "Changed"
+		s.ok(s.Update(s.ctx, u))
+		_, err := s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
+		s.ok(err)
+		verify := s.issue(u.ID, identity.PurposeVerify)
+		u.Email = "new." + u.Email
+		s.ok(s.Update(s.ctx, u))
+		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, identity.MailPasswordChanged))
+		s.want(err, identity.ErrInvalidToken)
+		// It was mailed to the old address, and would confirm the new one.
+		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
+	}},
+}

@@ -1,0 +1,208 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+var passwordTests = []test{
+	{"Rehash replaces the hash, and neither the version nor a session", func(s *suite) {
+		u := s.added()
+		id := s.login(u.ID, 1)
+		s.ok(s.Rehash(s.ctx, u.ID, u.PasswordHash, "costlier"))
+		got := s.read(u.ID)
+		u.PasswordHash = "costlier"
+		s.same("afterwards", got, u)
+		s.ended(u.ID, map[string]string{id: ""})
+	}},
+	{"Rehash does nothing when the hash is another one by now", func(s *suite) {
+		u := s.added()
+		s.ok(s.Rehash(s.ctx, u.ID, "outdated", "costlier"))
+		s.same("afterwards", s.read(u.ID), u)
+		s.ok(s.Rehash(s.ctx, "nobody", u.PasswordHash, "costlier"))
+	}},
+	{"SetPassword stores the hash, raises the version, ends all sessions but one and queues the mail", func(s *suite) {
+		u := s.added()
+		other := s.added()
+		here, there, stranger := s.login(u.ID, 1), s.login(u.ID, 1), s.login(other.ID, 1)
+		at := s.now.Add(time.Minute)
+		revocation, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", here, at, mailTo(u, identity.MailPasswordChanged))
+		s.ok(err)
+		u.PasswordHash, u.PasswordVersion, u.UpdatedAt = "new hash", 2, at
+		s.same("afterwards", s.read(u.ID), u)
+		s.same("another user", s.read(other.ID), other)
+		s.ended(u.ID, map[string]string{here: "", there: "password_changed"})
+		s.ended(other.ID, map[string]string{stranger: ""})
+		s.revoked(revocation, u.ID, here)
+		s.queued(u.ID, identity.MailPasswordChanged)
+		if _, err := s.Login(s.ctx, u.ID, 1, at); err == nil {
+			s.Error("a login that verified the old password was recorded")
+		}
+		s.login(u.ID, 2)
+	}},
+	{"SetPassword refuses when the password was changed meanwhile, and changes nothing", func(s *suite) {
+		u := s.added()
+		id := s.login(u.ID, 1)
+		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+		s.want(err, identity.ErrPasswordChanged)
+		s.same("afterwards", s.read(u.ID), u)
+		s.ended(u.ID, map[string]string{id: ""})
+		s.queued(u.ID)
+	}},
+	{"SetPassword lets one of many change the same password", func(s *suite) {
+		u := s.added()
+		s.once(20, identity.ErrPasswordChanged, func() error {
+			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+			return err
+		})
+		if got := s.read(u.ID).PasswordVersion; got != 2 {
+			s.Errorf("version %d, want 2", got)
+		}
+		s.queued(u.ID, identity.MailPasswordChanged)
+	}},
+	{"SetPassword forgets open resets", func(s *suite) {
+		u := s.added()
+		token := s.issue(u.ID, identity.PurposeReset)
+		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+		s.ok(err)
+		_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
+		s.want(err, identity.ErrInvalidToken)
+	}},
+	{"SetPassword finds no user that is gone or never was", func(s *suite) {
+		u := s.added()
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		s.ok(err)
+		for _, id := range []string{u.ID, "nobody"} {
+			_, err := s.SetPassword(s.ctx, id, 1, "new hash", "", s.now, identity.Mail{})
+			s.want(err, identity.ErrNotFound)
+		}
+	}},
+}
+
+var resetTests = []test{
+	{"stores the hash, raises the version, ends all sessions, verifies the address and queues the mail", func(s *suite) {
+		u := s.newUser()
+		u.EmailVerifiedAt = time.Time{}
+		s.create(u)
+		id := s.login(u.ID, 1)
+		token := s.issue(u.ID, identity.PurposeReset)
+		at := s.now.Add(time.Minute)
+		revocation, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", at, mailTo(u, identity.MailPasswordChanged))
+		s.ok(err)
+		u.PasswordHash, u.PasswordVersion, u.UpdatedAt, u.EmailVerifiedAt = "new hash", 2, at, at
+		s.same("afterwards", s.read(u.ID), u)
+		s.ended(u.ID, map[string]string{id: "password_reset"})
+		s.revoked(revocation, u.ID, "")
+		s.queued(u.ID, identity.MailPasswordChanged)
+	}},
+	{"works once, of fifty at once", func(s *suite) {
+		u := s.added()
+		token := s.issue(u.ID, identity.PurposeReset)
+		s.once(50, identity.ErrInvalidToken, func() error {
+			_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, identity.MailPasswordChanged))
+			return err
+		})
+		if got := s.read(u.ID).PasswordVersion; got != 2 {
+			s.Errorf("version %d, want 2", got)
+		}
+		s.queued(u.ID, identity.MailPasswordChanged)
+	}},
+	{"refuses a token that is unknown, expired, replaced, another user's, or for something else", func(s *suite) {
+		u, other := s.added(), s.added()
+		replaced := s.issue(u.ID, identity.PurposeReset)
+		token := s.issue(u.ID, identity.PurposeReset)
+		verify := s.issue(u.ID, identity.PurposeVerify)
+		for what, try := range map[string]struct {
+			token  identity.TokenHash
+			userID string
+			at     time.Time
+		}{
+			"unknown":        {newHash(), u.ID, s.now},
+			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // at the very moment, too
+			"replaced":       {replaced, u.ID, s.now},
+			"another user's": {token, other.ID, s.now},
+			"nobody's":       {token, "nobody", s.now},
+			"not a reset":    {verify, u.ID, s.now},
+		} {
+			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, identity.MailPasswordChanged))
+			if err != identity.ErrInvalidToken { //nolint:errorlint // returned as it is
+				s.Errorf("%s: error %v", what, err)
+			}
+		}
+		s.same("afterwards", s.read(u.ID), u)
+		s.same("the other", s.read(other.ID), other)
+		s.queued(u.ID)
+		// None of the attempts used it up.
+		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, identity.MailPasswordChanged))
+		s.ok(err)
+	}},
+}
+
+var deleteTests = []test{
+	{"ends all sessions, queues the mail, and nobody finds the user again", func(s *suite) {
+		u, other := s.added(), s.added()
+		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
+		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
+		revocation, err := s.Delete(s.ctx, u.ID, s.now.Add(time.Minute), mailTo(u, identity.MailAccountDeleted))
+		s.ok(err)
+		s.ended(u.ID, map[string]string{id: "account_deleted"})
+		s.ended(other.ID, map[string]string{stranger: ""})
+		s.revoked(revocation, u.ID, "")
+		s.queued(u.ID, identity.MailAccountDeleted)
+		_, err = s.ByID(s.ctx, u.ID)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.ByUsername(s.ctx, u.Username)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.ByEmail(s.ctx, u.Email)
+		s.want(err, identity.ErrNotFound)
+		_, err = s.TokenUser(s.ctx, identity.PurposeReset, reset, s.now)
+		s.want(err, identity.ErrInvalidToken)
+		_, err = s.ResetPassword(s.ctx, reset, u.ID, "new hash", s.now, identity.Mail{})
+		s.want(err, identity.ErrInvalidToken)
+		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
+		s.want(s.IssueToken(s.ctx, u.ID, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
+			s.Error("a deleted user logged in")
+		}
+	}},
+	{"takes the personal data out of the row, which stays", func(s *suite) {
+		u := s.added()
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		s.ok(err)
+		row, err := s.Row(s.ctx, u.ID)
+		s.ok(err)
+		if !contains(row, u.ID) {
+			s.Fatalf("the row is gone: %q", row)
+		}
+		for _, personal := range []string{u.Username, u.Email, u.FirstName, u.LastName, u.PasswordHash} {
+			if contains(row, personal) {
+				s.Errorf("the row still holds %q: %s", personal, row)
+			}
+		}
+	}},
+	{"frees the names", func(s *suite) {
+		u := s.added()
+		for range 2 { // twice: a name freed before does not stand in its own way
+			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+			s.ok(err)
+			again := s.newUser()
+			again.Username, again.Email = u.Username, u.Email
+			s.create(again)
+			got, err := s.ByUsername(s.ctx, u.Username)
+			s.ok(err)
+			s.same("the new owner", got, again)
+			u = again
+		}
+	}},
+	{"deletes a user once, of many at once", func(s *suite) {
+		u := s.added()
+		s.once(20, identity.ErrNotFound, func() error {
+			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+			return err
+		})
+		s.queued(u.ID, identity.MailAccountDeleted)
+		_, err := s.Delete(s.ctx, "nobody", s.now, identity.Mail{})
+		s.want(err, identity.ErrNotFound)
+	}},
+}

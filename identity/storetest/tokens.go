@@ -1,0 +1,125 @@
+package storetest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+var tokenTests = []test{
+	{"the user of a token is found until it expires, by its purpose only", func(s *suite) {
+		for _, u := range []identity.User{s.newUser(), s.pending()} {
+			s.create(u)
+			token := s.issue(u.ID, identity.PurposeVerify)
+			expiry := s.now.Add(time.Hour)
+			got, err := s.TokenUser(s.ctx, identity.PurposeVerify, token, expiry.Add(-time.Microsecond))
+			s.ok(err)
+			s.same("its user", got, u)
+			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, token, expiry)
+			s.want(err, identity.ErrInvalidToken)
+			_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
+			s.want(err, identity.ErrInvalidToken)
+			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, newHash(), s.now)
+			s.want(err, identity.ErrInvalidToken)
+		}
+	}},
+	{"a new token kills the earlier one of its user and purpose, and no other", func(s *suite) {
+		u, other := s.added(), s.added()
+		old, verify, stranger := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify), s.issue(other.ID, identity.PurposeReset)
+		token := s.issue(u.ID, identity.PurposeReset)
+		_, err := s.TokenUser(s.ctx, identity.PurposeReset, old, s.now)
+		s.want(err, identity.ErrInvalidToken)
+		for hash, purpose := range map[identity.TokenHash]identity.Purpose{
+			token: identity.PurposeReset, verify: identity.PurposeVerify, stranger: identity.PurposeReset,
+		} {
+			_, err := s.TokenUser(s.ctx, purpose, hash, s.now)
+			s.ok(err)
+		}
+	}},
+	{"of many tokens issued at once one is left", func(s *suite) {
+		u := s.added()
+		hashes := make([]identity.TokenHash, 20)
+		together(len(hashes), func(i int) {
+			hashes[i] = newHash()
+			if err := s.IssueToken(s.ctx, u.ID, identity.PurposeReset, hashes[i], s.now.Add(time.Hour), s.now); err != nil {
+				s.Error(err)
+			}
+		})
+		alive := 0
+		for _, hash := range hashes {
+			if _, err := s.TokenUser(s.ctx, identity.PurposeReset, hash, s.now); err == nil {
+				alive++
+			}
+		}
+		if alive != 1 {
+			s.Errorf("%d tokens are alive, want 1", alive)
+		}
+	}},
+	{"nobody gets none", func(s *suite) {
+		s.want(s.IssueToken(s.ctx, "nobody", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+	}},
+	{"VerifyEmail activates the user and verifies the address", func(s *suite) {
+		u := s.create(s.pending())
+		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
+			s.Error("a pending user logged in")
+		}
+		token := s.issue(u.ID, identity.PurposeVerify)
+		at := s.now.Add(time.Minute)
+		s.ok(s.VerifyEmail(s.ctx, token, at))
+		u.Status, u.EmailVerifiedAt, u.UpdatedAt = identity.StatusActive, at, at
+		s.same("afterwards", s.read(u.ID), u)
+		s.login(u.ID, 1)
+	}},
+	{"VerifyEmail works once, of fifty at once", func(s *suite) {
+		u := s.create(s.pending())
+		token := s.issue(u.ID, identity.PurposeVerify)
+		s.once(50, identity.ErrInvalidToken, func() error { return s.VerifyEmail(s.ctx, token, s.now) })
+	}},
+	{"VerifyEmail refuses what is unknown, expired, or a reset", func(s *suite) {
+		u := s.create(s.pending())
+		token, reset := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
+		s.want(s.VerifyEmail(s.ctx, newHash(), s.now), identity.ErrInvalidToken)
+		s.want(s.VerifyEmail(s.ctx, token, s.now.Add(time.Hour)), identity.ErrInvalidToken)
+		s.want(s.VerifyEmail(s.ctx, reset, s.now), identity.ErrInvalidToken)
+		s.same("afterwards", s.read(u.ID), u)
+	}},
+}
+
+var attemptTests = []test{
+	{"a failed login is recorded as it was", func(s *suite) {
+		u, other := s.added(), s.added()
+		first := identity.Attempt{ID: "a" + u.ID, UserID: u.ID, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: s.now}
+		second := first
+		second.ID, second.At, second.IP, second.Reason = "b"+u.ID, s.now.Add(time.Second), "2001:db8::1", "unverified"
+		s.ok(s.RecordAttempt(s.ctx, first))
+		s.ok(s.RecordAttempt(s.ctx, second))
+		got, err := s.Attempts(s.ctx, u.ID)
+		s.ok(err)
+		if !slices.Equal(got, []identity.Attempt{second, first}) {
+			s.Errorf("recorded %+v", got)
+		}
+		got, err = s.Attempts(s.ctx, other.ID)
+		s.ok(err)
+		if len(got) != 0 {
+			s.Errorf("recorded of another user: %+v", got)
+		}
+	}},
+	{"a user agent that is no text is recorded as well as it goes", func(s *suite) {
+		u := s.added()
+		s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: u.ID, UserID: u.ID, UserAgent: "curl\xff/8\x00", Reason: "wrong_password", At: s.now}))
+		got, err := s.Attempts(s.ctx, u.ID)
+		s.ok(err)
+		if len(got) != 1 || !strings.HasPrefix(got[0].UserAgent, "curl") {
+			s.Errorf("recorded %+v", got)
+		}
+	}},
+	{"nothing is recorded of nobody", func(s *suite) {
+		s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: "id", UserID: "nobody", At: s.now}), identity.ErrNotFound)
+	}},
+}
+
+func contains(row, part string) bool {
+	return strings.Contains(strings.ToLower(row), strings.ToLower(part))
+}

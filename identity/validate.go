@@ -1,0 +1,120 @@
+package identity
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	minUsername = 3
+	maxUsername = 64
+	maxText     = 200
+	// maxEmail is in bytes: the longest path that SMTP carries, without its
+	// brackets (RFC 5321 section 4.5.3.1.3). The parts have limits of their own.
+	maxEmail       = 254
+	maxEmailLocal  = 64
+	maxDomainLabel = 63
+)
+
+// checkUsername wants 3 to 64 characters that can be seen. An @ would make it an
+// email at login; an invisible character would make it another user's twin.
+func checkUsername(s string) *problem {
+	switch n := utf8.RuneCountInString(s); {
+	case s == "":
+		return &problem{CodeRequired, "a username is needed"}
+	case !utf8.ValidString(s):
+		return &problem{CodeInvalid, "must be valid UTF-8"}
+	case n < minUsername:
+		return &problem{CodeTooShort, fmt.Sprintf("must have at least %d characters", minUsername)}
+	case n > maxUsername:
+		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d characters", maxUsername)}
+	case strings.ContainsRune(s, '@'):
+		return &problem{CodeInvalid, "must not contain an @"}
+	case s[0] == ' ' || s[len(s)-1] == ' ':
+		return &problem{CodeInvalid, "must not begin or end with a space"}
+	}
+	for _, r := range s {
+		if !visible(r) && r != ' ' {
+			return &problem{CodeInvalid, "must not contain control, formatting or other invisible characters"}
+		}
+	}
+	return nil
+}
+
+// visible is false for everything without a shape of its own: control and
+// format characters (bidirectional marks, joiners), white space, private use, what
+// Unicode has not assigned, and what renderers may leave out.
+func visible(r rune) bool {
+	return unicode.IsPrint(r) && r != ' ' &&
+		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// checkText wants at most 200 characters on one line. Format characters stay
+// allowed: some scripts cannot spell a person's name without joiners.
+func checkText(s string) *problem {
+	switch {
+	case !utf8.ValidString(s):
+		return &problem{CodeInvalid, "must be valid UTF-8"}
+	case utf8.RuneCountInString(s) > maxText:
+		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d characters", maxText)}
+	}
+	for _, r := range s {
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) {
+			return &problem{CodeInvalid, "must not contain control characters"}
+		}
+	}
+	return nil
+}
+
+// checkEmail wants one bare address as RFC 6531 has it, without the forms that
+// only make trouble: quoted local parts, comments, address literals.
+func checkEmail(s string) *problem {
+	switch {
+	case s == "":
+		return &problem{CodeRequired, "an email address is needed"}
+	case len(s) > maxEmail:
+		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d bytes", maxEmail)}
+	case !utf8.ValidString(s):
+		return &problem{CodeInvalid, "must be valid UTF-8"}
+	}
+	local, domain, found := strings.Cut(s, "@")
+	if !found || !validLocalPart(local) || !validDomain(domain) {
+		return &problem{CodeInvalid, "must be an email address"}
+	}
+	return nil
+}
+
+func validLocalPart(s string) bool {
+	if len(s) > maxEmailLocal {
+		return false
+	}
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" {
+			return false
+		}
+		for _, r := range atom {
+			if !visible(r) || strings.ContainsRune(`"(),:;<>@[\]`, r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func validDomain(s string) bool {
+	var label string
+	for label = range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > maxDomainLabel || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			if r != '-' && !unicode.In(r, unicode.L, unicode.M, unicode.Nd) || !visible(r) {
+				return false
+			}
+		}
+	}
+	// No top-level domain is a number: this is an IPv4 address.
+	return strings.Trim(label, "0123456789") != ""
+}

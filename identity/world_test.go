@@ -1,0 +1,253 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// world is a Service and a Postman on a real store, with a clock that stands
+// still and a mail server in memory.
+type world struct {
+	*identity.Service
+	*testing.T
+	db      *sqlstore.DB
+	store   *sqlstore.Users
+	postman *identity.Postman
+	mailbox *mailbox
+	clock   *clock
+	log     *logbook
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	db := sqlstoretest.New(t)
+	c := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{T: t, db: db, store: db.Users(), mailbox: &mailbox{}, clock: c, log: &logbook{}}
+	log := slog.New(slog.NewTextHandler(w.log, nil))
+	w.Service = &identity.Service{
+		Store: w.store, Hasher: quickHasher(t), Now: c.Now, PasswordMinLength: 8, MailEnabled: true,
+		NewID: session.NewID, NewTimedID: session.NewTimedID, Log: log,
+	}
+	w.postman = &identity.Postman{
+		Store: w.store, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
+	}
+	return w
+}
+
+func quickHasher(t *testing.T, peppers ...identity.Pepper) *identity.Hasher {
+	t.Helper()
+	h, err := identity.NewInsecureHasher(4, peppers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// mailbox is the mail server: it takes everything, unless told otherwise.
+type mailbox struct {
+	mu   sync.Mutex
+	got  []identity.Message
+	fail func(identity.Message) error
+	hook func() // at each delivery
+}
+
+func (m *mailbox) Send(_ context.Context, msg identity.Message) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		if err := m.fail(msg); err != nil {
+			return err
+		}
+	}
+	m.got = append(m.got, msg)
+	if m.hook != nil {
+		m.hook()
+	}
+	return nil
+}
+
+func (m *mailbox) refuseWith(fail func(identity.Message) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = fail
+}
+
+// take empties the mailbox.
+func (m *mailbox) take() []identity.Message {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got := m.got
+	m.got = nil
+	return got
+}
+
+// logbook is what was logged.
+type logbook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+const (
+	password      = "correct horse"
+	otherPassword = "battery staple"
+)
+
+// register makes an active user with the first password.
+func (w *world) register(username string) identity.User {
+	w.Helper()
+	u, err := w.Register(w.Context(), identity.NewUser{
+		Username: username, Email: strings.ToLower(username) + "@example.com", Password: password,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return u
+}
+
+// deliver makes one pass of the postman and returns what arrived.
+func (w *world) deliver() []identity.Message {
+	w.Helper()
+	if _, err := w.postman.Deliver(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	return w.mailbox.take()
+}
+
+// one is the only mail that arrives; its subject must contain a word.
+func (w *world) one(to, subject string) identity.Message {
+	w.Helper()
+	mails := w.deliver()
+	if len(mails) != 1 || mails[0].To != to || !strings.Contains(mails[0].Subject, subject) {
+		w.Fatalf("want one mail %q to %s, got %+v", subject, to, mails)
+	}
+	return mails[0]
+}
+
+// token is the secret in the link of a mail.
+func (w *world) token(m identity.Message) string {
+	w.Helper()
+	link, err := url.Parse(regexp.MustCompile(`https://\S+`).FindString(m.Text))
+	if err != nil {
+		w.Fatal(err)
+	}
+	if token := link.Query().Get("resetPasswordToken"); token != "" {
+		return token
+	}
+	token, found := strings.CutPrefix(link.Fragment, "token=")
+	if !found {
+		w.Fatalf("no token in %s", m.Text)
+	}
+	return token
+}
+
+// want fails unless err is the one.
+func (w *world) want(what string, err, want error) {
+	w.Helper()
+	if !errors.Is(err, want) {
+		w.Errorf("%s: %v; want %v", what, err, want)
+	}
+}
+
+// signsIn tells whether a login with a password succeeds.
+func (w *world) signsIn(login, password string) bool {
+	w.Helper()
+	_, err := w.Authenticate(w.Context(), login, password, identity.Origin{})
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, identity.ErrWrongPassword), errors.Is(err, identity.ErrNotFound):
+		return false
+	}
+	w.Fatal(err)
+	return false
+}
+
+// failures are the failed logins in a user's history, newest first.
+func (w *world) failures(u identity.User) []session.Login {
+	w.Helper()
+	logins, err := w.db.Sessions().History(w.Context(), u.ID, session.Page{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return logins
+}
+
+// codes are the bad fields that an error names.
+func codes(err error) map[string]string {
+	var fields identity.FieldErrors
+	if !errors.As(err, &fields) {
+		return nil
+	}
+	codes := map[string]string{}
+	for _, f := range fields {
+		codes[f.Field] = f.Code
+	}
+	return codes
+}
+
+// startSession records a login in the ledger.
+func (w *world) startSession(u identity.User) session.Session {
+	w.Helper()
+	now := w.clock.Now()
+	id := session.NewTimedID(now)
+	s, err := w.db.Sessions().Start(w.Context(), session.Start{
+		ID: id, Subject: u.ID, TokenID: session.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
+		AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(time.Hour),
+		RefreshFamily: session.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: session.Hash([]byte(id + strings.Repeat("c", 2))),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+// active counts the user's sessions that have not ended.
+func (w *world) active(u identity.User) int {
+	w.Helper()
+	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), session.Page{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return len(list)
+}

@@ -1,0 +1,41 @@
+// Package embedded is the Redis of a service that has none: a miniredis in this
+// process, for development and tests. It keeps nothing across restarts, and
+// need not, since what is not in the store is read from the ledger.
+package embedded
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// Server is a running miniredis.
+type Server struct {
+	redis    *miniredis.Miniredis
+	password string
+}
+
+// Start starts a server on a free port of the loopback interface. Other users
+// of the machine can reach that, so it asks for a password, which is in its
+// URL. Keys expire by the clock.
+func Start() (*Server, error) {
+	s := &Server{redis: miniredis.NewMiniRedis(), password: rand.Text()}
+	s.redis.RequireAuth(s.password)
+	// Left alone, miniredis expires a key only when it is told to.
+	s.redis.ClockTTL(true)
+	if err := s.redis.Start(); err != nil {
+		return nil, fmt.Errorf("embedded: start: %w", err)
+	}
+	return s, nil
+}
+
+// URL is where the server is reached, with its password.
+func (s *Server) URL() string {
+	u := url.URL{Scheme: "redis", User: url.UserPassword("", s.password), Host: s.redis.Addr()}
+	return u.String()
+}
+
+// Close stops the server and waits until its connections are closed.
+func (s *Server) Close() { s.redis.Close() }

@@ -1,0 +1,107 @@
+package redisstore
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// An entry is, in this order:
+//
+//	version     1 byte, 1
+//	state       1 byte, 1 active or 2 ended; an ended entry stops here
+//	generation  uvarint
+//	expiry      uvarint, of the session, in Unix seconds
+//	revoked     the ids of its revoked tokens, until the end of the value
+//
+// and a revoked id is a uvarint, 0 for the 22 characters that 16 bytes have in
+// base64url, which follow as bytes, or n+1 for any other text, whose n bytes
+// follow. What differs from this in anything is no entry: another version may
+// say more than this one knows, and the ledger is asked.
+const (
+	entryVersion = 1
+
+	stateActive = 1
+	stateEnded  = 2
+
+	idBytes = 16
+)
+
+var endedEntry = []byte{entryVersion, stateEnded}
+
+// idEncoding is strict, so that of two spellings of the same bytes only the one
+// that decoding gives back is taken for them.
+var idEncoding = base64.RawURLEncoding.Strict()
+
+func encodeEntry(e session.Entry) []byte {
+	if e.Ended {
+		return endedEntry
+	}
+	b := make([]byte, 0, 2+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
+	b = append(b, entryVersion, stateActive)
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative one is unreadable, and so unknown
+	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: as above
+	for _, id := range e.RevokedTokens {
+		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
+			b = append(append(b, 0), raw...)
+		} else {
+			b = append(binary.AppendUvarint(b, uint64(len(id))+1), id...)
+		}
+	}
+	return b
+}
+
+// decodeEntry tells with ok whether b is an entry.
+func decodeEntry(b []byte) (e session.Entry, ok bool) {
+	if len(b) < 2 || b[0] != entryVersion {
+		return session.Entry{}, false
+	}
+	switch {
+	case b[1] == stateEnded && len(b) == 2:
+		return session.Entry{Ended: true}, true
+	case b[1] != stateActive:
+		return session.Entry{}, false
+	}
+	generation, b, ok := cutNumber(b[2:])
+	if !ok {
+		return session.Entry{}, false
+	}
+	expiry, b, ok := cutNumber(b)
+	if !ok {
+		return session.Entry{}, false
+	}
+	e = session.Entry{Generation: generation, ExpiresAt: time.Unix(expiry, 0).UTC()}
+	for len(b) > 0 {
+		var id string
+		if id, b, ok = cutID(b); !ok {
+			return session.Entry{}, false
+		}
+		e.RevokedTokens = append(e.RevokedTokens, id)
+	}
+	return e, true
+}
+
+func cutNumber(b []byte) (n int64, rest []byte, ok bool) {
+	u, size := binary.Uvarint(b)
+	if size <= 0 || u > math.MaxInt64 {
+		return 0, nil, false
+	}
+	return int64(u), b[size:], true
+}
+
+func cutID(b []byte) (id string, rest []byte, ok bool) {
+	n, b, ok := cutNumber(b)
+	switch {
+	case !ok:
+		return "", nil, false
+	case n == 0 && len(b) >= idBytes:
+		return idEncoding.EncodeToString(b[:idBytes]), b[idBytes:], true
+	case n == 0 || n-1 > int64(len(b)):
+		return "", nil, false
+	default:
+		return string(b[:n-1]), b[n-1:], true
+	}
+}

@@ -1,0 +1,33 @@
+package redisstore
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestKeys(t *testing.T) {
+	for _, prefix := range []string{"", "app:", "a b%é:"} {
+		k, err := newKeys(prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for got, want := range map[string]string{
+			k.session("ada", "s1"):   "s:{ada}:s1",
+			k.blacklist("ada", "t1"): "b:{ada}:t1",
+			k.generation("ada"):      "g:{ada}",
+			k.lease("ada"):           "l:{ada}",
+		} {
+			if got != prefix+want {
+				t.Errorf("key %q, want %q", got, prefix+want)
+			}
+		}
+	}
+}
+
+func TestPrefixWithBraces(t *testing.T) {
+	for _, prefix := range []string{"{", "}", "{app}:", "app{}", "a}b{"} {
+		if _, err := Open("redis://localhost", Options{Prefix: prefix}); err == nil || !strings.Contains(err.Error(), "brace") {
+			t.Errorf("Open with the prefix %q: %v", prefix, err)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package redisstoretest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// StartServer starts a redis-server of the test's own, for a test that changes
+// the settings of one, makes it a replica or stops it. It listens on
+// a free loopback port, keeps nothing, and is killed when the test ends.
+// args are added to its command line, as "--maxmemory", "1mb".
+func StartServer(t testing.TB, args ...string) (redisURL string) {
+	t.Helper()
+	return "redis://" + startOnFreePort(t, func(port string) []string {
+		return append([]string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()}, args...)
+	})
+}
+
+// StartSentinel starts a Sentinel that watches the master at redisURL, and
+// returns the URL of that master by way of it.
+func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
+	t.Helper()
+	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
+	return "redis+sentinel://" + startOnFreePort(t, func(port string) []string {
+		// Sentinel keeps what it learns in its configuration, so that must be a file.
+		config := filepath.Join(t.TempDir(), "sentinel.conf")
+		text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s %s 1\n", port, host, masterPort)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{config, "--sentinel"}
+	}) + "?master=main"
+}
+
+// startOnFreePort starts redis-server with the arguments for a port that is
+// free, and returns its address.
+func startOnFreePort(t testing.TB, args func(port string) []string) (addr string) {
+	t.Helper()
+	program := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
+	if program == "" {
+		program = "redis-server"
+	}
+	program, err := exec.LookPath(program)
+	if err != nil {
+		missing(t, "NOT TESTED on a real Redis: no redis-server in PATH, and SESSIOND_TEST_REDIS_SERVER names none")
+	}
+	for range 5 {
+		addr := freeAddr(t)
+		_, port, _ := strings.Cut(addr, ":")
+		said, ok := start(t, program, args(port))
+		if ok {
+			return addr
+		}
+		// Another one may have taken the port in the meantime.
+		if !strings.Contains(said, "Address already in use") {
+			t.Fatalf("%s did not start:\n%s", program, said)
+		}
+	}
+	t.Fatal("no free port for redis-server")
+	return ""
+}
+
+// start tells, once it knows, whether the server accepts connections, and else what it said.
+func start(t testing.TB, program string, args []string) (said string, ok bool) {
+	t.Helper()
+	// The context of a test is cancelled before its cleanups, in which the server is still needed.
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...) //nolint:gosec // G204: the program that the tester named
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill() // it may have gone by itself
+		_ = server.Wait()         // it was killed: that is the error
+	})
+	var log strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		log.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "Ready to accept connections") || strings.Contains(lines.Text(), "+monitor master") {
+			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the server
+			return "", true
+		}
+	}
+	return log.String(), false
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nothing came in
+	return l.Addr().String()
+}

@@ -1,0 +1,260 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/storetest"
+)
+
+// do sends a command to a server, as an operator would.
+func (v *view) do(t *testing.T, command string) string {
+	t.Helper()
+	var args []any
+	for word := range strings.FieldsSeq(command) {
+		args = append(args, word)
+	}
+	answer, err := v.client.Do(t.Context(), args...).Text()
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	return answer
+}
+
+func (v *view) wantRefused(t *testing.T, why string) {
+	t.Helper()
+	got, err := v.Look(t.Context(), v.ref)
+	if !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), why) || got.HasEntry || got.HasGeneration {
+		t.Errorf("Look = %+v, %v; want ErrUnavailable for %s", got, err, why)
+	}
+}
+
+func (v *view) wantActive(t *testing.T) {
+	t.Helper()
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || got.Entry.Ended || !got.HasGeneration || got.Blacklisted {
+		t.Errorf("Look = %+v, %v; want an active session", got, err)
+	}
+}
+
+// eventually waits for what a server does in its own time.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestReplica: what is only a copy is not believed, not even on a connection
+// from the days when it was the original.
+func TestReplica(t *testing.T) {
+	t.Parallel()
+	masterURL, otherURL := redisstoretest.StartServer(t), redisstoretest.StartServer(t)
+	master := newView(t, masterURL)
+	w, wired := wireTo(t, otherURL)
+	other := newView(t, wired)
+	other.Store = redisstoretest.Open(t, wired, redisstore.Options{Prefix: master.prefix})
+
+	master.fill(t, active(1, time.Now().Add(time.Hour)))
+	if _, err := other.Look(t.Context(), other.ref); err != nil { // opens a connection
+		t.Fatal(err)
+	}
+	other.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
+	eventually(t, "the replica has the entry", func() bool {
+		return other.client.Exists(t.Context(), master.prefix+"s:{ada}:s1").Val() == 1
+	})
+	// It is asked once: a replica does not become a master by being asked again.
+	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
+		t.Errorf("the replica was asked %d times", trips)
+	}
+	if err := other.Apply(t.Context(), session.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("Apply on a replica: %v", err)
+	}
+	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("Lease on a replica: %t, %v", ok, err)
+	}
+	report, err := other.Inspect(t.Context())
+	if err != nil || report.Nodes[0].Role != "slave" {
+		t.Errorf("Inspect = %+v, %v", report, err)
+	}
+
+	other.do(t, "REPLICAOF NO ONE")
+	other.wantActive(t)
+	// And the other way about: the master steps down under an open connection.
+	master.wantActive(t)
+	master.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
+	master.wantRefused(t, "")
+}
+
+// TestMasterCutOff: with min-replicas-to-write, a master that lost its replicas
+// refuses a check as it does any write.
+func TestMasterCutOff(t *testing.T) {
+	t.Parallel()
+	v := newView(t, redisstoretest.StartServer(t))
+	v.fill(t, active(1, time.Now().Add(time.Hour)))
+	v.do(t, "CONFIG SET min-replicas-to-write 1")
+	v.wantRefused(t, "NOREPLICAS")
+	v.do(t, "CONFIG SET min-replicas-to-write 0")
+	v.wantActive(t)
+}
+
+// TestFullMemory: a Redis that takes nothing more still answers checks and still
+// takes every revocation.
+func TestFullMemory(t *testing.T) {
+	t.Parallel()
+	v := newView(t, redisstoretest.StartServer(t))
+	until := time.Now().Add(time.Hour)
+	v.fill(t, active(1, until))
+	v.do(t, "CONFIG SET maxmemory 1")
+	v.wantActive(t)
+	if _, _, err := v.Lease(t.Context(), "ada"); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("Lease = %v; the test means to fill the memory", err)
+	}
+	for range 2 {
+		// The server knows the scripts from the first round, or has to be told them.
+		v.do(t, "SCRIPT FLUSH")
+		for range 2 {
+			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
+			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+			v.apply(t, session.Revocation{Subject: "ada", Generation: 7, Keep: "s2", Until: until})
+		}
+	}
+	got, err := v.Look(t.Context(), v.ref)
+	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.Blacklisted {
+		t.Errorf("Look = %+v, %v", got, err)
+	}
+}
+
+// TestACL: the user of doc.go can do all that a store does, and no more.
+func TestACL(t *testing.T) {
+	t.Parallel()
+	redisURL := redisstoretest.StartServer(t)
+	admin := redisstoretest.Client(t, redisURL)
+	for _, user := range []string{
+		"ada on >secret ~app:* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha",
+		"grace on >secret ~app:* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha +info +time +config|get",
+	} {
+		args := []any{"ACL", "SETUSER"}
+		for word := range strings.FieldsSeq(user) {
+			args = append(args, word)
+		}
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(t *testing.T, user, prefix string) *redisstore.Store {
+		t.Helper()
+		return redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://"+user+":secret@", 1), redisstore.Options{Prefix: prefix})
+	}
+	t.Run("suite", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) session.Store { return as(t, "ada", "app:") })
+	})
+	t.Run("another prefix", func(t *testing.T) {
+		if _, err := as(t, "ada", "other:").Look(t.Context(), session.Ref{Subject: "a"}); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("Look = %v", err)
+		}
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		store := redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://ada:hunter2@", 1), redisstore.Options{})
+		if err := store.Ping(t.Context()); !errors.Is(err, session.ErrUnavailable) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Ping = %v", err)
+		}
+	})
+	t.Run("inspect what one may not", func(t *testing.T) {
+		report, err := as(t, "ada", "app:").Inspect(t.Context())
+		if err != nil || len(report.Nodes) != 1 || report.Nodes[0] != (redisstore.Node{Addr: report.Nodes[0].Addr}) || report.Nodes[0].TooOld() {
+			t.Errorf("Inspect = %+v, %v", report, err)
+		}
+	})
+	t.Run("inspect what one may", func(t *testing.T) {
+		report, err := as(t, "grace", "app:").Inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantInspected(t, report)
+	})
+}
+
+// wantInspected wants all that our own servers have to say.
+func wantInspected(t *testing.T, report redisstore.Report) {
+	t.Helper()
+	for _, n := range report.Nodes {
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || n.Persistence != "none" || n.MaxMemory != "0" ||
+			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
+			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
+			t.Errorf("%+v", n)
+		}
+		if n.Skew == nil || n.Skew.Abs() > time.Second {
+			t.Errorf("%s: skew %v", n.Addr, n.Skew)
+		}
+	}
+}
+
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	report, err := redisstoretest.Open(t, redisstoretest.StartServer(t), redisstore.Options{}).Inspect(t.Context())
+	if err != nil || report.Cluster || len(report.Nodes) != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	wantInspected(t, report)
+
+	report, err = redisstoretest.NewCluster(t).Inspect(t.Context())
+	if err != nil || !report.Cluster || len(report.Nodes) < 3 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for _, n := range report.Nodes {
+		if n.Version == "" || n.Role != "master" || n.Skew == nil {
+			t.Errorf("%+v", n)
+		}
+	}
+
+	// The embedded one knows no settings, and says so.
+	report, err = redisstoretest.New(t).Inspect(t.Context())
+	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].MaxMemoryPolicy != "" || report.Nodes[0].TooOld() || report.Nodes[0].Skew == nil {
+		t.Errorf("%+v, %v", report, err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := redisstoretest.New(t).Inspect(ctx); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("Inspect without an answer = %v", err)
+	}
+	for version, old := range map[string]bool{"": false, "6.2.14": true, "7.0.0": false, "8.4": false, "255.255.255": false, "x": false} {
+		if got := (redisstore.Node{Version: version}).TooOld(); got != old {
+			t.Errorf("version %q is too old: %t", version, got)
+		}
+	}
+}
+
+// TestSentinel holds the store to the suite by way of a Sentinel.
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	sentinelURL := redisstoretest.StartSentinel(t, redisstoretest.StartServer(t))
+	storetest.Run(t, func(t *testing.T) session.Store {
+		return redisstoretest.Open(t, sentinelURL, redisstore.Options{})
+	})
+}
+
+// TestRestart: connections of before a restart cost nothing but a first error at most.
+func TestClosedConnections(t *testing.T) {
+	t.Parallel()
+	v := newView(t, redisstoretest.StartServer(t))
+	v.fill(t, active(1, time.Now().Add(time.Hour)))
+	for range 3 {
+		v.do(t, "CLIENT KILL TYPE normal SKIPME yes")
+		eventually(t, "the store finds its way back", func() bool {
+			_, err := v.Look(t.Context(), v.ref)
+			return err == nil
+		})
+		v.wantActive(t)
+	}
+}

@@ -1,0 +1,260 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// Store is a [session.Store] in Redis. It is safe for concurrent use.
+type Store struct {
+	client       redis.UniversalClient
+	keys         keys
+	lookTimeout  time.Duration
+	applyTimeout time.Duration
+}
+
+var _ session.Store = (*Store)(nil)
+
+// Options say how a Store uses its Redis. The zero value is good.
+type Options struct {
+	// Prefix is put before the name of every key. It contains no brace.
+	Prefix string
+	// LookTimeout bounds each of Look, Lease, PutBack and Ping, dialing and
+	// waiting for a connection included. Zero: 150 ms.
+	LookTimeout time.Duration
+	// ApplyTimeout bounds Apply in the same way. Zero: 500 ms.
+	ApplyTimeout time.Duration
+	// PoolSize bounds the connections to each server. Zero: 10 for each CPU.
+	PoolSize int
+}
+
+const (
+	defaultLookTimeout  = 150 * time.Millisecond
+	defaultApplyTimeout = 500 * time.Millisecond
+)
+
+// Open returns a Store on the Redis that redisURL names, as [NewClient] reads
+// it. It connects when it is first used. The error never quotes the URL.
+func Open(redisURL string, opts Options) (*Store, error) {
+	if _, err := newKeys(opts.Prefix); err != nil {
+		return nil, err
+	}
+	client, err := NewClient(redisURL, opts)
+	if err != nil {
+		return nil, err
+	}
+	return New(client, opts), nil
+}
+
+// New returns a Store on a client that has ContextTimeoutEnabled, without which
+// the timeouts of opts are not kept, and MaxRetries -1, without which a
+// demoted master is asked again and again. The Store closes the client. It
+// panics when opts.Prefix contains a brace.
+func New(client redis.UniversalClient, opts Options) *Store {
+	keys, err := newKeys(opts.Prefix)
+	if err != nil {
+		panic(err)
+	}
+	s := &Store{client: client, keys: keys, lookTimeout: opts.LookTimeout, applyTimeout: opts.ApplyTimeout}
+	if s.lookTimeout == 0 {
+		s.lookTimeout = defaultLookTimeout
+	}
+	if s.applyTimeout == 0 {
+		s.applyTimeout = defaultApplyTimeout
+	}
+	return s
+}
+
+// Look implements [session.Store]. What is in Redis but cannot be read, a
+// foreign entry or a generation that is no number, is not known.
+func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
+	defer cancel()
+	reply, err := s.ask(ctx, ref)
+	if err != nil {
+		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+	}
+	return reply.view(), nil
+}
+
+// Lease implements [session.Store].
+func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
+	defer cancel()
+	lease = session.NewID()
+	err = s.client.SetArgs(ctx, s.keys.lease(subject), lease, redis.SetArgs{Mode: "NX", TTL: session.LeaseTTL}).Err()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return "", false, nil
+	case err != nil:
+		return "", false, unavailable(err, "lease subject %s", subject)
+	}
+	return lease, true, nil
+}
+
+// PutBack implements [session.Store]. It is also not done when fill is past its
+// time already.
+func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill session.Fill) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
+	defer cancel()
+	generation, entry, _ := s.keys.look(ref)
+	done, err = putBack.Run(ctx, s.client,
+		[]string{s.keys.lease(ref.Subject), entry, generation},
+		lease, encodeEntry(fill.Entry), expiry(fill.Until), fill.SubjectGeneration, expiry(fill.SubjectUntil),
+	).Bool()
+	if err != nil {
+		return false, unavailable(err, "put back session %s", ref.SessionID)
+	}
+	return done, nil
+}
+
+// Apply implements [session.Store]. It does not try again by itself.
+func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)
+	defer cancel()
+	lease := s.keys.lease(r.Subject)
+	var err error
+	switch {
+	case r.TokenID != "":
+		err = revokeToken.Run(ctx, s.client,
+			[]string{lease, s.keys.session(r.Subject, r.SessionID), s.keys.blacklist(r.Subject, r.TokenID)},
+			expiry(r.Until)).Err()
+	case r.Generation != 0:
+		keys := []string{lease, s.keys.generation(r.Subject)}
+		if r.Keep != "" {
+			keys = append(keys, s.keys.session(r.Subject, r.Keep))
+		}
+		err = raiseGeneration.Run(ctx, s.client, keys, r.Generation, expiry(r.Until)).Err()
+	case r.SessionID != "":
+		err = endSession.Run(ctx, s.client,
+			[]string{lease, s.keys.session(r.Subject, r.SessionID)},
+			endedEntry, expiry(r.Until)).Err()
+	default:
+		return fmt.Errorf("redisstore: revocation %d of subject %s ends nothing", r.ID, r.Subject)
+	}
+	if err != nil {
+		return unavailable(err, "apply revocation %d of subject %s", r.ID, r.Subject)
+	}
+	return nil
+}
+
+// Ping implements [session.Store].
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
+	defer cancel()
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		return unavailable(err, "ping")
+	}
+	return nil
+}
+
+// Close closes the connections. The Store is of no use afterwards.
+func (s *Store) Close() error {
+	if err := s.client.Close(); err != nil {
+		return fmt.Errorf("redisstore: close: %w", err)
+	}
+	return nil
+}
+
+// reply is what Redis says of a token, as it comes.
+type reply struct {
+	generation, entry *redis.StringCmd
+	blacklist         *redis.IntCmd
+}
+
+// queue asks c for a reply. GETEX without an option reads and changes nothing,
+// and yet is a write to Redis: a master that was demoted or is cut off refuses
+// it, where it would answer a GET from the past for ever. It stands first,
+// because the client gives up a connection for the error of a pipeline's
+// first command alone.
+func (s *Store) queue(ctx context.Context, c redis.Cmdable, ref session.Ref) reply {
+	generation, entry, blacklist := s.keys.look(ref)
+	return reply{
+		generation: c.GetEx(ctx, generation, -1), // 0 would send PERSIST
+		entry:      c.Get(ctx, entry),
+		blacklist:  c.Exists(ctx, blacklist),
+	}
+}
+
+// ask gets a reply in one round trip to the server that holds the subject.
+func (s *Store) ask(ctx context.Context, ref session.Ref) (reply, error) {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return s.pipeline(ctx, s.client, ref)
+	}
+	// A pipeline of the cluster client sends again, in a second round, what was
+	// redirected in the first, and might so read the entry before the generation.
+	node, err := cluster.MasterForKey(ctx, s.keys.generation(ref.Subject))
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := s.pipeline(ctx, node, ref)
+	switch {
+	case err == nil:
+		return r, nil
+	case redirected(err):
+		// The slot is moving. One after another, each finds its way.
+		r = s.queue(ctx, cluster, ref)
+		return r, r.err()
+	default:
+		cluster.ReloadState(ctx)
+		return reply{}, err
+	}
+}
+
+func (s *Store) pipeline(ctx context.Context, client redis.UniversalClient, ref session.Ref) (reply, error) {
+	pipe := client.Pipeline()
+	r := s.queue(ctx, pipe, ref)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return reply{}, err
+	}
+	return r, r.err()
+}
+
+// redirected tells whether a server of a Cluster answered that another one holds the key.
+func redirected(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")
+}
+
+// err is the first error in the reply. A missing key is none.
+func (r reply) err() error {
+	for _, err := range []error{r.generation.Err(), r.entry.Err(), r.blacklist.Err()} {
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r reply) view() session.View {
+	v := session.View{Blacklisted: r.blacklist.Val() != 0}
+	if text, err := r.generation.Result(); err == nil {
+		// Digits and nothing else, as in the scripts.
+		if n, err := strconv.ParseUint(text, 10, 63); err == nil {
+			v.Generation, v.HasGeneration = int64(n), true //nolint:gosec // G115: 63 bits
+		}
+	}
+	if value, err := r.entry.Bytes(); err == nil {
+		v.Entry, v.HasEntry = decodeEntry(value)
+	}
+	return v
+}
+
+// expiry is when what concerns tokens until until is forgotten, in Unix
+// milliseconds. Redis takes only times after 1970: a key that expires in the
+// past is gone as soon as it is written, and that is what is wanted.
+func expiry(until time.Time) int64 {
+	return max(until.Add(session.Margin).UnixMilli(), 1)
+}
+
+// unavailable wraps an error of Redis, or on the way to it.
+func unavailable(err error, format string, args ...any) error {
+	return fmt.Errorf("redisstore: %s: %w: %w", fmt.Sprintf(format, args...), session.ErrUnavailable, err)
+}

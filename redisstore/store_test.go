@@ -1,0 +1,23 @@
+package redisstore_test
+
+import (
+	"testing"
+
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/storetest"
+)
+
+func TestEmbedded(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.New(t) })
+}
+
+func TestReal(t *testing.T) {
+	redisstoretest.RealURL(t) // skips the whole, loudly and once
+	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewReal(t) })
+}
+
+func TestCluster(t *testing.T) {
+	redisstoretest.ClusterURL(t)
+	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewCluster(t) })
+}

@@ -1,0 +1,343 @@
+package redisstore_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+)
+
+// wire forwards to a Redis, counts the round trips, and can go dead.
+type wire struct {
+	net.Listener
+	target string
+
+	mu      sync.Mutex
+	asking  bool // the last that was forwarded came from a client
+	trips   int
+	stalled chan struct{} // closed while what comes is forwarded
+	conns   []net.Conn
+}
+
+// wireTo returns a wire to the server of redisURL, and redisURL by that way.
+func wireTo(t *testing.T, redisURL string) (*wire, string) {
+	t.Helper()
+	u, err := url.Parse(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Listener: l, target: u.Host, stalled: make(chan struct{})}
+	close(w.stalled)
+	var wg sync.WaitGroup
+	wg.Go(func() { w.serve(&wg) })
+	t.Cleanup(func() {
+		w.resume()
+		_ = l.Close()
+		w.mu.Lock()
+		for _, c := range w.conns {
+			_ = c.Close()
+		}
+		w.mu.Unlock()
+		wg.Wait()
+	})
+	u.Host = l.Addr().String()
+	return w, u.String()
+}
+
+func (w *wire) serve(wg *sync.WaitGroup) {
+	for {
+		client, err := w.Accept()
+		if err != nil {
+			return
+		}
+		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", w.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		w.mu.Lock()
+		w.conns = append(w.conns, client, server)
+		w.mu.Unlock()
+		wg.Go(func() { w.forward(server, client, true) })
+		wg.Go(func() { w.forward(client, server, false) })
+	}
+}
+
+func (w *wire) forward(to, from net.Conn, asking bool) {
+	defer to.Close()   //nolint:errcheck // the other side is told by it
+	defer from.Close() //nolint:errcheck // as above
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		w.mu.Lock()
+		if asking && !w.asking {
+			w.trips++
+		}
+		w.asking = asking
+		gate := w.stalled
+		w.mu.Unlock()
+		<-gate
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (w *wire) stall() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stalled = make(chan struct{})
+}
+
+func (w *wire) resume() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.stalled:
+	default:
+		close(w.stalled)
+	}
+}
+
+// tripsOf counts the round trips that f makes.
+func (w *wire) tripsOf(f func()) int {
+	w.mu.Lock()
+	w.trips = 0
+	w.mu.Unlock()
+	f()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trips
+}
+
+// TestRoundTrips: a check costs one, whatever there is to find.
+func TestRoundTrips(t *testing.T) {
+	for name, redisURL := range map[string]func(testing.TB) string{
+		"embedded": redisstoretest.URL, "real": redisstoretest.RealURL,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, wired := wireTo(t, redisURL(t))
+			v := newView(t, wired)
+			until := time.Now().Add(time.Hour)
+			look := func() {
+				if _, err := v.Look(t.Context(), v.ref); err != nil {
+					t.Error(err)
+				}
+			}
+			count := func(what string, f func(), want int) {
+				t.Helper()
+				if got := w.tripsOf(f); got != want {
+					t.Errorf("%s: %d round trips, want %d", what, got, want)
+				}
+			}
+			look() // connects
+			count("a look at nothing", look, 1)
+			v.fill(t, active(1, until))
+			count("a look at an active session", look, 1)
+			end := func() { v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
+			end() // teaches the server the script
+			count("an end", end, 1)
+			count("a look at an ended session", look, 1)
+			count("filling", func() { v.fill(t, active(1, until)) }, 2)
+		})
+	}
+}
+
+// TestMonitor has Redis itself say what a check sends: the generation first,
+// and by a command that a demoted master refuses.
+func TestMonitor(t *testing.T) {
+	redisURL := redisstoretest.StartServer(t)
+	v := newView(t, redisURL)
+	v.fill(t, active(1, time.Now().Add(time.Hour)))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(redisURL, "redis://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // only read from
+	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(conn)
+	lines.Scan() // +OK
+
+	for range 3 {
+		if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || !got.HasGeneration {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	v.client.Echo(t.Context(), "that is all")
+
+	var sent []string
+	for lines.Scan() {
+		_, command, _ := strings.Cut(lines.Text(), "] ")
+		if strings.Contains(command, "that is all") {
+			break
+		}
+		sent = append(sent, strings.ReplaceAll(command, v.prefix, ""))
+	}
+	sent = slices.DeleteFunc(sent, func(command string) bool {
+		return strings.HasPrefix(command, `"hello"`) || strings.HasPrefix(command, `"client"`)
+	})
+	check := []string{`"getex" "g:{ada}"`, `"get" "s:{ada}:s1"`, `"exists" "b:{ada}:t1"`}
+	if want := slices.Concat(check, check, check); !slices.Equal(sent, want) {
+		t.Errorf("three checks sent\n%s\nwant\n%s", strings.Join(sent, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestStall: a server that takes what it is sent and does not answer holds
+// nobody up for longer than was agreed.
+func TestStall(t *testing.T) {
+	_, silent := silentServer(t)
+	for _, redisURL := range []string{
+		"redis://" + silent, "redis+cluster://" + silent, "redis+sentinel://" + silent + "?master=m",
+	} {
+		t.Run(strings.Split(redisURL, ":")[0], func(t *testing.T) {
+			store, err := redisstore.Open(redisURL, redisstore.Options{LookTimeout: 100 * time.Millisecond, ApplyTimeout: 200 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = store.Close() }) // what it says of servers that never answered is not the point
+			stalls(t, store, 100*time.Millisecond, 200*time.Millisecond)
+		})
+	}
+}
+
+func TestDefaultTimeouts(t *testing.T) {
+	_, silent := silentServer(t)
+	store, err := redisstore.Open("redis://"+silent, redisstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	stalls(t, store, 150*time.Millisecond, 500*time.Millisecond)
+}
+
+// stalls holds every method to its time. A second round finds what the first left in the pool.
+func stalls(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
+	t.Helper()
+	ctx := t.Context()
+	ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
+	for range 2 {
+		for _, method := range []struct {
+			name    string
+			timeout time.Duration
+			call    func(ctx context.Context) error
+		}{
+			{"Look", look, func(ctx context.Context) error { _, err := store.Look(ctx, ref); return err }},
+			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, "ada"); return err }},
+			{"PutBack", look, func(ctx context.Context) error {
+				_, err := store.PutBack(ctx, "lease", ref, active(1, time.Now()))
+				return err
+			}},
+			{"Ping", look, store.Ping},
+			{"Apply", apply, func(ctx context.Context) error {
+				return store.Apply(ctx, session.Revocation{Subject: "ada", SessionID: "s1"})
+			}},
+			{"Look with 20 ms left", 20 * time.Millisecond, func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+				defer cancel()
+				_, err := store.Look(ctx, ref)
+				return err
+			}},
+		} {
+			started := time.Now()
+			err := method.call(ctx)
+			took := time.Since(started)
+			if !errors.Is(err, session.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", method.name, err)
+			}
+			// The rest is for a busy machine, and still below the client's own timeouts.
+			if took > method.timeout+400*time.Millisecond {
+				t.Errorf("%s took %v of %v", method.name, took, method.timeout)
+			}
+		}
+	}
+}
+
+// silentServer accepts connections and reads from them.
+func silentServer(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close() //nolint:errcheck // nothing was sent
+				_, _ = io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	// The stores that a test closes hang up first.
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	return l, l.Addr().String()
+}
+
+// TestStallOnOpenConnections: the same with connections that were good, and no
+// answer that comes late is taken for another's.
+func TestStallOnOpenConnections(t *testing.T) {
+	w, wired := wireTo(t, redisstoretest.URL(t))
+	store := redisstoretest.Open(t, wired, redisstore.Options{})
+	v := &view{Store: store}
+	until := time.Now().Add(time.Hour)
+	for i := range 8 {
+		v.ref = session.Ref{Subject: fmt.Sprint("u", i), SessionID: "s1", TokenID: "t1"}
+		v.fill(t, active(int64(i), until))
+	}
+	lookAtAll := func(ctx context.Context) (failed int) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for i := range 8 {
+			wg.Go(func() {
+				got, err := store.Look(ctx, session.Ref{Subject: fmt.Sprint("u", i), SessionID: "s1", TokenID: "t1"})
+				switch {
+				case errors.Is(err, session.ErrUnavailable):
+					mu.Lock()
+					failed++
+					mu.Unlock()
+				case err != nil || got.Generation != int64(i) || got.Entry.Generation != int64(i):
+					t.Errorf("the look at subject %d = %+v, %v", i, got, err)
+				}
+			})
+		}
+		wg.Wait()
+		return failed
+	}
+	for range 3 {
+		w.stall()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if failed := lookAtAll(ctx); failed != 8 {
+			t.Errorf("%d of 8 looks failed on a dead wire", failed)
+		}
+		cancel()
+		w.resume()
+		if failed := lookAtAll(t.Context()); failed != 0 {
+			t.Errorf("%d of 8 looks failed on a wire that works again", failed)
+		}
+	}
+}

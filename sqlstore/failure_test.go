@@ -1,0 +1,408 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// calls is every method of the two stores that goes to the database.
+func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(context.Context) error) {
+	s, u := db.Sessions(), db.Users()
+	end := session.Ending{At: longAgo, Reason: session.ReasonLogout, By: session.ByUser}
+	user := newUser("caller")
+	sessions = map[string]func(context.Context) error{
+		"Start": func(ctx context.Context) error { _, err := s.Start(ctx, newStart(subject, 1, longAgo)); return err },
+		"Find":  func(ctx context.Context) error { _, err := s.Find(ctx, subject, "id", longAgo); return err },
+		"Rotate": func(ctx context.Context) error {
+			_, _, err := s.Rotate(ctx, session.Hash{1}, nil)
+			return err
+		},
+		"Reauthenticate": func(ctx context.Context) error {
+			_, err := s.Reauthenticate(ctx, session.Reauthentication{Subject: subject, ID: "id", At: longAgo})
+			return err
+		},
+		"Active":  func(ctx context.Context) error { _, err := s.Active(ctx, subject, longAgo, session.Page{}); return err },
+		"History": func(ctx context.Context) error { _, err := s.History(ctx, subject, session.Page{}); return err },
+		"Revoke":  func(ctx context.Context) error { _, _, err := s.Revoke(ctx, subject, "id", end); return err },
+		"RevokeAll": func(ctx context.Context) error {
+			_, _, err := s.RevokeAll(ctx, subject, "", end)
+			return err
+		},
+		"RevokeToken": func(ctx context.Context) error {
+			_, err := s.RevokeToken(ctx, subject, "id", "jti", longAgo, longAgo)
+			return err
+		},
+		"Revocation":     func(ctx context.Context) error { _, err := s.Revocation(ctx, 1); return err },
+		"DueRevocations": func(ctx context.Context) error { _, err := s.DueRevocations(ctx, longAgo, time.Minute, 1); return err },
+		"RevocationDone": func(ctx context.Context) error { return s.RevocationDone(ctx, 1, 2) },
+		"Ping":           db.Ping,
+		"Clock":          func(ctx context.Context) error { _, err := db.Clock(ctx); return err },
+		"MigrationStatus": func(ctx context.Context) error {
+			_, _, err := db.MigrationStatus(ctx)
+			return err
+		},
+	}
+	users = map[string]func(context.Context) error{
+		"Create":     func(ctx context.Context) error { return u.Create(ctx, user, longAgo, nil) },
+		"ByID":       func(ctx context.Context) error { _, err := u.ByID(ctx, subject); return err },
+		"ByUsername": func(ctx context.Context) error { _, err := u.ByUsername(ctx, "name"); return err },
+		"ByEmail":    func(ctx context.Context) error { _, err := u.ByEmail(ctx, "name"); return err },
+		"Update":     func(ctx context.Context) error { return u.Update(ctx, user) },
+		"Rehash":     func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
+		"SetPassword": func(ctx context.Context) error {
+			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, identity.Mail{})
+			return err
+		},
+		"ResetPassword": func(ctx context.Context) error {
+			_, err := u.ResetPassword(ctx, identity.TokenHash{}, subject, "hash", longAgo, identity.Mail{})
+			return err
+		},
+		"Delete": func(ctx context.Context) error {
+			_, err := u.Delete(ctx, subject, longAgo, identity.Mail{})
+			return err
+		},
+		"IssueToken": func(ctx context.Context) error {
+			return u.IssueToken(ctx, subject, identity.PurposeReset, identity.TokenHash{}, longAgo, longAgo)
+		},
+		"TokenUser": func(ctx context.Context) error {
+			_, err := u.TokenUser(ctx, identity.PurposeReset, identity.TokenHash{}, longAgo)
+			return err
+		},
+		"VerifyEmail": func(ctx context.Context) error { return u.VerifyEmail(ctx, identity.TokenHash{}, longAgo) },
+		"RecordAttempt": func(ctx context.Context) error {
+			return u.RecordAttempt(ctx, identity.Attempt{ID: "id", UserID: subject, At: longAgo})
+		},
+		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, identity.Mail{}, longAgo) },
+		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },
+		"MailDone":  func(ctx context.Context) error { return u.MailDone(ctx, 1) },
+		"MailRetry": func(ctx context.Context) error { return u.MailRetry(ctx, 1, longAgo) },
+	}
+	return sessions, users
+}
+
+// unavailable checks that every method says so, all asked at once.
+func unavailable(t *testing.T, db *sqlstore.DB, within time.Duration) {
+	t.Helper()
+	sessions, users := calls(db, "nobody")
+	began := time.Now()
+	var group sync.WaitGroup
+	check := func(name string, call func(context.Context) error, want, not error) {
+		group.Go(func() {
+			err := call(t.Context())
+			if !errors.Is(err, want) || errors.Is(err, not) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	for name, call := range sessions {
+		check(name, call, session.ErrUnavailable, identity.ErrUnavailable)
+	}
+	for name, call := range users {
+		check(name, call, identity.ErrUnavailable, session.ErrUnavailable)
+	}
+	group.Wait()
+	if took := time.Since(began); took > within {
+		t.Errorf("took %v, more than %v", took, within)
+	}
+}
+
+func TestClosedDatabaseIsUnavailable(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db, err := sqlstore.Open(t.Context(), d.url(t), sqlstore.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if d.name == "SQLite" {
+				// Its clock is the machine's, which is never away.
+				if _, err := db.Clock(t.Context()); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			unavailable(t, db, 10*time.Second)
+		})
+	}
+}
+
+func TestServerGone(t *testing.T) {
+	t.Parallel()
+	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
+	db := open(t, rawURL, sqlstore.Options{})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subject := addUser(t, db)
+	p.cut() // as a restart does
+	if _, err := db.Users().ByID(t.Context(), subject); err != nil {
+		t.Errorf("after the connections were cut: %v", err)
+	}
+	p.cut()
+	if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
+		t.Errorf("after the connections were cut: %v", err)
+	}
+	p.stop()
+	unavailable(t, db, 5*time.Second)
+}
+
+// TestServerSilent: from a server that is stopped, or cut off, no refusal comes.
+func TestServerSilent(t *testing.T) {
+	t.Parallel()
+	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
+	const timeout = 500 * time.Millisecond
+	db := open(t, rawURL, sqlstore.Options{MaxConns: 40, QueryTimeout: timeout})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, session.ErrNotFound) {
+		t.Fatal(err)
+	}
+	p.freeze()
+	unavailable(t, db, timeout+time.Second)
+
+	// A caller that has less time waits no longer than that.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo)
+	if took := time.Since(began); !errors.Is(err, session.ErrUnavailable) || took > timeout {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
+func TestCallerLeaves(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		sessions, users := calls(db, "nobody")
+		delete(sessions, "Clock") // with SQLite it asks nobody
+		for _, methods := range []map[string]func(context.Context) error{sessions, users} {
+			for name, call := range methods {
+				err := call(ctx)
+				if !errors.Is(err, context.Canceled) || errors.Is(err, session.ErrUnavailable) || errors.Is(err, identity.ErrUnavailable) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	})
+}
+
+func TestTimeRunsOut(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+		defer cancel()
+		if _, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo); !errors.Is(err, session.ErrUnavailable) {
+			t.Error(err)
+		}
+		if err := db.Users().VerifyEmail(ctx, identity.TokenHash{}, longAgo); !errors.Is(err, identity.ErrUnavailable) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFaultsAreNotOutages: what asking again does not mend is no 503.
+func TestFaultsAreNotOutages(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{}) // without tables
+			sessions, users := calls(db, "nobody")
+			for _, name := range []string{"Ping", "Clock", "MigrationStatus"} {
+				delete(sessions, name)
+			}
+			for _, methods := range []map[string]func(context.Context) error{sessions, users} {
+				for name, call := range methods {
+					err := call(t.Context())
+					if err == nil || errors.Is(err, session.ErrUnavailable) || errors.Is(err, identity.ErrUnavailable) {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestLockedUser: somebody holds a user's row and does not let go.
+func TestLockedUser(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			rawURL := d.url(t)
+			holder := open(t, rawURL, sqlstore.Options{QueryTimeout: time.Minute})
+			if err := holder.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			subject := addUser(t, holder)
+			held, release := make(chan struct{}), make(chan struct{})
+			var group sync.WaitGroup
+			group.Go(func() {
+				err := holder.LockUsers(t.Context(), func(i int) {
+					if i == 1 { // the first is locked
+						close(held)
+						<-release
+					}
+				}, subject, subject)
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			<-held
+			db := open(t, rawURL, sqlstore.Options{QueryTimeout: 200 * time.Millisecond})
+			began := time.Now()
+			if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); !errors.Is(err, session.ErrUnavailable) {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("gave up after %v", took)
+			}
+			close(release)
+			group.Wait()
+			if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
+				t.Errorf("once it was released: %v", err)
+			}
+		})
+	}
+}
+
+func TestDeadlockIsResolved(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("deadlock_timeout", "20ms") // the server looks for one after a second otherwise
+	u.RawQuery = query.Encode()
+	db := open(t, u.String(), sqlstore.Options{QueryTimeout: time.Minute})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, b := addUser(t, db), addUser(t, db)
+	// Both have the first row before either asks for the second.
+	var both, group sync.WaitGroup
+	both.Add(2)
+	runs := make(chan struct{}, 10)
+	for _, order := range [][]string{{a, b}, {b, a}} {
+		first := true
+		group.Go(func() {
+			err := db.LockUsers(t.Context(), func(i int) {
+				if i == 0 {
+					runs <- struct{}{}
+				}
+				if i == 1 && first {
+					first = false
+					both.Done()
+					both.Wait()
+				}
+			}, order...)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if len(runs) != 3 {
+		t.Errorf("%d runs of two transactions, want 3: one was undone and run again", len(runs))
+	}
+}
+
+func TestReadOnlyServerIsUnavailable(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, u.String(), sqlstore.Options{}).Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("default_transaction_read_only", "on")
+	u.RawQuery = query.Encode()
+	db := open(t, u.String(), sqlstore.Options{})
+	if err := db.Sessions().RevocationDone(t.Context(), 1); !errors.Is(err, session.ErrUnavailable) {
+		t.Error(err)
+	}
+	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("reading: %v", err)
+	}
+}
+
+func TestServerGivesUpByItself(t *testing.T) {
+	t.Parallel()
+	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{QueryTimeout: 1234 * time.Millisecond})
+	for name, want := range map[string]string{
+		"statement_timeout": "1234ms", "lock_timeout": "1234ms", "idle_in_transaction_session_timeout": "1234ms",
+		"transaction_isolation": "read committed", "application_name": "sessiond",
+	} {
+		var got string
+		if err := db.SQL().GetContext(t.Context(), &got, "SHOW "+name); err != nil || got != want {
+			t.Errorf("%s is %q (%v), want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	for _, rawURL := range []string{
+		"", "mysql://user:sesame@127.0.0.1/db", "127.0.0.1:5432", "sqlite",
+		"sqlite:/no/such/directory/file.db",
+		"postgres://user:sesame@127.0.0.1:port/db",
+		"postgres://user:ses/ame@127.0.0.1/db", // what comes before the slash reads as a port
+		"postgres://user:sesame@127.0.0.1:1/db?sslmode=perhaps",
+		"postgres://user:sesame@127.0.0.1:1/db?sslmode=disable",
+	} {
+		db, err := sqlstore.Open(t.Context(), rawURL, sqlstore.Options{})
+		if err == nil {
+			t.Errorf("%q was opened", rawURL)
+			_ = db.Close()
+			continue
+		}
+		if strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), ":ses") {
+			t.Errorf("the error shows a part of the password: %v", err)
+		}
+	}
+	if _, err := sqlstore.Open(t.Context(), "postgres://127.0.0.1:1/db?sslmode=disable", sqlstore.Options{}); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("nobody listens there, and yet: %v", err)
+	}
+}
+
+// TestNeverPlaintextUnasked: the server of the tests speaks no TLS, or has no
+// certificate that anybody vouches for.
+func TestNeverPlaintextUnasked(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Del("sslmode")
+	u.RawQuery = query.Encode()
+	db, err := sqlstore.Open(t.Context(), u.String(), sqlstore.Options{})
+	if err == nil {
+		_ = db.Close()
+		t.Error("connected without a certificate")
+	}
+}
+
+func addUser(t *testing.T, db *sqlstore.DB) string {
+	t.Helper()
+	u := newUser("user-" + session.NewID())
+	if err := db.Users().Create(t.Context(), u, time.Time{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
+}

@@ -1,0 +1,63 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+var (
+	// One row per user and purpose: an earlier token is dead because it is gone.
+	issueToken = newStatement(`
+		INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (user_id, purpose) DO UPDATE
+		SET hash = excluded.hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
+	forgetMailToken  = newStatement(`DELETE FROM mail_tokens WHERE user_id = ? AND purpose = ?`)
+	forgetMailTokens = newStatement(`DELETE FROM mail_tokens WHERE user_id = ?`)
+	userByToken      = newStatement(`
+		SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id =
+			(SELECT user_id FROM mail_tokens WHERE hash = ? AND purpose = ? AND mail_tokens.expires_at > ?)`)
+)
+
+// IssueToken implements [identity.Store].
+func (u *Users) IssueToken(ctx context.Context, userID string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
+	return u.wrap("issue a mailed token for "+userID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		if _, err := tx.lockLiving(ctx, inShare, userID, identity.ErrNotFound); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, issueToken, userID, string(purpose), hash[:], at(now), at(expires))
+		return err
+	}))
+}
+
+// TokenUser implements [identity.Store].
+func (u *Users) TokenUser(ctx context.Context, purpose identity.Purpose, hash identity.TokenHash, now time.Time) (identity.User, error) {
+	var row userRow
+	if err := u.db.get(ctx, &row, identity.ErrInvalidToken, userByToken, hash[:], string(purpose), at(now)); err != nil {
+		return identity.User{}, u.wrap("read the user of a mailed token", err)
+	}
+	return row.user(), nil
+}
+
+// VerifyEmail implements [identity.Store].
+func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now time.Time) error {
+	return u.wrap("verify an address", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		var owner userRow
+		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeVerify), at(now)); err != nil {
+			return err
+		}
+		// Only now that the user is locked is it certain that nobody else uses the token.
+		if _, err := tx.lockLiving(ctx, forUpdate, owner.ID, identity.ErrInvalidToken); err != nil {
+			return err
+		}
+		if err := tx.useToken(ctx, hash, identity.PurposeVerify, owner.ID, now); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), owner.ID); err != nil {
+			return err
+		}
+		return tx.record(ctx, event{at: now, kind: eventEmailVerified, user: owner.ID, actor: session.ByUser})
+	}))
+}

@@ -1,0 +1,78 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrate brings the tables to the version that this program wants. Replicas may
+// run it at once: on Postgres they take turns. It has no time limit but ctx.
+func (db *DB) Migrate(ctx context.Context) (err error) {
+	pool := db.sql.DB
+	if db.migrator != nil {
+		if pool, err = db.migrator(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, pool.Close()) }()
+	}
+	provider, err := db.provider(pool)
+	if err != nil {
+		return fmt.Errorf("sqlstore: migrate: %w", err)
+	}
+	_, err = provider.Up(ctx)
+	return wrap("migrate", session.ErrUnavailable, db.failure(ctx, err))
+}
+
+func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, db.dialect.migrations)
+	if err != nil {
+		return nil, err
+	}
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if db.dialect == &sqlite {
+		return goose.NewProvider(goose.DialectSQLite3, pool, files, options...)
+	}
+	// Asks each second for five minutes. The number is ours, so that another
+	// program's migrations in this server do not wait for us.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(migrationLock), lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, pool, files, append(options, goose.WithSessionLocker(locker))...)
+}
+
+const migrationLock = 0x73657373696f6e64 // "sessiond"
+
+var migratedTo = newStatement(`SELECT max(version_id) FROM goose_db_version`)
+
+// MigrationStatus tells which version the tables have, 0 when there are none, and which
+// one this program wants. They may be newer while a newer release is being
+// rolled out. It changes nothing. [session.ErrUnavailable] when the database
+// does not answer.
+func (db *DB) MigrationStatus(ctx context.Context) (current, wanted int64, err error) {
+	provider, err := db.provider(db.sql.DB)
+	if err != nil {
+		return 0, 0, fmt.Errorf("sqlstore: read the migrations: %w", err)
+	}
+	for _, source := range provider.ListSources() {
+		wanted = max(wanted, source.Version)
+	}
+	var tables int
+	err = db.get(ctx, &tables, nil, db.dialect.versionTable)
+	if err == nil && tables > 0 {
+		err = db.get(ctx, &current, nil, migratedTo)
+	}
+	return current, wanted, wrap("read the migration status", session.ErrUnavailable, err)
+}

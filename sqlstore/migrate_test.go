@@ -1,0 +1,94 @@
+package sqlstore_test
+
+import (
+	"context"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+func open(t *testing.T, url string, opts sqlstore.Options) *sqlstore.DB {
+	t.Helper()
+	db, err := sqlstore.Open(t.Context(), url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func TestMigrate(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			status := func() (current, wanted int64) {
+				t.Helper()
+				current, wanted, err := db.MigrationStatus(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return current, wanted
+			}
+			// Asked twice, since asking must not make a table.
+			for range 2 {
+				if current, wanted := status(); current != 0 || wanted == 0 {
+					t.Errorf("an empty database has version %d of %d", current, wanted)
+				}
+			}
+			for range 2 {
+				if err := db.Migrate(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if current, wanted := status(); current != wanted {
+					t.Errorf("migrated to version %d of %d", current, wanted)
+				}
+			}
+		})
+	}
+}
+
+func TestReplicasMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	url := sqlstoretest.PostgresURL(t)
+	const replicas = 8
+	var group errgroup.Group
+	for range replicas {
+		// Limits as in production: migrating has none.
+		db := open(t, url, sqlstore.Options{MaxConns: 2})
+		group.Go(func() error {
+			if err := db.Migrate(t.Context()); err != nil {
+				return err
+			}
+			current, wanted, err := db.MigrationStatus(t.Context())
+			if err == nil && current != wanted {
+				t.Errorf("version %d of %d after migrating", current, wanted)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMigrateStopsWhenAskedTo(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := db.Migrate(ctx); err == nil {
+				t.Error("migrated all the same")
+			}
+		})
+	}
+}

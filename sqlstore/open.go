@@ -1,0 +1,234 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// Options bound what a DB may use. The zero value has useful defaults.
+type Options struct {
+	// MaxConns is how many connections to Postgres one replica opens at most; 20
+	// by default. Times the number of replicas it must stay below the server's
+	// max_connections. SQLite always has one.
+	MaxConns int
+	// MaxIdle is how many of them stay open without work; MaxConns by default,
+	// because opening one costs several round trips and, in Postgres, a process.
+	MaxIdle int
+	// MaxIdleTime closes a connection that had no work for so long; 5 minutes by
+	// default.
+	MaxIdleTime time.Duration
+	// MaxLifetime closes a connection of that age, so that load finds its way to
+	// a server that came up later; 30 minutes by default.
+	MaxLifetime time.Duration
+	// QueryTimeout bounds one call of a method, its transaction and retries
+	// included, and on the server each statement, each wait for a lock and each
+	// pause within a transaction; 2 seconds by default.
+	QueryTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxConns = cmp.Or(o.MaxConns, 20)
+	o.MaxIdle = cmp.Or(o.MaxIdle, o.MaxConns)
+	o.MaxIdleTime = cmp.Or(o.MaxIdleTime, 5*time.Minute)
+	o.MaxLifetime = cmp.Or(o.MaxLifetime, 30*time.Minute)
+	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
+	return o
+}
+
+// DB is a database. It is safe for concurrent use.
+type DB struct {
+	sql     *sqlx.DB
+	dialect *dialect
+	timeout time.Duration
+	closed  atomic.Bool
+
+	// migrator opens connections without time limits; nil: sql serves.
+	migrator func() (*sql.DB, error)
+
+	mu       sync.Mutex
+	prepared map[*statement]*sqlx.Stmt
+}
+
+// Open opens the database that rawURL names, "postgres://…" or "sqlite:PATH", and
+// asks whether it answers; [session.ErrUnavailable] when it does not. The tables
+// are made by [DB.Migrate].
+//
+// A Postgres URL without sslmode means sslmode=verify-full: nothing is sent in the
+// clear, or to a stranger, unless the URL says so. A missing SQLite file is
+// made, readable by its owner only; its directory must exist.
+func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
+	opts = opts.withDefaults()
+	scheme, rest, _ := strings.Cut(rawURL, ":")
+	var db *DB
+	var err error
+	switch scheme {
+	case "postgres", "postgresql":
+		db, err = openPostgres(rawURL, opts)
+	case "sqlite":
+		db, err = openSQLite(rest, opts)
+	default:
+		err = errors.New("sqlstore: the database URL begins with neither postgres:// nor sqlite:")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Ping(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func openPostgres(rawURL string, opts Options) (*DB, error) {
+	cfg, err := postgresConfig(rawURL, opts.QueryTimeout)
+	if err != nil {
+		return nil, err
+	}
+	pool := sql.OpenDB(connector{cfg})
+	pool.SetMaxOpenConns(opts.MaxConns)
+	pool.SetMaxIdleConns(opts.MaxIdle)
+	pool.SetConnMaxIdleTime(opts.MaxIdleTime)
+	pool.SetConnMaxLifetime(opts.MaxLifetime)
+	db := newDB(pool, &postgres, opts)
+	db.migrator = func() (*sql.DB, error) {
+		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
+		if err != nil {
+			return nil, fmt.Errorf("sqlstore: connect to migrate: %w", err)
+		}
+		return sql.OpenDB(unlimited), nil
+	}
+	return db, nil
+}
+
+func openSQLite(path string, opts Options) (*DB, error) {
+	// SQLite would make the file readable by everybody, password hashes and all.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is the operator's own
+	if err != nil {
+		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
+	}
+	pool, err := sql.Open("sqlite", sqliteDSN(path, opts.QueryTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
+	}
+	// One connection queues its users fairly and needs one page cache. SQLite
+	// has one writer at a time anyway, and makes a second one poll.
+	pool.SetMaxOpenConns(1)
+	return newDB(pool, &sqlite, opts), nil
+}
+
+func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
+	return &DB{
+		sql:      sqlx.NewDb(pool, d.driver),
+		dialect:  d,
+		timeout:  opts.QueryTimeout,
+		prepared: make(map[*statement]*sqlx.Stmt),
+	}
+}
+
+// limits are the settings by which Postgres itself gives up, whatever becomes of
+// the replica that asked.
+var limits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
+
+func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The parser's message quotes what may be a part of the password.
+		return pq.Config{}, errors.New("sqlstore: the database URL is malformed; special characters in its password must be percent-encoded")
+	}
+	cfg, err := pq.NewConfig(rawURL)
+	if err != nil {
+		return pq.Config{}, fmt.Errorf("sqlstore: the database URL: %w", err)
+	}
+	if !u.Query().Has("sslmode") && !onUnixSocket(cfg) {
+		cfg.SSLMode = pq.SSLModeVerifyFull
+	}
+	cfg.BinaryParameters = true
+	cfg.ApplicationName = cmp.Or(cfg.ApplicationName, "sessiond")
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, timeout)
+	// A standby may not know yet of a session that was ended.
+	cfg.TargetSessionAttrs = cmp.Or(cfg.TargetSessionAttrs, pq.TargetSessionAttrsPrimary)
+	if cfg.Runtime == nil {
+		cfg.Runtime = make(map[string]string)
+	}
+	cfg.Runtime["default_transaction_isolation"] = "read committed"
+	for _, name := range limits {
+		if cfg.Runtime[name] == "" {
+			cfg.Runtime[name] = fmt.Sprint(timeout.Milliseconds())
+		}
+	}
+	return cfg, nil
+}
+
+func onUnixSocket(cfg pq.Config) bool {
+	return strings.HasPrefix(cfg.Host, "/") || strings.HasPrefix(cfg.Host, "@")
+}
+
+// withoutLimits is the configuration for migrations, which take their time and
+// wait for one another.
+func withoutLimits(cfg pq.Config) pq.Config {
+	cfg = cfg.Clone()
+	for _, name := range limits {
+		cfg.Runtime[name] = "0"
+	}
+	return cfg
+}
+
+func sqliteDSN(path string, timeout time.Duration) string {
+	query := url.Values{
+		"_txlock":      {"immediate"},
+		"_time_format": {"sqlite"},
+		"_timezone":    {"UTC"},
+		"_dqs":         {"false"},
+		"_pragma": {
+			fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds()),
+			"journal_mode(WAL)",
+			"synchronous(FULL)", // a session that was ended stays ended when the power fails
+			"foreign_keys(1)",
+			"cache_size(-1024)", // KiB
+			"journal_size_limit(4194304)",
+		},
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+}
+
+// Sessions returns the ledger of sessions in this database.
+func (db *DB) Sessions() *Sessions { return &Sessions{db} }
+
+// Users returns the users in this database.
+func (db *DB) Users() *Users { return &Users{db} }
+
+// Ping asks whether the database answers; [session.ErrUnavailable] when not.
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := db.bound(ctx)
+	defer cancel()
+	return wrap("ping the database", session.ErrUnavailable, db.failure(ctx, db.sql.PingContext(ctx)))
+}
+
+// Stats tells what the connections are doing.
+func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
+
+// Close closes all connections. What is asked after it is unavailable.
+func (db *DB) Close() error {
+	db.closed.Store(true)
+	if err := db.sql.Close(); err != nil {
+		return fmt.Errorf("sqlstore: close the database: %w", err)
+	}
+	return nil
+}

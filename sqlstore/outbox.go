@@ -1,0 +1,174 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+// What the outbox holds: things that are committed and have yet to be done.
+const (
+	topicMail       = "mail"
+	topicRevocation = "revocation"
+)
+
+type outboxRow struct {
+	ID       int64  `db:"id"`
+	Payload  string `db:"payload"`
+	QueuedAt stamp  `db:"queued_at"`
+	Attempts int    `db:"attempts"`
+}
+
+var (
+	insertOutbox = newStatement(`
+		INSERT INTO outbox (topic, user_id, payload, queued_at, due_at) VALUES (?, ?, ?, ?, ?) RETURNING id`)
+	// Materialized: were the inner query run again while rows are being
+	// claimed, it would skip those and find others, and claim more than limit.
+	claimOutbox = newStatement(`
+		WITH due AS MATERIALIZED (
+			SELECT id FROM outbox WHERE topic = ? AND due_at <= ? ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED
+		)
+		UPDATE outbox SET due_at = ?, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
+		RETURNING id, payload, queued_at, attempts`)
+	readOutbox = newStatement(`
+		SELECT id, payload, queued_at, attempts FROM outbox WHERE id = ? AND topic = ?`)
+	deleteOutbox = newStatement(`
+		DELETE FROM outbox WHERE id = ? AND topic = ?`)
+	retryOutbox = newStatement(`
+		UPDATE outbox SET due_at = ? WHERE id = ? AND topic = ?`)
+)
+
+// post puts something into the outbox, due at once.
+func (t *tx) post(ctx context.Context, topic, user string, payload any, now time.Time) (id int64, err error) {
+	text, err := json.Marshal(payload)
+	if err != nil {
+		return 0, fmt.Errorf("sqlstore: encode for the outbox: %w", err)
+	}
+	if !wellFormed([]any{user}) {
+		return 0, errMalformed
+	}
+	err = t.get(ctx, &id, nil, insertOutbox, topic, user, string(text), at(now), at(now))
+	return id, err
+}
+
+// claim takes what is due, oldest first, so that nobody else takes it before the
+// lease ends.
+func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time.Duration, limit int) ([]outboxRow, error) {
+	var rows []outboxRow
+	err := db.list(ctx, &rows, claimOutbox, topic, at(now), max(limit, 0), at(now.Add(lease)))
+	slices.SortFunc(rows, func(a, b outboxRow) int { return cmp.Compare(a.ID, b.ID) })
+	return rows, err
+}
+
+// owe records a revocation that the store has yet to learn.
+func (t *tx) owe(ctx context.Context, r session.Revocation, now time.Time) (session.Revocation, error) {
+	var err error
+	r.ID, err = t.post(ctx, topicRevocation, r.Subject, r, now)
+	return r, err
+}
+
+func (row *outboxRow) revocation() (session.Revocation, error) {
+	r := session.Revocation{ID: row.ID}
+	if err := json.Unmarshal([]byte(row.Payload), &r); err != nil {
+		return session.Revocation{}, fmt.Errorf("sqlstore: read revocation %d: %w", row.ID, err)
+	}
+	return r, nil
+}
+
+// Revocation implements [session.Ledger].
+func (s *Sessions) Revocation(ctx context.Context, id int64) (session.Revocation, error) {
+	var row outboxRow
+	if err := s.db.get(ctx, &row, session.ErrNotFound, readOutbox, id, topicRevocation); err != nil {
+		return session.Revocation{}, s.wrap(fmt.Sprintf("read revocation %d", id), err)
+	}
+	return row.revocation()
+}
+
+// DueRevocations implements [session.Ledger].
+func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]session.Revocation, error) {
+	rows, err := s.db.claim(ctx, topicRevocation, now, lease, limit)
+	if err != nil {
+		return nil, s.wrap("claim due revocations", err)
+	}
+	due := make([]session.Revocation, len(rows))
+	for i := range rows {
+		if due[i], err = rows[i].revocation(); err != nil {
+			return nil, err
+		}
+	}
+	return due, nil
+}
+
+// RevocationDone implements [session.Ledger].
+func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	text, args, err := sqlx.In(`DELETE FROM outbox WHERE topic = ? AND id IN (?)`, topicRevocation, ids)
+	if err != nil {
+		return fmt.Errorf("sqlstore: forget revocations: %w", err)
+	}
+	_, err = s.db.exec(ctx, newStatement(text), args...)
+	return s.wrap("forget revocations", err)
+}
+
+// mailPayload is a mail as the outbox keeps it. The names are stored: they do not change.
+type mailPayload struct {
+	Kind   identity.MailKind `json:"kind"`
+	UserID string            `json:"user"`
+	To     string            `json:"to"`
+	Name   string            `json:"name"`
+}
+
+func (t *tx) enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+	_, err := t.post(ctx, topicMail, mail.UserID,
+		mailPayload{Kind: mail.Kind, UserID: mail.UserID, To: mail.To, Name: mail.Name}, now)
+	return err
+}
+
+// Enqueue implements [identity.Store].
+func (u *Users) Enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+	return u.wrap("queue a mail", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		return tx.enqueue(ctx, mail, now)
+	}))
+}
+
+// DueMail implements [identity.Store].
+func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]identity.Mail, error) {
+	rows, err := u.db.claim(ctx, topicMail, now, lease, limit)
+	if err != nil {
+		return nil, u.wrap("claim due mail", err)
+	}
+	due := make([]identity.Mail, len(rows))
+	for i, row := range rows {
+		var m mailPayload
+		if err := json.Unmarshal([]byte(row.Payload), &m); err != nil {
+			return nil, fmt.Errorf("sqlstore: read mail %d: %w", row.ID, err)
+		}
+		due[i] = identity.Mail{
+			ID: row.ID, Kind: m.Kind, UserID: m.UserID, To: m.To, Name: m.Name,
+			QueuedAt: row.QueuedAt.Time, Attempts: row.Attempts,
+		}
+	}
+	return due, nil
+}
+
+// MailDone implements [identity.Store].
+func (u *Users) MailDone(ctx context.Context, id int64) error {
+	_, err := u.db.exec(ctx, deleteOutbox, id, topicMail)
+	return u.wrap(fmt.Sprintf("forget mail %d", id), err)
+}
+
+// MailRetry implements [identity.Store].
+func (u *Users) MailRetry(ctx context.Context, id int64, due time.Time) error {
+	_, err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
+	return u.wrap(fmt.Sprintf("put off mail %d", id), err)
+}

@@ -1,0 +1,104 @@
+package sqlstore_test
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+)
+
+// proxy stands between a DB and its Postgres and can freeze: it then takes what
+// is sent and passes nothing on, as a network does that lost a cable.
+type proxy struct {
+	t        *testing.T
+	listener net.Listener
+	target   string
+
+	mu     sync.Mutex
+	open   []net.Conn
+	frozen chan struct{} // closed: nothing passes
+	group  sync.WaitGroup
+}
+
+// throughProxy returns a URL that leads through a proxy to the one given.
+func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed by the cleanup
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{t: t, listener: listener, target: u.Host, frozen: make(chan struct{})}
+	p.group.Go(p.accept)
+	t.Cleanup(func() {
+		p.stop()
+		p.group.Wait()
+	})
+	u.Host = listener.Addr().String()
+	return p, u.String()
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target) //nolint:noctx // closed by stop
+		if err != nil {
+			p.t.Error(err)
+			_ = client.Close()
+			return
+		}
+		p.mu.Lock()
+		p.open = append(p.open, client, server)
+		p.mu.Unlock()
+		p.group.Go(func() { p.pass(client, server) })
+		p.group.Go(func() { p.pass(server, client) })
+	}
+}
+
+func (p *proxy) pass(to io.WriteCloser, from io.Reader) {
+	defer to.Close() //nolint:errcheck // the other side may have closed it
+	buffer := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buffer)
+		select {
+		case <-p.frozen:
+			_, _ = io.Copy(io.Discard, from)
+			return
+		default:
+		}
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// freeze lets nothing pass any more.
+func (p *proxy) freeze() { close(p.frozen) }
+
+// stop refuses new connections and cuts the old ones.
+func (p *proxy) stop() {
+	_ = p.listener.Close()
+	p.cut()
+}
+
+// cut closes the connections there are.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+	p.open = nil
+}

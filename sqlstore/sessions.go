@@ -1,0 +1,244 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+// Sessions is the ledger of sessions.
+type Sessions struct{ db *DB }
+
+var _ session.Ledger = (*Sessions)(nil)
+
+func (s *Sessions) wrap(operation string, err error) error {
+	return wrap(operation, session.ErrUnavailable, err)
+}
+
+// The name is its user's, wherever a session is read: it is kept in one place, from
+// where deleting the account takes it.
+const sessionColumns = `id, user_id, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
+	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
+	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
+
+type sessionRow struct {
+	ID              string         `db:"id"`
+	UserID          string         `db:"user_id"`
+	Username        string         `db:"username"`
+	TokenID         string         `db:"token_id"`
+	IP              string         `db:"ip"`
+	UserAgent       string         `db:"user_agent"`
+	Device          string         `db:"device"`
+	AMR             string         `db:"amr"`
+	Generation      int64          `db:"generation"`
+	CreatedAt       stamp          `db:"created_at"`
+	LastSeenAt      stamp          `db:"last_seen_at"`
+	AuthTime        stamp          `db:"auth_time"`
+	AccessExpiresAt stamp          `db:"access_expires_at"`
+	ExpiresAt       stamp          `db:"expires_at"`
+	MaxExpiresAt    stamp          `db:"max_expires_at"`
+	EndedAt         stamp          `db:"ended_at"`
+	EndReason       session.Reason `db:"end_reason"`
+	EndedBy         session.Actor  `db:"ended_by"`
+}
+
+func (r *sessionRow) session() session.Session {
+	return session.Session{
+		ID:              r.ID,
+		Subject:         r.UserID,
+		Username:        r.Username,
+		TokenID:         r.TokenID,
+		Client:          session.Client{IP: r.IP, UserAgent: r.UserAgent, Device: r.Device},
+		AMR:             r.AMR,
+		Generation:      r.Generation,
+		CreatedAt:       r.CreatedAt.Time,
+		LastSeenAt:      r.LastSeenAt.Time,
+		AuthTime:        r.AuthTime.Time,
+		AccessExpiresAt: r.AccessExpiresAt.Time,
+		ExpiresAt:       r.ExpiresAt.Time,
+		MaxExpiresAt:    r.MaxExpiresAt.Time,
+		EndedAt:         r.EndedAt.Time,
+		EndReason:       r.EndReason,
+		EndedBy:         r.EndedBy,
+	}
+}
+
+func sessionsOf(rows []sessionRow) []session.Session {
+	list := make([]session.Session, len(rows))
+	for i := range rows {
+		list[i] = rows[i].session()
+	}
+	return list
+}
+
+var insertSession = newStatement(`
+	INSERT INTO sessions (id, user_id, token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at,
+		auth_time, access_expires_at, expires_at, max_expires_at, refresh_family, refresh_current)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+
+// Start implements [session.Ledger].
+func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Session, error) {
+	var started session.Session
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		user, err := tx.proven(ctx, start.Subject, start.CredentialVersion)
+		if err != nil {
+			return err
+		}
+		now := micros(start.At)
+		started = session.Session{
+			ID:       start.ID,
+			Subject:  start.Subject,
+			Username: user.Username,
+			TokenID:  start.TokenID,
+			Client: session.Client{
+				IP:        clean(start.Client.IP),
+				UserAgent: clean(start.Client.UserAgent),
+				Device:    clean(start.Client.Device),
+			},
+			AMR:             start.AMR,
+			Generation:      user.Generation,
+			CreatedAt:       now,
+			LastSeenAt:      now,
+			AuthTime:        now,
+			AccessExpiresAt: micros(start.AccessExpiresAt),
+			ExpiresAt:       micros(start.ExpiresAt),
+			MaxExpiresAt:    micros(start.MaxExpiresAt),
+		}
+		if _, err := tx.exec(ctx, insertSession, started.ID, started.Subject, started.TokenID,
+			started.IP, started.UserAgent, started.Device, started.AMR, started.Generation,
+			at(now), at(now), at(now), at(started.AccessExpiresAt), at(started.ExpiresAt), at(started.MaxExpiresAt),
+			start.RefreshFamily[:], start.RefreshCurrent[:]); err != nil {
+			return err
+		}
+		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: session.ByUser})
+	})
+	if err != nil {
+		return session.Session{}, s.wrap("start session "+start.ID, err)
+	}
+	return started, nil
+}
+
+// proven locks a user in share, so that neither the password nor the generation
+// changes before the transaction ends, and refuses one whose proof no longer holds.
+func (t *tx) proven(ctx context.Context, subject string, credentialVersion int64) (lockedUser, error) {
+	user, err := t.lockUser(ctx, inShare, subject, session.ErrSubjectGone)
+	switch {
+	case err != nil:
+		return user, err
+	case user.Status != identity.StatusActive:
+		return user, session.ErrSubjectGone
+	case user.PasswordVersion != credentialVersion:
+		return user, session.ErrCredentialChanged
+	}
+	return user, nil
+}
+
+// One statement, and therefore one snapshot: a generation that is newer than
+// the session would let through what was ended in between.
+var findSession = newStatement(`
+	SELECT ` + sessionColumns + `,
+		(SELECT token_gen FROM users WHERE users.id = sessions.user_id) AS subject_generation,
+		(SELECT max(access_expires_at) FROM sessions AS s WHERE s.user_id = sessions.user_id) AS subject_until,
+		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens
+	FROM sessions WHERE id = ? AND user_id = ?`)
+
+// Find implements [session.Ledger]. A revoked token is listed until
+// [session.Margin] after its expiry, because a check accepts it for a part of
+// that time.
+func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) (session.Record, error) {
+	var row struct {
+		sessionRow
+		SubjectGeneration int64   `db:"subject_generation"`
+		SubjectUntil      stamp   `db:"subject_until"`
+		RevokedTokens     *string `db:"revoked_tokens"`
+	}
+	err := s.db.get(ctx, &row, session.ErrNotFound, findSession, at(now.Add(-session.Margin)), id, subject)
+	if err != nil {
+		return session.Record{}, s.wrap("find session "+id, err)
+	}
+	record := session.Record{
+		Session:           row.session(),
+		SubjectGeneration: row.SubjectGeneration,
+		SubjectUntil:      row.SubjectUntil.Time,
+	}
+	if row.RevokedTokens != nil {
+		record.RevokedTokens = strings.Fields(*row.RevokedTokens)
+	}
+	return record, nil
+}
+
+var activeSessions = newStatement(`
+	SELECT ` + sessionColumns + ` FROM sessions
+	WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? AND id < ?
+	ORDER BY id DESC LIMIT ?`)
+
+// Active implements [session.Ledger].
+func (s *Sessions) Active(ctx context.Context, subject string, now time.Time, page session.Page) ([]session.Session, error) {
+	var rows []sessionRow
+	if err := s.db.list(ctx, &rows, activeSessions, subject, at(now), before(page), limit(page)); err != nil {
+		return nil, s.wrap("list the active sessions of "+subject, err)
+	}
+	return sessionsOf(rows), nil
+}
+
+var (
+	allSessions = newStatement(`
+		SELECT ` + sessionColumns + ` FROM sessions
+		WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)
+	failedLogins = newStatement(`
+		SELECT id, ip, user_agent, device, reason, created_at FROM login_attempts
+		WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)
+)
+
+// History implements [session.Ledger].
+func (s *Sessions) History(ctx context.Context, subject string, page session.Page) ([]session.Login, error) {
+	var rows []sessionRow
+	var failed []struct {
+		ID        string         `db:"id"`
+		IP        string         `db:"ip"`
+		UserAgent string         `db:"user_agent"`
+		Device    string         `db:"device"`
+		Reason    session.Reason `db:"reason"`
+		CreatedAt stamp          `db:"created_at"`
+	}
+	err := s.db.list(ctx, &rows, allSessions, subject, before(page), limit(page))
+	if err == nil {
+		err = s.db.list(ctx, &failed, failedLogins, subject, before(page), limit(page))
+	}
+	if err != nil {
+		return nil, s.wrap("list the logins of "+subject, err)
+	}
+	logins := make([]session.Login, 0, len(rows)+len(failed))
+	for i := range rows {
+		logins = append(logins, session.Login{Session: rows[i].session()})
+	}
+	for _, f := range failed {
+		logins = append(logins, session.Login{Failed: true, Session: session.Session{
+			ID:        f.ID,
+			Client:    session.Client{IP: f.IP, UserAgent: f.UserAgent, Device: f.Device},
+			CreatedAt: f.CreatedAt.Time,
+			EndReason: f.Reason,
+		}})
+	}
+	slices.SortFunc(logins, func(a, b session.Login) int { return cmp.Compare(b.ID, a.ID) })
+	if page.Limit > 0 && len(logins) > page.Limit {
+		logins = logins[:page.Limit]
+	}
+	return logins, nil
+}
+
+// before is the id that a page begins below: one that no id reaches for the first.
+func before(page session.Page) string { return cmp.Or(page.Before, "~") }
+
+func limit(page session.Page) int64 {
+	if page.Limit <= 0 {
+		return math.MaxInt64
+	}
+	return int64(page.Limit)
+}

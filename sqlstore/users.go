@@ -1,0 +1,218 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+// Users is where users live.
+type Users struct{ db *DB }
+
+var _ identity.Store = (*Users)(nil)
+
+func (u *Users) wrap(operation string, err error) error {
+	return wrap(operation, identity.ErrUnavailable, err)
+}
+
+const userColumns = `id, username, email, first_name, last_name, password_hash, password_version, status,
+	email_verified_at, created_at, updated_at`
+
+type userRow struct {
+	ID              string          `db:"id"`
+	Username        string          `db:"username"`
+	Email           string          `db:"email"`
+	FirstName       string          `db:"first_name"`
+	LastName        string          `db:"last_name"`
+	PasswordHash    string          `db:"password_hash"`
+	PasswordVersion int64           `db:"password_version"`
+	Status          identity.Status `db:"status"`
+	EmailVerifiedAt stamp           `db:"email_verified_at"`
+	CreatedAt       stamp           `db:"created_at"`
+	UpdatedAt       stamp           `db:"updated_at"`
+}
+
+func (r *userRow) user() identity.User {
+	return identity.User{
+		ID:              r.ID,
+		Username:        r.Username,
+		Email:           r.Email,
+		FirstName:       r.FirstName,
+		LastName:        r.LastName,
+		PasswordHash:    r.PasswordHash,
+		PasswordVersion: r.PasswordVersion,
+		Status:          r.Status,
+		EmailVerifiedAt: r.EmailVerifiedAt.Time,
+		CreatedAt:       r.CreatedAt.Time,
+		UpdatedAt:       r.UpdatedAt.Time,
+	}
+}
+
+var (
+	userByID = newStatement(`
+		SELECT ` + userColumns + ` FROM users WHERE id = ? AND deleted_at IS NULL`)
+	userByUsername = newStatement(`
+		SELECT ` + userColumns + ` FROM users WHERE username_key = ?`)
+	userByEmail = newStatement(`
+		SELECT ` + userColumns + ` FROM users WHERE email_key = ?`)
+)
+
+// ByID implements [identity.Store].
+func (u *Users) ByID(ctx context.Context, id string) (identity.User, error) {
+	return u.read(ctx, "by id", userByID, id)
+}
+
+// ByUsername implements [identity.Store].
+func (u *Users) ByUsername(ctx context.Context, username string) (identity.User, error) {
+	return u.read(ctx, "by username", userByUsername, identity.Fold(username))
+}
+
+// ByEmail implements [identity.Store].
+func (u *Users) ByEmail(ctx context.Context, email string) (identity.User, error) {
+	return u.read(ctx, "by email", userByEmail, identity.Fold(email))
+}
+
+func (u *Users) read(ctx context.Context, by string, s *statement, key string) (identity.User, error) {
+	var row userRow
+	if err := u.db.get(ctx, &row, identity.ErrNotFound, s, key); err != nil {
+		return identity.User{}, u.wrap("read a user "+by, err)
+	}
+	return row.user(), nil
+}
+
+var (
+	lockStale = newStatement(`
+		SELECT id FROM users
+		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
+	forgetAttempts = newStatement(`DELETE FROM login_attempts WHERE user_id = ?`)
+	removeUser     = newStatement(`DELETE FROM users WHERE id = ?`)
+	usernameTaken  = newStatement(`SELECT count(*) FROM users WHERE username_key = ?`)
+	emailTaken     = newStatement(`SELECT count(*) FROM users WHERE email_key = ? AND id <> ?`)
+	insertUser     = newStatement(`
+		INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash,
+			password_version, status, email_verified_at, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+)
+
+// Names of the constraints in the migrations.
+const (
+	usernameUnique = "users_username_unique"
+	emailUnique    = "users_email_unique"
+)
+
+// Create implements [identity.Store].
+func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, mail *identity.Mail) error {
+	usernameKey, emailKey := identity.Fold(user.Username), identity.Fold(user.Email)
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		if err := tx.removeStale(ctx, usernameKey, emailKey, stalePending); err != nil {
+			return err
+		}
+		if err := tx.free(ctx, identity.ErrUsernameTaken, usernameTaken, usernameKey); err != nil {
+			return err
+		}
+		if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, user.ID); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, insertUser, user.ID, user.Username, usernameKey, user.Email, emailKey, user.FirstName, user.LastName,
+			user.PasswordHash, user.PasswordVersion, string(user.Status), at(user.EmailVerifiedAt), at(user.CreatedAt), at(later(user.CreatedAt, user.UpdatedAt))); err != nil {
+			return err
+		}
+		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: session.ByUser}); err != nil {
+			return err
+		}
+		if mail == nil {
+			return nil
+		}
+		return tx.enqueue(ctx, *mail, user.CreatedAt)
+	})
+	// Another replica was faster since the names were looked at.
+	if constraint, ok := u.db.dialect.unique(err); ok {
+		switch constraint {
+		case usernameUnique:
+			return identity.ErrUsernameTaken
+		case emailUnique:
+			return identity.ErrEmailTaken
+		}
+	}
+	return u.wrap("create user "+user.ID, err)
+}
+
+// removeStale removes users that never confirmed their address and stand in the
+// way of a name.
+func (t *tx) removeStale(ctx context.Context, usernameKey, emailKey string, before time.Time) error {
+	var ids []string
+	if err := t.list(ctx, &ids, lockStale, string(identity.StatusPending), at(before), usernameKey, emailKey); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		for _, s := range []*statement{forgetMailTokens, forgetAttempts, removeUser} {
+			if _, err := t.exec(ctx, s, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// free returns taken when a statement counts any row.
+func (t *tx) free(ctx context.Context, taken error, count *statement, args ...any) error {
+	var n int
+	if err := t.get(ctx, &n, nil, count, args...); err != nil {
+		return err
+	}
+	if n > 0 {
+		return taken
+	}
+	return nil
+}
+
+var updateUser = newStatement(`
+	UPDATE users SET first_name = ?, last_name = ?, email = ?, email_key = ?, email_verified_at = ?, updated_at = ?
+	WHERE id = ?`)
+
+// Update implements [identity.Store]. The time of the change is user.UpdatedAt. When
+// the email is another one, open mailed tokens are forgotten: they prove that
+// somebody reads the old one.
+func (u *Users) Update(ctx context.Context, user identity.User, mails ...identity.Mail) error {
+	emailKey := identity.Fold(user.Email)
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		old, err := tx.lockLiving(ctx, forUpdate, user.ID, identity.ErrNotFound)
+		if err != nil {
+			return err
+		}
+		if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, user.ID); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, updateUser, user.FirstName, user.LastName, user.Email, emailKey,
+			at(user.EmailVerifiedAt), at(user.UpdatedAt), user.ID); err != nil {
+			return err
+		}
+		if old.EmailKey == nil || *old.EmailKey != emailKey {
+			if _, err := tx.exec(ctx, forgetMailTokens, user.ID); err != nil {
+				return err
+			}
+			if err := tx.record(ctx, event{at: user.UpdatedAt, kind: eventEmailChanged, user: user.ID, actor: session.ByUser}); err != nil {
+				return err
+			}
+		}
+		for _, mail := range mails {
+			if err := tx.enqueue(ctx, mail, user.UpdatedAt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if u.db.violates(err, emailUnique) {
+		return identity.ErrEmailTaken
+	}
+	return u.wrap("update user "+user.ID, err)
+}
+
+func (u *lockedUser) greeting() string {
+	if u.FirstName != "" {
+		return u.FirstName
+	}
+	return u.Username
+}
