@@ -179,7 +179,7 @@ func (a *API) writeOAuthError(w http.ResponseWriter, r *http.Request, err error)
 	p := problem(err, nil)
 	code := "server_error"
 	switch {
-	case p.Code == "unsupported_grant_type":
+	case p.Code == "unsupported_grant_type", p.Code == errClient.code:
 		code = p.Code
 	case p.Code == "invalid_token" || p.Code == "invalid_credentials":
 		p.Status, code = http.StatusBadRequest, "invalid_grant"
@@ -199,7 +199,9 @@ const retryAfter = "2"
 func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", a.challenge(p.Code))
+		if w.Header().Set("WWW-Authenticate", a.challenge(p.Code)); p.Code == errClient.code {
+			w.Header().Set("WWW-Authenticate", `Basic realm="sessiond"`)
+		}
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
 	case http.StatusRequestEntityTooLarge:

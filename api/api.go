@@ -36,6 +36,8 @@ type API struct {
 	TrustedProxies []netip.Prefix
 	// CORSOrigins may call from a browser. None by default.
 	CORSOrigins []string
+	// Clients may introspect. Empty: nobody may.
+	Clients Clients
 	// Mailbox lists the mail that dev keeps instead of sending; nil elsewhere.
 	Mailbox func() any
 	// Metrics counts requests. Nil: not counted.

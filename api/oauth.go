@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,16 +73,22 @@ func (a *API) revoke(q *request) (reply, error) {
 // jwksMaxAge is how long others may keep our keys, in seconds.
 const jwksMaxAge = "300"
 
-func (a *API) jwks(*request) (reply, error) {
-	set, err := a.Sessions.Keys.PublicJSON()
+func (a *API) jwks(q *request) (reply, error) {
+	set, err := a.Sessions.Keys.Load().PublicJSON(a.Now())
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{
+	sum := sha256.Sum256(set)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
+	rep := reply{
 		status: http.StatusOK,
 		body:   jsontext.Value(set),
-		header: http.Header{"Cache-Control": {"public, max-age=" + jwksMaxAge}},
-	}, nil
+		header: http.Header{"Cache-Control": {"public, max-age=" + jwksMaxAge}, "Etag": {tag}},
+	}
+	if q.Header.Get("If-None-Match") == tag {
+		rep.status, rep.body = http.StatusNotModified, nil
+	}
+	return rep, nil
 }
 
 // serverMetadata is RFC 8414 section 2.
@@ -89,21 +97,25 @@ func (a *API) serverMetadata(*request) (reply, error) {
 		Issuer             string   `json:"issuer"`
 		TokenEndpoint      string   `json:"token_endpoint"`
 		RevocationEndpoint string   `json:"revocation_endpoint"`
+		Introspection      string   `json:"introspection_endpoint"`
 		JWKSURI            string   `json:"jwks_uri"`
 		ResponseTypes      []string `json:"response_types_supported"`
 		GrantTypes         []string `json:"grant_types_supported"`
 		AuthMethods        []string `json:"token_endpoint_auth_methods_supported"`
 		RevocationMethods  []string `json:"revocation_endpoint_auth_methods_supported"`
+		IntrospectMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
 		ServiceDocs        string   `json:"service_documentation"`
 	}{
 		Issuer:             a.Sessions.Issuer,
 		TokenEndpoint:      a.PublicURL + "/oauth/token",
 		RevocationEndpoint: a.PublicURL + "/oauth/revoke",
+		Introspection:      a.PublicURL + "/oauth/introspect",
 		JWKSURI:            a.PublicURL + "/.well-known/jwks.json",
 		ResponseTypes:      []string{},
 		GrantTypes:         []string{"refresh_token"},
 		AuthMethods:        []string{"none"},
 		RevocationMethods:  []string{"none"},
+		IntrospectMethods:  []string{"client_secret_basic"},
 		ServiceDocs:        a.PublicURL + "/docs",
 	})
 }

@@ -40,6 +40,7 @@ func (a *API) Handler() http.Handler {
 
 	r.Post("/oauth/token", a.oauth(a.refresh))
 	r.Post("/oauth/revoke", a.oauth(a.revoke))
+	r.Post("/oauth/introspect", a.oauth(a.introspect))
 	r.Get("/.well-known/jwks.json", a.open(a.jwks))
 	r.Get("/.well-known/oauth-authorization-server", a.open(a.serverMetadata))
 

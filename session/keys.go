@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,7 +10,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,10 +33,30 @@ const (
 // minHMACKey is the least an HS256 key may hold, in bytes (RFC 7518 section 3.2).
 const minHMACKey = 32
 
+// KeyStatus says where a key is in its life.
+type KeyStatus string
+
+// The life of a key: it is published, so that all who verify have it before it
+// signs; then it signs, one at a time; then it only verifies, until the
+// last token it signed has expired.
+const (
+	KeyPublished KeyStatus = "published"
+	KeyActive    KeyStatus = "active"
+	KeyRetired   KeyStatus = "retired"
+)
+
+// MaxAccessTTL is the longest an access token may last. A retired key is
+// forgotten when it has been retired for so long, plus [Leeway].
+const MaxAccessTTL = 24 * time.Hour
+
 // Key is one signing key. A key verifies one algorithm only.
 type Key struct {
-	ID      string
-	Alg     string
+	ID        string
+	Alg       string
+	Status    KeyStatus
+	CreatedAt time.Time // zero: not known
+	RetiredAt time.Time // only when retired
+
 	private any // what method.Sign wants; nil for a key that can only verify
 	public  any // what method.Verify wants
 	method  jwt.SigningMethod
@@ -61,7 +87,9 @@ func GenerateKey(alg string) (Key, error) {
 		return ecdsaKey(id, private, &private.PublicKey), nil
 	case AlgHS256:
 		secret := make([]byte, minHMACKey)
-		rand.Read(secret) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+		for checkSecret(secret) != nil {
+			rand.Read(secret) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+		}
 		return hmacKey(id, secret), nil
 	default:
 		return Key{}, fmt.Errorf("session.GenerateKey: algorithm %q is none of EdDSA, ES256, HS256", alg)
@@ -88,33 +116,78 @@ func hmacKey(id string, secret []byte) Key {
 	return Key{ID: id, Alg: AlgHS256, private: secret, public: secret, method: jwt.SigningMethodHS256}
 }
 
-// NewKeySet makes a set whose first key signs, when it can.
+// Usable tells whether a key may still verify.
+func (k *Key) Usable(now time.Time) bool {
+	return k.Status != KeyRetired || now.Before(k.RetiredAt.Add(MaxAccessTTL+Leeway))
+}
+
+// NewKeySet makes a set. The active key signs, of which there is at most one;
+// when no key has a status the first is active and the others are published.
 func NewKeySet(keys ...Key) (*KeySet, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("session.NewKeySet: no key")
 	}
-	set := &KeySet{keys: keys}
+	set := &KeySet{keys: slices.Clone(keys)}
+	if !slices.ContainsFunc(keys, func(k Key) bool { return k.Status != "" }) {
+		set.keys[0].Status = KeyActive
+	}
 	seen := make(map[string]bool, len(keys))
-	for _, k := range keys {
+	for i := range set.keys {
+		k := &set.keys[i]
 		if k.ID == "" || seen[k.ID] {
 			return nil, fmt.Errorf("session.NewKeySet: key id %q is empty or given twice", k.ID)
 		}
 		seen[k.ID] = true
-	}
-	if keys[0].private != nil {
-		set.signer = &set.keys[0]
+		switch k.Status {
+		case "":
+			k.Status = KeyPublished
+		case KeyPublished:
+		case KeyActive:
+			if set.signer != nil {
+				return nil, errors.New("session.NewKeySet: more than one key is active")
+			}
+			if k.private != nil {
+				set.signer = k
+			}
+		case KeyRetired:
+			if k.RetiredAt.IsZero() {
+				return nil, fmt.Errorf("session.NewKeySet: key %q is retired and does not say since when", k.ID)
+			}
+		default:
+			return nil, fmt.Errorf("session.NewKeySet: key %q has the unknown status %q", k.ID, k.Status)
+		}
 	}
 	return set, nil
 }
 
-func (s *KeySet) find(id string) (*Key, bool) {
+// Keys returns the keys of the set, in the order of its file.
+func (s *KeySet) Keys() []Key { return slices.Clone(s.keys) }
+
+// find returns the key of an id if it may still verify.
+func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 	for i := range s.keys {
-		if s.keys[i].ID == id {
-			return &s.keys[i], true
+		if k := &s.keys[i]; k.ID == id {
+			return k, k.Usable(now)
 		}
 	}
 	return nil, false
 }
+
+// Keyring is the key set in use, which may be replaced while it is used.
+type Keyring struct{ set atomic.Pointer[KeySet] }
+
+// NewKeyring returns a ring that holds a set.
+func NewKeyring(set *KeySet) *Keyring {
+	r := &Keyring{}
+	r.Replace(set)
+	return r
+}
+
+// Replace puts another set in use, for every token that is signed or checked from then on.
+func (r *Keyring) Replace(set *KeySet) { r.set.Store(set) }
+
+// Load returns the set in use.
+func (r *Keyring) Load() *KeySet { return r.set.Load() }
 
 // jwk is a JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
 type jwk struct {
@@ -127,13 +200,18 @@ type jwk struct {
 	Y   string `json:"y,omitzero"`
 	D   string `json:"d,omitzero"`
 	K   string `json:"k,omitzero"`
+
+	// Members of our own, in key files only. Times are Unix seconds.
+	Status    KeyStatus `json:"status,omitzero"`
+	CreatedAt int64     `json:"created_at,omitzero"`
+	RetiredAt int64     `json:"retired_at,omitzero"`
 }
 
 type jwkSet struct {
 	Keys []jwk `json:"keys"`
 }
 
-// ParseKeySet reads a JSON Web Key Set. The first key signs, when the set holds
+// ParseKeySet reads a JSON Web Key Set. The active key signs, when the set holds
 // its private part. Each key must name its kid and its alg.
 func ParseKeySet(data []byte) (*KeySet, error) {
 	var set jwkSet
@@ -147,6 +225,7 @@ func ParseKeySet(data []byte) (*KeySet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("session.ParseKeySet: key %d: %w", i+1, err)
 		}
+		k.Status, k.CreatedAt, k.RetiredAt = j.Status, unixTime(j.CreatedAt), unixTime(j.RetiredAt)
 		keys = append(keys, k)
 	}
 	return NewKeySet(keys...)
@@ -174,13 +253,32 @@ func (j *jwk) key() (Key, error) {
 	case j.Kty == "EC" && j.Crv == "P-256" && j.Alg == AlgES256:
 		return ecKey(j.Kid, x, y, d)
 	case j.Kty == "oct" && j.Alg == AlgHS256:
-		if len(k) < minHMACKey {
-			return Key{}, fmt.Errorf("an HS256 key holds at least %d bytes", minHMACKey)
+		if err := checkSecret(k); err != nil {
+			return Key{}, err
 		}
 		return hmacKey(j.Kid, k), nil
 	default:
 		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: only Ed25519 (EdDSA), P-256 (ES256) and oct (HS256) are accepted", j.Kty, j.Crv, j.Alg)
 	}
+}
+
+// checkSecret refuses an HS256 key that is short or that somebody else may
+// know. The secrets that are published, in examples, lists and leaks, are texts;
+// 32 random bytes are a text once in 10^11 times, and never of so few kinds.
+func checkSecret(k []byte) error {
+	if len(k) < minHMACKey {
+		return fmt.Errorf("an HS256 key holds at least %d bytes", minHMACKey)
+	}
+	const fewest = 16 // kinds of bytes; 32 random ones hold about 30
+	kinds := map[byte]bool{}
+	for _, b := range k {
+		kinds[b] = true
+	}
+	isText := utf8.Valid(k) && !bytes.ContainsFunc(bytes.TrimSpace(k), unicode.IsControl)
+	if len(kinds) < fewest || isText {
+		return errors.New("an HS256 key is random bytes, not a text that may be known: make one with sessiond keys new --alg HS256")
+	}
+	return nil
 }
 
 func okpKey(id string, x, d []byte) (Key, error) {
@@ -228,17 +326,27 @@ func ecKey(id string, x, y, d []byte) (Key, error) {
 
 // PrivateJSON returns the set with its secrets as a JSON Web Key Set, for the
 // key file.
-func (s *KeySet) PrivateJSON() ([]byte, error) { return s.encode(true) }
+func (s *KeySet) PrivateJSON() ([]byte, error) {
+	return s.encode(true, func(*Key) bool { return true })
+}
 
-// PublicJSON returns the JSON Web Key Set that others verify our tokens with.
-// HS256 keys have no public part and are left out.
-func (s *KeySet) PublicJSON() ([]byte, error) { return s.encode(false) }
+// PublicJSON returns the JSON Web Key Set that others verify our tokens with at
+// now. HS256 keys have no public part and are left out.
+func (s *KeySet) PublicJSON(now time.Time) ([]byte, error) {
+	return s.encode(false, func(k *Key) bool { return k.Usable(now) })
+}
 
-func (s *KeySet) encode(secrets bool) ([]byte, error) {
+func (s *KeySet) encode(secrets bool, which func(*Key) bool) ([]byte, error) {
 	set := jwkSet{Keys: []jwk{}}
 	for i := range s.keys {
 		k := &s.keys[i]
+		if !which(k) {
+			continue
+		}
 		j := jwk{Kid: k.ID, Alg: k.Alg, Use: "sig"}
+		if secrets {
+			j.Status, j.CreatedAt, j.RetiredAt = k.Status, unixSeconds(k.CreatedAt), unixSeconds(k.RetiredAt)
+		}
 		b64 := base64.RawURLEncoding.EncodeToString
 		switch public := k.public.(type) {
 		case ed25519.PublicKey:
@@ -272,6 +380,20 @@ func (s *KeySet) encode(secrets bool) ([]byte, error) {
 		return nil, fmt.Errorf("session.KeySet: encode: %w", err)
 	}
 	return append(out, '\n'), nil
+}
+
+func unixTime(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+func unixSeconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
 }
 
 // decodeSegment decodes base64url as RFC 7515 section 2 wants it: no padding,

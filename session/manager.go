@@ -104,7 +104,7 @@ func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 		ClientID: clientID, Username: s.Username, AMR: []string{s.AMR},
 		IssuedAt: issued, ExpiresAt: m.accessExpiry(now, s.ExpiresAt), AuthTime: s.AuthTime,
 	}
-	token, err := m.Keys.sign(&claims)
+	token, err := m.Keys.Load().sign(&claims)
 	if err != nil {
 		return TokenSet{}, err
 	}

@@ -35,7 +35,7 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 // no error.
 func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	now := m.Now()
-	payload, err := m.Keys.verify(token)
+	payload, err := m.Keys.Load().verify(token, now)
 	if err != nil {
 		return nil //nolint:nilerr // RFC 7009 section 2.2: an invalid token is already of no use
 	}

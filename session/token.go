@@ -89,8 +89,9 @@ func (s *KeySet) sign(c *Claims) (string, error) {
 }
 
 // verify checks the form and the signature of a token (RFC 7515, RFC 8725) and
-// returns what it says. It looks at no time, issuer or audience.
-func (s *KeySet) verify(raw string) (wireClaims, error) {
+// returns what it says. It looks at no issuer, audience or time of the token; now
+// decides whether a retired key may still verify.
+func (s *KeySet) verify(raw string, now time.Time) (wireClaims, error) {
 	var claims wireClaims
 	if len(raw) > maxTokenBytes {
 		return claims, invalid("too long")
@@ -114,7 +115,7 @@ func (s *KeySet) verify(raw string) (wireClaims, error) {
 	if header.Typ != tokenType {
 		return claims, invalid("typ")
 	}
-	key, ok := s.find(header.Kid)
+	key, ok := s.find(header.Kid, now)
 	if !ok {
 		return claims, invalid("unknown kid")
 	}

@@ -50,7 +50,7 @@ func mustSign(t testing.TB, set *KeySet, c *Claims) string {
 }
 
 func (s *KeySet) accept(token, issuer, audience string, now time.Time) (Claims, error) {
-	w, err := s.verify(token)
+	w, err := s.verify(token, now)
 	if err != nil {
 		return Claims{}, err
 	}
@@ -81,7 +81,7 @@ func TestTokenRoundTrip(t *testing.T) {
 func TestTokenVerifiesWithGoJose(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256} {
 		set := mustKeys(t, alg)
-		data, err := set.PublicJSON()
+		data, err := set.PublicJSON(issuedAt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 	unsigned := func(h string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + parts[1] + "."
 	}
-	public, _ := set.PublicJSON()
+	public, _ := set.PublicJSON(issuedAt)
 	hs, _ := NewKeySet(hmacKey(kid, public)) // HS256 keyed with the public key
 	for name, token := range map[string]string{
 		"empty":                       "",
@@ -230,27 +230,40 @@ func TestKeyFiles(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", alg, err)
 		}
-		if _, err := read.verify(mustSign(t, set, testClaims())); err != nil {
+		if _, err := read.verify(mustSign(t, set, testClaims()), issuedAt); err != nil {
 			t.Errorf("%s: the key that was read back refuses the token of the one written: %v", alg, err)
 		}
 	}
 	other := mustKeys(t, AlgEdDSA)
-	otherJSON, _ := other.PublicJSON()
+	otherJSON, _ := other.PublicJSON(issuedAt)
 	var otherSet jwkSet
 	if err := json.Unmarshal(otherJSON, &otherSet); err != nil {
 		t.Fatal(err)
 	}
+	random := make([]byte, 32)
+	for i := range random {
+		random[i] = byte(200 + i) // not random, and nothing that a list of secrets holds
+	}
+	secret := base64.RawURLEncoding.EncodeToString(random)
+	if _, err := ParseKeySet([]byte(`{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`)); err != nil {
+		t.Fatalf("a good secret must be accepted, or the table proves nothing: %v", err)
+	}
 	for name, text := range map[string]string{
-		"no JSON":                  `{`,
-		"no key":                   `{"keys":[]}`,
-		"no kid":                   `{"keys":[{"kty":"oct","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
-		"HS256 with 31 bytes":      `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + base64.RawURLEncoding.EncodeToString(make([]byte, 31)) + `"}]}`,
-		"RS256":                    `{"keys":[{"kty":"RSA","kid":"1","alg":"RS256","n":"AQAB","e":"AQAB"}]}`,
-		"a key for encryption":     `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","use":"enc","k":"` + strings.Repeat("A", 43) + `"}]}`,
-		"a point off the curve":    `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
-		"x of another private key": `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","alg":"EdDSA","x":"` + otherSet.Keys[0].X + `","d":"` + strings.Repeat("A", 43) + `"}]}`,
-		"kid twice": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) +
-			`"},{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
+		"no JSON":             `{`,
+		"no key":              `{"keys":[]}`,
+		"no kid":              `{"keys":[{"kty":"oct","alg":"HS256","k":"` + secret + `"}]}`,
+		"HS256 with 31 bytes": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + base64.RawURLEncoding.EncodeToString(random[:31]) + `"}]}`,
+		"HS256 with zeros":    `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
+		"two active keys": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"active","k":"` + secret +
+			`"},{"kty":"oct","kid":"2","alg":"HS256","status":"active","k":"` + secret + `"}]}`,
+		"an unknown status":           `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"asleep","k":"` + secret + `"}]}`,
+		"retired, and not since when": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"retired","k":"` + secret + `"}]}`,
+		"RS256":                       `{"keys":[{"kty":"RSA","kid":"1","alg":"RS256","n":"AQAB","e":"AQAB"}]}`,
+		"a key for encryption":        `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","use":"enc","k":"` + secret + `"}]}`,
+		"a point off the curve":       `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
+		"x of another private key":    `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","alg":"EdDSA","x":"` + otherSet.Keys[0].X + `","d":"` + strings.Repeat("A", 43) + `"}]}`,
+		"kid twice": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret +
+			`"},{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`,
 	} {
 		if _, err := ParseKeySet([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -278,8 +291,62 @@ func FuzzVerify(f *testing.F) {
 	f.Add(mustSign(f, set, testClaims()))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, token string) {
-		if w, err := set.verify(token); err == nil && w.Issuer != "https://id.example" {
+		if w, err := set.verify(token, issuedAt); err == nil && w.Issuer != "https://id.example" {
 			t.Errorf("accepted a token that was not signed: %q", token)
 		}
 	})
+}
+
+// Every published secret is refused, those that are long enough too.
+func TestPublishedSecretsAreRefused(t *testing.T) {
+	data, err := os.ReadFile("../../shared/vectors/weak_keys/jwt.secrets.list")
+	if err != nil {
+		t.Skip("SKIPPED: ../shared/vectors/weak_keys is not here")
+	}
+	long := 0
+	for secret := range strings.SplitSeq(string(data), "\n") {
+		if len(secret) >= minHMACKey {
+			long++
+		}
+		if checkSecret([]byte(secret)) == nil {
+			t.Errorf("accepted %q", secret)
+		}
+	}
+	if long < 1000 {
+		t.Errorf("only %d of the list are long enough to test anything but length", long)
+	}
+}
+
+// A retired key goes on verifying until the last token it can have signed has
+// expired, and no longer.
+func TestRetiredKeys(t *testing.T) {
+	old, c := mustKeys(t, AlgEdDSA), testClaims()
+	token := mustSign(t, old, c)
+	retired := old.Keys()[0]
+	retired.Status, retired.RetiredAt = KeyRetired, issuedAt
+	next, err := GenerateKey(AlgES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Status = KeyActive
+	set, err := NewKeySet(retired, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set.signer.ID != next.ID {
+		t.Error("the retired key signs")
+	}
+	for after, ok := range map[time.Duration]bool{0: true, MaxAccessTTL + Leeway - time.Second: true, MaxAccessTTL + Leeway: false} {
+		now := issuedAt.Add(after)
+		if _, err := set.verify(token, now); (err == nil) != ok {
+			t.Errorf("%v after its retirement the key verifies: %v, want %v", after, err == nil, ok)
+		}
+		public, err := set.PublicJSON(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(public), retired.ID) != ok {
+			t.Errorf("%v after its retirement the key is published: %v, want %v", after, !ok, ok)
+		}
+	}
 }

@@ -17,7 +17,7 @@ type Finder interface {
 // round trip to the store, and the ledger only for what the store does not know.
 // All fields but Limit are required, and none changes once it is in use.
 type Verifier struct {
-	Keys     *KeySet
+	Keys     *Keyring
 	Issuer   string // iss that is accepted
 	Audience string // aud that is accepted
 	Store    Store
@@ -38,7 +38,7 @@ type Limit chan struct{}
 // [ErrInvalidToken], [ErrRevoked] or [ErrUnavailable] otherwise.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	now := v.Now()
-	payload, err := v.Keys.verify(token)
+	payload, err := v.Keys.Load().verify(token, now)
 	if err != nil {
 		return Claims{}, err
 	}

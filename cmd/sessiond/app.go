@@ -28,7 +28,8 @@ type parts struct {
 	settings settings
 	db       *sqlstore.DB
 	store    session.Store
-	keys     *session.KeySet
+	keys     *session.Keyring
+	clients  api.Clients
 	hasher   *identity.Hasher
 	mailer   identity.Mailer // nil: no mail
 	mailbox  func() any      // nil but in dev
@@ -73,9 +74,12 @@ func assemble(p parts) *app {
 			return map[string]error{"database": a.checkDatabase(ctx, p.db), "redis": p.store.Ping(ctx)}
 		},
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
-		CORSOrigins: s.CORSOrigins, Mailbox: p.mailbox, Metrics: api.NewMetrics(registry),
+		CORSOrigins: s.CORSOrigins, Clients: p.clients, Mailbox: p.mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
 	a.background = append(a.background, sessions.Run)
+	if s.SigningKeysFile != "" {
+		a.background = append(a.background, watchKeys(s.SigningKeysFile, p.keys, p.log))
+	}
 	if p.mailer != nil {
 		postman := &identity.Postman{
 			Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
@@ -182,6 +186,18 @@ func (s *settings) openHasher(insecure bool) (*identity.Hasher, error) {
 		return nil, fmt.Errorf("%sBCRYPT_COST: %w", envPrefix, err)
 	}
 	return hasher, nil
+}
+
+// openClients reads who may introspect; without a file nobody may.
+func (s *settings) openClients() (api.Clients, error) {
+	if s.ClientsFile == "" {
+		return nil, nil
+	}
+	clients, err := readClients(s.ClientsFile)
+	if err != nil {
+		return nil, fmt.Errorf("%sCLIENTS_FILE: %w", envPrefix, err)
+	}
+	return clients, nil
 }
 
 // logger writes JSON lines, or text where a person reads along.

@@ -37,6 +37,10 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	if err != nil {
 		return err
 	}
+	clients, err := s.openClients()
+	if err != nil {
+		return err
+	}
 	hasher, err := s.openHasher(true)
 	if err != nil {
 		return err
@@ -44,7 +48,8 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	keys, err := devKeys(filepath.Join(s.DataDir, "keys.json"))
+	s.SigningKeysFile = filepath.Join(s.DataDir, "keys.json")
+	keys, err := devKeys(s.SigningKeysFile)
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	a := assemble(parts{
-		settings: s, db: db, store: store, keys: keys, hasher: hasher, mailer: box,
+		settings: s, db: db, store: store, keys: session.NewKeyring(keys), clients: clients, hasher: hasher, mailer: box,
 		mailbox: func() any { return box.List() }, now: clock.Now, log: log,
 	})
 	// Migrating took memory that serving does not need.

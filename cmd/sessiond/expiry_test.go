@@ -67,7 +67,7 @@ func serveWith(t *testing.T, s settings, db *sqlstore.DB, store *redisstore.Stor
 		t.Fatal(err)
 	}
 	s.Issuer, s.Audience, s.PublicURL, s.DatabaseMaxConns, s.PasswordMinLength = "https://id.example", "https://id.example", "https://id.example", 10, 8
-	a := assemble(parts{settings: s, db: db, store: store, keys: keys, hasher: hasher, now: c.Now, log: slog.New(slog.DiscardHandler)})
+	a := assemble(parts{settings: s, db: db, store: store, keys: session.NewKeyring(keys), hasher: hasher, now: c.Now, log: slog.New(slog.DiscardHandler)})
 	server := httptest.NewServer(a.handler)
 	t.Cleanup(server.Close)
 	return &service{base: server.URL, replicas: []string{server.URL}, logs: &lockedBuffer{}}

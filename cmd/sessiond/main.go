@@ -30,7 +30,8 @@ const usage = `sessiond signs people in and ends their sessions at once.
   sessiond dev       try it: SQLite and an in-process Redis, nothing to install
   sessiond serve     production: Postgres and Redis by URL
   sessiond migrate   apply the SQL migrations and exit
-  sessiond keys new  make a signing key file for serve
+  sessiond keys      make, list and rotate the signing keys of serve
+  sessiond clients   let a client introspect tokens
   sessiond import    add users with their password hashes from CSV or JSON lines
   sessiond doctor    check a configuration against the real servers
 
@@ -56,6 +57,8 @@ func run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 		return runMigrate(ctx, args, env, stdout, stderr)
 	case "keys":
 		return runKeys(args, stdout, stderr)
+	case "clients":
+		return runClients(args, stdout, stderr)
 	case "import":
 		return runImport(ctx, args, env, stdout, stderr)
 	case "doctor":

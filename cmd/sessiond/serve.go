@@ -10,6 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/mailer"
 	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -27,6 +28,10 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		return err
 	}
 	log, err := s.logger(stdout, false)
+	if err != nil {
+		return err
+	}
+	clients, err := s.openClients()
 	if err != nil {
 		return err
 	}
@@ -85,7 +90,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
-	a := assemble(parts{settings: s, db: db, store: store, keys: keys, hasher: hasher, mailer: post, now: clock.Now, log: log})
+	a := assemble(parts{settings: s, db: db, store: store, keys: session.NewKeyring(keys), clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 // envPrefix is the prefix of every environment variable that is a setting.
@@ -47,6 +49,7 @@ type settings struct {
 	SMTPURL            string
 	MailFrom           string
 	HideAccounts       bool
+	ClientsFile        string
 }
 
 // flags is a flag set that also reads the environment.
@@ -131,6 +134,7 @@ func (s *settings) common(f *flags) {
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "how long a password reset link is good, at most 10m")
 	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "page of yours that address confirmation links lead to (default: PUBLIC_URL/verify)")
+	f.StringVar(&s.ClientsFile, "clients-file", "", "who may introspect; made by sessiond clients add")
 	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the classic routes no longer tell whether an account exists")
 }
 
@@ -168,7 +172,7 @@ func (s *settings) check() error {
 			refuse(setting, "is less than a second")
 		}
 	}
-	if s.AccessTokenTTL > 24*time.Hour {
+	if s.AccessTokenTTL > session.MaxAccessTTL {
 		refuse("ACCESS_TOKEN_TTL", "is more than a day; sessions are prolonged by refreshing")
 	}
 	if s.SessionIdleTTL > s.SessionMaxTTL {
