@@ -218,7 +218,6 @@ func closed(s *openapi3.Schema) bool {
 
 // protected tells whether an operation needs the bearer token, as the document
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
-func protected(op *openapi3.Operation) bool { return op.Security == nil }
 
 func TestOpenAPIMatchesRoutes(t *testing.T) {
 	routes := make(map[string]bool)

@@ -96,7 +96,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
 	stored, err := h.parse(hash)
 	if err != nil {
-		return false, false, err
+		return false, false, fmt.Errorf("verify password: the stored hash: %w", err)
 	}
 	var secret []byte
 	possible := true
@@ -163,7 +163,7 @@ func (h *Hasher) parse(hash string) (storedHash, error) {
 		return storedHash{}, err
 	}
 	if _, known := h.peppers[stored.pepper]; !known && !stored.plain {
-		return storedHash{}, fmt.Errorf("password hash: its pepper %q is not configured", stored.pepper)
+		return storedHash{}, fmt.Errorf("its pepper %q is not configured", stored.pepper)
 	}
 	return stored, nil
 }

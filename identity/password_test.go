@@ -276,7 +276,10 @@ func TestCheckHash(t *testing.T) {
 		if err != nil && len(c.hash) > 20 && strings.Contains(err.Error(), c.hash[10:]) {
 			t.Errorf("the error quotes the hash: %v", err)
 		}
-		if _, _, err := h.Verify(t.Context(), c.hash, "x"); !c.good && err == nil {
+		if c.good {
+			continue // and some of them would take a second to verify
+		}
+		if _, _, err := h.Verify(t.Context(), c.hash, "x"); err == nil {
 			t.Errorf("Verify accepts %q", c.hash)
 		}
 	}

@@ -276,10 +276,6 @@ func TestRunDeliversWhenWoken(t *testing.T) {
 
 func TestRunOutlivesTheStore(t *testing.T) {
 	w := newWorld(t)
-	if err := w.db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	w.db = nil
 	ctx, stop := context.WithCancel(t.Context())
 	broken := &failingOutbox{Store: w.store, tried: make(chan struct{}, 16)}
 	w.postman.Store = broken

@@ -30,7 +30,7 @@ var bcryptBase64 = base64.NewEncoding(
 	"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").
 	WithPadding(base64.NoPadding).Strict()
 
-var errMalformedHash = errors.New("password hash: neither bcrypt nor a form of ours")
+var errMalformedHash = errors.New("neither bcrypt nor a form of ours")
 
 type storedHash struct {
 	plain  bool   // bcrypt of the password itself
@@ -70,7 +70,7 @@ func parseHash(hash string) (storedHash, error) {
 		return storedHash{}, errMalformedHash
 	}
 	if cost > MaxCost {
-		return storedHash{}, fmt.Errorf("password hash: bcrypt cost %d is above %d", cost, MaxCost)
+		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d", cost, MaxCost)
 	}
 	h.cost = cost
 

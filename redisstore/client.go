@@ -44,6 +44,9 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	logToSlog()
 	u.ClientName = "sessiond"
 	u.DisableIdentity = true // says nothing that its name does not
+	// RESP3 brings pushes. None is of use here, and the client looks for them
+	// before and after every command.
+	u.Protocol = 2
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
 	u.ContextTimeoutEnabled = true

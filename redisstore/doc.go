@@ -33,8 +33,8 @@
 //
 //	~PREFIX* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// on Cluster also +cluster|slots +cluster|shards +cluster|nodes +command +readonly
-// +asking, and for [Store.Inspect] +info +time +config|get, without which the
-// fields that they fill stay unknown. Recommended: maxmemory-policy noeviction and
-// stop-writes-on-bgsave-error no, since a Redis that refuses writes refuses checks too.
+// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +info +time
+// +config|get, without which the fields that they fill stay unknown.
+// Recommended: maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
+// since a Redis that refuses writes refuses checks too.
 package redisstore

@@ -14,17 +14,18 @@ import (
 )
 
 // do sends a command to a server, as an operator would.
-func (v *view) do(t *testing.T, command string) string {
+func (v *view) do(t *testing.T, command string) {
 	t.Helper()
-	var args []any
+	if err := v.client.Do(t.Context(), words(command)...).Err(); err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+}
+
+func words(command string) (args []any) {
 	for word := range strings.FieldsSeq(command) {
 		args = append(args, word)
 	}
-	answer, err := v.client.Do(t.Context(), args...).Text()
-	if err != nil {
-		t.Fatalf("%s: %v", command, err)
-	}
-	return answer
+	return args
 }
 
 func (v *view) wantRefused(t *testing.T, why string) {
@@ -58,7 +59,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 // from the days when it was the original.
 func TestReplica(t *testing.T) {
 	t.Parallel()
-	masterURL, otherURL := redisstoretest.StartServer(t), redisstoretest.StartServer(t)
+	// By default a master waits 5 s for more replicas before it serves the first.
+	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
+	otherURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 	master := newView(t, masterURL)
 	w, wired := wireTo(t, otherURL)
 	other := newView(t, wired)
@@ -93,6 +96,7 @@ func TestReplica(t *testing.T) {
 	master.wantActive(t)
 	master.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
 	master.wantRefused(t, "")
+	master.do(t, "REPLICAOF NO ONE") // or its keys could not be cleaned up
 }
 
 // TestMasterCutOff: with min-replicas-to-write, a master that lost its replicas
@@ -134,20 +138,23 @@ func TestFullMemory(t *testing.T) {
 	}
 }
 
+// The permissions that doc.go asks for.
+const (
+	leastACL        = "+@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha"
+	leastClusterACL = "+cluster|slots +asking"
+	inspectACL      = "+info +time +config|get"
+)
+
 // TestACL: the user of doc.go can do all that a store does, and no more.
 func TestACL(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t)
 	admin := redisstoretest.Client(t, redisURL)
 	for _, user := range []string{
-		"ada on >secret ~app:* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha",
-		"grace on >secret ~app:* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha +info +time +config|get",
+		"ada on >secret ~app:* " + leastACL,
+		"grace on >secret ~app:* " + leastACL + " " + inspectACL,
 	} {
-		args := []any{"ACL", "SETUSER"}
-		for word := range strings.FieldsSeq(user) {
-			args = append(args, word)
-		}
-		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+		if err := admin.Do(t.Context(), words("ACL SETUSER "+user)...).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +251,7 @@ func TestSentinel(t *testing.T) {
 	})
 }
 
-// TestRestart: connections of before a restart cost nothing but a first error at most.
+// TestClosedConnections: the store finds its way back by itself.
 func TestClosedConnections(t *testing.T) {
 	t.Parallel()
 	v := newView(t, redisstoretest.StartServer(t))

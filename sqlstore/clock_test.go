@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,60 +30,77 @@ func TestClockTellsTheDatabasesTime(t *testing.T) {
 // source is a database's clock that is ahead of the process's and takes its
 // time to answer.
 type source struct {
+	mu sync.Mutex
+	state
+}
+
+type state struct {
 	ahead, ask, answer time.Duration
 	err                error
 }
 
+func (s *source) set(change func(*state)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
+}
+
+func (s *source) get() state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
 func (s *source) sample(context.Context) (time.Time, error) {
-	time.Sleep(s.ask)
-	now := time.Now().Add(s.ahead)
-	time.Sleep(s.answer)
-	return now, s.err
+	is := s.get()
+	time.Sleep(is.ask)
+	now := time.Now().Add(is.ahead)
+	time.Sleep(is.answer)
+	return now, is.err
 }
 
 func (s *source) off(c *sqlstore.Clock) time.Duration {
-	return c.Now().Sub(time.Now().Add(s.ahead))
+	return c.Now().Sub(time.Now().Add(s.get().ahead))
 }
 
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		db := &source{ahead: time.Hour, ask: 3 * time.Millisecond, answer: time.Millisecond}
-		clock, err := sqlstore.NewClock(ctx, db.sample)
+		db := &source{state: state{ahead: time.Hour, ask: 3 * time.Millisecond, answer: time.Millisecond}}
+		clock, err := sqlstore.NewClock(t.Context(), db.sample)
 		if err != nil {
 			t.Fatal(err)
 		}
-		go clock.Run(ctx)
+		go clock.Run(t.Context())
 
-		if off := db.off(clock).Abs(); off > 2*time.Millisecond {
-			t.Errorf("off by %v, half the round trip is 2ms", off)
-		}
 		before := db.off(clock)
+		if before.Abs() > 2*time.Millisecond {
+			t.Errorf("off by %v, half the round trip is 2ms", before)
+		}
 
 		// A slow answer knows less, so it changes nothing.
-		db.ask, db.answer = time.Second, 10*time.Millisecond
+		db.set(func(s *state) { s.ask, s.answer = time.Second, 10*time.Millisecond })
 		time.Sleep(35 * time.Second)
 		if off := db.off(clock); off != before {
 			t.Errorf("a slow answer moved the clock from %v to %v", before, off)
 		}
 
 		// A failover: the new primary's clock is another one.
-		db.ahead, db.ask, db.answer = -time.Hour, time.Millisecond, time.Millisecond
+		db.set(func(s *state) { s.ahead, s.ask, s.answer = -time.Hour, time.Millisecond, time.Millisecond })
 		time.Sleep(30 * time.Second)
 		if off := db.off(clock).Abs(); off > 2*time.Millisecond {
 			t.Errorf("off by %v after the database's clock was set", off)
 		}
 
 		// Without the database it goes on.
-		db.err = errors.New("gone")
+		gone := errors.New("gone")
+		db.set(func(s *state) { s.ahead, s.err = 5*time.Hour, gone })
 		at := clock.Now()
 		time.Sleep(time.Hour)
 		if passed := clock.Now().Sub(at); passed != time.Hour {
 			t.Errorf("an hour took %v", passed)
 		}
-		if _, err := sqlstore.NewClock(ctx, db.sample); !errors.Is(err, db.err) {
+		if _, err := sqlstore.NewClock(t.Context(), db.sample); !errors.Is(err, gone) {
 			t.Errorf("a clock began without the database: %v", err)
 		}
-		cancel()
 	})
 }

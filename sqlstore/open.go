@@ -60,8 +60,7 @@ type DB struct {
 	// migrator opens connections without time limits; nil: sql serves.
 	migrator func() (*sql.DB, error)
 
-	mu       sync.Mutex
-	prepared map[*statement]*sqlx.Stmt
+	prepared sync.Map // *statement → *sqlx.Stmt
 }
 
 // Open opens the database that rawURL names, "postgres://…" or "sqlite:PATH", and
@@ -135,10 +134,9 @@ func openSQLite(path string, opts Options) (*DB, error) {
 
 func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 	return &DB{
-		sql:      sqlx.NewDb(pool, d.driver),
-		dialect:  d,
-		timeout:  opts.QueryTimeout,
-		prepared: make(map[*statement]*sqlx.Stmt),
+		sql:     sqlx.NewDb(pool, d.driver),
+		dialect: d,
+		timeout: opts.QueryTimeout,
 	}
 }
 

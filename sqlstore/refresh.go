@@ -76,7 +76,7 @@ func (s *Sessions) Rotate(ctx context.Context, family session.Hash, decide func(
 		_, err = tx.exec(ctx, rotateSession, rotated.TokenID, at(rotated.LastSeenAt), at(rotated.AccessExpiresAt), at(rotated.ExpiresAt),
 			rotation.Current[:], hashOrNull(rotation.Previous), bytesOrNull(rotation.Sealed), at(rotation.RotatedAt), row.ID)
 		return err
-	})
+	}, familyUser, inShare, lockFamily, rotateSession)
 	if err != nil {
 		return session.Session{}, nil, s.wrap("rotate a refresh token", err)
 	}

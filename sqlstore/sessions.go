@@ -117,7 +117,7 @@ func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Sess
 			return err
 		}
 		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: session.ByUser})
-	})
+	}, inShare, insertSession, insertEvent)
 	if err != nil {
 		return session.Session{}, s.wrap("start session "+start.ID, err)
 	}

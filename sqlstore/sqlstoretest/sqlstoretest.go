@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -63,27 +64,47 @@ func PostgresURL(t testing.TB) string {
 		t.Fatalf("%s is not a URL", variable) // the error may quote the password
 	}
 	name := "sessiond_test_" + strings.ToLower(rand.Text())
-	// template0: nobody is ever connected to it, which would be in the way.
-	administer(t, base, "CREATE DATABASE "+name+" TEMPLATE template0")
-	t.Cleanup(func() { administer(t, base, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	create(t, base, name)
+	t.Cleanup(func() {
+		if err := administer(t, base, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
 	u.Path = "/" + name
 	return u.String()
 }
 
-// administer runs a statement on the server of the environment. It has a context of its own:
-// in a cleanup the test's has ended.
-func administer(t testing.TB, base, statement string) {
+// create makes a database that sorts text as English does, because in production some
+// do: what has to sort bytewise has to say so itself.
+func create(t testing.TB, base, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience) //nolint:usetesting // see above
-	defer cancel()
-	server, err := sql.Open("postgres", base)
+	// template0: nobody is ever connected to it, which would be in the way.
+	statement := "CREATE DATABASE " + name + " TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+	err := administer(t, base, statement+" LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	if err != nil { // before version 15, or built without it
+		t.Logf("no English: %v", err)
+		err = administer(t, base, statement)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// administer runs a statement on the server of the environment, also in a cleanup,
+// when the test's own context has ended.
+func administer(t testing.TB, base, statement string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	server, err := sql.Open("postgres", base)
+	if err != nil {
+		return err
+	}
 	defer server.Close() //nolint:errcheck // the statement's own error says more
 	if _, err := server.ExecContext(ctx, statement); err != nil {
-		t.Fatalf("%s: %v", statement, err)
+		return fmt.Errorf("%s: %w", statement, err)
 	}
+	return nil
 }
 
 func open(t testing.TB, url string) *sqlstore.DB {
