@@ -216,7 +216,7 @@ func closed(s *openapi3.Schema) bool {
 	return s.AdditionalProperties.Has != nil && !*s.AdditionalProperties.Has
 }
 
-// protected tells whether an operation needs the bearer token, as the document
+// protected tells whether an operation needs credentials, as the document says.
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
 func TestOpenAPIMatchesRoutes(t *testing.T) {
