@@ -63,6 +63,7 @@ var errorTable = []struct {
 	{session.ErrNotFound, 404, "session_not_found", "You have no such session."},
 	{session.ErrSubjectGone, 401, "invalid_credentials", "Wrong login or password."},
 	{session.ErrCredentialChanged, 401, "invalid_credentials", "Wrong login or password."},
+	{session.ErrTooManySessions, 409, "too_many_sessions", "You are signed in in too many places. End a session first."},
 	{session.ErrUnavailable, 503, "unavailable", "A dependency does not answer. Try again shortly."},
 	{identity.ErrWrongPassword, 401, "invalid_credentials", "Wrong login or password."},
 	{identity.ErrNotFound, 404, "user_not_found", "User not found."},

@@ -63,7 +63,7 @@ func (a *API) classic(r chi.Router) {
 	}
 	r.Post("/registerUser", a.openClassic(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
 	r.Post("/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
-		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword)))
+		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword), on(session.ErrTooManySessions, 403)))
 	r.Delete("/logout", a.signedInClassic(a.logout))
 	r.Get("/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
 	r.Put("/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))

@@ -17,8 +17,10 @@ type Ledger interface {
 	// row, refuses with ErrSubjectGone when the user is no longer active and
 	// with ErrCredentialChanged when the user's password version is not
 	// start.CredentialVersion, and stamps the user's generation and name on
-	// the session it returns.
-	Start(ctx context.Context, start Start) (Session, error)
+	// the session it returns. When the user has start.MaxSessions active ones,
+	// it refuses with ErrTooManySessions or ends the oldest, as start says, and
+	// returns what the store has to learn of that.
+	Start(ctx context.Context, start Start) (Session, []Revocation, error)
 
 	// Find reads one session for a check, from the primary, whatever its state.
 	// ErrNotFound when this subject has no session of that id.
@@ -85,6 +87,8 @@ type Start struct {
 	MaxExpiresAt         time.Time
 	RefreshFamily        Hash
 	RefreshCurrent       Hash
+	MaxSessions          int  // most active sessions of the user, this one included; 0: any number
+	EndOldest            bool // what to do when there are more; else refuse
 }
 
 // Record is a session as a check needs it: itself and those of its access

@@ -24,6 +24,11 @@ type Manager struct {
 	// RefreshGrace is how long after a refresh its answer can be had again
 	// with the same refresh token. Zero: never.
 	RefreshGrace time.Duration
+	// MaxSessions is how many active sessions a user may have. Zero: any number.
+	MaxSessions int
+	// EndOldest ends the oldest sessions for a login beyond MaxSessions, which
+	// is refused otherwise.
+	EndOldest bool
 }
 
 // TokenSet is what a login or a refresh hands out.
@@ -45,20 +50,27 @@ const pwd = "pwd"
 
 // Start opens a session for a user whose password was just verified. Once it
 // has returned without error the login is in the ledger. Errors: ErrSubjectGone,
-// ErrCredentialChanged, ErrUnavailable.
+// ErrCredentialChanged, ErrTooManySessions, ErrUnavailable.
 func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (TokenSet, Session, error) {
 	now := m.Now()
 	refresh := newRefreshToken()
 	maxExpiry := now.Add(m.MaxTTL)
 	expiry := earlier(now.Add(m.IdleTTL), maxExpiry)
-	s, err := m.Ledger.Start(ctx, Start{
+	s, displaced, err := m.Ledger.Start(ctx, Start{
 		ID: NewTimedID(now), Subject: subject.ID, TokenID: NewID(),
 		CredentialVersion: subject.CredentialVersion, Client: client, AMR: pwd, At: now,
 		AccessExpiresAt: m.accessExpiry(now, expiry), ExpiresAt: expiry, MaxExpiresAt: maxExpiry,
 		RefreshFamily: refresh.family(), RefreshCurrent: refresh.hash(),
+		MaxSessions: m.MaxSessions, EndOldest: m.EndOldest,
 	})
 	if err != nil {
 		return TokenSet{}, Session{}, fmt.Errorf("session.Start: %w", err)
+	}
+	for _, r := range displaced {
+		if err := m.enforce(ctx, r); err != nil {
+			// No reason to keep the user out: the outbox finishes it.
+			m.Log.WarnContext(ctx, "a displaced session waits for the store", "error", err)
+		}
 	}
 	set, err := m.tokens(&s, now)
 	if err != nil {

@@ -224,3 +224,55 @@ func TestKeptSessionIsNeverRefused(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A hundred logins at once never leave more sessions than are allowed, whether
+// those beyond are refused or take the place of the oldest.
+func TestSessionCapIsExact(t *testing.T) {
+	const limit, parallel = 5, 100
+	eachWorld(t, func(t *testing.T, w *world) {
+		for round := range rounds(4, 100) {
+			endOldest := round%2 == 0
+			for _, m := range w.replicas {
+				m.MaxSessions, m.EndOldest = limit, endOldest
+			}
+			var mu sync.Mutex
+			var tokens []string
+			var wg sync.WaitGroup
+			for i := range parallel {
+				wg.Go(func() {
+					set, _, err := w.replica(i).Start(t.Context(), w.user, session.Client{})
+					for errors.Is(err, session.ErrUnavailable) {
+						set, _, err = w.replica(i).Start(t.Context(), w.user, session.Client{})
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case err == nil:
+						tokens = append(tokens, set.AccessToken)
+					case endOldest || !errors.Is(err, session.ErrTooManySessions):
+						t.Errorf("round %d: %v", round, err)
+					}
+				})
+			}
+			wg.Wait()
+			alive := 0
+			for i, token := range tokens {
+				if _, err := w.replica(i).Verify(t.Context(), token); err == nil {
+					alive++
+				} else if !errors.Is(err, session.ErrRevoked) {
+					t.Fatal(err)
+				}
+			}
+			opened := limit
+			if endOldest {
+				opened = parallel
+			}
+			if alive != limit || len(tokens) != opened {
+				t.Fatalf("round %d: %d sessions are alive of %d that were opened, %d are allowed", round, alive, len(tokens), limit)
+			}
+			if _, err := w.replicas[0].RevokeAll(t.Context(), w.user.ID, "", session.ReasonRevokedAll); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -18,6 +18,8 @@ var (
 	// ErrCredentialChanged: the password was changed between its being
 	// verified and the session's being recorded.
 	ErrCredentialChanged = errors.New("credential changed")
+	// ErrTooManySessions: the user has as many active sessions as are allowed.
+	ErrTooManySessions = errors.New("too many sessions")
 	// ErrUnavailable: a dependency did not answer, so nothing was decided.
 	// Callers answer 503 and never 401.
 	ErrUnavailable = errors.New("temporarily unavailable")
@@ -63,7 +65,8 @@ const (
 	ReasonPasswordChanged Reason = "password_changed" //nolint:gosec // G101: a reason, not a secret
 	ReasonPasswordReset   Reason = "password_reset"   //nolint:gosec // G101: a reason, not a secret
 	ReasonAccountDeleted  Reason = "account_deleted"
-	ReasonTokenTheft      Reason = "token_theft" // a refresh token was used after its successor
+	ReasonTokenTheft      Reason = "token_theft"   // a refresh token was used after its successor
+	ReasonSessionLimit    Reason = "session_limit" // a newer login took its place
 	ReasonIdle            Reason = "idle_timeout"
 	ReasonMaxLifetime     Reason = "max_lifetime"
 )

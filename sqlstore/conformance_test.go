@@ -98,7 +98,7 @@ func TestUsers(t *testing.T) {
 type beside struct{ db *sqlstore.DB }
 
 func (b beside) Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (string, error) {
-	started, err := b.db.Sessions().Start(ctx, newStart(userID, passwordVersion, at))
+	started, _, err := b.db.Sessions().Start(ctx, newStart(userID, passwordVersion, at))
 	return started.ID, err
 }
 

@@ -21,7 +21,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 	end := session.Ending{At: longAgo, Reason: session.ReasonLogout, By: session.ByUser}
 	user := newUser("caller")
 	sessions = map[string]func(context.Context) error{
-		"Start": func(ctx context.Context) error { _, err := s.Start(ctx, newStart(subject, 1, longAgo)); return err },
+		"Start": func(ctx context.Context) error { _, _, err := s.Start(ctx, newStart(subject, 1, longAgo)); return err },
 		"Find":  func(ctx context.Context) error { _, err := s.Find(ctx, subject, "id", longAgo); return err },
 		"Rotate": func(ctx context.Context) error {
 			_, _, err := s.Rotate(ctx, session.Hash{1}, nil)
@@ -152,7 +152,7 @@ func TestServerGone(t *testing.T) {
 		t.Errorf("after the connections were cut: %v", err)
 	}
 	p.cut()
-	if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
+	if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
 		t.Errorf("after the connections were cut: %v", err)
 	}
 	p.stop()
@@ -263,7 +263,7 @@ func TestLockedUser(t *testing.T) {
 			<-held
 			db := open(t, rawURL, sqlstore.Options{QueryTimeout: 200 * time.Millisecond})
 			began := time.Now()
-			if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); !errors.Is(err, session.ErrUnavailable) {
+			if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); !errors.Is(err, session.ErrUnavailable) {
 				t.Error(err)
 			}
 			if took := time.Since(began); took > 5*time.Second {
@@ -271,7 +271,7 @@ func TestLockedUser(t *testing.T) {
 			}
 			close(release)
 			group.Wait()
-			if _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
+			if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
 				t.Errorf("once it was released: %v", err)
 			}
 		})

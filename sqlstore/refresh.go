@@ -116,7 +116,7 @@ var lockActive = newStatement(`
 func (s *Sessions) Reauthenticate(ctx context.Context, re session.Reauthentication) (session.Session, error) {
 	var renewed session.Session
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		user, err := tx.proven(ctx, re.Subject, re.CredentialVersion)
+		user, err := tx.proven(ctx, inShare, re.Subject, re.CredentialVersion)
 		if err != nil {
 			return err
 		}

@@ -83,11 +83,19 @@ var insertSession = newStatement(`
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 
 // Start implements [session.Ledger].
-func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Session, error) {
+func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Session, []session.Revocation, error) {
 	var started session.Session
+	var displaced []session.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		user, err := tx.proven(ctx, start.Subject, start.CredentialVersion)
+		how := inShare
+		if start.MaxSessions > 0 {
+			how = forUpdate // two logins at once must see each other's session
+		}
+		user, err := tx.proven(ctx, how, start.Subject, start.CredentialVersion)
 		if err != nil {
+			return err
+		}
+		if displaced, err = tx.makeRoom(ctx, start); err != nil {
 			return err
 		}
 		now := micros(start.At)
@@ -119,15 +127,44 @@ func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Sess
 		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: session.ByUser})
 	}, inShare, insertSession, insertEvent)
 	if err != nil {
-		return session.Session{}, s.wrap("start session "+start.ID, err)
+		return session.Session{}, nil, s.wrap("start session "+start.ID, err)
 	}
-	return started, nil
+	return started, displaced, nil
 }
 
-// proven locks a user in share, so that neither the password nor the generation
+var openSessions = newStatement(`
+	SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
+
+// makeRoom holds a user, who is locked for update, to the number of sessions
+// that are allowed, the one that is about to start included.
+func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revocation, error) {
+	if start.MaxSessions == 0 {
+		return nil, nil
+	}
+	var ids []string
+	if err := t.list(ctx, &ids, openSessions, start.Subject, at(start.At)); err != nil {
+		return nil, err
+	}
+	excess := max(0, len(ids)-start.MaxSessions+1)
+	if excess > 0 && !start.EndOldest {
+		return nil, session.ErrTooManySessions
+	}
+	var displaced []session.Revocation
+	for _, id := range ids[:excess] {
+		end := session.Ending{At: start.At, Reason: session.ReasonSessionLimit, By: session.BySystem}
+		_, revocation, _, err := t.end(ctx, start.Subject, id, end)
+		if err != nil {
+			return nil, err
+		}
+		displaced = append(displaced, revocation)
+	}
+	return displaced, nil
+}
+
+// proven locks a user, so that neither the password nor the generation
 // changes before the transaction ends, and refuses one whose proof no longer holds.
-func (t *tx) proven(ctx context.Context, subject string, credentialVersion int64) (lockedUser, error) {
-	user, err := t.lockUser(ctx, inShare, subject, session.ErrSubjectGone)
+func (t *tx) proven(ctx context.Context, how *statement, subject string, credentialVersion int64) (lockedUser, error) {
+	user, err := t.lockUser(ctx, how, subject, session.ErrSubjectGone)
 	switch {
 	case err != nil:
 		return user, err

@@ -66,6 +66,7 @@ func assemble(p parts) *app {
 		},
 		Ledger: ledger, Log: p.log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
+		MaxSessions: s.MaxSessions, EndOldest: s.WhenFull == endOldest,
 	}
 	a := &app{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	a.handler = (&api.API{

@@ -122,6 +122,14 @@ func serveEnvironment(t *testing.T) environ {
 // startReplica starts one serve process and returns its base URL.
 func startReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) string {
 	t.Helper()
+	base, _ := startKillable(t, binary, env, logs)
+	return base
+}
+
+// startKillable is startReplica with a way to kill it at once, as a node that
+// is lost would.
+func startKillable(t *testing.T, binary string, env environ, logs *lockedBuffer) (base string, kill func()) {
+	t.Helper()
 	own := &lockedBuffer{}
 	cmd := exec.Command(binary, "serve")
 	cmd.Env = env.list()
@@ -131,7 +139,16 @@ func startReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) 
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+	var killed bool
+	kill = func() {
+		killed = true
+		_ = cmd.Process.Kill()
+		<-done
+	}
 	t.Cleanup(func() {
+		if killed {
+			return
+		}
 		_ = cmd.Process.Signal(os.Interrupt)
 		select {
 		case err := <-done:
@@ -143,7 +160,7 @@ func startReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) 
 			t.Error("a replica did not end")
 		}
 	})
-	return "http://" + awaitMatch(t, own, done, regexp.MustCompile(`"msg":"serving","addr":"([^"]+)"`))
+	return "http://" + awaitMatch(t, own, done, regexp.MustCompile(`"msg":"serving","addr":"([^"]+)"`)), kill
 }
 
 // awaitMatch waits until the output of a program shows re's first group.

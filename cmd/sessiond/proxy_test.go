@@ -17,6 +17,8 @@ type proxy struct {
 	mu    sync.Mutex
 	down  bool
 	conns map[net.Conn]struct{}
+	hold  int           // how many more messages of clients pass; -1: all
+	held  chan struct{} // closed when one was held back
 	wg    sync.WaitGroup
 }
 
@@ -26,7 +28,7 @@ func startProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{addr: l.Addr().String(), target: target, conns: map[net.Conn]struct{}{}}
+	p := &proxy{addr: l.Addr().String(), target: target, conns: map[net.Conn]struct{}{}, hold: -1}
 	p.wg.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -55,14 +57,57 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	var wg sync.WaitGroup
-	for _, ends := range [][2]net.Conn{{client, server}, {server, client}} {
-		wg.Go(func() {
-			_, _ = io.Copy(ends[0], ends[1])
-			_ = ends[0].Close()
-			_ = ends[1].Close()
-		})
-	}
+	wg.Go(func() { p.pass(server, client, p.mayPass) })
+	wg.Go(func() { p.pass(client, server, func() bool { return true }) })
 	wg.Wait()
+}
+
+// pass copies what one end says to the other, message by message, while it may.
+func (p *proxy) pass(to, from net.Conn, may func() bool) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if !may() {
+			// Nobody hears of it until the connection is cut.
+			_, _ = io.Copy(io.Discard, from)
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) mayPass() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.hold {
+	case -1:
+		return true
+	case 0:
+		select {
+		case <-p.held:
+		default:
+			close(p.held)
+		}
+		return false
+	}
+	p.hold--
+	return true
+}
+
+// holdAfter lets n more messages of clients pass and holds back the rest, until
+// the proxy is cut and mended. The channel is closed when one is held back.
+func (p *proxy) holdAfter(n int) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hold, p.held = n, make(chan struct{})
+	return p.held
 }
 
 func (p *proxy) add(conns ...net.Conn) bool {
@@ -88,7 +133,7 @@ func (p *proxy) cut() {
 func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.down = false
+	p.down, p.hold = false, -1
 }
 
 // claimsOf reads an access token as anybody can, without a key.

@@ -18,6 +18,12 @@ import (
 // envPrefix is the prefix of every environment variable that is a setting.
 const envPrefix = "SESSIOND_"
 
+// What a login beyond MAX_SESSIONS does.
+const (
+	endOldest   = "end-oldest"
+	refuseLogin = "refuse"
+)
+
 // settings are everything that can be set. A flag wins over the environment.
 type settings struct {
 	// Where it listens and what it is called.
@@ -40,6 +46,8 @@ type settings struct {
 	SessionMaxTTL      time.Duration
 	RefreshGrace       time.Duration
 	ReauthMaxAge       time.Duration
+	MaxSessions        int
+	WhenFull           string
 	BcryptCost         int
 	PasswordPepperFile string
 	PasswordMinLength  int
@@ -128,6 +136,8 @@ func (s *settings) common(f *flags) {
 	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "every session ends so long after its login")
 	f.DurationVar(&s.RefreshGrace, "refresh-grace", 30*time.Second, "how long a refresh can be asked for again; 0: never")
 	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "how recent a proof of identity what matters most on /v1 wants; 0: any age")
+	f.IntVar(&s.MaxSessions, "max-sessions", 0, "most active sessions of a user; 0: any number")
+	f.StringVar(&s.WhenFull, "max-sessions-policy", endOldest, "refuse or end-oldest: what a login beyond --max-sessions does")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "cost of password hashes, 10 to 14")
 	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, id:base64 a line; the first one hashes")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "least characters of a password, 8 or more")
@@ -183,6 +193,12 @@ func (s *settings) check() error {
 	}
 	if s.ReauthMaxAge < 0 {
 		refuse("REAUTH_MAX_AGE", "is negative")
+	}
+	if s.MaxSessions < 0 {
+		refuse("MAX_SESSIONS", "is negative")
+	}
+	if s.WhenFull != endOldest && s.WhenFull != refuseLogin {
+		refuse("MAX_SESSIONS_POLICY", "is neither refuse nor end-oldest")
 	}
 	if s.ResetTTL > 10*time.Minute {
 		refuse("RESET_TTL", "is more than 10m (ASVS 6.5.5)")

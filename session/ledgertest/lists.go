@@ -10,7 +10,7 @@ import (
 var listTests = []test{
 	{"Active lists what is neither ended nor expired, newest first, the subject's only", func(s *suite) {
 		list := s.starts(4)
-		_, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		_, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		_, _, err = s.Revoke(s.ctx, s.subject, list[1].ID, end(s.now, session.ReasonRevoked))
 		s.ok(err)
@@ -60,7 +60,7 @@ var listTests = []test{
 		for _, id := range []string{"ax", "Bx", "_x", "cx", "0x", "-x"} {
 			start := s.login(s.now)
 			start.ID, start.RefreshFamily = id, family(id)
-			_, err := s.Start(s.ctx, start)
+			_, _, err := s.Start(s.ctx, start)
 			s.ok(err)
 		}
 		slices.Reverse(order)

@@ -51,7 +51,7 @@ var leaseTests = []test{
 
 var claimTests = []test{
 	{"no revocation goes to two claimers, and none to nobody", func(s *suite) {
-		const n = 60
+		const n = 120
 		for range n {
 			started := s.start(s.now)
 			_, _, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now, session.ReasonLogout))
@@ -59,15 +59,15 @@ var claimTests = []test{
 		}
 		var mu sync.Mutex
 		claimed := make(map[int64]int)
-		together(10, func(int) {
+		s.together(10, func(int) {
 			for {
-				due, err := s.DueRevocations(s.ctx, s.now, time.Minute, 7)
+				due, err := s.DueRevocations(s.ctx, s.now, time.Minute, 5)
 				if err != nil {
 					s.Error(err)
 					return
 				}
-				if len(due) > 7 {
-					s.Errorf("%d for a limit of 7", len(due))
+				if len(due) > 5 {
+					s.Errorf("%d for a limit of 5", len(due))
 				}
 				if len(due) == 0 {
 					return

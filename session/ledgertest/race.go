@@ -18,7 +18,7 @@ var raceTests = []test{
 		started := s.start(s.now)
 		var rotated atomic.Int64
 		seen := make([]session.Hash, n)
-		together(n, func(i int) {
+		s.together(n, func(i int) {
 			_, _, err := s.Rotate(s.ctx, family(started.ID), func(r session.Rotatable) (session.Rotation, error) {
 				seen[i] = r.Current
 				return rotation(r, s.now), nil
@@ -42,14 +42,14 @@ var raceTests = []test{
 		for round := range rounds {
 			subject := s.stranger()
 			at := s.now.Add(time.Duration(round) * time.Minute)
-			together(5, func(i int) {
+			s.together(5, func(i int) {
 				if i == 0 {
 					if err := s.SetPassword(s.ctx, subject, 1, "", at); err != nil {
 						s.Error(err)
 					}
 					return
 				}
-				if _, err := s.Start(s.ctx, loginOf(subject, at)); err != nil && !errors.Is(err, session.ErrCredentialChanged) {
+				if _, _, err := s.Start(s.ctx, loginOf(subject, at)); err != nil && !errors.Is(err, session.ErrCredentialChanged) {
 					s.Error(err)
 				}
 			})
@@ -64,15 +64,15 @@ var raceTests = []test{
 		for round := range rounds {
 			subject := s.stranger()
 			at := s.now.Add(time.Duration(round) * time.Minute)
-			old, err := s.Start(s.ctx, loginOf(subject, at))
+			old, _, err := s.Start(s.ctx, loginOf(subject, at))
 			s.ok(err)
-			together(7, func(i int) {
+			s.together(7, func(i int) {
 				var err error
 				switch {
 				case i == 0:
 					_, _, err = s.RevokeAll(s.ctx, subject, "", end(at, session.ReasonRevokedAll))
 				case i%2 == 0:
-					_, err = s.Start(s.ctx, loginOf(subject, at))
+					_, _, err = s.Start(s.ctx, loginOf(subject, at))
 				default:
 					if _, err = s.renew(old.ID, at); errors.Is(err, errEnded) {
 						err = nil
@@ -103,10 +103,10 @@ var raceTests = []test{
 			var devices [4]session.Session
 			for i := range devices {
 				var err error
-				devices[i], err = s.Start(s.ctx, loginOf(subject, at))
+				devices[i], _, err = s.Start(s.ctx, loginOf(subject, at))
 				s.ok(err)
 			}
-			together(len(devices), func(i int) {
+			s.together(len(devices), func(i int) {
 				if _, _, err := s.RevokeAll(s.ctx, subject, devices[i].ID, end(at, session.ReasonRevokedOthers)); err != nil {
 					s.Error(err)
 				}
@@ -127,7 +127,7 @@ var raceTests = []test{
 		started := s.start(s.now)
 		var at [20]time.Time
 		var ended [20]session.Session
-		together(len(at), func(i int) {
+		s.together(len(at), func(i int) {
 			at[i] = s.now.Add(time.Duration(i) * time.Microsecond)
 			var err error
 			if ended[i], _, err = s.Revoke(s.ctx, s.subject, started.ID, end(at[i], session.ReasonLogout)); err != nil {

@@ -40,7 +40,7 @@ var revokeTests = []test{
 		s.recorded(revocation, session.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
 	{"finds nothing under an unknown id, and leaves another subject's session alone", func(s *suite) {
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		for _, id := range []string{stranger.ID, session.NewTimedID(s.now)} {
 			_, _, err := s.Revoke(s.ctx, s.subject, id, end(s.now, session.ReasonRevoked))
@@ -84,7 +84,7 @@ func (s *suite) recorded(got, want session.Revocation) {
 var revokeAllTests = []test{
 	{"ends all active sessions, raises the generation, and returns what it ended", func(s *suite) {
 		list := s.starts(3)
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		at := s.now.Add(time.Minute)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(at, session.ReasonRevokedAll))
@@ -123,7 +123,7 @@ var revokeAllTests = []test{
 		list := s.starts(3)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, session.ReasonLogout))
 		s.ok(err)
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		at := list[1].ExpiresAt // the third lives a second longer
 		for _, keep := range []string{list[0].ID, list[1].ID, stranger.ID, "unknown"} {
@@ -215,7 +215,7 @@ var revokeTokenTests = []test{
 		}
 	}},
 	{"finds nothing under an unknown id, nor another subject's session", func(s *suite) {
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		for _, id := range []string{stranger.ID, "unknown"} {
 			_, err := s.RevokeToken(s.ctx, s.subject, id, "jti", s.now.Add(time.Minute), s.now)

@@ -11,7 +11,7 @@ import (
 var startTests = []test{
 	{"records a login as it was given, with the user's name and generation", func(s *suite) {
 		start := s.login(s.now)
-		got, err := s.Start(s.ctx, start)
+		got, _, err := s.Start(s.ctx, start)
 		s.ok(err)
 		want := session.Session{
 			ID: start.ID, Subject: s.subject, Username: s.username, TokenID: start.TokenID, Client: start.Client, AMR: "pwd",
@@ -26,21 +26,21 @@ var startTests = []test{
 		}
 	}},
 	{"refuses a user that never was", func(s *suite) {
-		_, err := s.Start(s.ctx, loginOf("nobody", s.now))
+		_, _, err := s.Start(s.ctx, loginOf("nobody", s.now))
 		s.want(err, session.ErrSubjectGone)
 	}},
 	{"refuses a deleted user", func(s *suite) {
 		s.ok(s.Delete(s.ctx, s.subject, s.now))
-		_, err := s.Start(s.ctx, s.login(s.now))
+		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, session.ErrSubjectGone)
 	}},
 	{"refuses the password of before a change", func(s *suite) {
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, "", s.now))
-		_, err := s.Start(s.ctx, s.login(s.now))
+		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, session.ErrCredentialChanged)
 		start := s.login(s.now)
 		start.CredentialVersion = 2
-		_, err = s.Start(s.ctx, start)
+		_, _, err = s.Start(s.ctx, start)
 		s.ok(err)
 		s.sameIDs("recorded", ids(s.active(s.now, session.Page{})), []string{start.ID})
 	}},
@@ -113,7 +113,7 @@ var findTests = []test{
 	}},
 	{"tells when the newest access token of the subject expires, whichever session's", func(s *suite) {
 		list := s.starts(3)
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now.Add(time.Hour)))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now.Add(time.Hour)))
 		s.ok(err)
 		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, session.ReasonRevoked)) // its token has to be remembered all the same
 		s.ok(err)
@@ -165,7 +165,7 @@ var reauthenticateTests = []test{
 		s.want(err, session.ErrNotFound)
 		_, err = s.Reauthenticate(s.ctx, s.again(list[1].ID, list[1].ExpiresAt))
 		s.want(err, session.ErrNotFound)
-		stranger, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
 		s.ok(err)
 		_, err = s.Reauthenticate(s.ctx, s.again(stranger.ID, s.now))
 		s.want(err, session.ErrNotFound)
@@ -194,7 +194,7 @@ var textTests = []test{
 			s.want(err, session.ErrNotFound)
 			_, _, err = s.RevokeAll(s.ctx, odd, "", end(s.now, session.ReasonLogout))
 			s.want(err, session.ErrSubjectGone)
-			_, err = s.Start(s.ctx, loginOf(odd, s.now))
+			_, _, err = s.Start(s.ctx, loginOf(odd, s.now))
 			s.want(err, session.ErrSubjectGone)
 			list, err := s.Active(s.ctx, s.subject, s.now, session.Page{Before: odd})
 			s.ok(err)
@@ -214,7 +214,7 @@ var textTests = []test{
 	{"a user agent that is no text does not stop a login", func(s *suite) {
 		start := s.login(s.now)
 		start.Client.UserAgent = "curl\xff/8\x00"
-		_, err := s.Start(s.ctx, start)
+		_, _, err := s.Start(s.ctx, start)
 		s.ok(err)
 		s.find(start.ID, s.now)
 	}},

@@ -62,6 +62,8 @@ func (s *suite) race(ref session.Ref, r session.Revocation, after session.Fill) 
 	committed, stop := make(chan struct{}), make(chan struct{})
 	running := make(chan struct{}, replicas)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
 	for range replicas {
 		wg.Go(func() {
 			for first := true; ; first = false {
@@ -93,8 +95,6 @@ func (s *suite) race(ref session.Ref, r session.Revocation, after session.Fill) 
 			s.Errorf("active after %+v: %+v", r, v)
 		}
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // putBackOnce does what a check does that the store could not answer.

@@ -1,0 +1,74 @@
+package sqlstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+func TestSQLiteFileIsItsOwnersAlone(t *testing.T) {
+	t.Parallel()
+	// A name that means something else in a URL.
+	path := filepath.Join(t.TempDir(), "what? a 100%25 #1 file.db")
+	db := open(t, "sqlite:"+path, sqlstore.Options{})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := info.Mode().Perm(); mode != 0o600 {
+			t.Errorf("%s has mode %v", file, mode)
+		}
+	}
+	if len(files) < 2 || files[0] != path { // it and its log
+		t.Errorf("files %q", files)
+	}
+}
+
+func TestSQLiteOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "sessiond.db")
+	first, err := sqlstore.Open(t.Context(), url, sqlstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subject := addUser(t, first)
+	live, _, err := first.Sessions().Start(t.Context(), newStart(subject, 1, longAgo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, _, err := first.Sessions().Start(t.Context(), newStart(subject, 1, longAgo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := session.Ending{At: longAgo.Add(time.Minute), Reason: session.ReasonLogout, By: session.ByUser}
+	if _, _, err := first.Sessions().Revoke(t.Context(), subject, ended.ID, end); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	second := open(t, url, sqlstore.Options{})
+	if err := second.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := second.Sessions().Active(t.Context(), subject, end.At, session.Page{})
+	if err != nil || len(list) != 1 || list[0] != live {
+		t.Errorf("active after a restart: %+v (%v), want %+v", list, err, live)
+	}
+}
