@@ -88,56 +88,65 @@ func (s *KeySet) sign(c *Claims) (string, error) {
 	return signing + "." + b64.EncodeToString(signature), nil
 }
 
-// verify checks the form and the signature of a token (RFC 7515, RFC 8725) and
-// returns what it says. It looks at no issuer, audience or time of the token; now
-// decides whether a retired key may still verify.
+// verify checks the form and the signature of an access token (RFC 7515, RFC
+// 8725) and returns what it says. It looks at no issuer, audience or time of the
+// token; now decides whether a retired key may still verify.
 func (s *KeySet) verify(raw string, now time.Time) (wireClaims, error) {
+	payload, err := s.verifySignature(raw, tokenType, now)
+	if err != nil {
+		return wireClaims{}, err
+	}
 	var claims wireClaims
-	if len(raw) > maxTokenBytes {
-		return claims, invalid("too long")
-	}
-	signing, signature, ok := cutLast(raw)
-	if !ok {
-		return claims, invalid("not three parts")
-	}
-	header64, payload64, ok := strings.Cut(signing, ".")
-	if !ok || strings.Contains(payload64, ".") {
-		return claims, invalid("not three parts")
-	}
-	headerJSON, err := decodeSegment(header64)
-	if err != nil {
-		return claims, invalid("header is not base64url")
-	}
-	var header wireHeader
-	if err := json.Unmarshal(headerJSON, &header, json.RejectUnknownMembers(true)); err != nil {
-		return claims, invalid("header is not ours")
-	}
-	if header.Typ != tokenType {
-		return claims, invalid("typ")
-	}
-	key, ok := s.find(header.Kid, now)
-	if !ok {
-		return claims, invalid("unknown kid")
-	}
-	// The key says which algorithm it is for; the token does not choose.
-	if header.Alg != key.Alg {
-		return claims, invalid("alg is not the key's")
-	}
-	sig, err := decodeSegment(signature)
-	if err != nil {
-		return claims, invalid("signature is not base64url")
-	}
-	if err := key.method.Verify(signing, sig, key.public); err != nil {
-		return claims, invalid("signature")
-	}
-	payload, err := decodeSegment(payload64)
-	if err != nil {
-		return claims, invalid("payload is not base64url")
-	}
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return wireClaims{}, invalid("claims are not ours")
 	}
 	return claims, nil
+}
+
+// verifySignature returns the payload of a signed token of type typ.
+func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, error) {
+	if len(raw) > maxTokenBytes {
+		return nil, invalid("too long")
+	}
+	signing, signature64, ok := cutLast(raw)
+	if !ok {
+		return nil, invalid("not three parts")
+	}
+	header64, payload64, ok := strings.Cut(signing, ".")
+	if !ok || strings.Contains(payload64, ".") {
+		return nil, invalid("not three parts")
+	}
+	headerJSON, err := decodeSegment(header64)
+	if err != nil {
+		return nil, invalid("header is not base64url")
+	}
+	var header wireHeader
+	if err := json.Unmarshal(headerJSON, &header, json.RejectUnknownMembers(true)); err != nil {
+		return nil, invalid("header is not ours")
+	}
+	if header.Typ != typ {
+		return nil, invalid("typ")
+	}
+	key, ok := s.find(header.Kid, now)
+	if !ok {
+		return nil, invalid("unknown kid")
+	}
+	// The key says which algorithm it is for; the token does not choose.
+	if header.Alg != key.Alg {
+		return nil, invalid("alg is not the key's")
+	}
+	signature, err := decodeSegment(signature64)
+	if err != nil {
+		return nil, invalid("signature is not base64url")
+	}
+	if err := key.method.Verify(signing, signature, key.public); err != nil {
+		return nil, invalid("signature")
+	}
+	payload, err := decodeSegment(payload64)
+	if err != nil {
+		return nil, invalid("payload is not base64url")
+	}
+	return payload, nil
 }
 
 // accept checks what a signed payload says against what this service stands for.

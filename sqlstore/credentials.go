@@ -13,7 +13,7 @@ var rehash = newStatement(`
 
 // Rehash implements [identity.Store].
 func (u *Users) Rehash(ctx context.Context, id, old, hash string) error {
-	_, err := u.db.exec(ctx, rehash, hash, id, old)
+	err := u.db.exec(ctx, rehash, hash, id, old)
 	return u.wrap("rehash the password of "+id, err)
 }
 

@@ -58,6 +58,16 @@ func TestMigrate(t *testing.T) {
 func TestReplicasMigrateAtOnce(t *testing.T) {
 	t.Parallel()
 	url := sqlstoretest.PostgresURL(t)
+	// Slow enough that replicas without a lock would run into one another.
+	slow := open(t, url, sqlstore.Options{})
+	for _, statement := range []string{
+		`CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); END'`,
+		`CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow()`,
+	} {
+		if _, err := slow.SQL().ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const replicas = 8
 	var group errgroup.Group
 	for range replicas {

@@ -81,7 +81,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	case "sqlite":
 		db, err = openSQLite(rest, opts)
 	default:
-		err = errors.New("sqlstore: the database URL begins with neither postgres:// nor sqlite:")
+		err = errors.New("sqlstore: the database URL begins neither with postgres:// nor with sqlite: as it should")
 	}
 	if err != nil {
 		return nil, err

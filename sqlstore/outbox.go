@@ -116,7 +116,7 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 	if err != nil {
 		return fmt.Errorf("sqlstore: forget revocations: %w", err)
 	}
-	_, err = s.db.exec(ctx, newStatement(text), args...)
+	err = s.db.exec(ctx, newStatement(text), args...)
 	return s.wrap("forget revocations", err)
 }
 
@@ -163,12 +163,12 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 
 // MailDone implements [identity.Store].
 func (u *Users) MailDone(ctx context.Context, id int64) error {
-	_, err := u.db.exec(ctx, deleteOutbox, id, topicMail)
+	err := u.db.exec(ctx, deleteOutbox, id, topicMail)
 	return u.wrap(fmt.Sprintf("forget mail %d", id), err)
 }
 
 // MailRetry implements [identity.Store].
 func (u *Users) MailRetry(ctx context.Context, id int64, due time.Time) error {
-	_, err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
+	err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
 	return u.wrap(fmt.Sprintf("put off mail %d", id), err)
 }

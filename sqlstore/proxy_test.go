@@ -28,7 +28,7 @@ func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed by the cleanup
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target) //nolint:noctx // closed by stop
+		server, err := net.Dial("tcp", p.target)
 		if err != nil {
 			p.t.Error(err)
 			_ = client.Close()
@@ -63,7 +63,7 @@ func (p *proxy) accept() {
 }
 
 func (p *proxy) pass(to io.WriteCloser, from io.Reader) {
-	defer to.Close() //nolint:errcheck // the other side may have closed it
+	defer to.Close()
 	buffer := make([]byte, 1<<16)
 	for {
 		n, err := from.Read(buffer)

@@ -101,12 +101,18 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int64, error)
 	if !wellFormed(args) {
 		return 0, errMalformed
 	}
-	return affected(ctx, t.db, func() (sql.Result, error) {
-		if prepared := t.prepared(ctx, s); prepared != nil {
-			return prepared.ExecContext(ctx, args...)
-		}
-		return t.tx.ExecContext(ctx, t.db.dialect.text(s), args...)
-	})
+	var result sql.Result
+	var err error
+	if prepared := t.prepared(ctx, s); prepared != nil {
+		result, err = prepared.ExecContext(ctx, args...)
+	} else {
+		result, err = t.tx.ExecContext(ctx, t.db.dialect.text(s), args...)
+	}
+	if err != nil {
+		return 0, t.db.failure(ctx, err)
+	}
+	n, err := result.RowsAffected()
+	return n, t.db.failure(ctx, err)
 }
 
 // prepared is a statement that was prepared before; nil when it was not. To
@@ -150,25 +156,15 @@ func (db *DB) list(ctx context.Context, dst any, s *statement, args ...any) erro
 	return db.failure(ctx, err)
 }
 
-// exec is [tx.exec] in a transaction of its own.
-func (db *DB) exec(ctx context.Context, s *statement, args ...any) (int64, error) {
+// exec writes in a transaction of its own.
+func (db *DB) exec(ctx context.Context, s *statement, args ...any) error {
 	if !wellFormed(args) {
-		return 0, errMalformed
+		return errMalformed
 	}
 	ctx, cancel := db.bound(ctx)
 	defer cancel()
-	return affected(ctx, db, func() (sql.Result, error) {
-		return db.sql.ExecContext(ctx, db.dialect.text(s), args...)
-	})
-}
-
-func affected(ctx context.Context, db *DB, exec func() (sql.Result, error)) (int64, error) {
-	result, err := exec()
-	if err != nil {
-		return 0, db.failure(ctx, err)
-	}
-	n, err := result.RowsAffected()
-	return n, db.failure(ctx, err)
+	_, err := db.sql.ExecContext(ctx, db.dialect.text(s), args...)
+	return db.failure(ctx, err)
 }
 
 // prepare prepares a statement when it is first used, since at the start there

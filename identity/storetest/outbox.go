@@ -63,21 +63,21 @@ var outboxTests = []test{
 
 var claimTests = []test{
 	{"no mail goes to two claimers, and none to nobody", func(s *suite) {
-		const n = 60
+		const n = 120
 		for range n {
 			s.ok(s.Enqueue(s.ctx, identity.Mail{Kind: identity.MailReset, To: "a@example.org"}, s.now))
 		}
 		var mu sync.Mutex
 		claimed := make(map[int64]int)
-		together(10, func(int) {
+		s.together(10, func(int) {
 			for {
-				mails, err := s.DueMail(s.ctx, s.now, time.Minute, 7)
+				mails, err := s.DueMail(s.ctx, s.now, time.Minute, 5)
 				if err != nil {
 					s.Error(err)
 					return
 				}
-				if len(mails) > 7 {
-					s.Errorf("%d for a limit of 7", len(mails))
+				if len(mails) > 5 {
+					s.Errorf("%d for a limit of 5", len(mails))
 				}
 				if len(mails) == 0 {
 					return

@@ -197,7 +197,13 @@ func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHas
 func newHash() identity.TokenHash { return sha256.Sum256([]byte(rand.Text())) }
 
 // together runs f n times at once and waits.
-func together(n int, f func(i int)) {
+func (s *suite) together(n int, f func(i int)) {
+	// Connections are open before the race, or opening them would decide it.
+	meet(n, func(int) { _, _ = s.ByID(s.ctx, "nobody") })
+	meet(n, f)
+}
+
+func meet(n int, f func(i int)) {
 	var group sync.WaitGroup
 	gate := make(chan struct{})
 	for i := range n {
@@ -215,14 +221,13 @@ func together(n int, f func(i int)) {
 func (s *suite) once(n int, sentinel error, f func() error) {
 	s.Helper()
 	errs := make([]error, n)
-	together(n, func(i int) { errs[i] = f() })
+	s.together(n, func(i int) { errs[i] = f() })
 	succeeded := 0
 	for _, err := range errs {
-		switch err { //nolint:errorlint // answers are returned as they are
-		case nil:
+		switch {
+		case err == nil:
 			succeeded++
-		case sentinel:
-		default:
+		case err != sentinel: //nolint:errorlint // answers are returned as they are
 			s.Errorf("error %v, want %v", err, sentinel)
 		}
 	}

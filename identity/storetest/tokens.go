@@ -41,7 +41,7 @@ var tokenTests = []test{
 	{"of many tokens issued at once one is left", func(s *suite) {
 		u := s.added()
 		hashes := make([]identity.TokenHash, 20)
-		together(len(hashes), func(i int) {
+		s.together(len(hashes), func(i int) {
 			hashes[i] = newHash()
 			if err := s.IssueToken(s.ctx, u.ID, identity.PurposeReset, hashes[i], s.now.Add(time.Hour), s.now); err != nil {
 				s.Error(err)

@@ -93,15 +93,6 @@ var applyTests = []test{
 			s.wantGeneration(int64(i) + 2)
 		}
 	}},
-	{"a later time keeps the generation longer", func(s *suite) {
-		fill := s.active(1)
-		fill.SubjectUntil = time.Now().Add(300*time.Millisecond - session.Margin)
-		s.fill(s.ref(), fill)
-		s.apply(s.endOfAll(2, ""))
-		past := time.NewTimer(time.Until(fill.SubjectUntil.Add(session.Margin + 50*time.Millisecond)))
-		<-past.C
-		s.wantGeneration(2)
-	}},
 	{"applying twice is applying once", func(s *suite) {
 		one, two, three := s.ref(), s.ref(), s.ref()
 		s.fill(one, s.active(1))
@@ -128,20 +119,6 @@ var applyTests = []test{
 			}
 			s.wantNothing(ref)
 		}
-	}},
-	{"an end stays for Margin after its time, and no longer", func(s *suite) {
-		ref := s.ref()
-		until := time.Now().Add(300*time.Millisecond - session.Margin)
-		for _, r := range []session.Revocation{s.endOfToken(ref), s.endOf(ref)} {
-			r.Until = until
-			s.apply(r)
-		}
-		s.wantEnded(ref)
-		s.wantBlacklisted(ref, true)
-		s.eventually(5*time.Second, "the end is forgotten", func() bool {
-			v := s.look(ref)
-			return !v.HasEntry && !v.Blacklisted
-		})
 	}},
 	{"a revocation of nothing is refused, and not as a failure of the store", func(s *suite) {
 		if err := s.Apply(s.ctx, session.Revocation{Subject: s.subject, Until: s.until}); err == nil {

@@ -110,34 +110,6 @@ var putBackTests = []test{
 		s.fill(ref, s.ended(2))
 		s.wantEnded(ref)
 	}},
-	{"what was put back stays for Margin after its time, and no longer", func(s *suite) {
-		ref := s.ref()
-		fill := s.active(1)
-		fill.Until = time.Now().Add(300*time.Millisecond - session.Margin)
-		s.fill(ref, fill)
-		s.wantEntry(ref, fill.Entry)
-		s.eventually(5*time.Second, "the entry expires", func() bool { return !s.look(ref).HasEntry })
-		if early := time.Until(fill.Until.Add(session.Margin)); early > 10*time.Millisecond {
-			s.Errorf("the entry expired %v too early", early)
-		}
-		s.wantGeneration(1) // which had its own time
-	}},
-	{"the generation stays for Margin after its time, and no longer", func(s *suite) {
-		fill := s.active(1)
-		fill.SubjectUntil = time.Now().Add(300*time.Millisecond - session.Margin)
-		s.fill(s.ref(), fill)
-		s.wantGeneration(1)
-		s.eventually(5*time.Second, "the generation expires", func() bool { return !s.look(s.ref()).HasGeneration })
-	}},
-	{"a later time keeps the generation longer", func(s *suite) {
-		fill := s.active(1)
-		fill.SubjectUntil = time.Now().Add(300*time.Millisecond - session.Margin)
-		s.fill(s.ref(), fill)
-		s.fill(s.ref(), s.active(1))
-		past := time.NewTimer(time.Until(fill.SubjectUntil.Add(session.Margin + 50*time.Millisecond)))
-		<-past.C
-		s.wantGeneration(1)
-	}},
 	{"an earlier time does not shorten the generation's", func(s *suite) {
 		s.fill(s.ref(), s.active(1))
 		fill := s.active(2)

@@ -23,6 +23,7 @@ func Run(t *testing.T, newStore func(t *testing.T) session.Store) {
 		{"Lease", leaseTests},
 		{"PutBack", putBackTests},
 		{"Apply", applyTests},
+		{"expiry", expiryTests},
 		{"races", raceTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

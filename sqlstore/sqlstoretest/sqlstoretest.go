@@ -100,7 +100,7 @@ func administer(t testing.TB, base, statement string) error {
 	if err != nil {
 		return err
 	}
-	defer server.Close() //nolint:errcheck // the statement's own error says more
+	defer server.Close()
 	if _, err := server.ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
