@@ -90,7 +90,7 @@ func TestClientOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it never connected
+	defer client.Close()
 	o := client.(*redis.Client).Options()
 	if !o.ContextTimeoutEnabled || o.MaxRetries != 0 || o.DialerRetries != 1 || o.PoolSize != 7 || o.DB != 2 ||
 		o.MaintNotificationsConfig.Mode != maintnotifications.ModeDisabled || o.ClientName != "sessiond" {

@@ -3,8 +3,6 @@ package redisstore
 import (
 	"fmt"
 	"strings"
-
-	"github.com/sessiond/sessiond/session"
 )
 
 // keys names the keys of the table in doc.go, each behind this prefix.
@@ -33,9 +31,4 @@ func (k keys) generation(subject string) string {
 
 func (k keys) lease(subject string) string {
 	return string(k) + "l:{" + subject + "}"
-}
-
-// look is what a check reads, in the order in which it does.
-func (k keys) look(ref session.Ref) (generation, entry, blacklist string) {
-	return k.generation(ref.Subject), k.session(ref.Subject, ref.SessionID), k.blacklist(ref.Subject, ref.TokenID)
 }

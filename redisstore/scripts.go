@@ -19,12 +19,9 @@ end
 -- Neither the generation nor its expiry ever goes down.
 local function raise(key, to, expiry)
   local held = generation(key)
-  if held and held > tonumber(to) then
-    to = string.format('%.0f', held)
-  end
-  local heldUntil = redis.call('PEXPIRETIME', key)
-  if held and heldUntil > tonumber(expiry) then
-    expiry = string.format('%.0f', heldUntil)
+  if held then
+    to = math.max(tonumber(to), held)
+    expiry = math.max(tonumber(expiry), redis.call('PEXPIRETIME', key))
   end
   redis.call('SET', key, to, 'PXAT', expiry)
 end

@@ -77,11 +77,11 @@ func New(client redis.UniversalClient, opts Options) *Store {
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	reply, err := s.ask(ctx, ref)
+	r, err := s.ask(ctx, ref)
 	if err != nil {
 		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
-	return reply.view(), nil
+	return r.view(), nil
 }
 
 // Lease implements [session.Store].
@@ -104,9 +104,8 @@ func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok boo
 func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill session.Fill) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	generation, entry, _ := s.keys.look(ref)
 	done, err = putBack.Run(ctx, s.client,
-		[]string{s.keys.lease(ref.Subject), entry, generation},
+		[]string{s.keys.lease(ref.Subject), s.keys.session(ref.Subject, ref.SessionID), s.keys.generation(ref.Subject)},
 		lease, encodeEntry(fill.Entry), expiry(fill.Until), fill.SubjectGeneration, expiry(fill.SubjectUntil),
 	).Bool()
 	if err != nil {
@@ -169,17 +168,16 @@ type reply struct {
 	blacklist         *redis.IntCmd
 }
 
-// queue asks c for a reply. GETEX without an option reads and changes nothing,
+// queue asks c, in this order. GETEX without an option reads and changes nothing,
 // and yet is a write to Redis: a master that was demoted or is cut off refuses
 // it, where it would answer a GET from the past for ever. It stands first,
 // because the client gives up a connection for the error of a pipeline's
 // first command alone.
 func (s *Store) queue(ctx context.Context, c redis.Cmdable, ref session.Ref) reply {
-	generation, entry, blacklist := s.keys.look(ref)
 	return reply{
-		generation: c.GetEx(ctx, generation, -1), // 0 would send PERSIST
-		entry:      c.Get(ctx, entry),
-		blacklist:  c.Exists(ctx, blacklist),
+		generation: c.GetEx(ctx, s.keys.generation(ref.Subject), -1), // 0 would send PERSIST
+		entry:      c.Get(ctx, s.keys.session(ref.Subject, ref.SessionID)),
+		blacklist:  c.Exists(ctx, s.keys.blacklist(ref.Subject, ref.TokenID)),
 	}
 }
 
@@ -238,7 +236,7 @@ func (r reply) view() session.View {
 	if text, err := r.generation.Result(); err == nil {
 		// Digits and nothing else, as in the scripts.
 		if n, err := strconv.ParseUint(text, 10, 63); err == nil {
-			v.Generation, v.HasGeneration = int64(n), true //nolint:gosec // G115: 63 bits
+			v.Generation, v.HasGeneration = int64(n), true
 		}
 	}
 	if value, err := r.entry.Bytes(); err == nil {

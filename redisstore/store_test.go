@@ -9,15 +9,18 @@ import (
 )
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.New(t) })
 }
 
 func TestReal(t *testing.T) {
+	t.Parallel()
 	redisstoretest.RealURL(t) // skips the whole, loudly and once
 	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewReal(t) })
 }
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	redisstoretest.ClusterURL(t)
 	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewCluster(t) })
 }

@@ -80,8 +80,8 @@ func (w *wire) serve(wg *sync.WaitGroup) {
 }
 
 func (w *wire) forward(to, from net.Conn, asking bool) {
-	defer to.Close()   //nolint:errcheck // the other side is told by it
-	defer from.Close() //nolint:errcheck // as above
+	defer to.Close() // the other side is told by it
+	defer from.Close()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -172,7 +172,7 @@ func TestMonitor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // only read from
+	defer conn.Close()
 	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func silentServer(t *testing.T) (net.Listener, string) {
 				return
 			}
 			wg.Go(func() {
-				defer conn.Close() //nolint:errcheck // nothing was sent
+				defer conn.Close()
 				_, _ = io.Copy(io.Discard, conn)
 			})
 		}

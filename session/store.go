@@ -46,7 +46,9 @@ type Store interface {
 	PutBack(ctx context.Context, lease string, ref Ref, fill Fill) (done bool, err error)
 
 	// Apply puts a revocation in force: when it returns nil, every later Look at
-	// what was revoked shows it.
+	// what was revoked shows it, or shows no generation: one that the store does
+	// not know is not created, lest a late Apply of an old one revive what a
+	// newer one, meanwhile lost, had ended.
 	Apply(ctx context.Context, r Revocation) error
 
 	// Ping asks whether the store answers.

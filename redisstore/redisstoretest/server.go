@@ -72,7 +72,7 @@ func startOnFreePort(t testing.TB, args func(port string) []string) (addr string
 func start(t testing.TB, program string, args []string) (said string, ok bool) {
 	t.Helper()
 	// The context of a test is cancelled before its cleanups, in which the server is still needed.
-	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...) //nolint:gosec // G204: the program that the tester named
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
 	out, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +101,6 @@ func freeAddr(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nothing came in
+	defer l.Close()
 	return l.Addr().String()
 }

@@ -1,0 +1,97 @@
+package redisstore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+)
+
+// startCluster starts a Cluster of two masters, each with half of the slots, in
+// which a test may move slots about.
+func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
+	t.Helper()
+	var addrs [2]string
+	for i, slots := range [2][2]int{{0, 8191}, {8192, 16383}} {
+		redisURL := redisstoretest.StartServer(t, "--cluster-enabled", "yes")
+		addrs[i] = strings.TrimPrefix(redisURL, "redis://")
+		nodes[i] = redisstoretest.Client(t, redisURL).(*redis.Client)
+		run(t, nodes[i], "CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1])
+	}
+	host, port, _ := strings.Cut(addrs[1], ":")
+	run(t, nodes[0], "CLUSTER", "MEET", host, port)
+	for _, node := range nodes {
+		eventually(t, "the nodes have met", func() bool {
+			info := node.ClusterInfo(t.Context()).Val()
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
+		})
+	}
+	return "redis+cluster://" + strings.Join(addrs[:], ","), nodes
+}
+
+func run(t *testing.T, node *redis.Client, args ...any) string {
+	t.Helper()
+	answer, err := node.Do(t.Context(), args...).Result()
+	if err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return fmt.Sprint(answer)
+}
+
+// TestMovingSlot looks at a session while its slot moves, key by key, to
+// another node. At no moment is it taken for anything else than what it is; a
+// revocation that meets keys on both sides is refused and not half done.
+func TestMovingSlot(t *testing.T) {
+	t.Parallel()
+	clusterURL, nodes := startCluster(t)
+	for _, node := range nodes {
+		run(t, node, words("ACL SETUSER ada on >secret ~* "+leastACL+" "+leastClusterACL)...)
+	}
+	v := &view{
+		Store:  redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://ada:secret@", 1), redisstore.Options{}),
+		client: redisstoretest.Client(t, clusterURL),
+		ref:    session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"},
+	}
+	until := time.Now().Add(time.Hour)
+	v.fill(t, active(1, until))
+	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
+	from, to := nodes[0], nodes[1]
+	if slot > 8191 {
+		from, to = to, from
+	}
+	fromID, toID := run(t, from, "CLUSTER", "MYID"), run(t, to, "CLUSTER", "MYID")
+	host, port, _ := strings.Cut(to.Options().Addr, ":")
+	move := func(key string) { run(t, from, "MIGRATE", host, port, key, 0, 5000) }
+
+	run(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	run(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	v.wantActive(t) // all of it still here
+	move("g:{ada}")
+	v.wantActive(t)
+	end := session.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
+	if err := v.Apply(t.Context(), end); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("Apply to keys on two nodes: %v", err)
+	}
+	v.wantActive(t)
+	move("s:{ada}:s1")
+	v.wantActive(t) // all of it there
+	stranger := session.Ref{Subject: "ada", SessionID: "s2", TokenID: "t2"}
+	if got, err := v.Look(t.Context(), stranger); err != nil || got.HasEntry || got.Generation != 1 {
+		t.Errorf("a session that nobody knows: %+v, %v", got, err)
+	}
+	for _, node := range []*redis.Client{to, from} {
+		run(t, node, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+	}
+	v.wantActive(t)
+	v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.Entry.Ended {
+		t.Errorf("after the move: %+v, %v", got, err)
+	}
+}

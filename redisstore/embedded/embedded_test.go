@@ -1,0 +1,86 @@
+package embedded_test
+
+import (
+	"errors"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/sessiond/sessiond/redisstore/embedded"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T) (*embedded.Server, *redis.Client) {
+	t.Helper()
+	server, err := embedded.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	opts, err := redis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(opts)
+	t.Cleanup(func() { _ = client.Close() })
+	return server, client
+}
+
+func TestKeysExpireByTheClock(t *testing.T) {
+	_, client := start(t)
+	at := time.Now().Add(300 * time.Millisecond)
+	client.Do(t.Context(), "SET", "k", "v", "PXAT", at.UnixMilli())
+	client.Set(t.Context(), "stays", "v", time.Hour)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for errors.Is(client.Get(t.Context(), "k").Err(), nil) {
+		if time.Since(at) > 5*time.Second {
+			t.Fatal("the key does not expire")
+		}
+		<-tick.C
+	}
+	if early := time.Until(at); early > 5*time.Millisecond {
+		t.Errorf("the key expired %v too early", early)
+	}
+	if err := client.Get(t.Context(), "stays").Err(); err != nil {
+		t.Errorf("the other key: %v", err)
+	}
+}
+
+func TestOnlyWithThePassword(t *testing.T) {
+	server, _ := start(t)
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host := u.Hostname(); host != "127.0.0.1" {
+		t.Errorf("listens on %s", host)
+	}
+	stranger := redis.NewClient(&redis.Options{Addr: u.Host})
+	defer stranger.Close()
+	if err := stranger.Set(t.Context(), "k", "v", time.Minute).Err(); err == nil {
+		t.Error("a stranger could write")
+	}
+}
+
+func TestServersAreApart(t *testing.T) {
+	_, one := start(t)
+	_, other := start(t)
+	one.Set(t.Context(), "k", "v", time.Minute)
+	if n := other.Exists(t.Context(), "k").Val(); n != 0 {
+		t.Error("one server's key is in the other")
+	}
+}
+
+func TestCloseTwice(t *testing.T) {
+	server, client := start(t)
+	server.Close()
+	if err := client.Ping(t.Context()).Err(); err == nil {
+		t.Error("answers after Close")
+	}
+	server.Close()
+}
