@@ -162,7 +162,7 @@ func TestTokenAttacks(t *testing.T) {
 		"sid with a hash tag":          f.sign(t, es, f.key, with(claims, "sid", "}:{x"), nil),
 		"jti as a number":              f.sign(t, es, f.key, with(claims, "jti", 7), nil),
 	} {
-		a := s.call(t, "GET", "/v1/sessions/current", bearerOf(token))
+		a := s.call(t, "GET", "/v1/users/me", bearerOf(token))
 		if a.status != 401 || !strings.Contains(a.header.Get("WWW-Authenticate"), `error="invalid_token"`) {
 			t.Errorf("%s: status %d, challenge %q", name, a.status, a.header.Get("WWW-Authenticate"))
 		}
@@ -188,7 +188,7 @@ func TestTokenAttacks(t *testing.T) {
 		"as it was": "Bearer " + other, "two spaces": "Bearer  " + other, "another case": "bEaReR " + other,
 		"the other valid signature": "Bearer " + twin, "padding": "Bearer " + other + "=", "a tab": "Bearer\t" + other,
 	} {
-		if a := s.call(t, "GET", "/v1/sessions/current", header("Authorization", spelling)); a.status != 401 {
+		if a := s.call(t, "GET", "/v1/users/me", header("Authorization", spelling)); a.status != 401 {
 			t.Errorf("a revoked token, %s: status %d", name, a.status)
 		}
 	}

@@ -139,7 +139,7 @@ func TestRedisSeenFromOutside(t *testing.T) {
 			s.alive(t, other)
 		}
 	})
-	// GET /v1/sessions/current reads its row from Postgres: all of this is the check.
+	// The route asks Redis for nothing else: all of this is the check.
 	if n := len(commands); n != 20*3 {
 		t.Errorf("20 checks sent %d commands, want three each:\n%s", n, strings.Join(commands, "\n"))
 	}
