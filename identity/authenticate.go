@@ -9,7 +9,7 @@ import (
 
 // Why a login failed, as the history tells it.
 const (
-	reasonWrongPassword = "wrong_password" //nolint:gosec // G101: a reason, not a secret
+	reasonWrongPassword = "wrong_password"
 	reasonUnverified    = "unverified"
 )
 
@@ -114,7 +114,7 @@ func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin
 }
 
 // rehash replaces the hash of a password that was just verified by one of the
-// current form. The login does not depend on it.
+// current form. The login succeeds without it, too.
 func (s *Service) rehash(ctx context.Context, u *User, password string) {
 	hash, err := s.Hasher.Hash(ctx, password)
 	if err == nil {

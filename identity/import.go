@@ -267,8 +267,8 @@ type lineReader struct {
 
 var errLineTooLong = fmt.Errorf("longer than %d bytes", maxImportLine)
 
-// next returns the next line without its end; it is valid until the next call. io.EOF
-// after the last one.
+// next returns the next line without its end, which stays as it is until the
+// next call. io.EOF after the last one.
 func (l *lineReader) next() ([]byte, error) {
 	line, err := l.r.ReadSlice('\n')
 	if errors.Is(err, io.EOF) && len(line) == 0 {

@@ -101,7 +101,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash 
 	var secret []byte
 	possible := true
 	if stored.plain {
-		// bcrypt would compare the first 72 bytes, and takes "a\x00a" for "a".
+		// bcrypt would compare the first 72 bytes only, and take "a\x00a" for "a".
 		possible = len(password) <= 72 && strings.IndexByte(password, 0) < 0
 		if possible {
 			secret = []byte(password)

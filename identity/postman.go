@@ -193,8 +193,7 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 	return secret, p.Mailer.Send(ctx, msg)
 }
 
-// errUnwanted: a mail that is dropped though it could be sent, or could never
-// be sent.
+// errUnwanted: a mail that is dropped without an attempt to send it.
 var errUnwanted = errors.New("unwanted")
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", errUnwanted, why) }
@@ -227,7 +226,7 @@ func (p *Postman) issue(ctx context.Context, m Mail, purpose Purpose, ttl time.D
 // newToken returns a secret to mail: 43 URL-safe characters, 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+	rand.Read(b[:]) // never fails: it ends the program instead
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 

@@ -16,8 +16,8 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
 	}
-	// Create has the last word; this saves the hash, which is dear, for names
-	// that are to be had.
+	// Create has the last word; looking first keeps the hash, which is dear,
+	// for names that are to be had.
 	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
 		return User{}, err
 	} else if !free {

@@ -46,7 +46,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		}
 	}
 	// The token is looked at before the hash is made: hashing for whoever asks
-	// would be a gift to a flood.
+	// would be a gift to a flood of guesses.
 	u, err := s.CheckReset(ctx, token)
 	if err != nil {
 		return 0, err

@@ -74,8 +74,8 @@ func checkEmail(s string) *problem {
 	switch {
 	case s == "":
 		return &problem{CodeRequired, "an email address is needed"}
-	case len(s) > maxEmail:
-		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d bytes", maxEmail)}
+	case utf8.RuneCountInString(s) > maxText, len(s) > maxEmail:
+		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d characters", maxText)}
 	case !utf8.ValidString(s):
 		return &problem{CodeInvalid, "must be valid UTF-8"}
 	}

@@ -231,7 +231,7 @@ func (w *world) startSession(u identity.User) session.Session {
 	w.Helper()
 	now := w.clock.Now()
 	id := session.NewTimedID(now)
-	s, err := w.db.Sessions().Start(w.Context(), session.Start{
+	s, _, err := w.db.Sessions().Start(w.Context(), session.Start{
 		ID: id, Subject: u.ID, TokenID: session.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
 		AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(time.Hour),
 		RefreshFamily: session.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: session.Hash([]byte(id + strings.Repeat("c", 2))),

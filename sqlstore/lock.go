@@ -10,7 +10,6 @@ import (
 type lockedUser struct {
 	ID              string          `db:"id"`
 	Username        string          `db:"username"`
-	FirstName       string          `db:"first_name"`
 	Email           string          `db:"email"`
 	EmailKey        *string         `db:"email_key"`
 	Status          identity.Status `db:"status"`
@@ -25,7 +24,7 @@ var (
 	forUpdate = newStatement(lockUser + ` FOR UPDATE`)
 )
 
-const lockUser = `SELECT id, username, first_name, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
+const lockUser = `SELECT id, username, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
 
 // lockUser locks a user's row, a deleted one's too, until the transaction ends;
 // none is returned when there is none.

@@ -209,10 +209,3 @@ func (u *Users) Update(ctx context.Context, user identity.User, mails ...identit
 	}
 	return u.wrap("update user "+user.ID, err)
 }
-
-func (u *lockedUser) greeting() string {
-	if u.FirstName != "" {
-		return u.FirstName
-	}
-	return u.Username
-}

@@ -81,13 +81,12 @@ func assemble(p parts) *app {
 	if s.SigningKeysFile != "" {
 		a.background = append(a.background, watchKeys(s.SigningKeysFile, p.keys, p.log))
 	}
-	if p.mailer != nil {
-		postman := &identity.Postman{
-			Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
-			PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
-		}
-		a.background = append(a.background, postman.Run)
+	// Without a mailer it drops what would pile up.
+	postman := &identity.Postman{
+		Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
+		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
 	}
+	a.background = append(a.background, postman.Run)
 	return a
 }
 

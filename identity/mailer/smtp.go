@@ -172,7 +172,7 @@ func (s *SMTP) compose(m identity.Message) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// connect hands use a client whose connection ends with ctx and with use: the
+// connect hands use a client whose connection ends with ctx, and with use: the
 // library heeds ctx only while it dials, and leaves the connection open when the
 // greeting, TLS or the sign-in fails.
 func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) error {

@@ -42,6 +42,7 @@ type server struct {
 	*smtp.Server
 	addr string
 	cert *tls.Config
+	stop func()
 
 	mu        sync.Mutex
 	delivered []delivery
@@ -87,10 +88,13 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		defer close(done)
 		_ = s.Serve(listener)
 	}()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
+		// Both: the server knows the listener only once Serve has begun.
+		_ = listener.Close()
 		_ = s.Close()
 		<-done
 	})
+	t.Cleanup(s.stop)
 	return s
 }
 
@@ -429,7 +433,7 @@ func script(t *testing.T, play func(net.Conn)) *SMTP {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // a test's
+		defer conn.Close()
 		play(conn)
 	}()
 	t.Cleanup(func() {

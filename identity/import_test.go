@@ -1,0 +1,233 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// imported is what an import reports, as "line: detail" for each problem.
+func (w *world) importUsers(format, text string) (report identity.ImportReport, problems []string, err error) {
+	w.Helper()
+	report, err = identity.Import(w.Context(), strings.NewReader(text), format, w.store, w.Hasher, w.clock.Now, w.NewID, nil)
+	for _, p := range report.Problems {
+		problems = append(problems, fmt.Sprintf("%d: %s", p.Line, p.Detail))
+	}
+	return report, problems, err
+}
+
+func plainHash(t *testing.T, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hash)
+}
+
+func TestImport(t *testing.T) {
+	hash := plainHash(t, password)
+	ours, err := quickHasher(t).Hash(t.Context(), password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for format, text := range map[string]string{
+		"csv": "\uFEFFemail,username,password_hash,first_name,last_name,email_verified,created_at\r\n" +
+			"alice@example.com,Alice," + hash + `,"Ali, the ""first""",Ce,true,2020-02-29T12:00:00+01:00` + "\r\n" +
+			"\r\n" +
+			"bob@example.com,bob," + ours + ",,,,", // no line end
+		"jsonl": `{"username":"Alice","email":"alice@example.com","password_hash":"` + hash + `",` +
+			`"first_name":"Ali, the \"first\"","last_name":"Ce","email_verified":true,"created_at":"2020-02-29T12:00:00+01:00"}` + "\n\n" +
+			`{"username":"bob","email":"bob@example.com","password_hash":"` + ours + `"}`,
+	} {
+		w := newWorld(t)
+		report, problems, err := w.importUsers(format, text)
+		if err != nil || report.Imported != 2 || report.Skipped != 0 || len(problems) != 0 {
+			t.Fatalf("%s: %+v, %v", format, report, err)
+		}
+		alice, err := w.store.ByUsername(t.Context(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if alice.Username != "Alice" || alice.FirstName != `Ali, the "first"` || alice.LastName != "Ce" || alice.PasswordHash != hash ||
+			alice.Status != identity.StatusActive || !alice.EmailVerifiedAt.Equal(w.clock.Now()) ||
+			!alice.CreatedAt.Equal(time.Date(2020, 2, 29, 11, 0, 0, 0, time.UTC)) || len(alice.ID) != 22 {
+			t.Errorf("%s: %+v", format, alice)
+		}
+		bob, err := w.store.ByEmail(t.Context(), "bob@example.com")
+		if err != nil || !bob.EmailVerifiedAt.IsZero() || !bob.CreatedAt.Equal(w.clock.Now()) {
+			t.Errorf("%s: %+v, %v", format, bob, err)
+		}
+		if !w.signsIn("alice", password) || !w.signsIn("bob", password) || w.signsIn("alice", otherPassword) {
+			t.Errorf("%s: the passwords do not verify", format)
+		}
+		// Running it again changes nothing.
+		report, problems, err = w.importUsers(format, text)
+		if err != nil || report.Imported != 0 || report.Skipped != 2 || !strings.Contains(problems[0], "username taken") {
+			t.Errorf("%s again: %+v, %v", format, report, err)
+		}
+	}
+}
+
+func TestImportReportsBadLines(t *testing.T) {
+	hash := plainHash(t, password)
+	costly := strings.Replace(hash, "$04$", "$15$", 1)
+	lines := []struct{ csv, json, want string }{
+		{"alice,alice@example.com," + hash + ",,", `{"username":"alice","email":"alice@example.com","password_hash":"` + hash + `"}`, ""},
+		{"ALICE,b@example.com," + hash + ",,", `{"username":"ALICE","email":"b@example.com","password_hash":"` + hash + `"}`, "username taken"},
+		{"bob,Alice@example.com," + hash + ",,", `{"username":"bob","email":"Alice@example.com","password_hash":"` + hash + `"}`, "email taken"},
+		{"b@b,nowhere,,,", `{"username":"b@b","email":"nowhere"}`, "username: must not contain an @; email: must be an email address; password_hash: a hash is needed"},
+		{"bob,b@example.com," + costly + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + costly + `"}`, "cost 15 is above 14"},
+		{"bob,b@example.com," + hash + "x,,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `x"}`, "neither bcrypt nor"},
+		{"bob,b@example.com,$sessiond$v=1$p=k7" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"$sessiond$v=1$p=k7` + hash + `"}`, `"k7" is not configured`},
+		{"bob,b@example.com," + hash, `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","admin":true}`, "|3 columns where the header has 5|known names"},
+		{`bob,"b@example.com,` + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash, "|not CSV|known names"},
+		{"bob,b@example.com," + hash + ",yes,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","email_verified":"yes"}`, "|email_verified|known names"},
+		{"bob,b@example.com," + hash + ",,yesterday", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","created_at":"yesterday"}`, "created_at"},
+		{"bob,b@example.com," + hash + ",,2999-01-01T00:00:00Z", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","created_at":"2999-01-01T00:00:00Z"}`, "created_at"},
+		{"bo\xffb,b@example.com," + hash + ",,", `{"username":"bo` + "\xff" + `b","email":"b@example.com","password_hash":"` + hash + `"}`, "|UTF-8|known names"},
+		{"bob,b@example.com," + hash + ",," + strings.Repeat("x", 70000), `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","first_name":"` + strings.Repeat("x", 70000) + `"}`, "longer than"},
+		{"bob,b@example.com," + hash + ",,2020-01-01T00:00:00Z,", `{"username":"x","username":"bob","email":"b@example.com","password_hash":"` + hash + `"}`, "|6 columns|known names"},
+		{" , , ,, ", `[]`, "|username|known names"},
+		{"carol,carol@example.com," + hash + ",false,2020-01-01T00:00:00Z", `{"username":"carol","email":"carol@example.com","password_hash":"` + hash + `"}`, ""},
+	}
+	csv, jsonl := "username,email,password_hash,email_verified,created_at\n", ""
+	for _, l := range lines {
+		csv, jsonl = csv+l.csv+"\n", jsonl+l.json+"\n"
+	}
+	for _, c := range []struct {
+		format, text string
+		first, which int
+	}{
+		{"csv", csv, 2, 1},
+		{"jsonl", jsonl, 1, 2},
+	} {
+		w := newWorld(t)
+		report, problems, err := w.importUsers(c.format, c.text)
+		if err != nil || report.Imported != 2 || report.Skipped != len(lines)-2 || len(problems) != report.Skipped {
+			t.Fatalf("%s: %+v, %v", c.format, report, err)
+		}
+		for i, l := range lines {
+			want := l.want
+			if parts := strings.Split(want, "|"); len(parts) > 1 {
+				want = parts[c.which]
+			}
+			number := i + c.first
+			found := slices.IndexFunc(report.Problems, func(p identity.ImportProblem) bool { return p.Line == number })
+			if want == "" {
+				if found >= 0 {
+					t.Errorf("%s line %d: %v", c.format, number, report.Problems[found])
+				}
+			} else if found < 0 || !strings.Contains(report.Problems[found].Detail, want) {
+				t.Errorf("%s line %d: want %q, got %q", c.format, number, want, problems)
+			}
+		}
+		for _, p := range problems {
+			if strings.Contains(p, hash[7:]) || strings.Contains(p, hash[7:20]) {
+				t.Errorf("%s: the report quotes a hash: %s", c.format, p)
+			}
+		}
+	}
+}
+
+func TestImportHeaders(t *testing.T) {
+	hash := plainHash(t, password)
+	for _, c := range []struct{ header, want string }{
+		{"", "header"},
+		{"username,email", "lacks password_hash"},
+		{"username,email,password_hash,shoe_size", "column 4"},
+		{"username,email,email,password_hash", "column 3"},
+		{"Username,email,password_hash", "column 1"},
+		{"bob,b@example.com," + hash, "column 1"},
+		{`"username,email`, "not CSV"},
+	} {
+		w := newWorld(t)
+		_, _, err := w.importUsers("csv", c.header+"\nbob,b@example.com,"+hash+"\n")
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), hash[7:]) {
+			t.Errorf("%q: %v", c.header, err)
+		}
+	}
+	w := newWorld(t)
+	if _, _, err := w.importUsers("csv", ""); !errors.Is(err, io.EOF) {
+		t.Errorf("empty file: %v", err)
+	}
+	if report, _, err := w.importUsers("jsonl", ""); err != nil || report.Imported != 0 {
+		t.Errorf("empty file: %v", err)
+	}
+	if _, _, err := w.importUsers("xml", ""); err == nil {
+		t.Error("xml is accepted")
+	}
+}
+
+func TestImportStopsWithTheStore(t *testing.T) {
+	w := newWorld(t)
+	hash := plainHash(t, password)
+	ctx, cancel := context.WithCancel(t.Context())
+	var done []int
+	text := ""
+	for i := range 10 {
+		text += fmt.Sprintf(`{"username":"user%d","email":"user%d@example.com","password_hash":"%s"}`+"\n", i, i, hash)
+	}
+	report, err := identity.Import(ctx, strings.NewReader(text), "jsonl", w.store, w.Hasher, w.clock.Now, w.NewID, func(n int) {
+		if done = append(done, n); n == 3 {
+			cancel()
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "line 4") || report.Imported != 3 || !slices.Equal(done, []int{1, 2, 3}) {
+		t.Errorf("%+v, %v, progress %v", report, err, done)
+	}
+}
+
+// lines is an endless file, so that only its end is ever in memory.
+type lines struct {
+	line string
+	left int
+	rest string
+}
+
+func (l *lines) Read(p []byte) (int, error) {
+	if l.rest == "" {
+		if l.left == 0 {
+			return 0, io.EOF
+		}
+		l.left--
+		l.rest = l.line
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+func TestImportOfAHugeBadFileStaysSmall(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		why     string
+		file    *lines
+		skipped int
+	}{
+		{"many bad lines", &lines{line: "{}\n", left: 200_000}, 200_000},
+		{"one line without end", &lines{line: strings.Repeat("x", 1<<20), left: 256}, 1},
+	} {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		report, err := identity.Import(t.Context(), c.file, "jsonl", w.store, w.Hasher, w.clock.Now, w.NewID, nil)
+		runtime.ReadMemStats(&after)
+		if err != nil || report.Skipped != c.skipped || len(report.Problems) > 1000 {
+			t.Errorf("%s: %d skipped, %d problems, %v", c.why, report.Skipped, len(report.Problems), err)
+		}
+		if after.HeapSys > before.HeapSys+32<<20 {
+			t.Errorf("%s: the heap grew from %d to %d bytes", c.why, before.HeapSys, after.HeapSys)
+		}
+	}
+}
