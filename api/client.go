@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"strings"
@@ -60,20 +61,18 @@ func cleanUserAgent(s string) string {
 	return strings.TrimSpace(s)
 }
 
+// maxDevice is more than any name of a device has, in bytes.
+const maxDevice = 100
+
 // device is a User-Agent as people say it: "Chrome on macOS".
 func device(agent string) string {
-	if agent == "" {
-		return "Unknown device"
-	}
 	ua := useragent.Parse(agent)
-	os := ua.OS
-	switch {
-	case ua.Name == "":
-		return "Unknown device"
-	case os == "" && ua.Device != "":
-		os = ua.Device
-	case os == "":
-		return ua.Name
+	name := ua.Name
+	if os := cmp.Or(ua.OS, ua.Device); os != "" {
+		name += " on " + os
 	}
-	return ua.Name + " on " + os
+	if ua.Name == "" || len(name) > maxDevice {
+		return "Unknown device"
+	}
+	return name
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -42,7 +42,7 @@ func decodeJSON[T any](q *request) (T, error) {
 	if err != nil {
 		return in, err
 	}
-	if media != mediaJSON && len(body) > 0 {
+	if media != mediaJSON {
 		return in, errMediaType
 	}
 	return in, unmarshal(body, &in)
@@ -58,7 +58,7 @@ func decode[T any](q *request) (T, error) {
 	switch {
 	case media == mediaForm:
 		return in, unmarshalForm(body, &in)
-	case media == mediaJSON, len(body) == 0:
+	case media == mediaJSON:
 		return in, unmarshal(body, &in)
 	default:
 		return in, errMediaTypeOrForm
@@ -83,12 +83,16 @@ func readBody(q *request) (body []byte, media string, err error) {
 	case err != nil:
 		return nil, "", fieldError("body", "invalid", "The body could not be read.")
 	}
+	if media == "" && len(body) == 0 {
+		// Nothing was sent: the answer names what is missing.
+		body, media = []byte("{}"), mediaJSON
+	}
 	return body, media, nil
 }
 
 func unmarshal(body []byte, in any) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		body = []byte("{}")
+	if jsontext.Value(body).Kind() == 'n' {
+		return fieldError("body", "wrong_type", "has the wrong type") // null would pass for an empty object
 	}
 	// No decoder's message is passed on: it could quote a password.
 	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
@@ -100,7 +104,7 @@ func unmarshal(body []byte, in any) error {
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
 		return fieldError(fieldOf(syntactic.JSONPointer), "duplicate", "is given twice")
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return fieldError(fieldOf(semantic.JSONPointer), "unknown", "is not a field of this request")
+		return unknownField(fieldOf(semantic.JSONPointer))
 	case errors.As(err, &semantic):
 		return fieldError(fieldOf(semantic.JSONPointer), "wrong_type", "has the wrong type")
 	case errors.As(err, &syntactic):
@@ -110,18 +114,36 @@ func unmarshal(body []byte, in any) error {
 	}
 }
 
-// fieldOf names the member that a JSON pointer leads into. Names that a client
-// made up are cut short.
+// fieldOf names the member that a JSON pointer leads into.
 func fieldOf(p jsontext.Pointer) string {
 	for name := range p.Tokens() {
-		name = strings.ToValidUTF8(name, "\uFFFD")
-		if len(name) > 64 {
-			name = name[:64]
-			name = strings.ToValidUTF8(name, "")
-		}
-		return name
+		return fieldName(name)
 	}
 	return "body"
+}
+
+// maxFieldName bounds the name of a field that we repeat, in bytes.
+const maxFieldName = 64
+
+// fieldName repeats a name that a client made up, when it looks like one.
+// Sent as a form, as curl -d does, a JSON body is one long name with a password in it,
+// and what is repeated is logged as well.
+func fieldName(name string) string {
+	plain := func(r rune) bool {
+		return r == '_' || r == '-' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	if name == "" || len(name) > maxFieldName || strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return "body"
+	}
+	return name
+}
+
+// unknownField complains about a field that the request does not have.
+func unknownField(name string) error {
+	if name == "body" {
+		return fieldError(name, "unknown", "has a field that is none of this request")
+	}
+	return fieldError(name, "unknown", "is not a field of this request")
 }
 
 // unmarshalForm reads a form into the string fields of the struct that in
@@ -140,8 +162,10 @@ func unmarshalForm(body []byte, in any) error {
 	for name, values := range form {
 		field, known := fields[name]
 		switch {
+		case !known && values[0] == "":
+			return unknownField("body") // a word alone may be anything, a token too
 		case !known:
-			return fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "unknown", "is not a field of this request")
+			return unknownField(fieldName(name))
 		case len(values) > 1:
 			return fieldError(name, "duplicate", "is given twice")
 		case !utf8.ValidString(values[0]):
@@ -180,9 +204,9 @@ func query(q *request) (url.Values, error) {
 	for name, all := range values {
 		switch {
 		case len(all) > 1:
-			return nil, fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "duplicate", "is given twice")
+			return nil, fieldError(fieldName(name), "duplicate", "is given twice")
 		case !utf8.ValidString(name), !utf8.ValidString(all[0]):
-			return nil, fieldError(fieldOf(jsontext.Pointer("").AppendToken(name)), "malformed", "is not valid UTF-8")
+			return nil, fieldError(fieldName(name), "malformed", "is not valid UTF-8")
 		}
 	}
 	return values, nil

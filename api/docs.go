@@ -2,9 +2,7 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed" // the template
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"slices"
@@ -28,11 +26,7 @@ var docsPage = sync.OnceValues(func() (html []byte, csp string) {
 	if err != nil {
 		panic(err)
 	}
-	_, style, _ := bytes.Cut(html, []byte("<style>"))
-	style, _, _ = bytes.Cut(style, []byte("</style>"))
-	sum := sha256.Sum256(style)
-	return html, "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return html, "default-src 'none'; style-src " + inlineHash(html, "style") + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 })
 
 func renderDocs(document []byte) ([]byte, error) {

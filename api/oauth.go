@@ -26,7 +26,7 @@ func oauthForm(q *request, name string) (string, url.Values, error) {
 	}
 	for n, values := range form {
 		if len(values) > 1 {
-			return "", nil, fieldError(fieldOf(jsontext.Pointer("").AppendToken(n)), "duplicate", "is given twice")
+			return "", nil, fieldError(fieldName(n), "duplicate", "is given twice")
 		}
 	}
 	return form.Get(name), form, required(name, form.Get(name))

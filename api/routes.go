@@ -48,6 +48,7 @@ func (a *API) Handler() http.Handler {
 	r.Get("/readyz", a.open(a.ready))
 	r.Get("/openapi.json", a.plain(serveOpenAPI))
 	r.Get("/docs", a.plain(serveDocs))
+	r.Get("/verify", a.plain(serveVerify))
 	if a.Mailbox != nil {
 		r.Get("/dev/mail", a.open(a.devMail))
 	}
