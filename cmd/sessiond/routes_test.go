@@ -100,6 +100,14 @@ func (r *route) at(id string) string {
 	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
 }
 
+// auth is what gets a request to the route past its door.
+func (r *route) auth(token string, client option) option {
+	if r.path == "/oauth/introspect" {
+		return client
+	}
+	return bearerOf(token)
+}
+
 // The sweeps go over routes. What is in the served document and not there
 // would be swept by nobody.
 func TestNoRouteIsForgotten(t *testing.T) {

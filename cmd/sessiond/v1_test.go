@@ -797,6 +797,7 @@ func (a answer) wantSecure(t testing.TB, what string) {
 }
 
 func TestHeadersOfEveryAnswer(t *testing.T) {
+	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		seen := map[int]bool{}
@@ -812,8 +813,8 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 				t.Errorf("%s %s without a token: %d", r.method, path, a.status)
 			}
 			if r.fields != "" {
-				ask(r.method, path, bearerOf(p.token), rawBody("text/plain", []byte("x"))).want(t, 415)
-				ask(r.method, path, bearerOf(p.token), rawBody("application/json", make([]byte, 65<<10)))
+				ask(r.method, path, r.auth(p.token, client), rawBody("text/plain", []byte("x"))).want(t, 415)
+				ask(r.method, path, r.auth(p.token, client), rawBody("application/json", make([]byte, 65<<10)))
 			}
 			if r.method == "GET" && !strings.Contains(path, "delete") {
 				ask(r.method, path, bearerOf(p.token))
@@ -844,7 +845,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 				t.Errorf("X-Request-Id is %q", got)
 			}
 		}
-	})
+	}, "CLIENTS_FILE="+path)
 }
 
 // Every path refuses the verbs that it does not know, and names those it does.
