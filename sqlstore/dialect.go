@@ -24,6 +24,7 @@ type dialect struct {
 	spell func(text string) string
 
 	clock        *statement // reads the database's clock; nil: the machine's own
+	version      *statement // reads the server's version
 	versionTable *statement // tells whether the table of migrations exists
 
 	// unavailable: the database could not answer; asking again later may help.
@@ -106,6 +107,8 @@ func sqliteCode(err error) int {
 func init() {
 	sqlx.BindDriver(sqlite.driver, sqlx.QUESTION)
 	postgres.clock = newStatement(`SELECT clock_timestamp()`)
+	postgres.version = newStatement(`SHOW server_version`)
+	sqlite.version = newStatement(`SELECT sqlite_version()`)
 	postgres.versionTable = newStatement(`SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'goose_db_version'`)
 	sqlite.versionTable = newStatement(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`)
 }

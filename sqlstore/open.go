@@ -219,6 +219,15 @@ func (db *DB) Ping(ctx context.Context) error {
 	return wrap("ping the database", session.ErrUnavailable, db.failure(ctx, db.sql.PingContext(ctx)))
 }
 
+// Version is the server's own word for its version, as "15.18" or "3.50.4".
+func (db *DB) Version(ctx context.Context) (string, error) {
+	var version string
+	if err := db.get(ctx, &version, nil, db.dialect.version); err != nil {
+		return "", wrap("read the database's version", session.ErrUnavailable, err)
+	}
+	return version, nil
+}
+
 // Stats tells what the connections are doing.
 func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
 

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sessiond/sessiond/identity/mailer"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
+
+// oldestPostgres is the oldest major version that is still maintained.
+const oldestPostgres = 14
 
 // doctorTimeout bounds each examination.
 const doctorTimeout = 5 * time.Second
@@ -80,7 +84,17 @@ func (d *doctor) examineDatabase(ctx context.Context, s *settings) {
 		return
 	}
 	defer db.Close() //nolint:errcheck // nothing was written
-	d.good("database", "reachable, and a primary")
+	version, err := db.Version(ctx)
+	if err != nil {
+		d.fail("database", err.Error())
+		return
+	}
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
+		d.fail("database", fmt.Sprintf("version %s; %d or later is needed", version, oldestPostgres))
+	} else {
+		d.good("database", "reachable, a primary, version "+version)
+	}
 	switch current, wanted, err := db.MigrationStatus(ctx); {
 	case err != nil:
 		d.fail("migrations", err.Error())
