@@ -55,10 +55,10 @@ func decode[T any](q *request) (T, error) {
 	if err != nil {
 		return in, err
 	}
-	switch {
-	case media == mediaForm:
+	switch media {
+	case mediaForm:
 		return in, unmarshalForm(body, &in)
-	case media == mediaJSON:
+	case mediaJSON:
 		return in, unmarshal(body, &in)
 	default:
 		return in, errMediaTypeOrForm

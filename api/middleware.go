@@ -59,7 +59,7 @@ func (a *API) observe(next http.Handler) http.Handler {
 		r = r.WithContext(ctx)
 
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
 				n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 				if ww.Status() == 0 {
 					a.writeProblem(nil, false)(ww, r, n.err)

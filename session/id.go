@@ -25,13 +25,13 @@ func NewTimedID(at time.Time) string {
 	var tick [8]byte
 	binary.BigEndian.PutUint64(tick[:], uint64(at.UnixMicro())/uint64(idTick.Microseconds())) //nolint:gosec // G115: the clock is past 1970
 	copy(b[:6], tick[2:])
-	rand.Read(b[6:]) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+	rand.Read(b[6:])
 	return sortable.EncodeToString(b[:])
 }
 
 // NewID returns an id of 22 URL-safe characters that holds 128 random bits.
 func NewID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // see NewTimedID
+	rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }

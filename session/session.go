@@ -58,12 +58,12 @@ type Reason string
 
 // Why a session ended.
 const (
-	ReasonLogout          Reason = "logout"           // its own user signed out there
-	ReasonRevoked         Reason = "revoked"          // its user ended it from elsewhere
-	ReasonRevokedOthers   Reason = "revoked_others"   // its user ended all others
-	ReasonRevokedAll      Reason = "revoked_all"      // its user ended all
-	ReasonPasswordChanged Reason = "password_changed" //nolint:gosec // G101: a reason, not a secret
-	ReasonPasswordReset   Reason = "password_reset"   //nolint:gosec // G101: a reason, not a secret
+	ReasonLogout          Reason = "logout"         // its own user signed out there
+	ReasonRevoked         Reason = "revoked"        // its user ended it from elsewhere
+	ReasonRevokedOthers   Reason = "revoked_others" // its user ended all others
+	ReasonRevokedAll      Reason = "revoked_all"    // its user ended all
+	ReasonPasswordChanged Reason = "password_changed"
+	ReasonPasswordReset   Reason = "password_reset"
 	ReasonAccountDeleted  Reason = "account_deleted"
 	ReasonTokenTheft      Reason = "token_theft"   // a refresh token was used after its successor
 	ReasonSessionLimit    Reason = "session_limit" // a newer login took its place

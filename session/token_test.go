@@ -92,7 +92,7 @@ func TestTokenVerifiesWithGoJose(t *testing.T) {
 		if err := json.Unmarshal(data, &theirs); err != nil {
 			t.Fatal(err)
 		}
-		jws, err := jose.ParseSigned(mustSign(t, set, testClaims()), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+		jws, err := jose.ParseSignedCompact(mustSign(t, set, testClaims()), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -169,7 +169,7 @@ func (a *app) server(h http.Handler, log *slog.Logger) *http.Server {
 func (s *settings) openHasher(insecure bool) (*identity.Hasher, error) {
 	var peppers []identity.Pepper
 	if s.PasswordPepperFile != "" {
-		data, err := os.ReadFile(s.PasswordPepperFile)
+		data, err := os.ReadFile(s.PasswordPepperFile) //nolint:gosec // G703: the operator names the file
 		if err != nil {
 			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
 		}

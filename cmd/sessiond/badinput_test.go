@@ -494,7 +494,7 @@ func naughtyFields(t *testing.T, x *target, list []string) {
 	// Every field gets the nastiest and its share of the others; all of those go
 	// around, so that each string comes to some fields and each field sees some of
 	// every sort.
-	const shares = 8
+	const shares = 16
 	var tries []try
 	field := 0
 	eachBodyRoute(func(r route, fields, _ []string) {
@@ -538,11 +538,11 @@ func naughtyQueries(t *testing.T, x *target, list []string) {
 				if (a.status < 400 || a.status > 499) && !small {
 					t.Errorf("%s %s?%s=%q: status %d: %s", r.method, r.path, param, value, a.status, a.body)
 				}
-				a = x.call(t, r.method, r.path+"?"+url.QueryEscape(value)+"="+param, bearerOf(x.doer.token))
-				if a.status >= 500 || a.status == 200 && r.method == "DELETE" {
-					t.Errorf("%s %s?%q: status %d: %s", r.method, r.path, value, a.status, a.body)
-				}
 			}
+		}
+		a := x.call(t, "DELETE", "/v1/sessions?"+url.QueryEscape(value)+"=current", bearerOf(x.doer.token))
+		if a.status != 400 {
+			t.Errorf("DELETE /v1/sessions?%q: status %d: %s", value, a.status, a.body)
 		}
 	})
 	for _, raw := range []string{"username=%", "username=%zz", "username=a;b", "username=%ff%fe", "username=a&username=b", "%ff=a", "username", "&&&", "=&="} {
@@ -599,18 +599,22 @@ func (x *target) raw(t *testing.T, request string) (status int, body string) {
 func naughtyHeaders(t *testing.T, x *target, list []string) {
 	signIn := fmt.Sprintf(`{"login":%q,"password":%q}`, x.doer.username, password)
 	if x.prefix == "" {
-		for _, raw := range []string{"\xff\xfe\xfd", "caf\xe9", "a\x80b", "\t", "tab\there"} {
-			list = append(list, raw)
-		}
+		list = append(list, "\xff\xfe\xfd", "caf\xe9", "a\x80b", "\t", "tab\there")
+	}
+	signsIn := map[string]bool{} // each costs a hash
+	for _, value := range append(every(list, 4), nastiest...) {
+		signsIn[value] = true
 	}
 	inParallel(list, func(value string) {
 		plain := !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 		post := "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n" +
 			fmt.Sprintf("Content-Length: %d\r\n", len(signIn))
 		named := func(name string) string { return name + ": " + value + "\r\n" }
-		status, body := x.raw(t, post+named("User-Agent")+named("X-Forwarded-For")+named("X-Request-Id")+named("Forwarded")+named("Cookie")+named("Accept")+"\r\n"+signIn)
-		if plain && status != 201 || status >= 500 {
-			t.Errorf("signing in with the headers %q: status %d: %s", value, status, body)
+		if signsIn[value] {
+			status, body := x.raw(t, post+named("User-Agent")+named("X-Forwarded-For")+named("X-Request-Id")+named("Forwarded")+named("Cookie")+named("Accept")+"\r\n"+signIn)
+			if plain && status != 201 || status >= 500 {
+				t.Errorf("signing in with the headers %q: status %d: %s", value, status, body)
+			}
 		}
 		get := "GET /v1/sessions/current HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 		for _, headers := range []string{
@@ -620,7 +624,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 				t.Errorf("with %q: status %d: %s", headers, status, body)
 			}
 		}
-		status, body = x.raw(t, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+named("Content-Type")+"Content-Length: 2\r\n\r\n{}")
+		status, body := x.raw(t, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+named("Content-Type")+"Content-Length: 2\r\n\r\n{}")
 		if plain && status != 415 || status >= 500 || status < 400 {
 			t.Errorf("Content-Type %q: status %d: %s", value, status, body)
 		}

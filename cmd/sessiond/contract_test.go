@@ -168,50 +168,86 @@ func (c *scene) wantPassword(name, password string, status int) {
 }
 
 var rows = []row{
-	{route: "POST /registerUser", when: "all fields",
+	{
+		route: "POST /registerUser", when: "all fields",
 		json:   shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": password, "first_name": "Ada", "last_name": "King"},
-		status: 200, body: signedInShape, then: func(c *scene) { c.wantPassword("nobody", password, 200) }},
-	{route: "POST /registerUser", when: "a form",
-		form: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": password}, status: 200, body: signedInShape},
-	{route: "POST /registerUser", when: "username taken",
-		json: shape{"username": "{other}", "email": "{nobody}@example.com", "password": password}, status: 403, code: "username_taken"},
-	{route: "POST /registerUser", when: "username taken, in capitals",
-		json: shape{"username": "{OTHER}", "email": "{nobody}@example.com", "password": password}, status: 403, code: "username_taken"},
-	{route: "POST /registerUser", when: "email taken",
-		json: shape{"username": "{nobody}", "email": "{other.email}", "password": password}, status: 403, code: "email_taken"},
-	{route: "POST /registerUser", when: "email taken, in capitals",
-		json: shape{"username": "{nobody}", "email": "{other.EMAIL}", "password": password}, status: 403, code: "email_taken"},
+		status: 200, body: signedInShape, then: func(c *scene) { c.wantPassword("nobody", password, 200) },
+	},
+	{
+		route: "POST /registerUser", when: "a form",
+		form: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": password}, status: 200, body: signedInShape,
+	},
+	{
+		route: "POST /registerUser", when: "username taken",
+		json: shape{"username": "{other}", "email": "{nobody}@example.com", "password": password}, status: 403, code: "username_taken",
+	},
+	{
+		route: "POST /registerUser", when: "username taken, in capitals",
+		json: shape{"username": "{OTHER}", "email": "{nobody}@example.com", "password": password}, status: 403, code: "username_taken",
+	},
+	{
+		route: "POST /registerUser", when: "email taken",
+		json: shape{"username": "{nobody}", "email": "{other.email}", "password": password}, status: 403, code: "email_taken",
+	},
+	{
+		route: "POST /registerUser", when: "email taken, in capitals",
+		json: shape{"username": "{nobody}", "email": "{other.EMAIL}", "password": password}, status: 403, code: "email_taken",
+	},
 	{route: "POST /registerUser", when: "nothing sent", json: shape{}, status: 400, code: "invalid_request", bad: "username email password"},
-	{route: "POST /registerUser", when: "no email",
-		json: shape{"username": "{nobody}", "password": password}, status: 400, code: "invalid_request", bad: "email"},
-	{route: "POST /registerUser", when: "username of 2 characters",
-		json: shape{"username": "ab", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username"},
-	{route: "POST /registerUser", when: "username of 65 characters",
-		json: shape{"username": longName, "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username"},
-	{route: "POST /registerUser", when: "username of 64 characters outside ASCII",
+	{
+		route: "POST /registerUser", when: "no email",
+		json: shape{"username": "{nobody}", "password": password}, status: 400, code: "invalid_request", bad: "email",
+	},
+	{
+		route: "POST /registerUser", when: "username of 2 characters",
+		json: shape{"username": "ab", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username",
+	},
+	{
+		route: "POST /registerUser", when: "username of 65 characters",
+		json: shape{"username": longName, "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username",
+	},
+	{
+		route: "POST /registerUser", when: "username of 64 characters outside ASCII",
 		json:   shape{"username": "{nobody}" + strings.Repeat("é", 53), "email": "{nobody}@example.com", "password": password},
-		status: 200, body: signedInShape},
-	{route: "POST /registerUser", when: "username with an @",
-		json: shape{"username": "{nobody}@x", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username"},
-	{route: "POST /registerUser", when: "username with a control character",
-		json: shape{"username": "{nobody}\x07", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username"},
-	{route: "POST /registerUser", when: "password of 7 bytes",
-		json: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": "kX9#vQ2"}, status: 400, code: "invalid_request", bad: "password"},
-	{route: "POST /registerUser", when: "password of 1025 bytes",
+		status: 200, body: signedInShape,
+	},
+	{
+		route: "POST /registerUser", when: "username with an @",
+		json: shape{"username": "{nobody}@x", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username",
+	},
+	{
+		route: "POST /registerUser", when: "username with a control character",
+		json: shape{"username": "{nobody}\x07", "email": "{nobody}@example.com", "password": password}, status: 400, code: "invalid_request", bad: "username",
+	},
+	{
+		route: "POST /registerUser", when: "password of 7 bytes",
+		json: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": "kX9#vQ2"}, status: 400, code: "invalid_request", bad: "password",
+	},
+	{
+		route: "POST /registerUser", when: "password of 1025 bytes",
 		json:   shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": strings.Repeat("kX9#v", 205)},
-		status: 400, code: "invalid_request", bad: "password"},
-	{route: "POST /registerUser", when: "password of 1024 bytes",
+		status: 400, code: "invalid_request", bad: "password",
+	},
+	{
+		route: "POST /registerUser", when: "password of 1024 bytes",
 		json:   shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": strings.Repeat("kX9#", 256)},
 		status: 200, body: signedInShape, then: func(c *scene) {
 			c.wantPassword("nobody", strings.Repeat("kX9#", 256), 200)
 			c.wantPassword("nobody", strings.Repeat("kX9#", 255), 403)
-		}},
-	{route: "POST /registerUser", when: "a common password",
-		json: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": "password1"}, status: 400, code: "invalid_request", bad: "password"},
-	{route: "POST /registerUser", when: "names of 201 characters",
-		json: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": password,
-			"first_name": strings.Repeat("x", 201), "last_name": strings.Repeat("y", 201)},
-		status: 400, code: "invalid_request", bad: "first_name last_name"},
+		},
+	},
+	{
+		route: "POST /registerUser", when: "a common password",
+		json: shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": "password1"}, status: 400, code: "invalid_request", bad: "password",
+	},
+	{
+		route: "POST /registerUser", when: "names of 201 characters",
+		json: shape{
+			"username": "{nobody}", "email": "{nobody}@example.com", "password": password,
+			"first_name": strings.Repeat("x", 201), "last_name": strings.Repeat("y", 201),
+		},
+		status: 400, code: "invalid_request", bad: "first_name last_name",
+	},
 
 	{route: "POST /loginUser", when: "right password", json: shape{"username": "{third}", "password": password}, status: 200, body: signedInShape},
 	{route: "POST /loginUser", when: "a form", form: shape{"username": "{other}", "password": password}, status: 200, body: signedInShape},
@@ -223,27 +259,35 @@ var rows = []row{
 
 	{route: "DELETE /logout", as: "{me.token}", status: 200, body: messageShape, then: func(c *scene) { c.wantAlive("me.token", false) }},
 
-	{route: "GET /findUser?username={me}", as: "{me.token}", status: 200,
-		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{me.email}", "username": "{me}", "message": aText}},
-	{route: "GET /findUser?username={OTHER}", when: "own name in capitals", as: "{other.token}", status: 200,
-		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{other.email}", "username": "{other}", "message": aText}},
+	{
+		route: "GET /findUser?username={me}", as: "{me.token}", status: 200,
+		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{me.email}", "username": "{me}", "message": aText},
+	},
+	{
+		route: "GET /findUser?username={OTHER}", when: "own name in capitals", as: "{other.token}", status: 200,
+		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{other.email}", "username": "{other}", "message": aText},
+	},
 	{route: "GET /findUser?username={other}", when: "another user's name", as: "{third.token}", status: 403, code: "other_user"},
 	{route: "GET /findUser?username={nobody}", when: "nobody's name", as: "{third.token}", status: 403, code: "other_user"},
 	{route: "GET /findUser", when: "no name", as: "{third.token}", status: 400, code: "invalid_request", bad: "username"},
 
-	{route: "PUT /updateUser", when: "all fields", as: "{me.token}",
+	{
+		route: "PUT /updateUser", when: "all fields", as: "{me.token}",
 		json:   shape{"username": "{me}", "first_name": "Ada", "last_name": "Lovelace", "email": "{nobody}@example.com"},
 		status: 200, body: doneShape, then: func(c *scene) {
 			c.s.call(c.t, "GET", "/findUser?username="+c.get("me"), bearerOf(c.me.token)).is(c.t, 200, shape{
 				"auth": true, "first_name": "Ada", "last_name": "Lovelace", "email": c.get("nobody") + "@example.com", "username": c.get("me"), "message": aText,
 			})
-		}},
-	{route: "PUT /updateUser", when: "one field, as a form", as: "{me.token}", form: shape{"username": "{me}", "last_name": "King"},
+		},
+	},
+	{
+		route: "PUT /updateUser", when: "one field, as a form", as: "{me.token}", form: shape{"username": "{me}", "last_name": "King"},
 		status: 200, body: doneShape, then: func(c *scene) {
 			c.s.call(c.t, "GET", "/findUser?username="+c.get("me"), bearerOf(c.me.token)).is(c.t, 200, shape{
 				"auth": true, "first_name": "", "last_name": "King", "email": c.get("me.email"), "username": c.get("me"), "message": aText,
 			})
-		}},
+		},
+	},
 	{route: "PUT /updateUser", when: "another user's name", as: "{third.token}", json: shape{"username": "{other}", "first_name": "X"}, status: 403, code: "other_user"},
 	{route: "PUT /updateUser", when: "nobody's name", as: "{third.token}", json: shape{"username": "{nobody}", "first_name": "X"}, status: 403, code: "other_user"},
 	{route: "PUT /updateUser", when: "an email that is taken", as: "{third.token}", json: shape{"username": "{third}", "email": "{other.EMAIL}"}, status: 403, code: "email_taken"},
@@ -279,33 +323,46 @@ var rows = []row{
 	{route: "GET /reset?resetPasswordToken=%00", when: "nonsense", status: 403, code: "invalid_reset_token"},
 	{route: "GET /reset", when: "no token", status: 400, code: "invalid_request", bad: "resetPasswordToken"},
 
-	{route: "PUT /updatePassword", as: "{me.second.token}", json: shape{"username": "{me}", "password": goodPassword},
+	{
+		route: "PUT /updatePassword", as: "{me.second.token}", json: shape{"username": "{me}", "password": goodPassword},
 		status: 200, body: doneShape, then: func(c *scene) {
 			c.wantAlive("me.second.token", true)
 			c.wantAlive("me.token", false)
 			c.s.refreshed(c.t, c.me.refresh, 400)
 			c.wantPassword("me", password, 403)
 			c.wantPassword("me", goodPassword, 200)
-		}},
-	{route: "PUT /updatePassword", when: "right current password, as a form", as: "{me.token}",
-		form: shape{"username": "{me}", "password": goodPassword, "current_password": password}, status: 200, body: doneShape},
-	{route: "PUT /updatePassword", when: "wrong current password", as: "{me.second.token}",
+		},
+	},
+	{
+		route: "PUT /updatePassword", when: "right current password, as a form", as: "{me.token}",
+		form: shape{"username": "{me}", "password": goodPassword, "current_password": password}, status: 200, body: doneShape,
+	},
+	{
+		route: "PUT /updatePassword", when: "wrong current password", as: "{me.second.token}",
 		json:   shape{"username": "{me}", "password": goodPassword, "current_password": "wrong passphrase"},
 		status: 403, code: "invalid_credentials", then: func(c *scene) {
 			c.wantAlive("me.token", true)
 			c.wantPassword("me", password, 200)
-		}},
-	{route: "PUT /updatePassword", when: "empty current password", as: "{me.token}",
+		},
+	},
+	{
+		route: "PUT /updatePassword", when: "empty current password", as: "{me.token}",
 		json:   shape{"username": "{me}", "password": goodPassword, "current_password": ""},
-		status: 403, code: "invalid_credentials", then: func(c *scene) { c.wantPassword("me", password, 200) }},
-	{route: "PUT /updatePassword", when: "another user's name", as: "{third.token}",
-		json: shape{"username": "{other}", "password": goodPassword}, status: 403, code: "other_user"},
-	{route: "PUT /updatePassword", when: "nobody's name", as: "{third.token}",
-		json: shape{"username": "{nobody}", "password": goodPassword}, status: 403, code: "other_user"},
+		status: 403, code: "invalid_credentials", then: func(c *scene) { c.wantPassword("me", password, 200) },
+	},
+	{
+		route: "PUT /updatePassword", when: "another user's name", as: "{third.token}",
+		json: shape{"username": "{other}", "password": goodPassword}, status: 403, code: "other_user",
+	},
+	{
+		route: "PUT /updatePassword", when: "nobody's name", as: "{third.token}",
+		json: shape{"username": "{nobody}", "password": goodPassword}, status: 403, code: "other_user",
+	},
 	{route: "PUT /updatePassword", when: "nothing sent", as: "{third.token}", json: shape{}, status: 400, code: "invalid_request", bad: "username password"},
 	{route: "PUT /updatePassword", when: "too short", as: "{third.token}", json: shape{"username": "{third}", "password": "kX9#vQ2"}, status: 400, code: "invalid_request", bad: "password"},
 
-	{route: "PUT /updatePasswordViaEmail", json: shape{"username": "{me}", "password": goodPassword, "resetPasswordToken": "{me.reset}"},
+	{
+		route: "PUT /updatePasswordViaEmail", json: shape{"username": "{me}", "password": goodPassword, "resetPasswordToken": "{me.reset}"},
 		status: 200, body: doneShape, then: func(c *scene) {
 			c.wantAlive("me.token", false)
 			c.s.refreshed(c.t, c.me.refresh, 400)
@@ -315,27 +372,37 @@ var rows = []row{
 			c.s.call(c.t, "GET", "/reset?resetPasswordToken="+c.get("me.reset")).problem(c.t, true, 403, "invalid_reset_token")
 			c.s.call(c.t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{"username": c.get("me"), "password": password, "resetPasswordToken": c.get("me.reset")})).
 				problem(c.t, true, 403, "invalid_reset_token")
-		}},
-	{route: "PUT /updatePasswordViaEmail", when: "user not found",
-		json: shape{"username": "{nobody}", "password": goodPassword, "resetPasswordToken": "{other.reset}"}, status: 401, code: "user_not_found"},
-	{route: "PUT /updatePasswordViaEmail", when: "another user's token",
+		},
+	},
+	{
+		route: "PUT /updatePasswordViaEmail", when: "user not found",
+		json: shape{"username": "{nobody}", "password": goodPassword, "resetPasswordToken": "{other.reset}"}, status: 401, code: "user_not_found",
+	},
+	{
+		route: "PUT /updatePasswordViaEmail", when: "another user's token",
 		json: shape{"username": "{third}", "password": goodPassword, "resetPasswordToken": "{other.reset}"}, status: 403, code: "invalid_reset_token",
-		then: func(c *scene) { c.wantAlive("third.token", true) }},
-	{route: "PUT /updatePasswordViaEmail", when: "invalid token",
-		form: shape{"username": "{other}", "password": goodPassword, "resetPasswordToken": "nonsense"}, status: 403, code: "invalid_reset_token"},
+		then: func(c *scene) { c.wantAlive("third.token", true) },
+	},
+	{
+		route: "PUT /updatePasswordViaEmail", when: "invalid token",
+		form: shape{"username": "{other}", "password": goodPassword, "resetPasswordToken": "nonsense"}, status: 403, code: "invalid_reset_token",
+	},
 	{route: "PUT /updatePasswordViaEmail", when: "nothing sent", json: shape{}, status: 400, code: "invalid_request", bad: "username password resetPasswordToken"},
-	{route: "PUT /updatePasswordViaEmail", when: "too short a password uses nothing up",
+	{
+		route: "PUT /updatePasswordViaEmail", when: "too short a password uses nothing up",
 		json: shape{"username": "{other}", "password": "kX9#vQ2", "resetPasswordToken": "{other.reset}"}, status: 400, code: "invalid_request", bad: "password",
 		then: func(c *scene) {
 			c.s.call(c.t, "GET", "/reset?resetPasswordToken="+c.get("other.reset")).want(c.t, 200)
-		}},
+		},
+	},
 
 	{route: "GET /user/logins/show", when: "signed in twice", as: "{me.second.token}", status: 200, body: shape{"user_logins": []any{
 		loginShape("{me.second}", "{me.second.jti}", "curl", false, true),
 		loginShape("{me.id}", "{me.jti}", "Go-http-client", false, false),
 	}}},
 
-	{route: "GET /user/logins/delete/{me.second}", as: "{me.token}", status: 200,
+	{
+		route: "GET /user/logins/delete/{me.second}", as: "{me.token}", status: 200,
 		body: shape{"deleted": true, "user_login": loginShape("{me.second}", "{me.second.jti}", "curl", true, false)},
 		then: func(c *scene) {
 			c.wantAlive("me.second.token", false)
@@ -347,24 +414,33 @@ var rows = []row{
 				c.t.Errorf("ended twice: %s, then %s", again.body, third.body)
 			}
 			c.wantAlive("me.token", true)
-		}},
-	{route: "GET /user/logins/delete/{me.id}", when: "the current one", as: "{me.token}", status: 200,
+		},
+	},
+	{
+		route: "GET /user/logins/delete/{me.id}", when: "the current one", as: "{me.token}", status: 200,
 		body: shape{"deleted": true, "user_login": loginShape("{me.id}", "{me.jti}", "Go-http-client", true, true)},
-		then: func(c *scene) { c.wantAlive("me.token", false) }},
-	{route: "GET /user/logins/delete/{other.id}", when: "another user's", as: "{third.token}", status: 400, code: "session_not_found",
-		then: func(c *scene) { c.wantAlive("other.token", true) }},
+		then: func(c *scene) { c.wantAlive("me.token", false) },
+	},
+	{
+		route: "GET /user/logins/delete/{other.id}", when: "another user's", as: "{third.token}", status: 400, code: "session_not_found",
+		then: func(c *scene) { c.wantAlive("other.token", true) },
+	},
 	{route: "GET /user/logins/delete/{nobody}", when: "an id that nobody has", as: "{third.token}", status: 400, code: "session_not_found"},
 	{route: "GET /user/logins/delete/%20%00%27", when: "a malformed id", as: "{third.token}", status: 400, code: "session_not_found"},
 
-	{route: "GET /user/logins/delete/all/not-current", as: "{me.second.token}", status: 200,
+	{
+		route: "GET /user/logins/delete/all/not-current", as: "{me.second.token}", status: 200,
 		body: shape{"deleted": true, "user_login": []any{loginShape("{me.id}", "{me.jti}", "Go-http-client", true, false)}},
 		then: func(c *scene) {
 			c.wantAlive("me.token", false)
 			c.wantAlive("me.second.token", true)
 			c.s.refreshed(c.t, c.me.refresh, 400)
-		}},
-	{route: "GET /user/logins/delete/all/not-current", when: "there is no other", as: "{me.token}", status: 200,
-		body: shape{"deleted": true, "user_login": []any{}}, then: func(c *scene) { c.wantAlive("me.token", true) }},
+		},
+	},
+	{
+		route: "GET /user/logins/delete/all/not-current", when: "there is no other", as: "{me.token}", status: 200,
+		body: shape{"deleted": true, "user_login": []any{}}, then: func(c *scene) { c.wantAlive("me.token", true) },
+	},
 
 	{route: "GET /user/logins/deletes/all", as: "{me.second.token}", status: 200, body: shape{"deleted": true, "user_login": []any{
 		loginShape("{me.second}", "{me.second.jti}", "curl", true, true),

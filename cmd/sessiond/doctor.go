@@ -108,7 +108,7 @@ func (d *doctor) examineDatabase(ctx context.Context, s *settings) {
 		d.fail("clock", err.Error())
 		return
 	}
-	d.skew("clock", "the database's", clock.Now().Sub(time.Now()))
+	d.skew("clock", "the database's", time.Until(clock.Now()))
 }
 
 func (d *doctor) skew(what, whose string, skew time.Duration) {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"go.uber.org/goleak"
 
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
@@ -143,7 +144,9 @@ func startKillable(t *testing.T, binary string, env environ, logs *lockedBuffer)
 	kill = func() {
 		killed = true
 		_ = cmd.Process.Kill()
-		<-done
+		if err := <-done; err == nil {
+			t.Error("a replica that was killed ended as if it had been asked to")
+		}
 	}
 	t.Cleanup(func() {
 		if killed {
@@ -193,7 +196,7 @@ var (
 func program(t *testing.T) string {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "sessiond-test-")
+		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // it outlives the test that is first to need it
 		if err != nil {
 			buildErr = err
 			return
@@ -208,6 +211,15 @@ func program(t *testing.T) string {
 		t.Fatal(buildErr)
 	}
 	return builtPath
+}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if builtPath != "" {
+			_ = os.RemoveAll(filepath.Dir(builtPath))
+		}
+		os.Exit(status)
+	}))
 }
 
 func runProgram(t *testing.T, binary string, env environ, args ...string) string {

@@ -103,9 +103,12 @@ func TestAnotherUsersThings(t *testing.T) {
 			method, path string
 			status       int
 		}{
-			{"GET", "/user/logins/delete/all/not-current", 200}, {"DELETE", "/v1/sessions?except=current", 200},
-			{"GET", "/user/logins/deletes/all", 200}, {"DELETE", "/v1/sessions", 200},
-			{"PUT", "/updatePassword", 200}, {"DELETE", "/deleteUser?username=" + thief.username, 200},
+			{"GET", "/user/logins/delete/all/not-current", 200},
+			{"DELETE", "/v1/sessions?except=current", 200},
+			{"GET", "/user/logins/deletes/all", 200},
+			{"DELETE", "/v1/sessions", 200},
+			{"PUT", "/updatePassword", 200},
+			{"DELETE", "/deleteUser?username=" + thief.username, 200},
 		} {
 			thief.token = s.login(t, thief)
 			opts := []option{bearerOf(thief.token)}
