@@ -69,6 +69,7 @@ var routes = []route{
 	{"GET", "/readyz", v1, false, "", ""},
 	{"GET", "/openapi.json", v1, false, "", ""},
 	{"GET", "/docs", v1, false, "", ""},
+	{"GET", "/verify", v1, false, "", ""},
 }
 
 // everyRoute is routes with the classic ones at both of their places.
