@@ -100,6 +100,16 @@ if [ $everything = yes ]; then
   fi
 fi
 
+# Where there is Node, its users' library has to verify our tokens, too.
+if command -v node >/dev/null && command -v npm >/dev/null; then
+  mkdir "$dir/jose"
+  if run npm install --prefix "$dir/jose" --silent --no-fund --no-audit --no-package-lock jose@6.2.17; then
+    export SESSIOND_TEST_JOSE=$dir/jose
+  else
+    say "Node's jose cannot be fetched; its test is left out"
+  fi
+fi
+
 # Every client of a Redis gets the next number, this one too; so it tells
 # whether there was another in between.
 redis_clients() {
