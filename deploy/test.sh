@@ -125,7 +125,7 @@ cluster_before=$(redis_clients "${cluster_ports[@]}")
 
 say "go test -race"
 status=0
-run "$dir/testreport" -summary "$dir/summary" -- -race -count=1 -shuffle=on -vet=off -timeout=10m "${packages[@]}" ||
+run "$dir/testreport" -summary "$dir/summary" -- -race -count=1 -shuffle=on -vet=off -timeout=15m "${packages[@]}" ||
   status=$?
 [ -e "$dir/summary" ] || exit 1
 
