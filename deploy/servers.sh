@@ -307,12 +307,13 @@ cluster_ready() {
   done
 }
 
-# start_servers starts them all and names them in the environment, in which
-# nothing else of this sort is left: what is tested is the same for everybody.
+# start_servers starts them all and names them in the environment, where no
+# setting of the service or of PostgreSQL's clients is left that would make this
+# run another than everybody's.
 start_servers() {
   local name
   for name in "${!PG@}" "${!SESSIOND_@}"; do
-    unset "$name"
+    [[ $name == SESSIOND_TEST_* ]] || unset "$name"
   done
   prepare_dir
   start_postgres
