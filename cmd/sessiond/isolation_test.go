@@ -272,6 +272,7 @@ func TestSecretsStaySecret(t *testing.T) {
 			`{"username":"` + name + `","password":{"` + first + `":1}}`, `{"username":"` + name + `","password":"` + first + `","password":"` + wrong + `"}`,
 			`{"username":"` + name + `","password":"` + first + "\xff\"}", `{"username":"` + name + `","passwort":"` + first + `"}`,
 			`{"password":"` + first + `"} trailing ` + first, first, `"` + first + `"`, `["` + first + `"]`, `{"` + first + `":"` + name + `"}`,
+			`{"password":"` + first + `","note":"a=b"}`, first + "=" + first,
 		} {
 			for _, path := range []string{"/registerUser", "/loginUser", "/v1/sessions", "/v1/users", "/v1/password-resets/complete"} {
 				w.ask(t, "POST", path, rawBody("application/json", []byte(body))).want(t, 400)

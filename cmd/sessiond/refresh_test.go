@@ -157,3 +157,17 @@ func awaitKey(t *testing.T, base, kid string) {
 		}
 	}
 }
+
+// Others may keep our keys for a while, and ask whether they have changed.
+func TestJWKSCaching(t *testing.T) {
+	s := startDev(t, t.TempDir())
+	first := s.call(t, "GET", "/.well-known/jwks.json").want(t, 200)
+	if cc := first.header.Get("Cache-Control"); cc != "public, max-age=300" {
+		t.Errorf("Cache-Control is %q", cc)
+	}
+	tag := first.header.Get("ETag")
+	if again := s.call(t, "GET", "/.well-known/jwks.json", header("If-None-Match", tag)).want(t, 304); tag == "" || len(again.body) > 0 {
+		t.Errorf("ETag %q, body of the 304 %q", tag, again.body)
+	}
+	s.call(t, "GET", "/.well-known/jwks.json", header("If-None-Match", `"other"`)).want(t, 200)
+}
