@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 // A replica dies between any two messages that it sends to the database for a
@@ -77,13 +79,15 @@ func TestReplicaDiesDuringRefresh(t *testing.T) {
 }
 
 // Keys are rotated under load, through the tool that operators use, on three
-// replicas: no token that is good is refused.
+// replicas: no token that is good is refused, and none of a retired key outlives
+// its own expiry.
 func TestKeysRotateUnderLoad(t *testing.T) {
 	length, every := 12*time.Second, 3*time.Second
 	if os.Getenv("SESSIOND_TEST_LONG") == "1" {
 		length, every = 2*time.Minute, 5*time.Second
 	}
 	env := serveEnvironment(t)
+	env.set([]string{"ACCESS_TOKEN_TTL=20s"})
 	binary := program(t)
 	runProgram(t, binary, env, "migrate")
 	s := &service{logs: &lockedBuffer{}}
@@ -95,11 +99,11 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 	file := env["SESSIOND_SIGNING_KEYS_FILE"]
 
 	stop := make(chan struct{})
-	finished := make(chan int)
+	finished := make(chan [2]int)
 	go func() {
-		checks, refresh := 0, p.refresh
+		checks, expired, refresh := 0, 0, p.refresh
 		tokens := []string{p.token}
-		defer func() { finished <- checks }()
+		defer func() { finished <- [2]int{checks, expired} }()
 		for {
 			select {
 			case <-stop:
@@ -113,14 +117,23 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 			}
 			refresh = a.text(t, "refresh_token")
 			tokens = append(tokens, a.text(t, "access_token"))
-			// The newest token on every replica, and one of each older key.
+			// The newest token on every replica, and an older one of some key.
 			for i, base := range s.replicas {
 				for _, token := range []string{tokens[len(tokens)-1], tokens[(checks*7+i)%len(tokens)]} {
-					checks++
-					if !aliveAt(t, base, token) {
+					expiry := time.Unix(int64(claimsOf(t, token)["exp"].(float64)), 0)
+					good := time.Now().Before(expiry)
+					accepted := aliveAt(t, base, token)
+					switch {
+					case good && time.Now().Before(expiry) && !accepted:
 						t.Errorf("check %d: replica %d refuses a good token", checks, i)
 						return
+					case time.Since(expiry) > session.Leeway+time.Second && !accepted:
+						expired++
+					case time.Since(expiry) > session.Leeway+time.Second:
+						t.Errorf("check %d: replica %d accepts an expired token", checks, i)
+						return
 					}
+					checks++
 				}
 			}
 		}
@@ -140,7 +153,8 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 		rotations++
 	}
 	close(stop)
-	t.Logf("%d rotations, %d checks, none refused", rotations, <-finished)
+	counts := <-finished
+	t.Logf("%d rotations; %d checks, of %d expired tokens; no good one refused, no expired one accepted", rotations, counts[0], counts[1])
 }
 
 // awaitKey waits until a replica publishes a key.
