@@ -493,7 +493,11 @@ func startSMTP(t *testing.T) *smtpServer {
 	server.Domain = "localhost"
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-done })
+	t.Cleanup(func() {
+		_ = server.Close()
+		_ = l.Close() // Serve may not have come as far as to know it
+		<-done
+	})
 	return s
 }
 
