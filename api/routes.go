@@ -44,6 +44,9 @@ func (a *API) Handler() http.Handler {
 	r.Get("/.well-known/jwks.json", a.open(a.jwks))
 	r.Get("/.well-known/oauth-authorization-server", a.open(a.serverMetadata))
 
+	r.HandleFunc("/v1/verify", a.signedIn(a.verify))
+	r.HandleFunc("/v1/verify/*", a.signedIn(a.verify))
+
 	r.Get("/livez", a.open(live))
 	r.Get("/readyz", a.open(a.ready))
 	r.Get("/openapi.json", a.plain(serveOpenAPI))

@@ -31,7 +31,7 @@
 //
 // Redis 7.0 or later, or Valkey. An ACL user needs no more than
 //
-//	~PREFIX* +@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha
+//	~PREFIX* +@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
 // on Cluster also +cluster|slots +asking, and for [Store.Inspect] +info +time
 // +config|get, without which the fields that they fill stay unknown.

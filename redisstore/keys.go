@@ -3,6 +3,8 @@ package redisstore
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 // keys names the keys of the table in doc.go, each behind this prefix.
@@ -27,6 +29,11 @@ func (k keys) blacklist(subject, tokenID string) string {
 
 func (k keys) generation(subject string) string {
 	return string(k) + "g:{" + subject + "}"
+}
+
+// check names what a Look reads, in this order: generation, session, blacklist.
+func (k keys) check(ref session.Ref) [3]string {
+	return [3]string{k.generation(ref.Subject), k.session(ref.Subject, ref.SessionID), k.blacklist(ref.Subject, ref.TokenID)}
 }
 
 func (k keys) lease(subject string) string {

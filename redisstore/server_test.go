@@ -140,7 +140,7 @@ func TestFullMemory(t *testing.T) {
 
 // The permissions that doc.go asks for.
 const (
-	leastACL        = "+@connection +get +getex +exists +set +del +pexpiretime +eval +evalsha"
+	leastACL        = "+@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
 	leastClusterACL = "+cluster|slots +asking"
 	inspectACL      = "+info +time +config|get"
 )

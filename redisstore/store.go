@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,9 +15,11 @@ import (
 // Store is a [session.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
+	cluster      *redis.ClusterClient // client, when it is one; else nil
 	keys         keys
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
+	batchers     batchers
 }
 
 var _ session.Store = (*Store)(nil)
@@ -33,6 +35,9 @@ type Options struct {
 	ApplyTimeout time.Duration
 	// PoolSize bounds the connections to each server. Zero: 10 for each CPU.
 	PoolSize int
+	// Unbatched sends every Look by itself, to see what sending them together
+	// is worth.
+	Unbatched bool
 }
 
 const (
@@ -69,19 +74,37 @@ func New(client redis.UniversalClient, opts Options) *Store {
 	if s.applyTimeout == 0 {
 		s.applyTimeout = defaultApplyTimeout
 	}
+	s.cluster, _ = client.(*redis.ClusterClient)
+	s.batchers.maxAlone = maxAlone
+	if opts.Unbatched {
+		s.batchers.maxAlone = math.MaxInt
+	}
 	return s
 }
 
 // Look implements [session.Store]. What is in Redis but cannot be read, a
 // foreign entry or a generation that is no number, is not known.
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
-	defer cancel()
-	r, err := s.ask(ctx, ref)
+	if s.cluster != nil {
+		// Finding the server may take its time, and a moved slot a second try.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.lookTimeout)
+		defer cancel()
+	}
+	keys := s.keys.check(ref)
+	b, err := s.batcher(ctx, keys)
 	if err != nil {
 		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
-	return r.view(), nil
+	view, err := b.look(ctx, keys)
+	if redirected(err) {
+		// The slot is moving. One after another, each question finds its way.
+		view, err = s.lookEachWay(ctx, keys)
+	}
+	if err != nil {
+		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+	}
+	return view, nil
 }
 
 // Lease implements [session.Store].
@@ -160,89 +183,6 @@ func (s *Store) Close() error {
 		return fmt.Errorf("redisstore: close: %w", err)
 	}
 	return nil
-}
-
-// reply is what Redis says of a token, as it comes.
-type reply struct {
-	generation, entry *redis.StringCmd
-	blacklist         *redis.IntCmd
-}
-
-// queue asks c, in this order. GETEX without an option reads and changes nothing,
-// and yet is a write to Redis: a master that was demoted or is cut off refuses
-// it, where it would answer a GET from the past for ever. It stands first,
-// because the client gives up a connection for the error of a pipeline's
-// first command alone.
-func (s *Store) queue(ctx context.Context, c redis.Cmdable, ref session.Ref) reply {
-	return reply{
-		generation: c.GetEx(ctx, s.keys.generation(ref.Subject), -1), // 0 would send PERSIST
-		entry:      c.Get(ctx, s.keys.session(ref.Subject, ref.SessionID)),
-		blacklist:  c.Exists(ctx, s.keys.blacklist(ref.Subject, ref.TokenID)),
-	}
-}
-
-// ask gets a reply in one round trip to the server that holds the subject.
-func (s *Store) ask(ctx context.Context, ref session.Ref) (reply, error) {
-	cluster, ok := s.client.(*redis.ClusterClient)
-	if !ok {
-		return s.pipeline(ctx, s.client, ref)
-	}
-	// A pipeline of the cluster client sends again, in a second round, what was
-	// redirected in the first, and might so read the entry before the generation.
-	node, err := cluster.MasterForKey(ctx, s.keys.generation(ref.Subject))
-	if err != nil {
-		return reply{}, err
-	}
-	r, err := s.pipeline(ctx, node, ref)
-	switch {
-	case err == nil:
-		return r, nil
-	case redirected(err):
-		// The slot is moving. One after another, each finds its way.
-		r = s.queue(ctx, cluster, ref)
-		return r, r.err()
-	default:
-		cluster.ReloadState(ctx)
-		return reply{}, err
-	}
-}
-
-func (s *Store) pipeline(ctx context.Context, client redis.UniversalClient, ref session.Ref) (reply, error) {
-	pipe := client.Pipeline()
-	r := s.queue(ctx, pipe, ref)
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return reply{}, err
-	}
-	return r, r.err()
-}
-
-// redirected tells whether a server of a Cluster answered that another one holds the key.
-func redirected(err error) bool {
-	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")
-}
-
-// err is the first error in the reply. A missing key is none.
-func (r reply) err() error {
-	for _, err := range []error{r.generation.Err(), r.entry.Err(), r.blacklist.Err()} {
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r reply) view() session.View {
-	v := session.View{Blacklisted: r.blacklist.Val() != 0}
-	if text, err := r.generation.Result(); err == nil {
-		// Digits and nothing else, as in the scripts.
-		if n, err := strconv.ParseUint(text, 10, 63); err == nil {
-			v.Generation, v.HasGeneration = int64(n), true
-		}
-	}
-	if value, err := r.entry.Bytes(); err == nil {
-		v.Entry, v.HasEntry = decodeEntry(value)
-	}
-	return v
 }
 
 // expiry is when what concerns tokens until until is forgotten, in Unix

@@ -118,7 +118,13 @@ func hmacKey(id string, secret []byte) Key {
 
 // Usable tells whether a key may still verify.
 func (k *Key) Usable(now time.Time) bool {
-	return k.Status != KeyRetired || now.Before(k.RetiredAt.Add(MaxAccessTTL+Leeway))
+	end, ends := k.end()
+	return !ends || now.Before(end)
+}
+
+// end is when a retired key verifies nothing any more. The others do not end.
+func (k *Key) end() (at time.Time, ends bool) {
+	return k.RetiredAt.Add(MaxAccessTTL + Leeway), k.Status == KeyRetired
 }
 
 // NewKeySet makes a set. The active key signs, of which there is at most one;

@@ -60,8 +60,8 @@ func newWorld(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *world {
 	for range 3 {
 		w.replicas = append(w.replicas, &session.Manager{
 			Verifier: session.Verifier{
-				Keys: session.NewKeyring(keys), Issuer: "i", Audience: "a", Store: store, Finder: db.Sessions(), Now: time.Now,
-				FinderTimeout: 10 * time.Second,
+				Keys: session.NewKeyring(keys), Issuer: "i", Audience: "a", Store: store, Now: time.Now,
+				Fallback: &session.LedgerFallback{Store: store, Finder: db.Sessions(), Timeout: 10 * time.Second},
 			},
 			Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
 			AccessTTL: time.Hour, IdleTTL: 24 * time.Hour, MaxTTL: 48 * time.Hour, RefreshGrace: time.Minute,

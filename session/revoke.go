@@ -35,15 +35,12 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 // no error.
 func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	now := m.Now()
-	payload, err := m.Keys.Load().verify(token, now)
+	t, err := m.Keys.Load().accept(token, m.Issuer, m.Audience, now)
 	if err != nil {
 		return nil //nolint:nilerr // RFC 7009 section 2.2: an invalid token is already of no use
 	}
-	claims, err := payload.accept(m.Issuer, m.Audience, now)
-	if err != nil {
-		return nil //nolint:nilerr // as above
-	}
-	revocation, err := m.Ledger.RevokeToken(ctx, claims.Subject, claims.SessionID, claims.TokenID, claims.ExpiresAt, now)
+	c := &t.claims
+	revocation, err := m.Ledger.RevokeToken(ctx, c.Subject, c.SessionID, c.TokenID, c.ExpiresAt, now)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

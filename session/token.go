@@ -88,65 +88,86 @@ func (s *KeySet) sign(c *Claims) (string, error) {
 	return signing + "." + b64.EncodeToString(signature), nil
 }
 
-// verify checks the form and the signature of an access token (RFC 7515, RFC
-// 8725) and returns what it says. It looks at no issuer, audience or time of the
-// token; now decides whether a retired key may still verify.
-func (s *KeySet) verify(raw string, now time.Time) (wireClaims, error) {
-	payload, err := s.verifySignature(raw, tokenType, now)
+// accept checks an access token against what this service stands for, in all
+// but whether it was revoked.
+func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified, error) {
+	w, key, err := s.verify(raw, now)
 	if err != nil {
-		return wireClaims{}, err
+		return nil, err
+	}
+	claims, err := w.accept(issuer, audience, now)
+	if err != nil {
+		return nil, err
+	}
+	const leeway = int64(Leeway / time.Second)
+	t := &verified{claims: claims, keys: s, from: w.NotBefore - leeway, until: w.ExpiresAt + leeway}
+	if end, ends := key.end(); ends {
+		t.until = min(t.until, end.Unix())
+	}
+	t.seen.Store(w.IssuedAt)
+	return t, nil
+}
+
+// verify checks the form and the signature of an access token (RFC 7515, RFC
+// 8725) and returns what it says and the key that it was signed with. It looks
+// at no issuer, audience or time of the token; now decides whether a retired key
+// may still verify.
+func (s *KeySet) verify(raw string, now time.Time) (wireClaims, *Key, error) {
+	payload, key, err := s.verifySignature(raw, tokenType, now)
+	if err != nil {
+		return wireClaims{}, nil, err
 	}
 	var claims wireClaims
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		return wireClaims{}, invalid("claims are not ours")
+		return wireClaims{}, nil, invalid("claims are not ours")
 	}
-	return claims, nil
+	return claims, key, nil
 }
 
-// verifySignature returns the payload of a signed token of type typ.
-func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, error) {
+// verifySignature returns the payload of a signed token of type typ, and its key.
+func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
-		return nil, invalid("too long")
+		return nil, nil, invalid("too long")
 	}
 	signing, signature64, ok := cutLast(raw)
 	if !ok {
-		return nil, invalid("not three parts")
+		return nil, nil, invalid("not three parts")
 	}
 	header64, payload64, ok := strings.Cut(signing, ".")
 	if !ok || strings.Contains(payload64, ".") {
-		return nil, invalid("not three parts")
+		return nil, nil, invalid("not three parts")
 	}
 	headerJSON, err := decodeSegment(header64)
 	if err != nil {
-		return nil, invalid("header is not base64url")
+		return nil, nil, invalid("header is not base64url")
 	}
 	var header wireHeader
 	if err := json.Unmarshal(headerJSON, &header, json.RejectUnknownMembers(true)); err != nil {
-		return nil, invalid("header is not ours")
+		return nil, nil, invalid("header is not ours")
 	}
 	if header.Typ != typ {
-		return nil, invalid("typ")
+		return nil, nil, invalid("typ")
 	}
 	key, ok := s.find(header.Kid, now)
 	if !ok {
-		return nil, invalid("unknown kid")
+		return nil, nil, invalid("unknown kid")
 	}
 	// The key says which algorithm it is for; the token does not choose.
 	if header.Alg != key.Alg {
-		return nil, invalid("alg is not the key's")
+		return nil, nil, invalid("alg is not the key's")
 	}
 	signature, err := decodeSegment(signature64)
 	if err != nil {
-		return nil, invalid("signature is not base64url")
+		return nil, nil, invalid("signature is not base64url")
 	}
 	if err := key.method.Verify(signing, signature, key.public); err != nil {
-		return nil, invalid("signature")
+		return nil, nil, invalid("signature")
 	}
 	payload, err := decodeSegment(payload64)
 	if err != nil {
-		return nil, invalid("payload is not base64url")
+		return nil, nil, invalid("payload is not base64url")
 	}
-	return payload, nil
+	return payload, key, nil
 }
 
 // accept checks what a signed payload says against what this service stands for.

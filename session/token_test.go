@@ -49,12 +49,12 @@ func mustSign(t testing.TB, set *KeySet, c *Claims) string {
 	return token
 }
 
-func (s *KeySet) accept(token, issuer, audience string, now time.Time) (Claims, error) {
-	w, err := s.verify(token, now)
+func (s *KeySet) acceptClaims(token, issuer, audience string, now time.Time) (Claims, error) {
+	t, err := s.accept(token, issuer, audience, now)
 	if err != nil {
 		return Claims{}, err
 	}
-	return w.accept(issuer, audience, now)
+	return t.claims, nil
 }
 
 func TestTokenRoundTrip(t *testing.T) {
@@ -62,7 +62,7 @@ func TestTokenRoundTrip(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			set, want := mustKeys(t, alg), testClaims()
 			token := mustSign(t, set, want)
-			got, err := set.accept(token, want.Issuer, want.Audience, issuedAt)
+			got, err := set.acceptClaims(token, want.Issuer, want.Audience, issuedAt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +108,7 @@ func TestExpiryTable(t *testing.T) {
 	for after, ok := range map[time.Duration]bool{
 		-time.Second: true, 0: true, Leeway - time.Second: true, Leeway: false, Leeway + time.Second: false,
 	} {
-		_, err := set.accept(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
+		_, err := set.acceptClaims(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
 		if (err == nil) != ok {
 			t.Errorf("exp %+v: error %v, want accepted=%v", after, err, ok)
 		}
@@ -142,7 +142,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 		}
 		return forge(t, set, header, edited)
 	}
-	if _, err := set.accept(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
+	if _, err := set.acceptClaims(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
 		t.Fatalf("the unedited payload must be good, or this table proves nothing: %v", err)
 	}
 	unsigned := func(h string) string {
@@ -193,7 +193,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 		"space":                       " " + good,
 		"stray bits in the last char": good[:len(good)-1] + string(good[len(good)-1]+1),
 	} {
-		if _, err := set.accept(token, c.Issuer, c.Audience, issuedAt); !errors.Is(err, ErrInvalidToken) {
+		if _, err := set.acceptClaims(token, c.Issuer, c.Audience, issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", name, err)
 		}
 	}
@@ -213,7 +213,7 @@ func TestPayloadsOfJSONTestSuite(t *testing.T) {
 			t.Fatal(err)
 		}
 		// None of them holds our claims, so that even the valid ones are refused.
-		if _, err := set.accept(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
+		if _, err := set.acceptClaims(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", filepath.Base(file), err)
 		}
 	}
@@ -230,7 +230,7 @@ func TestKeyFiles(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", alg, err)
 		}
-		if _, err := read.verify(mustSign(t, set, testClaims()), issuedAt); err != nil {
+		if _, _, err := read.verify(mustSign(t, set, testClaims()), issuedAt); err != nil {
 			t.Errorf("%s: the key that was read back refuses the token of the one written: %v", alg, err)
 		}
 	}
@@ -291,7 +291,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(mustSign(f, set, testClaims()))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, token string) {
-		if w, err := set.verify(token, issuedAt); err == nil && w.Issuer != "https://id.example" {
+		if w, _, err := set.verify(token, issuedAt); err == nil && w.Issuer != "https://id.example" {
 			t.Errorf("accepted a token that was not signed: %q", token)
 		}
 	})
@@ -338,7 +338,7 @@ func TestRetiredKeys(t *testing.T) {
 	}
 	for after, ok := range map[time.Duration]bool{0: true, MaxAccessTTL + Leeway - time.Second: true, MaxAccessTTL + Leeway: false} {
 		now := issuedAt.Add(after)
-		if _, err := set.verify(token, now); (err == nil) != ok {
+		if _, _, err := set.verify(token, now); (err == nil) != ok {
 			t.Errorf("%v after its retirement the key verifies: %v, want %v", after, err == nil, ok)
 		}
 		public, err := set.PublicJSON(now)

@@ -2,58 +2,106 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// Finder reads a session from the durable truth. [Ledger] is one.
-type Finder interface {
-	Find(ctx context.Context, subject, id string, now time.Time) (Record, error)
-}
-
 // Verifier answers whether a token is still good: signature first, then one
-// round trip to the store, and the ledger only for what the store does not know.
-// All fields but Limit are required, and none changes once it is in use.
+// round trip to the store, and the fallback only for what the store does not
+// know. None of its fields changes once it is in use.
 type Verifier struct {
 	Keys     *Keyring
 	Issuer   string // iss that is accepted
 	Audience string // aud that is accepted
 	Store    Store
-	Finder   Finder
-	Now      func() time.Time
-	// Limit bounds how many reads of the ledger run at once, so that a wiped
-	// store does not become a flood of SQL. A check that gets no turn within
-	// FinderTimeout is ErrUnavailable. Nil: unbounded.
-	Limit Limit
-	// FinderTimeout bounds waiting for a turn and reading together. Zero: 1 s.
-	FinderTimeout time.Duration
+	Fallback Fallback
+	// Now is the clock. Nil: [time.Now].
+	Now func() time.Time
+	// Signatures remembers which tokens were verified. Nil: each is verified
+	// every time.
+	Signatures *SignatureCache
+	// Seen is told of a session whose token was found good, about once a minute for
+	// each token in Signatures and never without that. False asks to be told
+	// again by the next check. It must not block. Nil: nobody is told.
+	Seen func(ref Ref, now time.Time) bool
 }
 
-// Limit is a counting semaphore; its capacity is how many may pass at once.
-type Limit chan struct{}
+// Fallback answers for a token of which the store does not know enough.
+type Fallback interface {
+	// Check answers nil for a token in force and [ErrRevoked] or
+	// [ErrInvalidToken] for one that is not. What it cannot tell in time is
+	// [ErrUnavailable], or the error of ctx.
+	Check(ctx context.Context, q Question) error
+}
+
+// Question is what a [Fallback] is asked.
+type Question struct {
+	Token   string // as it came; its signature and times are good
+	Ref     Ref
+	Now     time.Time
+	StoreUp bool // the store answered, and may be told what is found
+}
 
 // Verify answers with the claims of a token that is good, and with
-// [ErrInvalidToken], [ErrRevoked] or [ErrUnavailable] otherwise.
+// [ErrInvalidToken], [ErrRevoked] or [ErrUnavailable] otherwise. The claims
+// are shared: their slices are not to be changed.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
-	now := v.Now()
-	payload, err := v.Keys.Load().verify(token, now)
+	now := v.now()
+	t, err := v.verified(token, now)
 	if err != nil {
 		return Claims{}, err
 	}
-	claims, err := payload.accept(v.Issuer, v.Audience, now)
+	ref := t.claims.ref()
+	if err := v.check(ctx, token, ref, now); err != nil {
+		return Claims{}, err
+	}
+	v.see(t, ref, now)
+	return t.claims, nil
+}
+
+func (v *Verifier) now() time.Time {
+	if v.Now == nil {
+		return time.Now()
+	}
+	return v.Now()
+}
+
+// verified returns a token whose signature and times are good.
+func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
+	set := v.Keys.Load()
+	if v.Signatures == nil {
+		return set.accept(token, v.Issuer, v.Audience, now)
+	}
+	sum := digest(token)
+	if t := v.Signatures.find(sum, set, now); t != nil {
+		return t, nil
+	}
+	t, err := set.accept(token, v.Issuer, v.Audience, now)
 	if err != nil {
-		return Claims{}, err
+		return nil, err
 	}
-	if err := v.check(ctx, claims.ref(), now); err != nil {
-		return Claims{}, err
+	v.Signatures.add(sum, t, now)
+	return t, nil
+}
+
+// seenInterval is how much may pass before a session's last use is noted again.
+const seenInterval = time.Minute
+
+// see reports the use of a session, unless the token is so young that the login
+// or refresh which issued it has just done so.
+func (v *Verifier) see(t *verified, ref Ref, now time.Time) {
+	if v.Seen == nil || v.Signatures == nil {
+		return
 	}
-	return claims, nil
+	at, interval := now.Unix(), int64(seenInterval/time.Second)
+	if last := t.seen.Load(); at-last >= interval && t.seen.CompareAndSwap(last, at) && !v.Seen(ref, now) {
+		t.seen.Store(last)
+	}
 }
 
 // check answers nil for a token in force.
-func (v *Verifier) check(ctx context.Context, ref Ref, now time.Time) error {
+func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
 	view, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {
 		switch view.judge(ref.TokenID, now) {
@@ -66,7 +114,7 @@ func (v *Verifier) check(ctx context.Context, ref Ref, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("session: check given up: %w", err)
 	}
-	return v.ask(ctx, ref, now, lookErr == nil)
+	return v.Fallback.Check(ctx, Question{Token: token, Ref: ref, Now: now, StoreUp: lookErr == nil})
 }
 
 // answer is what the store's view says of a token.
@@ -79,7 +127,7 @@ const (
 )
 
 // judge is the rule of a check. Whatever is missing or out of date is unknown,
-// which is never the end of a session: the ledger decides.
+// which is never the end of a session: the fallback decides.
 func (v *View) judge(tokenID string, now time.Time) answer {
 	switch {
 	case v.Blacklisted, v.HasEntry && v.Entry.Ended:
@@ -93,78 +141,5 @@ func (v *View) judge(tokenID string, now time.Time) answer {
 		return unknown
 	default:
 		return active
-	}
-}
-
-// ask reads the ledger and, when the store is there to take it, puts back what
-// it says. Every caller makes a reading of its own: joining one that began
-// before a revocation would bring the revoked session back.
-func (v *Verifier) ask(ctx context.Context, ref Ref, now time.Time, storeUp bool) error {
-	timeout := v.FinderTimeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if v.Limit != nil {
-		select {
-		case v.Limit <- struct{}{}:
-			defer func() { <-v.Limit }()
-		case <-ctx.Done():
-			return fmt.Errorf("%w: too many checks wait for the ledger", ErrUnavailable)
-		}
-	}
-
-	var lease string
-	var leased bool
-	if storeUp {
-		// An error here only means that nothing is put back.
-		lease, leased, _ = v.Store.Lease(ctx, ref.Subject)
-	}
-	record, err := v.Finder.Find(ctx, ref.Subject, ref.SessionID, now)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return ErrRevoked
-	case err != nil:
-		return fmt.Errorf("session: check of session %s: %w", ref.SessionID, err)
-	}
-	if leased {
-		if fill, ok := record.fill(now); ok {
-			// What could not be put back is read again by the next check.
-			_, _ = v.Store.PutBack(ctx, lease, ref, fill)
-		}
-	}
-	return record.judge(ref.TokenID, now)
-}
-
-// judge is the rule of a check on the durable truth.
-func (r *Record) judge(tokenID string, now time.Time) error {
-	switch r.StatusAt(now) {
-	case StatusActive:
-		if slices.Contains(r.RevokedTokens, tokenID) || r.Generation < r.SubjectGeneration {
-			return ErrRevoked
-		}
-		return nil
-	case StatusExpired:
-		return invalid("session expired")
-	default:
-		return ErrRevoked
-	}
-}
-
-// fill is what the store may keep of a record. A session that has expired is
-// not kept: a refresh that is being committed just now may prolong it, and an
-// entry that says ended is for ever.
-func (r *Record) fill(now time.Time) (Fill, bool) {
-	f := Fill{Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil}
-	switch r.StatusAt(now) {
-	case StatusActive:
-		f.Entry = Entry{Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens}
-		return f, true
-	case StatusExpired:
-		return Fill{}, false
-	default:
-		f.Entry = Entry{Ended: true, Generation: r.Generation, ExpiresAt: r.ExpiresAt}
-		return f, true
 	}
 }

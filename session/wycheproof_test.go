@@ -68,7 +68,7 @@ func (g *wycheproofGroup) verdict(set *KeySet, jws string) bool {
 	if set == nil {
 		return false
 	}
-	_, err := set.verifySignature(jws, "", issuedAt)
+	_, _, err := set.verifySignature(jws, "", issuedAt)
 	return err == nil
 }
 

@@ -49,6 +49,9 @@ type app struct {
 // that a wiped Redis leaves some for logins.
 const ledgerReads = 0.5
 
+// cachedSignatures is how many tokens are kept verified: about 50 MB when all are taken.
+const cachedSignatures = 1 << 17
+
 func assemble(p parts) *app {
 	s := &p.settings
 	registry := prometheus.NewRegistry()
@@ -61,8 +64,11 @@ func assemble(p parts) *app {
 	ledger := p.db.Sessions()
 	sessions := &session.Manager{
 		Verifier: session.Verifier{
-			Keys: p.keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.store, Finder: ledger, Now: p.now,
-			Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+			Keys: p.keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.store, Now: p.now,
+			Fallback: &session.LedgerFallback{
+				Store: p.store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+			},
+			Signatures: session.NewSignatureCache(cachedSignatures),
 		},
 		Ledger: ledger, Log: p.log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,

@@ -1,0 +1,178 @@
+package redisstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// batcher lets the lookups that arrive together travel together: one pipeline
+// for all that wait, so that a busy replica pays for its system calls, and Redis
+// for its own, once for many.
+//
+// At low load it stands aside. A lookup that finds no more than one other under way
+// goes at once, on its caller's goroutine, and waits for nobody. From the
+// third on they wait for the flight that is out, and leave together as it lands.
+type batcher struct {
+	// send answers all calls. Its context ends after timeout.
+	send     func(ctx context.Context, calls []*call)
+	timeout  time.Duration
+	maxAlone int // how many go by themselves
+
+	mu      sync.Mutex
+	waiting []*call
+	alone   int // lookups on their callers' goroutines
+	flights int
+	late    int // flights that are out for longer than patience
+
+	calls sync.Pool
+}
+
+const (
+	// Two alone cost no more than a flight of two, and wait for nothing.
+	maxAlone = 2
+	// patience is how long those who wait are held up by one slow flight before
+	// another is sent past it, of which no more than maxFlights are out.
+	patience   = 5 * time.Millisecond
+	maxFlights = 4
+	// maxBatch bounds how long Redis is busy with one flight.
+	maxBatch = 256
+)
+
+// call is one lookup.
+type call struct {
+	keys [3]string // see keys.check
+
+	view session.View
+	err  error
+	done chan struct{} // receives when view and err are there
+
+	timer *time.Timer
+	left  bool // the caller waits no more; guarded by batcher.mu
+}
+
+// newCall takes a call that was used before, or makes one.
+func (b *batcher) newCall(keys [3]string) *call {
+	c, ok := b.calls.Get().(*call)
+	if !ok {
+		c = &call{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+		c.timer.Stop()
+	}
+	c.keys, c.view, c.err = keys, session.View{}, nil
+	return c
+}
+
+// answer returns what came for a call, which can then be used again. One whose
+// caller has left cannot: its answer may still come.
+func (b *batcher) answer(c *call) (session.View, error) {
+	view, err := c.view, c.err
+	b.calls.Put(c)
+	return view, err
+}
+
+// look asks for keys, alone or with others, and waits for the answer until ctx
+// ends or the timeout is over.
+func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error) {
+	c := b.newCall(keys)
+	b.mu.Lock()
+	if b.flights == 0 && b.alone < b.maxAlone {
+		b.alone++
+		b.mu.Unlock()
+		return b.lookAlone(ctx, c)
+	}
+	b.waiting = append(b.waiting, c)
+	b.launch()
+	b.mu.Unlock()
+
+	c.timer.Reset(b.timeout)
+	var err error
+	select {
+	case <-c.done:
+		c.timer.Stop()
+		return b.answer(c)
+	case <-c.timer.C:
+		err = context.DeadlineExceeded
+	case <-ctx.Done():
+		err = ctx.Err()
+		c.timer.Stop()
+	}
+	b.mu.Lock()
+	c.left = true
+	b.mu.Unlock()
+	return session.View{}, err
+}
+
+func (b *batcher) lookAlone(ctx context.Context, c *call) (session.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	b.send(ctx, []*call{c})
+	cancel()
+	b.mu.Lock()
+	b.alone--
+	b.mu.Unlock()
+	<-c.done
+	return b.answer(c)
+}
+
+// launch sends a flight for those who wait, unless one is out that will take
+// them with it soon. b.mu is held.
+func (b *batcher) launch() {
+	if len(b.waiting) > 0 && b.flights == b.late && b.flights < maxFlights {
+		b.flights++
+		go b.fly()
+	}
+}
+
+// fly sends those who wait, flight after flight, until nobody does.
+func (b *batcher) fly() {
+	var board []*call
+	for {
+		b.mu.Lock()
+		if board = b.board(board[:0]); len(board) == 0 {
+			b.flights--
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+
+		landed, late := false, false // guarded by b.mu
+		watch := time.AfterFunc(patience, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if !landed {
+				late = true
+				b.late++
+				b.launch()
+			}
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
+		b.send(ctx, board)
+		cancel()
+		watch.Stop()
+		b.mu.Lock()
+		landed = true
+		if late {
+			b.late--
+		}
+		b.mu.Unlock()
+	}
+}
+
+// board takes those who wait, but for those who have left. b.mu is held.
+func (b *batcher) board(seats []*call) []*call {
+	taken := 0
+	for _, c := range b.waiting {
+		if len(seats) == maxBatch {
+			break
+		}
+		taken++
+		if !c.left {
+			seats = append(seats, c)
+		}
+	}
+	rest := copy(b.waiting, b.waiting[taken:])
+	clear(b.waiting[rest:])
+	b.waiting = b.waiting[:rest]
+	return seats
+}
