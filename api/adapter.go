@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -97,22 +97,24 @@ func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 // protect turns a panic into an error, so that one request cannot end the
 // process and its answer says nothing of it.
 func protect(h handler, q *request) (rep reply, err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(p)
-		default:
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
-		}
-	}()
+	defer recovered(&err)
 	return h(q)
+}
+
+func recovered(err *error) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		*err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+	}
 }
 
 // authenticated checks the bearer token before h.
 func (a *API) authenticated(h handler) handler {
 	return func(q *request) (reply, error) {
-		token, err := bearer(q.Header)
+		token, err := session.BearerToken(q.Header)
 		if err != nil {
 			return reply{}, err
 		}
@@ -139,23 +141,6 @@ func (a *API) checkFresh(q *request) error {
 		return errReauthenticate
 	}
 	return nil
-}
-
-// bearer finds the access token, which comes in the Authorization header and
-// nowhere else (RFC 6750 section 2.1).
-func bearer(h http.Header) (string, error) {
-	values := h.Values("Authorization")
-	if len(values) > 1 {
-		return "", errTwoTokens
-	}
-	if len(values) == 0 {
-		return "", errNoToken
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", errNoToken
-	}
-	return strings.TrimLeft(token, " "), nil
 }
 
 func (a *API) writeProblem(overrides []override, classic bool) writeError {
@@ -199,7 +184,7 @@ const retryAfter = "2"
 func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
-		if w.Header().Set("WWW-Authenticate", a.challenge(p.Code)); p.Code == errClient.code {
+		if w.Header().Set("WWW-Authenticate", a.challenge(err)); p.Code == errClient.code {
 			w.Header().Set("WWW-Authenticate", `Basic realm="sessiond"`)
 		}
 	case http.StatusServiceUnavailable:
@@ -231,6 +216,7 @@ type noteKey struct{}
 
 // remark is what the request log says beyond the request itself.
 type remark struct {
+	level   slog.Level
 	subject string
 	err     error
 }

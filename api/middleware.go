@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,17 +20,10 @@ import (
 // password hash behind a few SQL statements.
 const requestTimeout = 10 * time.Second
 
-// middleware is what every request passes, outermost first.
-func (a *API) middleware() []func(http.Handler) http.Handler {
-	var stack []func(http.Handler) http.Handler
-	if len(a.TrustedProxies) > 0 {
-		prefixes := make([]string, len(a.TrustedProxies))
-		for i, p := range a.TrustedProxies {
-			prefixes[i] = p.String()
-		}
-		stack = append(stack, middleware.ClientIPFromXFF(prefixes...))
-	}
-	stack = append(stack, a.observe, secure)
+// middleware is what every request passes, outermost first, but for those of
+// the gateway check that are let through.
+func (a *API) middleware() chi.Middlewares {
+	stack := chi.Middlewares{a.trustProxies(), a.observe, secure}
 	if len(a.CORSOrigins) > 0 {
 		stack = append(stack, cors.New(cors.Options{
 			AllowedOrigins: a.CORSOrigins,
@@ -42,42 +36,55 @@ func (a *API) middleware() []func(http.Handler) http.Handler {
 	return stack
 }
 
+// trustProxies lets trusted proxies say which address a request comes from.
+func (a *API) trustProxies() func(http.Handler) http.Handler {
+	if len(a.TrustedProxies) == 0 {
+		return func(next http.Handler) http.Handler { return next }
+	}
+	prefixes := make([]string, len(a.TrustedProxies))
+	for i, p := range a.TrustedProxies {
+		prefixes[i] = p.String()
+	}
+	return middleware.ClientIPFromXFF(prefixes...)
+}
+
 // observe gives a request its id, its deadline, and its line in the log and
 // place in the metrics.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		n := &remark{}
-		id := requestID(r)
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, n), requestTimeout)
-		defer cancel()
-		// chi fills in its route context as it routes; holding it here lets
-		// the pattern be read afterwards, without ids or secrets in it.
-		route := chi.RouteContext(ctx)
-		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		ww.Header().Set("X-Request-Id", id)
-		r = r.WithContext(ctx)
-
-		defer func() {
-			if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
-				n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
-				if ww.Status() == 0 {
-					a.writeProblem(nil, false)(ww, r, n.err)
-				}
-			}
-			pattern := "other"
-			if route != nil && route.RoutePattern() != "" {
-				pattern = route.RoutePattern()
-			}
-			a.Metrics.observe(r.Method, pattern, ww.Status(), time.Since(start))
-			a.log(r, n, id, pattern, ww, time.Since(start))
-		}()
-		next.ServeHTTP(ww, r)
+		a.observeSince(time.Now(), next, w, r)
 	})
 }
 
+// observeSince observes a request that came at start.
+func (a *API) observeSince(start time.Time, next http.Handler, w http.ResponseWriter, r *http.Request) {
+	n := &remark{level: slog.LevelInfo}
+	id := requestID(r)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, n), requestTimeout)
+	defer cancel()
+	pattern := "other"
+	if route := chi.RouteContext(ctx); route != nil && route.RoutePattern() != "" {
+		pattern = route.RoutePattern()
+	}
+	ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+	ww.Header().Set(requestIDHeader, id)
+	r = r.WithContext(ctx)
+
+	defer func() {
+		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+			n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			if ww.Status() == 0 {
+				a.writeProblem(nil, false)(ww, r, n.err)
+			}
+		}
+		a.Metrics.observe(r.Method, pattern, ww.Status(), time.Since(start))
+		a.log(r, n, id, pattern, ww, time.Since(start))
+	}()
+	next.ServeHTTP(ww, r)
+}
+
 func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {
-	level := slog.LevelInfo
+	level := n.level
 	attrs := []slog.Attr{
 		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", pattern),
 		slog.Int("status", ww.Status()), slog.Int("bytes", ww.BytesWritten()),
@@ -98,11 +105,15 @@ func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.
 // requestID takes over the id that a proxy gave the request, when it is short
 // and plain, or makes one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); isID(id) {
-		return id
+	if ids := r.Header[requestIDHeader]; len(ids) > 0 && isID(ids[0]) {
+		return ids[0]
 	}
-	return rand.Text()
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
 }
+
+const requestIDHeader = "X-Request-Id"
 
 // secure sets the headers that every answer carries, errors too. A handler may
 // replace them, as /docs does with its own policy.

@@ -222,6 +222,10 @@ func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*
 func TestOpenAPIMatchesRoutes(t *testing.T) {
 	routes := make(map[string]bool)
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		if strings.HasPrefix(route, verifyPattern) {
+			// Any method and any suffix; the document shows one and tells of the others.
+			method, route = http.MethodGet, verifyPattern
+		}
 		routes[method+" "+route] = true
 		return nil
 	}

@@ -39,9 +39,6 @@ var (
 	errTooLarge         = &errRequest{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 64 KiB."}
 	errOtherUser        = &errRequest{http.StatusForbidden, "other_user", "The token is another user's."}
 
-	// errNoToken and errTwoTokens are 401s without a look at any token.
-	errNoToken   = errors.New("no bearer token")
-	errTwoTokens = errors.New("more than one Authorization header")
 	// errReauthenticate asks for a fresher proof of identity (RFC 9470).
 	errReauthenticate = errors.New("proof of identity is too old")
 	errPanic          = errors.New("panic")
@@ -55,8 +52,8 @@ var errorTable = []struct {
 	code   string
 	detail string
 }{
-	{errNoToken, 401, "no_token", "Send Authorization: Bearer with an access token."},
-	{errTwoTokens, 401, "invalid_token", "Send one Authorization header."},
+	{session.ErrNoToken, 401, "no_token", "Send Authorization: Bearer with an access token."},
+	{session.ErrTwoTokens, 401, "invalid_token", "Send one Authorization header."},
 	{session.ErrInvalidToken, 401, "invalid_token", "The token is malformed, expired or not ours."},
 	{session.ErrRevoked, 401, "invalid_token", "The token was revoked."},
 	{errReauthenticate, 401, "insufficient_user_authentication", "Prove who you are again: POST /v1/sessions/current/reauthenticate."},
@@ -121,16 +118,11 @@ func describe(fields identity.FieldErrors) string {
 }
 
 // challenge is the WWW-Authenticate of a 401 (RFC 6750 section 3, RFC 9470
-// section 3): no error when no token was sent.
-func (a *API) challenge(code string) string {
-	const realm = `Bearer realm="sessiond"`
-	switch code {
-	case "invalid_token":
-		return realm + `, error="invalid_token", error_description="The token is not valid any more"`
-	case "insufficient_user_authentication":
+// section 3).
+func (a *API) challenge(err error) string {
+	if errors.Is(err, errReauthenticate) {
 		return fmt.Sprintf(`%s, error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age="%d"`,
-			realm, int(a.ReauthMaxAge.Seconds()))
-	default:
-		return realm
+			session.Challenge(err), int(a.ReauthMaxAge.Seconds()))
 	}
+	return session.Challenge(err)
 }

@@ -13,13 +13,24 @@ import (
 // statuses in which it departs from the error table of problem.go.
 func (a *API) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(a.middleware()...)
-	r.NotFound(a.plain(notFound))
-	r.MethodNotAllowed(a.plain(methodNotAllowed(r)))
+	verify := a.gatewayCheck()
+	r.Handle("/v1/verify", verify)
+	r.Handle("/v1/verify/*", verify)
 
-	a.classic(r)
-	r.Route("/api/v1", a.classic)
+	every := a.middleware()
+	r.NotFound(every.HandlerFunc(a.plain(notFound)).ServeHTTP)
+	r.MethodNotAllowed(verify.anyMethod(every.HandlerFunc(a.plain(methodNotAllowed(r)))))
+	r.Group(func(r chi.Router) {
+		r.Use(every...)
+		a.classic(r, "")
+		a.classic(r, "/api/v1")
+		a.recommended(r)
+	})
+	return r
+}
 
+// recommended are the routes for new clients.
+func (a *API) recommended(r chi.Router) {
 	r.Post("/v1/users", a.open(a.registerByMail))
 	r.Post("/v1/users/verify", a.open(a.verifyEmail, on(identity.ErrInvalidToken, 404)))
 	r.Get("/v1/users/me", a.signedIn(a.showMe))
@@ -44,9 +55,6 @@ func (a *API) Handler() http.Handler {
 	r.Get("/.well-known/jwks.json", a.open(a.jwks))
 	r.Get("/.well-known/oauth-authorization-server", a.open(a.serverMetadata))
 
-	r.HandleFunc("/v1/verify", a.signedIn(a.verify))
-	r.HandleFunc("/v1/verify/*", a.signedIn(a.verify))
-
 	r.Get("/livez", a.open(live))
 	r.Get("/readyz", a.open(a.ready))
 	r.Get("/openapi.json", a.plain(serveOpenAPI))
@@ -55,29 +63,27 @@ func (a *API) Handler() http.Handler {
 	if a.Mailbox != nil {
 		r.Get("/dev/mail", a.open(a.devMail))
 	}
-	return r
 }
 
-// classic are the routes that existing clients use, at the root and under
-// /api/v1.
-func (a *API) classic(r chi.Router) {
+// classic are the routes that existing clients use, under a prefix.
+func (a *API) classic(r chi.Router, prefix string) {
 	badPassword := 403
 	if a.HideAccounts {
 		badPassword = 401
 	}
-	r.Post("/registerUser", a.openClassic(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
-	r.Post("/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
+	r.Post(prefix+"/registerUser", a.openClassic(a.registerUser, on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
+	r.Post(prefix+"/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
 		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword), on(session.ErrTooManySessions, 403)))
-	r.Delete("/logout", a.signedInClassic(a.logout))
-	r.Get("/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
-	r.Put("/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
-	r.Delete("/deleteUser", a.signedInClassic(a.deleteUser))
-	r.Post("/forgotPassword", a.openClassic(a.forgotPassword, on(identity.ErrNotFound, 403)))
-	r.Get("/reset", a.openClassic(a.showReset, on(identity.ErrInvalidToken, 403)))
-	r.Put("/updatePassword", a.signedInClassic(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
-	r.Put("/updatePasswordViaEmail", a.openClassic(a.updatePasswordViaEmail, on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
-	r.Get("/user/logins/show", a.signedInClassic(a.showLogins))
-	r.Get("/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(session.ErrNotFound, 400)))
-	r.Get("/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherLogins))
-	r.Get("/user/logins/deletes/all", a.signedInClassic(a.deleteAllLogins))
+	r.Delete(prefix+"/logout", a.signedInClassic(a.logout))
+	r.Get(prefix+"/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
+	r.Put(prefix+"/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
+	r.Delete(prefix+"/deleteUser", a.signedInClassic(a.deleteUser))
+	r.Post(prefix+"/forgotPassword", a.openClassic(a.forgotPassword, on(identity.ErrNotFound, 403)))
+	r.Get(prefix+"/reset", a.openClassic(a.showReset, on(identity.ErrInvalidToken, 403)))
+	r.Put(prefix+"/updatePassword", a.signedInClassic(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
+	r.Put(prefix+"/updatePasswordViaEmail", a.openClassic(a.updatePasswordViaEmail, on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
+	r.Get(prefix+"/user/logins/show", a.signedInClassic(a.showLogins))
+	r.Get(prefix+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(session.ErrNotFound, 400)))
+	r.Get(prefix+"/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherLogins))
+	r.Get(prefix+"/user/logins/deletes/all", a.signedInClassic(a.deleteAllLogins))
 }

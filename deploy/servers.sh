@@ -76,7 +76,7 @@ stop() {
 
 missing=() # packages, by Debian's names
 
-# find_servers looks for the server programs.
+# find_servers looks for the server programs, also those that tests start.
 find_servers() {
   redis_server=$(command -v redis-server) && redis_cli=$(command -v redis-cli) || missing+=(redis-server)
 
@@ -90,6 +90,12 @@ find_servers() {
     fi
   done
   [ -n "$pg_bin" ] || missing+=(postgresql)
+
+  # Debian keeps some where only root's PATH leads.
+  local gateway
+  for gateway in nginx haproxy caddy; do
+    PATH=$PATH:/usr/sbin command -v "$gateway" >/dev/null || missing+=("$gateway")
+  done
 }
 
 # install_missing takes them from Debian's or Ubuntu's archive and keeps them

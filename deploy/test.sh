@@ -6,8 +6,8 @@
 #
 # Without PACKAGE it checks and tests everything; with some, such as
 # ./session/..., those only. It installs what is missing (Redis, PostgreSQL,
-# a C compiler for the race detector), starts servers of its own (servers.sh)
-# and leaves none running. Everything listens on loopback.
+# nginx, HAProxy, Caddy, a C compiler for the race detector), starts servers of
+# its own (servers.sh) and leaves none running. Everything listens on loopback.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -120,6 +120,12 @@ redis_clients() {
   echo $sum
 }
 
+gateway_versions() {
+  echo "nginx $(nginx -v 2>&1 | sed 's|.*nginx/\([0-9.]*\).*|\1|')" \
+    "· HAProxy $(haproxy -v | sed -n 's/^HAProxy version \([0-9.]*\).*/\1/p')" \
+    "· Caddy $(caddy version | sed 's/^v\{0,1\}\([0-9.]*\).*/\1/')"
+}
+
 single_before=$(redis_clients "$single_port")
 cluster_before=$(redis_clients "${cluster_ports[@]}")
 
@@ -143,6 +149,10 @@ used "PostgreSQL $postgres_version" "$(postgres_sessions)"
 used "Redis $redis_version" $(($(redis_clients "$single_port") - single_before - 1))
 used "Redis Cluster $redis_version (${#cluster_ports[@]} nodes)" \
   $(($(redis_clients "${cluster_ports[@]}") - cluster_before - ${#cluster_ports[@]}))
+# They leave no count of those who came; but where one is missing, its tests fail.
+if go list "${packages[@]}" | grep -q '/deploy/gateways$'; then
+  line+=" · $(PATH=$PATH:/usr/sbin gateway_versions)"
+fi
 
 echo "$line · $((SECONDS / 60))m$((SECONDS % 60))s"
 if [ $everything = yes ] && [ -n "$unused" ]; then

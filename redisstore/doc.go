@@ -33,7 +33,8 @@
 //
 //	~PREFIX* +@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +info +time
+// (a service that only checks: +@connection +mget +getex), on Cluster also
+// +cluster|slots +asking, and for [Store.Inspect] +info +time
 // +config|get, without which the fields that they fill stay unknown.
 // Recommended: maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
 // since a Redis that refuses writes refuses checks too.

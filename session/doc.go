@@ -20,5 +20,7 @@
 //     its subject's is revoked; raising it ends all sessions in one write.
 //
 // This package imports nothing of the service around it, so that another Go
-// program can put a [Verifier] in front of its own routes.
+// program can put a [Verifier] in front of its own routes: [FetchKeys] keeps the
+// service's public keys, [NewIntrospection] asks it for what the store does not
+// know, and [Verifier.Middleware] goes before any router.
 package session

@@ -32,6 +32,19 @@ var _ Fallback = (*LedgerFallback)(nil)
 // Limit is a counting semaphore; its capacity is how many may pass at once.
 type Limit chan struct{}
 
+// enter waits for a turn, which leave gives back; ok is false when ctx ended first.
+func (l Limit) enter(ctx context.Context) (leave func(), ok bool) {
+	if l == nil {
+		return func() {}, true
+	}
+	select {
+	case l <- struct{}{}:
+		return func() { <-l }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
 // Check implements [Fallback]. Every caller makes a reading of its own: joining
 // one that began before a revocation would bring the revoked session back.
 func (f *LedgerFallback) Check(ctx context.Context, q Question) error {
@@ -41,14 +54,11 @@ func (f *LedgerFallback) Check(ctx context.Context, q Question) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if f.Limit != nil {
-		select {
-		case f.Limit <- struct{}{}:
-			defer func() { <-f.Limit }()
-		case <-ctx.Done():
-			return fmt.Errorf("%w: too many checks wait for the ledger", ErrUnavailable)
-		}
+	leave, ok := f.Limit.enter(ctx)
+	if !ok {
+		return fmt.Errorf("%w: too many checks wait for the ledger", ErrUnavailable)
 	}
+	defer leave()
 
 	var lease string
 	var leased bool

@@ -180,7 +180,10 @@ func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 }
 
 // Keyring is the key set in use, which may be replaced while it is used.
-type Keyring struct{ set atomic.Pointer[KeySet] }
+type Keyring struct {
+	set     atomic.Pointer[KeySet]
+	fetcher *keyFetcher // that can ask for newer keys; nil: nobody can
+}
 
 // NewKeyring returns a ring that holds a set.
 func NewKeyring(set *KeySet) *Keyring {

@@ -37,6 +37,14 @@ type Ledger interface {
 	// session, under the same guards as Start. ErrNotFound when it has ended.
 	Reauthenticate(ctx context.Context, re Reauthentication) (Session, error)
 
+	// Touch moves LastSeenAt of the sessions used on to those uses, all in one
+	// statement. It leaves alone what is not active at the time of its use, what
+	// was seen less than SeenInterval before it, and what it does not know. It
+	// waits for no lock: a session that is being written at the moment is left
+	// out, since whoever writes it has mostly just seen it. Of two uses of one
+	// session the later counts.
+	Touch(ctx context.Context, uses []Use) error
+
 	// Active lists the sessions of a subject that are active at now, newest first.
 	Active(ctx context.Context, subject string, now time.Time, page Page) ([]Session, error)
 
@@ -70,6 +78,16 @@ type Ledger interface {
 
 	// RevocationDone forgets revocations that are in force. Idempotent.
 	RevocationDone(ctx context.Context, ids ...int64) error
+}
+
+// SeenInterval is the least time between two writes of a session's LastSeenAt by
+// mere use, whichever replicas it is used at.
+const SeenInterval = time.Minute
+
+// Use says that a token of a session was found good.
+type Use struct {
+	SessionID string
+	At        time.Time
 }
 
 // Hash is a SHA-256. Secrets that we hand out are kept as nothing else.
@@ -115,7 +133,7 @@ type Rotation struct {
 	End             *Ending
 	Notify          string // kind of the mail that tells the user of End; empty: none
 	TokenID         string
-	At              time.Time // LastSeenAt
+	At              time.Time // LastSeenAt, which the ledger never moves back
 	AccessExpiresAt time.Time // the ledger keeps the later of this and what it has
 	ExpiresAt       time.Time
 	Current         Hash
@@ -129,7 +147,7 @@ type Reauthentication struct {
 	Subject, ID, TokenID string
 	CredentialVersion    int64
 	AMR                  string
-	At                   time.Time // AuthTime, LastSeenAt
+	At                   time.Time // AuthTime; LastSeenAt, which the ledger never moves back
 	AccessExpiresAt      time.Time // the ledger keeps the later of this and what it has
 }
 

@@ -43,7 +43,7 @@ type Session struct {
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
 	Generation      int64     // the subject's when this session was opened or kept
 	CreatedAt       time.Time // the login
-	LastSeenAt      time.Time
+	LastSeenAt      time.Time // the newest login, refresh, re-authentication or, to a minute or two, use
 	AuthTime        time.Time // when the user last proved who they are
 	AccessExpiresAt time.Time // exp of the newest access token
 	ExpiresAt       time.Time // idle or absolute expiry, whichever is first

@@ -42,11 +42,14 @@ type verified struct {
 
 func (t *verified) at(now time.Time) bool { return t.from <= now.Unix() && now.Unix() < t.until }
 
-func digest(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
+func digest(token string) [sha256.Size]byte {
+	var buf [1024]byte // a token fits, and is not copied to the heap
+	return sha256.Sum256(append(buf[:0], token...))
+}
 
 // set returns the slots that a token may lie in.
 func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
-	i := binary.LittleEndian.Uint64(sum[:]) & uint64(len(c.slots)-1) &^ (ways - 1)
+	i := int(binary.LittleEndian.Uint32(sum[:])) & (len(c.slots) - 1) &^ (ways - 1)
 	return c.slots[i : i+ways]
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,6 +125,9 @@ func (s *KeySet) verify(raw string, now time.Time) (wireClaims, *Key, error) {
 	return claims, key, nil
 }
 
+// errUnknownKey: the token names a key that we do not have, or not yet.
+var errUnknownKey = invalid("unknown kid")
+
 // verifySignature returns the payload of a signed token of type typ, and its key.
 func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
@@ -150,7 +154,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	}
 	key, ok := s.find(header.Kid, now)
 	if !ok {
-		return nil, nil, invalid("unknown kid")
+		return nil, nil, errUnknownKey
 	}
 	// The key says which algorithm it is for; the token does not choose.
 	if header.Alg != key.Alg {
@@ -186,12 +190,21 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("not valid yet")
 	}
+	if slices.Equal(w.AMR, byPassword) {
+		w.AMR = byPassword
+	}
+	if w.ClientID == clientID {
+		w.ClientID = clientID
+	}
+	// What all tokens share is held once, however many of them are remembered.
 	return Claims{
-		Issuer: w.Issuer, Audience: w.Audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
+		Issuer: issuer, Audience: audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
 		ClientID: w.ClientID, Username: w.Username, AMR: w.AMR,
 		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(w.ExpiresAt, 0).UTC(), AuthTime: time.Unix(w.AuthTime, 0).UTC(),
 	}, nil
 }
+
+var byPassword = []string{pwd}
 
 func cutLast(s string) (before, after string, ok bool) {
 	i := strings.LastIndexByte(s, '.')

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ type Verifier struct {
 	Issuer   string // iss that is accepted
 	Audience string // aud that is accepted
 	Store    Store
+	// Fallback answers for what Store does not know. Nil: that is [ErrUnavailable].
 	Fallback Fallback
 	// Now is the clock. Nil: [time.Now].
 	Now func() time.Time
@@ -49,6 +51,9 @@ type Question struct {
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	now := v.now()
 	t, err := v.verified(token, now)
+	if err != nil && v.Keys.fetcher != nil && errors.Is(err, errUnknownKey) {
+		t, err = v.verifyWithNewer(ctx, token, now)
+	}
 	if err != nil {
 		return Claims{}, err
 	}
@@ -85,17 +90,14 @@ func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 	return t, nil
 }
 
-// seenInterval is how much may pass before a session's last use is noted again.
-const seenInterval = time.Minute
-
 // see reports the use of a session, unless the token is so young that the login
 // or refresh which issued it has just done so.
 func (v *Verifier) see(t *verified, ref Ref, now time.Time) {
 	if v.Seen == nil || v.Signatures == nil {
 		return
 	}
-	at, interval := now.Unix(), int64(seenInterval/time.Second)
-	if last := t.seen.Load(); at-last >= interval && t.seen.CompareAndSwap(last, at) && !v.Seen(ref, now) {
+	at, interval := now.Unix(), int64(SeenInterval/time.Second)
+	if last := t.seen.Load(); at-last > interval && t.seen.CompareAndSwap(last, at) && !v.Seen(ref, now) {
 		t.seen.Store(last)
 	}
 }
@@ -113,6 +115,9 @@ func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Ti
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("session: check given up: %w", err)
+	}
+	if v.Fallback == nil {
+		return fmt.Errorf("%w: the store does not know session %s", ErrUnavailable, ref.SessionID)
 	}
 	return v.Fallback.Check(ctx, Question{Token: token, Ref: ref, Now: now, StoreUp: lookErr == nil})
 }

@@ -75,6 +75,7 @@ var sqlite = dialect{
 	// A write transaction holds the whole database from its BEGIN IMMEDIATE on,
 	// so row locks have nothing to add; and times are text, so casts have neither.
 	spell: strings.NewReplacer(
+		" FOR NO KEY UPDATE OF sessions SKIP LOCKED", "",
 		" FOR UPDATE SKIP LOCKED", "",
 		" FOR UPDATE", "",
 		" FOR SHARE", "",

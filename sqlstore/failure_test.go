@@ -31,6 +31,9 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := s.Reauthenticate(ctx, session.Reauthentication{Subject: subject, ID: "id", At: longAgo})
 			return err
 		},
+		"Touch": func(ctx context.Context) error {
+			return s.Touch(ctx, []session.Use{{SessionID: "id", At: longAgo}})
+		},
 		"Active":  func(ctx context.Context) error { _, err := s.Active(ctx, subject, longAgo, session.Page{}); return err },
 		"History": func(ctx context.Context) error { _, err := s.History(ctx, subject, session.Page{}); return err },
 		"Revoke":  func(ctx context.Context) error { _, _, err := s.Revoke(ctx, subject, "id", end); return err },

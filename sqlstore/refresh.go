@@ -69,7 +69,7 @@ func (s *Sessions) Rotate(ctx context.Context, family session.Hash, decide func(
 		}
 		rotated = row.session()
 		rotated.TokenID = rotation.TokenID
-		rotated.LastSeenAt = micros(rotation.At)
+		rotated.LastSeenAt = later(row.LastSeenAt.Time, micros(rotation.At))
 		rotated.AccessExpiresAt = later(row.AccessExpiresAt.Time, micros(rotation.AccessExpiresAt))
 		rotated.ExpiresAt = micros(rotation.ExpiresAt)
 		revocation = nil
@@ -128,7 +128,7 @@ func (s *Sessions) Reauthenticate(ctx context.Context, re session.Reauthenticati
 		renewed.TokenID = re.TokenID
 		renewed.AMR = re.AMR
 		renewed.AuthTime = micros(re.At)
-		renewed.LastSeenAt = micros(re.At)
+		renewed.LastSeenAt = later(renewed.LastSeenAt, micros(re.At))
 		renewed.AccessExpiresAt = later(renewed.AccessExpiresAt, micros(re.AccessExpiresAt))
 		if _, err := tx.exec(ctx, renewSession, renewed.TokenID, renewed.AMR, at(renewed.AuthTime), at(renewed.LastSeenAt),
 			at(renewed.AccessExpiresAt), re.ID); err != nil {

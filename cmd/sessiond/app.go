@@ -62,13 +62,14 @@ func assemble(p parts) *app {
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
 	}
 	ledger := p.db.Sessions()
+	lastSeen := session.NewLastSeen(ledger, p.log)
 	sessions := &session.Manager{
 		Verifier: session.Verifier{
 			Keys: p.keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.store, Now: p.now,
 			Fallback: &session.LedgerFallback{
 				Store: p.store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
-			Signatures: session.NewSignatureCache(cachedSignatures),
+			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Note,
 		},
 		Ledger: ledger, Log: p.log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
@@ -83,10 +84,7 @@ func assemble(p parts) *app {
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.clients, Mailbox: p.mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
-	a.background = append(a.background, sessions.Run)
-	if s.SigningKeysFile != "" {
-		a.background = append(a.background, watchKeys(s.SigningKeysFile, p.keys, p.log))
-	}
+	a.background = append(a.background, sessions.Run, lastSeen.Run)
 	// Without a mailer it drops what would pile up.
 	postman := &identity.Postman{
 		Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
@@ -121,7 +119,7 @@ func (a *app) run(ctx context.Context, public, metrics net.Listener, delay time.
 
 	failed := make(chan error, 2)
 	servers := []*http.Server{a.server(a.handler, log)}
-	listeners := []net.Listener{public}
+	listeners := []net.Listener{checkListener{public}}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", a.metrics)

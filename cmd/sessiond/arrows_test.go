@@ -18,6 +18,7 @@ const (
 // missing here is a decision that somebody has yet to make.
 var arrows = map[string][]string{
 	"session":             {},
+	"session/example":     {"session", "redisstore"},
 	"identity":            {},
 	"identity/mailer":     {"identity"},
 	"redisstore":          {"session"},
@@ -25,6 +26,8 @@ var arrows = map[string][]string{
 	"sqlstore":            {"session", "identity"},
 	"api":                 {"session", "identity"},
 	"cmd/sessiond":        {"api", "session", "identity", "identity/mailer", "redisstore", "redisstore/embedded", "sqlstore"},
+	"deploy/gateways":     {},
+	"cmd/sessionbench":    {"session", "identity", "redisstore", "sqlstore"},
 	"deploy/testreport":   {},
 }
 

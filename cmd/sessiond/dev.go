@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 		return fmt.Errorf("--data: %w", err)
 	}
 	s.SigningKeysFile = filepath.Join(s.DataDir, "keys.json")
-	keys, err := devKeys(s.SigningKeysFile)
+	keys, err := devKeys(ctx, s.SigningKeysFile, log)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	a := assemble(parts{
-		settings: s, db: db, store: store, keys: session.NewKeyring(keys), clients: clients, hasher: hasher, mailer: box,
+		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: box,
 		mailbox: func() any { return box.List() }, now: clock.Now, log: log,
 	})
 	// Migrating took memory that serving does not need.
@@ -118,13 +119,13 @@ sessiond dev: not for production. It listens on loopback only and sends no mail.
 `
 
 // devKeys reads the signing key of dev, or makes one on the first start.
-func devKeys(path string) (*session.KeySet, error) {
+func devKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		if err := writeKey(path, session.AlgEdDSA); err != nil {
 			return nil, err
 		}
 	}
-	return readKeys(path)
+	return watchKeys(ctx, path, log)
 }
 
 func orElse(text, otherwise string) string {

@@ -37,22 +37,28 @@ func (c *clock) set(t time.Time) {
 // eachStore runs f on the embedded stores and on the real ones, with a clock
 // that stands still until it is moved.
 func eachStore(t *testing.T, s settings, f func(t *testing.T, s *service, c *clock)) {
-	for _, mode := range []struct {
-		name  string
-		db    func(testing.TB) *sqlstore.DB
-		store func(testing.TB) *redisstore.Store
-	}{
-		{"embedded", func(t testing.TB) *sqlstore.DB { return sqlstoretest.New(t) }, func(t testing.TB) *redisstore.Store { return redisstoretest.New(t) }},
-		{"real", func(t testing.TB) *sqlstore.DB { return sqlstoretest.NewPostgres(t) }, func(t testing.TB) *redisstore.Store { return redisstoretest.NewReal(t) }},
-	} {
-		t.Run(mode.name, func(t *testing.T) {
-			c := &clock{now: time.Now().UTC().Truncate(time.Second)}
-			f(t, serveWith(t, s, mode.db(t), mode.store(t), c), c)
-		})
-	}
+	eachDatabase(t, func(t *testing.T, db *sqlstore.DB, store *redisstore.Store) {
+		c := newClock()
+		f(t, serveWith(t, s, db, store, c), c)
+	})
 }
 
+func eachDatabase(t *testing.T, f func(t *testing.T, db *sqlstore.DB, store *redisstore.Store)) {
+	t.Run("embedded", func(t *testing.T) { f(t, sqlstoretest.New(t), redisstoretest.New(t)) })
+	t.Run("real", func(t *testing.T) { f(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t)) })
+}
+
+func newClock() *clock { return &clock{now: time.Now().UTC().Truncate(time.Second)} }
+
+// serveWith serves without what the service does in the background.
 func serveWith(t *testing.T, s settings, db *sqlstore.DB, store *redisstore.Store, c *clock) *service {
+	t.Helper()
+	server := httptest.NewServer(assembleWith(t, s, db, store, c).handler)
+	t.Cleanup(server.Close)
+	return &service{base: server.URL, replicas: []string{server.URL}, logs: &lockedBuffer{}}
+}
+
+func assembleWith(t *testing.T, s settings, db *sqlstore.DB, store *redisstore.Store, c *clock) *app {
 	t.Helper()
 	key, err := session.GenerateKey(session.AlgEdDSA)
 	if err != nil {
@@ -67,10 +73,7 @@ func serveWith(t *testing.T, s settings, db *sqlstore.DB, store *redisstore.Stor
 		t.Fatal(err)
 	}
 	s.Issuer, s.Audience, s.PublicURL, s.DatabaseMaxConns, s.PasswordMinLength = "https://id.example", "https://id.example", "https://id.example", 10, 8
-	a := assemble(parts{settings: s, db: db, store: store, keys: session.NewKeyring(keys), hasher: hasher, now: c.Now, log: slog.New(slog.DiscardHandler)})
-	server := httptest.NewServer(a.handler)
-	t.Cleanup(server.Close)
-	return &service{base: server.URL, replicas: []string{server.URL}, logs: &lockedBuffer{}}
+	return assemble(parts{settings: s, db: db, store: store, keys: session.NewKeyring(keys), hasher: hasher, now: c.Now, log: slog.New(slog.DiscardHandler)})
 }
 
 // listed tells whether a session is among the active ones.

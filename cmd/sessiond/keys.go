@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -223,10 +221,6 @@ func readKeys(path string) (*session.KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseKeys(data)
-}
-
-func parseKeys(data []byte) (*session.KeySet, error) {
 	set, err := session.ParseKeySet(data)
 	if err != nil {
 		return nil, err
@@ -237,35 +231,10 @@ func parseKeys(data []byte) (*session.KeySet, error) {
 	return set, nil
 }
 
-// keyPoll is how often a key file is looked at. Reading it is the one way to
-// notice a change that works for a mounted Kubernetes secret too.
-const keyPoll = time.Second
-
-// watchKeys puts a changed key file in use until ctx ends. A file that cannot be
-// used changes nothing.
-func watchKeys(path string, ring *session.Keyring, log *slog.Logger) func(context.Context) {
-	return func(ctx context.Context) {
-		tick := time.NewTicker(keyPoll)
-		defer tick.Stop()
-		last, _ := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			data, err := os.ReadFile(path) //nolint:gosec // G304: as above
-			if err != nil || bytes.Equal(data, last) {
-				continue // it is being replaced, or it is the same
-			}
-			last = data
-			set, err := parseKeys(data)
-			if err != nil {
-				log.ErrorContext(ctx, "the changed key file cannot be used; the keys stay as they are", "file", filepath.Base(path), "error", err)
-				continue
-			}
-			ring.Replace(set)
-			log.InfoContext(ctx, "keys replaced", "keys", len(set.Keys()))
-		}
+// watchKeys is [session.WatchKeys] for a service, which signs.
+func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
+	if _, err := readKeys(path); err != nil {
+		return nil, err
 	}
+	return session.WatchKeys(ctx, path, log)
 }

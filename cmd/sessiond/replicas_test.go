@@ -291,6 +291,8 @@ func TestBothStoresAway(t *testing.T) {
 	for name, a := range map[string]answer{
 		"a live token": s.call(t, "GET", "/v1/users/me", bearerOf(p.token)),
 		"an ended one": s.call(t, "GET", "/v1/users/me", bearerOf(dead)),
+		"a gateway":    s.call(t, "GET", "/v1/verify", bearerOf(p.token)),
+		"and again":    s.call(t, "PROPFIND", "/v1/verify/x", bearerOf(dead)),
 		"ending all":   s.call(t, "GET", "/user/logins/deletes/all", bearerOf(p.token)),
 		"signing in":   s.call(t, "POST", "/loginUser", jsonBody(map[string]string{"username": p.username, "password": password})),
 		"a refresh":    s.call(t, "POST", "/oauth/token", formBody("grant_type", "refresh_token", "refresh_token", p.refresh)),

@@ -55,6 +55,7 @@ var routes = []route{
 	{"DELETE", "/v1/sessions/current", v1, true, "", ""},
 	{"POST", "/v1/sessions/current/reauthenticate", v1, true, "password*", ""},
 	{"DELETE", "/v1/sessions/{id}", v1, true, "", ""},
+	{"GET", "/v1/verify", v1, true, "", ""},
 	{"GET", "/v1/logins", v1, true, "", "limit cursor"},
 	{"POST", "/v1/password-resets", v1, false, "email*", ""},
 	{"POST", "/v1/password-resets/check", v1, false, "token*", ""},

@@ -10,7 +10,6 @@ import (
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/mailer"
 	"github.com/sessiond/sessiond/redisstore"
-	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -39,7 +38,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	keys, err := readKeys(s.SigningKeysFile)
+	keys, err := watchKeys(ctx, s.SigningKeysFile, log)
 	if err != nil {
 		return fmt.Errorf("%sSIGNING_KEYS_FILE: %w", envPrefix, err)
 	}
@@ -90,7 +89,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
-	a := assemble(parts{settings: s, db: db, store: store, keys: session.NewKeyring(keys), clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
+	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) (session.Ledger, Users)) {
 		{"lists", listTests},
 		{"Rotate", rotateTests},
 		{"Reauthenticate", reauthenticateTests},
+		{"Touch", touchTests},
 		{"Revoke", revokeTests},
 		{"RevokeAll", revokeAllTests},
 		{"RevokeToken", revokeTokenTests},

@@ -1,0 +1,43 @@
+-- The action lua.verify: asks sessiond who sends a request, by way of the
+-- listener "verify" in haproxy.cfg. It sets
+--
+--   txn.verify.status      what sessiond answered; not set: it could not be asked
+--   txn.verify.challenge   of a 401: its WWW-Authenticate
+--   txn.verify.subject, .username, .session, .token_id   of a 200
+--
+-- Nothing is kept from one request to the next.
+
+local listener = "abns@sessiond-verify"
+
+-- passed_on are the only headers of a request that the check is shown.
+local passed_on = { "authorization", "host", "x-forwarded-for", "x-request-id" }
+
+local function verify(txn)
+  local headers, all = {}, txn.http:req_get_headers()
+  for _, name in ipairs(passed_on) do
+    if all[name] then
+      headers[name] = { all[name][0] }
+    end
+  end
+
+  -- The address is the same whatever the client asks for.
+  local answer = core.httpclient():get{
+    url = "http://sessiond/v1/verify", dst = listener, headers = headers, timeout = 5000,
+  }
+  if not answer or not answer.status then
+    return
+  end
+
+  local function first(name)
+    local values = answer.headers and answer.headers[name]
+    return values and values[0] or ""
+  end
+  txn:set_var("txn.verify.challenge", first("www-authenticate"))
+  txn:set_var("txn.verify.subject", first("x-auth-subject"))
+  txn:set_var("txn.verify.username", first("x-auth-username"))
+  txn:set_var("txn.verify.session", first("x-auth-session"))
+  txn:set_var("txn.verify.token_id", first("x-auth-token-id"))
+  txn:set_var("txn.verify.status", answer.status) -- last: it opens the door
+end
+
+core.register_action("verify", { "http-req" }, verify, 0)

@@ -1,0 +1,193 @@
+package session_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// The characters are such as only come through when both sides encode them.
+const introspectorID, introspectorSecret = "billing:eu", "a+b c%:ü"
+
+func introspectAt(t *testing.T, server *httptest.Server, path, secret string) *session.Introspection {
+	t.Helper()
+	i, err := session.NewIntrospection(server.URL+path, introspectorID, secret, session.RemoteOptions{Client: server.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+var question = session.Question{
+	Token: "header.payload.signature", Ref: session.Ref{Subject: "sub-1", SessionID: "sid-1", TokenID: "jti-1"}, StoreUp: true,
+}
+
+func TestIntrospectionVerdicts(t *testing.T) {
+	var answer atomic.Pointer[http.HandlerFunc]
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		t.Error("a redirect was followed")
+	}))
+	defer elsewhere.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		if r.Method != http.MethodPost || id != url.QueryEscape(introspectorID) || secret != url.QueryEscape(introspectorSecret) ||
+			r.FormValue("token") != question.Token || r.URL.RawQuery != "" {
+			t.Errorf("asked by %s %s of %q with %v", r.Method, r.URL, id, r.PostForm)
+		}
+		(*answer.Load())(w, r)
+	}))
+	defer server.Close()
+	i := introspectAt(t, server, "/oauth/introspect", introspectorSecret)
+	send := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = io.WriteString(w, body) }
+	}
+	const good = `{"active":true,"sub":"sub-1","sid":"sid-1","jti":"jti-1","iss":"i","username":"ada"`
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   error
+	}{
+		{"active", send(200, good+"}"), nil},
+		{"inactive", send(200, `{"active":false}`), session.ErrRevoked},
+		// What does not say "inactive" must not sign anybody out.
+		{"neither", send(200, `{}`), session.ErrUnavailable},
+		{"null", send(200, `{"active":null}`), session.ErrUnavailable},
+		{"a text", send(200, `{"active":"false"}`), session.ErrUnavailable},
+		{"both", send(200, `{"active":false,"active":true}`), session.ErrUnavailable},
+		{"another subject", send(200, `{"active":true,"sub":"sub-2","sid":"sid-1","jti":"jti-1"}`), session.ErrUnavailable},
+		{"another session", send(200, `{"active":true,"sub":"sub-1","sid":"sid-2","jti":"jti-1"}`), session.ErrUnavailable},
+		{"another token", send(200, `{"active":true,"sub":"sub-1","sid":"sid-1","jti":"jti-2"}`), session.ErrUnavailable},
+		{"no token", send(200, `{"active":true}`), session.ErrUnavailable},
+		{"not JSON", send(200, "<html>sign in</html>"), session.ErrUnavailable},
+		{"more than JSON", send(200, good+"}}"), session.ErrUnavailable},
+		{"cut short", send(200, good), session.ErrUnavailable},
+		{"nothing", send(200, ""), session.ErrUnavailable},
+		{"oversized", send(200, good+"}"+strings.Repeat(" ", 64<<10)), session.ErrUnavailable},
+		{"created", send(201, good+"}"), session.ErrUnavailable},
+		{"inactive with an error's status", send(400, `{"active":false}`), session.ErrUnavailable},
+		{"wrong secret", send(401, `{"error":"invalid_client"}`), session.ErrUnavailable},
+		{"too many", send(429, ""), session.ErrUnavailable},
+		{"a fault", send(500, ""), session.ErrUnavailable},
+		{"overloaded", send(503, ""), session.ErrUnavailable},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		}, session.ErrUnavailable},
+		{"a broken connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, session.ErrUnavailable},
+	} {
+		answer.Store(&c.answer)
+		err := i.Check(t.Context(), question)
+		isVerdict := errors.Is(err, session.ErrRevoked) || errors.Is(err, session.ErrInvalidToken)
+		if !errors.Is(err, c.want) || isVerdict != errors.Is(c.want, session.ErrRevoked) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), introspectorSecret) || strings.Contains(err.Error(), question.Token)) {
+			t.Errorf("%s: the error tells a secret: %v", c.name, err)
+		}
+	}
+}
+
+func TestIntrospectionIsBounded(t *testing.T) {
+	proceed := make(chan struct{})
+	arrived := make(chan struct{}, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-proceed
+		_, _ = io.WriteString(w, `{"active":false}`)
+	}))
+	defer server.Close()
+	i := introspectAt(t, server, "", introspectorSecret)
+	i.Limit, i.Timeout = make(session.Limit, 2), time.Minute
+	errs := make(chan error, 2)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { errs <- i.Check(t.Context(), question) })
+		<-arrived
+	}
+	hurried := *i // and of the same limit
+	hurried.Timeout = 100 * time.Millisecond
+	if err := hurried.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("the one too many: %v, want ErrUnavailable", err)
+	}
+	if len(arrived) != 0 {
+		t.Error("the one too many was sent")
+	}
+	close(proceed)
+	wg.Wait()
+	for range 2 {
+		if err := <-errs; !errors.Is(err, session.ErrRevoked) {
+			t.Errorf("a turn in time: %v, want ErrRevoked", err)
+		}
+	}
+
+	i.Timeout = time.Millisecond
+	proceed = make(chan struct{})
+	defer close(proceed)
+	if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("no answer in time: %v, want ErrUnavailable", err)
+	}
+}
+
+// The service's own introspection, and a verifier that reaches nothing else
+// but the store.
+func TestIntrospectionAtTheService(t *testing.T) {
+	w := newWorld(t, sqlstoretest.New(t), redisstoretest.New(t))
+	m := w.replicas[0]
+	asked := atomic.Int64{}
+	service := (&api.API{
+		Sessions: m, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Clients: api.Clients{introspectorID: sha256.Sum256([]byte(introspectorSecret))},
+	}).Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		service.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	verifier := m.Verifier
+	verifier.Fallback = introspectAt(t, server, "/oauth/introspect", introspectorSecret)
+
+	set, s := w.start(t)
+	for range 3 {
+		if c, err := verifier.Verify(t.Context(), set.AccessToken); err != nil || c.SessionID != s.ID {
+			t.Fatal(err)
+		}
+	}
+	if asked.Load() != 1 {
+		t.Errorf("the service was asked %d times, want once", asked.Load())
+	}
+	if _, err := m.Revoke(t.Context(), w.user.ID, s.ID, session.ReasonRevoked); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verifier.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
+		t.Errorf("a revoked token: %v", err)
+	}
+
+	// One that the store has never heard of.
+	set, s = w.start(t)
+	if _, err := m.Revoke(t.Context(), w.user.ID, s.ID, session.ReasonRevoked); err != nil {
+		t.Fatal(err)
+	}
+	other := verifier
+	other.Store = redisstoretest.New(t)
+	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
+		t.Errorf("a revoked token that the store does not know: %v", err)
+	}
+	set, _ = w.start(t)
+	other.Fallback = introspectAt(t, server, "/oauth/introspect", "wrong")
+	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("a wrong secret: %v, want ErrUnavailable", err)
+	}
+}
