@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -50,7 +51,8 @@ func (g gatewayCheck) check(r *http.Request) (c session.Claims, err error) {
 	if err != nil {
 		return session.Claims{}, err
 	}
-	return g.Sessions.Verify(r.Context(), token)
+	// It ends by itself in a moment; watching for the client to leave costs more.
+	return g.Sessions.Verify(context.WithoutCancel(r.Context()), token)
 }
 
 // observed answers as the other routes do.

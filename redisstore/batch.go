@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -15,17 +16,21 @@ import (
 // At low load it stands aside. A lookup that finds no more than one other under way
 // goes at once, on its caller's goroutine, and waits for nobody. From the
 // third on they wait for the flight that is out, and leave together as it lands.
+// At high load those that are ready to run get to ask before it leaves: the
+// processor is yielded once, for no time at all when nobody is ready.
 type batcher struct {
 	// send answers all calls. Its context ends after timeout.
-	send     func(ctx context.Context, calls []*call)
-	timeout  time.Duration
-	maxAlone int // how many go by themselves
+	send      func(ctx context.Context, calls []*call)
+	timeout   time.Duration
+	unbatched bool // all go alone
 
-	mu      sync.Mutex
-	waiting []*call
-	alone   int // lookups on their callers' goroutines
-	flights int
-	late    int // flights that are out for longer than patience
+	mu       sync.Mutex
+	waiting  []*call
+	alone    int // lookups on their callers' goroutines
+	flights  int
+	late     int  // flights that are out for longer than patience
+	yielding bool // somebody lets others come along, and will launch a flight
+	crowded  bool // lately there was company: it is worth a look whether more comes
 
 	calls sync.Pool
 }
@@ -49,6 +54,7 @@ type call struct {
 	err  error
 	done chan struct{} // receives when view and err are there
 
+	alone [1]*call // itself, as a flight of one
 	timer *time.Timer
 	left  bool // the caller waits no more; guarded by batcher.mu
 }
@@ -77,10 +83,11 @@ func (b *batcher) answer(c *call) (session.View, error) {
 func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error) {
 	c := b.newCall(keys)
 	b.mu.Lock()
-	if b.flights == 0 && b.alone < b.maxAlone {
+	if b.mayGoAlone() {
 		b.alone++
 		b.mu.Unlock()
-		return b.lookAlone(ctx, c)
+		b.goAlone(ctx, c)
+		return b.answer(c)
 	}
 	b.waiting = append(b.waiting, c)
 	b.launch()
@@ -104,21 +111,46 @@ func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error
 	return session.View{}, err
 }
 
-func (b *batcher) lookAlone(ctx context.Context, c *call) (session.View, error) {
+// mayGoAlone tells whether so little is under way that a lookup need not wait
+// for company. b.mu is held.
+func (b *batcher) mayGoAlone() bool {
+	switch {
+	case b.unbatched:
+		return true
+	case b.flights > 0, b.alone >= maxAlone, b.yielding:
+		return false
+	case b.crowded:
+		b.yield()
+		b.crowded = len(b.waiting) > 0
+	}
+	return !b.crowded
+}
+
+// yield lets those go first who are about to ask, so that they come along. b.mu
+// is held, but not meanwhile.
+func (b *batcher) yield() {
+	b.yielding = true
+	b.mu.Unlock()
+	runtime.Gosched()
+	b.mu.Lock()
+	b.yielding = false
+}
+
+func (b *batcher) goAlone(ctx context.Context, c *call) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	b.send(ctx, []*call{c})
+	c.alone[0] = c
+	b.send(ctx, c.alone[:])
+	<-c.done
 	cancel()
 	b.mu.Lock()
 	b.alone--
 	b.mu.Unlock()
-	<-c.done
-	return b.answer(c)
 }
 
 // launch sends a flight for those who wait, unless one is out that will take
-// them with it soon. b.mu is held.
+// them with it soon, or somebody is about to launch it. b.mu is held.
 func (b *batcher) launch() {
-	if len(b.waiting) > 0 && b.flights == b.late && b.flights < maxFlights {
+	if len(b.waiting) > 0 && b.flights == b.late && b.flights < maxFlights && !b.yielding {
 		b.flights++
 		go b.fly()
 	}
@@ -129,7 +161,12 @@ func (b *batcher) fly() {
 	var board []*call
 	for {
 		b.mu.Lock()
-		if board = b.board(board[:0]); len(board) == 0 {
+		if len(b.waiting) > 0 {
+			b.yield()
+		}
+		board = b.board(board[:0])
+		b.crowded = b.crowded || len(board) > 1
+		if len(board) == 0 {
 			b.flights--
 			b.mu.Unlock()
 			return

@@ -25,7 +25,7 @@ type flight struct {
 
 func newFlights() (*batcher, *flights) {
 	f := &flights{out: make(chan *flight, 100)}
-	return &batcher{timeout: 100 * time.Millisecond, maxAlone: maxAlone, send: func(ctx context.Context, calls []*call) {
+	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, calls []*call) {
 		it := &flight{calls: append([]*call(nil), calls...), land: make(chan struct{})}
 		f.out <- it
 		var err error
@@ -189,7 +189,7 @@ func TestLeaving(t *testing.T) {
 
 // Under load, with callers that leave at random, every answer belongs to its question.
 func TestNoAnswerIsMixedUp(t *testing.T) {
-	b := &batcher{timeout: time.Second, maxAlone: maxAlone, send: func(_ context.Context, calls []*call) {
+	b := &batcher{timeout: time.Second, send: func(_ context.Context, calls []*call) {
 		for _, c := range calls {
 			n, _ := strconv.ParseInt(c.keys[1], 10, 64)
 			c.view = session.View{Generation: n}

@@ -32,8 +32,13 @@ func (k keys) generation(subject string) string {
 }
 
 // check names what a Look reads, in this order: generation, session, blacklist.
+// They are pieces of one string, as every check makes them.
 func (k keys) check(ref session.Ref) [3]string {
-	return [3]string{k.generation(ref.Subject), k.session(ref.Subject, ref.SessionID), k.blacklist(ref.Subject, ref.TokenID)}
+	p, sub := string(k), ref.Subject
+	all := p + "g:{" + sub + "}" + p + "s:{" + sub + "}:" + ref.SessionID + p + "b:{" + sub + "}:" + ref.TokenID
+	g := len(p) + len("g:{}") + len(sub)
+	s := g + len(p) + len("s:{}:") + len(sub) + len(ref.SessionID)
+	return [3]string{all[:g], all[g:s], all[s:]}
 }
 
 func (k keys) lease(subject string) string {

@@ -3,6 +3,8 @@ package redisstore
 import (
 	"strings"
 	"testing"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 func TestKeys(t *testing.T) {
@@ -20,6 +22,10 @@ func TestKeys(t *testing.T) {
 			if got != prefix+want {
 				t.Errorf("key %q, want %q", got, prefix+want)
 			}
+		}
+		ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
+		if got, want := k.check(ref), [3]string{k.generation("ada"), k.session("ada", "s1"), k.blacklist("ada", "t1")}; got != want {
+			t.Errorf("a check reads %q, want %q", got, want)
 		}
 	}
 }

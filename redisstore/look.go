@@ -13,8 +13,8 @@ import (
 
 // batchers holds a batcher for each server that is asked.
 type batchers struct {
-	maxAlone int
-	byClient sync.Map // redis.UniversalClient to *batcher
+	unbatched bool
+	byClient  sync.Map // redis.UniversalClient to *batcher
 }
 
 // batcher returns the batcher to the server that holds these keys.
@@ -33,7 +33,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	if b, ok := s.batchers.byClient.Load(client); ok {
 		return b.(*batcher), nil
 	}
-	b := &batcher{timeout: s.lookTimeout, maxAlone: s.batchers.maxAlone, send: func(ctx context.Context, calls []*call) {
+	b := &batcher{timeout: s.lookTimeout, unbatched: s.batchers.unbatched, send: func(ctx context.Context, calls []*call) {
 		err := send(ctx, client, s.cluster != nil, calls)
 		if s.cluster != nil && err != nil {
 			s.cluster.ReloadState(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -75,10 +74,7 @@ func New(client redis.UniversalClient, opts Options) *Store {
 		s.applyTimeout = defaultApplyTimeout
 	}
 	s.cluster, _ = client.(*redis.ClusterClient)
-	s.batchers.maxAlone = maxAlone
-	if opts.Unbatched {
-		s.batchers.maxAlone = math.MaxInt
-	}
+	s.batchers.unbatched = opts.Unbatched
 	return s
 }
 
@@ -97,7 +93,7 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error)
 		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
 	view, err := b.look(ctx, keys)
-	if redirected(err) {
+	if err != nil && redirected(err) {
 		// The slot is moving. One after another, each question finds its way.
 		view, err = s.lookEachWay(ctx, keys)
 	}
