@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ type call struct {
 	done chan struct{} // receives when view and err are there
 
 	alone [1]*call // itself, as a flight of one
-	timer *time.Timer
+	until time.Time
 	left  bool // the caller waits no more; guarded by batcher.mu
 }
 
@@ -63,10 +64,10 @@ type call struct {
 func (b *batcher) newCall(keys [3]string) *call {
 	c, ok := b.calls.Get().(*call)
 	if !ok {
-		c = &call{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
-		c.timer.Stop()
+		c = &call{done: make(chan struct{}, 1)}
 	}
 	c.keys, c.view, c.err = keys, session.View{}, nil
+	c.until = time.Now().Add(b.timeout)
 	return c
 }
 
@@ -93,22 +94,15 @@ func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error
 	b.launch()
 	b.mu.Unlock()
 
-	c.timer.Reset(b.timeout)
-	var err error
 	select {
 	case <-c.done:
-		c.timer.Stop()
 		return b.answer(c)
-	case <-c.timer.C:
-		err = context.DeadlineExceeded
 	case <-ctx.Done():
-		err = ctx.Err()
-		c.timer.Stop()
+		b.mu.Lock()
+		c.left = true
+		b.mu.Unlock()
+		return session.View{}, ctx.Err()
 	}
-	b.mu.Lock()
-	c.left = true
-	b.mu.Unlock()
-	return session.View{}, err
 }
 
 // mayGoAlone tells whether so little is under way that a lookup need not wait
@@ -137,7 +131,7 @@ func (b *batcher) yield() {
 }
 
 func (b *batcher) goAlone(ctx context.Context, c *call) {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	ctx, cancel := context.WithDeadline(ctx, c.until)
 	c.alone[0] = c
 	b.send(ctx, c.alone[:])
 	<-c.done
@@ -171,28 +165,43 @@ func (b *batcher) fly() {
 			b.mu.Unlock()
 			return
 		}
+		f := &flight{batcher: b}
+		watch := time.AfterFunc(patience, f.isLate)
 		b.mu.Unlock()
 
-		landed, late := false, false // guarded by b.mu
-		watch := time.AfterFunc(patience, func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if !landed {
-				late = true
-				b.late++
-				b.launch()
-			}
-		})
-		ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
+		// Who has waited longest sets the time. So a flight ends before the time of
+		// those who wait for it, and what takes them ends in theirs.
+		ctx, cancel := context.WithDeadline(context.Background(), board[0].until)
 		b.send(ctx, board)
 		cancel()
 		watch.Stop()
-		b.mu.Lock()
-		landed = true
-		if late {
-			b.late--
-		}
-		b.mu.Unlock()
+		f.land()
+	}
+}
+
+// flight is one that is out. Its fields are guarded by the batcher's mu.
+type flight struct {
+	*batcher
+	landed, late bool
+}
+
+// isLate is called when the others' patience with a flight ends.
+func (f *flight) isLate() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.landed {
+		f.late = true
+		f.batcher.late++
+		f.launch()
+	}
+}
+
+func (f *flight) land() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.landed = true
+	if f.late {
+		f.batcher.late--
 	}
 }
 
@@ -208,8 +217,6 @@ func (b *batcher) board(seats []*call) []*call {
 			seats = append(seats, c)
 		}
 	}
-	rest := copy(b.waiting, b.waiting[taken:])
-	clear(b.waiting[rest:])
-	b.waiting = b.waiting[:rest]
+	b.waiting = slices.Delete(b.waiting, 0, taken)
 	return seats
 }

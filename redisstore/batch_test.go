@@ -12,21 +12,21 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// flights is a server behind a batcher: each flight lands when the test lets it.
-type flights struct {
-	out  chan *flight
+// server is one behind a batcher: each flight lands when the test lets it.
+type server struct {
+	out  chan *trip
 	size int // of the largest
 }
 
-type flight struct {
+type trip struct {
 	calls []*call
 	land  chan struct{}
 }
 
-func newFlights() (*batcher, *flights) {
-	f := &flights{out: make(chan *flight, 100)}
+func newFlights() (*batcher, *server) {
+	f := &server{out: make(chan *trip, 100)}
 	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, calls []*call) {
-		it := &flight{calls: append([]*call(nil), calls...), land: make(chan struct{})}
+		it := &trip{calls: append([]*call(nil), calls...), land: make(chan struct{})}
 		f.out <- it
 		var err error
 		select {
@@ -80,17 +80,23 @@ func TestTwoGoAloneAndOthersTogether(t *testing.T) {
 			answers = append(answers, ask(t.Context(), b, n))
 		}
 		// Two alone, the third in a flight that finds nobody else yet.
+		var out []*trip
 		for i := range 3 {
-			if it := <-f.out; len(it.calls) != 1 {
-				t.Errorf("flight %d carries %d", i, len(it.calls))
-			} else {
-				close(it.land)
+			if out = append(out, <-f.out); len(out[i].calls) != 1 {
+				t.Errorf("flight %d carries %d", i, len(out[i].calls))
 			}
-			synctest.Wait()
 		}
+		close(out[0].land)
+		close(out[1].land)
+		synctest.Wait()
+		answers = append(answers, ask(t.Context(), b, 10)) // goes with those who wait for the third
+		if len(f.out) > 0 {
+			t.Error("went alone while a flight is out")
+		}
+		close(out[2].land)
 		it := <-f.out
-		if len(it.calls) != 7 {
-			t.Errorf("the others travel in a flight of %d, want 7", len(it.calls))
+		if len(it.calls) != 8 {
+			t.Errorf("the others travel in a flight of %d, want 8", len(it.calls))
 		}
 		close(it.land)
 		for n, out := range answers {
@@ -217,4 +223,15 @@ func TestNoAnswerIsMixedUp(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// The timer of a flight may fire as it lands. It is not late then.
+func TestLandedIsNotLate(t *testing.T) {
+	b := &batcher{}
+	f := &flight{batcher: b}
+	f.land()
+	f.isLate()
+	if b.late != 0 {
+		t.Errorf("%d flights are late and none is out", b.late)
+	}
 }

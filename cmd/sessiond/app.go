@@ -119,7 +119,7 @@ func (a *app) run(ctx context.Context, public, metrics net.Listener, delay time.
 
 	failed := make(chan error, 2)
 	servers := []*http.Server{a.server(a.handler, log)}
-	listeners := []net.Listener{checkListener{public}}
+	listeners := []net.Listener{leanListener{public}}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", a.metrics)

@@ -2,17 +2,20 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 )
 
-// connServer runs h behind a checkListener and returns a connection to it.
+// connServer runs h behind a leanListener and returns a connection to it.
 func connServer(t *testing.T, h http.HandlerFunc) net.Conn {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -21,7 +24,7 @@ func connServer(t *testing.T, h http.HandlerFunc) net.Conn {
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(checkListener{l}) }()
+	go func() { defer close(done); _ = server.Serve(leanListener{l}) }()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +97,7 @@ func TestCheckIsReadOnce(t *testing.T) {
 	<-done
 }
 
-// countingConn answers as a checkConn does, and tells of every read.
+// countingConn answers as a leanConn does, and tells of every read.
 type countingConn struct {
 	net.Conn
 	reads chan int
@@ -157,5 +160,179 @@ func TestPipelinedRequests(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		}
+	}
+}
+
+// leanPair is both ends of a connection, the first as a leanListener accepts it.
+func leanPair(t *testing.T) (lean, peer net.Conn) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if peer, err = new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if lean, err = (leanListener{l}).Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close(); _ = lean.Close() })
+	return lean, peer
+}
+
+// A deadline that is noted is kept: not a moment early, and not late.
+func TestDeadlines(t *testing.T) {
+	const (
+		near = 50 * time.Millisecond
+		far  = 200 * time.Millisecond
+		none = 0
+	)
+	for name, c := range map[string]struct {
+		set  []time.Duration // one after another
+		want time.Duration
+	}{
+		"near":             {[]time.Duration{near}, near},
+		"put off":          {[]time.Duration{near, far}, far},
+		"put off twice":    {[]time.Duration{near, near * 2, far}, far},
+		"brought forward":  {[]time.Duration{far, near}, near},
+		"there and back":   {[]time.Duration{near, far, near}, near},
+		"taken away":       {[]time.Duration{near, none, far}, far},
+		"past":             {[]time.Duration{far, -time.Second}, 0},
+		"past and put off": {[]time.Duration{-time.Second, far}, far},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lean, _ := leanPair(t)
+			for _, op := range []struct {
+				name string
+				set  func(time.Time) error
+				do   func([]byte) (int, error)
+			}{
+				{"read", lean.SetReadDeadline, lean.Read},
+				{"write", lean.SetWriteDeadline, lean.Write},
+				{"either", lean.SetDeadline, lean.Read},
+			} {
+				start := time.Now()
+				for _, d := range c.set {
+					at := start.Add(d)
+					if d == none {
+						at = time.Time{}
+					}
+					if err := op.set(at); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var err error
+				for buf := make([]byte, 1<<20); err == nil; { // a write until nothing more fits
+					_, err = op.do(buf)
+				}
+				took := time.Since(start)
+				if !errors.Is(err, os.ErrDeadlineExceeded) || took < c.want || took > c.want+time.Second {
+					t.Errorf("%s: %v after %v, want a time-out after %v", op.name, err, took, c.want)
+				}
+				_ = op.set(time.Time{})
+			}
+		})
+	}
+}
+
+// A deadline that is put off while a read waits does not end it, and one that is
+// brought forward does.
+func TestDeadlineWhileReading(t *testing.T) {
+	lean, peer := leanPair(t)
+	_ = lean.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	_ = lean.SetReadDeadline(time.Now().Add(time.Minute))
+	read := make(chan string)
+	go func() {
+		buf := make([]byte, 10)
+		for {
+			n, err := lean.Read(buf)
+			read <- fmt.Sprint(string(buf[:n]), err)
+			if err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case got := <-read:
+		t.Fatalf("read %s", got)
+	case <-time.After(150 * time.Millisecond): // the first deadline is over
+	}
+	fmt.Fprint(peer, "late")
+	if got := <-read; got != "late<nil>" {
+		t.Errorf("read %s", got)
+	}
+	_ = lean.SetReadDeadline(time.Unix(1, 0)) // as net/http ends a read that waits
+	if got := <-read; !strings.Contains(got, "timeout") {
+		t.Errorf("read %s", got)
+	}
+}
+
+// A write that an early time-out interrupts goes on where it was.
+func TestInterruptedWrite(t *testing.T) {
+	lean, peer := leanPair(t)
+	want := make([]byte, 32<<20)
+	for i := range want {
+		want[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	_ = lean.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	_ = lean.SetWriteDeadline(time.Now().Add(time.Minute))
+	done := make(chan error)
+	go func() {
+		n, err := lean.Write(want)
+		if err == nil && n != len(want) {
+			err = fmt.Errorf("wrote %d", n)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("nobody read, and yet it was written: %v", err)
+	case <-time.After(200 * time.Millisecond): // the first deadline is over
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what arrived is not what was written: %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who sends a header too slowly is cut off, after good requests as well.
+func TestSlowHeader(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: 200 * time.Millisecond,
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(leanListener{l}) }()
+	defer func() { _ = s.Close(); <-done }()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for i := range 5 {
+		fmt.Fprint(conn, "GET /v1/verify HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		_ = resp.Body.Close()
+		<-time.After(100 * time.Millisecond) // an idle connection is not a slow header
+	}
+	start := time.Now()
+	fmt.Fprint(conn, "GET /v1/verify HTTP/1.1\r\nHost:")
+	_ = conn.SetReadDeadline(start.Add(10 * time.Second))
+	_, err = io.Copy(io.Discard, answers)
+	if took := time.Since(start); err != nil || took < 150*time.Millisecond || took > 5*time.Second {
+		t.Errorf("cut off after %v, %v", took, err)
 	}
 }
