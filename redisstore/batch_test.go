@@ -14,8 +14,7 @@ import (
 
 // server is one behind a batcher: each flight lands when the test lets it.
 type server struct {
-	out  chan *trip
-	size int // of the largest
+	out chan *trip
 }
 
 type trip struct {

@@ -180,8 +180,14 @@ func TestSeen(t *testing.T) {
 		take  bool
 		seen  int
 	}{
-		{0, true, 0}, {60 * time.Second, true, 0}, {61 * time.Second, true, 1}, {62 * time.Second, true, 1}, {121 * time.Second, true, 1},
-		{122 * time.Second, false, 1}, {123 * time.Second, true, 2}, {124 * time.Second, true, 2},
+		{0, true, 0},
+		{60 * time.Second, true, 0},
+		{61 * time.Second, true, 1},
+		{62 * time.Second, true, 1},
+		{121 * time.Second, true, 1},
+		{122 * time.Second, false, 1},
+		{123 * time.Second, true, 2},
+		{124 * time.Second, true, 2},
 	} {
 		h.at, take = issuedAt.Add(step.after), step.take
 		h.want(t, token, "used", true)
