@@ -115,17 +115,30 @@ func requestID(r *http.Request) string {
 
 const requestIDHeader = "X-Request-Id"
 
-// secure sets the headers that every answer carries, errors too. A handler may
-// replace them, as /docs does with its own policy.
+// secureHeaders are what every answer carries, errors too.
+var secureHeaders = []struct {
+	name   string
+	values []string // shared by all answers
+}{
+	{"Cache-Control", []string{"no-store"}},
+	{"Content-Security-Policy", []string{"default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox"}},
+	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
+	{"Referrer-Policy", []string{"no-referrer"}},
+	{"Strict-Transport-Security", []string{"max-age=31536000; includeSubDomains"}},
+	{"X-Content-Type-Options", []string{"nosniff"}},
+}
+
+func setSecureHeaders(h http.Header) {
+	for _, s := range secureHeaders {
+		h[s.name] = s.values[:1:1] // who adds to it gets a copy
+	}
+}
+
+// secure sets the headers that every answer carries. A handler may replace
+// them, as /docs does with its own policy.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-		h.Set("X-Content-Type-Options", "nosniff")
+		setSecureHeaders(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }

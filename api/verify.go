@@ -17,9 +17,8 @@ const verifyPattern = "/v1/verify"
 // method: 200 says who is asking, in headers for the service behind, and has no
 // body. It is asked for every request of every API, so that one which is let
 // through skips the middleware of the other routes: it has a request id and a
-// place in the metrics, a line in the log at the level debug, no header
-// against what browsers do with bodies, and no deadline but those of the check
-// itself.
+// place in the metrics, a line in the log at the level debug, and no deadline but
+// those of the check itself.
 type gatewayCheck struct {
 	*API
 	trust func(http.Handler) http.Handler
@@ -82,10 +81,8 @@ func pass(h http.Header, c *session.Claims, requestID string) {
 	h["X-Auth-Session"] = values[2:3:3]
 	h["X-Auth-Token-Id"] = values[3:4:4]
 	h[requestIDHeader] = values[4:5:5]
-	h["Cache-Control"] = noStore
+	setSecureHeaders(h)
 }
-
-var noStore = []string{"no-store"}
 
 // anyMethod takes the requests of the check whose method chi does not know from
 // those that are refused for their method.

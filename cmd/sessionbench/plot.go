@@ -168,7 +168,7 @@ func plotGrowth(r *report) []byte {
 		span := max(math.Log(many/few), 1e-9)
 		return c.left + c.width*(0.08+0.8*math.Log(float64(sessions)/few)/span)
 	}
-	noise := g.Setting.noise(g.Points[len(g.Points)-1].Name, g.Points[0].Name)
+	noise := g.noise()
 	c.rect("noise", c.left, c.y(1+noise), c.width, c.y(1-noise)-c.y(1+noise), 0)
 	c.text(c.left+c.width-6, c.y(1+noise)-6, "end", "small", "the same, measured twice")
 	var points []string

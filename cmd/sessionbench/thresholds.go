@@ -44,6 +44,10 @@ func thresholds(r *report) []threshold {
 		{what: "Redis round trips for a check, 1 connection, at most", atMost: true, limit: 1.005, format: "%.3f", figure: readsOf(1)},
 		{what: "Redis round trips for a check", atMost: true, limit: 0.2, format: "%.3f", figure: readsOf(64)},
 		{what: "rate of /v1/verify to the plain design's, every token new", limit: 1.0, format: times, figure: overWire(64, fresh, rate, verify, plain)},
+		{what: "rate in-process to unbatched, 1 goroutine", limit: 0.97, format: ratio, figure: batching(1, rate)},
+		{what: "p50 in-process to unbatched, 1 goroutine", atMost: true, limit: 1.05, format: ratio, figure: batching(1, p50)},
+		{what: "rate in-process to unbatched, 2 goroutines", limit: 0.97, format: ratio, figure: batching(2, rate)},
+		{what: "p50 in-process to unbatched, 2 goroutines", atMost: true, limit: 1.05, format: ratio, figure: batching(2, p50)},
 		{what: "rate in-process to /v1/verify's", limit: 4, format: times, figure: overWire(64, warm, rate, inProcess, verify)},
 		{what: "allocations of a warm check outside go-redis", atMost: true, limit: 2, format: "%.1f", figure: func(r *report) (float64, bool) {
 			if r.Comparison == nil {
@@ -64,20 +68,8 @@ func thresholds(r *report) []threshold {
 			return r.Memory.PerSession, true
 		}},
 	}
-	for _, n := range []int{1, 2} {
-		noise := r.noiseInProcess(n)
-		list = append(list,
-			threshold{
-				what:  fmt.Sprintf("rate in-process to unbatched, less the noise, goroutines: %d", n),
-				limit: min(0.97, 1-noise), format: ratio, figure: batching(n, rate),
-			},
-			threshold{
-				what: fmt.Sprintf("p50 in-process to unbatched, less the noise, goroutines: %d", n), atMost: true,
-				limit: max(1.05, 1+noise), format: ratio, figure: batching(n, p50),
-			})
-	}
 	if g := r.Growth; g != nil {
-		noise := g.Setting.noise(g.Points[len(g.Points)-1].Name, g.Points[0].Name)
+		noise := g.noise()
 		for _, p := range g.Points[1:] {
 			if p.again {
 				continue
@@ -145,27 +137,17 @@ func batching(goroutines int, of func(*sample) float64) figure {
 	}
 }
 
-// noise is how far the same measured twice was apart in rate, in the round in which
-// it was farthest; at least what seven rounds cannot tell from nothing, and at most
-// what can still be called the same.
-func (t *setting) noise(again, first string) float64 {
+// noise is how far the same measured twice was apart, in the round in which it
+// was farthest; at least what seven rounds cannot tell from nothing, and at most
+// what can still be called flat.
+func (g *growing) noise() float64 {
 	const least, most = 0.02, 0.10
-	s, ok := t.ratio(rate, again, first)
+	again := g.Points[len(g.Points)-1].Name
+	s, ok := g.Setting.ratio(rate, again, g.Points[0].Name)
 	if !ok {
 		return least
 	}
 	return min(most, max(least, math.Abs(1-s.Least), math.Abs(s.Most-1)))
-}
-
-func (r *report) noiseInProcess(goroutines int) float64 {
-	if r.Comparison == nil {
-		return 0
-	}
-	t := r.Comparison.direct(goroutines)
-	if t == nil {
-		return 0
-	}
-	return t.noise(unbatchedAgain, unbatched)
 }
 
 // judge holds the report to the thresholds.

@@ -58,7 +58,7 @@ func shownBadInput(t *testing.T, s *service, client option, f func(t *testing.T,
 	s.login(t, x.bystander)
 	s.call(t, "GET", "/livez").want(t, 200)
 	s.call(t, "GET", "/readyz").want(t, 200)
-	for line := range strings.Lines(s.logs.String()) {
+	for line := range strings.Lines(s.logged(t)) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, "panic") {
 			t.Errorf("a fault in the log: %s", line)
 		}

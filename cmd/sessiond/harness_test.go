@@ -180,9 +180,21 @@ func awaitMatch(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.R
 		case err := <-done:
 			t.Fatalf("the program ended early: %v\n%s", err, out.String())
 		case <-deadline:
-			t.Fatalf("the program did not start:\n%s", out.String())
+			t.Fatalf("not in time: %s\n%s", re, out.String())
 		}
 	}
+}
+
+// logged returns what the service has logged of all that it has answered so far.
+// What a process writes takes a moment to arrive here.
+func (s *service) logged(t *testing.T) string {
+	t.Helper()
+	for _, base := range s.replicas {
+		id := session.NewID()
+		callAt(t, base, "GET", "/nowhere", header("X-Request-Id", id)).want(t, 404)
+		awaitMatch(t, s.logs, nil, regexp.MustCompile(`\brequest_id"?[:=]"?(`+id+`).*\n`))
+	}
+	return s.logs.String()
 }
 
 var (

@@ -855,6 +855,9 @@ func TestMethodNotAllowed(t *testing.T) {
 		allowed := map[string][]string{}
 		for _, r := range everyRoute() {
 			path := r.at("nonsense")
+			if path == "/v1/verify" { // takes every method: TestGatewayCheck
+				continue
+			}
 			allowed[path] = append(allowed[path], r.method)
 		}
 		for path, methods := range allowed {

@@ -101,7 +101,7 @@ func TestGatewayCheckLog(t *testing.T) {
 			token := s.login(t, p)
 			s.call(t, "GET", "/v1/verify", bearerOf(token), header("X-Request-Id", "passed")).identity(t, token, p.username)
 			s.call(t, "GET", "/v1/verify", bearerOf("x"), header("X-Request-Id", "refused")).want(t, 401)
-			log := s.logs.String()
+			log := s.logged(t)
 			if got := strings.Contains(log, `"request_id":"passed"`); got != want {
 				t.Errorf("logged what was let through: %t, want %t", got, want)
 			}
