@@ -52,20 +52,20 @@ func (a *API) trustProxies() func(http.Handler) http.Handler {
 // place in the metrics.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.observeSince(time.Now(), next, w, r)
+		pattern := "other"
+		if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
+			pattern = route.RoutePattern()
+		}
+		a.observeSince(time.Now(), pattern, next, w, r)
 	})
 }
 
-// observeSince observes a request that came at start.
-func (a *API) observeSince(start time.Time, next http.Handler, w http.ResponseWriter, r *http.Request) {
+// observeSince observes a request that came at start to the route of a pattern.
+func (a *API) observeSince(start time.Time, pattern string, next http.Handler, w http.ResponseWriter, r *http.Request) {
 	n := &remark{level: slog.LevelInfo}
 	id := requestID(r)
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, n), requestTimeout)
 	defer cancel()
-	pattern := "other"
-	if route := chi.RouteContext(ctx); route != nil && route.RoutePattern() != "" {
-		pattern = route.RoutePattern()
-	}
 	ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 	ww.Header().Set(requestIDHeader, id)
 	r = r.WithContext(ctx)

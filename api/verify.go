@@ -65,7 +65,7 @@ func (g gatewayCheck) observed(start time.Time, claims *session.Claims, err erro
 		return err
 	}))
 	return g.trust(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.observeSince(start, answer, w, r)
+		g.observeSince(start, verifyPattern, answer, w, r)
 	}))
 }
 
@@ -73,9 +73,10 @@ func (g gatewayCheck) observed(start time.Time, claims *session.Claims, err erro
 // copies them leaves in place what a client has sent by that name.
 //
 // The username is percent-encoded: what a service makes of a header that is not
-// ASCII is anybody's guess, and one name must not turn into another on the way.
+// ASCII is anybody's guess, and one name must not turn into another on the way:
+// so all but letters, digits and "-_.~" are, that nobody reads a plus as a space.
 func pass(h http.Header, c *session.Claims, requestID string) {
-	values := [...]string{c.Subject, url.PathEscape(c.Username), c.SessionID, c.TokenID, requestID}
+	values := [...]string{c.Subject, strings.ReplaceAll(url.QueryEscape(c.Username), "+", "%20"), c.SessionID, c.TokenID, requestID}
 	h["X-Auth-Subject"] = values[0:1:1]
 	h["X-Auth-Username"] = values[1:2:2]
 	h["X-Auth-Session"] = values[2:3:3]

@@ -169,8 +169,8 @@ func (b *batcher) fly() {
 		watch := time.AfterFunc(patience, f.isLate)
 		b.mu.Unlock()
 
-		// Who has waited longest sets the time. So a flight ends before the time of
-		// those who wait for it, and what takes them ends in theirs.
+		// Who has waited longest sets the time, so that nobody waits past their own. A
+		// flight that ends early for the others is a failure that the ledger mends.
 		ctx, cancel := context.WithDeadline(context.Background(), board[0].until)
 		b.send(ctx, board)
 		cancel()

@@ -53,6 +53,7 @@ func TestMovingSlot(t *testing.T) {
 	clusterURL, nodes := startCluster(t)
 	for _, node := range nodes {
 		run(t, node, words("ACL SETUSER ada on >secret ~* "+leastACL+" "+leastClusterACL)...)
+		run(t, node, words("ACL SETUSER grace on >secret ~* "+checkACL+" "+leastClusterACL)...)
 	}
 	v := &view{
 		Store:  redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://ada:secret@", 1), redisstore.Options{}),
@@ -61,6 +62,8 @@ func TestMovingSlot(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	v.fill(t, active(1, until))
+	checks := *v // a service that only checks
+	checks.Store = redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://grace:secret@", 1), redisstore.Options{})
 	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
 	from, to := nodes[0], nodes[1]
 	if slot > 8191 {
@@ -75,6 +78,7 @@ func TestMovingSlot(t *testing.T) {
 	v.wantActive(t) // all of it still here
 	move("g:{ada}")
 	v.wantActive(t)
+	checks.wantActive(t)
 	end := session.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
 	if err := v.Apply(t.Context(), end); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply to keys on two nodes: %v", err)
@@ -82,6 +86,7 @@ func TestMovingSlot(t *testing.T) {
 	v.wantActive(t)
 	move("s:{ada}:s1")
 	v.wantActive(t) // all of it there
+	checks.wantActive(t)
 	stranger := session.Ref{Subject: "ada", SessionID: "s2", TokenID: "t2"}
 	if got, err := v.Look(t.Context(), stranger); err != nil || got.HasEntry || got.Generation != 1 {
 		t.Errorf("a session that nobody knows: %+v, %v", got, err)

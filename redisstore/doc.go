@@ -33,7 +33,7 @@
 //
 //	~PREFIX* +@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// (a service that only checks: +@connection +mget +getex), on Cluster also
+// (a service that only checks: +@connection +get +mget +getex), on Cluster also
 // +cluster|slots +asking, and for [Store.Inspect] +info +time
 // +config|get, without which the fields that they fill stay unknown.
 // Recommended: maxmemory-policy noeviction and stop-writes-on-bgsave-error no,

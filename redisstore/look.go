@@ -35,8 +35,12 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	}
 	b := &batcher{timeout: s.lookTimeout, unbatched: s.batchers.unbatched, send: func(ctx context.Context, calls []*call) {
 		err := send(ctx, client, s.cluster != nil, calls)
-		if s.cluster != nil && err != nil {
-			s.cluster.ReloadState(ctx)
+		if s.cluster == nil || err == nil {
+			return
+		}
+		s.cluster.ReloadState(ctx)
+		if errors.Is(err, redis.ErrClosed) {
+			s.batchers.byClient.Delete(client) // a node that has left; its client is not used again
 		}
 	}}
 	held, _ := s.batchers.byClient.LoadOrStore(client, b)
@@ -83,7 +87,11 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 		if c.err = err; err == nil {
 			c.err = get.Err()
 		}
-		if values, at := get.Val(), len(c.keys)*(i%each); c.err == nil {
+		values, at := get.Val(), len(c.keys)*(i%each)
+		if c.err == nil && len(values) != len(c.keys)*each {
+			c.err = errShort
+		}
+		if c.err == nil {
 			c.view = view(values[at : at+len(c.keys)])
 		} else if first == nil {
 			first = c.err
@@ -92,6 +100,9 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 	}
 	return first
 }
+
+// errShort: whatever answered is no Redis, and no reason to panic.
+var errShort = errors.New("redisstore: MGET answered for another number of keys")
 
 // mget asks for the keys of all calls at once.
 func mget(ctx context.Context, calls []*call) *redis.StringSliceCmd {

@@ -141,6 +141,7 @@ func TestFullMemory(t *testing.T) {
 // The permissions that doc.go asks for.
 const (
 	leastACL        = "+@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
+	checkACL        = "+@connection +get +mget +getex"
 	leastClusterACL = "+cluster|slots +asking"
 	inspectACL      = "+info +time +config|get"
 )
@@ -152,6 +153,7 @@ func TestACL(t *testing.T) {
 	admin := redisstoretest.Client(t, redisURL)
 	for _, user := range []string{
 		"ada on >secret ~app:* " + leastACL,
+		"joan on >secret ~app:* " + checkACL,
 		"grace on >secret ~app:* " + leastACL + " " + inspectACL,
 	} {
 		if err := admin.Do(t.Context(), words("ACL SETUSER "+user)...).Err(); err != nil {
@@ -164,6 +166,14 @@ func TestACL(t *testing.T) {
 	}
 	t.Run("suite", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) session.Store { return as(t, "ada", "app:") })
+	})
+	t.Run("checks alone", func(t *testing.T) {
+		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.Blacklisted {
+			t.Errorf("Look = %+v, %v", v, err)
+		}
+		if err := as(t, "joan", "app:").Apply(t.Context(), session.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("Apply = %v", err)
+		}
 	})
 	t.Run("another prefix", func(t *testing.T) {
 		if _, err := as(t, "ada", "other:").Look(t.Context(), session.Ref{Subject: "a"}); !errors.Is(err, session.ErrUnavailable) {

@@ -23,6 +23,9 @@ const (
 	keyPause = 5 * time.Second
 	// keyTimeout bounds one fetch.
 	keyTimeout = 3 * time.Second
+	// keyPatience bounds how long a check waits for one: anybody can name a key
+	// that nobody knows.
+	keyPatience = time.Second
 )
 
 // FetchKeys fetches the service's public keys, a JSON Web Key Set as at
@@ -111,7 +114,7 @@ func (f *keyFetcher) renew(ctx context.Context) error {
 	case d := <-done:
 		return d.Err
 	case <-ctx.Done():
-		return fmt.Errorf("session: check given up: %w", ctx.Err())
+		return fmt.Errorf("session: check given up: %w", context.Cause(ctx))
 	}
 }
 
@@ -147,9 +150,10 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	return nil
 }
 
-// parsePublicKeys reads a set that anybody may see. A secret in it is none.
+// parsePublicKeys reads a set that anybody may see, which may hold keys of kinds
+// that are not for us. A secret in it is none.
 func parsePublicKeys(data []byte) (*KeySet, error) {
-	set, err := ParseKeySet(data)
+	set, err := parseKeySet(data, true)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +168,8 @@ func parsePublicKeys(data []byte) (*KeySet, error) {
 // verifyWithNewer is verified for a token whose key is not in the ring and may
 // be newer than what is.
 func (v *Verifier) verifyWithNewer(ctx context.Context, token string, now time.Time) (*verified, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, keyPatience, fmt.Errorf("%w: the keys take long to fetch", ErrUnavailable))
+	defer cancel()
 	if err := v.Keys.fetcher.renew(ctx); err != nil {
 		return nil, err
 	}

@@ -188,6 +188,31 @@ func TestBadKeySetsChangeNothing(t *testing.T) {
 	}
 }
 
+// A set may hold keys for others, as RSA keys for what is not ours.
+func TestKeysOfOtherKinds(t *testing.T) {
+	set := mustKeys(t, AlgEdDSA)
+	server := startKeyServer(t, set)
+	server.serve(strings.Replace(publicKeys(t, set), `{"keys":[`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","n":"AQAB","e":"AQAB"},`, 1))
+	v, _, _ := server.fetched(t)
+	if err := v.signature(t.Context(), mustSign(t, set, testClaims())); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who names a key that nobody knows does not keep a request open for long.
+func TestPatienceWithKeys(t *testing.T) {
+	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
+	v, _, clock := server.fetched(t)
+	server.answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	clock.advance(keyPause)
+	start := time.Now()
+	err := v.signature(t.Context(), mustSign(t, mustKeys(t, AlgEdDSA), testClaims()))
+	if took := time.Since(start); !errors.Is(err, ErrUnavailable) || took > keyTimeout-keyPatience/2 {
+		t.Errorf("answered %v after %v", err, took)
+	}
+	server.CloseClientConnections()
+}
+
 func TestFloodOfUnknownKeys(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.fetched(t)

@@ -222,7 +222,11 @@ type jwkSet struct {
 
 // ParseKeySet reads a JSON Web Key Set. The active key signs, when the set holds
 // its private part. Each key must name its kid and its alg.
-func ParseKeySet(data []byte) (*KeySet, error) {
+func ParseKeySet(data []byte) (*KeySet, error) { return parseKeySet(data, false) }
+
+// parseKeySet is ParseKeySet, and passes over keys of other kinds if told to (RFC
+// 7517 section 5).
+func parseKeySet(data []byte, passOver bool) (*KeySet, error) {
 	var set jwkSet
 	if err := json.Unmarshal(data, &set); err != nil {
 		// The decoder's own message could quote the key.
@@ -231,6 +235,9 @@ func ParseKeySet(data []byte) (*KeySet, error) {
 	keys := make([]Key, 0, len(set.Keys))
 	for i, j := range set.Keys {
 		k, err := j.key()
+		if passOver && errors.Is(err, errKeyKind) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("session.ParseKeySet: key %d: %w", i+1, err)
 		}
@@ -242,7 +249,7 @@ func ParseKeySet(data []byte) (*KeySet, error) {
 
 func (j *jwk) key() (Key, error) {
 	if j.Use != "" && j.Use != "sig" {
-		return Key{}, fmt.Errorf("use %q is not sig", j.Use)
+		return Key{}, fmt.Errorf("use %q: %w", j.Use, errKeyKind)
 	}
 	if j.Kid == "" || len(j.Kid) > 100 {
 		return Key{}, errors.New("kid is missing or longer than 100 bytes")
@@ -267,9 +274,11 @@ func (j *jwk) key() (Key, error) {
 		}
 		return hmacKey(j.Kid, k), nil
 	default:
-		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: only Ed25519 (EdDSA), P-256 (ES256) and oct (HS256) are accepted", j.Kty, j.Crv, j.Alg)
+		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: %w", j.Kty, j.Crv, j.Alg, errKeyKind)
 	}
 }
+
+var errKeyKind = errors.New("only keys that sign (use sig), Ed25519 (EdDSA), P-256 (ES256) and oct (HS256), are accepted")
 
 // checkSecret refuses an HS256 key that is short or that somebody else may
 // know. The secrets that are published, in examples, lists and leaks, are texts;

@@ -77,7 +77,7 @@ func (l *LastSeen) Run(ctx context.Context) {
 }
 
 // flush writes all that waits, also when ctx has ended. At a failure the rest
-// waits on, unless the failure is one that waiting does not mend.
+// waits on, and what failed too, unless waiting does not mend it.
 func (l *LastSeen) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenFlush)
 	defer cancel()
@@ -85,9 +85,10 @@ func (l *LastSeen) flush(ctx context.Context) error {
 	for len(uses) > 0 {
 		n := min(len(uses), seenBatch)
 		if err := l.ledger.Touch(ctx, uses[:n]); err != nil {
-			if errors.Is(err, ErrUnavailable) {
-				l.putBack(uses)
+			if !errors.Is(err, ErrUnavailable) {
+				uses = uses[n:]
 			}
+			l.putBack(uses)
 			return err
 		}
 		uses = uses[n:]

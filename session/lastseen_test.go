@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -253,6 +254,18 @@ func TestLastSeenAndAFailingLedger(t *testing.T) {
 		flushed()
 		if got := book.taken(); got != nil {
 			t.Errorf("written after all: %v", got)
+		}
+
+		// What was not tried with it is not dropped with it.
+		for i := range seenBatch + 1 {
+			l.Note(Ref{SessionID: strconv.Itoa(i)}, time.Now())
+		}
+		book.fail(errors.New("no such session"))
+		flushed()
+		book.fail(nil)
+		flushed()
+		if got := book.taken(); len(got) != 1 || len(got[0]) != 1 {
+			t.Errorf("of one that was not tried, %v was written", got)
 		}
 	})
 }

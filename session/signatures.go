@@ -13,7 +13,7 @@ import (
 //
 // It holds a fixed number of tokens, the newest in place of older ones, so that
 // a flood of distinct tokens cannot make it grow. Each is held by its SHA-256 and
-// its claims, about 400 bytes. One cache belongs to one [Verifier].
+// its claims, about 400 bytes. Verifiers may share one.
 type SignatureCache struct{ slots []atomic.Pointer[verified] }
 
 // NewSignatureCache returns a cache for so many tokens, rounded up to a power of two.
@@ -53,12 +53,13 @@ func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	return c.slots[i : i+ways]
 }
 
-// find returns the token if it was verified with these very keys and its time is
-// now. Nil: it has to be verified.
-func (c *SignatureCache) find(sum [sha256.Size]byte, keys *KeySet, now time.Time) *verified {
+// find returns the token if it was verified with these very keys, is meant for v
+// and its time is now. Nil: it has to be verified.
+func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {
-		if t := set[i].Load(); t != nil && t.sum == sum && t.keys == keys && t.at(now) {
+		if t := set[i].Load(); t != nil && t.sum == sum && t.keys == keys && t.at(now) &&
+			t.claims.Issuer == v.Issuer && t.claims.Audience == v.Audience {
 			return t
 		}
 	}

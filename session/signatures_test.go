@@ -57,6 +57,14 @@ func TestRememberedSignatures(t *testing.T) {
 
 	h = newHeld(set, 100)
 	h.want(t, token, "fresh", true)
+	for _, change := range []func(*Verifier){
+		func(v *Verifier) { v.Audience = "https://other.example" },
+		func(v *Verifier) { v.Issuer = "https://other.example" },
+	} {
+		other := &held{Verifier: h.Verifier, at: issuedAt}
+		change(&other.Verifier)
+		other.want(t, token, "held by a cache that is shared with another service", false)
+	}
 	h.Keys.Replace(mustKeys(t, AlgEdDSA))
 	h.want(t, token, "its key is gone", false)
 	h.Keys.Replace(set)

@@ -79,7 +79,7 @@ func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 		return set.accept(token, v.Issuer, v.Audience, now)
 	}
 	sum := digest(token)
-	if t := v.Signatures.find(sum, set, now); t != nil {
+	if t := v.Signatures.find(sum, v, set, now); t != nil {
 		return t, nil
 	}
 	t, err := set.accept(token, v.Issuer, v.Audience, now)

@@ -656,7 +656,7 @@ func TestNaughtyStringsAreWhole(t *testing.T) {
 	if err := json.Unmarshal(vector(t, "blns/blns.base64.json"), &encoded); err != nil {
 		t.Fatal(err)
 	}
-	s := startDev(t, t.TempDir(), "LOG_LEVEL=warn")
+	s := startDev(t, t.TempDir())
 	shownBadInput(t, s, nil, func(t *testing.T, x *target) {
 		inParallel(encoded, func(text string) {
 			data, err := base64.StdEncoding.DecodeString(text)

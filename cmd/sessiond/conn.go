@@ -35,8 +35,8 @@ func (l leanListener) Accept() (net.Conn, error) {
 // only noted.
 type leanConn struct {
 	tcpConn
-	// check: what was last read began with a check. Only net/http's one reader
-	// at a time looks at it.
+	// check: what was last read began with a check, and nothing was asked for
+	// since. Only net/http's one reader at a time looks at it.
 	check            bool
 	reading, writing deadline
 }
@@ -51,10 +51,12 @@ type tcpConn interface {
 // checkRequest begins every check of a gateway that asks by GET.
 var checkRequest = []byte("GET /v1/verify")
 
-// Read implements [net.Conn]. Nobody else asks for a single byte: requests and
-// bodies are read through a buffer.
+// Read implements [net.Conn]. One read for a single byte is answered with
+// nothing, and no more than one: it may also be the last byte that fits into the
+// buffer that a request is read through, which is then asked for again.
 func (c *leanConn) Read(p []byte) (n int, err error) {
 	if len(p) == 1 && c.check {
+		c.check = false
 		return 0, nil
 	}
 	for {

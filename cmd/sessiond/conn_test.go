@@ -163,6 +163,21 @@ func TestPipelinedRequests(t *testing.T) {
 	}
 }
 
+// A request may end one byte past what the buffer that it is read through holds,
+// and then that byte is asked for alone.
+func TestByteThatIsLast(t *testing.T) {
+	lean, peer := leanPair(t)
+	r := bufio.NewReaderSize(lean, 4096)
+	fmt.Fprintf(peer, "%-4095s", checkRequest)
+	if _, err := r.Peek(4095); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(peer, "!")
+	if got, err := r.Peek(4096); err != nil || got[4095] != '!' {
+		t.Errorf("%q, %v", got[len(got)-1:], err)
+	}
+}
+
 // leanPair is both ends of a connection, the first as a leanListener accepts it.
 func leanPair(t *testing.T) (lean, peer net.Conn) {
 	t.Helper()

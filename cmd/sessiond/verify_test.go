@@ -64,7 +64,8 @@ func TestGatewayCheckEncodesUsernames(t *testing.T) {
 		"ada love":   "ada%20love",
 		"ада":        "%D0%B0%D0%B4%D0%B0",
 		"a%20b":      "a%2520b",
-		"o'neil;x=y": "o%27neil%3Bx=y",
+		"o'neil;x=y": "o%27neil%3Bx%3Dy",
+		"ada+love":   "ada%2Blove",
 		"a,b":        "a%2Cb",
 	} {
 		var got struct{ Token string }

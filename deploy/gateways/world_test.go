@@ -132,7 +132,7 @@ func (s *service) signIn(t *testing.T, path, username string, body map[string]st
 		t.Fatal(err)
 	}
 	return login{answer.Token, map[string]string{
-		"X-Auth-Subject": claims.Sub, "X-Auth-Username": url.PathEscape(username),
+		"X-Auth-Subject": claims.Sub, "X-Auth-Username": strings.ReplaceAll(url.QueryEscape(username), "+", "%20"),
 		"X-Auth-Session": claims.Sid, "X-Auth-Token-Id": claims.Jti,
 	}}
 }
