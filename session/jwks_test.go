@@ -192,7 +192,8 @@ func TestBadKeySetsChangeNothing(t *testing.T) {
 func TestKeysOfOtherKinds(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	server := startKeyServer(t, set)
-	server.serve(strings.Replace(publicKeys(t, set), `{"keys":[`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","n":"AQAB","e":"AQAB"},`, 1))
+	body := strings.Replace(publicKeys(t, set), "[", `[{"kty":"RSA","kid":"a","alg":"RS256","n":"AQAB","e":"AQAB"},`, 1)
+	server.serve(body)
 	v, _, _ := server.fetched(t)
 	if err := v.signature(t.Context(), mustSign(t, set, testClaims())); err != nil {
 		t.Error(err)
