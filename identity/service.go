@@ -34,6 +34,8 @@ type Service struct {
 	// NewTimedID makes the id of a failed login, which sorts by its time.
 	NewTimedID func(time.Time) string
 	Log        *slog.Logger
+	// Observer is told what the protection of logins does. Nil: nobody is.
+	Observer Observer
 }
 
 // Origin says where a login came from. Its texts are valid UTF-8.
@@ -41,6 +43,16 @@ type Origin struct {
 	IP        string
 	UserAgent string // at most 512 bytes
 	Device    string // readable, as "Chrome on macOS"
+	// DeviceToken is what the device was given when it signed in before; may be
+	// empty, and anything else.
+	DeviceToken string
+}
+
+func (s *Service) observer() Observer {
+	if s.Observer == nil {
+		return unobserved{}
+	}
+	return s.Observer
 }
 
 // now is in what the stores keep: UTC with microseconds.
