@@ -3,14 +3,18 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
 )
 
@@ -177,9 +181,15 @@ func (a *API) writeOAuthError(w http.ResponseWriter, r *http.Request, err error)
 	a.writeJSON(w, r, p.Status, "application/json; charset=utf-8", oauthError{code, p.Detail})
 }
 
-// retryAfter is what a 503 asks for: long enough for a store to come back,
-// short enough that nobody gives up.
-const retryAfter = "2"
+// retryAfter is the seconds after which to come back: as the error says, or long
+// enough for a store to come back, and short enough that nobody gives up.
+func retryAfter(err error) string {
+	after := 2 * time.Second
+	if retry := (*identity.RetryError)(nil); errors.As(err, &retry) {
+		after = retry.After
+	}
+	return strconv.Itoa(int(math.Ceil(after.Seconds())))
+}
 
 func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, err error) {
 	switch p.Status {
@@ -188,7 +198,7 @@ func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, er
 			w.Header().Set("WWW-Authenticate", `Basic realm="sessiond"`)
 		}
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", retryAfter(err))
 	case http.StatusRequestEntityTooLarge:
 		w.Header().Set("Connection", "close")
 	}

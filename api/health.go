@@ -33,7 +33,7 @@ func (a *API) ready(q *request) (reply, error) {
 	rep := reply{status: status, body: body}
 	if status != http.StatusOK {
 		body.Status = "unavailable"
-		rep.body, rep.header = body, http.Header{"Retry-After": {retryAfter}}
+		rep.body, rep.header = body, http.Header{"Retry-After": {retryAfter(nil)}}
 	}
 	return rep, nil
 }

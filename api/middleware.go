@@ -14,6 +14,8 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/rs/cors"
+
+	"github.com/sessiond/sessiond/identity"
 )
 
 // requestTimeout bounds a whole request: the longest that is honest is one
@@ -95,7 +97,10 @@ func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.
 	}
 	if n.err != nil {
 		attrs = append(attrs, slog.String("error", n.err.Error()))
-		if ww.Status() >= http.StatusInternalServerError && !errors.Is(n.err, context.Canceled) {
+		switch {
+		case errors.Is(n.err, identity.ErrBusy):
+			level = slog.LevelDebug // the metrics count them; a line for each would add to the load
+		case ww.Status() >= http.StatusInternalServerError && !errors.Is(n.err, context.Canceled):
 			level = slog.LevelError
 		}
 	}

@@ -19,6 +19,11 @@ const (
 // whose address is not confirmed yet, so that the answer tells nothing to whoever
 // registered somebody else's address.
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (User, error) {
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), s.knownDevice(from.DeviceToken, login) != ""})
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
 	u, err := s.lookUp(ctx, login)
 	if errors.Is(err, ErrNotFound) {
 		if err := s.verifyNobody(ctx, password); err != nil {
@@ -35,6 +40,11 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 // Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
 // ErrWrongPassword.
 func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (User, error) {
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: from.IP, account: id})
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {
 		return User{}, err

@@ -7,20 +7,22 @@ import "time"
 type Observer interface {
 	// Hashed tells of a password hash: how long it waited for its turn, and worked.
 	Hashed(waited, took time.Duration)
-	// Shed tells of a request that was turned away because too many wait.
+	// Shed tells of a request that was turned away because too many wait: "full",
+	// "account" or "late".
 	Shed(reason string)
-	// Limited tells what the limits said of an action: "allowed", "refused" or
-	// "slowed", and by whom, "shared" or, with Redis down, "local".
-	Limited(action, decision, by string)
+	// Limited tells what the limits said of an action ("login", …): allowed or
+	// refused, and whether the limits were the shared ones or, with Redis down,
+	// this replica's own.
+	Limited(action string, allowed, shared bool)
 	// Breached tells how the question whether a password is known to be
 	// breached was answered: "no", "yes" or "unavailable".
 	Breached(answer string)
 }
 
-// unobserved is the Observer of a [Service] that has none.
+// unobserved is the Observer of who has none.
 type unobserved struct{}
 
 func (unobserved) Hashed(time.Duration, time.Duration) {}
 func (unobserved) Shed(string)                         {}
-func (unobserved) Limited(string, string, string)      {}
+func (unobserved) Limited(string, bool, bool)          {}
 func (unobserved) Breached(string)                     {}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -27,6 +28,11 @@ const (
 // HMAC-SHA-384 under a pepper and written in base64: 64 characters without NUL
 // that differ whenever the passwords do.
 type Hasher struct {
+	// Queue bounds how many hash at once. Nil: nothing does.
+	Queue *Queue
+	// Engine runs bcrypt. Nil: this process does.
+	Engine Engine
+
 	cost    int
 	current string            // id of the pepper that hashes
 	peppers map[string][]byte // by id; all of them verify
@@ -80,7 +86,7 @@ func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	var sum []byte
 	err := h.work(ctx, func() (err error) {
-		sum, err = bcrypt.GenerateFromPassword(h.prehash(h.current, password), h.cost)
+		sum, err = h.engine().Generate(ctx, h.prehash(h.current, password), h.cost)
 		return err
 	})
 	if err != nil {
@@ -110,7 +116,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash 
 		secret = h.prehash(stored.pepper, password)
 	}
 	err = h.work(ctx, func() error {
-		return bcrypt.CompareHashAndPassword([]byte(stored.bcrypt), secret)
+		return h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
 	})
 	switch {
 	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
@@ -127,7 +133,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash 
 // called where there is no user, so that the time of an answer does not tell.
 func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
 	err := h.work(ctx, func() error {
-		return bcrypt.CompareHashAndPassword(h.nobody, h.prehash(h.current, password))
+		return h.engine().Compare(ctx, h.nobody, h.prehash(h.current, password))
 	})
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return nil
@@ -148,7 +154,25 @@ func (h *Hasher) work(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("hash password: %w", err)
 	}
-	return f()
+	if h.Queue == nil {
+		return f()
+	}
+	t, err := h.Queue.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.leave()
+	begun := time.Now()
+	err = f()
+	t.hashed(time.Since(begun))
+	return err
+}
+
+func (h *Hasher) engine() Engine {
+	if h.Engine == nil {
+		return inProcess{}
+	}
+	return h.Engine
 }
 
 func (h *Hasher) prehash(pepper, password string) []byte {

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -21,9 +22,20 @@ var (
 	ErrPasswordChanged = errors.New("password changed meanwhile")
 	// ErrMailDisabled: no mail server is configured.
 	ErrMailDisabled = errors.New("mail is not configured")
+	// ErrBusy: too many passwords wait to be hashed. It comes as a [RetryError].
+	ErrBusy = errors.New("too many logins at once")
 	// ErrUnavailable: a dependency did not answer, so nothing was decided.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
+
+// RetryError says that nothing was decided, and when to come back.
+type RetryError struct {
+	After time.Duration
+	Err   error // [ErrBusy]
+}
+
+func (e *RetryError) Error() string { return fmt.Sprintf("%v; again in %v", e.Err, e.After) }
+func (e *RetryError) Unwrap() error { return e.Err }
 
 // Status of a user.
 type Status string

@@ -57,9 +57,13 @@ func assemble(p parts) *app {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
+	protection := newProtection(registry)
+	p.hasher.Queue = s.newQueue(protection)
+	protection.watch(p.hasher.Queue)
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
+		Observer: protection,
 	}
 	ledger := p.db.Sessions()
 	lastSeen := session.NewLastSeen(ledger, p.log)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/sessiond/sessiond/identity/worker"
 )
 
 func main() {
@@ -63,6 +65,8 @@ func run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 		return runImport(ctx, args, env, stdout, stderr)
 	case "doctor":
 		return runDoctor(ctx, args, env, stdout, stderr)
+	case workerVerb:
+		return worker.Run()
 	case "help", "-h", "--help", "-help":
 		_, err := io.WriteString(stdout, usage)
 		return err

@@ -90,6 +90,8 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
+	stopHashing := hashOutside(hasher, log)
+	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
 	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
 	a.background = append(a.background, clock.Run)

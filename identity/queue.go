@@ -1,0 +1,413 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Queue decides who may hash a password, which keeps a core busy for many
+// milliseconds, and who has to wait or to come back later. As many hash at once
+// as there are slots; the others wait in turn, no longer than its patience. Whom
+// it could not serve in time it turns away at once.
+//
+// Addresses take turns, however many requests each of them has waiting, so that
+// a flood from one delays the others by one hash. Known devices take three turns
+// of four, if they need them. When it is full, the address with the most waiting
+// gives way; and strangers who name one account have a part of the places only.
+type Queue struct {
+	QueueOptions
+
+	mu      sync.Mutex
+	running int
+	lanes   [2]lane              // strangers, known devices
+	account map[string]int       // strangers who wait, by the account they name
+	away    map[string]time.Time // when to come back, by address
+	held    int                  // who came back too early, and waits for the answer
+	known   int                  // turns of known devices since the last of a stranger
+	took    time.Duration        // of a hash, with its rest; a moving average
+}
+
+// QueueOptions is how a [Queue] works.
+type QueueOptions struct {
+	Slots int // how many hash at once
+	// Share is how much of its time a slot may hash; it rests in between. 1: all.
+	Share    float64
+	Patience time.Duration // how long one may wait for a turn
+	Took     time.Duration // a guess at what a hash takes, until some were made
+	Observer Observer      // nil: nobody
+}
+
+const (
+	// leastHash bounds how many may wait when hashes are quick.
+	leastHash = time.Millisecond
+	// filled is how much of what can be served in time may wait: not every hash
+	// takes the same.
+	filled = 0.5
+	// perAccount is the share of the places that strangers may have who try the
+	// passwords of one account.
+	perAccount = 0.25
+	// knownTurns of known devices are followed by one of a stranger.
+	knownTurns = 3
+	// The least and most seconds after which to come back, at random: those who
+	// were turned away together should not return together.
+	leastReturn, mostReturn = 1, 5
+	// Who comes back before that is answered as late as this, or a client that tries
+	// again and again would cost more than one that hashes. No more than maxHeld
+	// wait for that, and of so many addresses it is known.
+	hold    = 200 * time.Millisecond
+	maxHeld = 10_000
+)
+
+// NewQueue returns a queue.
+func NewQueue(o QueueOptions) *Queue {
+	if o.Observer == nil {
+		o.Observer = unobserved{}
+	}
+	return &Queue{QueueOptions: o, took: max(o.Took, leastHash), account: map[string]int{}, away: map[string]time.Time{}}
+}
+
+// busy turns one away.
+func (q *Queue) busy(reason string) error {
+	q.Observer.Shed(reason)
+	var random [1]byte
+	rand.Read(random[:])
+	seconds := leastReturn + int(random[0])%(mostReturn-leastReturn+1)
+	return &RetryError{After: time.Duration(seconds) * time.Second, Err: ErrBusy}
+}
+
+// visitor is who wants a turn.
+type visitor struct {
+	address string
+	account string
+	known   bool // a device that has signed in to this account before
+}
+
+// lane is a queue in which addresses take turns.
+type lane struct {
+	ring    []*backlog // each with somebody waiting; the first is next
+	waiting int
+}
+
+// backlog are those who wait from one address, first come first.
+type backlog struct {
+	address string
+	turns   []*turn
+}
+
+// turn is one place in the queue, and then a slot.
+type turn struct {
+	q       *Queue
+	v       visitor
+	joined  time.Time
+	waited  time.Duration // for its slot
+	granted chan struct{} // closed: it has a slot, or is shed
+	shed    error
+	state   turnState     // guarded by q.mu
+	rest    time.Duration // of its slot, after the hash
+}
+
+type turnState int
+
+const (
+	waiting turnState = iota
+	hashing
+	over
+)
+
+// Len is how many wait.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lanes[0].waiting + q.lanes[1].waiting
+}
+
+// join takes a place in the queue, which has to be left. [RetryError].
+func (q *Queue) join(v visitor, now time.Time) (*turn, error) {
+	t := &turn{q: q, v: v, joined: now, granted: make(chan struct{})}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running < q.Slots {
+		q.grant(t)
+		return t, nil
+	}
+	if !v.known && v.account != "" && float64(q.account[v.account]) >= perAccount*float64(q.capacity()) {
+		return nil, q.busy("account")
+	}
+	l := q.laneOf(t)
+	if q.lanes[0].waiting+q.lanes[1].waiting >= q.capacity() && !q.makeRoom(t) {
+		return nil, q.busy("full")
+	}
+	l.add(t)
+	if !v.known {
+		q.account[v.account]++
+	}
+	return t, nil
+}
+
+// turnAway notes when an address is to come back, and holds up the answer to one
+// that was told before.
+func (q *Queue) turnAway(ctx context.Context, address string, err error, now time.Time) {
+	retry := (*RetryError)(nil)
+	if !errors.As(err, &retry) {
+		return
+	}
+	q.mu.Lock()
+	early := now.Before(q.away[address]) && q.held < maxHeld
+	if early {
+		q.held++
+	} else if q.forget(now); len(q.away) < maxHeld {
+		q.away[address] = now.Add(retry.After)
+	}
+	q.mu.Unlock()
+	if !early {
+		return
+	}
+	wait := time.NewTimer(hold)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	q.held--
+	q.mu.Unlock()
+}
+
+// forget drops the addresses that may be back, when there are many.
+func (q *Queue) forget(now time.Time) {
+	if len(q.away) >= maxHeld {
+		maps.DeleteFunc(q.away, func(_ string, back time.Time) bool { return !now.Before(back) })
+	}
+}
+
+// capacity is how many can be served within patience.
+func (q *Queue) capacity() int {
+	return max(q.Slots, int(filled*float64(q.Slots)*float64(q.Patience)/float64(q.took)))
+}
+
+func (q *Queue) laneOf(t *turn) *lane {
+	if t.v.known {
+		return &q.lanes[1]
+	}
+	return &q.lanes[0]
+}
+
+// makeRoom sheds the newest of the address that has most waiting, if that is
+// more than t's has, or strangers for a known device.
+func (q *Queue) makeRoom(t *turn) bool {
+	l := &q.lanes[0]
+	if l.waiting == 0 {
+		l = &q.lanes[1]
+	}
+	longest := slices.MaxFunc(l.ring, func(a, b *backlog) int { return len(a.turns) - len(b.turns) })
+	if passes := t.v.known && l == &q.lanes[0]; !passes && len(longest.turns) <= l.from(t.v.address)+1 {
+		return false
+	}
+	q.drop(longest.turns[len(longest.turns)-1], "full")
+	return true
+}
+
+// drop sheds one who waits. q.mu is held.
+func (q *Queue) drop(t *turn, reason string) {
+	q.remove(t)
+	t.state, t.shed = over, q.busy(reason)
+	close(t.granted)
+}
+
+// remove takes one who waits out of the queue. q.mu is held.
+func (q *Queue) remove(t *turn) {
+	q.laneOf(t).remove(t)
+	if t.v.known {
+		return
+	}
+	if q.account[t.v.account]--; q.account[t.v.account] == 0 {
+		delete(q.account, t.v.account)
+	}
+}
+
+func (q *Queue) grant(t *turn) {
+	q.running++
+	t.state = hashing
+	close(t.granted)
+}
+
+// next gives a free slot to whose turn it is. q.mu is held.
+func (q *Queue) next() {
+	for q.running < q.Slots {
+		strangers, known := &q.lanes[0], &q.lanes[1]
+		l := strangers
+		if known.waiting > 0 && (strangers.waiting == 0 || q.known < knownTurns) {
+			l = known
+		}
+		if l.waiting == 0 {
+			return
+		}
+		if l == known {
+			q.known++
+		} else {
+			q.known = 0
+		}
+		t := l.ring[0].turns[0]
+		q.remove(t)
+		l.pass(t.v.address)
+		q.grant(t)
+	}
+}
+
+// wait returns when it is the turn of t. [RetryError], or the error of ctx.
+func (t *turn) wait(ctx context.Context) error {
+	late := time.NewTimer(time.Until(t.joined.Add(t.q.Patience)))
+	defer late.Stop()
+	select {
+	case <-t.granted:
+	case <-ctx.Done():
+		return fmt.Errorf("hash password: %w", ctx.Err())
+	case <-late.C:
+		t.q.mu.Lock()
+		if t.state == waiting {
+			t.q.drop(t, "late")
+		}
+		t.q.mu.Unlock()
+		<-t.granted
+	}
+	if t.shed != nil {
+		return t.shed
+	}
+	t.waited = time.Since(t.joined)
+	return nil
+}
+
+// leave gives up the place or the slot. It may be called again.
+func (t *turn) leave() {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	switch t.state {
+	case waiting:
+		t.q.remove(t)
+	case hashing:
+		if t.rest > 0 {
+			time.AfterFunc(t.rest, t.q.release)
+			break
+		}
+		t.q.running--
+		t.q.next()
+	}
+	t.state = over
+}
+
+// release frees a slot.
+func (q *Queue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running--
+	q.next()
+}
+
+// hashed notes what a hash took.
+func (t *turn) hashed(took time.Duration) {
+	t.rest = time.Duration(float64(took) * (1/t.q.Share - 1))
+	t.q.mu.Lock()
+	t.q.took += (took + t.rest - t.q.took) / 16
+	t.q.took = max(t.q.took, leastHash)
+	t.q.mu.Unlock()
+	t.q.Observer.Hashed(t.waited, took)
+}
+
+// from is how many wait from an address.
+func (l *lane) from(address string) int {
+	if i := l.find(address); i >= 0 {
+		return len(l.ring[i].turns)
+	}
+	return 0
+}
+
+func (l *lane) find(address string) int {
+	return slices.IndexFunc(l.ring, func(b *backlog) bool { return b.address == address })
+}
+
+func (l *lane) add(t *turn) {
+	l.waiting++
+	if i := l.find(t.v.address); i >= 0 {
+		l.ring[i].turns = append(l.ring[i].turns, t)
+		return
+	}
+	l.ring = append(l.ring, &backlog{address: t.v.address, turns: []*turn{t}})
+}
+
+// remove takes out one who waits, and its address with the last one.
+func (l *lane) remove(t *turn) {
+	l.waiting--
+	i := l.find(t.v.address)
+	b := l.ring[i]
+	b.turns = slices.DeleteFunc(b.turns, func(other *turn) bool { return other == t })
+	if len(b.turns) == 0 {
+		l.ring = slices.Delete(l.ring, i, i+1)
+	}
+}
+
+// pass makes an address the last, after a turn of its own.
+func (l *lane) pass(address string) {
+	if i := l.find(address); i >= 0 {
+		b := l.ring[i]
+		l.ring = append(slices.Delete(l.ring, i, i+1), b)
+	}
+}
+
+// turnKey is the context key of a request's turn.
+type turnKey struct{}
+
+// enter waits for a request's turn, before anything is looked up for it: what is
+// turned away costs nothing, and what waits holds no connection. The first hash
+// made under the context returned ends the turn; further ones queue again. leave
+// has to be called. [RetryError], or the error of ctx.
+func (h *Hasher) enter(ctx context.Context, v visitor) (_ context.Context, leave func(), err error) {
+	if h.Queue == nil {
+		return ctx, func() {}, nil
+	}
+	t, err := h.Queue.turn(ctx, v)
+	if err != nil {
+		return ctx, nil, err
+	}
+	return context.WithValue(ctx, turnKey{}, t), t.leave, nil
+}
+
+// take returns the turn of ctx, or waits for another one when that is over or
+// there was none.
+func (q *Queue) take(ctx context.Context) (*turn, error) {
+	var v visitor
+	if t, ok := ctx.Value(turnKey{}).(*turn); ok {
+		if t.holds() {
+			return t, nil
+		}
+		v = t.v
+	}
+	return q.turn(ctx, v)
+}
+
+// turn waits for a turn, which has to be left.
+func (q *Queue) turn(ctx context.Context, v visitor) (*turn, error) {
+	now := time.Now()
+	t, err := q.join(v, now)
+	if err != nil {
+		q.turnAway(ctx, v.address, err, now)
+		return nil, err
+	}
+	if err := t.wait(ctx); err != nil {
+		t.leave()
+		return nil, err
+	}
+	return t, nil
+}
+
+// holds tells whether the turn's slot is still its own.
+func (t *turn) holds() bool {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.state == hashing
+}

@@ -1,0 +1,208 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// Worker is a process that hashes. It implements [identity.Engine].
+type Worker struct {
+	command func() *exec.Cmd
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	client *rpc.Client
+	ended  chan struct{} // closed when the present process has
+	closed bool
+}
+
+// Start starts the process: command, which has to call [Serve], with nothing
+// on its standard streams but for us. slots is how many hash at once.
+func Start(command []string, slots int, log *slog.Logger) (*Worker, error) {
+	w := &Worker{log: log, command: func() *exec.Cmd {
+		// It ends when its standard input does, and so with us, however that comes.
+		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
+		// One more than hash, for who reads the questions.
+		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
+		// Signals from a terminal are for us: it ends when we do. And where the
+		// kernel shares the CPU out by session, hashes have a share of their own.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd
+	}}
+	return w, w.start()
+}
+
+// start starts a process. w.mu is held, or nobody knows w yet.
+func (w *Worker) start() error {
+	cmd := w.command()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("start the process that hashes: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("start the process that hashes: %w", err)
+	}
+	if err := startLow(cmd); err != nil {
+		return fmt.Errorf("start the process that hashes: %w", err)
+	}
+	client, ended := rpc.NewClient(pipes{out, in}), make(chan struct{})
+	w.client, w.ended = client, ended
+	go func() {
+		defer close(ended)
+		err := cmd.Wait()
+		_ = client.Close() // whoever still waits for an answer is told
+		if !w.isClosed() {
+			w.log.Error("the process that hashes passwords ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// startLow starts cmd on a thread of the lowest priority, which cmd inherits.
+// The thread ends with its goroutine, since nothing may raise it again.
+func startLow(cmd *exec.Cmd) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good
+		lowerThread()
+		done <- cmd.Start()
+	}()
+	return <-done
+}
+
+func (w *Worker) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// Close ends the process, and waits until it has.
+func (w *Worker) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	client, ended := w.client, w.ended
+	w.mu.Unlock()
+	err := client.Close()
+	<-ended
+	if errors.Is(err, rpc.ErrShutdown) {
+		return nil
+	}
+	return err
+}
+
+// Compare implements [identity.Engine].
+func (w *Worker) Compare(ctx context.Context, hash, secret []byte) error {
+	var equal bool
+	if err := w.call(ctx, "Compare", Job{Hash: hash, Secret: secret}, &equal); err != nil {
+		return err
+	}
+	if !equal {
+		return bcrypt.ErrMismatchedHashAndPassword
+	}
+	return nil
+}
+
+// Generate implements [identity.Engine].
+func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []byte, err error) {
+	err = w.call(ctx, "Generate", Job{Secret: secret, Cost: cost}, &hash)
+	return hash, err
+}
+
+// call asks the process. What it could not answer is [identity.ErrUnavailable].
+func (w *Worker) call(ctx context.Context, method string, j Job, answer any) error {
+	client, err := w.running()
+	if err != nil {
+		return fmt.Errorf("%w: %w", identity.ErrUnavailable, err)
+	}
+	// Always waited for: the slot is in use until the hash is made.
+	call := <-client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1)).Done
+	if call.Error == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: hash password: %w", identity.ErrUnavailable, call.Error)
+}
+
+// running returns the client of a process that runs, for which it starts
+// another one if need be.
+func (w *Worker) running() (*rpc.Client, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.ended:
+	default:
+		return w.client, nil
+	}
+	if w.closed {
+		return nil, rpc.ErrShutdown
+	}
+	if err := w.start(); err != nil {
+		return nil, err
+	}
+	w.log.Info("the process that hashes passwords was started again")
+	return w.client, nil
+}
+
+// Job is what is asked of the process, in words of net/rpc. Secrets are pre-hashed, but for the passwords of
+// users who were imported.
+type Job struct {
+	Hash, Secret []byte
+	Cost         int
+}
+
+const service = "Bcrypt"
+
+// server is what net/rpc makes methods of.
+type server struct{}
+
+func (server) Compare(j Job, equal *bool) error {
+	err := bcrypt.CompareHashAndPassword(j.Hash, j.Secret)
+	*equal = err == nil
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return nil
+	}
+	return err
+}
+
+func (server) Generate(j Job, hash *[]byte) (err error) {
+	*hash, err = bcrypt.GenerateFromPassword(j.Secret, j.Cost)
+	return err
+}
+
+// Serve is the process's whole work: it hashes until in ends.
+func Serve(in io.ReadCloser, out io.WriteCloser) error {
+	s := rpc.NewServer()
+	if err := s.RegisterName(service, server{}); err != nil {
+		return fmt.Errorf("identity/worker: %w", err)
+	}
+	s.ServeConn(pipes{in, out})
+	return nil
+}
+
+type pipes struct {
+	io.ReadCloser
+	out io.WriteCloser
+}
+
+func (p pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
+func (p pipes) Close() error                { return errors.Join(p.out.Close(), p.ReadCloser.Close()) }
+
+// Run is for a program's main: it serves on the standard streams.
+func Run() error { return Serve(os.Stdin, os.Stdout) }
