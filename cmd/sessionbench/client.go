@@ -25,6 +25,8 @@ type client struct {
 type answer struct {
 	status  int
 	session []byte // X-Auth-Session
+	// retryAfter is when to come back; 0: it was not told.
+	retryAfter time.Duration
 }
 
 func dial(ctx context.Context, addr string) (*client, error) {
@@ -109,6 +111,12 @@ func parseHead(head []byte) (a answer, length int, err error) {
 		switch {
 		case isHeader(line, "x-auth-session"):
 			a.session = bytes.TrimSpace(line[len("x-auth-session:"):])
+		case isHeader(line, "retry-after"):
+			seconds, err := strconv.Atoi(string(bytes.TrimSpace(line[len("retry-after:"):])))
+			if err != nil {
+				return answer{}, 0, fmt.Errorf("%w: %.40q", errMalformed, line)
+			}
+			a.retryAfter = time.Duration(seconds) * time.Second
 		case isHeader(line, "content-length"):
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len("content-length:"):]))); err != nil || length < 0 {
 				return answer{}, 0, fmt.Errorf("%w: %.40q", errMalformed, line)

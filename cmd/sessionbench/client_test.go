@@ -139,15 +139,15 @@ func TestJudge(t *testing.T) {
 		named bool
 		right bool
 	}{
-		"let through":              {answer{200, []byte("s-1")}, live, true, true},
-		"let through as another":   {answer{200, []byte("s-2")}, live, true, false},
-		"let through as nobody":    {answer{200, nil}, live, true, false},
-		"nobody is asked for":      {answer{200, nil}, live, false, true},
-		"turned away":              {answer{401, nil}, live, true, false},
-		"failed":                   {answer{503, nil}, live, false, false},
-		"revoked and turned away":  {answer{401, nil}, dead, true, true},
-		"revoked and let through":  {answer{200, []byte("s-1")}, dead, true, false},
-		"revoked and not answered": {answer{503, nil}, dead, true, false},
+		"let through":              {answer{status: 200, session: []byte("s-1")}, live, true, true},
+		"let through as another":   {answer{status: 200, session: []byte("s-2")}, live, true, false},
+		"let through as nobody":    {answer{status: 200, session: nil}, live, true, false},
+		"nobody is asked for":      {answer{status: 200, session: nil}, live, false, true},
+		"turned away":              {answer{status: 401, session: nil}, live, true, false},
+		"failed":                   {answer{status: 503, session: nil}, live, false, false},
+		"revoked and turned away":  {answer{status: 401, session: nil}, dead, true, true},
+		"revoked and let through":  {answer{status: 200, session: []byte("s-1")}, dead, true, false},
+		"revoked and not answered": {answer{status: 503, session: nil}, dead, true, false},
 	} {
 		if err := c.a.judge(c.r, c.named); (err == nil) != c.right || err != nil && !errors.Is(err, errWrong) {
 			t.Errorf("%s: %v", name, err)

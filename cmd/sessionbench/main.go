@@ -148,7 +148,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		verb, args = args[0], args[1:]
 	}
 	parts, known := map[string][]part{
-		"compare": {compare}, "memory": {memory}, "growth": {growth}, "vanish": {vanish},
+		"compare": {compare}, "memory": {memory}, "growth": {growth}, "vanish": {vanish}, "storm": {storm},
 		"all": {compare, memory, growth, vanish},
 	}[verb]
 	switch {

@@ -106,7 +106,7 @@ func (s *stage) startBaseline(ctx context.Context, name string) (*process, error
 // startService starts `sessiond serve` on a Redis, with every setting that is
 // not needed left at its default. Its log goes where it costs us nothing; that
 // it is written at all is part of what is measured.
-func (s *stage) startService(ctx context.Context, redisURL, prefix string) (*process, error) {
+func (s *stage) startService(ctx context.Context, redisURL, prefix string, settings ...string) (*process, error) {
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err
@@ -122,6 +122,7 @@ func (s *stage) startService(ctx context.Context, redisURL, prefix string) (*pro
 		"SESSIOND_ADDR="+addr, "SESSIOND_METRICS_ADDR="+metrics, "SESSIOND_DATABASE_URL="+s.databaseURL,
 		"SESSIOND_REDIS_URL="+redisURL, "SESSIOND_REDIS_PREFIX="+prefix, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile,
 		"SESSIOND_ISSUER="+issuer, "SESSIOND_PUBLIC_URL="+issuer)
+	cmd.Env = append(cmd.Env, settings...)
 	p, err := start(cmd, nil)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ type report struct {
 	Memory     *memoryUse  `json:"memory,omitempty"`
 	Growth     *growing    `json:"growth,omitempty"`
 	Vanishing  []vanishing `json:"vanish,omitempty"`
+	Storm      *storming   `json:"storm,omitempty"`
 	Others     others      `json:"others"`
 	Verdicts   []verdict   `json:"thresholds"`
 	Wrong      int         `json:"wrong_answers"`
@@ -113,6 +114,7 @@ func (r *report) print(stdout io.Writer) error {
 		g.Setting.print(&b)
 	}
 	r.printVanishing(&b)
+	r.printStorm(&b)
 	r.printVerdicts(&b)
 	if r.Others.wall > 0 {
 		fmt.Fprintf(&b, "\nOther programs took %.0f %% of the machine meanwhile.\n", 100*r.Others.Share)
