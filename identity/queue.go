@@ -36,8 +36,8 @@ type Queue struct {
 // QueueOptions is how a [Queue] works.
 type QueueOptions struct {
 	Slots int // how many hash at once
-	// Share is how much of its time a slot may hash; it rests in between. 1: all.
-	Share    float64
+	// Share is how much of its time a slot may hash; it rests in between. Nil: all.
+	Share    func() float64
 	Patience time.Duration // how long one may wait for a turn
 	Took     time.Duration // a guess at what a hash takes, until some were made
 	Observer Observer      // nil: nobody
@@ -311,7 +311,9 @@ func (q *Queue) release() {
 
 // hashed notes what a hash took.
 func (t *turn) hashed(took time.Duration) {
-	t.rest = time.Duration(float64(took) * (1/t.q.Share - 1))
+	if t.q.Share != nil {
+		t.rest = time.Duration(float64(took) * (1/t.q.Share() - 1))
+	}
 	t.q.mu.Lock()
 	t.q.took += (took + t.rest - t.q.took) / 16
 	t.q.took = max(t.q.took, leastHash)
@@ -395,11 +397,12 @@ func (q *Queue) turn(ctx context.Context, v visitor) (*turn, error) {
 	now := time.Now()
 	t, err := q.join(v, now)
 	if err != nil {
-		q.turnAway(ctx, v.address, err, now)
+		q.turnAway(ctx, v.address, err, time.Now())
 		return nil, err
 	}
 	if err := t.wait(ctx); err != nil {
 		t.leave()
+		q.turnAway(ctx, v.address, err, time.Now())
 		return nil, err
 	}
 	return t, nil

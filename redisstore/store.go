@@ -28,7 +28,8 @@ type Options struct {
 	// Prefix is put before the name of every key. It contains no brace.
 	Prefix string
 	// LookTimeout bounds each of Look, Lease, PutBack and Ping, dialing and
-	// waiting for a connection included. Zero: 150 ms.
+	// waiting for a connection included. Zero: 120 ms, so that a check
+	// that Redis leaves waiting is answered by the ledger within 150.
 	LookTimeout time.Duration
 	// ApplyTimeout bounds Apply in the same way. Zero: 500 ms.
 	ApplyTimeout time.Duration
@@ -40,7 +41,7 @@ type Options struct {
 }
 
 const (
-	defaultLookTimeout  = 150 * time.Millisecond
+	defaultLookTimeout  = 120 * time.Millisecond
 	defaultApplyTimeout = 500 * time.Millisecond
 )
 

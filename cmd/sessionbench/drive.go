@@ -16,6 +16,7 @@ type work struct {
 	took      time.Duration
 	p50, p99  time.Duration
 	longest   time.Duration
+	waits     []time.Duration // sorted
 	wrong     int
 	complaint string // about the first wrong answer
 	vanished  int    // that were given up by their caller
@@ -110,6 +111,7 @@ func gather(each []caller, took time.Duration) work {
 	}
 	w.checks = len(waits)
 	slices.Sort(waits)
+	w.waits = waits
 	w.p50, w.p99, w.longest = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
 	return w
 }

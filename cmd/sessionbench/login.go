@@ -73,6 +73,7 @@ type logins struct {
 	SignedIn    int     `json:"signed_in"`
 	Shed        int     `json:"shed"`    // 503
 	Limited     int     `json:"limited"` // 429
+	Unanswered  int     `json:"unanswered"`
 	Rate        float64 `json:"signed_in_per_second"`
 	Longest     float64 `json:"longest_ms"`      // any answer
 	LongestShed float64 `json:"longest_shed_ms"` // a 503 or 429
@@ -81,16 +82,6 @@ type logins struct {
 	waits []time.Duration
 }
 
-// manner is how a client takes it when it is turned away.
-type manner int
-
-const (
-	patient manner = iota // comes back when it was told to
-	rude                  // comes back at once
-)
-
-var errStranger = errors.New("an answer to a login that is none of 201, 429 and 503")
-
 // flood has clients sign in, one login after another each, until ctx ends.
 type flood struct {
 	addrs   []string // of the replicas
@@ -98,29 +89,28 @@ type flood struct {
 	clients int
 	// addresses is how many the clients come from; 0: each has its own.
 	addresses int
-	first     int // number of the first address
-	manner    manner
+	first     int  // number of the first address
+	rude      bool // who is turned away comes back at once, and not when told to
 	once      bool // each client signs in once, however often it takes
+	prompt    bool // they begin at once, and not within a second
 }
 
-func (f *flood) run(ctx context.Context) (*logins, error) {
-	total, begun := &logins{}, time.Now()
-	var mu sync.Mutex
-	var running sync.WaitGroup
+// run counts the answers that come from begin on.
+func (f *flood) run(ctx context.Context, begin time.Time) (*logins, error) {
+	total := &logins{}
+	each := make([]logins, f.clients)
 	problems := make([]error, f.clients)
+	var running sync.WaitGroup
 	for i := range f.clients {
-		running.Go(func() {
-			own, err := f.client(ctx, i)
-			mu.Lock()
-			defer mu.Unlock()
-			total.add(own)
-			problems[i] = err
-		})
+		running.Go(func() { problems[i] = f.client(ctx, i, begin, &each[i]) })
 	}
 	running.Wait()
+	for i := range each {
+		total.add(&each[i])
+	}
 	slices.Sort(total.waits)
 	total.P99 = millis(percentile(total.waits, 99))
-	total.Rate = float64(total.SignedIn) / time.Since(begun).Seconds()
+	total.Rate = float64(total.SignedIn) / time.Since(begin).Seconds()
 	return total, errors.Join(problems...)
 }
 
@@ -128,60 +118,105 @@ func (l *logins) add(o *logins) {
 	l.SignedIn += o.SignedIn
 	l.Shed += o.Shed
 	l.Limited += o.Limited
+	l.Unanswered += o.Unanswered
 	l.Longest = max(l.Longest, o.Longest)
 	l.LongestShed = max(l.LongestShed, o.LongestShed)
 	l.waits = append(l.waits, o.waits...)
 }
 
-func (f *flood) client(ctx context.Context, number int) (*logins, error) {
-	l := &logins{}
+// wire is what the client of this number asks.
+func (f *flood) wire(number int) []byte {
 	from := number
 	if f.addresses > 0 {
 		from %= f.addresses
 	}
-	// Nobody arrives at the very same moment as a thousand others.
-	pause(ctx, lessThanSecond())
-	wire := loginWire(f.users[number%len(f.users)].Username, address(f.first+from))
-	c, err := dial(ctx, f.addrs[number%len(f.addrs)])
+	return loginWire(f.users[number%len(f.users)].Username, address(f.first+from))
+}
+
+func (f *flood) dial(ctx context.Context, number int) (*client, error) {
+	return dial(ctx, f.addrs[number%len(f.addrs)])
+}
+
+func (f *flood) client(ctx context.Context, number int, begin time.Time, l *logins) error {
+	if !f.prompt {
+		// Nobody arrives at the very same moment as a thousand others.
+		pause(ctx, lessThanSecond())
+	}
+	arrived, wire := time.Now(), f.wire(number)
+	c, err := f.dial(ctx, number)
 	if err != nil {
-		return l, unlessOver(ctx, err)
+		return unlessOver(ctx, err)
 	}
 	defer c.conn.Close() //nolint:errcheck // it served
 	defer clients{c}.bound(ctx, time.Hour)()
 	for ctx.Err() == nil {
-		begun := time.Now()
+		asked := time.Now()
 		a, err := c.ask(wire)
-		took := time.Since(begun)
 		if err != nil {
-			return l, unlessOver(ctx, err)
+			return unlessOver(ctx, err)
 		}
-		l.Longest = max(l.Longest, millis(took))
-		switch a.status {
-		case http.StatusCreated:
-			l.SignedIn++
-			l.waits = append(l.waits, took)
-			if f.once {
-				return l, nil
+		var seen logins
+		if err := seen.outcome(a, time.Since(asked)); err != nil {
+			return err
+		}
+		if !time.Now().Before(begin) {
+			l.add(&seen)
+		}
+		switch {
+		case a.status == http.StatusCreated && f.once:
+			for i := range l.waits {
+				l.waits[i] = time.Since(arrived) // with all its tries
 			}
-			continue
-		case http.StatusServiceUnavailable:
-			l.Shed++
-		case http.StatusTooManyRequests:
-			l.Limited++
-		default:
-			return l, fmt.Errorf("%w: %d", errStranger, a.status)
-		}
-		l.LongestShed = max(l.LongestShed, millis(took))
-		if f.manner == patient {
+			return nil
+		case a.status != http.StatusCreated && !f.rude:
 			pause(ctx, a.retryAfter+lessThanSecond())
 		}
 	}
-	return l, nil
+	return nil
+}
+
+// stampedeTimeout is when a client gives up that was part of a stampede.
+const stampedeTimeout = 30 * time.Second
+
+// stampede has all clients connect first, and then ask at the same moment, once.
+func (f *flood) stampede(ctx context.Context) (*logins, error) {
+	cs := make(clients, f.clients)
+	defer cs.close()
+	for i := range cs {
+		var err error
+		if cs[i], err = f.dial(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	defer cs.bound(ctx, stampedeTimeout)()
+	each := make([]logins, f.clients)
+	problems := make([]error, f.clients)
+	begin := time.Now()
+	var running sync.WaitGroup
+	for i, c := range cs {
+		running.Go(func() {
+			a, err := c.ask(f.wire(i))
+			if err != nil {
+				each[i].Unanswered = 1
+				return
+			}
+			problems[i] = each[i].outcome(a, time.Since(begin))
+		})
+	}
+	running.Wait()
+	total := &logins{}
+	for i := range each {
+		total.add(&each[i])
+	}
+	total.Rate = float64(total.SignedIn) / time.Since(begin).Seconds()
+	return total, errors.Join(problems...)
 }
 
 // unlessOver forgives what breaks because the time is over.
 func unlessOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	// A socket's deadline may be noticed before that of ctx, which is the same.
+	end, bounded := ctx.Deadline()
+	if ctx.Err() != nil || bounded && !time.Now().Before(end) {
 		return nil
 	}
 	return err
@@ -214,18 +249,19 @@ type steady struct {
 
 const steadyConnections = 32
 
-// run asks until ctx ends. A check's time begins when it is due, so that one
-// that is held up by the one before it is not taken for a quick one.
-func (s *steady) run(ctx context.Context) (waits []time.Duration, err error) {
+// run asks until ctx ends, and returns how long those took that were due from
+// begin on, sorted. A check's time begins when it is due, so that one that is held
+// up by the one before it is not taken for a quick one.
+func (s *steady) run(ctx context.Context, begin time.Time) (waits []time.Duration, err error) {
 	each := make([][]time.Duration, steadyConnections)
 	problems := make([]error, steadyConnections)
 	interval := time.Second * steadyConnections / time.Duration(s.rate)
-	begun := time.Now()
+	now := time.Now()
 	var running sync.WaitGroup
 	for i := range steadyConnections {
 		running.Go(func() {
 			offset := time.Duration(i) * interval / steadyConnections
-			each[i], problems[i] = s.client(ctx, i, begun.Add(offset), interval)
+			each[i], problems[i] = s.client(ctx, i, now.Add(offset), interval, begin)
 		})
 	}
 	running.Wait()
@@ -234,7 +270,7 @@ func (s *steady) run(ctx context.Context) (waits []time.Duration, err error) {
 	return waits, errors.Join(problems...)
 }
 
-func (s *steady) client(ctx context.Context, number int, due time.Time, interval time.Duration) (waits []time.Duration, err error) {
+func (s *steady) client(ctx context.Context, number int, due time.Time, interval time.Duration, begin time.Time) (waits []time.Duration, err error) {
 	c, err := dial(ctx, s.addrs[number%len(s.addrs)])
 	if err != nil {
 		return nil, unlessOver(ctx, err)
@@ -251,7 +287,9 @@ func (s *steady) client(ctx context.Context, number int, due time.Time, interval
 		if err := a.judge(r, true); err != nil {
 			return waits, err
 		}
-		waits = append(waits, time.Since(due))
+		if !due.Before(begin) {
+			waits = append(waits, time.Since(due))
+		}
 		due = due.Add(interval)
 	}
 	return waits, nil

@@ -35,7 +35,8 @@ const usage = `sessionbench measures what a check costs, on one machine and in o
   sessionbench growth      the rate with few and with many sessions
   sessionbench vanish      clients that leave without their answer, and a Redis
                            that holds one back
-  sessionbench all         all of these
+  sessionbench storm       a flood of logins beside checks
+  sessionbench all         all of these but storm
 
 It needs a PostgreSQL and a Redis that nobody else uses meanwhile. From the
 root of the repository, with throwaway ones:
@@ -60,6 +61,8 @@ type config struct {
 	Growth      numbers       `json:"growth_sessions"`
 	Crowd       int           `json:"growth_sessions_of_one_user"`
 	Duration    time.Duration `json:"vanish_duration_ns"`
+	Crowded     int           `json:"storm_crowd"`
+	Stampede    int           `json:"storm_stampede"`
 
 	databaseURL, redisURL    string
 	sessiond, redisBenchmark string
@@ -83,9 +86,15 @@ func parse(verb string, args []string, env func(string) (string, bool), stderr i
 	f.StringVar(&c.jsonFile, "json", "", "write all figures of all rounds to this `file`")
 	f.StringVar(&c.svgFile, "svg", "", "plot to this `file`; growth, run by all, to one named …-growth.svg beside it")
 	f.BoolVar(&c.check, "check", false, "end with status 1 also when a threshold is missed")
+	rounds, round := 7, time.Second
+	if verb == "storm" {
+		rounds, round = 3, 10*time.Second // a login takes seconds there
+		f.IntVar(&c.Crowded, "crowd", 1000, "clients that come back when told to")
+		f.IntVar(&c.Stampede, "stampede", 10_000, "clients that come at the same moment")
+	}
 	if verb != "memory" && verb != "vanish" {
-		f.IntVar(&c.Rounds, "rounds", 7, "how often each takes its turn")
-		f.DurationVar(&c.Round, "round", time.Second, "how long a turn is")
+		f.IntVar(&c.Rounds, "rounds", rounds, "how often each takes its turn")
+		f.DurationVar(&c.Round, "round", round, "how long a turn is")
 	}
 	if verb != "memory" {
 		f.IntVar(&c.Sessions, "sessions", 1000, "distinct sessions among which checks go round")
@@ -125,7 +134,8 @@ func (c *config) validate(f *flag.FlagSet) error {
 			return fmt.Errorf("--tokens: %q is neither warm nor new", t)
 		}
 	}
-	for name, n := range map[string]int{"rounds": c.Rounds, "sessions": c.Sessions, "memory-sessions": c.Memory, "growth-user": c.Crowd} {
+	for name, n := range map[string]int{"rounds": c.Rounds, "sessions": c.Sessions, "memory-sessions": c.Memory, "growth-user": c.Crowd,
+		"crowd": c.Crowded, "stampede": c.Stampede} {
 		if f.Lookup(name) != nil && n < 1 {
 			return fmt.Errorf("--%s: less than 1", name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -126,4 +127,31 @@ func processMemory(pid int) (resident, peak int64, err error) {
 		return n * 1024
 	}
 	return kb("VmRSS"), kb("VmHWM"), err
+}
+
+// familyMemory is what a process and its children hold in memory now, in bytes.
+func familyMemory(pid int) (resident int64, err error) {
+	resident, _, err = processMemory(pid)
+	lists, globErr := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err = errors.Join(err, globErr); err != nil {
+		return 0, err
+	}
+	for _, list := range lists {
+		data, err := os.ReadFile(list) //nolint:gosec // G304: of the kernel's
+		if err != nil {
+			continue // the thread has ended
+		}
+		for word := range strings.FieldsSeq(string(data)) {
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", list, err)
+			}
+			own, _, err := processMemory(child)
+			if err != nil {
+				return 0, err
+			}
+			resident += own
+		}
+	}
+	return resident, nil
 }

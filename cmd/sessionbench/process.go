@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,7 +107,13 @@ func (s *stage) startBaseline(ctx context.Context, name string) (*process, error
 // startService starts `sessiond serve` on a Redis, with every setting that is
 // not needed left at its default. Its log goes where it costs us nothing; that
 // it is written at all is part of what is measured.
-func (s *stage) startService(ctx context.Context, redisURL, prefix string, settings ...string) (*process, error) {
+func (s *stage) startService(ctx context.Context, redisURL, prefix string) (*process, error) {
+	return s.startWrapped(ctx, nil, redisURL, prefix)
+}
+
+// startWrapped is startService with a command that starts it, and settings.
+// Limits are off: all that asks here has one address.
+func (s *stage) startWrapped(ctx context.Context, wrap []string, redisURL, prefix string, settings ...string) (*process, error) {
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err
@@ -115,13 +122,14 @@ func (s *stage) startService(ctx context.Context, redisURL, prefix string, setti
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, s.program, "serve") //nolint:gosec // G204: the program to measure
+	words := append(slices.Clone(wrap), s.program, "serve")
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: the program to measure
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	cmd.Env = append(environment(),
 		"SESSIOND_ADDR="+addr, "SESSIOND_METRICS_ADDR="+metrics, "SESSIOND_DATABASE_URL="+s.databaseURL,
 		"SESSIOND_REDIS_URL="+redisURL, "SESSIOND_REDIS_PREFIX="+prefix, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile,
-		"SESSIOND_ISSUER="+issuer, "SESSIOND_PUBLIC_URL="+issuer)
+		"SESSIOND_ISSUER="+issuer, "SESSIOND_PUBLIC_URL="+issuer, "SESSIOND_LIMITS=off")
 	cmd.Env = append(cmd.Env, settings...)
 	p, err := start(cmd, nil)
 	if err != nil {

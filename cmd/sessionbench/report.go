@@ -21,7 +21,7 @@ type report struct {
 	Memory     *memoryUse  `json:"memory,omitempty"`
 	Growth     *growing    `json:"growth,omitempty"`
 	Vanishing  []vanishing `json:"vanish,omitempty"`
-	Storm      *storming   `json:"storm,omitempty"`
+	Storms     []storming  `json:"storm,omitempty"`
 	Others     others      `json:"others"`
 	Verdicts   []verdict   `json:"thresholds"`
 	Wrong      int         `json:"wrong_answers"`
@@ -81,6 +81,9 @@ func (r *report) publish(c config, stdout io.Writer) error {
 	if r.Growth != nil {
 		return writeFile(growthFile, plotGrowth(r))
 	}
+	if len(r.Storms) > 0 {
+		return writeFile(c.svgFile, plotStorms(r))
+	}
 	return nil
 }
 
@@ -114,7 +117,7 @@ func (r *report) print(stdout io.Writer) error {
 		g.Setting.print(&b)
 	}
 	r.printVanishing(&b)
-	r.printStorm(&b)
+	r.printStorms(&b)
 	r.printVerdicts(&b)
 	if r.Others.wall > 0 {
 		fmt.Fprintf(&b, "\nOther programs took %.0f %% of the machine meanwhile.\n", 100*r.Others.Share)

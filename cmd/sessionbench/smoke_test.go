@@ -11,11 +11,11 @@ import (
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 )
 
-// TestSmoke runs all parts once, small, on real servers: every answer must be
-// right, every figure there, and nothing left behind in Redis.
-func TestSmoke(t *testing.T) {
-	redisURL := redisstoretest.RealURL(t)
-	databaseURL := os.Getenv("SESSIOND_TEST_POSTGRES_URL")
+// realServers names a PostgreSQL and a Redis, or skips, loudly.
+func realServers(t *testing.T) (databaseURL, redisURL string) {
+	t.Helper()
+	redisURL = redisstoretest.RealURL(t)
+	databaseURL = os.Getenv("SESSIOND_TEST_POSTGRES_URL")
 	if databaseURL == "" {
 		const message = "NOT TESTED on real Postgres: SESSIOND_TEST_POSTGRES_URL is not set"
 		if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
@@ -26,6 +26,13 @@ func TestSmoke(t *testing.T) {
 	if _, err := machineCPU(); err != nil {
 		t.Skipf("NOT TESTED: %v", err)
 	}
+	return databaseURL, redisURL
+}
+
+// TestSmoke runs all parts but storm once, small, on real servers: every answer must be
+// right, every figure there, and nothing left behind in Redis.
+func TestSmoke(t *testing.T) {
+	databaseURL, redisURL := realServers(t)
 	jsonFile := filepath.Join(t.TempDir(), "bench.json")
 	var out, progress bytes.Buffer
 	err := run(t.Context(), []string{
@@ -70,6 +77,25 @@ func TestSmoke(t *testing.T) {
 	}
 	if keys := redisstoretest.Keys(t.Context(), t, redisstoretest.Client(t, redisURL), "sessionbench"); len(keys) > 0 {
 		t.Errorf("left behind: %v", keys)
+	}
+}
+
+// TestSmokeOfStorm runs a small storm on real servers.
+func TestSmokeOfStorm(t *testing.T) {
+	databaseURL, redisURL := realServers(t)
+	var out, progress bytes.Buffer
+	err := run(t.Context(), []string{
+		"storm", "--database-url", databaseURL, "--redis-url", redisURL, "--rounds", "1", "--round", "200ms",
+		"--sessions", "40", "--crowd", "20", "--stampede", "50",
+	}, func(string) (string, bool) { return "", false }, &out, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, progress.String(), out.String())
+	}
+	t.Log(progress.String())
+	for _, want := range []string{"three replicas, unanswered of 10,000 at once: 0", "Every answer was checked, and right."} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, out.String())
+		}
 	}
 }
 

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
+	"net/http"
 	"runtime"
-	"strings"
-	"text/tabwriter"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,227 +14,393 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// storming is what storm finds: what a flood of logins does to checks, and
-// checks to logins.
+// storming is what storm finds for one way of running the service: what a flood
+// of logins does to checks, and checks to logins.
 type storming struct {
-	// Limit is how many hashes a second all cores make that do nothing else.
-	Limit  float64      `json:"bcrypt_per_second"`
-	Floods []stormRound `json:"rounds"`
+	Name   string  `json:"name"`
+	Scenes []scene `json:"scenes"`
 }
 
-// weather is one scene of a storm.
+// scene is what was seen of one sort of weather, round by round.
+type scene struct {
+	Name   string    `json:"name"`
+	Rounds []weather `json:"rounds"`
+}
+
+// weather is what one turn of a scene gave.
 type weather struct {
-	Name   string  `json:"name"`
 	P50    float64 `json:"check_p50_ms"`
 	P99    float64 `json:"check_p99_ms"`
 	Rate   float64 `json:"checks_per_second"`
 	Logins *logins `json:"logins,omitempty"`
 	Others *logins `json:"logins_of_others,omitempty"`
-	Memory float64 `json:"resident_mb"`
-	Dark   int     `json:"livez_failed"`
-}
+	// Share is the rate of logins to what bcrypt allows, measured in this round.
+	Share float64 `json:"logins_to_bcrypt_limit"`
+	// Back is how long after a stampede somebody else could sign in within normal.
+	Back     float64 `json:"back_to_normal_ms,omitempty"`
+	Resident float64 `json:"resident_mb"` // of one replica with its process that hashes, the largest
+	Dark     int     `json:"livez_failed"`
 
-// stormRound are the scenes of one round, by name.
-type stormRound []weather
+	checks []time.Duration // sorted
+}
 
 // The scenes, in the order in which they take turns.
 const (
 	calm      = "no flood"
-	calmAgain = "no flood, again"
 	flooded   = "64 clients, one login after another"
+	calmAgain = "no flood, again"
 	unchecked = "the same without checks"
-	crowd     = "1,000 clients that come back when told to"
-	mob       = "64 clients that come back at once"
+	crowded   = "1,000 clients that come back when told to"
+	mobbed    = "64 clients that come back at once"
 	full      = "checks at full speed"
-	fullFlood = "checks at full speed, 16 flooders"
+	fullFlood = "the same beside 16 flooders"
+	stampeded = "10,000 at once"
 )
 
-// setting of a scene.
-type scene struct {
-	name   string
-	checks bool
-	full   bool
-	flood  *flood
-	others int // people at other addresses who sign in meanwhile, once each
+// plan says what happens in a scene.
+type plan struct {
+	name     string
+	steady   bool // checks at an even rate
+	full     bool // checks as fast as they are answered
+	flood    *flood
+	long     bool // it lasts twice as long
+	visitors int  // people at addresses of their own, who sign in meanwhile, once each
+	stampede bool // the flood is all there is, and ends by itself
 }
 
-const steadyRate = 500
+const (
+	steadyRate = 500 // checks a second
+	visitors   = 100
+	// longestBreak is how long at most a flood has to build up before anything
+	// counts, and to go away before the next scene.
+	longestBreak = 3 * time.Second
+	// normal is how long a login may take when nothing is wrong.
+	normal = time.Second
+)
 
-func (s *stage) scenes() []scene {
-	return []scene{
-		{name: calm, checks: true},
-		{name: flooded, checks: true, flood: &flood{clients: 64}},
-		{name: calmAgain, checks: true},
+// rest is the time between what is measured.
+func (c *config) rest() time.Duration { return min(longestBreak, c.Round) }
+
+func (c *config) plans() []plan {
+	return []plan{
+		{name: calm, steady: true},
+		{name: flooded, steady: true, flood: &flood{clients: 64}},
+		{name: calmAgain, steady: true},
 		{name: unchecked, flood: &flood{clients: 64}},
-		{name: crowd, checks: true, flood: &flood{clients: 1000}},
-		{name: mob, checks: true, flood: &flood{clients: 64, addresses: 16, manner: rude}, others: 100},
+		{name: crowded, steady: true, flood: &flood{clients: c.Crowded}},
+		{name: mobbed, steady: true, flood: &flood{clients: 64, addresses: 16, rude: true}, long: true, visitors: visitors},
 		{name: full, full: true},
 		{name: fullFlood, full: true, flood: &flood{clients: 16}},
+		{name: stampeded, stampede: true, flood: &flood{clients: c.Stampede, once: true}},
+	}
+}
+
+// deployment is a way of running the service.
+type deployment struct {
+	name     string
+	replicas int
+	cores    float64 // of CPU time for all of it; 0: all there are
+}
+
+func deployments() []deployment {
+	return []deployment{
+		{name: "one replica", replicas: 1},
+		{name: "three replicas", replicas: 3},
+		{name: "one replica in a control group that may use 1 core", replicas: 1, cores: 1},
 	}
 }
 
 // storm floods the service with logins beside checks.
 func storm(ctx context.Context, s *stage, r *report) error {
-	return s.scope(func(s *stage) error {
-		requests, _, err := s.realSessions(ctx)
+	for _, d := range deployments() {
+		if err := s.scope(func(s *stage) error { return s.storm(ctx, r, d) }); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *stage) storm(ctx context.Context, r *report, d deployment) error {
+	var wrap []string
+	if d.cores > 0 {
+		group, err := s.limitCPU(d.cores)
+		if errors.Is(err, errNoGroups) {
+			s.say("LEFT OUT: %s: %v", d.name, err)
+			return nil
+		} else if err != nil {
+			return err
+		}
+		wrap = group
+	}
+	requests, err := s.liveSessions(ctx)
+	if err != nil {
+		return err
+	}
+	users, err := s.people(ctx, 2000)
+	if err != nil {
+		return err
+	}
+	cast := &cast{stage: s, requests: requests, users: users, cores: d.cores}
+	for range d.replicas {
+		p, err := s.startWrapped(ctx, wrap, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		if err != nil {
 			return err
 		}
-		live := requests[:0]
-		for _, q := range requests {
-			if !q.revoked {
-				live = append(live, q)
+		s.later(p.stop)
+		cast.services = append(cast.services, p)
+	}
+	// One thread is enough to ask, and takes less from those who answer.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	st := storming{Name: d.name}
+	for _, p := range s.plans() {
+		st.Scenes = append(st.Scenes, scene{Name: p.name})
+	}
+	for round := range s.Rounds {
+		limit, err := s.bcryptLimit(ctx)
+		if err != nil {
+			return err
+		}
+		if d.cores > 0 {
+			limit *= d.cores / float64(runtime.NumCPU())
+		}
+		s.say("%s, round %d of %d: bcrypt allows %.1f logins a second", d.name, round+1, s.Rounds, limit)
+		for i, p := range s.plans() {
+			w, err := cast.play(ctx, p)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
-		}
-		users, err := s.people(ctx, 2000)
-		if err != nil {
-			return err
-		}
-		st := &storming{}
-		r.Storm = st
-		s.say("measuring what bcrypt allows on all cores")
-		if st.Limit, err = bcryptLimit(ctx, runtime.NumCPU(), 5*time.Second); err != nil {
-			return err
-		}
-		service, err := s.startService(ctx, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8", "SESSIOND_LIMITS=off")
-		if err != nil {
-			return err
-		}
-		s.later(service.stop)
-		// One thread is enough to ask, and takes less from those who answer.
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-		for round := range s.Rounds {
-			var found stormRound
-			for _, sc := range s.scenes() {
-				s.say("storm, round %d of %d: %s", round+1, s.Rounds, sc.name)
-				w, err := s.play(ctx, sc, []*process{service}, live, users)
-				if err != nil {
-					return err
-				}
-				s.say("  checks p99 %.1f ms, %s", w.P99, w.Logins)
-				found = append(found, w)
+			if w.Logins != nil {
+				w.Share = w.Logins.Rate / limit
 			}
-			st.Floods = append(st.Floods, found)
+			s.say("  %s: check p99 %.1f ms, %.0f checks/s; %s", p.name, w.P99, w.Rate, w.Logins)
+			st.Scenes[i].Rounds = append(st.Scenes[i].Rounds, w)
+			pause(ctx, s.rest())
 		}
-		return nil
-	})
+	}
+	r.Storms = append(r.Storms, st)
+	return ctx.Err()
+}
+
+// liveSessions are sessions that are in force, and asked for in turn.
+func (s *stage) liveSessions(ctx context.Context) ([]request, error) {
+	requests, _, err := s.realSessions(ctx)
+	return slices.DeleteFunc(requests, func(r request) bool { return r.revoked }), err
+}
+
+// cast are who takes part in the scenes.
+type cast struct {
+	*stage
+	services []*process
+	requests []request
+	users    []identity.User
+	cores    float64
+	arrived  int // addresses that were used, so that nobody pays for an earlier scene
+}
+
+func (c *cast) addrs() (addrs []string) {
+	for _, p := range c.services {
+		addrs = append(addrs, p.addr)
+	}
+	return addrs
+}
+
+// newcomers returns the first of n addresses that nobody has come from.
+func (c *cast) newcomers(n int) int {
+	first := c.arrived
+	c.arrived += n
+	return first
 }
 
 // play plays one scene.
-func (s *stage) play(ctx context.Context, sc scene, services []*process, live []request, users []identity.User) (w weather, err error) {
-	w.Name = sc.name
-	var addrs []string
-	for _, p := range services {
-		addrs = append(addrs, p.addr)
+func (c *cast) play(ctx context.Context, p plan) (w weather, err error) {
+	if p.stampede {
+		return c.stampede(ctx, p)
 	}
-	scene, cancel := context.WithTimeout(ctx, s.Round)
+	begin := time.Now()
+	if p.flood != nil {
+		begin = begin.Add(c.rest())
+	}
+	length := c.Round
+	if p.long {
+		length *= 2
+	}
+	scene, cancel := context.WithDeadline(ctx, begin.Add(length))
 	defer cancel()
 	var g errgroup.Group
-	if sc.checks {
-		g.Go(func() error {
-			waits, err := (&steady{addrs, live, steadyRate}).run(scene)
-			w.P50, w.P99 = millis(percentile(waits, 50)), millis(percentile(waits, 99))
-			return err
-		})
-	}
-	if sc.full {
-		g.Go(func() error {
-			cs, err := dialAll(ctx, addrs[0], principal)
-			if err != nil {
-				return err
-			}
-			defer cs.close()
-			defer cs.bound(ctx, s.Round)()
-			got, err := drive(ctx, principal, s.Round, &supply{requests: live}, overHTTP(cs, true))
-			w.P50, w.P99, w.Rate = millis(got.p50), millis(got.p99), float64(got.checks)/got.took.Seconds()
-			return err
-		})
-	}
-	if sc.flood != nil {
-		f := *sc.flood
-		f.addrs, f.users = addrs, users[:len(users)-100]
+	if p.steady {
 		g.Go(func() (err error) {
-			w.Logins, err = f.run(scene)
+			w.checks, err = (&steady{c.addrs(), c.requests, steadyRate}).run(scene, begin)
 			return err
 		})
 	}
-	if sc.others > 0 {
-		o := flood{addrs: addrs, users: users[len(users)-100:], clients: 1, first: 1 << 20, once: true}
-		g.Go(func() error {
-			w.Others = &logins{}
-			for i := range sc.others {
-				one := o
-				one.users, one.first = o.users[i:i+1], o.first+i
-				l, err := one.run(scene)
-				if err != nil {
-					return err
-				}
-				w.Others.add(l)
-			}
-			return nil
+	if p.full {
+		g.Go(func() (err error) {
+			w.checks, err = c.fullSpeed(scene, begin)
+			return err
+		})
+	}
+	if p.flood != nil {
+		f := *p.flood
+		f.addrs, f.users, f.first = c.addrs(), c.users, c.newcomers(f.clients)
+		g.Go(func() (err error) {
+			w.Logins, err = f.run(scene, begin)
+			return err
+		})
+	}
+	if p.visitors > 0 {
+		g.Go(func() (err error) {
+			w.Others, err = c.visit(scene, p.visitors, begin, length)
+			return err
 		})
 	}
 	g.Go(func() error {
-		for scene.Err() == nil {
-			pause(scene, 100*time.Millisecond)
-			if _, err := get(ctx, "http://"+addrs[0]+"/livez"); err != nil {
-				w.Dark++
-			}
-		}
+		w.Dark = c.watch(scene)
 		return nil
 	})
 	if err := g.Wait(); err != nil {
-		return w, fmt.Errorf("%s: %w", sc.name, err)
+		return w, err
 	}
-	for _, p := range services {
-		resident, _, err := processMemory(p.cmd.Process.Pid)
+	w.P50, w.P99 = millis(percentile(w.checks, 50)), millis(percentile(w.checks, 99))
+	w.Rate = float64(len(w.checks)) / length.Seconds()
+	w.Resident, err = c.resident()
+	return w, err
+}
+
+// fullSpeed asks over 64 connections, each one check after another.
+func (c *cast) fullSpeed(ctx context.Context, begin time.Time) ([]time.Duration, error) {
+	var cs clients
+	defer func() { cs.close() }()
+	for i := range principal {
+		one, err := dial(ctx, c.services[i%len(c.services)].addr)
+		if err != nil {
+			return nil, err
+		}
+		cs = append(cs, one)
+	}
+	end, _ := ctx.Deadline()
+	pause(ctx, time.Until(begin))
+	ctx = context.WithoutCancel(ctx) // the last answers come when it is over
+	defer cs.bound(ctx, c.Round)()
+	got, err := drive(ctx, principal, time.Until(end), &supply{requests: c.requests}, overHTTP(cs, true))
+	return got.waits, err
+}
+
+// visit has people sign in at even times, each at an address and an account of
+// their own.
+func (c *cast) visit(ctx context.Context, n int, begin time.Time, length time.Duration) (*logins, error) {
+	all := &logins{}
+	first := c.newcomers(n)
+	var g errgroup.Group
+	each := make([]*logins, n)
+	interval := length * 3 / 4 / time.Duration(n) // the last have time to be answered
+	for i := range n {
+		g.Go(func() (err error) {
+			pause(ctx, time.Until(begin.Add(time.Duration(i)*interval)))
+			one := flood{addrs: c.addrs(), users: c.users[len(c.users)-1-i:], clients: 1, first: first + i, once: true, prompt: true}
+			each[i], err = one.run(ctx, begin)
+			return err
+		})
+	}
+	err := g.Wait()
+	for _, l := range each {
+		if l != nil {
+			all.add(l)
+		}
+	}
+	return all, err
+}
+
+// watch counts how often a replica does not say that it lives.
+func (c *cast) watch(ctx context.Context) (dark int) {
+	for ctx.Err() == nil {
+		pause(ctx, 100*time.Millisecond)
+		for _, addr := range c.addrs() {
+			if _, err := get(ctx, "http://"+addr+"/livez"); err != nil && ctx.Err() == nil {
+				dark++
+			}
+		}
+	}
+	return dark
+}
+
+func (c *cast) resident() (most float64, err error) {
+	for _, p := range c.services {
+		bytes, err := familyMemory(p.cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, float64(bytes)/1e6)
+	}
+	return most, nil
+}
+
+// stampede has everybody come at the same moment, once, and measures how long it
+// takes until others can sign in as if nothing had been.
+func (c *cast) stampede(ctx context.Context, p plan) (w weather, err error) {
+	f := *p.flood
+	f.addrs, f.users, f.first = c.addrs(), c.users, c.newcomers(f.clients)
+	if w.Logins, err = f.stampede(ctx); err != nil {
+		return w, err
+	}
+	if w.Resident, err = c.resident(); err != nil {
+		return w, err
+	}
+	over := time.Now()
+	for ctx.Err() == nil {
+		one := flood{addrs: c.addrs(), users: c.users, clients: 1, first: c.newcomers(1), once: true, prompt: true}
+		l, err := one.run(ctx, over)
 		if err != nil {
 			return w, err
 		}
-		w.Memory = max(w.Memory, float64(resident)/1e6)
+		if l.SignedIn == 1 && l.Shed+l.Limited == 0 && l.Longest <= millis(normal) {
+			break
+		}
+	}
+	w.Back = millis(time.Since(over))
+	begin := time.Now()
+	after, cancel := context.WithDeadline(ctx, begin.Add(c.rest()))
+	defer cancel()
+	if w.checks, err = (&steady{c.addrs(), c.requests, steadyRate}).run(after, begin); err != nil {
+		return w, err
+	}
+	w.P50, w.P99 = millis(percentile(w.checks, 50)), millis(percentile(w.checks, 99))
+	if _, err := get(ctx, "http://"+c.addrs()[0]+"/livez"); err != nil {
+		w.Dark++
 	}
 	return w, nil
 }
 
-func (l *logins) String() string {
-	if l == nil {
-		return "no logins"
-	}
-	return fmt.Sprintf("%d signed in (%.1f/s), %d shed, %d limited, longest %.0f ms, longest shed %.0f ms", l.SignedIn, l.Rate, l.Shed, l.Limited, l.Longest, l.LongestShed)
-}
-
-func (r *report) printStorm(out io.Writer) {
-	if r.Storm == nil {
-		return
-	}
-	fmt.Fprintf(out, "\nA flood of logins beside checks; bcrypt allows %.1f logins a second.\n", r.Storm.Limit)
-	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer tab.Flush() //nolint:errcheck // into memory
-	fmt.Fprint(tab, "\tcheck p50 ms\tp99 ms\t× calm\tchecks/s\tlogins/s\tof the limit\tshed\tlongest ms\tshed ms\tothers\tMB\t\n")
-	for round, found := range r.Storm.Floods {
-		for _, w := range found {
-			fmt.Fprintf(tab, "%d %s\t%.1f\t%.1f\t%.2f\t%.0f\t", round+1, w.Name, w.P50, w.P99, w.P99/found[0].P99, w.Rate)
-			if l := w.Logins; l != nil {
-				fmt.Fprintf(tab, "%.1f\t%.2f\t%d\t%.0f\t%.0f\t", l.Rate, l.Rate/r.Storm.Limit, l.Shed+l.Limited, l.Longest, l.LongestShed)
-			} else {
-				fmt.Fprint(tab, strings.Repeat("\t", 5))
-			}
-			if o := w.Others; o != nil {
-				fmt.Fprintf(tab, "%d (%.0f ms)", o.SignedIn, o.Longest)
-			}
-			fmt.Fprintf(tab, "\t%.0f\t\n", w.Memory)
-		}
-	}
-}
-
-// bcryptLimit is how many hashes a second so many cores make when they do nothing else.
-func bcryptLimit(ctx context.Context, cores int, d time.Duration) (float64, error) {
+// bcryptLimit is how many hashes a second all cores make that do nothing else.
+func (s *stage) bcryptLimit(ctx context.Context) (float64, error) {
 	hasher, err := identity.NewHasher(loginCost, nil)
 	if err != nil {
 		return 0, err
 	}
-	w, err := drive(ctx, cores, d, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
+	cores := runtime.NumCPU()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+	w, err := drive(ctx, cores, s.Round/3, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
 		return hasher.VerifyNobody(ctx, loginPassword)
 	})
 	return float64(w.checks) / w.took.Seconds(), err
+}
+
+var errStranger = errors.New("an answer to a login that is none of 201, 429 and 503")
+
+// outcome counts an answer to a login.
+func (l *logins) outcome(a answer, took time.Duration) error {
+	l.Longest = max(l.Longest, millis(took))
+	switch a.status {
+	case http.StatusCreated:
+		l.SignedIn++
+		l.waits = append(l.waits, took)
+		return nil
+	case http.StatusServiceUnavailable:
+		l.Shed++
+	case http.StatusTooManyRequests:
+		l.Limited++
+	default:
+		return fmt.Errorf("%w: %d", errStranger, a.status)
+	}
+	l.LongestShed = max(l.LongestShed, millis(took))
+	return nil
 }

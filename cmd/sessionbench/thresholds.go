@@ -90,6 +90,9 @@ func thresholds(r *report) []threshold {
 			threshold{what: "vanish, " + v.Name + ": goroutines left behind", atMost: true, limit: 0, format: number, figure: fixed(float64(v.GoroutinesAfter - v.GoroutinesBefore))},
 		)
 	}
+	for i := range r.Storms {
+		list = append(list, stormThresholds(&r.Storms[i])...)
+	}
 	return list
 }
 

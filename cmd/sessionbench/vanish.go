@@ -37,8 +37,9 @@ const (
 	leaveEvery = 20
 	// held is how long Redis's reply is held back, once.
 	held = 2 * time.Second
-	// lookDeadline is how long the service waits for Redis before it asks Postgres.
-	lookDeadline = 150 * time.Millisecond
+	// checkDeadline is within what the service answers a check that Redis leaves
+	// waiting: 120 ms for Redis, and the rest for Postgres.
+	checkDeadline = 150 * time.Millisecond
 	// callDeadline is that of a caller without HTTP.
 	callDeadline = 100 * time.Millisecond
 	// revokedEvery: one session of so many was revoked. A reply of Redis that goes
@@ -147,7 +148,7 @@ func (s *stage) stall(p *proxy) *time.Timer {
 }
 
 func (s *stage) vanishHTTP(ctx context.Context, requests []request, _ session.Finder) (v vanishing, w work, err error) {
-	v = vanishing{Name: verify, Deadline: micros(lookDeadline) / 1000}
+	v = vanishing{Name: verify, Deadline: micros(checkDeadline) / 1000}
 	err = s.scope(func(s *stage) error {
 		p, redisURL, err := s.proxied(ctx)
 		if err != nil {

@@ -58,7 +58,7 @@ func assemble(p parts) *app {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	protection := newProtection(registry)
-	p.hasher.Queue = s.newQueue(protection)
+	p.hasher.Queue = s.newQueue(protection, p.hasher.Engine != nil)
 	protection.watch(p.hasher.Queue)
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
@@ -19,39 +21,85 @@ import (
 // hashPatience is the longest that a login waits for its turn to be hashed.
 const hashPatience = 4 * time.Second
 
-// hashShare is how much of the CPU time that a container may have goes to hashes
-// at most. When a limit is used up, the kernel stops all of the container, checks
-// too, until the next tenth of a second; a low priority does not help then.
-const hashShare = 0.75
-
 // tenthCost is about what a hash of cost 10 takes.
 const tenthCost = 60 * time.Millisecond
 
-// hashSlots is how many passwords are hashed at once, and for how much of the
-// time: as many as there are cores to do it.
-func hashSlots() (slots int, share float64) {
-	limit, cores := cpuLimit(), runtime.NumCPU()
-	if limit >= float64(cores) {
-		return cores, 1
+// hashSlots is how many passwords are hashed at once: as many as there are cores
+// to do it.
+func hashSlots() int { return int(math.Ceil(cpuLimit())) }
+
+// newQueue bounds what hashing takes of this machine. outside: in a process of its own.
+func (s *settings) newQueue(o identity.Observer, outside bool) *identity.Queue {
+	slots, limit := hashSlots(), cpuLimit()
+	options := identity.QueueOptions{
+		Slots: slots, Patience: hashPatience, Observer: o,
+		Took: time.Duration(float64(tenthCost) * math.Exp2(float64(s.BcryptCost-10))),
 	}
-	budget := hashShare * limit
-	slots = max(1, int(budget))
-	return slots, min(1, budget/float64(slots))
+	if limit < float64(runtime.NumCPU()) {
+		b := &cpuBudget{limit: limit, slots: slots, now: time.Now, used: ownCPU}
+		if !outside {
+			b.used = func() time.Duration { return 0 } // what hashes take is not to be told from the rest
+		}
+		options.Share = b.share
+	}
+	return identity.NewQueue(options)
 }
 
-// newQueue bounds what hashing takes of this machine.
-func (s *settings) newQueue(o identity.Observer) *identity.Queue {
-	slots, share := hashSlots()
-	return identity.NewQueue(identity.QueueOptions{
-		Slots: slots, Share: share, Patience: hashPatience, Observer: o,
-		Took: time.Duration(float64(tenthCost) * math.Exp2(float64(s.BcryptCost-10))),
-	})
+// cpuBudget is what a control group's limit leaves for hashes. When a limit is used up,
+// the kernel stops all of the container, checks too, until the next tenth of a
+// second, and a low priority does not help. So hashes take what everything else
+// leaves, less a reserve.
+type cpuBudget struct {
+	limit float64 // cores
+	slots int
+	now   func() time.Time
+	used  func() time.Duration // by all but hashes, so far
+
+	mu      sync.Mutex
+	at      time.Time // of the last look
+	before  time.Duration
+	present float64
+}
+
+const (
+	// cpuReserve is kept for what comes suddenly; leastHashing goes to hashes however busy
+	// the rest is. Both are of the limit.
+	cpuReserve   = 0.05
+	leastHashing = 0.2
+	// budgetPeriod is how often it is looked at.
+	budgetPeriod = time.Second
+)
+
+// share is how much of its time a slot may hash.
+func (b *cpuBudget) share() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	if passed := now.Sub(b.at); b.present == 0 || passed >= budgetPeriod {
+		used := b.used()
+		others := float64(used-b.before) / float64(passed)
+		if b.at.IsZero() {
+			others = 0
+		}
+		left := max(leastHashing*b.limit, (1-cpuReserve)*b.limit-others)
+		b.at, b.before, b.present = now, used, min(1, left/float64(b.slots))
+	}
+	return b.present
+}
+
+// ownCPU is what this process has used, without its children.
+func ownCPU() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0 // it cannot fail
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // hashOutside has passwords hashed in a process that gives way to everything
 // else. The returned function ends it.
 func hashOutside(h *identity.Hasher, log *slog.Logger) (stop func() error) {
-	slots, _ := hashSlots()
+	slots := hashSlots()
 	w, err := startWorker(slots, log)
 	if err != nil {
 		log.Warn("passwords are hashed in this process, which delays checks more", "error", err)
