@@ -134,8 +134,10 @@ func (c *config) validate(f *flag.FlagSet) error {
 			return fmt.Errorf("--tokens: %q is neither warm nor new", t)
 		}
 	}
-	for name, n := range map[string]int{"rounds": c.Rounds, "sessions": c.Sessions, "memory-sessions": c.Memory, "growth-user": c.Crowd,
-		"crowd": c.Crowded, "stampede": c.Stampede} {
+	for name, n := range map[string]int{
+		"rounds": c.Rounds, "sessions": c.Sessions, "memory-sessions": c.Memory, "growth-user": c.Crowd,
+		"crowd": c.Crowded, "stampede": c.Stampede,
+	} {
 		if f.Lookup(name) != nil && n < 1 {
 			return fmt.Errorf("--%s: less than 1", name)
 		}

@@ -105,7 +105,7 @@ func (r *report) printStorms(out io.Writer) {
 }
 
 func (st *storming) print(out io.Writer) {
-	fmt.Fprintf(out, "\n%s\n", st.Name)
+	fmt.Fprintf(out, "\n%s; the p99 of the two calms differ by a factor of %.2f\n", st.Name, st.noise())
 	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer tab.Flush() //nolint:errcheck // into memory
 	fmt.Fprint(tab, "\tcheck p50 ms\tp99 ms\t× calm\tchecks/s\tlogins, of the limit\tturned away\tlongest ms\tthat was turned away\tMB\t\n")
