@@ -484,6 +484,14 @@ func TestFewAreRememberedToComeBack(t *testing.T) {
 		if _, old := q.away["a0"]; old || len(q.away) != maxHeld {
 			t.Errorf("%d addresses are remembered after all could be back", len(q.away))
 		}
+		// To look at all of them for each one more would cost more than a hash.
+		stale := time.Now()
+		q.away["b0"] = stale
+		time.Sleep(sweepEvery - 1)
+		flood("c")
+		if q.away["b0"] != stale {
+			t.Error("looked through again within the second")
+		}
 	})
 }
 
