@@ -32,8 +32,7 @@ type reply struct {
 	header http.Header
 }
 
-func ok(body any) (reply, error)      { return reply{status: http.StatusOK, body: body}, nil }
-func created(body any) (reply, error) { return reply{status: http.StatusCreated, body: body}, nil }
+func ok(body any) (reply, error) { return reply{status: http.StatusOK, body: body}, nil }
 func accepted(message string) (reply, error) {
 	return reply{status: http.StatusAccepted, body: messageBody{message}}, nil
 }

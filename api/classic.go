@@ -83,9 +83,11 @@ func (a *API) signIn(q *request, user identity.User, message string) (reply, err
 		return reply{}, err
 	}
 	note(q.Context()).subject = user.ID
+	header := a.known(q, user)
+	header.Set("X-Auth-Token", set.AccessToken)
 	return reply{
 		status: http.StatusOK,
-		header: http.Header{"X-Auth-Token": {set.AccessToken}},
+		header: header,
 		body: signedInBody{
 			Auth: true, Token: set.AccessToken, RefreshToken: set.RefreshToken,
 			ExpiresIn: int64(set.ExpiresIn.Seconds()), Message: message,
@@ -259,23 +261,24 @@ func (a *API) updatePasswordViaEmail(q *request) (reply, error) {
 	if err := required("username", in.Username, "password", in.Password, "resetPasswordToken", in.Token); err != nil {
 		return reply{}, err
 	}
-	err = a.resetPassword(q, in.Username, in.Token, in.Password)
+	header, err := a.resetPassword(q, in.Username, in.Token, in.Password)
 	if a.HideAccounts && errors.Is(err, identity.ErrNotFound) {
 		err = identity.ErrInvalidToken
 	}
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(authMessageBody{true, "Password reset; every session was ended."})
+	return reply{status: http.StatusOK, header: header, body: authMessageBody{true, "Password reset; every session was ended."}}, nil
 }
 
-// resetPassword uses up a reset token and ends every session of its user.
-func (a *API) resetPassword(q *request, username, token, password string) error {
-	revocation, err := a.Users.CompleteReset(q.Context(), username, token, password)
+// resetPassword uses up a reset token and ends every session of its user, whose
+// device it is that reads the mail.
+func (a *API) resetPassword(q *request, username, token, password string) (http.Header, error) {
+	done, err := a.Users.CompleteReset(q.Context(), username, token, password)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return a.Sessions.Enforce(q.Context(), revocation)
+	return a.known(q, done.User), a.Sessions.Enforce(q.Context(), done.Revocation)
 }
 
 // loginBody is a session on the classic routes.

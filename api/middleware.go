@@ -30,8 +30,8 @@ func (a *API) middleware() chi.Middlewares {
 		stack = append(stack, cors.New(cors.Options{
 			AllowedOrigins: a.CORSOrigins,
 			AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
-			AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-Id"},
-			ExposedHeaders: []string{"X-Auth-Token", "X-Request-Id", "WWW-Authenticate", "Retry-After"},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-Id", deviceHeader},
+			ExposedHeaders: []string{"X-Auth-Token", deviceHeader, "X-Request-Id", "WWW-Authenticate", "Retry-After"},
 			MaxAge:         600,
 		}).Handler)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/sessiond/sessiond/identity"
 )
@@ -46,8 +47,9 @@ func (a *API) completeReset(q *request) (reply, error) {
 	if err := required("token", in.Token, "password", in.Password); err != nil {
 		return reply{}, err
 	}
-	if err := a.resetPassword(q, "", in.Token, in.Password); err != nil {
+	header, err := a.resetPassword(q, "", in.Token, in.Password)
+	if err != nil {
 		return reply{}, err
 	}
-	return noContent()
+	return reply{status: http.StatusNoContent, header: header}, nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -69,7 +70,7 @@ func (a *API) startSession(q *request) (reply, error) {
 	}
 	note(q.Context()).subject = user.ID
 	view := sessionView(&s, s.ID)
-	return created(tokenSet(set, &view))
+	return reply{status: http.StatusCreated, header: a.known(q, user), body: tokenSet(set, &view)}, nil
 }
 
 func (a *API) listSessions(q *request) (reply, error) {

@@ -19,15 +19,16 @@ import (
 // Addresses take turns, however many requests each of them has waiting, so that
 // a flood from one delays the others by one hash. Known devices take three turns
 // of four, if they need them. When it is full, the address with the most waiting
-// gives way; and strangers who name one account have a part of the places only.
+// gives way; and those who name one account, strangers as known devices, have a
+// part of the places only.
 type Queue struct {
 	QueueOptions
 
 	mu      sync.Mutex
 	running int
 	lanes   [2]lane              // strangers, known devices
-	account map[string]int       // strangers who wait, by the account they name
 	away    map[string]time.Time // when to come back, by address
+	swept   time.Time            // when those were last dropped that may be back
 	held    int                  // who came back too early, and waits for the answer
 	known   int                  // turns of known devices since the last of a stranger
 	took    time.Duration        // of a hash, with its rest; a moving average
@@ -50,7 +51,8 @@ const (
 	// takes the same.
 	filled = 0.5
 	// perAccount is the share of the places that strangers may have who try the
-	// passwords of one account.
+	// passwords of one account, and again that its known devices may have: one that
+	// is in many hands must not push out everybody else.
 	perAccount = 0.25
 	// knownTurns of known devices are followed by one of a stranger.
 	knownTurns = 3
@@ -62,6 +64,9 @@ const (
 	// wait for that, and of so many addresses it is known.
 	hold    = 200 * time.Millisecond
 	maxHeld = 10_000
+	// sweepEvery is how often those are looked for that may be back, when there are
+	// too many to look at them each time.
+	sweepEvery = time.Second
 )
 
 // NewQueue returns a queue.
@@ -69,7 +74,11 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Observer == nil {
 		o.Observer = unobserved{}
 	}
-	return &Queue{QueueOptions: o, took: max(o.Took, leastHash), account: map[string]int{}, away: map[string]time.Time{}}
+	q := &Queue{QueueOptions: o, took: max(o.Took, leastHash), away: map[string]time.Time{}}
+	for i := range q.lanes {
+		q.lanes[i].account = map[string]int{}
+	}
+	return q
 }
 
 // busy turns one away.
@@ -92,6 +101,7 @@ type visitor struct {
 type lane struct {
 	ring    []*backlog // each with somebody waiting; the first is next
 	waiting int
+	account map[string]int // who wait, by the account they name
 }
 
 // backlog are those who wait from one address, first come first.
@@ -136,17 +146,14 @@ func (q *Queue) join(v visitor, now time.Time) (*turn, error) {
 		q.grant(t)
 		return t, nil
 	}
-	if !v.known && v.account != "" && float64(q.account[v.account]) >= perAccount*float64(q.capacity()) {
+	l := q.laneOf(t)
+	if v.account != "" && float64(l.account[v.account]) >= perAccount*float64(q.capacity()) {
 		return nil, q.busy("account")
 	}
-	l := q.laneOf(t)
 	if q.lanes[0].waiting+q.lanes[1].waiting >= q.capacity() && !q.makeRoom(t) {
 		return nil, q.busy("full")
 	}
 	l.add(t)
-	if !v.known {
-		q.account[v.account]++
-	}
 	return t, nil
 }
 
@@ -181,7 +188,8 @@ func (q *Queue) turnAway(ctx context.Context, address string, err error, now tim
 
 // forget drops the addresses that may be back, when there are many.
 func (q *Queue) forget(now time.Time) {
-	if len(q.away) >= maxHeld {
+	if len(q.away) >= maxHeld && now.Sub(q.swept) >= sweepEvery {
+		q.swept = now
 		maps.DeleteFunc(q.away, func(_ string, back time.Time) bool { return !now.Before(back) })
 	}
 }
@@ -215,20 +223,9 @@ func (q *Queue) makeRoom(t *turn) bool {
 
 // drop sheds one who waits. q.mu is held.
 func (q *Queue) drop(t *turn, reason string) {
-	q.remove(t)
+	q.laneOf(t).remove(t)
 	t.state, t.shed = over, q.busy(reason)
 	close(t.granted)
-}
-
-// remove takes one who waits out of the queue. q.mu is held.
-func (q *Queue) remove(t *turn) {
-	q.laneOf(t).remove(t)
-	if t.v.known {
-		return
-	}
-	if q.account[t.v.account]--; q.account[t.v.account] == 0 {
-		delete(q.account, t.v.account)
-	}
 }
 
 func (q *Queue) grant(t *turn) {
@@ -254,7 +251,7 @@ func (q *Queue) next() {
 			q.known = 0
 		}
 		t := l.ring[0].turns[0]
-		q.remove(t)
+		l.remove(t)
 		l.pass(t.v.address)
 		q.grant(t)
 	}
@@ -289,7 +286,7 @@ func (t *turn) leave() {
 	defer t.q.mu.Unlock()
 	switch t.state {
 	case waiting:
-		t.q.remove(t)
+		t.q.laneOf(t).remove(t)
 	case hashing:
 		if t.rest > 0 {
 			time.AfterFunc(t.rest, t.q.release)
@@ -335,6 +332,7 @@ func (l *lane) find(address string) int {
 
 func (l *lane) add(t *turn) {
 	l.waiting++
+	l.account[t.v.account]++
 	if i := l.find(t.v.address); i >= 0 {
 		l.ring[i].turns = append(l.ring[i].turns, t)
 		return
@@ -345,6 +343,9 @@ func (l *lane) add(t *turn) {
 // remove takes out one who waits, and its address with the last one.
 func (l *lane) remove(t *turn) {
 	l.waiting--
+	if l.account[t.v.account]--; l.account[t.v.account] == 0 {
+		delete(l.account, t.v.account)
+	}
 	i := l.find(t.v.address)
 	b := l.ring[i]
 	b.turns = slices.DeleteFunc(b.turns, func(other *turn) bool { return other == t })

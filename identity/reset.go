@@ -28,38 +28,55 @@ func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 	return s.Store.TokenUser(ctx, PurposeReset, hashToken(token), s.now())
 }
 
+// Reset is a password reset that was completed: whose, and the number of the
+// revocation that ended all their sessions.
+type Reset struct {
+	User       User
+	Revocation int64
+}
+
 // CompleteReset sets the password of the user of a mailed token, uses the token
-// up and ends all the user's sessions; it returns the number of that revocation.
+// up and ends all the user's sessions.
 // username may be empty; if not it must be the user's: ErrNotFound when nobody
 // has it, ErrInvalidToken when somebody else does. FieldErrors.
-func (s *Service) CompleteReset(ctx context.Context, username, token, password string) (revocation int64, err error) {
+func (s *Service) CompleteReset(ctx context.Context, username, token, password string) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
-		return 0, err
+		return done, err
 	}
 	var named User
 	if username != "" {
 		if !storable(username) {
-			return 0, ErrNotFound
+			return done, ErrNotFound
 		}
 		if named, err = s.Store.ByUsername(ctx, username); err != nil {
-			return 0, err
+			return done, err
 		}
 	}
 	// The token is looked at before the hash is made: hashing for whoever asks
 	// would be a gift to a flood of guesses.
 	u, err := s.CheckReset(ctx, token)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	if username != "" && named.ID != u.ID {
-		return 0, ErrInvalidToken
+		return done, ErrInvalidToken
 	}
 	if err := invalidField("password", s.checkNewPassword(password, contextWords(u.Username, u.Email)...)); err != nil {
-		return 0, err
+		return done, err
 	}
+	// Whoever reads the user's mail gets in while strangers fill the queue.
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: u.ID, account: u.ID, known: true})
+	if err != nil {
+		return done, err
+	}
+	defer leave()
 	hash, err := s.Hasher.Hash(ctx, password)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	return s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, MailPasswordChanged))
+	revocation, err := s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, MailPasswordChanged))
+	if err != nil {
+		return done, err
+	}
+	return Reset{User: u, Revocation: revocation}, nil
 }

@@ -34,6 +34,9 @@ type Service struct {
 	// NewTimedID makes the id of a failed login, which sorts by its time.
 	NewTimedID func(time.Time) string
 	Log        *slog.Logger
+	// DeviceSecret is what all replicas know device tokens by. Empty: none is
+	// given out, and no device is known.
+	DeviceSecret []byte
 	// Observer is told what the protection of logins does. Nil: nobody is.
 	Observer Observer
 }

@@ -597,9 +597,9 @@ func TestReset(t *testing.T) {
 		t.Fatal("something changed")
 	}
 
-	revocation, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword)
-	if err != nil || revocation == 0 {
-		t.Fatalf("revocation %d, %v", revocation, err)
+	done, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword)
+	if err != nil || done.Revocation == 0 || done.User.ID != u.ID {
+		t.Fatalf("%+v, %v", done, err)
 	}
 	w.one("alice@example.com", "password was changed")
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {

@@ -20,6 +20,7 @@
 //	outbox          what is committed and has yet to be done: mails to send,
 //	                revocations that the store has to learn.
 //	events          the audit trail: append-only, numbered, without personal data.
+//	secrets         what replicas share and nobody else knows; made by the first.
 //
 // Locks are taken on the user's row first and on session rows after it. Whoever
 // reads a credential or the generation to open or renew a session shares the

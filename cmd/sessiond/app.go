@@ -35,6 +35,8 @@ type parts struct {
 	mailbox  func() any      // nil but in dev
 	now      func() time.Time
 	log      *slog.Logger
+
+	deviceSecret []byte
 }
 
 // app is the service, wired.
@@ -63,7 +65,7 @@ func assemble(p parts) *app {
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
-		Observer: protection,
+		Observer: protection, DeviceSecret: p.deviceSecret,
 	}
 	ledger := p.db.Sessions()
 	lastSeen := session.NewLastSeen(ledger, p.log)

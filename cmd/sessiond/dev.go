@@ -86,6 +86,10 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	if err != nil {
 		return err
 	}
+	deviceSecret, err := db.DeviceSecret(ctx)
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start()
 	if err != nil {
 		return err
@@ -99,7 +103,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 
 	a := assemble(parts{
 		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: box,
-		mailbox: func() any { return box.List() }, now: clock.Now, log: log,
+		mailbox: func() any { return box.List() }, now: clock.Now, log: log, deviceSecret: deviceSecret,
 	})
 	// Migrating took memory that serving does not need.
 	debug.FreeOSMemory()

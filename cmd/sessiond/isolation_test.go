@@ -198,12 +198,13 @@ func (w *witness) ask(t *testing.T, method, path string, opts ...option) answer 
 	return a
 }
 
-// issues tells whether an answer may hold tokens: it is that of a login or a refresh.
+// issues tells whether an answer may hold tokens: it is that of a login or a
+// refresh, or of a reset, which hands out a device token.
 func (w *witnessed) issues() bool {
 	if w.status != 200 && w.status != 201 {
 		return false
 	}
-	for _, route := range []string{"POST /registerUser", "POST /loginUser", "POST /v1/sessions", "POST /oauth/token", "POST /v1/sessions/current/reauthenticate"} {
+	for _, route := range []string{"PUT /updatePasswordViaEmail", "POST /registerUser", "POST /loginUser", "POST /v1/sessions", "POST /oauth/token", "POST /v1/sessions/current/reauthenticate"} {
 		if w.what == route {
 			return true
 		}
@@ -234,6 +235,9 @@ func TestSecretsStaySecret(t *testing.T) {
 			if refresh != "" {
 				keep(what+": refresh token", refresh)
 			}
+			if device := a.header.Get("X-Device-Token"); device != "" {
+				keep(what+": device token", device)
+			}
 			return access, refresh
 		}
 		name := freshName()
@@ -259,6 +263,10 @@ func TestSecretsStaySecret(t *testing.T) {
 		tokens("proving oneself again", post("/v1/sessions/current/reauthenticate", shape{"password": first}, bearerOf(access)).want(t, 200))
 
 		// Wrong ones, and right ones where they do not belong.
+		device := header("X-Device-Token", secrets["signing in: device token"])
+		post("/loginUser", shape{"username": name, "password": wrong}, device).want(t, 403)
+		post("/loginUser", shape{"username": secrets["signing in: device token"], "password": wrong}, device).want(t, 401)
+		post("/loginUser", shape{"username": name, "password": wrong}, header("Cookie", "sessiond_device="+secrets["signing in: device token"])).want(t, 403)
 		post("/loginUser", shape{"username": name, "password": wrong}).want(t, 403)
 		post("/loginUser", shape{"username": first, "password": name}).want(t, 401)
 		post("/v1/sessions", shape{"login": first, "password": wrong}).want(t, 401)

@@ -67,6 +67,10 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err != nil {
 		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
 	}
+	deviceSecret, err := db.DeviceSecret(ctx)
+	if err != nil {
+		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
+	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
 		return fmt.Errorf("%sREDIS_URL: %w", envPrefix, err)
@@ -93,7 +97,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	stopHashing := hashOutside(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
-	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
+	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log, deviceSecret: deviceSecret})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)

@@ -784,10 +784,13 @@ func (a answer) wantSecure(t testing.TB, what string) {
 	if a.header.Get("Cache-Control") == "" || a.header.Get("X-Request-Id") == "" {
 		t.Errorf("%s: Cache-Control %q, X-Request-Id %q", what, a.header.Get("Cache-Control"), a.header.Get("X-Request-Id"))
 	}
-	for _, name := range []string{"Server", "X-Powered-By", "Set-Cookie"} {
+	for _, name := range []string{"Server", "X-Powered-By"} {
 		if a.header.Get(name) != "" {
 			t.Errorf("%s: %s is %q", what, name, a.header.Get(name))
 		}
+	}
+	if cookies := a.header.Values("Set-Cookie"); len(cookies) > 1 || len(cookies) == 1 && !strings.HasPrefix(strings.TrimPrefix(cookies[0], "__Host-"), "sessiond_device="+a.header.Get("X-Device-Token")+";") {
+		t.Errorf("%s: a cookie that is not the device's: %q", what, cookies)
 	}
 	if contentType := a.header.Get("Content-Type"); len(a.body) > 0 {
 		if !strings.HasSuffix(contentType, "; charset=utf-8") || a.header.Get("Content-Length") != strconv.Itoa(len(a.body)) {
@@ -904,7 +907,7 @@ func TestCORS(t *testing.T) {
 	}
 	preflight := func(t *testing.T, s *service, origin string) answer {
 		return s.call(t, "OPTIONS", "/updateUser", header("Origin", origin),
-			header("Access-Control-Request-Method", "PUT"), header("Access-Control-Request-Headers", "authorization,content-type"))
+			header("Access-Control-Request-Method", "PUT"), header("Access-Control-Request-Headers", "authorization,content-type,x-device-token"))
 	}
 	login := func(t *testing.T, s *service, p person, origin string) answer {
 		return s.call(t, "POST", "/loginUser", header("Origin", origin), jsonBody(shape{"username": p.username, "password": password})).want(t, 200)
@@ -939,12 +942,12 @@ func TestCORS(t *testing.T) {
 		for _, origin := range []string{"https://trusted.com", "http://localhost:3000"} {
 			h := corsHeaders(preflight(t, s, origin))
 			if h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "PUT") ||
-				!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "authorization") {
+				!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "x-device-token") {
 				t.Errorf("preflight from %s gets %v", origin, h)
 			}
 			a := login(t, s, p, origin)
 			h = corsHeaders(a)
-			if h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(strings.ToLower(h.Get("Access-Control-Expose-Headers")), "x-auth-token") {
+			if h.Get("Access-Control-Allow-Origin") != origin || !strings.HasPrefix(strings.ToLower(h.Get("Access-Control-Expose-Headers")), "x-auth-token, x-device-token,") {
 				t.Errorf("a login from %s gets %v", origin, h)
 			}
 			if h.Get("Access-Control-Allow-Credentials") != "" {

@@ -1,0 +1,143 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// heldEngine hashes when it is let.
+type heldEngine struct {
+	once       sync.Once
+	begun, let chan struct{}
+}
+
+func (e *heldEngine) hold() {
+	e.once.Do(func() { close(e.begun) })
+	<-e.let
+}
+
+func (e *heldEngine) Compare(_ context.Context, hash, secret []byte) error {
+	e.hold()
+	return bcrypt.CompareHashAndPassword(hash, secret)
+}
+
+func (e *heldEngine) Generate(_ context.Context, secret []byte, cost int) ([]byte, error) {
+	e.hold()
+	return bcrypt.GenerateFromPassword(secret, cost)
+}
+
+// siege fills the queue of a world with strangers, each from an address of
+// their own, until one more would be turned away.
+type siege struct {
+	engine *heldEngine
+	gone   chan error // of the strangers
+}
+
+const besiegers = 9 // one hashes
+
+func besiege(t *testing.T, w *world) *siege {
+	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
+	w.Hasher.Engine = s.engine
+	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Share: 1, Patience: 16 * time.Minute, Took: time.Minute})
+	for i := range besiegers {
+		go func() {
+			// By the names of others: of one account, fewer may wait.
+			_, err := w.Authenticate(t.Context(), fmt.Sprint("nobody", i), password, identity.Origin{IP: fmt.Sprint("192.0.2.", i)})
+			s.gone <- err
+		}()
+	}
+	<-s.engine.begun
+	for w.Hasher.Queue.Len() < besiegers-1 {
+		runtime.Gosched()
+	}
+	return s
+}
+
+// admits has somebody come, for whom a stranger has to give way, ends the siege
+// and returns what came of it.
+func (s *siege) admits(t *testing.T, come func() error) error {
+	in := make(chan error, 1)
+	go func() { in <- come() }()
+	var early error
+	select {
+	case err := <-s.gone:
+		if !errors.Is(err, identity.ErrBusy) {
+			t.Errorf("who gave way is told: %v", err)
+		}
+	case early = <-in:
+		in <- early
+	}
+	close(s.engine.let)
+	left := besiegers
+	if early == nil {
+		left--
+	}
+	for range left {
+		if err := <-s.gone; !errors.Is(err, identity.ErrNotFound) {
+			t.Errorf("a stranger is told: %v", err)
+		}
+	}
+	return <-in
+}
+
+// While strangers fill the queue, a new one is turned away; who has a token of the
+// account gets in.
+func TestKnownDevicePassesAFullQueue(t *testing.T) {
+	w := newWorld(t)
+	w.DeviceSecret = []byte("secret")
+	alice, bob := w.register("Alice"), w.register("bob")
+	ofAlice, ofBob := w.DeviceToken("", alice), w.DeviceToken("", bob)
+	s := besiege(t, w)
+	for i, c := range []struct{ why, login, token string }{
+		{"no token", "alice", ""},
+		{"another's token", "alice", ofBob},
+		{"a token that was altered", "alice", "B" + ofAlice[1:]},
+		{"a token of hers for another login", "bob", ofAlice},
+	} {
+		from := identity.Origin{IP: fmt.Sprint("198.51.100.", i), DeviceToken: c.token}
+		_, err := w.Authenticate(t.Context(), c.login, password, from)
+		if retry, ok := errors.AsType[*identity.RetryError](err); !ok || !errors.Is(err, identity.ErrBusy) || retry.After <= 0 {
+			t.Errorf("%s: %v", c.why, err)
+		}
+	}
+	err := s.admits(t, func() error {
+		u, err := w.Authenticate(t.Context(), "alice@EXAMPLE.com", password, identity.Origin{IP: "192.0.2.1", DeviceToken: ofAlice})
+		if err == nil && u.ID != alice.ID {
+			err = fmt.Errorf("signed in as %s", u.Username)
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("the owner's device: %v", err)
+	}
+}
+
+// So does who reads the user's mail.
+func TestResetPassesAFullQueue(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	if err := w.RequestReset(t.Context(), "alice@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	token := w.token(w.one("alice@example.com", "new sessiond password"))
+	s := besiege(t, w)
+	err := s.admits(t, func() error {
+		_, err := w.CompleteReset(t.Context(), "", token, otherPassword)
+		return err
+	})
+	if err != nil {
+		t.Errorf("the reset: %v", err)
+	}
+	if !w.signsIn("alice", otherPassword) {
+		t.Error("the reset did not take")
+	}
+}
