@@ -47,7 +47,7 @@ const besiegers = 9 // one hashes
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
 	w.Hasher.Engine = s.engine
-	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Share: 1, Patience: 16 * time.Minute, Took: time.Minute})
+	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
 	for i := range besiegers {
 		go func() {
 			// By the names of others: of one account, fewer may wait.

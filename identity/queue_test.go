@@ -48,7 +48,7 @@ func (o *observed) sheds() []string {
 func queueOf(places int) (*Queue, *observed) {
 	o := &observed{}
 	patience := time.Duration(float64(places)/filled) * time.Second
-	return NewQueue(QueueOptions{Slots: 1, Share: 1, Patience: patience, Took: time.Second, Observer: o}), o
+	return NewQueue(QueueOptions{Slots: 1, Patience: patience, Took: time.Second, Observer: o}), o
 }
 
 // arrivals are turns by name: "a1" is the first from the address a, "A1" that
@@ -197,6 +197,9 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
+// always is a Share that does not change.
+func always(share float64) func() float64 { return func() float64 { return share } }
+
 func TestQueueShareOfAnAccount(t *testing.T) {
 	q, o := queueOf(16)
 	join := func(address, account string, known bool) (*turn, error) {
@@ -247,7 +250,7 @@ func TestQueueCapacity(t *testing.T) {
 		{"as many as hash at least", 4, time.Second, 10 * time.Second, 4},
 		{"with no guess, of hashes that take no time, bounded all the same", 1, time.Second, 0, 500},
 	} {
-		q := NewQueue(QueueOptions{Slots: c.slots, Share: 1, Patience: c.patience, Took: c.took})
+		q := NewQueue(QueueOptions{Slots: c.slots, Patience: c.patience, Took: c.took})
 		if got := q.capacity(); got != c.want {
 			t.Errorf("%s: %d, want %d", c.why, got, c.want)
 		}
@@ -268,7 +271,7 @@ func TestQueueMeasures(t *testing.T) {
 		{"in no time at all", 1, 0, 16000},
 	} {
 		o := &observed{}
-		q := NewQueue(QueueOptions{Slots: 4, Share: c.share, Patience: 8 * time.Second, Took: 100 * time.Millisecond, Observer: o})
+		q := NewQueue(QueueOptions{Slots: 4, Share: always(c.share), Patience: 8 * time.Second, Took: 100 * time.Millisecond, Observer: o})
 		for range 300 {
 			turn, err := q.join(visitor{}, time.Now())
 			if err != nil {
@@ -376,7 +379,7 @@ func TestSlotOfWhoGaveUpIsFree(t *testing.T) {
 
 func TestSlotRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := NewQueue(QueueOptions{Slots: 1, Share: 0.25, Patience: time.Minute, Took: time.Second})
+		q := NewQueue(QueueOptions{Slots: 1, Share: always(0.25), Patience: time.Minute, Took: time.Second})
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
 		begun := time.Now()
 		for range 3 {
@@ -554,7 +557,7 @@ func TestQueueUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slots, requests = 3, 2000
 		o := &observed{}
-		q := NewQueue(QueueOptions{Slots: slots, Share: 0.8, Patience: 4 * time.Second, Took: 50 * time.Millisecond, Observer: o})
+		q := NewQueue(QueueOptions{Slots: slots, Share: always(0.8), Patience: 4 * time.Second, Took: 50 * time.Millisecond, Observer: o})
 		var now, most, hashed atomic.Int64
 		h := quick(t, q, func(context.Context) error {
 			n := now.Add(1)
