@@ -54,25 +54,19 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	} else if !free {
 		return ErrUsernameTaken
 	}
-	owner, err := s.Store.ByEmail(ctx, n.Email)
-	free, err := s.free(owner, err)
-	if err != nil {
-		return err
-	}
 	u, err := s.newUser(ctx, n, StatusPending)
 	if err != nil {
 		return err
 	}
-	if free {
-		verify := noticeTo(u, MailVerify)
-		err = s.Store.Create(ctx, u, s.stalePending(), &verify)
-		if !errors.Is(err, ErrEmailTaken) {
-			return err
-		}
-		// Somebody was faster since the look.
-		if owner, err = s.Store.ByEmail(ctx, n.Email); err != nil {
-			return err
-		}
+	// Tried also for an address that is taken, which is as much work as a free one.
+	verify := noticeTo(u, MailVerify)
+	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
+	if !errors.Is(err, ErrEmailTaken) {
+		return err
+	}
+	owner, err := s.Store.ByEmail(ctx, n.Email)
+	if err != nil {
+		return err
 	}
 	return s.Store.Enqueue(ctx, noticeTo(owner, MailAddressTaken), s.now())
 }

@@ -94,7 +94,8 @@ func assemble(p parts) *app {
 		Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
 	}
-	a.background = append(a.background, postman.Run)
+	retention := &identity.Retention{Store: p.db.Users(), Now: p.now, Log: p.log}
+	a.background = append(a.background, postman.Run, retention.Run)
 	return a
 }
 
