@@ -16,6 +16,9 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
 	}
+	if err := s.checkBreached(ctx, n.Password); err != nil {
+		return User{}, err
+	}
 	// Create has the last word; looking first keeps the hash, which is dear,
 	// for names that are to be had.
 	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
@@ -48,6 +51,10 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	}
 	if !s.MailEnabled {
 		return ErrMailDisabled
+	}
+	// Asked before the names are looked at, so that it tells nothing of them.
+	if err := s.checkBreached(ctx, n.Password); err != nil {
+		return err
 	}
 	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
 		return err

@@ -81,6 +81,9 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err := invalidField("password", s.checkNewPassword(password, contextWords(u.Username, u.Email)...)); err != nil {
 		return 0, err
 	}
+	if err := s.checkBreached(ctx, password); err != nil {
+		return 0, err
+	}
 	hash, err := s.Hasher.Hash(ctx, password)
 	if err != nil {
 		return 0, err

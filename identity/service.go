@@ -34,8 +34,15 @@ type Service struct {
 	// NewTimedID makes the id of a failed login, which sorts by its time.
 	NewTimedID func(time.Time) string
 	Log        *slog.Logger
+	// Breaches knows passwords that nobody may choose any more. Nil: only the list
+	// of common ones does.
+	Breaches BreachList
+	// BreachesRequired refuses new passwords while Breaches does not answer.
+	BreachesRequired bool
 	// Observer is told what the protection of logins does. Nil: nobody is.
 	Observer Observer
+
+	breachesWarned lastWarned
 }
 
 // Origin says where a login came from. Its texts are valid UTF-8.
