@@ -168,10 +168,10 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 		return "", fmt.Errorf("public URL: %w", err)
 	}
 	data := letterData{Product: product, Site: public.Host, Name: m.Name}
+	var u User
 	switch m.Kind {
 	case MailReset:
-		u, err := p.owner(ctx, m.To)
-		if err != nil {
+		if u, err = p.owner(ctx, m.To); err != nil {
 			return "", err
 		}
 		// The owner's spelling: one that folds to it may be another's address to
@@ -184,8 +184,7 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 		data.Lifetime = inWords(ttl)
 		data.Link, err = resetLink(cmp.Or(p.ResetURL, public.JoinPath("reset").String()), secret)
 	case MailVerify:
-		u, err := p.registrant(ctx, m)
-		if err != nil {
+		if u, err = p.registrant(ctx, m); err != nil {
 			return "", err
 		}
 		if secret, err = p.issue(ctx, u.ID, PurposeVerify, verifyTTL); err != nil {

@@ -87,7 +87,7 @@ func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
 	}
 	answer, err := r.fetch(ctx, prefix)
 	if err != nil {
-		return false, fmt.Errorf("breach: %s", without(prefix, err)) //nolint:errorlint // it may hold the prefix
+		return false, fmt.Errorf("breach: %s", without(prefix, err)) // as text: it may hold the prefix
 	}
 	return find(answer, suffix)
 }
