@@ -195,6 +195,39 @@ func TestResetsForNobody(t *testing.T) {
 	}
 }
 
+// The name that comes with a reset's token must not be told by the time either.
+func TestAResetsTokenIsLookedForWhoeverIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	store := &countedTokens{Store: w.store}
+	w.Store = store
+	for i, c := range []struct {
+		username string
+		want     error
+	}{{"alice", identity.ErrInvalidToken}, {"bob", identity.ErrNotFound}, {"\xff", identity.ErrNotFound}} {
+		w.want(c.username, second(w.CompleteReset(t.Context(), c.username, "nonsense", otherPassword)), c.want)
+		if store.n != i+1 {
+			t.Errorf("%q: the token was looked for %d times", c.username, store.n-i)
+		}
+	}
+	store.err = identity.ErrUnavailable
+	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword)), identity.ErrUnavailable)
+}
+
+// countedTokens counts the looks for a token, and fails them with err.
+type countedTokens struct {
+	identity.Store
+	n   int
+	err error
+}
+
+func (s *countedTokens) TokenUser(ctx context.Context, purpose identity.Purpose, hash identity.TokenHash, at time.Time) (identity.User, error) {
+	if s.n++; s.err != nil {
+		return identity.User{}, s.err
+	}
+	return s.Store.TokenUser(ctx, purpose, hash, at)
+}
+
 // An address that only folds to the owner's may be somebody else's mailbox.
 func TestResetGoesToTheOwnersSpelling(t *testing.T) {
 	w := newWorld(t)

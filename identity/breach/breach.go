@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -138,11 +137,8 @@ func find(answer []byte, suffix string) (found bool, err error) {
 	return found, nil
 }
 
-// without is the text of an error for logs: net/http quotes the URL, and at
-// times what the service said.
+// without is the text of an error without the prefix: net/http quotes the URL,
+// and at times what the service said.
 func without(prefix string, err error) string {
-	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
 	return regexp.MustCompile("(?i)"+prefix).ReplaceAllString(err.Error(), "…")
 }
