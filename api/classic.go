@@ -194,11 +194,11 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
-	err = a.Users.RequestReset(q.Context(), in.Email)
-	if a.HideAccounts && errors.Is(err, identity.ErrNotFound) {
-		err = nil
+	request := a.Users.RequestKnownReset
+	if a.HideAccounts {
+		request = a.Users.RequestReset
 	}
-	if err != nil {
+	if err := request(q.Context(), in.Email); err != nil {
 		return reply{}, err
 	}
 	return ok(messageBody{"Mail sent."})

@@ -1,11 +1,6 @@
 package api
 
-import (
-	"errors"
-	"net/http"
-
-	"github.com/sessiond/sessiond/identity"
-)
+import "net/http"
 
 // requestReset always answers the same, so that nobody learns which addresses
 // have an account.
@@ -19,7 +14,7 @@ func (a *API) requestReset(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
-	if err := a.Users.RequestReset(q.Context(), in.Email); err != nil && !errors.Is(err, identity.ErrNotFound) {
+	if err := a.Users.RequestReset(q.Context(), in.Email); err != nil {
 		return reply{}, err
 	}
 	return accepted("If the address has an account, a mail is on its way.")

@@ -11,11 +11,13 @@ import (
 const (
 	reasonWrongPassword = "wrong_password"
 	reasonUnverified    = "unverified"
+	reasonUnknownUser   = "unknown_user"
 )
 
 // Authenticate verifies the password of the user of that username, or of that
 // email when there is an @ in it. ErrNotFound when there is none, after the
-// time of a verification. ErrWrongPassword, which is recorded; also for a user
+// time of a verification and recorded like one: people type passwords into the
+// field of the name, so without it. ErrWrongPassword, which is recorded; also for a user
 // whose address is not confirmed yet, so that the answer tells nothing to whoever
 // registered somebody else's address.
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (User, error) {
@@ -27,6 +29,9 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 	u, err := s.lookUp(ctx, login)
 	if errors.Is(err, ErrNotFound) {
 		if err := s.verifyNobody(ctx, password); err != nil {
+			return User{}, err
+		}
+		if err := s.recordAttempt(ctx, "", reasonUnknownUser, from); err != nil {
 			return User{}, err
 		}
 		return User{}, ErrNotFound
@@ -107,20 +112,23 @@ func (s *Service) verifyNobody(ctx context.Context, password string) error {
 // refuse records a failed login and returns ErrWrongPassword. What cannot be
 // recorded is not answered: guesses would go unseen.
 func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
+	if err := s.recordAttempt(ctx, u.ID, reason, from); err != nil {
+		return err
+	}
+	return ErrWrongPassword
+}
+
+func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from Origin) error {
 	now := s.now()
-	err := s.Store.RecordAttempt(ctx, Attempt{
+	return s.Store.RecordAttempt(ctx, Attempt{
 		ID:        s.NewTimedID(now),
-		UserID:    u.ID,
+		UserID:    userID,
 		IP:        from.IP,
 		UserAgent: from.UserAgent,
 		Device:    from.Device,
 		Reason:    reason,
 		At:        now,
 	})
-	if err != nil {
-		return err
-	}
-	return ErrWrongPassword
 }
 
 // rehash replaces the hash of a password that was just verified by one of the

@@ -17,6 +17,7 @@ const (
 	CodeInvalid    = "invalid"
 	CodeTooCommon  = "too_common"  // a password from the list of common ones
 	CodeTooSimilar = "too_similar" // a password made of the user's own name or address
+	CodeBreached   = "breached"    // a password that the [BreachList] knows
 )
 
 // FieldErrors are all the fields that are wrong.

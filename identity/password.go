@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha512"
@@ -64,7 +65,7 @@ func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
 		cost:    cost,
 		current: publicPepper,
 		peppers: map[string][]byte{publicPepper: nil},
-		nobody:  fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltLength+sumLength)),
+		nobody:  nobodyHash(cost),
 	}
 	for i, p := range peppers {
 		if err := p.check(); err != nil {
@@ -79,6 +80,11 @@ func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
 		}
 	}
 	return h, nil
+}
+
+// nobodyHash is a hash that is no password's.
+func nobodyHash(cost int) []byte {
+	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltLength+sumLength))
 }
 
 // Hash returns a new hash of the password in the form that is stored. It fails
@@ -97,8 +103,10 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 
 // Verify tells whether the password is the one that was hashed, and, if it is,
 // whether it should be hashed anew because the cost, the pepper or the form is
-// no longer the current one. An error means that nothing was decided: ctx was
-// done, or no password could ever match the hash (see [Hasher.CheckHash]).
+// no longer the current one. It takes as long as [Hasher.VerifyNobody], unless the
+// hash is of a higher cost than the current one. An error means that nothing was
+// decided: ctx was done, or no password could ever match the hash (see
+// [Hasher.CheckHash]).
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
 	stored, err := h.parse(hash)
 	if err != nil {
@@ -116,7 +124,11 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash 
 		secret = h.prehash(stored.pepper, password)
 	}
 	err = h.work(ctx, func() error {
-		return h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
+		err := h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
+		if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+			return err
+		}
+		return cmp.Or(h.makeUp(ctx, stored.cost, secret), err)
 	})
 	switch {
 	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
@@ -132,9 +144,25 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (ok, rehash 
 // VerifyNobody takes as long as verifying a hash of the current cost. It is
 // called where there is no user, so that the time of an answer does not tell.
 func (h *Hasher) VerifyNobody(ctx context.Context, password string) error {
-	err := h.work(ctx, func() error {
-		return h.engine().Compare(ctx, h.nobody, h.prehash(h.current, password))
+	return h.work(ctx, func() error {
+		return h.spend(ctx, h.nobody, h.prehash(h.current, password))
 	})
+}
+
+// makeUp spends what a hash of the current cost takes beyond one of a lower cost
+// s: runs of the costs s, s+1 … k-1, which with the one that was made are 2^k.
+func (h *Hasher) makeUp(ctx context.Context, cost int, secret []byte) error {
+	for ; cost < h.cost; cost++ {
+		if err := h.spend(ctx, nobodyHash(cost), secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spend compares with a hash that is no password's.
+func (h *Hasher) spend(ctx context.Context, nobody, secret []byte) error {
+	err := h.engine().Compare(ctx, nobody, secret)
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return nil
 	}

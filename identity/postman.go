@@ -168,16 +168,26 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 		return "", fmt.Errorf("public URL: %w", err)
 	}
 	data := letterData{Product: product, Site: public.Host, Name: m.Name}
+	var u User
 	switch m.Kind {
 	case MailReset:
+		if u, err = p.owner(ctx, m.To); err != nil {
+			return "", err
+		}
+		// The owner's spelling: one that folds to it may be another's address to
+		// the mail server.
+		m.To, data.Name = u.Email, u.Username
 		ttl := cmp.Or(p.ResetTTL, defaultResetTTL)
-		if secret, err = p.issue(ctx, m, PurposeReset, ttl); err != nil {
+		if secret, err = p.issue(ctx, u.ID, PurposeReset, ttl); err != nil {
 			return "", err
 		}
 		data.Lifetime = inWords(ttl)
 		data.Link, err = resetLink(cmp.Or(p.ResetURL, public.JoinPath("reset").String()), secret)
 	case MailVerify:
-		if secret, err = p.issue(ctx, m, PurposeVerify, verifyTTL); err != nil {
+		if u, err = p.registrant(ctx, m); err != nil {
+			return "", err
+		}
+		if secret, err = p.issue(ctx, u.ID, PurposeVerify, verifyTTL); err != nil {
 			return "", err
 		}
 		data.Lifetime = inWords(verifyTTL)
@@ -198,25 +208,36 @@ var errUnwanted = errors.New("unwanted")
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", errUnwanted, why) }
 
-// issue makes the secret of a mail that is about to be sent and stores its
-// hash. Only the owner of the user's present address may have it.
-func (p *Postman) issue(ctx context.Context, m Mail, purpose Purpose, ttl time.Duration) (secret string, err error) {
+// owner is the user who has an address and can sign in.
+func (p *Postman) owner(ctx context.Context, address string) (User, error) {
+	u, err := p.Store.ByEmail(ctx, address)
+	if errors.Is(err, ErrNotFound) || err == nil && u.Status != StatusActive {
+		return User{}, unwanted("nobody who can sign in has the address")
+	}
+	return u, err
+}
+
+// registrant is the user whose address a mail asks to confirm, while it is theirs.
+func (p *Postman) registrant(ctx context.Context, m Mail) (User, error) {
 	u, err := p.Store.ByID(ctx, m.UserID)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return "", unwanted("the user is gone")
+		return User{}, unwanted("the user is gone")
 	case err != nil:
-		return "", err
+		return User{}, err
 	case Fold(u.Email) != Fold(m.To):
-		return "", unwanted("the user has another address now")
-	case purpose == PurposeReset && u.Status != StatusActive:
-		return "", unwanted("the user cannot sign in")
-	case purpose == PurposeVerify && !u.EmailVerifiedAt.IsZero():
-		return "", unwanted("the address is verified already")
+		return User{}, unwanted("the user has another address now")
+	case !u.EmailVerifiedAt.IsZero():
+		return User{}, unwanted("the address is verified already")
 	}
+	return u, nil
+}
+
+// issue makes the secret of a mail that is about to be sent and stores its hash.
+func (p *Postman) issue(ctx context.Context, userID string, purpose Purpose, ttl time.Duration) (secret string, err error) {
 	secret = newToken()
 	now := p.now()
-	err = p.Store.IssueToken(ctx, u.ID, purpose, hashToken(secret), now.Add(ttl), now)
+	err = p.Store.IssueToken(ctx, userID, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
 		return "", unwanted("the user is gone")
 	}

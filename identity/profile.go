@@ -76,6 +76,9 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 			return 0, err
 		}
 	}
+	if err := s.checkBreached(ctx, password); err != nil {
+		return 0, err
+	}
 	hash, err := s.Hasher.Hash(ctx, password)
 	if err != nil {
 		return 0, err

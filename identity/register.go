@@ -16,6 +16,9 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
 	}
+	if err := s.checkBreached(ctx, n.Password); err != nil {
+		return User{}, err
+	}
 	// Create has the last word; looking first keeps the hash, which is dear,
 	// for names that are to be had.
 	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
@@ -49,30 +52,28 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if !s.MailEnabled {
 		return ErrMailDisabled
 	}
+	// Asked before the names are looked at, so that it tells nothing of them.
+	if err := s.checkBreached(ctx, n.Password); err != nil {
+		return err
+	}
 	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
 		return err
 	} else if !free {
 		return ErrUsernameTaken
 	}
-	owner, err := s.Store.ByEmail(ctx, n.Email)
-	free, err := s.free(owner, err)
-	if err != nil {
-		return err
-	}
 	u, err := s.newUser(ctx, n, StatusPending)
 	if err != nil {
 		return err
 	}
-	if free {
-		verify := noticeTo(u, MailVerify)
-		err = s.Store.Create(ctx, u, s.stalePending(), &verify)
-		if !errors.Is(err, ErrEmailTaken) {
-			return err
-		}
-		// Somebody was faster since the look.
-		if owner, err = s.Store.ByEmail(ctx, n.Email); err != nil {
-			return err
-		}
+	// Tried also for an address that is taken, which is as much work as a free one.
+	verify := noticeTo(u, MailVerify)
+	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
+	if !errors.Is(err, ErrEmailTaken) {
+		return err
+	}
+	owner, err := s.Store.ByEmail(ctx, n.Email)
+	if err != nil {
+		return err
 	}
 	return s.Store.Enqueue(ctx, noticeTo(owner, MailAddressTaken), s.now())
 }

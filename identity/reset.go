@@ -1,16 +1,25 @@
 package identity
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // RequestReset queues a mail with a link that lets its reader set a new
-// password. FieldErrors, ErrMailDisabled, ErrNotFound when no user who can sign
-// in has this address.
+// password. Whether anybody has the address is found out when it is sent, so that
+// neither the answer nor its time tells. FieldErrors, ErrMailDisabled.
 func (s *Service) RequestReset(ctx context.Context, email string) error {
-	if err := invalidField("email", checkEmail(email)); err != nil {
+	if err := s.checkReset(email); err != nil {
 		return err
 	}
-	if !s.MailEnabled {
-		return ErrMailDisabled
+	return s.Store.Enqueue(ctx, Mail{Kind: MailReset, To: email}, s.now())
+}
+
+// RequestKnownReset is RequestReset for a caller who may be told: ErrNotFound when
+// no user who can sign in has this address.
+func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
+	if err := s.checkReset(email); err != nil {
+		return err
 	}
 	u, err := s.Store.ByEmail(ctx, email)
 	if err != nil {
@@ -19,7 +28,17 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 	if u.Status != StatusActive {
 		return ErrNotFound
 	}
-	return s.Store.Enqueue(ctx, noticeTo(u, MailReset), s.now())
+	return s.RequestReset(ctx, email)
+}
+
+func (s *Service) checkReset(email string) error {
+	if err := invalidField("email", checkEmail(email)); err != nil {
+		return err
+	}
+	if !s.MailEnabled {
+		return ErrMailDisabled
+	}
+	return nil
 }
 
 // CheckReset tells whose password a mailed token may set. It uses nothing up.
@@ -44,17 +63,22 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		return done, err
 	}
 	var named User
-	if username != "" {
-		if !storable(username) {
-			return done, ErrNotFound
-		}
-		if named, err = s.Store.ByUsername(ctx, username); err != nil {
-			return done, err
+	var nobody error // told only after the token was looked at, or the time would tell
+	switch {
+	case username == "":
+	case !storable(username):
+		nobody = ErrNotFound
+	default:
+		if named, nobody = s.Store.ByUsername(ctx, username); nobody != nil && !errors.Is(nobody, ErrNotFound) {
+			return done, nobody
 		}
 	}
 	// The token is looked at before the hash is made: hashing for whoever asks
 	// would be a gift to a flood of guesses.
 	u, err := s.CheckReset(ctx, token)
+	if nobody != nil && (err == nil || errors.Is(err, ErrInvalidToken)) {
+		return done, nobody
+	}
 	if err != nil {
 		return done, err
 	}
@@ -62,6 +86,9 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		return done, ErrInvalidToken
 	}
 	if err := invalidField("password", s.checkNewPassword(password, contextWords(u.Username, u.Email)...)); err != nil {
+		return done, err
+	}
+	if err := s.checkBreached(ctx, password); err != nil {
 		return done, err
 	}
 	// Whoever reads the user's mail gets in while strangers fill the queue.

@@ -37,8 +37,15 @@ type Service struct {
 	// DeviceSecret is what all replicas know device tokens by. Empty: none is
 	// given out, and no device is known.
 	DeviceSecret []byte
+	// Breaches knows passwords that nobody may choose any more. Nil: only the list
+	// of common ones does.
+	Breaches BreachList
+	// BreachesRequired refuses new passwords while Breaches does not answer.
+	BreachesRequired bool
 	// Observer is told what the protection of logins does. Nil: nobody is.
 	Observer Observer
+
+	breachesWarned lastWarned
 }
 
 // Origin says where a login came from. Its texts are valid UTF-8.

@@ -119,8 +119,13 @@ type Store interface {
 	// address verified. ErrInvalidToken.
 	VerifyEmail(ctx context.Context, hash TokenHash, at time.Time) error
 
-	// RecordAttempt records a login that failed.
+	// RecordAttempt records a login that failed. ErrNotFound when the user that
+	// it names is gone. It takes as long when it names none.
 	RecordAttempt(ctx context.Context, a Attempt) error
+
+	// ForgetAttempts removes at most limit logins that failed before a time, the
+	// oldest, and returns how many. Any number of replicas may call it.
+	ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Enqueue puts a mail in the outbox.
 	Enqueue(ctx context.Context, mail Mail, at time.Time) error
@@ -148,14 +153,14 @@ const (
 	PurposeVerify Purpose = "verify"
 )
 
-// Attempt is a login that failed on an account that exists.
+// Attempt is a login that failed.
 type Attempt struct {
 	ID        string // sorts by time among session ids
-	UserID    string
+	UserID    string // empty: there is no such account
 	IP        string
 	UserAgent string
 	Device    string
-	Reason    string // "wrong_password", "unverified"
+	Reason    string // "wrong_password", "unverified", "unknown_user"
 	At        time.Time
 }
 
@@ -178,7 +183,7 @@ const (
 type Mail struct {
 	ID       int64     // given by the store
 	Kind     MailKind  //
-	UserID   string    // whom it concerns; may be empty
+	UserID   string    // whom it concerns; empty for a reset, whose user is found by To when it is sent
 	To       string    // address
 	Name     string    // how to greet, as its owner wrote it
 	QueuedAt time.Time // given by the store

@@ -142,13 +142,18 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail ident
 var insertAttempt = newStatement(`
 	INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`)
 
-// RecordAttempt implements [identity.Store]; [identity.ErrNotFound] when the user is gone.
+// RecordAttempt implements [identity.Store]. The same statements run when there is
+// no user, or the time that they take would tell.
 func (u *Users) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 	return u.wrap("record a failed login of "+a.UserID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.lockLiving(ctx, inShare, a.UserID, identity.ErrNotFound); err != nil {
+		user, gone := &a.UserID, identity.ErrNotFound
+		if a.UserID == "" {
+			user, gone = nil, nil
+		}
+		if _, err := tx.lockLiving(ctx, inShare, a.UserID, gone); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, insertAttempt, a.ID, a.UserID, clean(a.IP), clean(a.UserAgent), clean(a.Device), a.Reason, at(a.At)); err != nil {
+		if _, err := tx.exec(ctx, insertAttempt, a.ID, user, clean(a.IP), clean(a.UserAgent), clean(a.Device), a.Reason, at(a.At)); err != nil {
 			return err
 		}
 		return tx.record(ctx, event{at: a.At, kind: eventLoginFailed, user: a.UserID, detail: a.Reason})

@@ -14,12 +14,14 @@
 //	sessions        one row per login, kept for ever: the history. Expiry is not
 //	                written: a row that ran out has no ended_at.
 //	revoked_tokens  access tokens that were revoked by themselves, until they expire.
-//	login_attempts  logins that failed on accounts that exist.
+//	login_attempts  logins that failed, for 90 days; user_id is NULL when the name
+//	                was nobody's.
 //	mail_tokens     the hash of the secret that was mailed last, one per user and
 //	                purpose, until it is used.
 //	outbox          what is committed and has yet to be done: mails to send,
 //	                revocations that the store has to learn.
 //	events          the audit trail: append-only, numbered, without personal data.
+//	                Of failed logins under a name that was nobody's, 90 days.
 //	secrets         what replicas share and nobody else knows; made by the first.
 //
 // Locks are taken on the user's row first and on session rows after it. Whoever

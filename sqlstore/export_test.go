@@ -24,6 +24,16 @@ func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) 
 	})
 }
 
+// MigrateTo is Migrate as an earlier release made it.
+func (db *DB) MigrateTo(ctx context.Context, version int64) error {
+	provider, err := db.provider(db.sql.DB)
+	if err != nil {
+		return err
+	}
+	_, err = provider.UpTo(ctx, version)
+	return err
+}
+
 // NewClock is a clock over any source of samples.
 func NewClock(ctx context.Context, sample func(context.Context) (time.Time, error)) (*Clock, error) {
 	return newClock(ctx, sample)

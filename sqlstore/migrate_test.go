@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -50,6 +52,34 @@ func TestMigrate(t *testing.T) {
 				if current, wanted := status(); current != wanted {
 					t.Errorf("migrated to version %d of %d", current, wanted)
 				}
+			}
+		})
+	}
+}
+
+// TestMigrateKeepsFailedLogins: on SQLite their table is made anew.
+func TestMigrateKeepsFailedLogins(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			if err := db.MigrateTo(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			subject := addUser(t, db)
+			attempt := identity.Attempt{ID: session.NewTimedID(longAgo), UserID: subject, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: longAgo}
+			if err := db.Users().RecordAttempt(t.Context(), attempt); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got, err := beside{db}.Attempts(t.Context(), subject)
+			if err != nil || len(got) != 1 || got[0] != attempt {
+				t.Errorf("afterwards: %+v, %v", got, err)
+			}
+			if err := db.Users().RecordAttempt(t.Context(), identity.Attempt{ID: session.NewTimedID(longAgo), UserID: "nobody", At: longAgo}); err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
+				t.Errorf("a user who is gone: %v", err)
 			}
 		})
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/breach"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -31,8 +32,9 @@ type parts struct {
 	keys     *session.Keyring
 	clients  api.Clients
 	hasher   *identity.Hasher
-	mailer   identity.Mailer // nil: no mail
-	mailbox  func() any      // nil but in dev
+	mailer   identity.Mailer     // nil: no mail
+	breaches identity.BreachList // nil: nobody is asked
+	mailbox  func() any          // nil but in dev
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -65,7 +67,7 @@ func assemble(p parts) *app {
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
-		Observer: protection, DeviceSecret: p.deviceSecret,
+		Observer: protection, DeviceSecret: p.deviceSecret, Breaches: p.breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
 	}
 	ledger := p.db.Sessions()
 	lastSeen := session.NewLastSeen(ledger, p.log)
@@ -96,7 +98,8 @@ func assemble(p parts) *app {
 		Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
 	}
-	a.background = append(a.background, postman.Run)
+	retention := &identity.Retention{Store: p.db.Users(), Now: p.now, Log: p.log}
+	a.background = append(a.background, postman.Run, retention.Run)
 	return a
 }
 
@@ -196,6 +199,19 @@ func (s *settings) openHasher(insecure bool) (*identity.Hasher, error) {
 		return nil, fmt.Errorf("%sBCRYPT_COST: %w", envPrefix, err)
 	}
 	return hasher, nil
+}
+
+// openBreaches returns nil when no service is set. What it returns for closing
+// never is.
+func (s *settings) openBreaches(ctx context.Context) (identity.BreachList, func() error, error) {
+	if s.BreachedURL == "" {
+		return nil, func() error { return nil }, nil
+	}
+	if err := s.checkEncrypted(ctx, "BREACHED_URL", s.BreachedURL); err != nil {
+		return nil, nil, err
+	}
+	list := breach.NewRange(s.BreachedURL)
+	return list, list.Close, nil
 }
 
 // openClients reads who may introspect; without a file nobody may.

@@ -47,6 +47,7 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		d.examineRedis(ctx, &s)
 	}
 	d.examineMail(ctx, &s)
+	d.examineBreaches(ctx, &s)
 	if d.failed > 0 {
 		return fmt.Errorf("%d things to mend", d.failed)
 	}
@@ -184,4 +185,21 @@ func (d *doctor) examineMail(ctx context.Context, s *settings) {
 		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
 	}
 	d.report("mail", err, "the server takes our name and password")
+}
+
+func (d *doctor) examineBreaches(ctx context.Context, s *settings) {
+	if s.BreachedURL == "" {
+		return
+	}
+	list, stop, err := s.openBreaches(ctx)
+	if err != nil {
+		d.fail("breaches", err.Error())
+		return
+	}
+	defer stop() //nolint:errcheck // nothing was written
+	if _, err = list.Contains(ctx, ""); err != nil && s.WhenUnchecked == allowUnchecked {
+		d.warn("breaches", err.Error()+": new passwords are not checked")
+		return
+	}
+	d.report("breaches", err, "the service answers")
 }

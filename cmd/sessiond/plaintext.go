@@ -59,12 +59,15 @@ func isEncrypted(scheme string, query url.Values) bool {
 		}
 		return false
 	}
-	return strings.HasPrefix(scheme, "rediss")
+	return strings.HasPrefix(scheme, "rediss") || scheme == "https"
 }
 
 func encryptedForm(scheme string) string {
 	if strings.HasPrefix(scheme, "postgres") {
 		return "sslmode=verify-full"
+	}
+	if scheme == "http" {
+		return "https://"
 	}
 	return "rediss://"
 }

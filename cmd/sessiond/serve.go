@@ -35,6 +35,11 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err != nil {
 		return err
 	}
+	breaches, closeBreaches, err := s.openBreaches(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeBreaches()) }()
 	hasher, err := s.openHasher(false)
 	if err != nil {
 		return err
@@ -97,7 +102,10 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	stopHashing := hashOutside(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
-	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log, deviceSecret: deviceSecret})
+	a := assemble(parts{
+		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, breaches: breaches,
+		now: clock.Now, log: log, deviceSecret: deviceSecret,
+	})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)

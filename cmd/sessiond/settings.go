@@ -24,6 +24,12 @@ const (
 	refuseLogin = "refuse"
 )
 
+// What becomes of a new password while BREACHED_URL does not answer.
+const (
+	allowUnchecked  = "allow"
+	refuseUnchecked = "refuse"
+)
+
 // settings are everything that can be set. A flag wins over the environment.
 type settings struct {
 	// Where it listens and what it is called.
@@ -51,6 +57,8 @@ type settings struct {
 	BcryptCost         int
 	PasswordPepperFile string
 	PasswordMinLength  int
+	BreachedURL        string
+	WhenUnchecked      string
 	ResetTTL           time.Duration
 	ResetURL           string
 	VerifyURL          string
@@ -141,6 +149,8 @@ func (s *settings) common(f *flags) {
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "cost of password hashes, 10 to 14")
 	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, id:base64 a line; the first one hashes")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "least characters of a password, 8 or more")
+	f.StringVar(&s.BreachedURL, "breached-url", "", "range check of a service that knows breached passwords, such as https://api.pwnedpasswords.com/range/ (default: none)")
+	f.StringVar(&s.WhenUnchecked, "breached-policy", allowUnchecked, "allow or refuse: what becomes of a new password while --breached-url does not answer")
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "how long a password reset link is good, at most 10m")
 	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "page of yours that address confirmation links lead to (default: PUBLIC_URL/verify)")
@@ -200,13 +210,19 @@ func (s *settings) check() error {
 	if s.WhenFull != endOldest && s.WhenFull != refuseLogin {
 		refuse("MAX_SESSIONS_POLICY", "is neither refuse nor end-oldest")
 	}
+	if strings.ContainsAny(s.BreachedURL, "?#") {
+		refuse("BREACHED_URL", "has more than a path, to which the beginning of a hash is appended")
+	}
+	if s.WhenUnchecked != allowUnchecked && s.WhenUnchecked != refuseUnchecked {
+		refuse("BREACHED_POLICY", "is neither allow nor refuse")
+	}
 	if s.ResetTTL > 10*time.Minute {
 		refuse("RESET_TTL", "is more than 10m (ASVS 6.5.5)")
 	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "is not between 8 and 64")
 	}
-	for setting, text := range map[string]string{"PUBLIC_URL": s.PublicURL, "RESET_URL": s.ResetURL, "VERIFY_URL": s.VerifyURL} {
+	for setting, text := range map[string]string{"PUBLIC_URL": s.PublicURL, "RESET_URL": s.ResetURL, "VERIFY_URL": s.VerifyURL, "BREACHED_URL": s.BreachedURL} {
 		if text != "" && !isWebURL(text) {
 			refuse(setting, "is not an http or https URL")
 		}

@@ -22,6 +22,9 @@ type Beside interface {
 	Endings(ctx context.Context, userID string) (map[string]string, error)
 	// Attempts lists the failed logins that are recorded of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
+	// Guesses counts the failed logins that are recorded under no user, and their
+	// events.
+	Guesses(ctx context.Context) (attempts, events int, err error)
 	// Revocation tells of a recorded revocation whose sessions ended and which
 	// one was kept.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
@@ -45,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) (identity.Store, Beside)) {
 		{"Delete", deleteTests},
 		{"tokens", tokenTests},
 		{"attempts", attemptTests},
+		{"retention", retentionTests},
 		{"outbox", outboxTests},
 		{"claimers", claimTests},
 	} {

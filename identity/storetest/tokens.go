@@ -115,7 +115,7 @@ var attemptTests = []test{
 			s.Errorf("recorded %+v", got)
 		}
 	}},
-	{"nothing is recorded of nobody", func(s *suite) {
+	{"nothing is recorded of a user who is gone", func(s *suite) {
 		s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: "id", UserID: "nobody", At: s.now}), identity.ErrNotFound)
 	}},
 }

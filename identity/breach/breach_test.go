@@ -1,0 +1,229 @@
+package breach_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sessiond/sessiond/identity/breach"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// password and the two parts of its SHA-1.
+const (
+	password = "correct horse"
+	prefix   = "2F9E5"
+	suffix   = "3523B62ABC141A2B4D6019D23CBA835DBD0"
+	other    = "0018A45C4D1DEF81644B54AB7F969B88D65"
+)
+
+// ask asks a service that h plays.
+func ask(t *testing.T, h http.HandlerFunc) (bool, error) {
+	t.Helper()
+	_, list := serve(t, h)
+	return list.Contains(t.Context(), password)
+}
+
+func serve(t *testing.T, h http.HandlerFunc) (*httptest.Server, *breach.Range) {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	list := breach.NewRange(server.URL + "/range/")
+	t.Cleanup(func() { _ = list.Close() })
+	return server, list
+}
+
+func TestContains(t *testing.T) {
+	for _, c := range []struct {
+		why, answer string
+		want        bool
+	}{
+		{"among others", other + ":10\r\n" + suffix + ":3\r\n", true},
+		{"the last, without an end of line", other + ":10\r\n" + suffix + ":1", true},
+		{"in small letters", strings.ToLower(suffix) + ":3\n", true},
+		{"others", other + ":10\r\n", false},
+		{"as padding", other + ":10\r\n" + suffix + ":0\r\n", false},
+		{"the answer is empty", "", false},
+	} {
+		got, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || r.URL.Path != "/range/"+prefix || r.URL.RawQuery != "" {
+				t.Errorf("%s: asked %s %s", c.why, r.Method, r.URL)
+			}
+			if r.Header.Get("Add-Padding") != "true" || r.Header.Get("User-Agent") != "sessiond" {
+				t.Errorf("%s: header %v", c.why, r.Header)
+			}
+			fmt.Fprint(w, c.answer)
+		})
+		if err != nil || got != c.want {
+			t.Errorf("%s: %v, %v", c.why, got, err)
+		}
+	}
+}
+
+// What does not answer as it should has told nothing, neither way; and its error
+// tells nothing of the password.
+func TestAnswersThatSayNothing(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the prefix was shown to somebody else")
+	}))
+	t.Cleanup(elsewhere.Close)
+	for _, c := range []struct {
+		why    string
+		answer http.HandlerFunc
+		want   string // in the error
+	}{
+		{"a page of a proxy", say("<html>Welcome</html>"), "not a list"},
+		{"a hit beside garbage", say(suffix + ":3\r\nwelcome " + prefix + "\r\n"), "not a list"},
+		{"no number", say(suffix + ":many"), "not a list"},
+		{"a negative number", say(suffix + ":-1"), "not a list"},
+		{"a number without end", say(suffix + ":" + strings.Repeat("9", 100)), "not a list"},
+		{"a whole hash", say(prefix + suffix + ":3"), "not a list"},
+		{"a fault", status(500), "answers 500"},
+		{"too many questions", status(429), "answers 429"},
+		{"nothing", status(204), "answers 204"},
+		{"more than a range has", func(w http.ResponseWriter, _ *http.Request) {
+			for range 1<<20/40 + 1 {
+				fmt.Fprint(w, suffix+":300\r\n")
+			}
+		}, "too long"},
+		{"an answer cut short", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			fmt.Fprint(w, suffix+":3\r\n")
+		}, "EOF"},
+		{"a redirect to another host", redirect(func(r *http.Request) string { return elsewhere.URL + r.URL.Path }), "redirects elsewhere"},
+		{"a redirect to another scheme", redirect(func(r *http.Request) string { return "https://" + r.Host + r.URL.Path }), "redirects elsewhere"},
+		{"redirects without end", redirect(func(r *http.Request) string { return r.URL.Path }), "redirects elsewhere"},
+		{"a redirect that is none", redirect(func(r *http.Request) string { return "http://[" + r.URL.Path }), "…"},
+		{"a hung-up line", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+	} {
+		found, err := ask(t, c.answer)
+		if err == nil || found {
+			t.Errorf("%s: %v, %v", c.why, found, err)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q", c.why, err, c.want)
+		}
+		for _, secret := range []string{password, prefix, suffix} {
+			if strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(secret)) {
+				t.Errorf("%s: the error tells %s: %v", c.why, secret, err)
+			}
+		}
+	}
+}
+
+func say(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func redirect(to func(*http.Request) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", to(r))
+		w.WriteHeader(http.StatusFound)
+	}
+}
+
+func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
+	found, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/range/"+prefix {
+			http.Redirect(w, r, "/v2/"+prefix, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, suffix+":3")
+	})
+	if err != nil || !found {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	server, list := serve(t, say(""))
+	server.Close()
+	if _, err := list.Contains(t.Context(), password); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A service that does not answer is given a second, or until the caller leaves.
+func TestASlowService(t *testing.T) {
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-release
+	})
+	t.Cleanup(func() { close(release) })
+	done := make(chan error, 1)
+	go func() {
+		_, err := list.Contains(context.WithoutCancel(t.Context()), password)
+		done <- err
+	}()
+	<-asked
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		leave()
+	}()
+	if _, err := list.Contains(ctx, password); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Many passwords at once are a bounded number of questions at once.
+func TestQuestionsAreBounded(t *testing.T) {
+	const most = 16
+	var mu sync.Mutex
+	under, highest := 0, 0
+	full, release := make(chan struct{}), make(chan struct{})
+	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
+		mu.Lock()
+		under++
+		if highest = max(highest, under); under == most {
+			close(full)
+		}
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		under--
+		mu.Unlock()
+	})
+	var all sync.WaitGroup
+	for range most {
+		all.Go(func() { _, _ = list.Contains(context.WithoutCancel(t.Context()), password) })
+	}
+	<-full
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := list.Contains(ctx, password); !errors.Is(err, context.Canceled) {
+		t.Errorf("one more: %v", err)
+	}
+	for range most {
+		all.Go(func() { _, _ = list.Contains(context.WithoutCancel(t.Context()), password) })
+	}
+	close(release)
+	all.Wait()
+	if highest != most {
+		t.Errorf("%d were asked at once, want %d", highest, most)
+	}
+}

@@ -1,0 +1,156 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// breaches is a list that knows one password, and hook is called when it is asked.
+type breaches struct {
+	known string
+	err   error
+	asked []string
+	hook  func()
+}
+
+func (b *breaches) Contains(_ context.Context, password string) (bool, error) {
+	b.asked = append(b.asked, password)
+	if b.hook != nil {
+		b.hook()
+	}
+	return b.err == nil && password == b.known, b.err
+}
+
+// breachAnswers counts what the observer is told.
+type breachAnswers struct {
+	countedTurns
+	told []string
+}
+
+func (b *breachAnswers) Breached(answer string) { b.told = append(b.told, answer) }
+
+const breached = "tr0ub4dor&3 and more"
+
+// ways are all in which a new password is set; each returns what came of it.
+func (w *world) ways() map[string]func(password string) error {
+	u := w.register("alice")
+	w.want("request", w.RequestReset(w.Context(), "alice@example.com"), nil)
+	token := w.token(w.one("alice@example.com", "new"))
+	return map[string]func(string) error{
+		"register": func(p string) error {
+			return second(w.Register(w.Context(), identity.NewUser{Username: "bob", Email: "bob@example.com", Password: p}))
+		},
+		"register by mail": func(p string) error {
+			return w.RegisterByMail(w.Context(), identity.NewUser{Username: "carol", Email: "carol@example.com", Password: p})
+		},
+		"change": func(p string) error {
+			return second(w.ChangePassword(w.Context(), u.ID, nil, p, "", identity.Origin{}))
+		},
+		"reset": func(p string) error { return second(w.CompleteReset(w.Context(), "", token, p)) },
+	}
+}
+
+var errAway = errors.New("connection refused")
+
+func TestBreachedPasswordsAreRefusedWhereverOneIsSet(t *testing.T) {
+	for _, way := range []string{"register", "register by mail", "change", "reset"} {
+		w := newWorld(t)
+		list, told := &breaches{known: breached}, &breachAnswers{}
+		set := w.ways()[way]
+		w.Breaches, w.Observer = list, told
+		if got := codes(set(breached)); len(got) != 1 || got["password"] != "breached" {
+			t.Errorf("%s: %v", way, got)
+		}
+		if got := codes(set("short")); got["password"] != "too_short" || len(list.asked) != 1 {
+			t.Errorf("%s: %v, asked %q", way, got, list.asked)
+		}
+		w.want(way, set(otherPassword+" 2"), nil)
+		if got := strings.Join(told.told, " "); got != "yes no" {
+			t.Errorf("%s: told %q", way, got)
+		}
+	}
+}
+
+func TestWhileTheListIsAway(t *testing.T) {
+	for _, way := range []string{"register", "register by mail", "change", "reset"} {
+		w := newWorld(t)
+		told := &breachAnswers{}
+		set := w.ways()[way]
+		w.Breaches, w.Observer, w.BreachesRequired = &breaches{err: errAway}, told, true
+		w.want(way+", required", set(otherPassword), identity.ErrUnavailable)
+		if got := codes(set("password1")); got["password"] != "too_common" {
+			t.Errorf("%s: %v", way, got)
+		}
+		w.BreachesRequired = false
+		if got := codes(set("password1")); got["password"] != "too_common" {
+			t.Errorf("%s: %v", way, got)
+		}
+		w.want(way, set(otherPassword), nil) // and nothing had changed
+		if got := strings.Join(told.told, " "); got != "unavailable unavailable" {
+			t.Errorf("%s: told %q", way, got)
+		}
+	}
+}
+
+func TestTheWarningComesOnceAMinute(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.Breaches = &breaches{err: errAway}
+	warned := func(after time.Duration, want int) {
+		t.Helper()
+		w.clock.pass(after)
+		w.want("change", second(w.ChangePassword(t.Context(), u.ID, nil, otherPassword, "", identity.Origin{})), nil)
+		log := w.log.String()
+		if got := strings.Count(log, "not checked for breaches"); got != want || strings.Contains(log, otherPassword) {
+			t.Errorf("warned %d times, want %d: %s", got, want, log)
+		}
+	}
+	warned(0, 1)
+	warned(time.Minute-time.Microsecond, 1)
+	warned(time.Microsecond, 2)
+}
+
+// Who has left is told nothing, and it is not counted as an answer.
+func TestLeavingWhileTheListIsAsked(t *testing.T) {
+	w := newWorld(t)
+	told := &breachAnswers{}
+	ctx, leave := context.WithCancel(t.Context())
+	w.Breaches, w.Observer = &breaches{err: errAway, hook: leave}, told
+	w.want("register", w.RegisterByMail(ctx, identity.NewUser{Username: "bob", Email: "bob@example.com", Password: password}), context.Canceled)
+	if len(told.told) != 0 {
+		t.Errorf("told %q", told.told)
+	}
+}
+
+// Whether a name or an address is taken must not be told by whether, or when, the
+// list is asked; and a wrong proof is not worth a question.
+func TestWhenTheListIsAsked(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	list := &breaches{known: breached}
+	w.Breaches = list
+	for _, n := range []identity.NewUser{
+		{Username: "alice", Email: "alice@example.com", Password: breached},
+		{Username: "bob", Email: "alice@example.com", Password: breached},
+		{Username: "bob", Email: "bob@example.com", Password: breached},
+	} {
+		if got := codes(w.RegisterByMail(t.Context(), n)); got["password"] != "breached" {
+			t.Errorf("%s, %s: %v", n.Username, n.Email, got)
+		}
+	}
+	if len(list.asked) != 3 {
+		t.Errorf("asked %d times", len(list.asked))
+	}
+	wrong := "wrong horse"
+	w.want("change", second(w.ChangePassword(t.Context(), u.ID, &wrong, breached, "", identity.Origin{})), identity.ErrWrongPassword)
+	w.want("reset", second(w.CompleteReset(t.Context(), "", "nonsense", breached)), identity.ErrInvalidToken)
+	w.signsIn("alice", breached)
+	if len(list.asked) != 3 {
+		t.Errorf("asked %d times", len(list.asked))
+	}
+}

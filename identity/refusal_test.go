@@ -1,0 +1,315 @@
+package identity_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// Whoever guesses names must not see by the time which of them exist: every
+// refusal is the same work, as the hasher and the store see it.
+func TestEveryRefusalIsTheSameWork(t *testing.T) {
+	w := newWorld(t)
+	current := hasher(t, 7)
+	ours := func(cost int) string {
+		t.Helper()
+		hash, err := hasher(t, cost).Hash(t.Context(), password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	plain, err := bcrypt.GenerateFromPassword([]byte(password), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.person("alice", ours(7), identity.StatusActive)
+	w.person("pending", ours(7), identity.StatusPending)
+	w.person("old", ours(4), identity.StatusActive)
+	w.person("oldpending", ours(4), identity.StatusPending)
+	w.person("imported", string(plain), identity.StatusActive)
+
+	engine, turns, store := &countedEngine{}, &countedTurns{}, &countedAttempts{Store: w.store}
+	current.Engine = engine
+	current.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: time.Minute, Observer: turns})
+	w.Hasher, w.Store = current, store
+	huge := strings.Repeat("x", 2000)
+	for _, c := range []struct{ why, login, password, reason string }{
+		{"a wrong password", "alice", otherPassword, "wrong_password"},
+		{"by address", "alice@example.com", otherPassword, "wrong_password"},
+		{"nobody", "bob", otherPassword, "unknown_user"},
+		{"nobody's address", "bob@example.com", otherPassword, "unknown_user"},
+		{"a name that cannot be", "\xff", otherPassword, "unknown_user"},
+		{"a password typed for a name", password, password, "unknown_user"},
+		{"a password that cannot be", "alice", "\xff\xfe", "wrong_password"},
+		{"a huge password", "alice", huge, "wrong_password"},
+		{"nobody's huge password", "bob", huge, "unknown_user"},
+		{"a pending user's password", "pending", password, "unverified"},
+		{"not a pending user's password", "pending", otherPassword, "wrong_password"},
+		{"an old hash", "old", otherPassword, "wrong_password"},
+		{"an old hash and a huge password", "old", huge, "wrong_password"},
+		{"a pending user's password in an old hash", "oldpending", password, "unverified"},
+		{"an old hash of another's", "imported", otherPassword, "wrong_password"},
+		{"the same and more than bcrypt reads", "imported", strings.Repeat("x", 100), "wrong_password"},
+	} {
+		engine.spent, turns.n, store.got = 0, 0, nil
+		if w.signsIn(c.login, c.password) {
+			t.Errorf("%s: signs in", c.why)
+		}
+		if engine.spent != 1<<7 || turns.n != 1 {
+			t.Errorf("%s: %d rounds in %d turns, want %d in one", c.why, engine.spent, turns.n, 1<<7)
+		}
+		if len(store.got) != 1 || store.got[0].Reason != c.reason {
+			t.Errorf("%s: recorded %+v, want one %s", c.why, store.got, c.reason)
+			continue
+		}
+		// People type passwords into the field of the name.
+		if said := fmt.Sprintf("%+v", store.got); strings.Contains(said, password) || c.reason == "unknown_user" && strings.Contains(said, "bob") {
+			t.Errorf("%s: recorded what was typed: %s", c.why, said)
+		}
+	}
+}
+
+// person stores a user with a hash.
+func (w *world) person(username, hash string, status identity.Status) {
+	w.Helper()
+	err := w.store.Create(w.Context(), identity.User{
+		ID: w.NewID(), Username: username, Email: username + "@example.com", PasswordHash: hash, PasswordVersion: 1,
+		Status: status, CreatedAt: w.clock.Now(), UpdatedAt: w.clock.Now(),
+	}, time.Time{}, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// countedEngine counts the rounds of bcrypt.
+type countedEngine struct{ spent int }
+
+func (e *countedEngine) Compare(_ context.Context, hash, secret []byte) error {
+	cost, err := strconv.Atoi(string(hash[4:6]))
+	if err != nil {
+		return err
+	}
+	e.spent += 1 << cost
+	return bcrypt.CompareHashAndPassword(hash, secret)
+}
+
+func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]byte, error) {
+	e.spent += 1 << cost
+	return bcrypt.GenerateFromPassword(secret, cost)
+}
+
+// countedTurns counts the turns of the queue.
+type countedTurns struct{ n int }
+
+func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
+func (*countedTurns) Shed(string)                           {}
+func (*countedTurns) Limited(string, bool, bool)            {}
+func (*countedTurns) Breached(string)                       {}
+
+// countedAttempts keeps what is recorded.
+type countedAttempts struct {
+	identity.Store
+	got []identity.Attempt
+}
+
+func (s *countedAttempts) RecordAttempt(ctx context.Context, a identity.Attempt) error {
+	s.got = append(s.got, a)
+	return s.Store.RecordAttempt(ctx, a)
+}
+
+// A fault while the difference to the current cost is spent decides nothing.
+func TestAFaultIsNoRefusal(t *testing.T) {
+	w := newWorld(t)
+	old, err := hasher(t, 4).Hash(t.Context(), password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.person("alice", old, identity.StatusActive)
+	w.Hasher = hasher(t, 6)
+	for broken := 1; broken <= 3; broken++ {
+		w.Hasher.Engine = &brokenEngine{at: broken}
+		for _, p := range []string{password, otherPassword} {
+			w.want(fmt.Sprintf("run %d", broken), second(w.Authenticate(t.Context(), "alice", p, identity.Origin{})), identity.ErrUnavailable)
+		}
+	}
+}
+
+// brokenEngine fails at every run but those before one.
+type brokenEngine struct{ run, at int }
+
+func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
+	if e.run++; e.run%e.at == 0 {
+		return identity.ErrUnavailable
+	}
+	return bcrypt.CompareHashAndPassword(hash, secret)
+}
+
+func (e *brokenEngine) Generate(context.Context, []byte, int) ([]byte, error) {
+	return nil, identity.ErrUnavailable
+}
+
+// A request for a reset leaves the same in the outbox whoever has the address, and
+// what nobody can use is dropped without another attempt.
+func TestResetsForNobody(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "pending", Email: "pending@example.com", Password: password}), nil)
+	w.one("pending@example.com", "Confirm")
+	for _, c := range []struct {
+		why, address string
+		arrives      bool
+	}{
+		{"a user who can sign in", "alice@example.com", true},
+		{"nobody", "nobody@example.com", false},
+		{"who has not confirmed the address", "pending@example.com", false},
+	} {
+		w.want(c.why, w.RequestReset(t.Context(), c.address), nil)
+		queued, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8)
+		if err != nil || len(queued) != 1 {
+			t.Fatalf("%s: queued %+v, %v", c.why, queued, err)
+		}
+		got := queued[0]
+		if want := (identity.Mail{ID: got.ID, Kind: identity.MailReset, To: c.address, QueuedAt: w.clock.Now(), Attempts: 1}); got != want {
+			t.Errorf("%s: queued %+v, want %+v", c.why, got, want)
+		}
+		w.clock.pass(time.Minute)
+		if arrived := len(w.deliver()) == 1; arrived != c.arrives {
+			t.Errorf("%s: arrives: %v", c.why, arrived)
+		}
+		w.clock.pass(time.Hour)
+		if left, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8); err != nil || len(left) != 0 {
+			t.Errorf("%s: %+v is left, %v", c.why, left, err)
+		}
+	}
+	if log := w.log.String(); strings.Count(log, "mail dropped") != 2 || strings.Contains(log, "@") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// The name that comes with a reset's token must not be told by the time either.
+func TestAResetsTokenIsLookedForWhoeverIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.register("alice")
+	store := &countedTokens{Store: w.store}
+	w.Store = store
+	for i, c := range []struct {
+		username string
+		want     error
+	}{{"alice", identity.ErrInvalidToken}, {"bob", identity.ErrNotFound}, {"\xff", identity.ErrNotFound}} {
+		w.want(c.username, second(w.CompleteReset(t.Context(), c.username, "nonsense", otherPassword)), c.want)
+		if store.n != i+1 {
+			t.Errorf("%q: the token was looked for %d times", c.username, store.n-i)
+		}
+	}
+	store.err = identity.ErrUnavailable
+	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword)), identity.ErrUnavailable)
+}
+
+// countedTokens counts the looks for a token, and fails them with err.
+type countedTokens struct {
+	identity.Store
+	n   int
+	err error
+}
+
+func (s *countedTokens) TokenUser(ctx context.Context, purpose identity.Purpose, hash identity.TokenHash, at time.Time) (identity.User, error) {
+	if s.n++; s.err != nil {
+		return identity.User{}, s.err
+	}
+	return s.Store.TokenUser(ctx, purpose, hash, at)
+}
+
+// An address that only folds to the owner's may be somebody else's mailbox.
+func TestResetGoesToTheOwnersSpelling(t *testing.T) {
+	w := newWorld(t)
+	w.register("kate")
+	const kelvin = "\u212Aate@example.com"
+	w.want("request", w.RequestReset(t.Context(), kelvin), nil)
+	if m := w.one("kate@example.com", "new"); !strings.Contains(m.Text, "kate") {
+		t.Errorf("mail %s", m.Text)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	for range 3 {
+		w.signsIn("alice", otherPassword)
+		w.signsIn("bob", otherPassword)
+		w.clock.pass(45 * 24 * time.Hour)
+	}
+	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
+	w.clock.pass(-time.Second) // the second is a second short of 90 days old
+	w.want("remove", r.Remove(t.Context()), nil)
+	if n := len(w.failures(u)); n != 2 {
+		t.Errorf("%d failed logins are left, want 2", n)
+	}
+}
+
+// What is old is removed in bounded batches until a batch is not full.
+func TestRetentionRuns(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		why     string
+		removed []int
+		err     error
+	}{
+		{"nothing is old", []int{0}, nil},
+		{"full batches and a part", []int{1000, 1000, 3}, nil},
+		{"the store fails", []int{0}, identity.ErrUnavailable},
+	} {
+		store := &batches{removed: c.removed, err: c.err, done: make(chan struct{})}
+		r := &identity.Retention{Store: store, Now: w.clock.Now, Log: w.Log}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.Run(ctx)
+		}()
+		select {
+		case <-store.done:
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: not all is removed", c.why)
+		}
+		stop()
+		<-ended
+		if store.left() != 0 {
+			t.Errorf("%s: %d batches are left", c.why, store.left())
+		}
+	}
+}
+
+// batches is a store that has so many to remove at each call.
+type batches struct {
+	identity.Store
+	err  error
+	done chan struct{} // closed by the last
+
+	mu      sync.Mutex
+	removed []int
+}
+
+func (b *batches) ForgetAttempts(_ context.Context, _ time.Time, limit int) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.removed[0] // panics when asked once more
+	if b.removed = b.removed[1:]; len(b.removed) == 0 {
+		close(b.done)
+	}
+	return min(n, limit), b.err
+}
+
+func (b *batches) left() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.removed)
+}
