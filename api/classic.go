@@ -192,6 +192,9 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
+	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
+		return reply{}, err
+	}
 	err = a.Users.RequestReset(q.Context(), in.Email)
 	if a.HideAccounts && errors.Is(err, identity.ErrNotFound) {
 		err = nil
@@ -271,7 +274,7 @@ func (a *API) updatePasswordViaEmail(q *request) (reply, error) {
 
 // resetPassword uses up a reset token and ends every session of its user.
 func (a *API) resetPassword(q *request, username, token, password string) error {
-	revocation, err := a.Users.CompleteReset(q.Context(), username, token, password)
+	revocation, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {
 		return err
 	}

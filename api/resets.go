@@ -18,6 +18,9 @@ func (a *API) requestReset(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
+	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
+		return reply{}, err
+	}
 	if err := a.Users.RequestReset(q.Context(), in.Email); err != nil && !errors.Is(err, identity.ErrNotFound) {
 		return reply{}, err
 	}

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 )
@@ -17,9 +18,13 @@ const (
 // email when there is an @ in it. ErrNotFound when there is none, after the
 // time of a verification. ErrWrongPassword, which is recorded; also for a user
 // whose address is not confirmed yet, so that the answer tells nothing to whoever
-// registered somebody else's address.
-func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), s.knownDevice(from.DeviceToken, login) != ""})
+// registered somebody else's address. ErrLimited, as a [RetryError], when there
+// were too many of those.
+func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
+	device := s.knownDevice(from.DeviceToken, login)
+	g := s.guessLogin(login, device, from)
+	defer func() { g.settle(ctx, err) }()
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), device != ""}, g.take)
 	if err != nil {
 		return User{}, err
 	}
@@ -38,9 +43,11 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 }
 
 // Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
-// ErrWrongPassword.
-func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: from.IP, account: id})
+// ErrWrongPassword, ErrLimited as a [RetryError].
+func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (_ User, err error) {
+	g := s.guess(actionPassword, from, passwordSession.Of(from.Session))
+	defer func() { g.settle(ctx, err) }()
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: from.IP, account: id}, g.take)
 	if err != nil {
 		return User{}, err
 	}
@@ -104,6 +111,10 @@ func (s *Service) verifyNobody(ctx context.Context, password string) error {
 	return s.Hasher.VerifyNobody(ctx, password)
 }
 
+// errUnrecorded comes with the error that kept a wrong password from being
+// recorded. It was a guess all the same.
+var errUnrecorded = errors.New("wrong password, not recorded")
+
 // refuse records a failed login and returns ErrWrongPassword. What cannot be
 // recorded is not answered: guesses would go unseen.
 func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
@@ -118,7 +129,7 @@ func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin
 		At:        now,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnrecorded, err)
 	}
 	return ErrWrongPassword
 }

@@ -62,7 +62,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 // ChangePassword sets a new password and ends all sessions of the user but
 // keep; it returns the number of that revocation. current, when given, must be
 // the password so far: ErrWrongPassword, which is recorded as a failed login.
-// FieldErrors (of the field "password"), ErrNotFound, ErrPasswordChanged.
+// FieldErrors (of the field "password"), ErrNotFound, ErrPasswordChanged, ErrLimited as a [RetryError].
 func (s *Service) ChangePassword(ctx context.Context, id string, current *string, password, keep string, from Origin) (revocation int64, err error) {
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 		return 0, err
 	}
 	if current != nil {
-		if _, err := s.confirm(ctx, u, *current, from); err != nil {
+		if err := s.confirmCurrent(ctx, u, *current, from); err != nil {
 			return 0, err
 		}
 	}
@@ -81,6 +81,16 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 		return 0, err
 	}
 	return s.Store.SetPassword(ctx, id, u.PasswordVersion, hash, keep, s.now(), noticeTo(u, MailPasswordChanged))
+}
+
+func (s *Service) confirmCurrent(ctx context.Context, u User, password string, from Origin) (err error) {
+	g := s.guess(actionPassword, from, passwordSession.Of(from.Session))
+	if err := g.take(ctx); err != nil {
+		return err
+	}
+	defer func() { g.settle(ctx, err) }()
+	_, err = s.confirm(ctx, u, password, from)
+	return err
 }
 
 // Delete removes a user with all their personal data and ends all their

@@ -30,9 +30,9 @@ func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 
 // CompleteReset sets the password of the user of a mailed token, uses the token
 // up and ends all the user's sessions; it returns the number of that revocation.
-// username may be empty; if not it must be the user's: ErrNotFound when nobody
+// Guesses at the old password no longer count. username may be empty; if not it must be the user's: ErrNotFound when nobody
 // has it, ErrInvalidToken when somebody else does. FieldErrors.
-func (s *Service) CompleteReset(ctx context.Context, username, token, password string) (revocation int64, err error) {
+func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (revocation int64, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return 0, err
 	}
@@ -61,5 +61,9 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err != nil {
 		return 0, err
 	}
-	return s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, MailPasswordChanged))
+	revocation, err = s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, MailPasswordChanged))
+	if err == nil {
+		s.forgive(ctx, u, from)
+	}
+	return revocation, err
 }

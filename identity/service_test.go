@@ -156,7 +156,7 @@ func TestRegisterByMail(t *testing.T) {
 
 	token := w.token(mail)
 	w.want("another token", w.VerifyEmail(t.Context(), token+"x"), identity.ErrInvalidToken)
-	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("the token", w.VerifyEmail(t.Context(), token), nil)
 	w.want("the token again", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	if u, err = w.User(t.Context(), u.ID); err != nil || u.Status != identity.StatusActive || !u.EmailVerifiedAt.Equal(w.clock.Now()) {
@@ -585,10 +585,10 @@ func TestReset(t *testing.T) {
 		{"another's name and no token", "bob", "", identity.ErrInvalidToken},
 	} {
 		w.want("check: "+c.why, second(w.CheckReset(t.Context(), c.token)), map[bool]error{true: nil, false: identity.ErrInvalidToken}[c.token == token])
-		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword)), c.want)
+		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword, identity.Origin{})), c.want)
 	}
 	for weak, want := range map[string]string{"": "required", "short": "too_short", "alice-97": "too_similar", "\xffxxxxxxxxx": "invalid"} {
-		_, err := w.CompleteReset(t.Context(), "", token, weak)
+		_, err := w.CompleteReset(t.Context(), "", token, weak, identity.Origin{})
 		if got := codes(err); got["password"] != want {
 			t.Errorf("%q: %v", weak, err)
 		}
@@ -597,7 +597,7 @@ func TestReset(t *testing.T) {
 		t.Fatal("something changed")
 	}
 
-	revocation, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword)
+	revocation, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword, identity.Origin{})
 	if err != nil || revocation == 0 {
 		t.Fatalf("revocation %d, %v", revocation, err)
 	}
@@ -605,7 +605,7 @@ func TestReset(t *testing.T) {
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
 		t.Error("the reset did not take")
 	}
-	w.want("again", second(w.CompleteReset(t.Context(), "", token, password)), identity.ErrInvalidToken)
+	w.want("again", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 
@@ -620,7 +620,7 @@ func TestResetExpires(t *testing.T) {
 	w.want("in time", second(w.CheckReset(t.Context(), token)), nil)
 	w.clock.pass(time.Second)
 	w.want("late", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
-	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 }
 
 func TestNewestResetCounts(t *testing.T) {
@@ -643,7 +643,7 @@ func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
-			_, errs[i] = w.CompleteReset(context.WithoutCancel(t.Context()), "", token, otherPassword)
+			_, errs[i] = w.CompleteReset(context.WithoutCancel(t.Context()), "", token, otherPassword, identity.Origin{})
 		})
 	}
 	all.Wait()
@@ -664,7 +664,7 @@ func TestBadTokenCostsNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.Hasher = hasher(t, identity.MaxCost)
 	took := identity.LeastCPU(t, func() {
-		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword)), identity.ErrInvalidToken)
+		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})
 	if took[0] > 300*time.Millisecond {
 		t.Errorf("took %v", took[0])
@@ -708,7 +708,7 @@ func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
 		if got, err := w.store.ByUsername(t.Context(), s); err != nil || got != made || got.Username != s || got.FirstName != s {
 			t.Errorf("%q is kept as %+v, %v", s, got, err)
 		}
-		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword)), identity.ErrInvalidToken)
+		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	}
 	if !w.signsIn("alice", password) {
 		t.Errorf("%s cannot sign in", u.Username)

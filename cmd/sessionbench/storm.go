@@ -96,7 +96,7 @@ func storm(ctx context.Context, s *stage, r *report) error {
 		if st.Limit, err = bcryptLimit(ctx, runtime.NumCPU(), 5*time.Second); err != nil {
 			return err
 		}
-		service, err := s.startService(ctx, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8", "SESSIOND_LIMITS=off")
+		service, err := s.startService(ctx, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		if err != nil {
 			return err
 		}

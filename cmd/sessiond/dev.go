@@ -98,7 +98,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	a := assemble(parts{
-		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: box,
+		settings: s, db: db, store: store, limits: store.Limiter(), keys: keys, clients: clients, hasher: hasher, mailer: box,
 		mailbox: func() any { return box.List() }, now: clock.Now, log: log,
 	})
 	// Migrating took memory that serving does not need.

@@ -93,7 +93,10 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	stopHashing := hashOutside(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
-	a := assemble(parts{settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, now: clock.Now, log: log})
+	a := assemble(parts{
+		settings: s, db: db, store: store, limits: store.Limiter(), keys: keys, clients: clients, hasher: hasher, mailer: post,
+		now: clock.Now, log: log,
+	})
 	a.background = append(a.background, clock.Run)
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)
