@@ -88,7 +88,7 @@ func decodeState(r limit.Rule, text string) (s limit.State) {
 		if err != nil || len(word) > 15 { // as the scripts
 			return limit.State{}
 		}
-		*into[i] = int64(n) //nolint:gosec // G115: 63 bits
+		*into[i] = int64(n)
 	}
 	return s
 }

@@ -166,7 +166,8 @@ func TestLimitedRoutes(t *testing.T) {
 				[]option{token},
 			},
 			{
-				"password-session", 10, []string{"POST /v1/sessions/current/reauthenticate", "PUT /v1/users/me/password", "PUT /updatePassword"},
+				"password-session", 10,
+				[]string{"POST /v1/sessions/current/reauthenticate", "PUT /v1/users/me/password", "PUT /updatePassword"},
 				[]option{bearer},
 			},
 			{"refresh-address", 1000, []string{"POST /oauth/token"}, []option{formBody("grant_type", "refresh_token", "refresh_token", "x")}},
