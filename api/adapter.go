@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -15,14 +14,16 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
 )
 
 // request is what a handler is given. claims are set on routes for people who
-// are signed in.
+// are signed in, and quota where the limits were asked.
 type request struct {
 	*http.Request
 	claims session.Claims
+	quota  limit.Decision
 }
 
 // reply is what a handler answers: a body to be written as JSON, or none.
@@ -81,7 +82,9 @@ func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.Handl
 // serve is the one adapter between handlers and net/http.
 func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		rep, err := protect(h, &request{Request: r})
+		q := &request{Request: r}
+		rep, err := protect(h, q)
+		quotaHeaders(w.Header(), q.quota)
 		if err != nil {
 			fail(w, r, err)
 			return
@@ -171,7 +174,7 @@ func (a *API) writeOAuthError(w http.ResponseWriter, r *http.Request, err error)
 		code = p.Code
 	case p.Code == "invalid_token" || p.Code == "invalid_credentials":
 		p.Status, code = http.StatusBadRequest, "invalid_grant"
-	case p.Status == http.StatusServiceUnavailable:
+	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests:
 		code = "temporarily_unavailable"
 	case p.Status < http.StatusInternalServerError:
 		code = "invalid_request"
@@ -187,7 +190,7 @@ func retryAfter(err error) string {
 	if retry := (*identity.RetryError)(nil); errors.As(err, &retry) {
 		after = retry.After
 	}
-	return strconv.Itoa(int(math.Ceil(after.Seconds())))
+	return strconv.Itoa(seconds(after))
 }
 
 func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, err error) {
@@ -196,7 +199,7 @@ func (a *API) errorHeaders(w http.ResponseWriter, r *http.Request, p Problem, er
 		if w.Header().Set("WWW-Authenticate", a.challenge(err)); p.Code == errClient.code {
 			w.Header().Set("WWW-Authenticate", `Basic realm="sessiond"`)
 		}
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", retryAfter(err))
 	case http.StatusRequestEntityTooLarge:
 		w.Header().Set("Connection", "close")

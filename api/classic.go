@@ -19,8 +19,11 @@ type newUserBody struct {
 	LastName  string `json:"last_name"`
 }
 
-func (b *newUserBody) user() identity.NewUser {
-	return identity.NewUser{Username: b.Username, Email: b.Email, Password: b.Password, FirstName: b.FirstName, LastName: b.LastName}
+func (b *newUserBody) user(q *request) identity.NewUser {
+	return identity.NewUser{
+		Username: b.Username, Email: b.Email, Password: b.Password, FirstName: b.FirstName, LastName: b.LastName,
+		IP: clientIP(q),
+	}
 }
 
 // signedInBody answers a login on the classic routes.
@@ -44,12 +47,12 @@ func (a *API) registerUser(q *request) (reply, error) {
 	}
 	if a.HideAccounts {
 		// Signing in at once would tell a free address from a taken one.
-		if err := a.Users.RegisterByMail(q.Context(), in.user()); err != nil {
+		if err := a.Users.RegisterByMail(q.Context(), in.user(q)); err != nil {
 			return reply{}, err
 		}
 		return ok(authMessageBody{Auth: false, Message: "Check your mail to go on."})
 	}
-	user, err := a.Users.Register(q.Context(), in.user())
+	user, err := a.Users.Register(q.Context(), in.user(q))
 	if err != nil {
 		return reply{}, err
 	}
@@ -194,6 +197,9 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
+	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
+		return reply{}, err
+	}
 	request := a.Users.RequestKnownReset
 	if a.HideAccounts {
 		request = a.Users.RequestReset
@@ -274,7 +280,7 @@ func (a *API) updatePasswordViaEmail(q *request) (reply, error) {
 // resetPassword uses up a reset token and ends every session of its user, whose
 // device it is that reads the mail.
 func (a *API) resetPassword(q *request, username, token, password string) (http.Header, error) {
-	done, err := a.Users.CompleteReset(q.Context(), username, token, password)
+	done, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {
 		return nil, err
 	}

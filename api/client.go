@@ -25,7 +25,10 @@ func client(q *request) session.Client {
 
 func origin(q *request) identity.Origin {
 	c := client(q)
-	return identity.Origin{IP: c.IP, UserAgent: c.UserAgent, Device: c.Device, DeviceToken: deviceToken(q)}
+	return identity.Origin{
+		IP: c.IP, UserAgent: c.UserAgent, Device: c.Device, DeviceToken: deviceToken(q),
+		Session: q.claims.SessionID, Quota: &q.quota,
+	}
 }
 
 // clientIP is the address that the trusted proxies report, or the peer's when

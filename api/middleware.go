@@ -31,7 +31,7 @@ func (a *API) middleware() chi.Middlewares {
 			AllowedOrigins: a.CORSOrigins,
 			AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
 			AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-Id", deviceHeader},
-			ExposedHeaders: []string{"X-Auth-Token", deviceHeader, "X-Request-Id", "WWW-Authenticate", "Retry-After"},
+			ExposedHeaders: []string{"X-Auth-Token", deviceHeader, "X-Request-Id", "WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"},
 			MaxAge:         600,
 		}).Handler)
 	}
@@ -98,7 +98,7 @@ func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.
 	if n.err != nil {
 		attrs = append(attrs, slog.String("error", n.err.Error()))
 		switch {
-		case errors.Is(n.err, identity.ErrBusy):
+		case errors.Is(n.err, identity.ErrBusy), errors.Is(n.err, identity.ErrLimited):
 			level = slog.LevelDebug // the metrics count them; a line for each would add to the load
 		case ww.Status() >= http.StatusInternalServerError && !errors.Is(n.err, context.Canceled):
 			level = slog.LevelError

@@ -70,6 +70,7 @@ var errorTable = []struct {
 	{identity.ErrPasswordChanged, 409, "password_changed", "The password was changed in the meantime."},
 	{identity.ErrMailDisabled, 503, "mail_disabled", "No mail server is configured here."},
 	{identity.ErrBusy, 503, "busy", "Too many sign in at once. Try again after the seconds of Retry-After."},
+	{identity.ErrLimited, 429, "rate_limited", "Too many tries. Try again after the seconds of Retry-After."},
 	{identity.ErrUnavailable, 503, "unavailable", "A dependency does not answer. Try again shortly."},
 	{context.DeadlineExceeded, 503, "unavailable", "The answer took too long. Try again shortly."},
 	{context.Canceled, 503, "cancelled", "The request was given up."},

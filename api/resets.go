@@ -1,6 +1,10 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/sessiond/sessiond/identity"
+)
 
 // requestReset always answers the same, so that nobody learns which addresses
 // have an account.
@@ -12,6 +16,9 @@ func (a *API) requestReset(q *request) (reply, error) {
 		return reply{}, err
 	}
 	if err := required("email", in.Email); err != nil {
+		return reply{}, err
+	}
+	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
 		return reply{}, err
 	}
 	if err := a.Users.RequestReset(q.Context(), in.Email); err != nil {

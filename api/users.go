@@ -11,7 +11,7 @@ func (a *API) registerByMail(q *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := a.Users.RegisterByMail(q.Context(), in.user()); err != nil {
+	if err := a.Users.RegisterByMail(q.Context(), in.user(q)); err != nil {
 		return reply{}, err
 	}
 	return accepted("Check your mail to go on.")

@@ -131,7 +131,7 @@ func TestResetPassesAFullQueue(t *testing.T) {
 	token := w.token(w.one("alice@example.com", "new sessiond password"))
 	s := besiege(t, w)
 	err := s.admits(t, func() error {
-		_, err := w.CompleteReset(t.Context(), "", token, otherPassword)
+		_, err := w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})
 		return err
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 )
@@ -19,9 +20,13 @@ const (
 // time of a verification and recorded like one: people type passwords into the
 // field of the name, so without it. ErrWrongPassword, which is recorded; also for a user
 // whose address is not confirmed yet, so that the answer tells nothing to whoever
-// registered somebody else's address.
-func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), s.knownDevice(from.DeviceToken, login) != ""})
+// registered somebody else's address. ErrLimited, as a [RetryError], when there
+// were too many of those.
+func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
+	device := s.knownDevice(from.DeviceToken, login)
+	g := s.guessLogin(login, device, from)
+	defer func() { g.settle(ctx, err) }()
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), device != ""}, g.take)
 	if err != nil {
 		return User{}, err
 	}
@@ -43,9 +48,11 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 }
 
 // Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
-// ErrWrongPassword.
-func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: from.IP, account: id})
+// ErrWrongPassword, ErrLimited as a [RetryError].
+func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (_ User, err error) {
+	g := s.guess(actionPassword, from, passwordSession.Of(from.Session))
+	defer func() { g.settle(ctx, err) }()
+	ctx, leave, err := s.Hasher.enter(ctx, signedIn(id, from), g.take)
 	if err != nil {
 		return User{}, err
 	}
@@ -109,6 +116,10 @@ func (s *Service) verifyNobody(ctx context.Context, password string) error {
 	return s.Hasher.VerifyNobody(ctx, password)
 }
 
+// errUnrecorded comes with the error that kept a wrong password from being
+// recorded. It was a guess all the same.
+var errUnrecorded = errors.New("wrong password, not recorded")
+
 // refuse records a failed login and returns ErrWrongPassword. What cannot be
 // recorded is not answered: guesses would go unseen.
 func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
@@ -120,7 +131,7 @@ func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin
 
 func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from Origin) error {
 	now := s.now()
-	return s.Store.RecordAttempt(ctx, Attempt{
+	err := s.Store.RecordAttempt(ctx, Attempt{
 		ID:        s.NewTimedID(now),
 		UserID:    userID,
 		IP:        from.IP,
@@ -129,6 +140,10 @@ func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from
 		Reason:    reason,
 		At:        now,
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnrecorded, err)
+	}
+	return nil
 }
 
 // rehash replaces the hash of a password that was just verified by one of the

@@ -51,7 +51,7 @@ func (w *world) ways() map[string]func(password string) error {
 		"change": func(p string) error {
 			return second(w.ChangePassword(w.Context(), u.ID, nil, p, "", identity.Origin{}))
 		},
-		"reset": func(p string) error { return second(w.CompleteReset(w.Context(), "", token, p)) },
+		"reset": func(p string) error { return second(w.CompleteReset(w.Context(), "", token, p, identity.Origin{})) },
 	}
 }
 
@@ -148,7 +148,7 @@ func TestWhenTheListIsAsked(t *testing.T) {
 	}
 	wrong := "wrong horse"
 	w.want("change", second(w.ChangePassword(t.Context(), u.ID, &wrong, breached, "", identity.Origin{})), identity.ErrWrongPassword)
-	w.want("reset", second(w.CompleteReset(t.Context(), "", "nonsense", breached)), identity.ErrInvalidToken)
+	w.want("reset", second(w.CompleteReset(t.Context(), "", "nonsense", breached, identity.Origin{})), identity.ErrInvalidToken)
 	w.signsIn("alice", breached)
 	if len(list.asked) != 3 {
 		t.Errorf("asked %d times", len(list.asked))

@@ -192,7 +192,9 @@ func (h *Hasher) work(ctx context.Context, f func() error) error {
 	defer t.leave()
 	begun := time.Now()
 	err = f()
-	t.hashed(time.Since(begun))
+	if !errors.Is(err, ErrUnavailable) { // what was not hashed says nothing of the time it takes
+		t.hashed(time.Since(begun))
+	}
 	return err
 }
 

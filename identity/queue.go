@@ -366,14 +366,18 @@ func (l *lane) pass(address string) {
 type turnKey struct{}
 
 // enter waits for a request's turn, before anything is looked up for it: what is
-// turned away costs nothing, and what waits holds no connection. The first hash
+// turned away costs nothing, and what waits holds no connection. Who has a place
+// is admitted or gives it up with the error of admit, unless that is nil. The first hash
 // made under the context returned ends the turn; further ones queue again. leave
 // has to be called. [RetryError], or the error of ctx.
-func (h *Hasher) enter(ctx context.Context, v visitor) (_ context.Context, leave func(), err error) {
+func (h *Hasher) enter(ctx context.Context, v visitor, admit func(context.Context) error) (_ context.Context, leave func(), err error) {
 	if h.Queue == nil {
-		return ctx, func() {}, nil
+		if admit != nil {
+			err = admit(ctx)
+		}
+		return ctx, func() {}, err
 	}
-	t, err := h.Queue.turn(ctx, v)
+	t, err := h.Queue.turn(ctx, v, admit)
 	if err != nil {
 		return ctx, nil, err
 	}
@@ -390,18 +394,24 @@ func (q *Queue) take(ctx context.Context) (*turn, error) {
 		}
 		v = t.v
 	}
-	return q.turn(ctx, v)
+	return q.turn(ctx, v, nil)
 }
 
 // turn waits for a turn, which has to be left.
-func (q *Queue) turn(ctx context.Context, v visitor) (*turn, error) {
+func (q *Queue) turn(ctx context.Context, v visitor, admit func(context.Context) error) (*turn, error) {
 	now := time.Now()
 	t, err := q.join(v, now)
 	if err != nil {
 		q.turnAway(ctx, v.address, err, time.Now())
 		return nil, err
 	}
-	if err := t.wait(ctx); err != nil {
+	if admit != nil {
+		err = admit(ctx)
+	}
+	if err == nil {
+		err = t.wait(ctx)
+	}
+	if err != nil {
 		t.leave()
 		q.turnAway(ctx, v.address, err, time.Now())
 		return nil, err

@@ -293,12 +293,12 @@ func TestQueueMeasures(t *testing.T) {
 func TestQueuePatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(2) // a patience of 4 s
-		holder, err := q.turn(t.Context(), visitor{address: "x"})
+		holder, err := q.turn(t.Context(), visitor{address: "x"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		_, err = q.turn(t.Context(), visitor{address: "a", account: "ada"})
+		_, err = q.turn(t.Context(), visitor{address: "a", account: "ada"}, nil)
 		if waited := time.Since(begun); !errors.Is(err, ErrBusy) || waited != 4*time.Second || !slices.Equal(o.sheds(), []string{"late"}) {
 			t.Errorf("after %v: %v, observed %v", waited, err, o.sheds())
 		}
@@ -309,7 +309,7 @@ func TestQueuePatience(t *testing.T) {
 		// In time, and just so.
 		time.AfterFunc(4*time.Second-1, holder.leave)
 		begun = time.Now()
-		next, err := q.turn(t.Context(), visitor{address: "a"})
+		next, err := q.turn(t.Context(), visitor{address: "a"}, nil)
 		if err != nil || next.waited != 4*time.Second-1 || time.Since(begun) != next.waited {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
@@ -320,7 +320,7 @@ func TestQueuePatience(t *testing.T) {
 func TestQueueIsLeftByWhoGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
-		holder, err := q.turn(t.Context(), visitor{address: "x"})
+		holder, err := q.turn(t.Context(), visitor{address: "x"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -328,13 +328,13 @@ func TestQueueIsLeftByWhoGivesUp(t *testing.T) {
 		gone := make(chan error)
 		for _, known := range []bool{false, true} {
 			go func() {
-				_, err := q.turn(ctx, visitor{"a", "ada", known})
+				_, err := q.turn(ctx, visitor{"a", "ada", known}, nil)
 				gone <- err
 			}()
 		}
 		stays := make(chan error)
 		go func() {
-			next, err := q.turn(t.Context(), visitor{address: "b"})
+			next, err := q.turn(t.Context(), visitor{address: "b"}, nil)
 			if err == nil {
 				defer next.leave()
 			}
@@ -366,7 +366,7 @@ func TestSlotOfWhoGaveUpIsFree(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
-		if turn, err := q.turn(ctx, visitor{}); err == nil {
+		if turn, err := q.turn(ctx, visitor{}, nil); err == nil {
 			turn.leave()
 		} else if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
@@ -432,7 +432,7 @@ func TestWhoComesBackEarlyIsHeld(t *testing.T) {
 		come := func(ctx context.Context, address string) (held, after time.Duration) {
 			t.Helper()
 			begun := time.Now()
-			_, err := q.turn(ctx, visitor{address: address})
+			_, err := q.turn(ctx, visitor{address: address}, nil)
 			retry, ok := errors.AsType[*RetryError](err)
 			if !ok {
 				t.Fatalf("a full queue says %v", err)
@@ -475,7 +475,7 @@ func TestFewAreRememberedToComeBack(t *testing.T) {
 		q := filledQueue(t)
 		flood := func(name string) {
 			for i := range maxHeld + 10 {
-				_, _ = q.turn(t.Context(), visitor{address: fmt.Sprint(name, i)})
+				_, _ = q.turn(t.Context(), visitor{address: fmt.Sprint(name, i)}, nil)
 			}
 		}
 		flood("a")
@@ -505,14 +505,14 @@ func TestOneTurnIsOneHash(t *testing.T) {
 		q, o := queueOf(10)
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
 		v := visitor{"a", "ada", true}
-		ctx, leave, err := h.enter(t.Context(), v)
+		ctx, leave, err := h.enter(t.Context(), v, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := h.VerifyNobody(ctx, "password"); err != nil || q.running != 0 {
 			t.Fatalf("%d hash after it, %v", q.running, err)
 		}
-		holder, err := q.turn(t.Context(), visitor{address: "x"})
+		holder, err := q.turn(t.Context(), visitor{address: "x"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -541,7 +541,7 @@ func TestOneTurnIsOneHash(t *testing.T) {
 func TestTurnThatIsNotUsed(t *testing.T) {
 	q, _ := queueOf(10)
 	h := quick(t, q, func(context.Context) error { return nil })
-	_, leave, err := h.enter(t.Context(), visitor{})
+	_, leave, err := h.enter(t.Context(), visitor{}, nil)
 	if err != nil || q.running != 1 {
 		t.Fatalf("%d hash, %v", q.running, err)
 	}
@@ -577,7 +577,7 @@ func TestQueueUnderLoad(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(6000))*time.Millisecond)
 			running.Go(func() {
 				defer cancel()
-				ctx, leave, err := h.enter(ctx, v)
+				ctx, leave, err := h.enter(ctx, v, nil)
 				if err == nil {
 					defer leave()
 					err = h.VerifyNobody(ctx, "password")

@@ -205,13 +205,13 @@ func TestAResetsTokenIsLookedForWhoeverIsNamed(t *testing.T) {
 		username string
 		want     error
 	}{{"alice", identity.ErrInvalidToken}, {"bob", identity.ErrNotFound}, {"\xff", identity.ErrNotFound}} {
-		w.want(c.username, second(w.CompleteReset(t.Context(), c.username, "nonsense", otherPassword)), c.want)
+		w.want(c.username, second(w.CompleteReset(t.Context(), c.username, "nonsense", otherPassword, identity.Origin{})), c.want)
 		if store.n != i+1 {
 			t.Errorf("%q: the token was looked for %d times", c.username, store.n-i)
 		}
 	}
 	store.err = identity.ErrUnavailable
-	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword)), identity.ErrUnavailable)
+	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword, identity.Origin{})), identity.ErrUnavailable)
 }
 
 // countedTokens counts the looks for a token, and fails them with err.

@@ -8,6 +8,7 @@ import (
 // NewUser is what somebody registers with. The password is kept nowhere.
 type NewUser struct {
 	Username, Email, Password, FirstName, LastName string
+	IP                                             string // address of who registers
 }
 
 // Register makes a user who can sign in at once. FieldErrors, ErrUsernameTaken,
@@ -89,6 +90,11 @@ func (s *Service) checkNewUser(n NewUser) error {
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: n.IP}, nil)
+	if err != nil {
+		return User{}, err
+	}
+	defer leave()
 	hash, err := s.Hasher.Hash(ctx, n.Password)
 	if err != nil {
 		return User{}, err

@@ -55,10 +55,10 @@ type Reset struct {
 }
 
 // CompleteReset sets the password of the user of a mailed token, uses the token
-// up and ends all the user's sessions.
-// username may be empty; if not it must be the user's: ErrNotFound when nobody
+// up and ends all the user's sessions. Guesses at the old password no longer
+// count. username may be empty; if not it must be the user's: ErrNotFound when nobody
 // has it, ErrInvalidToken when somebody else does. FieldErrors.
-func (s *Service) CompleteReset(ctx context.Context, username, token, password string) (done Reset, err error) {
+func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
 	}
@@ -92,7 +92,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		return done, err
 	}
 	// Whoever reads the user's mail gets in while strangers fill the queue.
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: u.ID, account: u.ID, known: true})
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: u.ID, account: u.ID, known: true}, nil)
 	if err != nil {
 		return done, err
 	}
@@ -105,5 +105,6 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err != nil {
 		return done, err
 	}
+	s.forgive(ctx, u, from)
 	return Reset{User: u, Revocation: revocation}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sessiond/sessiond/identity/limit"
 )
 
 // product is how mails call this service.
@@ -44,6 +46,8 @@ type Service struct {
 	BreachesRequired bool
 	// Observer is told what the protection of logins does. Nil: nobody is.
 	Observer Observer
+	// Limits bound how often somebody may try. Nil: nothing does.
+	Limits *limit.Failover
 
 	breachesWarned lastWarned
 }
@@ -56,6 +60,10 @@ type Origin struct {
 	// DeviceToken is what the device was given when it signed in before; may be
 	// empty, and anything else.
 	DeviceToken string
+	// Session is that of who is signed in.
+	Session string
+	// Quota is told what the limits said. Nil: nobody is.
+	Quota *limit.Decision
 }
 
 func (s *Service) observer() Observer {

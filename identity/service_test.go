@@ -156,7 +156,7 @@ func TestRegisterByMail(t *testing.T) {
 
 	token := w.token(mail)
 	w.want("another token", w.VerifyEmail(t.Context(), token+"x"), identity.ErrInvalidToken)
-	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("the token", w.VerifyEmail(t.Context(), token), nil)
 	w.want("the token again", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	if u, err = w.User(t.Context(), u.ID); err != nil || u.Status != identity.StatusActive || !u.EmailVerifiedAt.Equal(w.clock.Now()) {
@@ -560,10 +560,10 @@ func TestReset(t *testing.T) {
 		{"another's name and no token", "bob", "", identity.ErrInvalidToken},
 	} {
 		w.want("check: "+c.why, second(w.CheckReset(t.Context(), c.token)), map[bool]error{true: nil, false: identity.ErrInvalidToken}[c.token == token])
-		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword)), c.want)
+		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword, identity.Origin{})), c.want)
 	}
 	for weak, want := range map[string]string{"": "required", "short": "too_short", "alice-97": "too_similar", "\xffxxxxxxxxx": "invalid"} {
-		_, err := w.CompleteReset(t.Context(), "", token, weak)
+		_, err := w.CompleteReset(t.Context(), "", token, weak, identity.Origin{})
 		if got := codes(err); got["password"] != want {
 			t.Errorf("%q: %v", weak, err)
 		}
@@ -572,7 +572,7 @@ func TestReset(t *testing.T) {
 		t.Fatal("something changed")
 	}
 
-	done, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword)
+	done, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword, identity.Origin{})
 	if err != nil || done.Revocation == 0 || done.User.ID != u.ID {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -580,7 +580,7 @@ func TestReset(t *testing.T) {
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
 		t.Error("the reset did not take")
 	}
-	w.want("again", second(w.CompleteReset(t.Context(), "", token, password)), identity.ErrInvalidToken)
+	w.want("again", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 
@@ -595,7 +595,7 @@ func TestResetExpires(t *testing.T) {
 	w.want("in time", second(w.CheckReset(t.Context(), token)), nil)
 	w.clock.pass(time.Second)
 	w.want("late", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
-	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword)), identity.ErrInvalidToken)
+	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 }
 
 func TestNewestResetCounts(t *testing.T) {
@@ -618,7 +618,7 @@ func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
-			_, errs[i] = w.CompleteReset(context.WithoutCancel(t.Context()), "", token, otherPassword)
+			_, errs[i] = w.CompleteReset(context.WithoutCancel(t.Context()), "", token, otherPassword, identity.Origin{})
 		})
 	}
 	all.Wait()
@@ -639,7 +639,7 @@ func TestBadTokenCostsNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.Hasher = hasher(t, identity.MaxCost)
 	took := identity.LeastCPU(t, func() {
-		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword)), identity.ErrInvalidToken)
+		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})
 	if took[0] > 300*time.Millisecond {
 		t.Errorf("took %v", took[0])
@@ -683,7 +683,7 @@ func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
 		if got, err := w.store.ByUsername(t.Context(), s); err != nil || got != made || got.Username != s || got.FirstName != s {
 			t.Errorf("%q is kept as %+v, %v", s, got, err)
 		}
-		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword)), identity.ErrInvalidToken)
+		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	}
 	if !w.signsIn("alice", password) {
 		t.Errorf("%s cannot sign in", u.Username)

@@ -24,6 +24,8 @@ var (
 	ErrMailDisabled = errors.New("mail is not configured")
 	// ErrBusy: too many passwords wait to be hashed. It comes as a [RetryError].
 	ErrBusy = errors.New("too many logins at once")
+	// ErrLimited: too many tries. It comes as a [RetryError].
+	ErrLimited = errors.New("too many tries")
 	// ErrUnavailable: a dependency did not answer, so nothing was decided.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
@@ -31,7 +33,7 @@ var (
 // RetryError says that nothing was decided, and when to come back.
 type RetryError struct {
 	After time.Duration
-	Err   error // [ErrBusy]
+	Err   error // [ErrBusy] or [ErrLimited]
 }
 
 func (e *RetryError) Error() string { return fmt.Sprintf("%v; again in %v", e.Err, e.After) }

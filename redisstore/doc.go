@@ -4,7 +4,7 @@
 // # Keys
 //
 // All keys of a subject carry it as their hash tag, so that they live in one
-// slot of a Cluster and one script may touch them together. Every name begins
+// slot of a Cluster and one script may touch them together; so do all limits. Every name begins
 // with [Options].Prefix, and is made in keys.go and nowhere else.
 //
 //	key          holds                                          expires
@@ -13,8 +13,10 @@
 //	b:{sub}:jti  "1": this token was revoked by itself          the token's exp + Margin
 //	g:{sub}      the subject's generation, in decimal           the subject's newest access token's exp + Margin
 //	l:{sub}      who may put back what the ledger says          session.LeaseTTL
+//	r:{limits}:  takes of a limit: rule and a hash of whose;    when it is as if there had been none
+//	  rule:id    see limiter.go
 //
-// Margin is [session.Margin]. All but the lease expire at an absolute time that
+// Margin is [session.Margin]. All but the lease and the limits expire at an absolute time that
 // comes from the ledger, never from this machine's clock; no key is ever
 // without a time to live. The store may lose any of them at any moment: what
 // is missing is unknown, and unknown is asked of the ledger.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
 )
 
@@ -43,4 +44,10 @@ func (k keys) check(ref session.Ref) [3]string {
 
 func (k keys) lease(subject string) string {
 	return string(k) + "l:{" + subject + "}"
+}
+
+// limit names what is kept of a key of a limit. All share one hash tag, so that
+// one script may take of several.
+func (k keys) limit(key limit.Key) string {
+	return string(k) + "r:{limits}:" + key.Rule.Name + ":" + key.ID
 }

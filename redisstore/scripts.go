@@ -73,3 +73,94 @@ end
 return 1
 `)
 )
+
+// The scripts of the limits know the rules of package limit once more, as Redis
+// alone can take of several keys at once; the suite of limittest holds both to
+// one another. A time to live is counted from the caller's now, so that it is
+// right whatever Redis's own clock says. They free no memory first: when there is none left it is
+// for the ends of sessions, and limits are kept by each replica for itself.
+const limitLua = `
+local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local held = redis.call('MGET', unpack(KEYS))
+
+local function rule(i)
+  return tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])
+end
+
+-- Of numbers with more digits Lua would lose some.
+local function short(number)
+  return number and #number <= 15
+end
+
+-- A budget: when it is full again.
+local function full(i)
+  local at = (held[i] or ''):match('^%d+$')
+  return short(at) and tonumber(at) or 0
+end
+
+-- A backoff: its takes, the last one, the one before.
+local function takes(i)
+  local count, last, before = (held[i] or ''):match('^(%d+) (%d+) (%d+)$')
+  if short(count) and short(last) and short(before) and last + memory > now then
+    return tonumber(count), tonumber(last), tonumber(before)
+  end
+  return 0, 0, 0
+end
+
+local function text(n)
+  return string.format('%.0f', n)
+end
+`
+
+var (
+	// takeLimits: KEYS the keys; ARGV now, the first wait, the longest wait and the
+	// memory of a backoff, then burst and every of each rule.
+	// It answers what was held before.
+	takeLimits = redis.NewScript(limitLua + `
+local values, ttls = {}, {}
+for i = 1, #KEYS do
+  local burst, every = rule(i)
+  if every > 0 then
+    local after = math.max(full(i), now) + every
+    if after - now > burst * every then
+      return held
+    end
+    values[i], ttls[i] = text(after), after - now
+  else
+    local count, last = takes(i)
+    if count >= burst and now < last + math.min(first * 2 ^ (count - burst), most) then
+      return held
+    end
+    local at = math.max(last, now)
+    values[i] = text(count + 1) .. ' ' .. text(at) .. ' ' .. text(last)
+    ttls[i] = at + memory - now
+  end
+end
+for i = 1, #KEYS do
+  redis.call('SET', KEYS[i], values[i], 'PX', text(ttls[i]))
+end
+return held
+`)
+
+	// giveBackLimits: as takeLimits.
+	giveBackLimits = redis.NewScript(limitLua + `
+for i = 1, #KEYS do
+  local _, every = rule(i)
+  local value, ttl
+  if every > 0 then
+    local before = full(i) - every
+    value, ttl = text(before), before - now
+  else
+    local count, _, before = takes(i)
+    value = text(count - 1) .. ' ' .. text(before) .. ' ' .. text(before)
+    ttl = count > 1 and before + memory - now or 0
+  end
+  if ttl > 0 then
+    redis.call('SET', KEYS[i], value, 'PX', text(ttl))
+  else
+    redis.call('DEL', KEYS[i])
+  end
+end
+return 1
+`)
+)

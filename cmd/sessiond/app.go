@@ -20,6 +20,7 @@ import (
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/breach"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -29,6 +30,7 @@ type parts struct {
 	settings settings
 	db       *sqlstore.DB
 	store    session.Store
+	limits   limit.Limiter // that all replicas share
 	keys     *session.Keyring
 	clients  api.Clients
 	hasher   *identity.Hasher
@@ -56,6 +58,10 @@ const ledgerReads = 0.5
 // cachedSignatures is how many tokens are kept verified: about 50 MB when all are taken.
 const cachedSignatures = 1 << 17
 
+// localLimits is of how many keys the limits are kept here while Redis is down:
+// about 30 MB when all are taken.
+const localLimits = 100_000
+
 func assemble(p parts) *app {
 	s := &p.settings
 	registry := prometheus.NewRegistry()
@@ -68,6 +74,11 @@ func assemble(p parts) *app {
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
 		Observer: protection, DeviceSecret: p.deviceSecret, Breaches: p.breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
+	}
+	if s.Limits == limitsOn {
+		users.Limits = limit.NewFailover(p.limits, limit.NewLocal(localLimits))
+	} else {
+		p.log.Warn("SESSIOND_LIMITS is off: passwords can be guessed without end; this is for tests and benchmarks only")
 	}
 	ledger := p.db.Sessions()
 	lastSeen := session.NewLastSeen(ledger, p.log)

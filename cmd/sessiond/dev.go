@@ -107,7 +107,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	a := assemble(parts{
-		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: box, breaches: breaches,
+		settings: s, db: db, store: store, limits: store.Limiter(), keys: keys, clients: clients, hasher: hasher, mailer: box, breaches: breaches,
 		mailbox: func() any { return box.List() }, now: clock.Now, log: log, deviceSecret: deviceSecret,
 	})
 	// Migrating took memory that serving does not need.

@@ -46,6 +46,9 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 	if s.RedisURL != "" {
 		d.examineRedis(ctx, &s)
 	}
+	if s.Limits == limitsOff {
+		d.warn("limits", "off: passwords can be guessed without end")
+	}
 	d.examineMail(ctx, &s)
 	d.examineBreaches(ctx, &s)
 	if d.failed > 0 {

@@ -59,7 +59,7 @@ func startDev(t *testing.T, data string, settings ...string) *service {
 func tryDev(t *testing.T, data string, settings ...string) (*service, func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	env := environment(append([]string{"BCRYPT_COST=4"}, settings...))
+	env := environment(append([]string{"BCRYPT_COST=4", "LIMITS=off"}, settings...)) // see limits_test.go
 	out, logs := &lockedBuffer{}, &lockedBuffer{}
 	done := make(chan error, 1)
 	go func() {
@@ -113,6 +113,7 @@ func serveEnvironment(t *testing.T) environ {
 		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.RealURL(t),
 		"REDIS_PREFIX=" + "t" + session.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
 		"SIGNING_KEYS_FILE=" + filepath.Join(t.TempDir(), "keys.json"), "ADDR=127.0.0.1:0", "METRICS_ADDR=127.0.0.1:0",
+		"LIMITS=off", // tests are many logins from one address; see limits_test.go
 	})
 	if err := writeKey(env["SESSIOND_SIGNING_KEYS_FILE"], session.AlgEdDSA); err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func TestEndedOnOneReplicaIsRefusedByAll(t *testing.T) {
 // blacklist too, and nothing that stays for ever.
 func TestRedisSeenFromOutside(t *testing.T) {
 	client, url := startRedis(t)
-	s := startServe(t, 1, "REDIS_URL="+url, "REDIS_PREFIX=")
+	s := startServe(t, 1, "REDIS_URL="+url, "REDIS_PREFIX=", "LIMITS=on")
 	p := s.register(t)
 	current := s.call(t, "GET", "/v1/sessions/current", bearerOf(p.token)).want(t, 200)
 	sid := current.text(t, "id")

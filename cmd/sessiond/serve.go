@@ -103,7 +103,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
 	a := assemble(parts{
-		settings: s, db: db, store: store, keys: keys, clients: clients, hasher: hasher, mailer: post, breaches: breaches,
+		settings: s, db: db, store: store, limits: store.Limiter(), keys: keys, clients: clients, hasher: hasher, mailer: post, breaches: breaches,
 		now: clock.Now, log: log, deviceSecret: deviceSecret,
 	})
 	a.background = append(a.background, clock.Run)

@@ -30,6 +30,12 @@ const (
 	refuseUnchecked = "refuse"
 )
 
+// Whether there are limits.
+const (
+	limitsOn  = "on"
+	limitsOff = "off"
+)
+
 // settings are everything that can be set. A flag wins over the environment.
 type settings struct {
 	// Where it listens and what it is called.
@@ -66,6 +72,7 @@ type settings struct {
 	MailFrom           string
 	HideAccounts       bool
 	ClientsFile        string
+	Limits             string
 }
 
 // flags is a flag set that also reads the environment.
@@ -155,6 +162,7 @@ func (s *settings) common(f *flags) {
 	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "page of yours that address confirmation links lead to (default: PUBLIC_URL/verify)")
 	f.StringVar(&s.ClientsFile, "clients-file", "", "who may introspect; made by sessiond clients add")
+	f.StringVar(&s.Limits, "limits", limitsOn, "on; or off, for tests and benchmarks: passwords can be guessed without end")
 	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the classic routes no longer tell whether an account exists")
 }
 
@@ -215,6 +223,9 @@ func (s *settings) check() error {
 	}
 	if s.WhenUnchecked != allowUnchecked && s.WhenUnchecked != refuseUnchecked {
 		refuse("BREACHED_POLICY", "is neither allow nor refuse")
+	}
+	if s.Limits != limitsOn && s.Limits != limitsOff {
+		refuse("LIMITS", "is neither on nor off")
 	}
 	if s.ResetTTL > 10*time.Minute {
 		refuse("RESET_TTL", "is more than 10m (ASVS 6.5.5)")

@@ -56,6 +56,7 @@ func TestServeRefusesToStart(t *testing.T) {
 		{"any sub-domain", []string{"CORS_ORIGINS=https://*.example.com"}, "SESSIOND_CORS_ORIGINS"},
 		{"no CIDR", []string{"TRUSTED_PROXIES=everybody"}, "SESSIOND_TRUSTED_PROXIES"},
 		{"mail from nobody", []string{"SMTP_URL=smtps://u:s3cret@192.0.2.1"}, "SESSIOND_MAIL_FROM is required"},
+		{"half of the limits", []string{"LIMITS=half"}, "SESSIOND_LIMITS: is neither on nor off"},
 		{"a log level of one's own", []string{"LOG_LEVEL=loud"}, "SESSIOND_LOG_LEVEL"},
 		{"a database that does not answer", nil, "SESSIOND_DATABASE_URL"},
 	} {

@@ -58,7 +58,7 @@ func TestMailOutlivesItsServer(t *testing.T) {
 	if !found || len(rest) < 43 || !strings.Contains(html, rest[:43]) {
 		t.Fatalf("text %s\nHTML %s", text, html)
 	}
-	if _, err := users.CompleteReset(t.Context(), "alice", rest[:43], "battery staple"); err != nil {
+	if _, err := users.CompleteReset(t.Context(), "alice", rest[:43], "battery staple", identity.Origin{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -202,7 +202,12 @@ type pipes struct {
 }
 
 func (p pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
-func (p pipes) Close() error                { return errors.Join(p.out.Close(), p.ReadCloser.Close()) }
+
+func (p pipes) Close() error {
+	err := p.out.Close()
+	_ = p.ReadCloser.Close() // the process may end at that, and its end closes this too
+	return err
+}
 
 // Run is for a program's main: it serves on the standard streams.
 func Run() error { return Serve(os.Stdin, os.Stdout) }

@@ -1,0 +1,145 @@
+package limit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity/limit"
+)
+
+// flaky is a shared limiter that may be down.
+type flaky struct {
+	*limit.Local
+	down  bool
+	hangs bool
+	asked int
+}
+
+var errDown = errors.New("down")
+
+func (f *flaky) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+	f.asked++
+	if f.hangs {
+		<-ctx.Done()
+		return limit.Decision{}, ctx.Err()
+	}
+	if f.down {
+		return limit.Decision{}, errDown
+	}
+	return f.Local.Take(ctx, now, keys)
+}
+
+func (f *flaky) GiveBack(ctx context.Context, now time.Time, keys []limit.Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f.Local.GiveBack(ctx, now, keys)
+}
+
+func newFailover() (*limit.Failover, *flaky) {
+	shared := &flaky{Local: limit.NewLocal(100)}
+	return limit.NewFailover(shared, limit.NewLocal(100)), shared
+}
+
+func TestFailover(t *testing.T) {
+	f, shared := newFailover()
+	keys := []limit.Key{budget.Of("a")}
+	take := func(at time.Time, allowed, own bool) {
+		t.Helper()
+		if d := f.Take(t.Context(), at, keys); d.Allowed != allowed || d.Own != own {
+			t.Errorf("Take = %+v; want allowed %t, own %t", d, allowed, own)
+		}
+	}
+	for range 5 {
+		take(noon, true, false)
+	}
+	take(noon, false, false)
+
+	shared.down = true
+	for range 5 {
+		take(noon, true, true) // its own budget, which is full yet
+	}
+	take(noon, false, true)
+	if shared.asked != 7 {
+		t.Errorf("while it is down, it was asked %d times within a moment", shared.asked-6)
+	}
+	take(noon.Add(time.Second), false, true)
+	take(noon.Add(time.Second), false, true)
+	if shared.asked != 8 {
+		t.Errorf("a second later it was asked %d times, want once", shared.asked-7)
+	}
+
+	shared.down = false
+	take(noon.Add(2*time.Second), false, false)
+	take(noon.Add(2*time.Second), false, false)
+}
+
+// TestFailoverGivesBack where it took, also for who has left; and clears both.
+func TestFailoverGivesBack(t *testing.T) {
+	f, shared := newFailover()
+	keys := []limit.Key{budget.Of("a")}
+	here := f.Take(t.Context(), noon, keys)
+	shared.down = true
+	f.Take(t.Context(), noon, keys)
+	own := f.Take(t.Context(), noon, keys)
+	if !own.Own || own.Tightest.Left != 3 {
+		t.Fatalf("%+v", own)
+	}
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, d := range []limit.Decision{here, own} {
+		if err := f.GiveBack(left, noon, d, keys); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := shared.Len(); n != 0 {
+		t.Errorf("the shared limiter holds %d keys", n)
+	}
+	if d := f.Take(t.Context(), noon, keys); !d.Own || d.Tightest.Left != 3 {
+		t.Errorf("%+v: one of two was given back", d)
+	}
+
+	shared.down = false
+	later := noon.Add(2 * time.Second)
+	f.Take(t.Context(), later, keys)
+	if err := f.Clear(left, keys); err != nil {
+		t.Error(err)
+	}
+	if d := f.Take(t.Context(), later, keys); d.Own || d.Tightest.Left != 4 {
+		t.Errorf("%+v after clearing", d)
+	}
+	shared.down = true
+	if d := f.Take(t.Context(), later, keys); !d.Own || d.Tightest.Left != 4 {
+		t.Errorf("%+v after clearing", d)
+	}
+}
+
+// TestFailoverWaits for no answer much longer than it says, and not at all for
+// who has left, which says nothing of the shared limiter.
+func TestFailoverWaits(t *testing.T) {
+	f, shared := newFailover()
+	keys := []limit.Key{budget.Of("a")}
+	shared.hangs = true
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d := f.Take(left, noon, keys); !d.Own {
+		t.Errorf("%+v", d)
+	}
+	begin := time.Now()
+	if d := f.Take(t.Context(), noon, keys); !d.Allowed || !d.Own {
+		t.Errorf("%+v", d)
+	}
+	if took := time.Since(begin); took < 100*time.Millisecond || took > 5*time.Second {
+		t.Errorf("it waited for %v", took)
+	}
+	begin = time.Now()
+	f.Take(t.Context(), noon, keys)
+	if took := time.Since(begin); took > 100*time.Millisecond {
+		t.Errorf("and then for %v once more", took)
+	}
+	if shared.asked != 2 {
+		t.Errorf("it was asked %d times", shared.asked)
+	}
+}

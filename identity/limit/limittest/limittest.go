@@ -1,0 +1,349 @@
+// Package limittest holds a [limit.Limiter] to the promises of its comments.
+package limittest
+
+import (
+	"crypto/rand"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sessiond/sessiond/identity/limit"
+)
+
+// Run runs every test of the suite on limiters that share their budgets, as
+// those of several replicas do; open makes them and cleans up.
+func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			replicas := open(t)
+			test.run(&suite{T: t, Limiter: replicas[0], replicas: replicas, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)})
+		})
+	}
+}
+
+type test struct {
+	name string // the promise, as a sentence
+	run  func(s *suite)
+}
+
+// suite is limiters that share, and a clock that stands still until it is moved.
+type suite struct {
+	*testing.T
+	limit.Limiter
+	replicas []limit.Limiter
+	now      time.Time
+}
+
+// In Redis a key lasts as long in real time as by the clock that stands still:
+// no rule here is so quick that a test would notice.
+var (
+	budget  = limit.Rule{Name: "budget", Burst: 5, Every: time.Minute}
+	backoff = limit.Rule{Name: "backoff", Burst: 10}
+)
+
+// fresh names a key that no other test uses.
+func fresh(r limit.Rule) limit.Key { return r.Of(rand.Text()) }
+
+func (s *suite) take(keys ...limit.Key) limit.Decision {
+	s.Helper()
+	d, err := s.Take(s.Context(), s.now, keys)
+	if err != nil {
+		s.Fatalf("Take: %v", err)
+	}
+	if d.Allowed == (d.RetryAfter > 0) {
+		s.Errorf("%+v: a refusal and no other answer says when to come back", d)
+	}
+	return d
+}
+
+func (s *suite) giveBack(keys ...limit.Key) {
+	s.Helper()
+	if err := s.GiveBack(s.Context(), s.now, keys); err != nil {
+		s.Fatalf("GiveBack: %v", err)
+	}
+}
+
+// wantAllowed takes n times.
+func (s *suite) wantAllowed(n int, keys ...limit.Key) {
+	s.Helper()
+	for i := range n {
+		if d := s.take(keys...); !d.Allowed {
+			s.Fatalf("take %d of %d: %+v", i+1, n, d)
+		}
+	}
+}
+
+func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
+	s.Helper()
+	if d := s.take(keys...); d.Allowed || d.RetryAfter != retry {
+		s.Fatalf("Take = %+v, want refused for %v", d, retry)
+	}
+}
+
+// exhaust takes of a backoff until it has been told to wait for so long.
+func (s *suite) exhaust(k limit.Key, wait time.Duration) {
+	s.Helper()
+	for range 100 {
+		if d := s.take(k); d.RetryAfter >= wait {
+			return
+		} else if !d.Allowed {
+			s.now = s.now.Add(d.RetryAfter)
+		}
+	}
+	s.Fatalf("never told to wait for %v", wait)
+}
+
+var tests = []test{
+	{"a budget is its burst, and one more each time that it has grown by one", func(s *suite) {
+		k := fresh(budget)
+		s.wantAllowed(5, k)
+		s.wantRefused(time.Minute, k)
+		s.now = s.now.Add(time.Minute - time.Millisecond)
+		s.wantRefused(time.Millisecond, k)
+		s.now = s.now.Add(time.Millisecond)
+		s.wantAllowed(1, k)
+		s.wantRefused(time.Minute, k)
+		s.now = s.now.Add(3*time.Minute + time.Second)
+		s.wantAllowed(3, k)
+		s.wantRefused(59*time.Second, k)
+	}},
+	{"a budget that was left alone is full and no fuller", func(s *suite) {
+		k := fresh(budget)
+		s.wantAllowed(5, k)
+		s.now = s.now.Add(240 * time.Hour)
+		s.wantAllowed(5, k)
+		s.wantRefused(time.Minute, k)
+	}},
+	{"all who share it take of one budget: in parallel exactly the burst is allowed", func(s *suite) {
+		const callers, tries, burst = 8, 20, 50
+		for _, k := range []limit.Key{
+			fresh(limit.Rule{Name: "budget", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
+		} {
+			var allowed atomic.Int32
+			var wg sync.WaitGroup
+			for _, l := range s.replicas {
+				for range callers {
+					wg.Go(func() {
+						for range tries {
+							d, err := l.Take(s.Context(), s.now, []limit.Key{k})
+							if err != nil {
+								s.Errorf("Take: %v", err)
+							}
+							if d.Allowed {
+								allowed.Add(1)
+							}
+						}
+					})
+				}
+			}
+			wg.Wait()
+			if allowed.Load() != burst {
+				s.Errorf("%s: %d of %d allowed, want %d", k.Rule.Name, allowed.Load(), len(s.replicas)*callers*tries, burst)
+			}
+		}
+	}},
+	{"when one key refuses, nothing is taken of any", func(s *suite) {
+		mine, theirs, name := fresh(budget), fresh(budget), fresh(backoff)
+		s.wantAllowed(5, mine)
+		for range 20 {
+			s.wantRefused(time.Minute, theirs, name, mine)
+			s.wantRefused(time.Minute, mine, name, theirs)
+		}
+		s.wantAllowed(5, theirs)
+		s.wantAllowed(10, name)
+		s.wantRefused(time.Second, name)
+	}},
+	{"when several refuse, the longest wait is told", func(s *suite) {
+		one, other := fresh(budget), fresh(backoff)
+		s.wantAllowed(5, one)
+		s.wantAllowed(10, other)
+		s.wantRefused(time.Minute, one, other)
+		s.wantRefused(time.Minute, other, one)
+	}},
+	{"a backoff is free at first, then the wait doubles from a second to an hour", func(s *suite) {
+		k := fresh(backoff)
+		s.wantAllowed(10, k)
+		for _, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600, 3600} {
+			wait := time.Duration(seconds) * time.Second
+			s.wantRefused(wait, k)
+			s.now = s.now.Add(wait - time.Millisecond)
+			s.wantRefused(time.Millisecond, k) // being refused makes no wait longer
+			s.now = s.now.Add(time.Millisecond)
+			s.wantAllowed(1, k)
+		}
+	}},
+	{"of a backoff, 44 takes are to be had in a day, and 24 in every day that follows", func(s *suite) {
+		k := fresh(backoff)
+		begin := s.now
+		for day, want := range []int{44, 24, 24} {
+			got := 0
+			for s.now.Before(begin.Add(time.Duration(day+1) * 24 * time.Hour)) {
+				if d := s.take(k); d.Allowed {
+					got++
+				} else {
+					s.now = s.now.Add(d.RetryAfter)
+				}
+			}
+			if got != want {
+				s.Errorf("day %d: %d takes, want %d", day+1, got, want)
+			}
+		}
+	}},
+	{"a backoff is remembered for a day after the last take, and no longer", func(s *suite) {
+		long, short := fresh(backoff), fresh(backoff)
+		s.wantAllowed(10, long)
+		s.wantAllowed(10, short)
+		s.now = s.now.Add(limit.Memory - time.Second)
+		s.wantAllowed(1, long)
+		s.wantRefused(2*time.Second, long)
+		s.now = s.now.Add(time.Second)
+		s.wantAllowed(10, short)
+		s.wantRefused(time.Second, short)
+	}},
+	{"what is given back was never taken", func(s *suite) {
+		k := fresh(budget)
+		s.wantAllowed(4, k)
+		for range 10 {
+			s.wantAllowed(1, k)
+			s.giveBack(k)
+		}
+		s.wantAllowed(1, k)
+		s.wantRefused(time.Minute, k)
+
+		name := fresh(backoff)
+		s.exhaust(name, time.Hour)
+		before := s.take(name).RetryAfter
+		s.now = s.now.Add(before)
+		for range 10 {
+			s.wantAllowed(1, name)
+			s.giveBack(name)
+		}
+		s.wantAllowed(1, name)
+		s.wantRefused(time.Hour, name)
+	}},
+	{"giving back what was never taken gives nothing", func(s *suite) {
+		for _, k := range []limit.Key{fresh(budget), fresh(backoff)} {
+			s.giveBack(k, fresh(budget))
+			s.wantAllowed(1, k)
+			s.giveBack(k)
+			s.giveBack(k)
+			s.wantAllowed(k.Rule.Burst, k)
+			if d := s.take(k); d.Allowed {
+				s.Errorf("%s: one more than its burst: %+v", k.Rule.Name, d)
+			}
+		}
+	}},
+	{"in parallel, too, what is given back was never taken", func(s *suite) {
+		k, name := fresh(limit.Rule{Name: "budget", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
+		var wg sync.WaitGroup
+		for _, l := range s.replicas {
+			for range 8 {
+				wg.Go(func() {
+					for range 10 {
+						d, err := l.Take(s.Context(), s.now, []limit.Key{k, name})
+						if err != nil || !d.Allowed {
+							s.Errorf("Take = %+v, %v", d, err)
+						}
+						if err := l.GiveBack(s.Context(), s.now, []limit.Key{name, k}); err != nil {
+							s.Errorf("GiveBack: %v", err)
+						}
+					}
+				})
+			}
+		}
+		wg.Wait()
+		s.wantAllowed(40, k, name)
+	}},
+	{"what is cleared is as new", func(s *suite) {
+		k, name, other := fresh(budget), fresh(backoff), fresh(budget)
+		s.wantAllowed(5, k)
+		s.wantAllowed(5, other)
+		s.exhaust(name, time.Minute)
+		if err := s.Clear(s.Context(), []limit.Key{k, name, fresh(backoff)}); err != nil {
+			s.Fatal(err)
+		}
+		s.wantAllowed(5, k)
+		s.wantAllowed(10, name)
+		if d := s.take(fresh(budget)); !d.Allowed {
+			s.Errorf("%+v", d)
+		}
+	}},
+	{"rules and keys are told apart", func(s *suite) {
+		id := rand.Text()
+		for _, k := range []limit.Key{
+			budget.Of(id, "bc"), budget.Of(id+"b", "c"), budget.Of(id, "BC"), budget.Of(id + "bc"), budget.Of(id, "bc", ""),
+			limit.Rule{Name: "budget-2", Burst: 5, Every: time.Minute}.Of(id, "bc"), backoff.Of(id, "bc"),
+		} {
+			s.wantAllowed(k.Rule.Burst, k)
+		}
+	}},
+	{"a clock that is a little behind refuses nobody what is free, and gives nobody more", func(s *suite) {
+		k, name := fresh(budget), fresh(backoff)
+		s.wantAllowed(1, k, name)
+		s.now = s.now.Add(-20 * time.Millisecond)
+		s.wantAllowed(3, k, name)
+		s.wantAllowed(6, name)
+		s.wantRefused(20*time.Millisecond, k)
+		s.wantRefused(time.Second+20*time.Millisecond, name)
+		s.now = s.now.Add(20 * time.Millisecond)
+		s.wantAllowed(1, k)
+		s.wantRefused(time.Minute, k)
+	}},
+	{"it tells of the rule that is nearest to refusing, and how much is left", func(s *suite) {
+		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(budget)
+		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Shared: true})
+		want := func(got limit.Decision, q limit.Quota) {
+			s.Helper()
+			if got.Tightest != q {
+				s.Errorf("%+v, want %+v", got.Tightest, q)
+			}
+		}
+		want(s.take(wide), limit.Quota{Rule: "wide", Limit: 100, Window: 1000 * time.Second, Left: 99, Reset: 10 * time.Second})
+		want(s.take(wide, pair, shared), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 4, Reset: time.Minute})
+		s.wantAllowed(3, pair)
+		want(s.take(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+		want(s.take(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+
+		// What others left of a shared one is not told, unless it refuses.
+		want(s.take(shared), limit.Quota{})
+		want(s.take(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.Memory, Left: 0, Reset: time.Second})
+
+		name := fresh(backoff)
+		want(s.take(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 9, Reset: limit.Memory})
+		s.wantAllowed(8, name)
+		want(s.take(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 0, Reset: time.Second})
+	}},
+	{"whatever happens, it answers as Local does", func(s *suite) {
+		rapid.Check(s.T, func(t *rapid.T) {
+			model := limit.NewLocal(1000)
+			all := []limit.Key{fresh(budget), fresh(backoff), fresh(limit.Rule{Name: "small", Burst: 1, Every: time.Hour})}
+			now := s.now
+			for range rapid.IntRange(1, 40).Draw(t, "steps") {
+				keys := rapid.Permutation(all).Draw(t, "keys")[:rapid.IntRange(1, len(all)).Draw(t, "number")]
+				switch rapid.IntRange(0, 5).Draw(t, "what") {
+				case 0:
+					if err := s.GiveBack(s.Context(), now, keys); err != nil {
+						t.Fatal(err)
+					}
+					_ = model.GiveBack(s.Context(), now, keys)
+				case 1:
+					now = now.Add(rapid.SampledFrom([]time.Duration{
+						-time.Second, time.Second, 30 * time.Second, 10 * time.Minute, 2 * time.Hour, 25 * time.Hour,
+					}).Draw(t, "pass"))
+				default:
+					got, err := s.Take(s.Context(), now, keys)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want, _ := model.Take(s.Context(), now, keys); got != want {
+						t.Fatalf("Take = %+v, Local says %+v", got, want)
+					}
+				}
+			}
+		})
+	}},
+}

@@ -1,0 +1,389 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
+)
+
+// newLimitedWorld is a world with limits, which standing on Redis are the same;
+// see limittest.
+func newLimitedWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.Limits = limit.NewFailover(limit.NewLocal(10_000), limit.NewLocal(10_000))
+	return w
+}
+
+// guess is a login from an address; refused is what the limits said, if they
+// refused it.
+func (w *world) guess(login, password, ip string) (refused time.Duration, err error) {
+	w.Helper()
+	_, err = w.Authenticate(w.Context(), login, password, identity.Origin{IP: ip})
+	return retryOf(err), err
+}
+
+func retryOf(err error) time.Duration {
+	retry := (*identity.RetryError)(nil)
+	if errors.As(err, &retry) && errors.Is(err, identity.ErrLimited) {
+		return retry.After
+	}
+	return 0
+}
+
+// wantGuesses wants exactly n wrong guesses to be let through, and then a
+// refusal for so long.
+func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
+	w.Helper()
+	for i := range n {
+		if err := guess(i); !errors.Is(err, identity.ErrWrongPassword) && !errors.Is(err, identity.ErrNotFound) {
+			w.Fatalf("guess %d of %d: %v", i+1, n, err)
+		}
+	}
+	if got := retryOf(guess(n)); got != retry {
+		w.Errorf("guess %d is refused for %v, want %v", n+1, got, retry)
+	}
+}
+
+func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
+
+// TestGuessesInADay: whoever has any number of addresses has 44 guesses a day at
+// a name, and as many at the email.
+func TestGuessesInADay(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("Ada")
+	w.register("bob")
+	end := w.clock.Now().Add(24 * time.Hour)
+	made := map[string]int{}
+	for i := 0; w.clock.Now().Before(end); {
+		pause := time.Hour
+		for _, login := range []string{"ada", "ADA", u.Email, strings.ToUpper(u.Email)} {
+			i++
+			refused, err := w.guess(login, otherPassword, address(i))
+			switch {
+			case errors.Is(err, identity.ErrWrongPassword):
+				made[identity.Fold(login)]++
+				pause = 0
+			case refused > 0:
+				pause = min(pause, refused)
+				// So is the right one, or the refusal would tell.
+				if refused, err = w.guess(login, password, address(i)); refused == 0 {
+					t.Fatalf("the right password: %v", err)
+				}
+			default:
+				t.Fatal(err)
+			}
+		}
+		w.clock.pass(pause)
+	}
+	if made["ada"] != 44 || made["ada@example.com"] != 44 {
+		t.Errorf("guesses in a day: %v, want 44 at each name", made)
+	}
+	if _, err := w.guess("bob", password, address(1)); err != nil {
+		t.Errorf("somebody else, from an address that guessed: %v", err)
+	}
+}
+
+// TestGuessesTellNothing: names that exist and names that do not are refused
+// alike, by the same numbers.
+func TestGuessesTellNothing(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	type answer struct {
+		retry time.Duration
+		quota limit.Decision
+	}
+	ask := func(login string) (answers []answer) {
+		for range 12 {
+			var quota limit.Decision
+			_, err := w.Authenticate(t.Context(), login, otherPassword, identity.Origin{IP: "203.0.113.7", Quota: &quota})
+			answers = append(answers, answer{retryOf(err), quota})
+		}
+		for i := range 5 {
+			retry, err := w.guess(login, otherPassword, address(i))
+			if retry == 0 && !errors.Is(err, identity.ErrWrongPassword) && !errors.Is(err, identity.ErrNotFound) {
+				t.Fatal(err)
+			}
+			answers = append(answers, answer{retry: retry})
+		}
+		return answers
+	}
+	if known, unknown := ask("ada"), ask("nobody"); !slices.Equal(known, unknown) {
+		t.Errorf("known   %+v\nunknown %+v", known, unknown)
+	}
+}
+
+func TestLimitsOfAnAddress(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	const ip = "203.0.113.7"
+	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
+	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
+
+	// While the address is refused, it uses up nobody's name: of ada's ten free guesses two are left.
+	for range 20 {
+		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
+			t.Fatal(err)
+		}
+	}
+	w.wantGuesses(2, time.Second, func(i int) error { _, err := w.guess("ada", otherPassword, address(i)); return err })
+	w.clock.pass(10 * time.Second)
+	w.wantGuesses(1, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("more", i), otherPassword, ip); return err })
+}
+
+// TestGuessesThatWereNone: what was right counts for nothing, whatever number of
+// times, and neither does what was not decided.
+func TestGuessesThatWereNone(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("ada")
+	from := identity.Origin{IP: "203.0.113.7", Session: "s1"}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	current := password
+	for range 30 {
+		if _, err := w.Authenticate(t.Context(), "ada", password, from); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Authenticate(gone, "ada", otherPassword, from); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if _, err := w.Reauthenticate(t.Context(), u.ID, password, from); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.ChangePassword(t.Context(), u.ID, &current, password, "", from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, from.IP); return err })
+}
+
+// forgetful is a store that cannot record what failed.
+type forgetful struct{ identity.Store }
+
+func (forgetful) RecordAttempt(context.Context, identity.Attempt) error {
+	return identity.ErrUnavailable
+}
+
+// TestGuessThatIsNotRecorded is a guess all the same: it was answered by the
+// error, for whoever knows how to bring it about.
+func TestGuessThatIsNotRecorded(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	w.Store = forgetful{w.Store}
+	for range 8 {
+		if _, err := w.guess("ada", otherPassword, "203.0.113.7"); !errors.Is(err, identity.ErrUnavailable) || errors.Is(err, identity.ErrWrongPassword) {
+			t.Fatal(err)
+		}
+	}
+	if refused, err := w.guess("ada", otherPassword, "203.0.113.7"); refused != 30*time.Minute {
+		t.Error(err)
+	}
+}
+
+// TestLimitsOfASession: who holds a stolen token locks out neither the other
+// sessions nor a login.
+func TestLimitsOfASession(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("ada")
+	wrong := otherPassword
+	stolen := identity.Origin{IP: "198.51.100.1", Session: "stolen"}
+	w.wantGuesses(10, time.Second, func(i int) error {
+		if i%2 == 0 {
+			_, err := w.Reauthenticate(t.Context(), u.ID, otherPassword, stolen)
+			return err
+		}
+		_, err := w.ChangePassword(t.Context(), u.ID, &wrong, "a third password", "", stolen)
+		return err
+	})
+	_, err := w.ChangePassword(t.Context(), u.ID, &wrong, "a third password", "", stolen)
+	w.want("changing the password there", err, identity.ErrLimited)
+	_, err = w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{IP: "198.51.100.1", Session: "own"})
+	w.want("another session", err, nil)
+	if !w.signsIn("ada", password) {
+		t.Error("a login is refused")
+	}
+}
+
+// TestResetForgives: who reads the mail of an account is its owner, and the way
+// in is open again, for both its names.
+func TestResetForgives(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("Ada")
+	from := identity.Origin{IP: "203.0.113.7"}
+	for _, login := range []string{"ada", u.Email} {
+		w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess(login, otherPassword, from.IP); return err })
+		w.wantGuesses(2, time.Second, func(i int) error { _, err := w.guess(login, otherPassword, address(i)); return err })
+	}
+	w.want("asking for a mail", w.RequestReset(t.Context(), u.Email), nil)
+	token := w.token(w.one(u.Email, "password"))
+	if _, err := w.CompleteReset(t.Context(), "", "another", otherPassword, from); !errors.Is(err, identity.ErrInvalidToken) {
+		t.Fatal(err)
+	}
+	if refused, err := w.guess("ada", password, from.IP); refused == 0 {
+		t.Errorf("after a reset that failed: %v", err)
+	}
+	if _, err := w.CompleteReset(t.Context(), "", token, otherPassword, from); err != nil {
+		t.Fatal(err)
+	}
+	for _, login := range []string{"ada", u.Email} {
+		if _, err := w.guess(login, otherPassword, from.IP); err != nil {
+			t.Errorf("%s after the reset: %v", login, err)
+		}
+		if _, err := w.guess(login, otherPassword, address(1)); err != nil {
+			t.Errorf("%s after the reset, from elsewhere: %v", login, err)
+		}
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	for _, c := range []struct {
+		why           string
+		action, email string
+		from          func(i int) string
+		allowed       int
+		retry         time.Duration
+	}{
+		{"registrations of an address", identity.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"registrations of a network, which is one's own", identity.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
+		{"an IPv4 address, however it is written", identity.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
+		{"mails to one address", identity.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
+		{"mails that an address asks for", identity.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"guesses at what was mailed", identity.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
+		{"refreshes", identity.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
+		{"of nowhere", identity.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
+	} {
+		w := newLimitedWorld(t)
+		for i := range c.allowed + 1 {
+			email := c.email
+			if email == "" {
+				email = fmt.Sprintf("u%d@example.com", i)
+			}
+			err := w.Admit(t.Context(), c.action, email, identity.Origin{IP: c.from(i)})
+			if i < c.allowed && err != nil || i == c.allowed && retryOf(err) != c.retry {
+				t.Errorf("%s: number %d: %v", c.why, i+1, err)
+				break
+			}
+		}
+		if err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:0:2::1"}); err != nil {
+			t.Errorf("%s: somebody else: %v", c.why, err)
+		}
+		w.clock.pass(c.retry)
+		if err := w.Admit(t.Context(), c.action, c.email, identity.Origin{IP: c.from(0)}); err != nil {
+			t.Errorf("%s: when it is time: %v", c.why, err)
+		}
+	}
+}
+
+// witness keeps what an observer is told of the limits.
+type witness struct{ told []string }
+
+func (o *witness) Hashed(time.Duration, time.Duration) {}
+func (o *witness) Breached(string)                     {}
+func (o *witness) Shed(string)                         {}
+func (o *witness) Limited(action string, allowed, shared bool) {
+	o.told = append(o.told, fmt.Sprintf("%s %t %t", action, allowed, shared))
+}
+
+// down is a shared limiter that does not answer.
+type down struct{ limit.Limiter }
+
+func (down) Take(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
+	return limit.Decision{}, errors.New("down")
+}
+
+func TestLimitsAreObserved(t *testing.T) {
+	w, o := newLimitedWorld(t), &witness{}
+	w.Observer = o
+	from := identity.Origin{IP: "203.0.113.7"}
+	w.want("a mail", w.Admit(t.Context(), identity.ActionReset, "a@example.com", from), nil)
+	w.Limits = limit.NewFailover(down{}, limit.NewLocal(100))
+	for range 4 {
+		_ = w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)
+	}
+	_, _ = w.guess("ada", password, from.IP)
+	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
+	if !slices.Equal(o.told, want) {
+		t.Errorf("%q, want %q", o.told, want)
+	}
+}
+
+// watched tells of what a limiter is asked.
+type watched struct {
+	limit.Limiter
+	takes, givesBack chan struct{}
+}
+
+func (l *watched) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+	defer func() { l.takes <- struct{}{} }()
+	return l.Limiter.Take(ctx, now, keys)
+}
+
+func (l *watched) GiveBack(ctx context.Context, now time.Time, d []limit.Key) error {
+	defer func() { l.givesBack <- struct{}{} }()
+	return l.Limiter.GiveBack(ctx, now, d)
+}
+
+// stuck is an engine that is at work until it is told to end.
+type stuck struct{ begun, end chan struct{} }
+
+func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
+	return nil, errors.New("stuck")
+}
+
+func (e *stuck) Compare(context.Context, []byte, []byte) error {
+	e.begun <- struct{}{}
+	<-e.end
+	return bcrypt.ErrMismatchedHashAndPassword
+}
+
+// TestQueueBeforeLimits: whom the queue turns away has cost the limits nothing;
+// who waits in vain gets back what was taken; who is refused leaves the queue.
+func TestQueueBeforeLimits(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	const ip = "203.0.113.7"
+	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("eve", otherPassword, ip); return err })
+	limiter := &watched{limit.NewLocal(100), make(chan struct{}, 100), make(chan struct{}, 100)}
+	refusing := w.Limits
+	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
+	engine := &stuck{make(chan struct{}), make(chan struct{})}
+	w.Hasher.Engine = engine
+	// As long as a hash takes an hour, one may wait.
+	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
+	<-engine.begun
+	<-limiter.takes
+
+	late := make(chan error)
+	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
+	<-limiter.takes // it has its place
+	_, err := w.guess("ada", otherPassword, ip)
+	w.want("one too many", err, identity.ErrBusy)
+	w.want("one who waits in vain", <-late, identity.ErrBusy)
+	if asked, back := len(limiter.takes), len(limiter.givesBack); asked != 0 || back != 1 {
+		t.Errorf("the limits were asked %d times for whom the queue turned away, and were given back %d of one", asked, back)
+	}
+
+	w.Limits = refusing
+	for range 3 {
+		if refused, err := w.guess("eve", otherPassword, ip); refused != 30*time.Minute {
+			t.Error(err)
+		}
+	}
+	if n := w.Hasher.Queue.Len(); n != 0 {
+		t.Errorf("%d wait whom the limits refused", n)
+	}
+	close(engine.end)
+	wg.Wait()
+}

@@ -1,0 +1,166 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/limit/limittest"
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
+)
+
+// TestLimiter holds it to the suite as three replicas on one Redis of each kind.
+func TestLimiter(t *testing.T) {
+	t.Parallel()
+	for name, redisURL := range map[string]func(testing.TB) string{
+		"embedded": redisstoretest.URL,
+		"real":     redisstoretest.RealURL,
+		"cluster":  redisstoretest.ClusterURL,
+		"sentinel": func(t testing.TB) string { return redisstoretest.StartSentinel(t, redisstoretest.StartServer(t)) },
+		"least permissions": func(t testing.TB) string {
+			url := redisstoretest.StartServer(t)
+			admin := redisstoretest.Client(t, url)
+			if err := admin.Do(t.Context(), words("ACL SETUSER ada on >secret ~test-* +scan "+leastACL)...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			return strings.Replace(url, "redis://", "redis://ada:secret@", 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := redisURL(t)
+			limittest.Run(t, func(t *testing.T) []limit.Limiter {
+				prefix := redisstoretest.Prefix(t, url)
+				var replicas []limit.Limiter
+				for range 3 {
+					replicas = append(replicas, redisstoretest.Open(t, url, redisstore.Options{Prefix: prefix}).Limiter())
+				}
+				return replicas
+			})
+		})
+	}
+}
+
+var (
+	slow    = limit.Rule{Name: "slow", Burst: 5, Every: time.Minute}
+	backoff = limit.Rule{Name: "backoff", Burst: 3}
+)
+
+// TestLimitsExpire: no key of a limit outlasts the moment at which it is as if
+// nothing had been taken, none is without an end, and all that was given back or
+// cleared is gone.
+func TestLimitsExpire(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, v *view) {
+		l := v.Limiter()
+		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // whatever Redis's clock says
+		keys := []limit.Key{slow.Of("a"), backoff.Of("a")}
+		names := []string{v.prefix + "r:{limits}:slow:" + keys[0].ID, v.prefix + "r:{limits}:backoff:" + keys[1].ID}
+		want := func(ttls ...time.Duration) {
+			t.Helper()
+			for i, want := range ttls {
+				got := v.client.PTTL(t.Context(), names[i]).Val()
+				if got > want || got < want-10*time.Second {
+					t.Errorf("%s expires in %v, want %v", names[i], got, want)
+				}
+			}
+			if got := len(redisstoretest.Keys(t.Context(), t, v.client, v.prefix)); got != len(ttls) {
+				t.Errorf("%d keys, want %d", got, len(ttls))
+			}
+		}
+		step := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		take := func() error { _, err := l.Take(t.Context(), now, keys); return err }
+
+		step(take())
+		want(time.Minute, limit.Memory)
+		step(take())
+		want(2*time.Minute, limit.Memory)
+		now = now.Add(30 * time.Second)
+		step(take())
+		want(150*time.Second, limit.Memory)
+		step(l.GiveBack(t.Context(), now, keys))
+		want(90*time.Second, limit.Memory-30*time.Second)
+		step(l.GiveBack(t.Context(), now, keys))
+		step(l.GiveBack(t.Context(), now, keys))
+		want()
+
+		step(take())
+		step(l.Clear(t.Context(), keys))
+		want()
+
+		// What is none of ours counts for nothing.
+		for _, foreign := range []string{"", "x", "-5", "1e3", "99999999999999999999", "3 x 0", "3 -1 0", "1 2", "9 9999999999999999 0", "1000000000000000"} {
+			for _, name := range names {
+				step(v.client.Set(t.Context(), name, foreign, 0).Err())
+			}
+			d, err := l.Take(t.Context(), now, keys)
+			if err != nil || !d.Allowed || d.Tightest.Left != 2 {
+				t.Errorf("over %q: %+v, %v", foreign, d, err)
+			}
+			want(time.Minute, limit.Memory)
+			step(l.Clear(t.Context(), keys))
+		}
+	})
+}
+
+// TestLimitsTakeOneTrip, however many keys there are, but for a server that has
+// forgotten the scripts.
+func TestLimitsTakeOneTrip(t *testing.T) {
+	t.Parallel()
+	w, wired := wireTo(t, redisstoretest.RealURL(t))
+	l := redisstoretest.Open(t, wired, redisstore.Options{Prefix: redisstoretest.Prefix(t, wired)}).Limiter()
+	keys := []limit.Key{slow.Of("a"), slow.Of("b"), backoff.Of("a")}
+	call := func() {
+		if _, err := l.Take(t.Context(), time.Now(), keys); err != nil {
+			t.Error(err)
+		}
+		if err := l.GiveBack(t.Context(), time.Now(), keys); err != nil {
+			t.Error(err)
+		}
+	}
+	call() // connects, and tells the scripts
+	if trips := w.tripsOf(call); trips != 2 {
+		t.Errorf("%d round trips for two calls", trips)
+	}
+}
+
+// TestLimitsWithoutAnswer: an error, and in time. A Redis without memory to spare
+// keeps what there is for the ends of sessions.
+func TestLimitsWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	v := newView(t, redisstoretest.StartServer(t))
+	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := l.Take(ctx, time.Now(), keys)
+	for what, err := range map[string]error{
+		"Take": err, "GiveBack": l.GiveBack(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
+	} {
+		if !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("%s = %v", what, err)
+		}
+	}
+
+	v.do(t, "CONFIG SET maxmemory 1")
+	if _, err := l.Take(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("Take = %v", err)
+	}
+	if err := l.Clear(t.Context(), keys); err != nil {
+		t.Errorf("Clear = %v", err)
+	}
+	v.do(t, "CONFIG SET maxmemory 0")
+	v.do(t, "SCRIPT FLUSH")
+	if d, err := l.Take(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
+		t.Errorf("Take = %+v, %v", d, err)
+	}
+}
