@@ -48,10 +48,8 @@ func (l *Local) Take(_ context.Context, now time.Time, keys []Key) (Decision, er
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	after, d := Decide(now, keys, l.states(keys))
-	if d.Allowed {
-		for i, k := range keys {
-			l.set(k, after[i])
-		}
+	for i, k := range keys {
+		l.set(k, after[i])
 	}
 	return d, nil
 }
