@@ -18,20 +18,21 @@ import (
 //
 // Addresses take turns, however many requests each of them has waiting, so that
 // a flood from one delays the others by one hash. Known devices take three turns
-// of four, if they need them. When it is full, the address with the most waiting
-// gives way; and those who name one account, strangers as known devices, have a
+// of four, if they need them. When it is full, who came back before they were
+// told to gives way, then the address with the most waiting; and those who name one account, strangers as known devices, have a
 // part of the places only.
 type Queue struct {
 	QueueOptions
 
-	mu      sync.Mutex
-	running int
-	lanes   [2]lane              // strangers, known devices
-	away    map[string]time.Time // when to come back, by address
-	swept   time.Time            // when those were last dropped that may be back
-	held    int                  // who came back too early, and waits for the answer
-	known   int                  // turns of known devices since the last of a stranger
-	took    time.Duration        // of a hash, with its rest; a moving average
+	mu       sync.Mutex
+	running  int
+	lanes    [2]lane              // strangers, known devices
+	away     map[string]time.Time // when to come back, by address
+	swept    time.Time            // when those were last dropped that may be back
+	held     int                  // who came back too early, and waits for the answer
+	known    int                  // turns of known devices since the last of a stranger
+	took     time.Duration        // of a hash, with its rest; a moving average
+	quickest time.Duration        // hash of late
 }
 
 // QueueOptions is how a [Queue] works.
@@ -118,6 +119,7 @@ type turn struct {
 	waited  time.Duration // for its slot
 	granted chan struct{} // closed: it has a slot, or is shed
 	shed    error
+	early   bool          // its address was told to come later
 	state   turnState     // guarded by q.mu
 	rest    time.Duration // of its slot, after the hash
 }
@@ -142,6 +144,7 @@ func (q *Queue) join(v visitor, now time.Time) (*turn, error) {
 	t := &turn{q: q, v: v, joined: now, granted: make(chan struct{})}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	t.early = now.Before(q.away[v.address])
 	if q.running < q.Slots {
 		q.grant(t)
 		return t, nil
@@ -206,12 +209,17 @@ func (q *Queue) laneOf(t *turn) *lane {
 	return &q.lanes[0]
 }
 
-// makeRoom sheds the newest of the address that has most waiting, if that is
-// more than t's has, or strangers for a known device.
+// makeRoom sheds the newest of those who came earlier than they were told to, for
+// one who did not, or else of the address that has most waiting, if that is more
+// than t's has, or strangers for a known device.
 func (q *Queue) makeRoom(t *turn) bool {
 	l := &q.lanes[0]
 	if l.waiting == 0 {
 		l = &q.lanes[1]
+	}
+	if early := l.newestEarly(); early != nil && !t.early && (t.v.known || l == &q.lanes[0]) {
+		q.drop(early, "full")
+		return true
 	}
 	longest := slices.MaxFunc(l.ring, func(a, b *backlog) int { return len(a.turns) - len(b.turns) })
 	if passes := t.v.known && l == &q.lanes[0]; !passes && len(longest.turns) <= l.from(t.v.address)+1 {
@@ -308,14 +316,31 @@ func (q *Queue) release() {
 
 // hashed notes what a hash took.
 func (t *turn) hashed(took time.Duration) {
-	if t.q.Share != nil {
-		t.rest = time.Duration(float64(took) * (1/t.q.Share() - 1))
-	}
 	t.q.mu.Lock()
+	// A hash that took longer than others waited for the CPU, and that is no work to rest from.
+	if t.q.quickest == 0 {
+		t.q.quickest = took
+	}
+	t.q.quickest = min(took, t.q.quickest+(took-t.q.quickest)/64)
+	if t.q.Share != nil {
+		t.rest = time.Duration(float64(t.q.quickest) * (1/t.q.Share() - 1))
+	}
 	t.q.took += (took + t.rest - t.q.took) / 16
 	t.q.took = max(t.q.took, leastHash)
 	t.q.mu.Unlock()
 	t.q.Observer.Hashed(t.waited, took)
+}
+
+// newestEarly is the last to come of those who were told to come later. Nil: none.
+func (l *lane) newestEarly() (newest *turn) {
+	for _, b := range l.ring {
+		for _, t := range b.turns {
+			if t.early && (newest == nil || !t.joined.Before(newest.joined)) {
+				newest = t
+			}
+		}
+	}
+	return newest
 }
 
 // from is how many wait from an address.

@@ -426,6 +426,41 @@ func filledQueue(t *testing.T) *Queue {
 	return q
 }
 
+// TestWhoComesBackEarlyGivesWay: a full queue has room for who was not told to
+// come later, at the cost of who was; however few places each of those has.
+func TestWhoComesBackEarlyGivesWay(t *testing.T) {
+	q, _ := queueOf(2)
+	now := time.Now()
+	retry := &RetryError{After: 5 * time.Second, Err: ErrBusy}
+	for _, rude := range []string{"a", "b"} {
+		q.turnAway(t.Context(), rude, retry, now)
+	}
+	join := func(address string, at time.Time) (*turn, error) { return q.join(visitor{address: address}, at) }
+	if _, err := join("x", now); err != nil { // hashes
+		t.Fatal(err)
+	}
+	first, err := join("a", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := join("b", now.Add(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := join("a", now.Add(time.Second)); !errors.Is(err, ErrBusy) {
+		t.Errorf("one who came early made room for himself: %v", err)
+	}
+	if _, err := join("c", now.Add(time.Second)); err != nil || second.shed == nil || first.shed != nil {
+		t.Errorf("a newcomer: %v; the last of the early ones was shed: %v", err, second.shed)
+	}
+	if _, err := join("d", now.Add(time.Second)); err != nil || first.shed == nil {
+		t.Errorf("another newcomer: %v; the other early one was shed: %v", err, first.shed)
+	}
+	if _, err := join("e", now.Add(time.Second)); !errors.Is(err, ErrBusy) {
+		t.Errorf("nobody is early any more: %v", err)
+	}
+}
+
 func TestWhoComesBackEarlyIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := filledQueue(t)

@@ -63,6 +63,7 @@ type config struct {
 	Duration    time.Duration `json:"vanish_duration_ns"`
 	Crowded     int           `json:"storm_crowd"`
 	Stampede    int           `json:"storm_stampede"`
+	Deployments words         `json:"storm_deployments"`
 
 	databaseURL, redisURL    string
 	sessiond, redisBenchmark string
@@ -90,6 +91,8 @@ func parse(verb string, args []string, env func(string) (string, bool), stderr i
 	if verb == "storm" {
 		rounds, round = 3, 10*time.Second // a login takes seconds there
 		f.IntVar(&c.Crowded, "crowd", 1000, "clients that come back when told to")
+		c.Deployments = words{"one", "three", "limited"}
+		f.Var(&c.Deployments, "deployments", "one replica, three, and one in a control group that may use one core: a `list`")
 		f.IntVar(&c.Stampede, "stampede", 10_000, "clients that come at the same moment")
 	}
 	if verb != "memory" && verb != "vanish" {

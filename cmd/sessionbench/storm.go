@@ -97,6 +97,7 @@ func (c *config) plans() []plan {
 
 // deployment is a way of running the service.
 type deployment struct {
+	flag     string // its name in --deployments
 	name     string
 	replicas int
 	cores    float64 // of CPU time for all of it; 0: all there are
@@ -104,15 +105,18 @@ type deployment struct {
 
 func deployments() []deployment {
 	return []deployment{
-		{name: "one replica", replicas: 1},
-		{name: "three replicas", replicas: 3},
-		{name: "one replica in a control group that may use 1 core", replicas: 1, cores: 1},
+		{flag: "one", name: "one replica", replicas: 1},
+		{flag: "three", name: "three replicas", replicas: 3},
+		{flag: "limited", name: "one replica in a control group that may use 1 core", replicas: 1, cores: 1},
 	}
 }
 
 // storm floods the service with logins beside checks.
 func storm(ctx context.Context, s *stage, r *report) error {
 	for _, d := range deployments() {
+		if !slices.Contains(s.Deployments, d.flag) {
+			continue
+		}
 		if err := s.scope(func(s *stage) error { return s.storm(ctx, r, d) }); err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
@@ -151,6 +155,12 @@ func (s *stage) storm(ctx context.Context, r *report, d deployment) error {
 	}
 	// One thread is enough to ask, and takes less from those who answer.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	// What Redis does not know yet is no part of this.
+	warm, cancel := context.WithTimeout(ctx, s.rest())
+	defer cancel()
+	if _, err := (&steady{cast.addrs(), requests, steadyRate}).run(warm, time.Now()); err != nil {
+		return err
+	}
 	st := storming{Name: d.name}
 	for _, p := range s.plans() {
 		st.Scenes = append(st.Scenes, scene{Name: p.name})
@@ -296,7 +306,8 @@ func (c *cast) visit(ctx context.Context, n int, begin time.Time, length time.Du
 	for i := range n {
 		g.Go(func() (err error) {
 			pause(ctx, time.Until(begin.Add(time.Duration(i)*interval)))
-			one := flood{addrs: c.addrs(), users: c.users[len(c.users)-1-i:], clients: 1, first: first + i, once: true, prompt: true}
+			at := i % len(c.services)
+			one := flood{addrs: c.addrs()[at : at+1], users: c.users[len(c.users)-1-i:], clients: 1, first: first + i, once: true, prompt: true}
 			each[i], err = one.run(ctx, begin)
 			return err
 		})

@@ -159,7 +159,7 @@ func stormThresholds(st *storming) []threshold {
 }
 
 // memoryLimit is what a flood may make of a replica, in MB.
-const memoryLimit = 400
+const memoryLimit = 600
 
 // within is how many signed in within d, at the first try.
 func (l *logins) within(d time.Duration) (n int) {

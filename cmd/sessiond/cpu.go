@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"log/slog"
 	"math"
 	"os"
@@ -36,7 +37,8 @@ func (s *settings) newQueue(o identity.Observer, outside bool) *identity.Queue {
 		Took: time.Duration(float64(tenthCost) * math.Exp2(float64(s.BcryptCost-10))),
 	}
 	if limit < float64(runtime.NumCPU()) {
-		b := &cpuBudget{limit: limit, slots: slots, now: time.Now, used: ownCPU}
+		b := &cpuBudget{limit: limit, slots: slots, now: time.Now, used: ownCPU, reserve: leastReserve}
+		b.stopped = func() time.Duration { return groupStopped("/proc/self/cgroup", "/sys/fs/cgroup") }
 		if !outside {
 			b.used = func() time.Duration { return 0 } // what hashes take is not to be told from the rest
 		}
@@ -48,24 +50,28 @@ func (s *settings) newQueue(o identity.Observer, outside bool) *identity.Queue {
 // cpuBudget is what a control group's limit leaves for hashes. When a limit is used up,
 // the kernel stops all of the container, checks too, until the next tenth of a
 // second, and a low priority does not help. So hashes take what everything else
-// leaves, less a reserve.
+// leaves, less a reserve that grows while the kernel has to stop us.
 type cpuBudget struct {
 	limit float64 // cores
 	slots int
 	now   func() time.Time
-	used  func() time.Duration // by all but hashes, so far
+	// So far: what all but hashes used, and for how long the kernel stopped us.
+	used, stopped func() time.Duration
 
-	mu      sync.Mutex
-	at      time.Time // of the last look
-	before  time.Duration
-	present float64
+	mu                    sync.Mutex
+	at                    time.Time // of the last look
+	usedThen, stoppedThen time.Duration
+	reserve               float64 // of the limit
+	present               float64
 }
 
 const (
-	// cpuReserve is kept for what comes suddenly; leastHashing goes to hashes however busy
+	// The reserve is for what comes suddenly; leastHashing goes to hashes however busy
 	// the rest is. Both are of the limit.
-	cpuReserve   = 0.05
-	leastHashing = 0.2
+	leastReserve, mostReserve = 0.02, 0.2
+	leastHashing              = 0.2
+	// tolerated is for how much of the time the kernel may stop us.
+	tolerated = 0.005
 	// budgetPeriod is how often it is looked at.
 	budgetPeriod = time.Second
 )
@@ -76,15 +82,26 @@ func (b *cpuBudget) share() float64 {
 	defer b.mu.Unlock()
 	now := b.now()
 	if passed := now.Sub(b.at); b.present == 0 || passed >= budgetPeriod {
-		used := b.used()
-		others := float64(used-b.before) / float64(passed)
-		if b.at.IsZero() {
-			others = 0
+		used, stopped := b.used(), b.stopped()
+		others := 0.0
+		if !b.at.IsZero() {
+			others = float64(used-b.usedThen) / float64(passed)
+			b.adapt(float64(stopped-b.stoppedThen) / float64(passed))
 		}
-		left := max(leastHashing*b.limit, (1-cpuReserve)*b.limit-others)
-		b.at, b.before, b.present = now, used, min(1, left/float64(b.slots))
+		left := max(leastHashing*b.limit, (1-b.reserve)*b.limit-others)
+		b.at, b.usedThen, b.stoppedThen, b.present = now, used, stopped, min(1, left/float64(b.slots))
 	}
 	return b.present
+}
+
+// adapt moves the reserve by the share of the time for which we were stopped: up
+// quickly, down slowly.
+func (b *cpuBudget) adapt(stopped float64) {
+	if stopped > tolerated {
+		b.reserve = min(mostReserve, b.reserve+0.03)
+	} else {
+		b.reserve = max(leastReserve, b.reserve-0.005)
+	}
 }
 
 // ownCPU is what this process has used, without its children.
@@ -100,7 +117,9 @@ func ownCPU() time.Duration {
 // else. The returned function ends it.
 func hashOutside(h *identity.Hasher, log *slog.Logger) (stop func() error) {
 	slots := hashSlots()
-	w, err := startWorker(slots, log)
+	// In a group with a limit what runs only when nothing else does would not run at
+	// all while checks use it up; what it may take is bounded there.
+	w, err := startWorker(slots, cpuLimit() >= float64(runtime.NumCPU()), log)
 	if err != nil {
 		log.Warn("passwords are hashed in this process, which delays checks more", "error", err)
 		// Or those who hash would keep all that there are for 10 ms at a time.
@@ -114,12 +133,12 @@ func hashOutside(h *identity.Hasher, log *slog.Logger) (stop func() error) {
 // workerVerb is the hidden verb of the process that hashes.
 const workerVerb = "hash-worker"
 
-func startWorker(slots int, log *slog.Logger) (*worker.Worker, error) {
+func startWorker(slots int, idle bool, log *slog.Logger) (*worker.Worker, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return worker.Start([]string{self, workerVerb}, slots, log)
+	return worker.Start([]string{self, workerVerb}, slots, idle, log)
 }
 
 // cpuLimit is how many cores' time this process may use: all of the machine's,
@@ -132,31 +151,62 @@ func cpuLimit() float64 {
 // version 2 or 1: cgroups(7). Without one it is infinite.
 func groupLimit(membership, mount string) float64 {
 	limit := math.Inf(1)
-	data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant, but in tests
-	if err != nil {
-		return limit
+	for dir, v := range groups(membership, mount) {
+		limit = min(limit, v.limit(dir))
 	}
-	for line := range strings.Lines(string(data)) {
-		// 0::/path of version 2, or 4:cpu,cpuacct:/path
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		controllers, group, _ := strings.Cut(rest, ":")
-		read := versionTwo
-		switch {
-		case controllers == "":
-		case slices.Contains(strings.Split(controllers, ","), "cpu"):
-			read = versionOne
-		default:
-			continue
-		}
-		// A container may see itself as the root, or the path that the host sees.
-		for ; ; group = path.Dir(group) {
-			limit = min(limit, read(filepath.Join(mount, controllers, group)))
-			if group == "/" || group == "." {
-				break
+	return limit
+}
+
+// groupStopped is for how long the kernel has stopped us because a limit was used up.
+func groupStopped(membership, mount string) (longest time.Duration) {
+	for dir, v := range groups(membership, mount) {
+		for line := range strings.Lines(content(dir, "cpu.stat")) {
+			if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == v.stopped {
+				n, _ := strconv.ParseInt(value, 10, 64) // the kernel's
+				longest = max(longest, time.Duration(n)*v.unit)
 			}
 		}
 	}
-	return limit
+	return longest
+}
+
+// version is what differs between the versions of control groups.
+type version struct {
+	limit   func(dir string) float64
+	stopped string // in cpu.stat
+	unit    time.Duration
+}
+
+// groups yields the directories of the control group of the CPU and of those above it.
+func groups(membership, mount string) iter.Seq2[string, version] {
+	return func(yield func(string, version) bool) {
+		data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant, but in tests
+		if err != nil {
+			return
+		}
+		for line := range strings.Lines(string(data)) {
+			// 0::/path of version 2, or 4:cpu,cpuacct:/path
+			_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+			controllers, group, _ := strings.Cut(rest, ":")
+			v := version{versionTwo, "throttled_usec", time.Microsecond}
+			switch {
+			case controllers == "":
+			case slices.Contains(strings.Split(controllers, ","), "cpu"):
+				v = version{versionOne, "throttled_time", time.Nanosecond}
+			default:
+				continue
+			}
+			// A container may see itself as the root, or the path that the host sees.
+			for ; ; group = path.Dir(group) {
+				if !yield(filepath.Join(mount, controllers, group), v) {
+					return
+				}
+				if group == "/" || group == "." {
+					break
+				}
+			}
+		}
+	}
 }
 
 func versionTwo(dir string) float64 { return quota(strings.Fields(content(dir, "cpu.max"))) }

@@ -55,22 +55,44 @@ func write(t *testing.T, path, text string) {
 }
 
 func TestCPUBudget(t *testing.T) {
-	now, used := time.Unix(0, 0), time.Duration(0)
-	b := &cpuBudget{limit: 1.5, slots: 2, now: func() time.Time { return now }, used: func() time.Duration { return used }}
+	now, used, stopped := time.Unix(0, 0), time.Duration(0), time.Duration(0)
+	b := &cpuBudget{
+		limit: 1.5, slots: 2, reserve: 0.05, now: func() time.Time { return now },
+		used: func() time.Duration { return used }, stopped: func() time.Duration { return stopped },
+	}
 	for _, step := range []struct {
-		name         string
-		passed, used time.Duration
-		want         float64
+		name                  string
+		passed, used, stopped time.Duration
+		want                  float64
 	}{
-		{"nothing is known yet: all but the reserve", 0, 0, 0.7125},
-		{"before a second has passed", 900 * time.Millisecond, 900 * time.Millisecond, 0.7125},
-		{"the others took half a core", 1100 * time.Millisecond, 100 * time.Millisecond, 0.4625},
-		{"and now nothing", time.Second, 0, 0.7125},
-		{"they took it all, and something is left for hashes", time.Second, 1500 * time.Millisecond, 0.15},
+		{"nothing is known yet: all but the reserve", 0, 0, 0, 0.7125},
+		{"before a second has passed", 900 * time.Millisecond, 900 * time.Millisecond, 0, 0.7125},
+		{"the others took half a core, and a smaller reserve did", 1100 * time.Millisecond, 100 * time.Millisecond, 0, 0.46625},
+		{"and now nothing", time.Second, 0, 0, 0.72},
+		{"they took it all, and something is left for hashes", time.Second, 1500 * time.Millisecond, 0, 0.15},
+		{"the kernel had to stop us: a larger reserve", time.Second, 0, 100 * time.Millisecond, 0.70125},
+		{"and for a moment only, which is tolerated", time.Second, 0, time.Millisecond, 0.705},
 	} {
-		now, used = now.Add(step.passed), used+step.used
+		now, used, stopped = now.Add(step.passed), used+step.used, stopped+step.stopped
 		if got := b.share(); math.Abs(got-step.want) > 1e-9 {
 			t.Errorf("%s: %v, want %v", step.name, got, step.want)
 		}
+	}
+}
+
+func TestGroupStopped(t *testing.T) {
+	for name, c := range map[string]struct{ membership, file, text string }{
+		"version 2": {"0::/pod\n", "pod/cpu.stat", "usage_usec 9\nnr_throttled 2\nthrottled_usec 1500\n"},
+		"version 1": {"4:cpu:/web\n", "cpu/web/cpu.stat", "nr_periods 5\nthrottled_time 1500000\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mount := t.TempDir()
+			membership := filepath.Join(mount, "membership")
+			write(t, membership, c.membership)
+			write(t, filepath.Join(mount, c.file), c.text)
+			if got := groupStopped(membership, mount); got != 1500*time.Microsecond {
+				t.Errorf("stopped for %v", got)
+			}
+		})
 	}
 }

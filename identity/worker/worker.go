@@ -22,6 +22,7 @@ import (
 // Worker is a process that hashes. It implements [identity.Engine].
 type Worker struct {
 	command func() *exec.Cmd
+	idle    bool
 	log     *slog.Logger
 
 	mu     sync.Mutex
@@ -31,9 +32,10 @@ type Worker struct {
 }
 
 // Start starts the process: command, which has to call [Serve], with nothing
-// on its standard streams but for us. slots is how many hash at once.
-func Start(command []string, slots int, log *slog.Logger) (*Worker, error) {
-	w := &Worker{log: log, command: func() *exec.Cmd {
+// on its standard streams but for us. slots is how many hash at once; idle, that
+// it runs only when nothing else wants to.
+func Start(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
+	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
 		// It ends when its standard input does, and so with us, however that comes.
 		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
 		// One more than hash, for who reads the questions.
@@ -57,7 +59,11 @@ func (w *Worker) start() error {
 	if err != nil {
 		return fmt.Errorf("start the process that hashes: %w", err)
 	}
-	if err := startLow(cmd); err != nil {
+	begin := cmd.Start
+	if w.idle {
+		begin = func() error { return startLow(cmd) }
+	}
+	if err := begin(); err != nil {
 		return fmt.Errorf("start the process that hashes: %w", err)
 	}
 	client, ended := rpc.NewClient(pipes{out, in}), make(chan struct{})

@@ -43,7 +43,7 @@ func start(t *testing.T) *worker.Worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := worker.Start([]string{self, verb}, 2, slog.New(slog.DiscardHandler))
+	w, err := worker.Start([]string{self, verb}, 2, true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) Close() error                { return nil }
 
 func TestNoSuchProgram(t *testing.T) {
-	if _, err := worker.Start([]string{"/nowhere"}, 1, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := worker.Start([]string{"/nowhere"}, 1, true, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("started")
 	}
 }
