@@ -78,10 +78,14 @@ type chart struct {
 
 func newChart(title string, most float64) *chart {
 	c := &chart{svg: newSVG(title), left: 52, top: 62, width: plotWidth - 52 - 24, height: plotHeight - 62 - 96, most: math.Ceil(most*5) / 5}
-	for fifth := range int(math.Round(c.most*5)) + 1 {
-		step := float64(fifth) / 5
-		c.line("grid", c.left, c.y(step), c.left+c.width, c.y(step))
-		c.text(c.left-8, c.y(step)+4, "end", "small", fmt.Sprintf("%.1f", step))
+	step := 0.2
+	for c.most/step > 12 {
+		step *= 5
+	}
+	for i := 0; float64(i)*step <= c.most+1e-9; i++ {
+		at := float64(i) * step
+		c.line("grid", c.left, c.y(at), c.left+c.width, c.y(at))
+		c.text(c.left-8, c.y(at)+4, "end", "small", fmt.Sprintf("%.1f", at))
 	}
 	return c
 }

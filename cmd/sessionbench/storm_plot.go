@@ -5,6 +5,7 @@ import "fmt"
 // plotStorms draws what floods do to the p99 of a check; where it is calm that is 1.
 func plotStorms(r *report) []byte {
 	scenes := []string{flooded, crowded, mobbed}
+	labels := []string{"64 clients", "1,000 clients", "64 that come back at once"}
 	classes := []string{"verify", "user", "plain"} // by deployment
 	most := 2.0
 	for i := range r.Storms {
@@ -25,7 +26,7 @@ func plotStorms(r *report) []byte {
 			c.text(x+bar/2, c.y(value)-6, "middle", "value", fmt.Sprintf("%.1f", value))
 			c.text(x+bar/2, c.y(0)+36, "middle", "small", fmt.Sprintf("%.0f %%", 100*st.scene(name).median(loginShare)))
 		}
-		c.text(middle, c.y(0)+19, "middle", "", name)
+		c.text(middle, c.y(0)+19, "middle", "", labels[i])
 	}
 	c.line("one", c.left, c.y(1), c.left+c.width, c.y(1))
 	c.line("axis", c.left, c.y(0), c.left+c.width, c.y(0))
@@ -35,6 +36,7 @@ func plotStorms(r *report) []byte {
 		c.text(x+17, 52, "start", "small", r.Storms[j].Name)
 		x += 40 + 7*float64(len(r.Storms[j].Name))
 	}
-	c.caption(append([]string{"Below: the flood's logins, as a share of what bcrypt allows on all cores that do nothing else."}, r.conditions()...)...)
+	conditions := r.conditions()
+	c.caption("Below: the flood's logins, of what bcrypt allows. "+conditions[1], conditions[0])
 	return c.end()
 }
