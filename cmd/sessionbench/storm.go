@@ -144,7 +144,7 @@ func (s *stage) storm(ctx context.Context, r *report, d deployment) error {
 	if err != nil {
 		return err
 	}
-	cast := &cast{stage: s, requests: requests, users: users, cores: d.cores}
+	cast := &cast{stage: s, requests: requests, users: users}
 	for range d.replicas {
 		p, err := s.startWrapped(ctx, wrap, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		if err != nil {
@@ -203,7 +203,6 @@ type cast struct {
 	services []*process
 	requests []request
 	users    []identity.User
-	cores    float64
 	arrived  int // addresses that were used, so that nobody pays for an earlier scene
 }
 
