@@ -400,6 +400,23 @@ func TestSlotRests(t *testing.T) {
 	})
 }
 
+// TestQueueRestsFromWorkAlone: a hash that had to wait for the CPU earns its slot
+// no longer rest than one that did not.
+func TestQueueRestsFromWorkAlone(t *testing.T) {
+	q := NewQueue(QueueOptions{Slots: 1, Share: always(0.5), Patience: time.Minute, Took: time.Second})
+	rest := func(took time.Duration) time.Duration {
+		hash := &turn{q: q}
+		hash.hashed(took)
+		return hash.rest
+	}
+	if got := rest(time.Second); got != time.Second {
+		t.Errorf("after a second of work: %v", got)
+	}
+	if got := rest(3 * time.Second); got < time.Second || got > 1100*time.Millisecond {
+		t.Errorf("after a second of work that took three: %v", got)
+	}
+}
+
 func TestWhenToComeBack(t *testing.T) {
 	q, o := queueOf(1)
 	seen := map[time.Duration]int{}
@@ -458,6 +475,23 @@ func TestWhoComesBackEarlyGivesWay(t *testing.T) {
 	}
 	if _, err := join("e", now.Add(time.Second)); !errors.Is(err, ErrBusy) {
 		t.Errorf("nobody is early any more: %v", err)
+	}
+}
+
+// A known device keeps its place before a stranger, early or not.
+func TestKnownDeviceThatComesBackEarlyKeepsItsPlace(t *testing.T) {
+	q, _ := queueOf(1)
+	now := time.Now()
+	q.turnAway(t.Context(), "a", &RetryError{After: 5 * time.Second, Err: ErrBusy}, now)
+	if _, err := q.join(visitor{address: "x"}, now); err != nil { // hashes
+		t.Fatal(err)
+	}
+	known, err := q.join(visitor{address: "a", known: true}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.join(visitor{address: "b"}, now); !errors.Is(err, ErrBusy) || known.shed != nil {
+		t.Errorf("a stranger: %v; the known device was shed: %v", err, known.shed)
 	}
 }
 
