@@ -133,6 +133,14 @@ var secureHeaders = []struct {
 	{"X-Content-Type-Options", []string{"nosniff"}},
 }
 
+// secureFields are secureHeaders as they are sent.
+var secureFields = func() (b []byte) {
+	for _, s := range secureHeaders {
+		b, _ = appendFields(b, []field{{s.name, s.values[0]}})
+	}
+	return b
+}()
+
 func setSecureHeaders(h http.Header) {
 	for _, s := range secureHeaders {
 		h[s.name] = s.values[:1:1] // who adds to it gets a copy

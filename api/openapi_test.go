@@ -220,16 +220,13 @@ func closed(s *openapi3.Schema) bool {
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
 func TestOpenAPIMatchesRoutes(t *testing.T) {
-	routes := make(map[string]bool)
+	// Any method and any suffix; the document shows one and tells of the others.
+	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		if strings.HasPrefix(route, verifyPattern) {
-			// Any method and any suffix; the document shows one and tells of the others.
-			method, route = http.MethodGet, verifyPattern
-		}
 		routes[method+" "+route] = true
 		return nil
 	}
-	if err := chi.Walk((&API{}).Handler().(chi.Routes), walk); err != nil {
+	if err := chi.Walk((&API{}).routes(), walk); err != nil {
 		t.Fatal(err)
 	}
 	compareRoutes(t, routes)

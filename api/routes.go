@@ -9,17 +9,26 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Handler returns the whole service. Every route is on this screen, with the
-// statuses in which it departs from the error table of problem.go.
+// Handler returns the whole service: the gateway check, and everything else.
 func (a *API) Handler() http.Handler {
-	r := chi.NewRouter()
-	verify := a.gatewayCheck()
-	r.Handle("/v1/verify", verify)
-	r.Handle("/v1/verify/*", verify)
+	check, others := a.gatewayCheck(), a.routes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isGatewayCheck(r.URL.Path) {
+			check.ServeHTTP(w, r)
+		} else {
+			others.ServeHTTP(w, r)
+		}
+	})
+}
 
+// routes are all but the gateway check, which is of any method, those that chi
+// does not know too. They are on this screen, with the statuses in which they
+// depart from the error table of problem.go.
+func (a *API) routes() chi.Router {
+	r := chi.NewRouter()
 	every := a.middleware()
 	r.NotFound(every.HandlerFunc(a.plain(notFound)).ServeHTTP)
-	r.MethodNotAllowed(verify.anyMethod(every.HandlerFunc(a.plain(methodNotAllowed(r)))))
+	r.MethodNotAllowed(every.HandlerFunc(a.plain(methodNotAllowed(r))).ServeHTTP)
 	r.Group(func(r chi.Router) {
 		r.Use(every...)
 		a.classic(r, "")

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +34,7 @@ func (g gatewayCheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.observed(start, &claims, err).ServeHTTP(w, r)
 		return
 	}
-	pass(w.Header(), &claims, requestID(r))
+	pass(w, r, &claims, requestID(r))
 	if g.Metrics == nil {
 		return
 	}
@@ -59,7 +60,8 @@ func (g gatewayCheck) observed(start time.Time, claims *session.Claims, err erro
 	answer := secure(g.plain(func(w http.ResponseWriter, r *http.Request) error {
 		if err == nil {
 			note(r.Context()).level, note(r.Context()).subject = slog.LevelDebug, claims.Subject
-			pass(w.Header(), claims, w.Header().Get(requestIDHeader))
+			fields := passed(claims, w.Header().Get(requestIDHeader))
+			setFields(w.Header(), fields[:])
 			w.WriteHeader(http.StatusOK)
 		}
 		return err
@@ -69,30 +71,79 @@ func (g gatewayCheck) observed(start time.Time, claims *session.Claims, err erro
 	}))
 }
 
-// pass says who is asking. Each header is set every time, lest a gateway that
+// field is a header field of an answer.
+type field struct{ name, value string }
+
+// passed says who is asking. Each field is set every time, lest a gateway that
 // copies them leaves in place what a client has sent by that name.
 //
 // The username is percent-encoded: what a service makes of a header that is not
 // ASCII is anybody's guess, and one name must not turn into another on the way:
 // so all but letters, digits and "-_.~" are, that nobody reads a plus as a space.
-func pass(h http.Header, c *session.Claims, requestID string) {
-	values := [...]string{c.Subject, strings.ReplaceAll(url.QueryEscape(c.Username), "+", "%20"), c.SessionID, c.TokenID, requestID}
-	h["X-Auth-Subject"] = values[0:1:1]
-	h["X-Auth-Username"] = values[1:2:2]
-	h["X-Auth-Session"] = values[2:3:3]
-	h["X-Auth-Token-Id"] = values[3:4:4]
-	h[requestIDHeader] = values[4:5:5]
-	setSecureHeaders(h)
+func passed(c *session.Claims, requestID string) [5]field {
+	return [...]field{
+		{"X-Auth-Subject", c.Subject},
+		{"X-Auth-Username", strings.ReplaceAll(url.QueryEscape(c.Username), "+", "%20")},
+		{"X-Auth-Session", c.SessionID},
+		{"X-Auth-Token-Id", c.TokenID},
+		{requestIDHeader, requestID},
+	}
 }
 
-// anyMethod takes the requests of the check whose method chi does not know from
-// those that are refused for their method.
-func (g gatewayCheck) anyMethod(others http.Handler) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == verifyPattern || strings.HasPrefix(r.URL.Path, verifyPattern+"/") {
-			g.ServeHTTP(w, r)
+// FieldWriter is a connection that can add header fields to the next answer by
+// itself. For an answer that is nothing but a dozen fields, [http.Header] costs
+// more than all else that the service does for it.
+type FieldWriter interface {
+	net.Conn
+	// FieldBuffer returns an empty buffer to append the fields to.
+	FieldBuffer() []byte
+	// SetFields adds fields to the next answer, each a line that ends in CR LF.
+	SetFields(fields []byte)
+}
+
+type connKey struct{}
+
+// ConnContext is [http.Server.ConnContext]: it lets a check find a FieldWriter.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if w, ok := c.(FieldWriter); ok {
+		return context.WithValue(ctx, connKey{}, w)
+	}
+	return ctx
+}
+
+// pass answers a check that is let through.
+func pass(w http.ResponseWriter, r *http.Request, c *session.Claims, requestID string) {
+	fields := passed(c, requestID)
+	if conn, ok := r.Context().Value(connKey{}).(FieldWriter); ok {
+		if b, ok := appendFields(conn.FieldBuffer(), fields[:]); ok {
+			conn.SetFields(append(b, secureFields...))
 			return
 		}
-		others.ServeHTTP(w, r)
 	}
+	setFields(w.Header(), fields[:])
+	setSecureHeaders(w.Header())
+}
+
+func setFields(h http.Header, fields []field) {
+	for _, f := range fields {
+		h.Set(f.name, f.value)
+	}
+}
+
+// appendFields is not ok for a value that net/http would have to clean.
+func appendFields(b []byte, fields []field) (_ []byte, ok bool) {
+	for _, f := range fields {
+		b = append(append(append(b, f.name...), ": "...), f.value...)
+		for i := range len(f.value) {
+			if f.value[i] < ' ' || f.value[i] > '~' {
+				return nil, false
+			}
+		}
+		b = append(b, "\r\n"...)
+	}
+	return b, true
+}
+
+func isGatewayCheck(path string) bool {
+	return path == verifyPattern || strings.HasPrefix(path, verifyPattern+"/")
 }

@@ -18,7 +18,8 @@ import (
 // goes at once, on its caller's goroutine, and waits for nobody. From the
 // third on they wait for the flight that is out, and leave together as it lands.
 // At high load those that are ready to run get to ask before it leaves: the
-// processor is yielded once, for no time at all when nobody is ready.
+// processor is yielded once, for no time at all when nobody is ready. A crowd travels
+// in two flights, so that Redis answers the one while the other is dealt with here.
 type batcher struct {
 	// send answers all calls. Its context ends after timeout.
 	send      func(ctx context.Context, calls []*call)
@@ -43,6 +44,8 @@ const (
 	// another is sent past it, of which no more than maxFlights are out.
 	patience   = 5 * time.Millisecond
 	maxFlights = 4
+	// crowd is how many make a second flight worth what it costs.
+	crowd = 24
 	// maxBatch bounds how long Redis is busy with one flight.
 	maxBatch = 256
 )
@@ -144,7 +147,10 @@ func (b *batcher) goAlone(ctx context.Context, c *call) {
 // launch sends a flight for those who wait, unless one is out that will take
 // them with it soon, or somebody is about to launch it. b.mu is held.
 func (b *batcher) launch() {
-	if len(b.waiting) > 0 && b.flights == b.late && b.flights < maxFlights && !b.yielding {
+	if b.flights == maxFlights || b.yielding {
+		return
+	}
+	if onTime := b.flights - b.late; onTime == 0 && len(b.waiting) > 0 || onTime == 1 && len(b.waiting) >= crowd {
 		b.flights++
 		go b.fly()
 	}
@@ -160,6 +166,7 @@ func (b *batcher) fly() {
 		}
 		board = b.board(board[:0])
 		b.crowded = b.crowded || len(board) > 1
+		b.launch()
 		if len(board) == 0 {
 			b.flights--
 			b.mu.Unlock()
@@ -205,11 +212,15 @@ func (f *flight) land() {
 	}
 }
 
-// board takes those who wait, but for those who have left. b.mu is held.
+// board takes those who wait, but for those who have left: half of them when no
+// other flight is out and they are enough for two. b.mu is held.
 func (b *batcher) board(seats []*call) []*call {
-	taken := 0
+	most, taken := maxBatch, 0
+	if len(b.waiting) >= 2*crowd && b.flights-b.late == 1 {
+		most = min(most, len(b.waiting)/2)
+	}
 	for _, c := range b.waiting {
-		if len(seats) == maxBatch {
+		if len(seats) == most {
 			break
 		}
 		taken++

@@ -107,6 +107,67 @@ func TestTwoGoAloneAndOthersTogether(t *testing.T) {
 	})
 }
 
+// Behind a flight that is out, so many wait until they are worth another; and a crowd
+// that boards at once is shared between two.
+func TestCrowdTravelsInTwoFlights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := newFlights()
+		ask(t.Context(), b, 0)
+		ask(t.Context(), b, 1)
+		<-f.out
+		<-f.out // two alone that do not land
+		ask(t.Context(), b, 2)
+		first := <-f.out
+		for n := range crowd - 1 {
+			ask(t.Context(), b, n)
+		}
+		if len(f.out) > 0 {
+			t.Fatalf("a second flight for %d", crowd-1)
+		}
+		ask(t.Context(), b, crowd)
+		start := time.Now()
+		second := <-f.out
+		if waited := time.Since(start); len(second.calls) != crowd || waited != 0 {
+			t.Errorf("the second flight carries %d, want %d, after %v", len(second.calls), crowd, waited)
+		}
+		for n := range 2*crowd + 1 {
+			ask(t.Context(), b, n)
+		}
+		if len(f.out) > 0 {
+			t.Fatal("a third flight")
+		}
+		close(first.land) // while the second is out, all board together
+		it := <-f.out
+		if len(it.calls) != 2*crowd+1 {
+			t.Errorf("one of two flights takes %d, want %d", len(it.calls), 2*crowd+1)
+		}
+		close(it.land)
+		close(second.land)
+		synctest.Wait()
+
+		ask(t.Context(), b, 0)
+		last := <-f.out
+		b.mu.Lock()
+		b.yielding = true // nobody launches meanwhile
+		b.mu.Unlock()
+		for n := range 2*crowd + 1 {
+			ask(t.Context(), b, n)
+		}
+		b.mu.Lock()
+		b.yielding = false
+		b.mu.Unlock()
+		close(last.land)
+		synctest.Wait()
+		one, two := <-f.out, <-f.out
+		if a, b := len(one.calls), len(two.calls); a+b != 2*crowd+1 || min(a, b) != crowd {
+			t.Errorf("a crowd of %d travels in flights of %d and %d", 2*crowd+1, a, b)
+		}
+		close(one.land)
+		close(two.land)
+		b.wantIdle(t)
+	})
+}
+
 // One slow flight holds up those who board later for no longer than patience.
 func TestSlowFlightIsPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ func (l leanListener) Accept() (net.Conn, error) {
 	return &leanConn{tcpConn: tcp, reading: deadline{set: tcp.SetReadDeadline}, writing: deadline{set: tcp.SetWriteDeadline}}, err
 }
 
-// leanConn spares net/http two things that it does for each request.
+// leanConn spares net/http three things that it does for each request.
 //
 // While a handler works, net/http reads the connection for one byte, in a
 // goroutine of its own, to learn whether the client has left. For a check, which
@@ -31,10 +31,12 @@ func (l leanListener) Accept() (net.Conn, error) {
 // that read at once, with nothing: the context of a check does not end when its
 // client leaves.
 //
-// And it sets five deadlines, each of which the runtime has to file; here most are
-// only noted.
+// It sets five deadlines, each of which the runtime has to file; here most are only noted.
+//
+// And it copies, sorts and cleans the header of an answer: see [api.FieldWriter].
 type leanConn struct {
 	tcpConn
+	fields []byte // of the next answer; what follows in its array is scratch
 	// check: what was last read began with a check, and nothing was asked for
 	// since. Only net/http's one reader at a time looks at it.
 	check            bool
@@ -69,8 +71,35 @@ func (c *leanConn) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Write implements [net.Conn].
-func (c *leanConn) Write(p []byte) (written int, err error) {
+// FieldBuffer implements [api.FieldWriter].
+func (c *leanConn) FieldBuffer() []byte { return c.fields[:0] }
+
+// SetFields implements [api.FieldWriter].
+func (c *leanConn) SetFields(fields []byte) { c.fields = fields }
+
+// errNoStatusLine: what net/http writes first is not the head of an answer.
+var errNoStatusLine = errors.New("fields were set, and no answer follows")
+
+// Write implements [net.Conn]. Fields that were set go behind the status line,
+// which net/http writes in one piece with what follows.
+func (c *leanConn) Write(p []byte) (int, error) {
+	n := len(c.fields)
+	if n == 0 {
+		return c.write(p)
+	}
+	line := bytes.IndexByte(p, '\n') + 1
+	if line == 0 || !bytes.HasPrefix(p, []byte("HTTP/1.")) {
+		return 0, errNoStatusLine
+	}
+	b := append(append(append(c.fields, p[:line]...), c.fields...), p[line:]...)
+	c.fields = b[:0]
+	if _, err := c.write(b[n:]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (c *leanConn) write(p []byte) (written int, err error) {
 	for {
 		n, err := c.tcpConn.Write(p[written:])
 		written += n

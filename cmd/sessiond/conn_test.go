@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sessiond/sessiond/api"
 )
 
 // connServer runs h behind a leanListener and returns a connection to it.
@@ -127,6 +129,35 @@ func (l *oneConn) Accept() (net.Conn, error) {
 
 func (l *oneConn) Close() error   { close(l.closed); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Fields that are set stand in the next answer, and in no other.
+func TestFieldsOfAnAnswer(t *testing.T) {
+	lean, peer := leanPair(t)
+	w := lean.(api.FieldWriter)
+	const head, rest = "HTTP/1.1 200 OK\r\n", "Content-Length: 0\r\n\r\n"
+	for _, fields := range []string{"", "A: 1\r\n", "", "B: a longer one\r\nC: 3\r\n", "A: 1\r\n"} {
+		if fields != "" {
+			w.SetFields(append(w.FieldBuffer(), fields...))
+		}
+		if n, err := lean.Write([]byte(head + rest)); n != len(head+rest) || err != nil {
+			t.Errorf("wrote %d, %v", n, err)
+		}
+		got := make([]byte, len(head+fields+rest))
+		if _, err := io.ReadFull(peer, got); err != nil || string(got) != head+fields+rest {
+			t.Errorf("with %q: %q, %v", fields, got, err)
+		}
+	}
+	w.SetFields(append(w.FieldBuffer(), "A: 1\r\n"...))
+	for _, p := range []string{"no line", "no answer\r\n"} {
+		if n, err := lean.Write([]byte(p)); n != 0 || err == nil {
+			t.Errorf("%q: wrote %d, %v", p, n, err)
+		}
+	}
+	_ = lean.Close()
+	if got, err := io.ReadAll(peer); err != nil || len(got) > 0 {
+		t.Errorf("after all: %q, %v", got, err)
+	}
+}
 
 // Requests that come in one piece, checks and others, are all answered, in order.
 func TestPipelinedRequests(t *testing.T) {

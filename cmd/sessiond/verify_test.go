@@ -1,7 +1,9 @@
 package main
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,14 +95,18 @@ func TestGatewayCheckForgetsNothing(t *testing.T) {
 }
 
 // What is let through is no line in the log: a busy gateway would write nothing else.
+// Its header is the same, line or none.
 func TestGatewayCheckLog(t *testing.T) {
+	var fields [][]string
 	for level, want := range map[string]bool{"info": false, "debug": true} {
 		t.Run(level, func(t *testing.T) {
 			metricsAddr := freeAddr(t)
 			s := startServe(t, 1, "LOG_LEVEL="+level, "METRICS_ADDR="+metricsAddr)
 			p := s.register(t)
 			token := s.login(t, p)
-			s.call(t, "GET", "/v1/verify", bearerOf(token), header("X-Request-Id", "passed")).identity(t, token, p.username)
+			a := s.call(t, "GET", "/v1/verify", bearerOf(token), header("X-Request-Id", "passed"))
+			a.identity(t, token, p.username)
+			fields = append(fields, slices.Sorted(maps.Keys(a.header)))
 			s.call(t, "GET", "/v1/verify", bearerOf("x"), header("X-Request-Id", "refused")).want(t, 401)
 			log := s.logged(t)
 			if got := strings.Contains(log, `"request_id":"passed"`); got != want {
@@ -117,6 +123,9 @@ func TestGatewayCheckLog(t *testing.T) {
 				}
 			}
 		})
+	}
+	if !slices.Equal(fields[0], fields[1]) {
+		t.Errorf("header %q, and of what is logged %q", fields[0], fields[1])
 	}
 }
 
