@@ -43,7 +43,7 @@ func (s *stage) ceiling() (c contender, ok bool) {
 	}
 	generation, entry, blacklist := s.space.ceilingKeys()
 	expected := 100_000.0
-	return contender{name: ceilingName, blind: true, load: func(ctx context.Context, d time.Duration, _ *supply) (work, error) {
+	return contender{name: ceilingName, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *supply) (work, error) {
 		n := max(int(expected*d.Seconds()), ceilingClients*ceilingPipeline)
 		command := append(args[:len(args):len(args)], "-n", strconv.Itoa(n), "MGET", generation, entry, blacklist)
 		out, err := exec.CommandContext(ctx, program, command...).Output() //nolint:gosec // G204: a program of Redis's

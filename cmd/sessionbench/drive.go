@@ -110,10 +110,31 @@ func gather(each []caller, took time.Duration) work {
 		}
 	}
 	w.checks = len(waits)
+	w.sort(waits)
+	return w
+}
+
+func (w *work) sort(waits []time.Duration) {
 	slices.Sort(waits)
 	w.waits = waits
 	w.p50, w.p99, w.longest = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
-	return w
+}
+
+// add adds what the same contender did later.
+func (w *work) add(o work) {
+	if w.took == 0 {
+		*w = o
+		return
+	}
+	w.checks += o.checks
+	w.took += o.took
+	w.wrong += o.wrong
+	w.vanished += o.vanished
+	w.declined += o.declined
+	if w.complaint == "" {
+		w.complaint = o.complaint
+	}
+	w.sort(append(w.waits, o.waits...))
 }
 
 // overHTTP asks by clients, one for each caller, and holds every answer to what

@@ -18,6 +18,8 @@ type contender struct {
 	within bool
 	// blind: it looks at no token, so one that was used is as good as a new one.
 	blind bool
+	// whole: its rounds cannot be cut into passes.
+	whole bool
 	close func() // when it has had its last turn; nil: nothing to do
 	// own is what it is asked; nil: the same as the others.
 	own []request
@@ -134,9 +136,13 @@ func (t *setting) ratio(of func(*sample) float64, name, to string) (spread, bool
 // guess is the rate for which the first new tokens are made.
 const guess = 5_000
 
-// interleave has the contenders take turns, each once in every round, another
-// one first each time, and adds up what they did. A turn that warms them up comes
-// before and does not count. refs are the sessions that they are asked for, but
+// passes is into how many a round is cut. The contenders take turns within it, so
+// that a machine that becomes slower for a while does so for all of them.
+const passes = 5
+
+// interleave has the contenders take turns, in every pass of every round, another
+// one first each time, and adds up what they did in a round. One that warms them up
+// comes before and does not count. refs are the sessions that they are asked for, but
 // for those contenders that have requests of their own.
 func (s *stage) interleave(ctx context.Context, r *report, t setting, refs []session.Ref, contenders []contender) (setting, error) {
 	k := s.keys[t.Alg]
@@ -165,21 +171,26 @@ func (s *stage) interleave(ctx context.Context, r *report, t setting, refs []ses
 				return t, err
 			}
 		}
-		for turn := range contenders {
-			i := (turn + round + 1) % len(contenders)
-			c := &contenders[i]
-			from := &supply{requests: requests, once: t.Tokens == fresh && !c.blind}
+		turns := make([]turn, len(contenders))
+		for i, c := range contenders {
+			turns[i] = turn{contender: c, from: &supply{requests: requests, once: t.Tokens == fresh && !c.blind}}
 			if c.own != nil {
-				from.requests = c.own
+				turns[i].from.requests = c.own
 			}
-			one, err := s.turn(ctx, r, c, from)
-			if err != nil {
-				return t, err
+		}
+		for pass := range passes {
+			for n := range turns {
+				if err := s.play(ctx, r, &turns[(n+pass+round+1)%len(turns)], pass); err != nil {
+					return t, err
+				}
 			}
+		}
+		for i := range turns {
+			one := turns[i].sample()
 			if round >= 0 {
 				t.Rows[i].Rounds = append(t.Rows[i].Rounds, one)
 			}
-			if !c.blind {
+			if !contenders[i].blind {
 				fastest = max(fastest, one.Rate)
 			}
 		}
@@ -203,35 +214,58 @@ func (t setting) withRatios() setting {
 	return t
 }
 
-// turn has one contender work for a round.
-func (s *stage) turn(ctx context.Context, r *report, c *contender, from *supply) (sample, error) {
+// turn is what a contender does in a round, pass by pass.
+type turn struct {
+	contender
+	from   *supply
+	work   work
+	spent  clocks
+	passes int
+}
+
+// play has a contender work for a pass of its round.
+func (s *stage) play(ctx context.Context, r *report, t *turn, pass int) error {
+	d := s.Round / passes
+	switch {
+	case t.whole && pass > 0:
+		return nil
+	case t.whole:
+		d = s.Round
+	}
 	runtime.GC() // what made the tokens must not be swept on the contender's time
-	before, err := s.readClocks(ctx, c)
+	before, err := s.readClocks(ctx, &t.contender)
 	if err != nil {
-		return sample{}, err
+		return err
 	}
-	w, err := c.load(ctx, s.Round, from)
+	w, err := t.load(ctx, d, t.from)
 	if err != nil {
-		return sample{}, err
+		return err
 	}
-	after, err := s.readClocks(ctx, c)
+	after, err := s.readClocks(ctx, &t.contender)
 	if err != nil {
-		return sample{}, err
+		return err
 	}
-	r.complain(c.name, &w)
+	r.complain(t.name, &w)
 	spent := after.less(before)
 	r.Others.add(spent)
-	checks := float64(max(w.checks, 1))
+	t.work.add(w)
+	t.spent = t.spent.plus(spent)
+	t.passes++
+	return nil
+}
+
+func (t *turn) sample() sample {
+	w, checks := &t.work, float64(max(t.work.checks, 1))
 	one := sample{
 		Checks: w.checks, Rate: float64(w.checks) / w.took.Seconds(), P50: micros(w.p50), P99: micros(w.p99),
-		CPU: micros(spent.process) / checks, RedisCPU: micros(spent.redis.cpu) / checks,
-		RedisReads: float64(spent.redis.reads-1) / checks, // one is our own
-		LoadCPU:    micros(spent.self) / checks,
+		CPU: micros(t.spent.process) / checks, RedisCPU: micros(t.spent.redis.cpu) / checks,
+		RedisReads: float64(t.spent.redis.reads-int64(t.passes)) / checks, // one of each pass is our own
+		LoadCPU:    micros(t.spent.self) / checks,
 	}
-	if c.within {
+	if t.within {
 		one.CPU = one.LoadCPU
 	}
-	return one, nil
+	return one
 }
 
 // clocks are read before and after a turn.
@@ -268,5 +302,7 @@ func (k clocks) less(o clocks) clocks {
 		redis: redisMeter{cpu: k.redis.cpu - o.redis.cpu, reads: k.redis.reads - o.redis.reads},
 	}
 }
+
+func (k clocks) plus(o clocks) clocks { return k.less(clocks{}.less(o)) }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
