@@ -27,12 +27,13 @@ type Queue struct {
 	mu       sync.Mutex
 	running  int
 	lanes    [2]lane              // strangers, known devices
-	away     map[string]time.Time // when to come back, by address
-	swept    time.Time            // when those were last dropped that may be back
-	held     int                  // who came back too early, and waits for the answer
-	known    int                  // turns of known devices since the last of a stranger
-	took     time.Duration        // of a hash, with its rest; a moving average
-	quickest time.Duration        // hash of late
+	away     map[string]time.Time // until when an address is too early
+	expected returns
+	swept    time.Time     // when those were last dropped that may be back
+	held     int           // who came back too early, and waits for the answer
+	known    int           // turns of known devices since the last of a stranger
+	took     time.Duration // of a hash, with its rest; a moving average
+	quickest time.Duration // hash of late
 }
 
 // QueueOptions is how a [Queue] works.
@@ -57,10 +58,10 @@ const (
 	perAccount = 0.25
 	// knownTurns of known devices are followed by one of a stranger.
 	knownTurns = 3
-	// The least and most seconds after which to come back, at random: those who
-	// were turned away together should not return together.
-	leastReturn, mostReturn = 1, 5
-	// Who comes back before that is answered as late as this, or a client that tries
+	// Those who were turned away come back after 1 to so many seconds, at random, so
+	// that they do not return together: usually, and at most when very many are away.
+	usualReturn, mostReturn = 5, 30
+	// Who comes back before that, or within the usual time, is answered as late as this, or a client that tries
 	// again and again would cost more than one that hashes. No more than maxHeld
 	// wait for that, and of so many addresses it is known.
 	hold    = 200 * time.Millisecond
@@ -82,13 +83,40 @@ func NewQueue(o QueueOptions) *Queue {
 	return q
 }
 
-// busy turns one away.
+// busy turns one away. q.mu is held.
 func (q *Queue) busy(reason string) error {
 	q.Observer.Shed(reason)
+	// Of those who are away twice as many return in a second as can be served: enough
+	// for the queue to stay full, and no more, since turning away takes CPU, too.
+	rate := float64(q.Slots) / q.took.Seconds()
+	most := min(mostReturn, max(usualReturn, int(float64(q.expected.from(time.Now()))/rate)))
 	var random [1]byte
 	rand.Read(random[:])
-	seconds := leastReturn + int(random[0])%(mostReturn-leastReturn+1)
-	return &RetryError{After: time.Duration(seconds) * time.Second, Err: ErrBusy}
+	return &RetryError{After: time.Duration(1+int(random[0])%most) * time.Second, Err: ErrBusy}
+}
+
+// returns counts who was told to come back, by the second.
+type returns struct {
+	at     int64 // Unix seconds; those before are back
+	counts [mostReturn + 2]int
+}
+
+// from returns how many are still away.
+func (r *returns) from(now time.Time) (n int) {
+	for passed := min(now.Unix()-r.at, int64(len(r.counts))); passed > 0; passed-- {
+		r.counts[(now.Unix()-passed)%int64(len(r.counts))] = 0
+	}
+	r.at = now.Unix()
+	for _, count := range r.counts {
+		n += count
+	}
+	return n
+}
+
+func (r *returns) add(back time.Time) {
+	if back.Unix()-r.at < int64(len(r.counts)) {
+		r.counts[back.Unix()%int64(len(r.counts))]++
+	}
 }
 
 // visitor is who wants a turn.
@@ -172,7 +200,12 @@ func (q *Queue) turnAway(ctx context.Context, address string, err error, now tim
 	if early {
 		q.held++
 	} else if q.forget(now); len(q.away) < maxHeld {
-		q.away[address] = now.Add(retry.After)
+		early := retry.After
+		if errors.Is(err, ErrBusy) {
+			early = min(early, usualReturn*time.Second)
+			q.expected.add(now.Add(retry.After))
+		}
+		q.away[address] = now.Add(early)
 	}
 	q.mu.Unlock()
 	if !early {

@@ -433,6 +433,60 @@ func TestWhenToComeBack(t *testing.T) {
 	}
 }
 
+// The more are away, the later the next ones are to come back; and when all are
+// back, it is as before.
+func TestCrowdComesBackLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue(QueueOptions{Slots: 1, Patience: 40 * time.Millisecond, Took: 20 * time.Millisecond})
+		for range 2 {
+			if _, err := q.join(visitor{address: "x"}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		arrived := 0
+		told := func(n int) (longest time.Duration) {
+			for range n {
+				arrived++
+				_, err := q.turn(t.Context(), visitor{address: fmt.Sprint("a", arrived)}, nil)
+				if retry, ok := errors.AsType[*RetryError](err); ok {
+					longest = max(longest, retry.After)
+				}
+			}
+			return longest
+		}
+		rate := 1 / q.took.Seconds()
+		if got := told(int(usualReturn * rate)); got > usualReturn*time.Second {
+			t.Errorf("as many as usual: %v", got)
+		}
+		some := int(15*rate) - arrived
+		told(some)
+		if got := told(200); got < 12*time.Second || got > 20*time.Second {
+			t.Errorf("as many as are served in 15 s: %v", got)
+		}
+		told(int(100 * rate))
+		if got := told(200); got < 25*time.Second || got > mostReturn*time.Second {
+			t.Errorf("very many: %v", got)
+		}
+		for address, until := range q.away {
+			if d := time.Until(until); d > usualReturn*time.Second {
+				t.Errorf("%s is early for %v", address, d)
+			}
+		}
+		all := q.expected.from(time.Now())
+		time.Sleep(time.Second)
+		if left := q.expected.from(time.Now()); left < all*9/10 || left > all {
+			t.Errorf("of %d, %d are away a second later", all, left)
+		}
+		time.Sleep(mostReturn * time.Second)
+		if got := told(3); got > usualReturn*time.Second {
+			t.Errorf("all are back: %v", got)
+		}
+		if n := q.expected.from(time.Now().Add(time.Hour)); n != 0 {
+			t.Errorf("%d are away for ever", n)
+		}
+	})
+}
+
 // filledQueue has a slot and one place, both taken for as long as the test.
 func filledQueue(t *testing.T) *Queue {
 	q, _ := queueOf(1)
@@ -519,7 +573,7 @@ func TestWhoComesBackEarlyIsHeld(t *testing.T) {
 		if held, _ := come(t.Context(), "b"); held != 0 {
 			t.Errorf("another address is held %v", held)
 		}
-		time.Sleep(after - time.Since(told))
+		time.Sleep(min(after, usualReturn*time.Second) - time.Since(told))
 		if held, _ := come(t.Context(), "a"); held != 0 {
 			t.Errorf("back in time: held %v", held)
 		}

@@ -2,5 +2,10 @@
 
 package worker
 
+import "runtime"
+
 // lowerThread does nothing where threads have no priorities of their own.
 func lowerThread() {}
+
+// giveWay lets those of this process go first who wait for this core.
+func giveWay() { runtime.Gosched() }

@@ -40,9 +40,8 @@ func Start(command []string, slots int, idle bool, log *slog.Logger) (*Worker, e
 		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
 		// One more than hash, for who reads the questions.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
-		// Signals from a terminal are for us: it ends when we do. And where the
-		// kernel shares the CPU out by session, hashes have a share of their own.
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		// Signals from a terminal are for us: it ends when we do.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		return cmd
 	}}
 	return w, w.start()
@@ -179,7 +178,7 @@ const service = "Bcrypt"
 type server struct{}
 
 func (server) Compare(j Job, equal *bool) error {
-	err := bcrypt.CompareHashAndPassword(j.Hash, j.Secret)
+	err := compare(j.Hash, j.Secret)
 	*equal = err == nil
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return nil
@@ -188,7 +187,7 @@ func (server) Compare(j Job, equal *bool) error {
 }
 
 func (server) Generate(j Job, hash *[]byte) (err error) {
-	*hash, err = bcrypt.GenerateFromPassword(j.Secret, j.Cost)
+	*hash, err = generate(j.Secret, j.Cost)
 	return err
 }
 

@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/blowfish"
+)
+
+// bcrypt of x/crypto keeps a core for the whole of a hash. Here the same rounds, which
+// x/crypto's Blowfish does, give way every so many: some 0.2 ms. The priority alone
+// is not enough, because the kernel may let who has just woken wait for the end of a
+// tick, 4 ms, when that one has had more than its share of late.
+const roundsAtOnce = 4
+
+// The parts of a hash behind "$2a$10$", and the text that is encrypted.
+const (
+	saltBytes, saltChars = 16, 22
+	digestBytes          = 23 // of 24: the last is dropped by all
+	maxSecret            = 72
+	magic                = "OrpheanBeholderScryDoubt"
+)
+
+var encoding = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
+
+// compare is [bcrypt.CompareHashAndPassword].
+func compare(hash, secret []byte) error {
+	cost, err := bcrypt.Cost(hash)
+	if err != nil {
+		return err
+	}
+	rest := hash[bytes.LastIndexByte(hash, '$')+1:]
+	if len(rest) < saltChars {
+		return bcrypt.ErrHashTooShort
+	}
+	salt, err := encoding.DecodeString(string(rest[:saltChars]))
+	if err != nil {
+		return fmt.Errorf("salt of a hash: %w", err)
+	}
+	digest, err := digest(secret, salt, cost)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(digest, rest[saltChars:]) != 1 {
+		return bcrypt.ErrMismatchedHashAndPassword
+	}
+	return nil
+}
+
+// generate is [bcrypt.GenerateFromPassword], which raises no cost by itself.
+func generate(secret []byte, cost int) ([]byte, error) {
+	if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {
+		return nil, bcrypt.InvalidCostError(cost)
+	}
+	if len(secret) > maxSecret {
+		return nil, bcrypt.ErrPasswordTooLong
+	}
+	salt := make([]byte, saltBytes)
+	rand.Read(salt)
+	digest, err := digest(secret, salt, cost)
+	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), digest), err
+}
+
+func digest(secret, salt []byte, cost int) ([]byte, error) {
+	key := append(bytes.Clone(secret), 0) // as C has it
+	c, err := blowfish.NewSaltedCipher(key, salt)
+	if err != nil {
+		return nil, fmt.Errorf("bcrypt: %w", err)
+	}
+	for round := range 1 << cost {
+		blowfish.ExpandKey(key, c)
+		blowfish.ExpandKey(salt, c)
+		if round%roundsAtOnce == 0 {
+			giveWay()
+		}
+	}
+	text := []byte(magic)
+	for block := range 3 {
+		for range 64 {
+			c.Encrypt(text[block*blowfish.BlockSize:], text[block*blowfish.BlockSize:])
+		}
+	}
+	return encoding.AppendEncode(nil, text[:digestBytes]), nil
+}

@@ -1,0 +1,96 @@
+package worker
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+var secrets = []string{
+	"", "a", "correct horse battery staple", "ünïcödé", "with\x00zero", "\xff\xff\xa3", strings.Repeat("x", 71), strings.Repeat("y", 72),
+}
+
+// What one makes the other one knows, and neither knows another secret by it.
+func TestSameAsXCrypto(t *testing.T) {
+	for _, secret := range secrets {
+		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
+			ours, err := generate([]byte(secret), cost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, err := bcrypt.GenerateFromPassword([]byte(secret), cost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(ours) != len(theirs) || !bytes.Equal(ours[:7], theirs[:7]) {
+				t.Errorf("%q is not written as %q", ours, theirs)
+			}
+			for _, hash := range [][]byte{ours, theirs} {
+				for _, asked := range []string{secret, secret + "x", "a", ""} {
+					got, want := compare(hash, []byte(asked)), bcrypt.CompareHashAndPassword(hash, []byte(asked))
+					if !errors.Is(got, want) {
+						t.Errorf("%s, %q: %v, and x/crypto %v", hash, asked, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Hashes of other makers have other versions; one of a longer secret knows its first 72 bytes.
+func TestHashesOfOthers(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("z", 72)), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []string{"$2$", "$2a$", "$2b$", "$2y$"} {
+		hash := append([]byte(version), hash[len("$2a$"):]...)
+		for _, secret := range []string{strings.Repeat("z", 72), strings.Repeat("z", 90), strings.Repeat("z", 71), "z"} {
+			got, want := compare(hash, []byte(secret)), bcrypt.CompareHashAndPassword(hash, []byte(secret))
+			if (got == nil) != (want == nil) {
+				t.Errorf("%s, %d bytes: %v, and x/crypto %v", version, len(secret), got, want)
+			}
+		}
+	}
+}
+
+func TestBadHashes(t *testing.T) {
+	good, err := generate([]byte("x"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noise := make([]byte, 60)
+	rand.Read(noise)
+	for _, hash := range [][]byte{nil, []byte("$2a$04$"), good[:59], good[:30], noise, []byte("$3a$04$" + string(good[7:])), []byte("$2a$99$" + string(good[7:])), bytes.Replace(good, good[7:8], []byte("!"), 1), append(good[:60:60], 'x'), []byte(strings.Repeat("$", 60)), []byte("$2a$04$" + strings.Repeat("a", 50) + "$ab")} {
+		if compare(hash, []byte("x")) == nil {
+			t.Errorf("%q: no error", hash)
+		}
+	}
+	for _, cost := range []int{-1, 0, 3, 32} {
+		if _, err := generate(nil, cost); !errors.Is(err, bcrypt.InvalidCostError(cost)) {
+			t.Errorf("cost %d: %v", cost, err)
+		}
+	}
+	if _, err := generate(make([]byte, 73), bcrypt.MinCost); !errors.Is(err, bcrypt.ErrPasswordTooLong) {
+		t.Error(err)
+	}
+}
+
+func BenchmarkDigest(b *testing.B) {
+	for _, way := range []struct {
+		name string
+		hash func([]byte, int) ([]byte, error)
+	}{{"giving way", generate}, {"x/crypto", bcrypt.GenerateFromPassword}} {
+		b.Run(way.name, func(b *testing.B) {
+			for range b.N {
+				if _, err := way.hash([]byte("correct horse battery staple"), 10); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
