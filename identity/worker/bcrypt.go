@@ -8,13 +8,13 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/crypto/blowfish"
+	"golang.org/x/crypto/blowfish" //nolint:staticcheck // SA1019: deprecated as a cipher; bcrypt is made of it
 )
 
-// bcrypt of x/crypto keeps a core for the whole of a hash. Here the same rounds, which
-// x/crypto's Blowfish does, give way every so many: some 0.2 ms. The priority alone
-// is not enough, because the kernel may let who has just woken wait for the end of a
-// tick, 4 ms, when that one has had more than its share of late.
+// x/crypto's bcrypt keeps a core for the whole of a hash. Here the same rounds, done by
+// x/crypto's Blowfish, give way every so many, some 0.25 ms. A low priority alone is not
+// enough: the kernel may have whoever just woke wait for the end of a tick, 4 ms, when
+// that one has had more than its share of late. See decision 0012.
 const roundsAtOnce = 4
 
 // The parts of a hash behind "$2a$10$", and the text that is encrypted.
@@ -41,11 +41,11 @@ func compare(hash, secret []byte) error {
 	if err != nil {
 		return fmt.Errorf("salt of a hash: %w", err)
 	}
-	digest, err := digest(secret, salt, cost)
+	sum, err := digest(secret, salt, cost)
 	if err != nil {
 		return err
 	}
-	if subtle.ConstantTimeCompare(digest, rest[saltChars:]) != 1 {
+	if subtle.ConstantTimeCompare(sum, rest[saltChars:]) != 1 {
 		return bcrypt.ErrMismatchedHashAndPassword
 	}
 	return nil
@@ -61,8 +61,8 @@ func generate(secret []byte, cost int) ([]byte, error) {
 	}
 	salt := make([]byte, saltBytes)
 	rand.Read(salt)
-	digest, err := digest(secret, salt, cost)
-	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), digest), err
+	sum, err := digest(secret, salt, cost)
+	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), sum), err
 }
 
 func digest(secret, salt []byte, cost int) ([]byte, error) {
