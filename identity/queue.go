@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,20 +18,21 @@ import (
 // Addresses take turns, however many requests each of them has waiting, so that
 // a flood from one delays the others by one hash. Known devices take three turns
 // of four, if they need them. When it is full, who came back before they were
-// told to gives way, then the address with the most waiting; and those who name one account, strangers as known devices, have a
-// part of the places only.
+// told to gives way, then the address with the most waiting. Those who name one
+// account, and those whose address has just had a turn, have a part of the places
+// only, as strangers and again as known devices.
 type Queue struct {
 	QueueOptions
 
 	mu       sync.Mutex
 	running  int
-	lanes    [2]lane              // strangers, known devices
-	away     map[string]time.Time // until when an address is too early
+	lanes    [2]lane // strangers, known devices
+	away     memory  // until when an address is too early
+	served   memory  // until when it has had a turn of late
 	expected returns
-	swept    time.Time     // when those were last dropped that may be back
 	held     int           // who came back too early, and waits for the answer
 	known    int           // turns of known devices since the last of a stranger
-	took     time.Duration // of a hash, with its rest; a moving average
+	took     time.Duration // of a turn with a hash, and its rest; a moving average
 	quickest time.Duration // hash of late
 }
 
@@ -56,19 +56,20 @@ const (
 	// passwords of one account, and again that its known devices may have: one that
 	// is in many hands must not push out everybody else.
 	perAccount = 0.25
+	// perServed is the share of the places that strangers may have, and again known
+	// devices, from addresses that had a turn within the usual time: who comes for the
+	// first time finds one.
+	perServed = 0.5
 	// knownTurns of known devices are followed by one of a stranger.
 	knownTurns = 3
 	// Those who were turned away come back after 1 to so many seconds, at random, so
-	// that they do not return together: usually, and at most when very many are away.
+	// that they do not return together: usually, and when very many are away.
 	usualReturn, mostReturn = 5, 30
-	// Who comes back before that, or within the usual time, is answered as late as this, or a client that tries
-	// again and again would cost more than one that hashes. No more than maxHeld
-	// wait for that, and of so many addresses it is known.
+	// Who comes back before that, or within the usual time, is answered as late as
+	// this, or a client that tries again and again would cost more than one that
+	// hashes. No more than maxHeld wait for that, and of so many addresses it is known.
 	hold    = 200 * time.Millisecond
 	maxHeld = 10_000
-	// sweepEvery is how often those are looked for that may be back, when there are
-	// too many to look at them each time.
-	sweepEvery = time.Second
 )
 
 // NewQueue returns a queue.
@@ -76,7 +77,7 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Observer == nil {
 		o.Observer = unobserved{}
 	}
-	q := &Queue{QueueOptions: o, took: max(o.Took, leastHash), away: map[string]time.Time{}}
+	q := &Queue{QueueOptions: o, took: max(o.Took, leastHash)}
 	for i := range q.lanes {
 		q.lanes[i].account = map[string]int{}
 	}
@@ -95,30 +96,6 @@ func (q *Queue) busy(reason string) error {
 	return &RetryError{After: time.Duration(1+int(random[0])%most) * time.Second, Err: ErrBusy}
 }
 
-// returns counts who was told to come back, by the second.
-type returns struct {
-	at     int64 // Unix seconds; those before are back
-	counts [mostReturn + 2]int
-}
-
-// from returns how many are still away.
-func (r *returns) from(now time.Time) (n int) {
-	for passed := min(now.Unix()-r.at, int64(len(r.counts))); passed > 0; passed-- {
-		r.counts[(now.Unix()-passed)%int64(len(r.counts))] = 0
-	}
-	r.at = now.Unix()
-	for _, count := range r.counts {
-		n += count
-	}
-	return n
-}
-
-func (r *returns) add(back time.Time) {
-	if back.Unix()-r.at < int64(len(r.counts)) {
-		r.counts[back.Unix()%int64(len(r.counts))]++
-	}
-}
-
 // visitor is who wants a turn.
 type visitor struct {
 	address string
@@ -130,6 +107,7 @@ type visitor struct {
 type lane struct {
 	ring    []*backlog // each with somebody waiting; the first is next
 	waiting int
+	again   int            // who wait, and have had a turn of late
 	account map[string]int // who wait, by the account they name
 }
 
@@ -144,12 +122,13 @@ type turn struct {
 	q       *Queue
 	v       visitor
 	joined  time.Time
-	waited  time.Duration // for its slot
+	began   time.Time     // when it got its slot
 	granted chan struct{} // closed: it has a slot, or is shed
 	shed    error
-	early   bool          // its address was told to come later
-	state   turnState     // guarded by q.mu
-	rest    time.Duration // of its slot, after the hash
+	early   bool      // its address was told to come later
+	again   bool      // its address has had a turn of late
+	state   turnState // guarded by q.mu
+	hashes  int       // that were made
 }
 
 type turnState int
@@ -172,7 +151,8 @@ func (q *Queue) join(v visitor, now time.Time) (*turn, error) {
 	t := &turn{q: q, v: v, joined: now, granted: make(chan struct{})}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t.early = now.Before(q.away[v.address])
+	t.early = q.away.has(v.address, now)
+	t.again = q.served.has(v.address, now)
 	if q.running < q.Slots {
 		q.grant(t)
 		return t, nil
@@ -180,6 +160,9 @@ func (q *Queue) join(v visitor, now time.Time) (*turn, error) {
 	l := q.laneOf(t)
 	if v.account != "" && float64(l.account[v.account]) >= perAccount*float64(q.capacity()) {
 		return nil, q.busy("account")
+	}
+	if t.again && float64(l.again) >= perServed*float64(q.capacity()) {
+		return nil, q.busy("full")
 	}
 	if q.lanes[0].waiting+q.lanes[1].waiting >= q.capacity() && !q.makeRoom(t) {
 		return nil, q.busy("full")
@@ -196,17 +179,15 @@ func (q *Queue) turnAway(ctx context.Context, address string, err error, now tim
 		return
 	}
 	q.mu.Lock()
-	early := now.Before(q.away[address]) && q.held < maxHeld
+	early := q.away.has(address, now) && q.held < maxHeld
 	if early {
 		q.held++
-	} else if q.forget(now); len(q.away) < maxHeld {
-		early := retry.After
-		if errors.Is(err, ErrBusy) {
-			early = min(early, usualReturn*time.Second)
-			q.expected.add(now.Add(retry.After))
-		}
-		q.away[address] = now.Add(early)
+	} else if errors.Is(err, ErrBusy) {
+		q.expected.add(now.Add(retry.After))
 	}
+	// For who was early it begins anew: or who never waits would now and then pass for
+	// one who did.
+	q.away.keep(address, now, min(retry.After, usualReturn*time.Second))
 	q.mu.Unlock()
 	if !early {
 		return
@@ -220,14 +201,6 @@ func (q *Queue) turnAway(ctx context.Context, address string, err error, now tim
 	q.mu.Lock()
 	q.held--
 	q.mu.Unlock()
-}
-
-// forget drops the addresses that may be back, when there are many.
-func (q *Queue) forget(now time.Time) {
-	if len(q.away) >= maxHeld && now.Sub(q.swept) >= sweepEvery {
-		q.swept = now
-		maps.DeleteFunc(q.away, func(_ string, back time.Time) bool { return !now.Before(back) })
-	}
 }
 
 // capacity is how many can be served within patience.
@@ -271,7 +244,8 @@ func (q *Queue) drop(t *turn, reason string) {
 
 func (q *Queue) grant(t *turn) {
 	q.running++
-	t.state = hashing
+	t.began, t.state = time.Now(), hashing
+	q.served.keep(t.v.address, t.began, usualReturn*time.Second)
 	close(t.granted)
 }
 
@@ -317,7 +291,6 @@ func (t *turn) wait(ctx context.Context) error {
 	if t.shed != nil {
 		return t.shed
 	}
-	t.waited = time.Since(t.joined)
 	return nil
 }
 
@@ -329,14 +302,29 @@ func (t *turn) leave() {
 	case waiting:
 		t.q.laneOf(t).remove(t)
 	case hashing:
-		if t.rest > 0 {
-			time.AfterFunc(t.rest, t.q.release)
+		if rest := t.rest(); rest > 0 {
+			time.AfterFunc(rest, t.q.release)
 			break
 		}
 		t.q.running--
 		t.q.next()
 	}
 	t.state = over
+}
+
+// rest is how long the slot of t has to rest now. What it waited for meanwhile, for
+// the CPU or for a database, was rest, too. q.mu is held.
+func (t *turn) rest() (rest time.Duration) {
+	if t.hashes == 0 {
+		return 0
+	}
+	took := time.Since(t.began)
+	if t.q.Share != nil {
+		work := float64(t.hashes) * float64(t.q.quickest)
+		rest = max(0, time.Duration(work/t.q.Share())-took)
+	}
+	t.q.took = max(leastHash, t.q.took+(took+rest-t.q.took)/16)
+	return rest
 }
 
 // release frees a slot.
@@ -350,18 +338,13 @@ func (q *Queue) release() {
 // hashed notes what a hash took.
 func (t *turn) hashed(took time.Duration) {
 	t.q.mu.Lock()
-	// A hash that took longer than others waited for the CPU, and that is no work to rest from.
+	t.hashes++
 	if t.q.quickest == 0 {
 		t.q.quickest = took
 	}
 	t.q.quickest = min(took, t.q.quickest+(took-t.q.quickest)/64)
-	if t.q.Share != nil {
-		t.rest = time.Duration(float64(t.q.quickest) * (1/t.q.Share() - 1))
-	}
-	t.q.took += (took + t.rest - t.q.took) / 16
-	t.q.took = max(t.q.took, leastHash)
 	t.q.mu.Unlock()
-	t.q.Observer.Hashed(t.waited, took)
+	t.q.Observer.Hashed(t.began.Sub(t.joined), took)
 }
 
 // newestEarly is the last to come of those who were told to come later. Nil: none.
@@ -389,7 +372,7 @@ func (l *lane) find(address string) int {
 }
 
 func (l *lane) add(t *turn) {
-	l.waiting++
+	l.count(t, 1)
 	l.account[t.v.account]++
 	if i := l.find(t.v.address); i >= 0 {
 		l.ring[i].turns = append(l.ring[i].turns, t)
@@ -398,9 +381,16 @@ func (l *lane) add(t *turn) {
 	l.ring = append(l.ring, &backlog{address: t.v.address, turns: []*turn{t}})
 }
 
+func (l *lane) count(t *turn, n int) {
+	l.waiting += n
+	if t.again {
+		l.again += n
+	}
+}
+
 // remove takes out one who waits, and its address with the last one.
 func (l *lane) remove(t *turn) {
-	l.waiting--
+	l.count(t, -1)
 	if l.account[t.v.account]--; l.account[t.v.account] == 0 {
 		delete(l.account, t.v.account)
 	}

@@ -270,23 +270,27 @@ func TestQueueMeasures(t *testing.T) {
 		{"with a rest of as long", 0.5, 100 * time.Millisecond, 80},
 		{"in no time at all", 1, 0, 16000},
 	} {
-		o := &observed{}
-		q := NewQueue(QueueOptions{Slots: 4, Share: always(c.share), Patience: 8 * time.Second, Took: 100 * time.Millisecond, Observer: o})
-		for range 300 {
-			turn, err := q.join(visitor{}, time.Now())
-			if err != nil {
-				t.Fatal(err)
+		synctest.Test(t, func(t *testing.T) {
+			o := &observed{}
+			q := NewQueue(QueueOptions{Slots: 4, Share: always(c.share), Patience: 8 * time.Second, Took: 100 * time.Millisecond, Observer: o})
+			for range 300 {
+				turn, err := q.join(visitor{}, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(c.took)
+				turn.hashed(c.took)
+				turn.leave()
+				time.Sleep(c.took) // it may rest
+				synctest.Wait()
 			}
-			turn.hashed(c.took)
-			turn.rest = 0 // that is for another test
-			turn.leave()
-		}
-		if got := q.capacity(); got < c.want*98/100 || got > c.want*102/100 {
-			t.Errorf("%s: %d, want %d", c.why, got, c.want)
-		}
-		if len(o.took) != 300 || o.took[0] != c.took {
-			t.Errorf("%s: observed %d hashes, %v", c.why, len(o.took), o.took[0])
-		}
+			if got := q.capacity(); got < c.want*98/100 || got > c.want*102/100 {
+				t.Errorf("%s: %d, want %d", c.why, got, c.want)
+			}
+			if len(o.took) != 300 || o.took[0] != c.took {
+				t.Errorf("%s: observed %d hashes, %v", c.why, len(o.took), o.took[0])
+			}
+		})
 	}
 }
 
@@ -310,7 +314,7 @@ func TestQueuePatience(t *testing.T) {
 		time.AfterFunc(4*time.Second-1, holder.leave)
 		begun = time.Now()
 		next, err := q.turn(t.Context(), visitor{address: "a"}, nil)
-		if err != nil || next.waited != 4*time.Second-1 || time.Since(begun) != next.waited {
+		if err != nil || time.Since(begun) != 4*time.Second-1 || next.began != time.Now() {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		next.leave()
@@ -400,20 +404,41 @@ func TestSlotRests(t *testing.T) {
 	})
 }
 
-// TestQueueRestsFromWorkAlone: a hash that had to wait for the CPU earns its slot
-// no longer rest than one that did not.
+// TestQueueRestsFromWorkAlone: what a turn had to wait for the CPU, or else, is part
+// of its slot's rest; and each of its hashes earns some.
 func TestQueueRestsFromWorkAlone(t *testing.T) {
-	q := NewQueue(QueueOptions{Slots: 1, Share: always(0.5), Patience: time.Minute, Took: time.Second})
-	rest := func(took time.Duration) time.Duration {
-		hash := &turn{q: q}
-		hash.hashed(took)
-		return hash.rest
-	}
-	if got := rest(time.Second); got != time.Second {
-		t.Errorf("after a second of work: %v", got)
-	}
-	if got := rest(3 * time.Second); got < time.Second || got > 1100*time.Millisecond {
-		t.Errorf("after a second of work that took three: %v", got)
+	for _, c := range []struct {
+		before, took, after time.Duration
+		hashes              int
+		least, most         time.Duration
+	}{
+		{0, time.Second, 0, 1, time.Second, time.Second},
+		{0, time.Second, 0, 2, 2 * time.Second, 2 * time.Second},
+		{100 * time.Millisecond, time.Second, 200 * time.Millisecond, 1, 700 * time.Millisecond, 700 * time.Millisecond},
+		{0, 1500 * time.Millisecond, 0, 1, 500 * time.Millisecond, 550 * time.Millisecond},
+		{0, 3 * time.Second, 0, 1, 0, 0},
+		{100 * time.Millisecond, 0, 0, 0, 0, 0}, // no hash: gave up, or no such user
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := NewQueue(QueueOptions{Slots: 1, Share: always(0.5), Patience: time.Minute, Took: time.Second})
+			q.quickest = time.Second
+			turn, err := q.join(visitor{}, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(c.before)
+			for range c.hashes {
+				time.Sleep(c.took)
+				turn.hashed(c.took)
+			}
+			time.Sleep(c.after)
+			if got := turn.rest(); got < c.least || got > c.most {
+				t.Errorf("%+v: %v", c, got)
+			}
+			if c.hashes == 0 && q.took != time.Second {
+				t.Errorf("a turn without a hash is taken for one of %v", q.took)
+			}
+		})
 	}
 }
 
@@ -467,7 +492,7 @@ func TestCrowdComesBackLater(t *testing.T) {
 		if got := told(200); got < 25*time.Second || got > mostReturn*time.Second {
 			t.Errorf("very many: %v", got)
 		}
-		for address, until := range q.away {
+		for address, until := range q.away.until {
 			if d := time.Until(until); d > usualReturn*time.Second {
 				t.Errorf("%s is early for %v", address, d)
 			}
@@ -485,6 +510,58 @@ func TestCrowdComesBackLater(t *testing.T) {
 			t.Errorf("%d are away for ever", n)
 		}
 	})
+}
+
+// Half of the places are for who has had no turn of late.
+func TestWhoHadATurnLeavesRoom(t *testing.T) {
+	q, o := queueOf(4)
+	now := time.Now()
+	join := func(address string, known bool) (*turn, error) {
+		return q.join(visitor{address: address, known: known}, now)
+	}
+	for _, address := range []string{"a", "b", "c"} {
+		turn, err := join(address, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn.leave()
+	}
+	holder, err := join("x", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var waits []*turn
+	for _, c := range []struct {
+		address   string
+		known, in bool
+	}{
+		{"a", false, true}, {"b", false, true}, {"c", false, false}, {"a", false, false},
+		{"c", true, true}, {"n", false, true},
+	} {
+		turn, err := join(c.address, c.known)
+		if (err == nil) != c.in || err != nil && !errors.Is(err, ErrBusy) {
+			t.Errorf("%s, known %t: %v", c.address, c.known, err)
+		}
+		if err == nil {
+			waits = append(waits, turn)
+		}
+	}
+	if got := o.sheds(); !slices.Equal(got, []string{"full", "full"}) {
+		t.Errorf("shed as %q", got)
+	}
+	waits[0].leave() // of two that were served
+	if _, err := join("c", false); err != nil {
+		t.Errorf("in the place of one who left: %v", err)
+	}
+	for _, turn := range append(waits[1:], holder) {
+		turn.leave()
+	}
+	now = time.Now().Add(usualReturn * time.Second)
+	for range 4 {
+		if _, err := join("a", false); err != nil {
+			t.Errorf("a while later: %v", err)
+		}
+	}
 }
 
 // filledQueue has a slot and one place, both taken for as long as the test.
@@ -562,18 +639,21 @@ func TestWhoComesBackEarlyIsHeld(t *testing.T) {
 			}
 			return time.Since(begun), retry.After
 		}
-		held, after := come(t.Context(), "a")
-		if held != 0 {
+		if held, _ := come(t.Context(), "a"); held != 0 {
 			t.Errorf("held at the first time: %v", held)
 		}
-		told := time.Now()
-		if held, _ := come(t.Context(), "a"); held != hold {
-			t.Errorf("back at once: held %v", held)
+		var after time.Duration
+		for range 100 { // each time it begins anew
+			var held time.Duration
+			if held, after = come(t.Context(), "a"); held != hold {
+				t.Fatalf("back too early: held %v", held)
+			}
+			time.Sleep(min(after, usualReturn*time.Second) - hold - 1)
 		}
 		if held, _ := come(t.Context(), "b"); held != 0 {
 			t.Errorf("another address is held %v", held)
 		}
-		time.Sleep(min(after, usualReturn*time.Second) - time.Since(told))
+		time.Sleep(1)
 		if held, _ := come(t.Context(), "a"); held != 0 {
 			t.Errorf("back in time: held %v", held)
 		}
@@ -602,20 +682,20 @@ func TestFewAreRememberedToComeBack(t *testing.T) {
 			}
 		}
 		flood("a")
-		if len(q.away) != maxHeld {
-			t.Errorf("%d addresses are remembered", len(q.away))
+		if len(q.away.until) != maxHeld {
+			t.Errorf("%d addresses are remembered", len(q.away.until))
 		}
 		time.Sleep(mostReturn * time.Second)
 		flood("b")
-		if _, old := q.away["a0"]; old || len(q.away) != maxHeld {
-			t.Errorf("%d addresses are remembered after all could be back", len(q.away))
+		if _, old := q.away.until["a0"]; old || len(q.away.until) != maxHeld {
+			t.Errorf("%d addresses are remembered after all could be back", len(q.away.until))
 		}
 		// To look at all of them for each one more would cost more than a hash.
 		stale := time.Now()
-		q.away["b0"] = stale
+		q.away.until["b0"] = stale
 		time.Sleep(sweepEvery - 1)
 		flood("c")
-		if q.away["b0"] != stale {
+		if q.away.until["b0"] != stale {
 			t.Error("looked through again within the second")
 		}
 	})

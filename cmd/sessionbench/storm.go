@@ -34,7 +34,8 @@ type weather struct {
 	Rate   float64 `json:"checks_per_second"`
 	Logins *logins `json:"logins,omitempty"`
 	Others *logins `json:"logins_of_others,omitempty"`
-	// Share is the rate of logins to what bcrypt allows, measured in this round.
+	// Limit is how many logins a second bcrypt allows, measured before and after.
+	Limit float64 `json:"bcrypt_limit"`
 	Share float64 `json:"logins_to_bcrypt_limit"`
 	// Back is how long after a stampede somebody else could sign in within normal.
 	Back     float64 `json:"back_to_normal_ms,omitempty"`
@@ -111,6 +112,14 @@ func deployments() []deployment {
 	}
 }
 
+// part is what the deployment may use of all cores.
+func (d deployment) part() float64 {
+	if d.cores == 0 {
+		return 1
+	}
+	return d.cores / float64(runtime.NumCPU())
+}
+
 // storm floods the service with logins beside checks.
 func storm(ctx context.Context, s *stage, r *report) error {
 	for _, d := range deployments() {
@@ -170,21 +179,23 @@ func (s *stage) storm(ctx context.Context, r *report, d deployment) error {
 		if err != nil {
 			return err
 		}
-		if d.cores > 0 {
-			limit *= d.cores / float64(runtime.NumCPU())
-		}
-		s.say("%s, round %d of %d: bcrypt allows %.1f logins a second", d.name, round+1, s.Rounds, limit)
+		s.say("%s, round %d of %d: bcrypt allows %.1f logins a second", d.name, round+1, s.Rounds, limit*d.part())
 		for i, p := range s.plans() {
 			w, err := cast.play(ctx, p)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
-			if w.Logins != nil {
-				w.Share = w.Logins.Rate / limit
-			}
-			s.say("  %s: check p99 %.1f ms, %.0f checks/s; %s", p.name, w.P99, w.Rate, w.Logins)
-			st.Scenes[i].Rounds = append(st.Scenes[i].Rounds, w)
 			pause(ctx, s.rest())
+			before := limit
+			if limit, err = s.bcryptLimit(ctx); err != nil {
+				return err
+			}
+			w.Limit = (before + limit) / 2 * d.part()
+			if w.Logins != nil {
+				w.Share = w.Logins.Rate / w.Limit
+			}
+			s.say("  %s: check p99 %.1f ms, %.0f checks/s; %s, of %.1f", p.name, w.P99, w.Rate, w.Logins, w.Limit)
+			st.Scenes[i].Rounds = append(st.Scenes[i].Rounds, w)
 		}
 	}
 	r.Storms = append(r.Storms, st)
@@ -388,7 +399,7 @@ func (s *stage) bcryptLimit(ctx context.Context) (float64, error) {
 	}
 	cores := runtime.NumCPU()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
-	w, err := drive(ctx, cores, s.Round/3, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
+	w, err := drive(ctx, cores, s.Round/4, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
 		return hasher.VerifyNobody(ctx, loginPassword)
 	})
 	return float64(w.checks) / w.took.Seconds(), err

@@ -26,18 +26,30 @@ const hashPatience = 4 * time.Second
 const tenthCost = 60 * time.Millisecond
 
 // hashSlots is how many passwords are hashed at once: as many as there are cores
-// to do it.
-func hashSlots() int { return int(math.Ceil(cpuLimit())) }
+// to do it. Those who give way may be one more, because the turn of one of them has
+// always just begun or ended, with a lookup of its user or an answer on its way.
+func hashSlots(giveWay bool) int {
+	slots := int(math.Ceil(cpuLimit()))
+	if giveWay {
+		slots++
+	}
+	return slots
+}
+
+// unlimited: all cores are ours. In a control group with a limit what runs only when
+// nothing else does would not run at all while checks use it up; what hashes may take
+// is bounded there.
+func unlimited() bool { return cpuLimit() >= float64(runtime.NumCPU()) }
 
 // newQueue bounds what hashing takes of this machine. outside: in a process of its own.
 func (s *settings) newQueue(o identity.Observer, outside bool) *identity.Queue {
-	slots, limit := hashSlots(), cpuLimit()
+	slots := hashSlots(outside && unlimited())
 	options := identity.QueueOptions{
 		Slots: slots, Patience: hashPatience, Observer: o,
 		Took: time.Duration(float64(tenthCost) * math.Exp2(float64(s.BcryptCost-10))),
 	}
-	if limit < float64(runtime.NumCPU()) {
-		b := &cpuBudget{limit: limit, slots: slots, now: time.Now, used: ownCPU, reserve: leastReserve}
+	if !unlimited() {
+		b := &cpuBudget{limit: cpuLimit(), slots: slots, now: time.Now, used: ownCPU, reserve: leastReserve}
 		b.stopped = func() time.Duration { return groupStopped("/proc/self/cgroup", "/sys/fs/cgroup") }
 		if !outside {
 			b.used = func() time.Duration { return 0 } // what hashes take is not to be told from the rest
@@ -86,7 +98,7 @@ func (b *cpuBudget) share() float64 {
 		others := 0.0
 		if !b.at.IsZero() {
 			others = float64(used-b.usedThen) / float64(passed)
-			b.adapt(float64(stopped-b.stoppedThen) / float64(passed))
+			b.adapt(float64(stopped-b.stoppedThen)/float64(passed), passed)
 		}
 		left := max(leastHashing*b.limit, (1-b.reserve)*b.limit-others)
 		b.at, b.usedThen, b.stoppedThen, b.present = now, used, stopped, min(1, left/float64(b.slots))
@@ -94,13 +106,13 @@ func (b *cpuBudget) share() float64 {
 	return b.present
 }
 
-// adapt moves the reserve by the share of the time for which we were stopped: up
-// quickly, down slowly.
-func (b *cpuBudget) adapt(stopped float64) {
+// adapt moves the reserve by the share of the time that passed for which we were
+// stopped: up quickly, down slowly.
+func (b *cpuBudget) adapt(stopped float64, passed time.Duration) {
 	if stopped > tolerated {
 		b.reserve = min(mostReserve, b.reserve+0.03)
 	} else {
-		b.reserve = max(leastReserve, b.reserve-0.005)
+		b.reserve = max(leastReserve, b.reserve-0.005*passed.Seconds())
 	}
 }
 
@@ -116,11 +128,9 @@ func ownCPU() time.Duration {
 // hashOutside has passwords hashed in a process that gives way to everything
 // else. The returned function ends it.
 func hashOutside(h *identity.Hasher, log *slog.Logger) (stop func() error) {
-	slots := hashSlots()
-	// In a group with a limit what runs only when nothing else does would not run at
-	// all while checks use it up; what it may take is bounded there.
-	w, err := startWorker(slots, cpuLimit() >= float64(runtime.NumCPU()), log)
+	w, err := startWorker(hashSlots(unlimited()), unlimited(), log)
 	if err != nil {
+		slots := hashSlots(false)
 		log.Warn("passwords are hashed in this process, which delays checks more", "error", err)
 		// Or those who hash would keep all that there are for 10 ms at a time.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + slots)

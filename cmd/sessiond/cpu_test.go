@@ -67,11 +67,12 @@ func TestCPUBudget(t *testing.T) {
 	}{
 		{"nothing is known yet: all but the reserve", 0, 0, 0, 0.7125},
 		{"before a second has passed", 900 * time.Millisecond, 900 * time.Millisecond, 0, 0.7125},
-		{"the others took half a core, and a smaller reserve did", 1100 * time.Millisecond, 100 * time.Millisecond, 0, 0.46625},
-		{"and now nothing", time.Second, 0, 0, 0.72},
+		{"the others took half a core, and a smaller reserve did", 1100 * time.Millisecond, 100 * time.Millisecond, 0, 0.47},
+		{"and now nothing", time.Second, 0, 0, 0.72375},
 		{"they took it all, and something is left for hashes", time.Second, 1500 * time.Millisecond, 0, 0.15},
-		{"the kernel had to stop us: a larger reserve", time.Second, 0, 100 * time.Millisecond, 0.70125},
-		{"and for a moment only, which is tolerated", time.Second, 0, time.Millisecond, 0.705},
+		{"the kernel had to stop us: a larger reserve", time.Second, 0, 100 * time.Millisecond, 0.705},
+		{"and for a moment only, which is tolerated", time.Second, 0, time.Millisecond, 0.70875},
+		{"a quiet minute: the least reserve", time.Minute, 0, 0, 0.735},
 	} {
 		now, used, stopped = now.Add(step.passed), used+step.used, stopped+step.stopped
 		if got := b.share(); math.Abs(got-step.want) > 1e-9 {
