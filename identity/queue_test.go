@@ -535,8 +535,12 @@ func TestWhoHadATurnLeavesRoom(t *testing.T) {
 		address   string
 		known, in bool
 	}{
-		{"a", false, true}, {"b", false, true}, {"c", false, false}, {"a", false, false},
-		{"c", true, true}, {"n", false, true},
+		{"a", false, true},
+		{"b", false, true},
+		{"c", false, false},
+		{"a", false, false},
+		{"c", true, true},
+		{"n", false, true},
 	} {
 		turn, err := join(c.address, c.known)
 		if (err == nil) != c.in || err != nil && !errors.Is(err, ErrBusy) {
@@ -653,7 +657,7 @@ func TestWhoComesBackEarlyIsHeld(t *testing.T) {
 		if held, _ := come(t.Context(), "b"); held != 0 {
 			t.Errorf("another address is held %v", held)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if held, _ := come(t.Context(), "a"); held != 0 {
 			t.Errorf("back in time: held %v", held)
 		}
