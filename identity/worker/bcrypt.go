@@ -74,6 +74,15 @@ func generate(secret []byte, cost int) ([]byte, error) {
 	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), sum), err
 }
 
+// atOnce is how many of the rounds that are left follow, when those before took so
+// long and would have taken alone.
+func atOnce(left int, took, alone time.Duration) int {
+	if took > farBehind*alone {
+		return min(2*roundsAtOnce, left)
+	}
+	return min(roundsAtOnce, left)
+}
+
 func digest(secret, salt []byte, cost int) ([]byte, error) {
 	key := append(bytes.Clone(secret), 0) // as C has it
 	c, err := blowfish.NewSaltedCipher(key, salt)
@@ -91,11 +100,7 @@ func digest(secret, salt []byte, cost int) ([]byte, error) {
 		now := time.Now()
 		done += next
 		quickest = min(quickest, now.Sub(start)/time.Duration(next))
-		next = roundsAtOnce
-		if now.Sub(begun) > farBehind*quickest*time.Duration(done) {
-			next *= 2
-		}
-		next = min(next, 1<<cost-done)
+		next = atOnce(1<<cost-done, now.Sub(begun), quickest*time.Duration(done))
 	}
 	text := []byte(magic)
 	for block := range 3 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -37,6 +38,26 @@ func TestSameAsXCrypto(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// A hash of one round too many is another hash, also in a hurry.
+func TestRoundsAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		left        int
+		took, alone time.Duration
+		want        int
+	}{
+		{1020, time.Millisecond, time.Millisecond, 4},
+		{1020, 5 * time.Millisecond, time.Millisecond, 4},
+		{1020, 6 * time.Millisecond, time.Millisecond, 8},
+		{4, 6 * time.Millisecond, time.Millisecond, 4},
+		{0, 6 * time.Millisecond, time.Millisecond, 0},
+		{2, time.Millisecond, time.Millisecond, 2},
+	} {
+		if got := atOnce(c.left, c.took, c.alone); got != c.want {
+			t.Errorf("%+v: %d", c, got)
 		}
 	}
 }
