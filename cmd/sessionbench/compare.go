@@ -108,7 +108,7 @@ func (s *stage) compare(ctx context.Context, r *report) error {
 		return err
 	}
 	plan := s.plan()
-	turns := (s.Rounds + 1) * (4*len(plan) + 3 + 3*len(directCallers))
+	turns := (s.Rounds+1)*(4*len(plan)+3) + 3*s.Rounds*(1+fineRounds*(len(directCallers)-1))
 	s.say("%d settings, about %v", len(plan)+len(directCallers), (time.Duration(turns) * s.Round * 5 / 4).Round(time.Second))
 	for _, t := range plan {
 		first := t.Callers == s.principal() && t.Alg == s.Algorithms[0] && t.Tokens == warm
@@ -201,7 +201,7 @@ func (s *stage) compareDirect(ctx context.Context, r *report, a *arena) error {
 	for _, n := range directCallers {
 		t := setting{
 			Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", s.Algorithms[0], count(n, "goroutine")), Callers: n,
-			Alg: s.Algorithms[0], Tokens: warm, Against: []string{unbatched},
+			Alg: s.Algorithms[0], Tokens: warm, Against: []string{unbatched}, fine: n < principal,
 		}
 		t, err := s.interleave(ctx, r, t, a.refs, []contender{
 			direct(inProcess, a.batched, n), direct(unbatched, a.unbatched, n), direct(unbatchedAgain, a.again, n),

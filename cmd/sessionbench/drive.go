@@ -120,7 +120,8 @@ func (w *work) sort(waits []time.Duration) {
 	w.p50, w.p99, w.longest = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
 }
 
-// add adds what the same contender did later.
+// add adds what the same contender did later. Its waits are not sorted then, and the
+// percentiles of no use, until sort.
 func (w *work) add(o work) {
 	if w.took == 0 {
 		*w = o
@@ -134,7 +135,7 @@ func (w *work) add(o work) {
 	if w.complaint == "" {
 		w.complaint = o.complaint
 	}
-	w.sort(append(w.waits, o.waits...))
+	w.waits = append(w.waits, o.waits...)
 }
 
 // overHTTP asks by clients, one for each caller, and holds every answer to what

@@ -112,6 +112,7 @@ type setting struct {
 	Tokens  string   `json:"tokens"`
 	Against []string `json:"against"` // whom the others are compared to
 	Rows    []row    `json:"rows"`
+	fine    bool     // see finePasses
 }
 
 func (t *setting) row(name string) *row {
@@ -140,12 +141,24 @@ const guess = 5_000
 // that a machine that becomes slower for a while does so for all of them.
 const passes = 5
 
+// For contenders that differ by little, with few callers. Where the kernel puts those
+// who wait for each other, on one core or on two, makes their wait three times as long,
+// and changes every few milliseconds. A pass is too short then to read clocks in it.
+const (
+	finePasses = 500
+	fineRounds = 3 // for each of the usual ones
+)
+
 // interleave has the contenders take turns, in every pass of every round, another
 // one first each time, and adds up what they did in a round. One that warms them up
 // comes before and does not count. refs are the sessions that they are asked for, but
 // for those contenders that have requests of their own.
 func (s *stage) interleave(ctx context.Context, r *report, t setting, refs []session.Ref, contenders []contender) (setting, error) {
 	k := s.keys[t.Alg]
+	rounds, passes := s.Rounds, passes
+	if t.fine {
+		rounds, passes = fineRounds*rounds, finePasses
+	}
 	t.Rows = make([]row, len(contenders))
 	for i, c := range contenders {
 		t.Rows[i].Name = c.name
@@ -155,11 +168,11 @@ func (s *stage) interleave(ctx context.Context, r *report, t setting, refs []ses
 	}
 	var requests []request
 	fastest := float64(guess)
-	for round := -1; round < s.Rounds; round++ {
+	for round := -1; round < rounds; round++ {
 		if round < 0 {
 			s.say("%s: warming up", t.Name)
 		} else {
-			s.say("%s: round %d of %d", t.Name, round+1, s.Rounds)
+			s.say("%s: round %d of %d", t.Name, round+1, rounds)
 		}
 		if len(refs) > 0 && (t.Tokens == fresh || requests == nil) {
 			n := len(refs)
@@ -173,7 +186,7 @@ func (s *stage) interleave(ctx context.Context, r *report, t setting, refs []ses
 		}
 		turns := make([]turn, len(contenders))
 		for i, c := range contenders {
-			turns[i] = turn{contender: c, from: &supply{requests: requests, once: t.Tokens == fresh && !c.blind}}
+			turns[i] = turn{contender: c, fine: t.fine, from: &supply{requests: requests, once: t.Tokens == fresh && !c.blind}}
 			if c.own != nil {
 				turns[i].from.requests = c.own
 			}
@@ -217,6 +230,7 @@ func (t setting) withRatios() setting {
 // turn is what a contender does in a round, pass by pass.
 type turn struct {
 	contender
+	fine   bool
 	from   *supply
 	work   work
 	spent  clocks
@@ -227,6 +241,11 @@ type turn struct {
 func (s *stage) play(ctx context.Context, r *report, t *turn, pass int) error {
 	d := s.Round / passes
 	switch {
+	case t.fine:
+		w, err := t.load(ctx, s.Round/finePasses, t.from)
+		r.complain(t.name, &w)
+		t.work.add(w)
+		return err
 	case t.whole && pass > 0:
 		return nil
 	case t.whole:
@@ -256,6 +275,9 @@ func (s *stage) play(ctx context.Context, r *report, t *turn, pass int) error {
 
 func (t *turn) sample() sample {
 	w, checks := &t.work, float64(max(t.work.checks, 1))
+	if len(w.waits) > 0 {
+		w.sort(w.waits)
+	}
 	one := sample{
 		Checks: w.checks, Rate: float64(w.checks) / w.took.Seconds(), P50: micros(w.p50), P99: micros(w.p99),
 		CPU: micros(t.spent.process) / checks, RedisCPU: micros(t.spent.redis.cpu) / checks,
