@@ -233,10 +233,10 @@ func testManyAtOnce(t *testing.T, w *world) {
 	logins := []login{w.alice, w.bob, w.login(t, "bob"), ended}
 	var wg sync.WaitGroup
 	var let, refused atomic.Int64
-	for i := range 16 {
+	for i := range 64 {
 		c, l := dial(t, w.addr), logins[i%len(logins)]
 		wg.Go(func() {
-			for range 60 {
+			for range 15 {
 				a := c.do("GET", "/things", nil, l.bearer())
 				if l.token == ended.token {
 					if a.status != 401 {
