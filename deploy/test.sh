@@ -129,9 +129,11 @@ gateway_versions() {
 single_before=$(redis_clients "$single_port")
 cluster_before=$(redis_clients "${cluster_ports[@]}")
 
+# One package after the other: some load every core, which is what they test, and
+# others wait for an answer no longer than a user would.
 say "go test -race"
 status=0
-run "$dir/testreport" -summary "$dir/summary" -- -race -count=1 -shuffle=on -vet=off -timeout=15m "${packages[@]}" ||
+run "$dir/testreport" -summary "$dir/summary" -- -p=1 -race -count=1 -shuffle=on -vet=off -timeout=15m "${packages[@]}" ||
   status=$?
 [ -e "$dir/summary" ] || exit 1
 
