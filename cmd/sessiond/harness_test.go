@@ -95,6 +95,7 @@ func startServe(t *testing.T, n int, settings ...string) *service {
 		env["SESSIOND_SMTP_URL"], env["SESSIOND_MAIL_FROM"] = "smtp+plain://"+server.addr, "id@example.com"
 		s.mails = server.received
 	}
+	t.Cleanup(s.tellWhy(t))
 	binary := program(t)
 	runProgram(t, binary, env, "migrate")
 	for range n {
@@ -196,6 +197,23 @@ func (s *service) logged(t *testing.T) string {
 		awaitMatch(t, s.logs, nil, regexp.MustCompile(`\brequest_id"?[:=]"?(`+id+`).*\n`))
 	}
 	return s.logs.String()
+}
+
+// tellWhy shows, when the test has failed, what the service has complained of.
+func (s *service) tellWhy(t *testing.T) func() {
+	return func() {
+		if !t.Failed() {
+			return
+		}
+		const most = 20
+		shown := 0
+		for line := range strings.Lines(s.logs.String()) {
+			if !strings.Contains(line, `"level":"INFO"`) && shown < most {
+				t.Log(strings.TrimSpace(line))
+				shown++
+			}
+		}
+	}
 }
 
 var (
