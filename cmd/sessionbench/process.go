@@ -210,7 +210,7 @@ func freeAddr(ctx context.Context) (string, error) {
 func environment() []string {
 	var kept []string
 	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") {
+		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") && !strings.HasPrefix(setting, godebug+"=") {
 			kept = append(kept, setting)
 		}
 	}
