@@ -99,7 +99,9 @@ func (r *report) print(stdout io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d cores\n", r.Machine.String(), r.Machine.Cores)
 	if c := r.Comparison; c != nil {
-		fmt.Fprintf(&b, "Medians of %d rounds of %v, taking turns. Ratios are of rates, round by round; CPU is ms for 1,000 checks,\ntrips are read events of Redis for a check.\n", r.Config.Rounds, r.Config.Round)
+		fmt.Fprintf(&b, "Medians of %d rounds of %v, taking turns of %v; with 1 and 2 goroutines of %d rounds and turns of %v.\n",
+			r.Config.Rounds, r.Config.Round, r.Config.Round/passes, fineRounds*r.Config.Rounds, r.Config.Round/finePasses)
+		b.WriteString("Ratios are of rates, round by round; CPU is ms for 1,000 checks, trips are read events of Redis for a check.\n")
 		for i := range c.Settings {
 			c.Settings[i].print(&b)
 		}
