@@ -15,13 +15,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sessiond/sessiond/cmd/internal/monitor"
 )
 
 func main() {
-	if err := watchSeldom(); err != nil {
-		fmt.Fprintln(os.Stderr, "sessionbench:", err)
-		os.Exit(1)
-	}
+	monitor.WakeSeldom()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()
@@ -29,26 +28,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "sessionbench:", err)
 		os.Exit(1)
 	}
-}
-
-// godebug is in the environment of this program, and of none that it measures.
-const godebug = "GODEBUG"
-
-// watchSeldom starts the program over, with a Go runtime whose monitor wakes every
-// 10 ms. Left alone it sleeps when there is nothing to do, and when there is
-// something again wakes every 20 µs for a while: at 500 requests a second that takes
-// 8 % of a core, from those who are measured. Tracing the scheduler keeps it from
-// sleeping; the trace itself is due after 24 days.
-func watchSeldom() error {
-	const seldom = "schedtrace=2147483647"
-	if _, set := os.LookupEnv(godebug); set {
-		return nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	return syscall.Exec(self, os.Args, append(os.Environ(), godebug+"="+seldom)) //nolint:gosec // G204: ourselves
 }
 
 const usage = `sessionbench measures what a check costs, on one machine and in one go.

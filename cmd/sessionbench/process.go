@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sessiond/sessiond/cmd/internal/monitor"
 )
 
 // process is a contender that serves HTTP, in a process of its own so that its
@@ -210,7 +212,7 @@ func freeAddr(ctx context.Context) (string, error) {
 func environment() []string {
 	var kept []string
 	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") && !strings.HasPrefix(setting, godebug+"=") {
+		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") && !strings.HasPrefix(setting, monitor.Variable+"=") {
 			kept = append(kept, setting)
 		}
 	}
