@@ -19,8 +19,8 @@ import (
 // that one has had more than its share of late. See decision 0012.
 //
 // Twice as many follow at once while a hash takes more than farBehind times as long as
-// it would without company, and again beyond four times that: where there always is
-// some, who always gives way gets next to nothing.
+// it would without company: where there always is some, who always gives way gets
+// next to nothing.
 const (
 	roundsAtOnce = 4
 	farBehind    = 5
@@ -77,14 +77,10 @@ func generate(secret []byte, cost int) ([]byte, error) {
 // atOnce is how many of the rounds that are left follow, when those before took so
 // long and would have taken alone.
 func atOnce(left int, took, alone time.Duration) int {
-	rounds := roundsAtOnce
 	if took > farBehind*alone {
-		rounds *= 2
+		return min(2*roundsAtOnce, left)
 	}
-	if took > 4*farBehind*alone {
-		rounds *= 2
-	}
-	return min(rounds, left)
+	return min(roundsAtOnce, left)
 }
 
 func digest(secret, salt []byte, cost int) ([]byte, error) {

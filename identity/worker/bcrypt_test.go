@@ -52,8 +52,6 @@ func TestRoundsAtOnce(t *testing.T) {
 		{1020, time.Millisecond, time.Millisecond, 4},
 		{1020, 5 * time.Millisecond, time.Millisecond, 4},
 		{1020, 6 * time.Millisecond, time.Millisecond, 8},
-		{1020, 20 * time.Millisecond, time.Millisecond, 8},
-		{1020, 21 * time.Millisecond, time.Millisecond, 16},
 		{4, 6 * time.Millisecond, time.Millisecond, 4},
 		{0, 6 * time.Millisecond, time.Millisecond, 0},
 		{2, time.Millisecond, time.Millisecond, 2},
