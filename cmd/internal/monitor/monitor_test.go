@@ -30,7 +30,7 @@ func TestWakeSeldom(t *testing.T) {
 		{"a trace that was asked for", "schedtrace=100000", "schedtrace=100000", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "serve", "--addr=:0") //nolint:gosec // G204: this test
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "serve", "--addr=:0")
 			cmd.Env = append(os.Environ(), "MONITOR_TEST_PROGRAM=yes", monitor.Variable+"="+c.set)
 			out, err := cmd.Output()
 			if err != nil {
