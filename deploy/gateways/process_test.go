@@ -137,14 +137,15 @@ var handedOut = struct {
 // gateway is one of the programs, and how its file is run: with nothing in it
 // changed but addresses.
 type gateway struct {
-	name string // of the program, and of Debian's package
-	run  func(t *testing.T, program, dir string, at addrs) *exec.Cmd
+	name  string // of the program, and of Debian's package
+	keeps bool   // its connections to sessiond
+	run   func(t *testing.T, program, dir string, at addrs) *exec.Cmd
 }
 
 type addrs struct{ listen, sessiond, app string }
 
 var gateways = []gateway{
-	{"nginx", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"nginx", true, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.listen+";", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		var user string
 		if os.Getuid() == 0 { // its workers would be nobody, who may not enter dir
@@ -165,7 +166,7 @@ var gateways = []gateway{
 			}`
 		return exec.Command(program, "-e", "stderr", "-p", dir, "-c", write(t, dir, "main.conf", main), "-g", "daemon off;")
 	}},
-	{"haproxy", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"haproxy", true, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		const socket = "abns@sessiond-verify"
 		_, port, _ := net.SplitHostPort(at.listen)
 		ours := socket + "-" + port
@@ -174,7 +175,7 @@ var gateways = []gateway{
 			socket, ours, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		return exec.Command(program, "-db", "-f", config)
 	}},
-	{"caddy", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"caddy", false, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		_, port, _ := net.SplitHostPort(at.listen)
 		site := substitute(t, "Caddyfile", dir, ":8000 {", ":"+port+" {\n\tbind 127.0.0.1\n", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		main := write(t, dir, "main.caddy", "{\n\tadmin off\n}\nimport "+site+"\n")
