@@ -18,12 +18,13 @@ import (
 // enough: the kernel may have whoever just woke wait for the end of a tick, 4 ms, when
 // that one has had more than its share of late. See decision 0012.
 //
-// Twice as many follow at once while a hash takes more than farBehind times as long as
-// it would without company: where there always is some, who always gives way gets
-// next to nothing.
+// Where there always is somebody to give way to, who always does gets next to nothing.
+// So a hash that takes more than farBehind times as long as it would without company
+// insists: it goes on with some 2 ms at once, and at the priority of the process.
 const (
-	roundsAtOnce = 4
-	farBehind    = 5
+	roundsAtOnce    = 4
+	farBehind       = 10
+	insistingAtOnce = 32
 )
 
 // The parts of a hash behind "$2a$10$", and the text that is encrypted.
@@ -37,7 +38,7 @@ const (
 var encoding = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
 
 // compare is [bcrypt.CompareHashAndPassword].
-func compare(hash, secret []byte) error {
+func compare(hash, secret []byte, idle bool) error {
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func compare(hash, secret []byte) error {
 	if err != nil {
 		return fmt.Errorf("salt of a hash: %w", err)
 	}
-	sum, err := digest(secret, salt, cost)
+	sum, err := digest(secret, salt, cost, idle)
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func compare(hash, secret []byte) error {
 }
 
 // generate is [bcrypt.GenerateFromPassword], which raises no cost by itself.
-func generate(secret []byte, cost int) ([]byte, error) {
+func generate(secret []byte, cost int, idle bool) ([]byte, error) {
 	if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {
 		return nil, bcrypt.InvalidCostError(cost)
 	}
@@ -70,43 +71,65 @@ func generate(secret []byte, cost int) ([]byte, error) {
 	}
 	salt := make([]byte, saltBytes)
 	rand.Read(salt)
-	sum, err := digest(secret, salt, cost)
+	sum, err := digest(secret, salt, cost, idle)
 	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), sum), err
 }
 
-// atOnce is how many of the rounds that are left follow, when those before took so
-// long and would have taken alone.
-func atOnce(left int, took, alone time.Duration) int {
-	if took > farBehind*alone {
-		return min(2*roundsAtOnce, left)
-	}
-	return min(roundsAtOnce, left)
-}
-
-func digest(secret, salt []byte, cost int) ([]byte, error) {
-	key := append(bytes.Clone(secret), 0) // as C has it
-	c, err := blowfish.NewSaltedCipher(key, salt)
+func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
+	r, err := begin(secret, salt, cost)
 	if err != nil {
 		return nil, fmt.Errorf("bcrypt: %w", err)
 	}
-	begun, quickest := time.Now(), time.Duration(math.MaxInt64) // round
-	for done, next := 0, roundsAtOnce; done < 1<<cost; {
+	giving := func() { r.run(roundsAtOnce, farBehind) }
+	if idle {
+		onThread(idleThread, giving)
+	} else {
+		giving()
+	}
+	r.run(insistingAtOnce, math.MaxInt)
+	return r.sum(), nil
+}
+
+// rounds are those of one hash.
+type rounds struct {
+	cipher     *blowfish.Cipher
+	key, salt  []byte
+	done, left int
+	begun      time.Time
+	quickest   time.Duration // of one
+}
+
+func begin(secret, salt []byte, cost int) (*rounds, error) {
+	key := append(bytes.Clone(secret), 0) // as C has it
+	c, err := blowfish.NewSaltedCipher(key, salt)
+	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
+}
+
+// run does those that are left, so many at once, until those that are done took more
+// than behind times as long as they would have alone.
+func (r *rounds) run(atOnce, behind int) {
+	for r.left > 0 {
 		giveWay()
-		start := time.Now()
-		for range next {
-			blowfish.ExpandKey(key, c)
-			blowfish.ExpandKey(salt, c)
+		start, n := time.Now(), min(atOnce, r.left)
+		for range n {
+			blowfish.ExpandKey(r.key, r.cipher)
+			blowfish.ExpandKey(r.salt, r.cipher)
 		}
 		now := time.Now()
-		done += next
-		quickest = min(quickest, now.Sub(start)/time.Duration(next))
-		next = atOnce(1<<cost-done, now.Sub(begun), quickest*time.Duration(done))
+		r.done, r.left = r.done+n, r.left-n
+		r.quickest = min(r.quickest, now.Sub(start)/time.Duration(n))
+		if now.Sub(r.begun)/time.Duration(behind) > r.quickest*time.Duration(r.done) {
+			return
+		}
 	}
+}
+
+func (r *rounds) sum() []byte {
 	text := []byte(magic)
 	for block := range 3 {
 		for range 64 {
-			c.Encrypt(text[block*blowfish.BlockSize:], text[block*blowfish.BlockSize:])
+			r.cipher.Encrypt(text[block*blowfish.BlockSize:], text[block*blowfish.BlockSize:])
 		}
 	}
-	return encoding.AppendEncode(nil, text[:digestBytes]), nil
+	return encoding.AppendEncode(nil, text[:digestBytes])
 }

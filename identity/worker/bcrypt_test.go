@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,8 @@ var secrets = []string{
 func TestSameAsXCrypto(t *testing.T) {
 	for _, secret := range secrets {
 		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
-			ours, err := generate([]byte(secret), cost)
+			idle := cost > bcrypt.MinCost // each way once
+			ours, err := generate([]byte(secret), cost, idle)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -32,7 +34,7 @@ func TestSameAsXCrypto(t *testing.T) {
 			}
 			for _, hash := range [][]byte{ours, theirs} {
 				for _, asked := range []string{secret, secret + "x", "a", ""} {
-					got, want := compare(hash, []byte(asked)), bcrypt.CompareHashAndPassword(hash, []byte(asked))
+					got, want := compare(hash, []byte(asked), idle), bcrypt.CompareHashAndPassword(hash, []byte(asked))
 					if !errors.Is(got, want) {
 						t.Errorf("%s, %q: %v, and x/crypto %v", hash, asked, got, want)
 					}
@@ -42,22 +44,30 @@ func TestSameAsXCrypto(t *testing.T) {
 	}
 }
 
-// A hash of one round too many is another hash, also in a hurry.
-func TestRoundsAtOnce(t *testing.T) {
-	for _, c := range []struct {
-		left        int
-		took, alone time.Duration
-		want        int
-	}{
-		{1020, time.Millisecond, time.Millisecond, 4},
-		{1020, 5 * time.Millisecond, time.Millisecond, 4},
-		{1020, 6 * time.Millisecond, time.Millisecond, 8},
-		{4, 6 * time.Millisecond, time.Millisecond, 4},
-		{0, 6 * time.Millisecond, time.Millisecond, 0},
-		{2, time.Millisecond, time.Millisecond, 2},
-	} {
-		if got := atOnce(c.left, c.took, c.alone); got != c.want {
-			t.Errorf("%+v: %d", c, got)
+// A hash that is far behind stops giving way, for another thread to go on with it: the
+// outcome is the same, and one that is on time is not disturbed.
+func TestFarBehind(t *testing.T) {
+	salt, err := encoding.DecodeString(strings.Repeat("a", saltChars))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const cost = bcrypt.MinCost + 2
+	want, err := digest([]byte("x"), salt, cost, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for late, done := range map[time.Duration]int{-time.Hour: 1 << cost, time.Hour: roundsAtOnce} {
+		r, err := begin([]byte("x"), salt, cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.begun = r.begun.Add(-late)
+		if r.run(roundsAtOnce, farBehind); r.done != done || r.left != 1<<cost-done {
+			t.Errorf("late by %v: %d done and %d left, of %d", late, r.done, r.left, 1<<cost)
+		}
+		r.run(insistingAtOnce, math.MaxInt)
+		if got := r.sum(); r.left != 0 || !bytes.Equal(got, want) {
+			t.Errorf("late by %v: %s with %d left, want %s", late, got, r.left, want)
 		}
 	}
 }
@@ -71,7 +81,7 @@ func TestHashesOfOthers(t *testing.T) {
 	for _, version := range []string{"$2$", "$2a$", "$2b$", "$2y$"} {
 		hash := append([]byte(version), hash[len("$2a$"):]...)
 		for _, secret := range []string{strings.Repeat("z", 72), strings.Repeat("z", 90), strings.Repeat("z", 71), "z"} {
-			got, want := compare(hash, []byte(secret)), bcrypt.CompareHashAndPassword(hash, []byte(secret))
+			got, want := compare(hash, []byte(secret), false), bcrypt.CompareHashAndPassword(hash, []byte(secret))
 			if (got == nil) != (want == nil) {
 				t.Errorf("%s, %d bytes: %v, and x/crypto %v", version, len(secret), got, want)
 			}
@@ -80,23 +90,23 @@ func TestHashesOfOthers(t *testing.T) {
 }
 
 func TestBadHashes(t *testing.T) {
-	good, err := generate([]byte("x"), bcrypt.MinCost)
+	good, err := generate([]byte("x"), bcrypt.MinCost, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	noise := make([]byte, 60)
 	rand.Read(noise)
-	for _, hash := range [][]byte{nil, []byte("$2a$04$"), good[:59], good[:30], noise, []byte("$3a$04$" + string(good[7:])), []byte("$2a$99$" + string(good[7:])), bytes.Replace(good, good[7:8], []byte("!"), 1), append(good[:60:60], 'x'), []byte(strings.Repeat("$", 60)), []byte("$2a$04$" + strings.Repeat("a", 50) + "$ab")} {
-		if compare(hash, []byte("x")) == nil {
+	for _, hash := range [][]byte{nil, []byte("$2a$04$"), good[:59], good[:30], noise, []byte("$3a$04$" + string(good[7:])), []byte("$2a$99$" + string(good[7:])), []byte(string(good[:7]) + "!" + string(good[8:])), append(good[:60:60], 'x'), []byte(strings.Repeat("$", 60)), []byte("$2a$04$" + strings.Repeat("a", 50) + "$ab")} {
+		if compare(hash, []byte("x"), false) == nil {
 			t.Errorf("%q: no error", hash)
 		}
 	}
 	for _, cost := range []int{-1, 0, 3, 32} {
-		if _, err := generate(nil, cost); !errors.Is(err, bcrypt.InvalidCostError(cost)) {
+		if _, err := generate(nil, cost, false); !errors.Is(err, bcrypt.InvalidCostError(cost)) {
 			t.Errorf("cost %d: %v", cost, err)
 		}
 	}
-	if _, err := generate(make([]byte, 73), bcrypt.MinCost); !errors.Is(err, bcrypt.ErrPasswordTooLong) {
+	if _, err := generate(make([]byte, 73), bcrypt.MinCost, false); !errors.Is(err, bcrypt.ErrPasswordTooLong) {
 		t.Error(err)
 	}
 }
@@ -105,7 +115,11 @@ func BenchmarkDigest(b *testing.B) {
 	for _, way := range []struct {
 		name string
 		hash func([]byte, int) ([]byte, error)
-	}{{"giving way", generate}, {"x/crypto", bcrypt.GenerateFromPassword}} {
+	}{
+		{"giving way", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, false) }},
+		{"on a thread", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, true) }},
+		{"x/crypto", bcrypt.GenerateFromPassword},
+	} {
 		b.Run(way.name, func(b *testing.B) {
 			for range b.N {
 				if _, err := way.hash([]byte("correct horse battery staple"), 10); err != nil {

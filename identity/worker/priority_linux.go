@@ -6,10 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lowerThread has this thread, and whatever it starts, run only when nothing
-// else wants to: SCHED_IDLE, sched(7). Everybody may do that to themselves. Where
-// it is refused, hashes have the priority of everything else.
-func lowerThread() {
+// niceness of the process, setpriority(2): a thread that is ready to run and has none gets
+// some thirty times as much.
+const niceness = 15
+
+// lowerThread lowers the priority of this thread, and of whatever it starts. Everybody
+// may do that to themselves. Where it is refused, hashes have the priority of everything else.
+func lowerThread() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness) }
+
+// idleThread has this thread, and whatever it starts, run only when nothing
+// else wants to: SCHED_IDLE, sched(7).
+func idleThread() {
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
 }
 

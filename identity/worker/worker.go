@@ -33,7 +33,7 @@ type Worker struct {
 
 // Start starts the process: command, which has to call [Serve], with nothing
 // on its standard streams but for us. slots is how many hash at once; idle, that
-// it runs only when nothing else wants to.
+// they run only when nothing else wants to, while that is not too seldom.
 func Start(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
 	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
 		// It ends when its standard input does, and so with us, however that comes.
@@ -58,11 +58,12 @@ func (w *Worker) start() error {
 	if err != nil {
 		return fmt.Errorf("start the process that hashes: %w", err)
 	}
-	begin := cmd.Start
 	if w.idle {
-		begin = func() error { return startLow(cmd) }
+		onThread(lowerThread, func() { err = cmd.Start() })
+	} else {
+		err = cmd.Start()
 	}
-	if err := begin(); err != nil {
+	if err != nil {
 		return fmt.Errorf("start the process that hashes: %w", err)
 	}
 	client, ended := rpc.NewClient(pipes{out, in}), make(chan struct{})
@@ -78,16 +79,17 @@ func (w *Worker) start() error {
 	return nil
 }
 
-// startLow starts cmd on a thread of the lowest priority, which cmd inherits.
-// The thread ends with its goroutine, since nothing may raise it again.
-func startLow(cmd *exec.Cmd) error {
-	done := make(chan error)
+// onThread runs f on a thread whose priority was lowered, and waits for it. The thread
+// ends with its goroutine, since nothing may raise it again.
+func onThread(lower, f func()) {
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread() // for good
-		lowerThread()
-		done <- cmd.Start()
+		lower()
+		f()
 	}()
-	return <-done
+	<-done
 }
 
 func (w *Worker) isClosed() bool {
@@ -113,7 +115,7 @@ func (w *Worker) Close() error {
 // Compare implements [identity.Engine].
 func (w *Worker) Compare(ctx context.Context, hash, secret []byte) error {
 	var equal bool
-	if err := w.call(ctx, "Compare", Job{Hash: hash, Secret: secret}, &equal); err != nil {
+	if err := w.call(ctx, "Compare", Job{Hash: hash, Secret: secret, Idle: w.idle}, &equal); err != nil {
 		return err
 	}
 	if !equal {
@@ -124,7 +126,7 @@ func (w *Worker) Compare(ctx context.Context, hash, secret []byte) error {
 
 // Generate implements [identity.Engine].
 func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []byte, err error) {
-	err = w.call(ctx, "Generate", Job{Secret: secret, Cost: cost}, &hash)
+	err = w.call(ctx, "Generate", Job{Secret: secret, Cost: cost, Idle: w.idle}, &hash)
 	return hash, err
 }
 
@@ -170,6 +172,7 @@ func (w *Worker) running() (*rpc.Client, error) {
 type Job struct {
 	Hash, Secret []byte
 	Cost         int
+	Idle         bool // it begins on a thread that runs only when nothing else wants to
 }
 
 const service = "Bcrypt"
@@ -178,7 +181,7 @@ const service = "Bcrypt"
 type server struct{}
 
 func (server) Compare(j Job, equal *bool) error {
-	err := compare(j.Hash, j.Secret)
+	err := compare(j.Hash, j.Secret, j.Idle)
 	*equal = err == nil
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return nil
@@ -187,7 +190,7 @@ func (server) Compare(j Job, equal *bool) error {
 }
 
 func (server) Generate(j Job, hash *[]byte) (err error) {
-	*hash, err = generate(j.Secret, j.Cost)
+	*hash, err = generate(j.Secret, j.Cost, j.Idle)
 	return err
 }
 
