@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// niceness of the process, setpriority(2): a thread that is ready to run and has none gets
-// some thirty times as much.
+// niceness of the process, setpriority(2): one that has none gets some thirty times as much
+// beside it.
 const niceness = 15
 
 // lowerThread lowers the priority of this thread, and of whatever it starts. Everybody
