@@ -20,11 +20,11 @@ import (
 //
 // Where there always is somebody to give way to, who always does gets next to nothing.
 // So a hash that takes more than farBehind times as long as it would without company
-// insists: it goes on with some 2 ms at once, and at the priority of the process.
+// insists: it goes on with some 1.5 ms at once, and at the priority of the process.
 const (
 	roundsAtOnce    = 4
 	farBehind       = 10
-	insistingAtOnce = 32
+	insistingAtOnce = 24
 )
 
 // The parts of a hash behind "$2a$10$", and the text that is encrypted.
