@@ -80,13 +80,7 @@ func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bcrypt: %w", err)
 	}
-	giving := func() { r.run(roundsAtOnce, farBehind) }
-	if idle {
-		onThread(idleThread, giving)
-	} else {
-		giving()
-	}
-	r.run(insistingAtOnce, math.MaxInt)
+	r.finish(idle)
 	return r.sum(), nil
 }
 
@@ -103,6 +97,18 @@ func begin(secret, salt []byte, cost int) (*rounds, error) {
 	key := append(bytes.Clone(secret), 0) // as C has it
 	c, err := blowfish.NewSaltedCipher(key, salt)
 	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
+}
+
+// finish does all of them, on a thread of the idle class if told to, but for those of a
+// hash that is far behind.
+func (r *rounds) finish(idle bool) {
+	giving := func() { r.run(roundsAtOnce, farBehind) }
+	if idle {
+		onThread(idleThread, giving)
+	} else {
+		giving()
+	}
+	r.run(insistingAtOnce, math.MaxInt)
 }
 
 // run does those that are left, so many at once, until those that are done took more

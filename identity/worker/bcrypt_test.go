@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -52,22 +51,29 @@ func TestFarBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	const cost = bcrypt.MinCost + 2
-	want, err := digest([]byte("x"), salt, cost, false)
+	want, err := digest([]byte("x"), salt, cost, false) // which is x/crypto's: see above
 	if err != nil {
 		t.Fatal(err)
 	}
 	for late, done := range map[time.Duration]int{-time.Hour: 1 << cost, time.Hour: roundsAtOnce} {
-		r, err := begin([]byte("x"), salt, cost)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.begun = r.begun.Add(-late)
-		if r.run(roundsAtOnce, farBehind); r.done != done || r.left != 1<<cost-done {
-			t.Errorf("late by %v: %d done and %d left, of %d", late, r.done, r.left, 1<<cost)
-		}
-		r.run(insistingAtOnce, math.MaxInt)
-		if got := r.sum(); r.left != 0 || !bytes.Equal(got, want) {
-			t.Errorf("late by %v: %s with %d left, want %s", late, got, r.left, want)
+		for _, idle := range []bool{false, true} {
+			begun := func() *rounds {
+				r, err := begin([]byte("x"), salt, cost)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.begun = r.begun.Add(-late)
+				return r
+			}
+			r := begun()
+			if r.run(roundsAtOnce, farBehind); r.done != done || r.left != 1<<cost-done {
+				t.Errorf("late by %v: gave way for %d, with %d left of %d", late, r.done, r.left, 1<<cost)
+			}
+			r = begun()
+			r.finish(idle)
+			if got := r.sum(); r.left != 0 || !bytes.Equal(got, want) {
+				t.Errorf("late by %v, idle %t: %s with %d left, want %s", late, idle, got, r.left, want)
+			}
 		}
 	}
 }

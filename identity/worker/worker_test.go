@@ -83,7 +83,7 @@ func TestHashes(t *testing.T) {
 // than others, and we as before.
 func TestGivesWay(t *testing.T) {
 	w := start(t)
-	hashing := make(chan error)
+	hashing := make(chan error, 1)
 	go func() {
 		_, err := w.Generate(context.Background(), secret, 10)
 		hashing <- err
