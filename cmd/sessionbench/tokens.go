@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,12 +95,14 @@ func sessionsOfOne(n int) []session.Ref {
 	return refs
 }
 
-// spreadOver picks n of refs, evenly.
+// spreadOver picks n of refs, evenly. They are copies: those who check the answers
+// must not pay for how far apart the others lie in memory.
 func spreadOver(refs []session.Ref, n int) []session.Ref {
 	n = min(n, len(refs))
 	picked := make([]session.Ref, n)
 	for i := range picked {
-		picked[i] = refs[i*len(refs)/n]
+		r := refs[i*len(refs)/n]
+		picked[i] = session.Ref{Subject: strings.Clone(r.Subject), SessionID: strings.Clone(r.SessionID)}
 	}
 	return picked
 }
