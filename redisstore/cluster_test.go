@@ -53,7 +53,7 @@ func TestMovingSlot(t *testing.T) {
 	clusterURL, nodes := startCluster(t)
 	for _, node := range nodes {
 		run(t, node, words("ACL SETUSER ada on >secret ~* "+leastACL+" "+leastClusterACL)...)
-		run(t, node, words("ACL SETUSER grace on >secret ~* "+checkACL+" "+leastClusterACL)...)
+		run(t, node, words("ACL SETUSER grace on >secret %R~s:* %R~b:* ~g:* "+checkACL+" "+leastClusterACL)...)
 	}
 	v := &view{
 		Store:  redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://ada:secret@", 1), redisstore.Options{}),

@@ -33,11 +33,16 @@
 //
 // Redis 7.0 or later, or Valkey. An ACL user needs no more than
 //
-//	~PREFIX* +@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
+//	~PREFIX* +@connection -@dangerous +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// (a service that only checks: +@connection +get +mget +getex), on Cluster also
-// +cluster|slots +asking, and for [Store.Inspect] +info +time
-// +config|get, without which the fields that they fill stay unknown.
+// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +info +time
+// +config|get, without which the fields that they fill stay unknown. A service that
+// only checks needs
+//
+//	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +get +mget +getex
+//
+// (on Cluster as above). It may read, and shorten the life of a generation, which
+// costs a question to the ledger.
 // Recommended: maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
 // since a Redis that refuses writes refuses checks too.
 package redisstore

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
@@ -140,8 +142,8 @@ func TestFullMemory(t *testing.T) {
 
 // The permissions that doc.go asks for.
 const (
-	leastACL        = "+@connection +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
-	checkACL        = "+@connection +get +mget +getex"
+	leastACL        = "+@connection -@dangerous +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
+	checkACL        = "+@connection -@dangerous +get +mget +getex"
 	leastClusterACL = "+cluster|slots +asking"
 	inspectACL      = "+info +time +config|get"
 )
@@ -153,7 +155,7 @@ func TestACL(t *testing.T) {
 	admin := redisstoretest.Client(t, redisURL)
 	for _, user := range []string{
 		"ada on >secret ~app:* " + leastACL,
-		"joan on >secret ~app:* " + checkACL,
+		"joan on >secret %R~app:s:* %R~app:b:* ~app:g:* " + checkACL,
 		"grace on >secret ~app:* " + leastACL + " " + inspectACL,
 	} {
 		if err := admin.Do(t.Context(), words("ACL SETUSER "+user)...).Err(); err != nil {
@@ -173,6 +175,14 @@ func TestACL(t *testing.T) {
 		}
 		if err := as(t, "joan", "app:").Apply(t.Context(), session.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Apply = %v", err)
+		}
+		for _, beyond := range []string{
+			"CLIENT PAUSE 1", "CLIENT KILL TYPE normal", "CLIENT LIST", "GETEX app:s:{a}:s PX 1", "GETEX app:r:{limits}:x PX 1", "DEL app:g:{a}",
+		} {
+			client := redisstoretest.Client(t, strings.Replace(redisURL, "redis://", "redis://joan:secret@", 1))
+			if err := client.Do(t.Context(), words(beyond)...).Err(); !redis.HasErrorPrefix(err, "NOPERM ") {
+				t.Errorf("%s: %v", beyond, err)
+			}
 		}
 	})
 	t.Run("another prefix", func(t *testing.T) {
