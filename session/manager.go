@@ -29,6 +29,8 @@ type Manager struct {
 	// EndOldest ends the oldest sessions for a login beyond MaxSessions, which
 	// is refused otherwise.
 	EndOldest bool
+
+	outage outage // of Ledger
 }
 
 // TokenSet is what a login or a refresh hands out.

@@ -27,6 +27,7 @@ func rounds(few, all int) int {
 
 // world is a few replicas on the same stores, with one user.
 type world struct {
+	db       *sqlstore.DB
 	replicas []*session.Manager
 	user     session.Subject
 }
@@ -48,15 +49,7 @@ func newWorld(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	u := identity.User{
-		ID: session.NewID(), Username: "u" + session.NewID(), Email: session.NewID() + "@example.com",
-		PasswordVersion: 1, Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
-	}
-	if err := db.Users().Create(t.Context(), u, now.Add(-time.Hour), nil); err != nil {
-		t.Fatal(err)
-	}
-	w := &world{user: session.Subject{ID: u.ID, CredentialVersion: 1}}
+	w := &world{db: db, user: session.Subject{ID: addUser(t, db), CredentialVersion: 1}}
 	for range 3 {
 		w.replicas = append(w.replicas, &session.Manager{
 			Verifier: session.Verifier{
@@ -68,6 +61,19 @@ func newWorld(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *world {
 		})
 	}
 	return w
+}
+
+func addUser(t *testing.T, db *sqlstore.DB) (id string) {
+	t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	u := identity.User{
+		ID: session.NewID(), Username: "u" + session.NewID(), Email: session.NewID() + "@example.com",
+		PasswordVersion: 1, Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
+	}
+	if err := db.Users().Create(t.Context(), u, now.Add(-time.Hour), nil); err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
 }
 
 func (w *world) start(t *testing.T) (session.TokenSet, session.Session) {

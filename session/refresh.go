@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A refresh token is the secret of its session's family, followed by a secret
@@ -92,8 +93,8 @@ const theftMail = "token_theft"
 
 // Refresh exchanges a refresh token for a new token set (RFC 6749 section 6,
 // rotated as RFC 9700 section 4.14 asks). The token that was just replaced gets
-// the same successor again for RefreshGrace, while that one is unused; any
-// older token ends the session. ErrInvalidToken for a token that is unknown,
+// the same successor again for RefreshGrace, while that one is unused, and time in
+// which the ledger was away does not count; any older token ends the session. ErrInvalidToken for a token that is unknown,
 // expired, ended or too old; ErrUnavailable leaves the token usable.
 func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session, error) {
 	presented, ok := parseRefreshToken(token)
@@ -122,7 +123,7 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 			}
 			rotation.Current, rotation.Previous = next.hash(), hash
 			rotation.Sealed, rotation.RotatedAt = sealed, now
-		case hash == r.Previous && now.Before(r.RotatedAt.Add(m.RefreshGrace)):
+		case hash == r.Previous && m.inGrace(r.RotatedAt, now):
 			again, err := presented.open(r.Sealed)
 			if err != nil {
 				return Rotation{}, err
@@ -135,6 +136,7 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 		rotation.AccessExpiresAt = m.accessExpiry(now, rotation.ExpiresAt)
 		return rotation, nil
 	})
+	m.outage.note(err, m.Now())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return TokenSet{}, Session{}, invalid("refresh token is unknown")
@@ -153,6 +155,13 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 	}
 	set.RefreshToken = next.String()
 	return set, s, nil
+}
+
+// inGrace tells whether an answer of that time may be had again. While the ledger
+// is away nobody can ask, and that must not make a thief of who lost the answer to
+// it: then the grace begins when it is back.
+func (m *Manager) inGrace(rotated, now time.Time) bool {
+	return now.Before(rotated.Add(m.RefreshGrace)) || m.outage.hid(rotated, now, m.RefreshGrace)
 }
 
 // RevokeRefresh ends the session of a refresh token (RFC 7009). A token of no

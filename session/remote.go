@@ -81,6 +81,8 @@ func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was only read
 	if resp.StatusCode != http.StatusOK {
+		// Unread, it would cost the connection.
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))
 		return nil, fmt.Errorf("%s %s answered %d", r.Method, r.URL, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRemoteBytes+1))

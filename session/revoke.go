@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Revoke ends one session of a subject. When it has returned without error no
@@ -81,6 +83,9 @@ const (
 	revocationPoll  = time.Second
 	revocationLease = 5 * time.Second
 	revocationBatch = 100
+	// revocationsAtOnce keeps a batch, each of which may wait for a server that is
+	// away, within the lease.
+	revocationsAtOnce = 16
 )
 
 // Run finishes, until ctx ends, the revocations that a replica recorded and
@@ -100,20 +105,29 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// FinishRevocations puts in force what is recorded and due, once.
+// FinishRevocations puts in force what is recorded and due, once. One that cannot
+// be put in force holds up no other: on a Cluster its server may be the only one
+// that is away.
 func (m *Manager) FinishRevocations(ctx context.Context) error {
+	// A replica that the store is away from claims none, and so keeps none from
+	// another that reaches it.
+	limit, away := revocationBatch, m.Store.Ping(ctx)
+	if away != nil {
+		limit = 0
+	}
 	for {
-		due, err := m.Ledger.DueRevocations(ctx, m.Now(), revocationLease, revocationBatch)
-		if err != nil {
+		due, err := m.Ledger.DueRevocations(ctx, m.Now(), revocationLease, limit)
+		m.outage.note(err, m.Now())
+		if err = errors.Join(err, away); err != nil {
 			return fmt.Errorf("session.FinishRevocations: %w", err)
 		}
+		var group errgroup.Group
+		group.SetLimit(revocationsAtOnce)
 		for _, r := range due {
-			if err := m.enforce(ctx, r); err != nil {
-				return err
-			}
+			group.Go(func() error { return m.enforce(ctx, r) })
 		}
-		if len(due) < revocationBatch {
-			return nil
+		if err := group.Wait(); err != nil || len(due) < limit {
+			return err
 		}
 	}
 }

@@ -1,0 +1,84 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// shaky is a ledger that goes away: the answer to what it was told last is lost.
+type shaky struct {
+	session.Ledger
+	away *bool
+}
+
+func (l shaky) Rotate(ctx context.Context, family session.Hash, decide func(session.Rotatable) (session.Rotation, error)) (session.Session, *session.Revocation, error) {
+	s, revocation, err := l.Ledger.Rotate(ctx, family, decide)
+	if *l.away {
+		return session.Session{}, nil, session.ErrUnavailable
+	}
+	return s, revocation, err
+}
+
+func (l shaky) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]session.Revocation, error) {
+	if *l.away {
+		return nil, session.ErrUnavailable
+	}
+	return l.Ledger.DueRevocations(ctx, now, lease, limit)
+}
+
+// Who lost the answer to a refresh to an outage gets it when that is over, however
+// long it took and from whichever replica.
+func TestRefreshAfterOutage(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		now, away := time.Now(), false
+		for _, m := range w.replicas {
+			m.Ledger, m.Now = shaky{m.Ledger, &away}, func() time.Time { return now }
+		}
+		refresh := func(i int, token string) (string, error) {
+			set, _, err := w.replica(i).Refresh(t.Context(), token)
+			return set.RefreshToken, err
+		}
+		pass := func(d time.Duration) {
+			for end := now.Add(d); now.Before(end); now = now.Add(time.Second) {
+				for _, m := range w.replicas {
+					if err := m.FinishRevocations(t.Context()); away != errors.Is(err, session.ErrUnavailable) {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		grace := w.replica(0).RefreshGrace
+		earlier, _ := w.start(t)
+		if _, err := refresh(0, earlier.RefreshToken); err != nil {
+			t.Fatal(err)
+		}
+		pass(grace)
+
+		lost, _ := w.start(t)
+		away = true
+		if _, err := refresh(0, lost.RefreshToken); !errors.Is(err, session.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		pass(3 * grace)
+		away = false
+		again, err := refresh(0, lost.RefreshToken)
+		if err != nil {
+			t.Fatalf("after the outage: %v", err)
+		}
+		pass(grace / 2)
+		if elsewhere, err := refresh(1, lost.RefreshToken); err != nil || elsewhere != again {
+			t.Errorf("by another replica: %v, the same successor: %t", err, elsewhere == again)
+		}
+		if _, err := refresh(1, earlier.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
+			t.Errorf("one whose grace was over before: %v", err)
+		}
+		pass(grace)
+		if _, err := refresh(1, lost.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
+			t.Errorf("long after the outage: %v", err)
+		}
+	})
+}
