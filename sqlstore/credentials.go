@@ -23,7 +23,7 @@ var setPassword = newStatement(`
 // SetPassword implements [identity.Store].
 func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, mail identity.Mail) (int64, error) {
 	var revocation int64
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ var (
 // confirmed the address too, so a pending user becomes active.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail identity.Mail) (int64, error) {
 	var revocation int64
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, userID, identity.ErrInvalidToken)
 		if err != nil {
 			return err
@@ -112,7 +112,7 @@ var eraseUser = newStatement(`
 // Delete implements [identity.Store].
 func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail identity.Mail) (int64, error) {
 	var revocation int64
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)
 		if err != nil {
 			return err

@@ -34,11 +34,15 @@ var (
 		RETURNING ` + sessionColumns)
 	readSession = newStatement(`
 		SELECT ` + sessionColumns + ` FROM sessions WHERE id = ? AND user_id = ?`)
+	outdateSession = newStatement(`
+		UPDATE sessions SET generation = 0 WHERE id = ? AND user_id = ? AND ended_at IS NULL`)
 )
 
 // end ends one session of a user whose row is locked and records the revocation;
 // changed tells whether it was active until now. One that had ended stays as it
-// is, and is revoked nevertheless: the store may not have learned of it.
+// is, and is revoked nevertheless: the store may not have learned of it. One that
+// has expired keeps its history and gets a generation that no user has, lest a
+// refresh which took its time before, or by a clock that is behind, revive it.
 func (t *tx) end(ctx context.Context, subject, id string, end session.Ending) (ended session.Session, revocation session.Revocation, changed bool, err error) {
 	var row sessionRow
 	var rows []sessionRow
@@ -48,8 +52,8 @@ func (t *tx) end(ctx context.Context, subject, id string, end session.Ending) (e
 	if changed = len(rows) == 1; changed {
 		row = rows[0]
 		err = t.record(ctx, event{at: end.At, kind: eventSessionEnded, user: subject, session: id, actor: end.By, detail: string(end.Reason)})
-	} else {
-		err = t.get(ctx, &row, session.ErrNotFound, readSession, id, subject)
+	} else if err = t.get(ctx, &row, session.ErrNotFound, readSession, id, subject); err == nil && row.EndedAt.IsZero() {
+		_, err = t.exec(ctx, outdateSession, id, subject)
 	}
 	if err != nil {
 		return ended, revocation, false, err
@@ -63,7 +67,7 @@ func (t *tx) end(ctx context.Context, subject, id string, end session.Ending) (e
 func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end session.Ending) ([]session.Session, session.Revocation, error) {
 	var ended []session.Session
 	var revocation session.Revocation
-	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := s.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, subject, session.ErrSubjectGone)
 		if err != nil {
 			return err
@@ -86,14 +90,18 @@ var (
 	recordEndings = newStatement(`
 		INSERT INTO events (at, type, user_id, session_id, actor, detail)
 		SELECT ?::timestamptz, ?, user_id, id, ?, ? FROM sessions
-		WHERE user_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
+		WHERE user_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ? ORDER BY id LIMIT ?`)
 	endSessions = newStatement(`
 		UPDATE sessions SET ended_at = ?, end_reason = ?, ended_by = ?
-		WHERE user_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ?
+		WHERE id IN (SELECT id FROM sessions
+			WHERE user_id = ? AND id <> ? AND ended_at IS NULL AND expires_at > ? ORDER BY id LIMIT ?)
 		RETURNING ` + sessionColumns)
 	newestAccess = newStatement(`
 		SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)
 )
+
+// endedAtOnce keeps a statement that ends many sessions within the time of one.
+const endedAtOnce = 5000
 
 // endAll raises the generation of a user who is locked for update and ends all
 // active sessions but keep, if that is one of them. Nobody else touches the
@@ -112,14 +120,19 @@ func (t *tx) endAll(ctx context.Context, user lockedUser, keep string, end sessi
 			revocation.Keep = keep
 		}
 	}
-	if _, err := t.exec(ctx, recordEndings, at(end.At), eventSessionEnded, string(end.By), string(end.Reason),
-		user.ID, revocation.Keep, at(end.At)); err != nil {
-		return nil, revocation, err
-	}
 	var rows []sessionRow
-	if err := t.list(ctx, &rows, endSessions, at(end.At), string(end.Reason), string(end.By),
-		user.ID, revocation.Keep, at(end.At)); err != nil {
-		return nil, revocation, err
+	for more := true; more; {
+		if _, err := t.exec(ctx, recordEndings, at(end.At), eventSessionEnded, string(end.By), string(end.Reason),
+			user.ID, revocation.Keep, at(end.At), endedAtOnce); err != nil {
+			return nil, revocation, err
+		}
+		var some []sessionRow
+		if err := t.list(ctx, &some, endSessions, at(end.At), string(end.Reason), string(end.By),
+			user.ID, revocation.Keep, at(end.At), endedAtOnce); err != nil {
+			return nil, revocation, err
+		}
+		rows = append(rows, some...)
+		more = len(some) == endedAtOnce
 	}
 	var until stamp
 	if err := t.get(ctx, &until, nil, newestAccess, user.ID); err != nil {

@@ -135,6 +135,10 @@ func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Sess
 var openSessions = newStatement(`
 	SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
 
+// displacedAtOnce is how many sessions one login ends at most. More are in excess
+// only when fewer became allowed than a user has: then each login brings them nearer.
+const displacedAtOnce = 100
+
 // makeRoom holds a user, who is locked for update, to the number of sessions
 // that are allowed, the one that is about to start included.
 func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revocation, error) {
@@ -150,7 +154,7 @@ func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revoc
 		return nil, session.ErrTooManySessions
 	}
 	var displaced []session.Revocation
-	for _, id := range ids[:excess] {
+	for _, id := range ids[:min(excess, displacedAtOnce)] {
 		end := session.Ending{At: start.At, Reason: session.ReasonSessionLimit, By: session.BySystem}
 		_, revocation, _, err := t.end(ctx, start.Subject, id, end)
 		if err != nil {

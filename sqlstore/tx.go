@@ -34,7 +34,21 @@ const (
 // The statements named are prepared first. That is for transactions that are run
 // all the time: for logins and refreshes it halves what they cost Postgres.
 func (db *DB) inTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error, often ...*statement) error {
-	ctx, cancel := db.bound(ctx)
+	return db.inTxOf(ctx, db.timeout, fn, often...)
+}
+
+// patience is how much longer a transaction may take that ends all sessions of a
+// user. Each is a row, and there may be a hundred thousand of them; whoever opened
+// those must not keep the user from ending them.
+const patience = 4
+
+// inLongTx is inTx with patience. Each of its statements still has the time of one.
+func (db *DB) inLongTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
+	return db.inTxOf(ctx, patience*db.timeout, fn)
+}
+
+func (db *DB) inTxOf(ctx context.Context, length time.Duration, fn func(ctx context.Context, tx *tx) error, often ...*statement) error {
+	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	for _, s := range often {
 		if _, err := db.prepare(ctx, s); err != nil {

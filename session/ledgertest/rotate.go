@@ -137,4 +137,24 @@ var rotateTests = []test{
 			s.Errorf("generation %d of %d", record.Generation, record.SubjectGeneration)
 		}
 	}},
+	{"does not revive what had expired when it was revoked, even by a clock that is behind", func(s *suite) {
+		list := s.starts(2)
+		revoked := list[1].ExpiresAt
+		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(revoked, session.ReasonRevoked))
+		s.ok(err)
+		_, _, err = s.Rotate(s.ctx, family(list[1].ID), func(session.Rotatable) (session.Rotation, error) {
+			logout := end(revoked, session.ReasonLogout)
+			return session.Rotation{End: &logout}, nil
+		})
+		s.ok(err)
+		for _, expired := range list {
+			behind := expired.ExpiresAt.Add(-time.Second)
+			_, err = s.renew(expired.ID, behind)
+			s.want(err, session.ErrNotFound)
+			record := s.find(expired.ID, revoked)
+			if status := record.StatusAt(revoked); status != session.StatusExpired {
+				s.Errorf("it reads %q", status)
+			}
+		}
+	}},
 }
