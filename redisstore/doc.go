@@ -8,8 +8,8 @@
 // with [Options].Prefix, and is made in keys.go and nowhere else.
 //
 //	key          holds                                          expires
-//	s:{sub}:sid  the session: active, with its generation and   its newest access token's exp + Margin
-//	             expiry, or ended; see entry.go
+//	s:{sub}:sid  the session: active, with its generation,      its newest access token's exp + Margin
+//	             expiry and lineage, or ended; see entry.go
 //	b:{sub}:jti  "1": this token was revoked by itself          the token's exp + Margin
 //	g:{sub}      the subject's generation, in decimal           the subject's newest access token's exp + Margin
 //	l:{sub}      who may put back what the ledger says          session.LeaseTTL
@@ -19,7 +19,8 @@
 // Margin is [session.Margin]. All but the lease and the limits expire at an absolute time that
 // comes from the ledger, never from this machine's clock; no key is ever
 // without a time to live. The store may lose any of them at any moment: what
-// is missing is unknown, and unknown is asked of the ledger.
+// is missing is unknown, and unknown is asked of the ledger. It may also go back to
+// an earlier state: then every active entry is of another lineage (lineage.go), and unknown.
 //
 // # Who writes what
 //
@@ -33,13 +34,13 @@
 //
 // Redis 7.0 or later, or Valkey. An ACL user needs no more than
 //
-//	~PREFIX* +@connection -@dangerous +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
+//	~PREFIX* +@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +info +time
-// +config|get, without which the fields that they fill stay unknown. A service that
+// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +time +config|get,
+// without which the fields that they fill stay unknown. A service that
 // only checks needs
 //
-//	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +get +mget +getex
+//	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +info +get +mget +getex
 //
 // (on Cluster as above). It may read, and shorten the life of a generation, which
 // costs a question to the ledger.

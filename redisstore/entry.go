@@ -12,7 +12,8 @@ import (
 // An entry is, in this order:
 //
 //	version     1 byte, 1
-//	state       1 byte, 1 active or 2 ended; an ended entry stops here
+//	state       1 byte, 2 ended or 3 active; an ended entry stops here
+//	lineage     8 bytes, of the server that it was written to; see lineage.go
 //	generation  uvarint
 //	expiry      uvarint, of the session, in Unix seconds
 //	revoked     the ids of its revoked tokens, until the end of the value
@@ -24,8 +25,8 @@ import (
 const (
 	entryVersion = 1
 
-	stateActive = 1
 	stateEnded  = 2
+	stateActive = 3 // 1 was without a lineage
 
 	idBytes = 16
 )
@@ -36,12 +37,13 @@ var endedEntry = []byte{entryVersion, stateEnded}
 // that decoding gives back is taken for them.
 var idEncoding = base64.RawURLEncoding.Strict()
 
-func encodeEntry(e session.Entry) []byte {
+func encodeEntry(e session.Entry, written lineage) []byte {
 	if e.Ended {
 		return endedEntry
 	}
-	b := make([]byte, 0, 2+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
+	b := make([]byte, 0, 2+len(written)+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
+	b = append(b, written[:]...)
 	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative one is unreadable, and so unknown
 	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: as above
 	for _, id := range e.RevokedTokens {
@@ -54,18 +56,19 @@ func encodeEntry(e session.Entry) []byte {
 	return b
 }
 
-// decodeEntry tells with ok whether b is an entry.
-func decodeEntry(b []byte) (e session.Entry, ok bool) {
+// decodeEntry tells with ok whether b is an entry that a server of this lineage
+// can be believed. What has ended once is ended in every lineage.
+func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false
 	}
 	switch {
 	case b[1] == stateEnded && len(b) == 2:
 		return session.Entry{Ended: true}, true
-	case b[1] != stateActive:
+	case b[1] != stateActive, len(b) < 2+len(here), lineage(b[2:2+len(here)]) != here:
 		return session.Entry{}, false
 	}
-	generation, b, ok := cutNumber(b[2:])
+	generation, b, ok := cutNumber(b[2+len(here):])
 	if !ok {
 		return session.Entry{}, false
 	}

@@ -22,6 +22,7 @@ type Node struct {
 	Addr                  string
 	Version               string         // "7.0.15"; Valkey tells which Redis it is like
 	Role                  string         // "master" or "slave"
+	Lineage               bool           // it tells its lineage, without which the store believes nothing that it knows
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
 	MaxMemory             string         // bytes; "0": no limit
 	MaxMemoryPolicy       string         // "noeviction"
@@ -91,6 +92,8 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		MinReplicasMaxLag:     config("min-replicas-max-lag"),
 		Replicas:              info["connected_slaves"],
 	}
+	_, err := parseInfo(client.Info(ctx, "replication").Val())
+	n.Lineage = err == nil
 	if save, err := client.ConfigGet(ctx, "save").Result(); err == nil {
 		n.Persistence = persistence(save["save"] != "", info["aof_enabled"] == "1")
 	}

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -51,6 +52,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 //
 //	GETEX g1             does this server still take writes?
 //	MGET g1 s1 b1 g2 …   what does it know?
+//	INFO replication     of which lineage is it?
 //
 // GETEX without an option reads and changes nothing, and yet is a write to
 // Redis: a master that was demoted or is cut off refuses it, where it would
@@ -58,8 +60,9 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 // gives up a connection for the error of a pipeline's first command alone.
 //
 // MGET is one moment: no revocation falls between what it reads. On a Cluster
-// its keys must be of one slot, so that each call has an MGET of its own there.
-// The error is the first of any call.
+// its keys must be of one slot, so that each call has an MGET of its own there. INFO
+// stands last: had the data been exchanged in between, the lineage would be a later one than
+// that of what was read. The error is the first of any call.
 func send(ctx context.Context, client redis.UniversalClient, isCluster bool, calls []*call) error {
 	pipe := client.Pipeline()
 	guard := pipe.GetEx(ctx, calls[0].keys[0], -1) // 0 would send PERSIST
@@ -73,6 +76,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 		_ = pipe.Process(ctx, get) // cannot fail before Exec
 		gets = append(gets, get)
 	}
+	info := pipe.Info(ctx, "replication")
 	_, err := pipe.Exec(ctx)
 	// An error that is no server's answer is the flight's.
 	if answered := redis.Error(nil); errors.As(err, &answered) {
@@ -80,6 +84,11 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 		if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {
 			err = nil
 		}
+		err = cmp.Or(err, info.Err())
+	}
+	var here lineage
+	if err == nil {
+		here, err = parseInfo(info.Val())
 	}
 	first := err
 	for i, c := range calls {
@@ -92,7 +101,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 			c.err = errShort
 		}
 		if c.err == nil {
-			c.view = view(values[at : at+len(c.keys)])
+			c.view = view(values[at:at+len(c.keys)], here)
 		} else if first == nil {
 			first = c.err
 		}
@@ -118,32 +127,41 @@ func mget(ctx context.Context, calls []*call) *redis.StringSliceCmd {
 
 // view reads what MGET said of a generation, a session and the blacklist. What is
 // missing is "", and so is what is no string.
-func view(values []string) session.View {
+func view(values []string, here lineage) session.View {
 	v := session.View{Blacklisted: values[2] != ""}
 	// Digits and nothing else, as in the scripts.
 	if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 		v.Generation, v.HasGeneration = int64(n), true
 	}
-	v.Entry, v.HasEntry = decodeEntry([]byte(values[1]))
+	v.Entry, v.HasEntry = decodeEntry([]byte(values[1]), here)
 	return v
 }
 
-// lookEachWay asks one key after another, in an order that is safe without
-// being one moment: see [session.Store].
+// lookEachWay asks one key after another while their slot moves to another server of
+// a Cluster, in an order that is safe without being one moment: see [session.Store].
+// The entry is believed where it was written, which is the server that it is moving
+// from; once moved it is not known.
 func (s *Store) lookEachWay(ctx context.Context, keys [3]string) (session.View, error) {
+	node, err := s.cluster.MasterForKey(ctx, keys[0])
+	if err != nil {
+		return session.View{}, err
+	}
+	pipe := node.Pipeline()
+	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
+	_, _ = pipe.Exec(ctx) // each tells its own error
+	here, err := parseInfo(info.Val())
+	if err != nil {
+		return session.View{}, cmp.Or(info.Err(), err)
+	}
 	values := make([]string, len(keys))
-	for i, key := range keys {
-		ask := s.client.Get
-		if i == 0 {
-			ask = func(ctx context.Context, key string) *redis.StringCmd { return s.client.GetEx(ctx, key, -1) }
-		}
-		value, err := ask(ctx, key).Result()
-		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE ") {
+	for i, answer := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
+		value, err := answer.Result()
+		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE ") && !redirected(err) {
 			return session.View{}, err
 		}
 		values[i] = value
 	}
-	return view(values), nil
+	return view(values, here), nil
 }
 
 // redirected tells whether a server of a Cluster answered that another one

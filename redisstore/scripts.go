@@ -27,21 +27,40 @@ local function raise(key, to, expiry)
 end
 `
 
+// lineageLua reads what lineage.go describes; ” where it may not, which no reader takes
+// for one.
+const lineageLua = `
+local function lineage()
+  local info = redis.pcall('INFO', 'replication')
+  return type(info) == 'string' and info:match('` + replidField + `(%x+)') or ''
+end
+`
+
 var (
+	// takeLease: KEYS lease; ARGV its value, its time to live in milliseconds.
+	// It answers the lineage, or nothing when the lease is another's.
+	takeLease = redis.NewScript(lineageLua + `
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return false
+end
+return lineage()
+`)
+
 	// putBack: KEYS lease, session, generation;
-	// ARGV lease, entry, its expiry, generation, its expiry.
-	// It answers 0 when it stored nothing, or nothing that is not past already.
-	putBack = redis.NewScript(generationLua + `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+	// ARGV lease, lineage, entry, its expiry, generation, its expiry.
+	// It answers 0 when it stored nothing, or nothing that is not past already. A lease
+	// of another lineage may be one that was given up before the data went back.
+	putBack = redis.NewScript(lineageLua + generationLua + `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or lineage() ~= ARGV[2] then
   return 0
 end
 redis.call('DEL', KEYS[1])
 local held = generation(KEYS[3])
-if held and held > tonumber(ARGV[4]) then
+if held and held > tonumber(ARGV[5]) then
   return 0
 end
-redis.call('SET', KEYS[2], ARGV[2], 'PXAT', ARGV[3])
-raise(KEYS[3], ARGV[4], ARGV[5])
+redis.call('SET', KEYS[2], ARGV[3], 'PXAT', ARGV[4])
+raise(KEYS[3], ARGV[5], ARGV[6])
 return redis.call('EXISTS', KEYS[2])
 `)
 

@@ -45,6 +45,13 @@ func (v *view) wantActive(t *testing.T) {
 	}
 }
 
+func (v *view) wantUnknown(t *testing.T) {
+	t.Helper()
+	if got, err := v.Look(t.Context(), v.ref); err != nil || got.HasEntry && (got.HasGeneration || got.Entry.Ended) || got.Blacklisted {
+		t.Errorf("Look = %+v, %v; want an unknown session", got, err)
+	}
+}
+
 // eventually waits for what a server does in its own time.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
@@ -77,6 +84,9 @@ func TestReplica(t *testing.T) {
 	eventually(t, "the replica has the entry", func() bool {
 		return other.client.Exists(t.Context(), master.prefix+"s:{ada}:s1").Val() == 1
 	})
+	// A master's lineage is another one with its first replica.
+	master.wantUnknown(t)
+	master.fill(t, active(1, time.Now().Add(time.Hour)))
 	// It is asked once: a replica does not become a master by being asked again.
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
 		t.Errorf("the replica was asked %d times", trips)
@@ -92,13 +102,70 @@ func TestReplica(t *testing.T) {
 		t.Errorf("Inspect = %+v, %v", report, err)
 	}
 
+	// Its data may be older than what was acknowledged.
 	other.do(t, "REPLICAOF NO ONE")
-	other.wantActive(t)
+	other.wantUnknown(t)
 	// And the other way about: the master steps down under an open connection.
 	master.wantActive(t)
 	master.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
 	master.wantRefused(t, "")
 	master.do(t, "REPLICAOF NO ONE") // or its keys could not be cleaned up
+}
+
+// TestRollback: a Redis that comes back from what it had saved earlier brings back
+// no session that has ended since, by whichever way.
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(time.Hour)
+	for name, end := range map[string]session.Revocation{
+		"session": {Subject: "ada", SessionID: "s1", Until: until},
+		"token":   {Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
+		"all":     {Subject: "ada", Generation: 2, Until: until},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			before := newView(t, redisstoretest.StartServer(t, "--dir", dir))
+			before.fill(t, active(1, until))
+			before.do(t, "SAVE")
+			before.apply(t, end)
+			after := newView(t, redisstoretest.StartServer(t, "--dir", dir))
+			after.Store = redisstoretest.Open(t, "redis://"+after.client.(*redis.Client).Options().Addr, redisstore.Options{Prefix: before.prefix})
+			if n := after.client.Exists(t.Context(), before.prefix+"s:{ada}:s1").Val(); n != 1 {
+				t.Fatal("nothing was brought back")
+			}
+			after.wantUnknown(t)
+			after.fill(t, active(2, until))
+			after.wantActive(t)
+		})
+	}
+}
+
+// TestLeaseOfAnotherLineage: what was read under a lease before a failover is not
+// put back after it, as the revocation that ended the lease may be forgotten.
+func TestLeaseOfAnotherLineage(t *testing.T) {
+	t.Parallel()
+	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
+	master, replica := newView(t, masterURL), newView(t, redisstoretest.StartServer(t))
+	replica.Store = redisstoretest.Open(t, "redis://"+replica.client.(*redis.Client).Options().Addr, redisstore.Options{Prefix: master.prefix})
+	replica.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
+	eventually(t, "the replica is linked", func() bool {
+		return strings.Contains(replica.client.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	})
+	lease, ok, err := master.Lease(t.Context(), "ada")
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	eventually(t, "the replica has the lease", func() bool {
+		return replica.client.Exists(t.Context(), master.prefix+"l:{ada}").Val() == 1
+	})
+	replica.do(t, "REPLICAOF NO ONE")
+	if done, err := replica.PutBack(t.Context(), lease, replica.ref, active(1, time.Now().Add(time.Hour))); err != nil || done {
+		t.Errorf("PutBack = %t, %v", done, err)
+	}
+	if done, err := master.PutBack(t.Context(), lease, master.ref, active(1, time.Now().Add(time.Hour))); err != nil || !done {
+		t.Errorf("PutBack where the lease was taken = %t, %v", done, err)
+	}
 }
 
 // TestMasterCutOff: with min-replicas-to-write, a master that lost its replicas
@@ -142,10 +209,10 @@ func TestFullMemory(t *testing.T) {
 
 // The permissions that doc.go asks for.
 const (
-	leastACL        = "+@connection -@dangerous +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
-	checkACL        = "+@connection -@dangerous +get +mget +getex"
+	leastACL        = "+@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
+	checkACL        = "+@connection -@dangerous +info +get +mget +getex"
 	leastClusterACL = "+cluster|slots +asking"
-	inspectACL      = "+info +time +config|get"
+	inspectACL      = "+time +config|get"
 )
 
 // TestACL: the user of doc.go can do all that a store does, and no more.
@@ -157,6 +224,7 @@ func TestACL(t *testing.T) {
 		"ada on >secret ~app:* " + leastACL,
 		"joan on >secret %R~app:s:* %R~app:b:* ~app:g:* " + checkACL,
 		"grace on >secret ~app:* " + leastACL + " " + inspectACL,
+		"alan on >secret ~app:* " + leastACL + " " + inspectACL + " -info",
 	} {
 		if err := admin.Do(t.Context(), words("ACL SETUSER "+user)...).Err(); err != nil {
 			t.Fatal(err)
@@ -185,6 +253,17 @@ func TestACL(t *testing.T) {
 			}
 		}
 	})
+	t.Run("without INFO", func(t *testing.T) {
+		store := as(t, "alan", "app:")
+		v := &view{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
+		v.fill(t, active(1, time.Now().Add(time.Hour)))
+		v.wantRefused(t, "NOPERM")
+		v.Store = as(t, "ada", "app:")
+		v.wantUnknown(t)
+		if report, err := store.Inspect(t.Context()); err != nil || report.Nodes[0].Lineage {
+			t.Errorf("Inspect = %+v, %v", report, err)
+		}
+	})
 	t.Run("another prefix", func(t *testing.T) {
 		if _, err := as(t, "ada", "other:").Look(t.Context(), session.Ref{Subject: "a"}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Look = %v", err)
@@ -198,7 +277,7 @@ func TestACL(t *testing.T) {
 	})
 	t.Run("inspect what one may not", func(t *testing.T) {
 		report, err := as(t, "ada", "app:").Inspect(t.Context())
-		if err != nil || len(report.Nodes) != 1 || report.Nodes[0] != (redisstore.Node{Addr: report.Nodes[0].Addr}) || report.Nodes[0].TooOld() {
+		if err != nil || len(report.Nodes) != 1 || report.Nodes[0].Persistence != "" || report.Nodes[0].MinReplicasToWrite != "" || report.Nodes[0].Skew != nil {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
@@ -215,7 +294,7 @@ func TestACL(t *testing.T) {
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
-		if n.Addr == "" || n.TooOld() || n.Role != "master" || n.Persistence != "none" || n.MaxMemory != "0" ||
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" || n.MaxMemory != "0" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
 			t.Errorf("%+v", n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -94,8 +95,8 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error)
 		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
 	view, err := b.look(ctx, keys)
-	if err != nil && redirected(err) {
-		// The slot is moving. One after another, each question finds its way.
+	if err != nil && s.cluster != nil && redirected(err) {
+		// The slot is moving.
 		view, err = s.lookEachWay(ctx, keys)
 	}
 	if err != nil {
@@ -104,29 +105,32 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error)
 	return view, nil
 }
 
-// Lease implements [session.Store].
+// Lease implements [session.Store]. The lease names the lineage that it was taken
+// in behind a colon.
 func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	lease = session.NewID()
-	err = s.client.SetArgs(ctx, s.keys.lease(subject), lease, redis.SetArgs{Mode: "NX", TTL: session.LeaseTTL}).Err()
+	id := session.NewID()
+	replid, err := takeLease.Run(ctx, s.client, []string{s.keys.lease(subject)}, id, session.LeaseTTL.Milliseconds()).Text()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return "", false, nil
 	case err != nil:
 		return "", false, unavailable(err, "lease subject %s", subject)
 	}
-	return lease, true, nil
+	return id + ":" + replid, true, nil
 }
 
 // PutBack implements [session.Store]. It is also not done when fill is past its
-// time already.
+// time already, or the server's lineage another than that of the lease.
 func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill session.Fill) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
+	id, replid, _ := strings.Cut(lease, ":")
+	written, _ := parseLineage(replid) // none: an entry that nobody believes
 	done, err = putBack.Run(ctx, s.client,
 		[]string{s.keys.lease(ref.Subject), s.keys.session(ref.Subject, ref.SessionID), s.keys.generation(ref.Subject)},
-		lease, encodeEntry(fill.Entry), expiry(fill.Until), fill.SubjectGeneration, expiry(fill.SubjectUntil),
+		id, replid, encodeEntry(fill.Entry, written), expiry(fill.Until), fill.SubjectGeneration, expiry(fill.SubjectUntil),
 	).Bool()
 	if err != nil {
 		return false, unavailable(err, "put back session %s", ref.SessionID)

@@ -197,7 +197,7 @@ func TestMonitor(t *testing.T) {
 	sent = slices.DeleteFunc(sent, func(command string) bool {
 		return strings.HasPrefix(command, `"hello"`) || strings.HasPrefix(command, `"client"`)
 	})
-	check := []string{`"getex" "g:{ada}"`, `"mget" "g:{ada}" "s:{ada}:s1" "b:{ada}:t1"`}
+	check := []string{`"getex" "g:{ada}"`, `"mget" "g:{ada}" "s:{ada}:s1" "b:{ada}:t1"`, `"info" "replication"`}
 	if want := slices.Concat(check, check, check); !slices.Equal(sent, want) {
 		t.Errorf("three checks sent\n%s\nwant\n%s", strings.Join(sent, "\n"), strings.Join(want, "\n"))
 	}

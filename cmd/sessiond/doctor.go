@@ -154,6 +154,9 @@ func (d *doctor) examineNode(n redisstore.Node) {
 	default:
 		d.good(what, say)
 	}
+	if !n.Lineage {
+		d.fail("lineage", "INFO replication is not allowed, or tells no master_replid: every check asks Postgres; allow the user +info")
+	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":
 		d.good("eviction", orElse(n.MaxMemoryPolicy, "unknown"))

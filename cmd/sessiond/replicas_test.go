@@ -141,13 +141,12 @@ func TestRedisSeenFromOutside(t *testing.T) {
 		}
 	})
 	// The route asks Redis for nothing else: all of this is the check.
-	if n := len(commands); n != 20*2 {
-		t.Errorf("20 checks sent %d commands, want two each:\n%s", n, strings.Join(commands, "\n"))
+	if n := len(commands); n != 20*3 {
+		t.Errorf("20 checks sent %d commands, want three each:\n%s", n, strings.Join(commands, "\n"))
 	}
-	for i := 0; i+1 < len(commands); i += 2 {
-		got := commands[i] + " " + commands[i+1]
-		if got != "getex mget" {
-			t.Fatalf("check %d is not one pipeline: %s", i/2, got)
+	for check := range slices.Chunk(commands, 3) {
+		if got := strings.Join(check, " "); got != "getex mget info" {
+			t.Fatalf("a check is not one pipeline: %s", got)
 		}
 	}
 }

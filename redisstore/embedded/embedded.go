@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 )
 
 // Server is a running miniredis.
@@ -28,6 +29,17 @@ func Start() (*Server, error) {
 	if err := s.redis.Start(); err != nil {
 		return nil, fmt.Errorf("embedded: start: %w", err)
 	}
+	// It does not know the section of INFO that names the lineage.
+	replid := make([]byte, 20)
+	rand.Read(replid)
+	replication := fmt.Sprintf("# Replication\r\nrole:master\r\nmaster_replid:%x\r\n", replid)
+	s.redis.Server().SetPreHook(func(c *server.Peer, command string, args ...string) bool {
+		if command != "INFO" || len(args) != 1 || args[0] != "replication" {
+			return false
+		}
+		c.WriteBulk(replication)
+		return true
+	})
 	return s, nil
 }
 

@@ -30,7 +30,7 @@ func TestExampleService(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
 	// All that a service that only checks may do in Redis.
 	if err := redisstoretest.Client(t, redisURL).Do(t.Context(),
-		"ACL", "SETUSER", "orders", "on", ">secret", "%R~s:*", "%R~b:*", "~g:*", "+@connection", "-@dangerous", "+mget", "+getex").Err(); err != nil {
+		"ACL", "SETUSER", "orders", "on", ">secret", "%R~s:*", "%R~b:*", "~g:*", "+@connection", "-@dangerous", "+info", "+mget", "+getex").Err(); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
