@@ -1,9 +1,6 @@
 package identity
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // User reads a user by id. ErrNotFound.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
@@ -33,30 +30,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	old, err := s.Store.ByID(ctx, id)
-	if err != nil {
-		return User{}, err
-	}
-	u := old
-	var mails []Mail
-	if p.FirstName != nil {
-		u.FirstName = *p.FirstName
-	}
-	if p.LastName != nil {
-		u.LastName = *p.LastName
-	}
-	if p.Email != nil {
-		u.Email = *p.Email
-	}
-	if Fold(u.Email) != Fold(old.Email) {
-		u.EmailVerifiedAt = time.Time{}
-		mails = append(mails, noticeTo(old, MailEmailChanged))
-	}
-	u.UpdatedAt = s.now()
-	if err := s.Store.Update(ctx, u, mails...); err != nil {
-		return User{}, err
-	}
-	return u, nil
+	return s.Store.Update(ctx, id, p, s.now())
 }
 
 // ChangePassword sets a new password and ends all sessions of the user but

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"strings"
@@ -450,6 +451,31 @@ func TestUpdateProfile(t *testing.T) {
 	}
 	if mails := w.deliver(); len(mails) != 0 {
 		t.Errorf("mails %v", mails)
+	}
+}
+
+// Whoever changes a name must not put back an address that was changed meanwhile.
+func TestProfileChangesAtOnceAllCount(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	for i := range 20 {
+		first, last, email := fmt.Sprint("First", i), fmt.Sprint("Last", i), fmt.Sprintf("al%d@example.net", i)
+		changes := []identity.Profile{{FirstName: &first}, {LastName: &last}, {Email: &email}}
+		var all sync.WaitGroup
+		for _, p := range changes {
+			all.Go(func() { w.want("change", second(w.UpdateProfile(t.Context(), u.ID, p)), nil) })
+		}
+		all.Wait()
+		got, err := w.User(t.Context(), u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.FirstName != first || got.LastName != last || got.Email != email {
+			t.Errorf("change %d left %q %q %q", i, got.FirstName, got.LastName, got.Email)
+		}
+	}
+	if n := len(w.deliver()); n != 20 {
+		t.Errorf("%d old addresses were told, want 20", n)
 	}
 }
 

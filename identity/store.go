@@ -84,10 +84,11 @@ type Store interface {
 	ByUsername(ctx context.Context, username string) (User, error)
 	ByEmail(ctx context.Context, email string) (User, error)
 
-	// Update stores the profile fields of u (names, email, EmailVerifiedAt)
-	// for the user u.ID and queues the mails in the same transaction.
-	// ErrEmailTaken, ErrNotFound.
-	Update(ctx context.Context, u User, mails ...Mail) error
+	// Update sets what p gives, and no other field, and returns the user as they
+	// are then: changes of other fields at the same time stay. Another email is not
+	// verified, open mailed tokens are forgotten, and [MailEmailChanged] to the old
+	// address is queued in the same transaction. ErrEmailTaken, ErrNotFound.
+	Update(ctx context.Context, id string, p Profile, at time.Time) (User, error)
 
 	// Rehash replaces a hash by another one of the same password. It does nothing
 	// when the stored hash is no longer old.

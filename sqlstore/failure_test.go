@@ -60,8 +60,11 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		"ByID":       func(ctx context.Context) error { _, err := u.ByID(ctx, subject); return err },
 		"ByUsername": func(ctx context.Context) error { _, err := u.ByUsername(ctx, "name"); return err },
 		"ByEmail":    func(ctx context.Context) error { _, err := u.ByEmail(ctx, "name"); return err },
-		"Update":     func(ctx context.Context) error { return u.Update(ctx, user) },
-		"Rehash":     func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
+		"Update": func(ctx context.Context) error {
+			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo)
+			return err
+		},
+		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
 		"SetPassword": func(ctx context.Context) error {
 			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, identity.Mail{})
 			return err

@@ -172,40 +172,64 @@ var updateUser = newStatement(`
 	UPDATE users SET first_name = ?, last_name = ?, email = ?, email_key = ?, email_verified_at = ?, updated_at = ?
 	WHERE id = ?`)
 
-// Update implements [identity.Store]. The time of the change is user.UpdatedAt. When
-// the email is another one, open mailed tokens are forgotten: they prove that
-// somebody reads the old one.
-func (u *Users) Update(ctx context.Context, user identity.User, mails ...identity.Mail) error {
-	emailKey := identity.Fold(user.Email)
+// Update implements [identity.Store]. Mailed tokens are forgotten because they prove
+// that somebody reads the old address.
+func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now time.Time) (identity.User, error) {
+	var user identity.User
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		old, err := tx.lockLiving(ctx, forUpdate, user.ID, identity.ErrNotFound)
-		if err != nil {
+		if _, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
 			return err
 		}
-		if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, user.ID); err != nil {
+		// Read under the lock: all columns are written, also those that do not change.
+		var row userRow
+		if err := tx.get(ctx, &row, identity.ErrNotFound, userByID, id); err != nil {
 			return err
+		}
+		old := row.user()
+		user = changed(old, p)
+		user.UpdatedAt = micros(now)
+		emailKey := identity.Fold(user.Email)
+		moved := emailKey != identity.Fold(old.Email)
+		if moved {
+			user.EmailVerifiedAt = time.Time{}
+			if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, id); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.exec(ctx, updateUser, user.FirstName, user.LastName, user.Email, emailKey,
-			at(user.EmailVerifiedAt), at(user.UpdatedAt), user.ID); err != nil {
+			at(user.EmailVerifiedAt), at(user.UpdatedAt), id); err != nil {
 			return err
 		}
-		if old.EmailKey == nil || *old.EmailKey != emailKey {
-			if _, err := tx.exec(ctx, forgetMailTokens, user.ID); err != nil {
-				return err
-			}
-			if err := tx.record(ctx, event{at: user.UpdatedAt, kind: eventEmailChanged, user: user.ID, actor: session.ByUser}); err != nil {
-				return err
-			}
+		if !moved {
+			return nil
 		}
-		for _, mail := range mails {
-			if err := tx.enqueue(ctx, mail, user.UpdatedAt); err != nil {
-				return err
-			}
+		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
+			return err
 		}
-		return nil
+		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: session.ByUser}); err != nil {
+			return err
+		}
+		return tx.enqueue(ctx, identity.Mail{Kind: identity.MailEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
 	})
 	if u.db.violates(err, emailUnique) {
-		return identity.ErrEmailTaken
+		return identity.User{}, identity.ErrEmailTaken
 	}
-	return u.wrap("update user "+user.ID, err)
+	if err != nil {
+		return identity.User{}, u.wrap("update user "+id, err)
+	}
+	return user, nil
+}
+
+// changed is a user with what a profile gives.
+func changed(u identity.User, p identity.Profile) identity.User {
+	if p.FirstName != nil {
+		u.FirstName = *p.FirstName
+	}
+	if p.LastName != nil {
+		u.LastName = *p.LastName
+	}
+	if p.Email != nil {
+		u.Email = *p.Email
+	}
+	return u
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -171,36 +172,50 @@ func (s *suite) asCreated(u identity.User) identity.User {
 }
 
 var updateTests = []test{
-	{"changes the profile and nothing else", func(s *suite) {
+	{"changes what is given and nothing else", func(s *suite) {
+		want := s.added()
+		for i, c := range []struct {
+			p    identity.Profile
+			want func()
+		}{
+			{identity.Profile{FirstName: new("")}, func() { want.FirstName = "" }},
+			{identity.Profile{LastName: new("Andersdotter")}, func() { want.LastName = "Andersdotter" }},
+			{identity.Profile{}, func() {}},
+			{identity.Profile{Email: new("new." + want.Email)}, func() { want.Email, want.EmailVerifiedAt = "new."+want.Email, time.Time{} }},
+		} {
+			want.UpdatedAt = s.now.Add(time.Duration(i+1) * time.Minute)
+			c.want()
+			s.same("returned", s.update(want.ID, c.p, want.UpdatedAt), want)
+			s.same("stored", s.read(want.ID), want)
+		}
+	}},
+	{"another address is found, and the old one is told and found no more", func(s *suite) {
 		u := s.added()
-		changed := u
-		changed.FirstName, changed.LastName, changed.Email = "", "Andersdotter", "new."+u.Email
-		changed.EmailVerifiedAt, changed.UpdatedAt = time.Time{}, s.now.Add(time.Minute)
-		given := changed
-		given.Username, given.PasswordHash, given.PasswordVersion, given.Status = "other", "other", 9, identity.StatusPending
-		given.CreatedAt = time.Time{}
-		s.ok(s.Update(s.ctx, given, mailTo(u, identity.MailEmailChanged), mailTo(changed, identity.MailVerify)))
-		s.same("afterwards", s.read(u.ID), changed)
-		got, err := s.ByEmail(s.ctx, changed.Email)
+		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+		got, err := s.ByEmail(s.ctx, moved.Email)
 		s.ok(err)
-		s.same("by the new email", got, changed)
+		s.same("by the new email", got, moved)
 		_, err = s.ByEmail(s.ctx, u.Email)
 		s.want(err, identity.ErrNotFound)
-		s.queued(u.ID, identity.MailEmailChanged, identity.MailVerify)
+		mails, err := s.Mails(s.ctx, u.ID)
+		s.ok(err)
+		if len(mails) != 1 || mails[0].Kind != identity.MailEmailChanged || mails[0].To != u.Email || mails[0].Name != u.Username {
+			s.Errorf("queued %+v", mails)
+		}
 	}},
 	{"refuses an address that somebody else has, and changes nothing", func(s *suite) {
 		holder, u := s.added(), s.added()
-		changed := u
-		changed.FirstName, changed.Email = "Changed", strings.ToUpper(holder.Email)
-		s.want(s.Update(s.ctx, changed, mailTo(u, identity.MailEmailChanged)), identity.ErrEmailTaken)
+		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, s.now)
+		s.want(err, identity.ErrEmailTaken)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
 	{"lets users write their own address differently", func(s *suite) {
 		u := s.added()
 		u.Email = strings.ToUpper(u.Email)
-		s.ok(s.Update(s.ctx, u))
+		s.update(u.ID, identity.Profile{Email: &u.Email}, s.now)
 		s.same("afterwards", s.read(u.ID), u)
+		s.queued(u.ID)
 	}},
 	{"gives an address to one of many who want it at once", func(s *suite) {
 		wanted := s.newUser().Email
@@ -209,31 +224,72 @@ var updateTests = []test{
 			users <- s.added()
 		}
 		s.once(cap(users), identity.ErrEmailTaken, func() error {
-			u := <-users
-			u.Email = wanted
-			return s.Update(s.ctx, u)
+			_, err := s.Update(s.ctx, (<-users).ID, identity.Profile{Email: &wanted}, s.now)
+			return err
 		})
+	}},
+	{"changes of different fields at once all stay", func(s *suite) {
+		u := s.create(s.pending())
+		for round := range 10 {
+			first, last, email := fmt.Sprint("First", round), fmt.Sprint("Last", round), fmt.Sprint(round, u.Email)
+			changes := []identity.Profile{{FirstName: &first}, {LastName: &last}, {Email: &email}}
+			s.together(len(changes), func(i int) {
+				if _, err := s.Update(s.ctx, u.ID, changes[i], s.now); err != nil {
+					s.Error(err)
+				}
+			})
+			want := u
+			want.FirstName, want.LastName, want.Email = first, last, email
+			s.same("afterwards", s.read(u.ID), want)
+		}
+	}},
+	{"a change of name and a confirmation at once both stay", func(s *suite) {
+		for range 10 {
+			u := s.create(s.pending())
+			token := s.issue(u.ID, identity.PurposeVerify)
+			changes := []func() error{
+				func() error { return s.VerifyEmail(s.ctx, token, s.now) },
+				func() error {
+					_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
+					return err
+				},
+			}
+			s.together(len(changes), func(i int) {
+				if err := changes[i](); err != nil {
+					s.Error(err)
+				}
+			})
+			u.FirstName, u.Status, u.EmailVerifiedAt = "Changed", identity.StatusActive, s.now
+			s.same("afterwards", s.read(u.ID), u)
+		}
 	}},
 	{"finds no deleted user and none that never was", func(s *suite) {
 		u := s.added()
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
 		s.ok(err)
-		s.want(s.Update(s.ctx, u), identity.ErrNotFound)
-		s.want(s.Update(s.ctx, s.newUser()), identity.ErrNotFound)
+		for _, id := range []string{u.ID, "nobody"} {
+			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, s.now)
+			s.want(err, identity.ErrNotFound)
+		}
 	}},
 	{"a mailed token outlives a change of name, not one of address", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
-		u.FirstName = "Changed"
-		s.ok(s.Update(s.ctx, u))
+		s.update(u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
 		_, err := s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
 		s.ok(err)
 		verify := s.issue(u.ID, identity.PurposeVerify)
-		u.Email = "new." + u.Email
-		s.ok(s.Update(s.ctx, u))
+		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, identity.MailPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
 		// It was mailed to the old address, and would confirm the new one.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
+}
+
+func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
+	s.Helper()
+	u, err := s.Update(s.ctx, id, p, at)
+	s.ok(err)
+	return u
 }
