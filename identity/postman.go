@@ -178,7 +178,7 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 		// the mail server.
 		m.To, data.Name = u.Email, u.Username
 		ttl := cmp.Or(p.ResetTTL, defaultResetTTL)
-		if secret, err = p.issue(ctx, u.ID, PurposeReset, ttl); err != nil {
+		if secret, err = p.issue(ctx, u.ID, m.To, PurposeReset, ttl); err != nil {
 			return "", err
 		}
 		data.Lifetime = inWords(ttl)
@@ -187,7 +187,7 @@ func (p *Postman) send(ctx context.Context, m Mail) (secret string, err error) {
 		if u, err = p.registrant(ctx, m); err != nil {
 			return "", err
 		}
-		if secret, err = p.issue(ctx, u.ID, PurposeVerify, verifyTTL); err != nil {
+		if secret, err = p.issue(ctx, u.ID, m.To, PurposeVerify, verifyTTL); err != nil {
 			return "", err
 		}
 		data.Lifetime = inWords(verifyTTL)
@@ -234,12 +234,12 @@ func (p *Postman) registrant(ctx context.Context, m Mail) (User, error) {
 }
 
 // issue makes the secret of a mail that is about to be sent and stores its hash.
-func (p *Postman) issue(ctx context.Context, userID string, purpose Purpose, ttl time.Duration) (secret string, err error) {
+func (p *Postman) issue(ctx context.Context, userID, to string, purpose Purpose, ttl time.Duration) (secret string, err error) {
 	secret = newToken()
 	now := p.now()
-	err = p.Store.IssueToken(ctx, userID, purpose, hashToken(secret), now.Add(ttl), now)
+	err = p.Store.IssueToken(ctx, userID, to, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
-		return "", unwanted("the user is gone")
+		return "", unwanted("the user is gone or has another address now")
 	}
 	return secret, err
 }

@@ -144,6 +144,55 @@ func TestMailThatIsNotWantedAnyMore(t *testing.T) {
 	}
 }
 
+// A link must not go to an address that its user left while the mail was made.
+func TestNoLinkGoesToAnAddressThatWasLeftMeanwhile(t *testing.T) {
+	for _, c := range []struct {
+		why   string
+		queue func(w *world) error
+	}{
+		{"a reset", func(w *world) error {
+			w.register("alice")
+			return w.RequestReset(w.Context(), "alice@example.com")
+		}},
+		{"a confirmation", func(w *world) error {
+			return w.RegisterByMail(w.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password})
+		}},
+	} {
+		w := newWorld(t)
+		w.want(c.why, c.queue(w), nil)
+		moved := "al@example.net"
+		w.postman.Store = &overtaken{Store: w.store, change: func(u identity.User) {
+			w.want("move", second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &moved})), nil)
+		}}
+		for _, m := range w.deliver() {
+			if !strings.Contains(m.Subject, "another address") {
+				t.Errorf("%s: delivered %q to %s", c.why, m.Subject, m.To)
+			}
+		}
+		if log := w.log.String(); strings.Count(log, "mail dropped") != 1 {
+			t.Errorf("%s: log %s", c.why, log)
+		}
+	}
+}
+
+// overtaken is a store whose users change once they were read.
+type overtaken struct {
+	identity.Store
+	change func(identity.User)
+}
+
+func (o *overtaken) ByEmail(ctx context.Context, email string) (identity.User, error) {
+	u, err := o.Store.ByEmail(ctx, email)
+	o.change(u)
+	return u, err
+}
+
+func (o *overtaken) ByID(ctx context.Context, id string) (identity.User, error) {
+	u, err := o.Store.ByID(ctx, id)
+	o.change(u)
+	return u, err
+}
+
 func TestMailsThatCannotBeSent(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")

@@ -110,9 +110,10 @@ type Store interface {
 	// tokens, and queues mail. ErrNotFound.
 	Delete(ctx context.Context, id string, at time.Time, mail Mail) (revocation int64, err error)
 
-	// IssueToken stores the hash of a secret that is about to be mailed. Earlier ones
-	// of this user and purpose are dead from then on. ErrNotFound when the user is gone.
-	IssueToken(ctx context.Context, userID string, purpose Purpose, hash TokenHash, expires, at time.Time) error
+	// IssueToken stores the hash of a secret that is about to be mailed to an address.
+	// Earlier ones of this user and purpose are dead from then on. ErrNotFound when the
+	// user is gone or has another address.
+	IssueToken(ctx context.Context, userID, to string, purpose Purpose, hash TokenHash, expires, at time.Time) error
 
 	// TokenUser reads the user of a mailed token that has not expired at at.
 	// ErrInvalidToken.

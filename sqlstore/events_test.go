@@ -36,7 +36,7 @@ func TestAuditTrail(t *testing.T) {
 
 		ok(users.Create(ctx, user, time.Time{}, nil))
 		ok(users.RecordAttempt(ctx, identity.Attempt{ID: "a1", UserID: "u1", Reason: "unverified", At: tick()}))
-		ok(users.IssueToken(ctx, "u1", identity.PurposeVerify, token, at.Add(time.Hour), at))
+		ok(users.IssueToken(ctx, "u1", user.Email, identity.PurposeVerify, token, at.Add(time.Hour), at))
 		ok(users.VerifyEmail(ctx, token, tick()))
 		one := start(1)
 		_, _, err := sessions.Revoke(ctx, "u1", one.ID, session.Ending{At: tick(), Reason: session.ReasonLogout, By: session.ByUser})
@@ -61,7 +61,7 @@ func TestAuditTrail(t *testing.T) {
 		four := start(1)
 		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), identity.Mail{})
 		ok(err)
-		ok(users.IssueToken(ctx, "u1", identity.PurposeReset, token, at.Add(time.Hour), at))
+		ok(users.IssueToken(ctx, "u1", email, identity.PurposeReset, token, at.Add(time.Hour), at))
 		_, err = users.ResetPassword(ctx, token, "u1", "hash3", tick(), identity.Mail{})
 		ok(err)
 		five := start(3)

@@ -78,7 +78,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			return err
 		},
 		"IssueToken": func(ctx context.Context) error {
-			return u.IssueToken(ctx, subject, identity.PurposeReset, identity.TokenHash{}, longAgo, longAgo)
+			return u.IssueToken(ctx, subject, "name@example.org", identity.PurposeReset, identity.TokenHash{}, longAgo, longAgo)
 		},
 		"TokenUser": func(ctx context.Context) error {
 			_, err := u.TokenUser(ctx, identity.PurposeReset, identity.TokenHash{}, longAgo)

@@ -21,13 +21,18 @@ var (
 			(SELECT user_id FROM mail_tokens WHERE hash = ? AND purpose = ? AND mail_tokens.expires_at > ?)`)
 )
 
-// IssueToken implements [identity.Store].
-func (u *Users) IssueToken(ctx context.Context, userID string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
+// IssueToken implements [identity.Store]. The address is compared under the lock, since
+// a change of it forgets only the tokens that are there by then.
+func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
 	return u.wrap("issue a mailed token for "+userID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.lockLiving(ctx, inShare, userID, identity.ErrNotFound); err != nil {
+		user, err := tx.lockLiving(ctx, inShare, userID, identity.ErrNotFound)
+		if err != nil {
 			return err
 		}
-		_, err := tx.exec(ctx, issueToken, userID, string(purpose), hash[:], at(now), at(expires))
+		if user.EmailKey == nil || *user.EmailKey != identity.Fold(to) {
+			return identity.ErrNotFound
+		}
+		_, err = tx.exec(ctx, issueToken, userID, string(purpose), hash[:], at(now), at(expires))
 		return err
 	}))
 }

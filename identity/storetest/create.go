@@ -45,7 +45,7 @@ var createTests = []test{
 			s.want(err, identity.ErrNotFound)
 			_, err = s.Delete(s.ctx, odd, s.now, identity.Mail{})
 			s.want(err, identity.ErrNotFound)
-			s.want(s.IssueToken(s.ctx, odd, identity.PurposeReset, newHash(), s.now, s.now), identity.ErrNotFound)
+			s.want(s.IssueToken(s.ctx, odd, odd, identity.PurposeReset, newHash(), s.now, s.now), identity.ErrNotFound)
 			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
 		}
 	}},

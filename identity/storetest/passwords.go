@@ -161,7 +161,7 @@ var deleteTests = []test{
 		_, err = s.ResetPassword(s.ctx, reset, u.ID, "new hash", s.now, identity.Mail{})
 		s.want(err, identity.ErrInvalidToken)
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
-		s.want(s.IssueToken(s.ctx, u.ID, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+		s.want(s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
 			s.Error("a deleted user logged in")
 		}

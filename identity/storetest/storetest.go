@@ -194,7 +194,7 @@ func mailTo(u identity.User, kind identity.MailKind) identity.Mail {
 func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHash {
 	s.Helper()
 	hash := newHash()
-	s.ok(s.IssueToken(s.ctx, userID, purpose, hash, s.now.Add(time.Hour), s.now))
+	s.ok(s.IssueToken(s.ctx, userID, s.read(userID).Email, purpose, hash, s.now.Add(time.Hour), s.now))
 	return hash
 }
 

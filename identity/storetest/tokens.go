@@ -43,7 +43,7 @@ var tokenTests = []test{
 		hashes := make([]identity.TokenHash, 20)
 		s.together(len(hashes), func(i int) {
 			hashes[i] = newHash()
-			if err := s.IssueToken(s.ctx, u.ID, identity.PurposeReset, hashes[i], s.now.Add(time.Hour), s.now); err != nil {
+			if err := s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, hashes[i], s.now.Add(time.Hour), s.now); err != nil {
 				s.Error(err)
 			}
 		})
@@ -58,7 +58,40 @@ var tokenTests = []test{
 		}
 	}},
 	{"nobody gets none", func(s *suite) {
-		s.want(s.IssueToken(s.ctx, "nobody", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+		s.want(s.IssueToken(s.ctx, "nobody", "nobody@example.org", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+	}},
+	{"none goes to an address that is not the user's, and the earlier one lives", func(s *suite) {
+		u, other := s.added(), s.added()
+		for _, purpose := range []identity.Purpose{identity.PurposeReset, identity.PurposeVerify} {
+			token := s.issue(u.ID, purpose)
+			for _, to := range []string{other.Email, "old." + u.Email, "", "\xff"} {
+				s.want(s.IssueToken(s.ctx, u.ID, to, purpose, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
+			}
+			_, err := s.TokenUser(s.ctx, purpose, token, s.now)
+			s.ok(err)
+			s.ok(s.IssueToken(s.ctx, u.ID, strings.ToUpper(u.Email), purpose, newHash(), s.now.Add(time.Hour), s.now))
+		}
+	}},
+	{"none outlives a change of address at the same time", func(s *suite) {
+		for range 10 {
+			u := s.added()
+			token := newHash()
+			s.together(2, func(i int) {
+				if i == 0 {
+					_, err := s.Update(s.ctx, u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+					if err != nil {
+						s.Error(err)
+					}
+					return
+				}
+				err := s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, token, s.now.Add(time.Hour), s.now)
+				if err != nil && err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
+					s.Error(err)
+				}
+			})
+			_, err := s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
+			s.want(err, identity.ErrInvalidToken)
+		}
 	}},
 	{"VerifyEmail activates the user and verifies the address", func(s *suite) {
 		u := s.create(s.pending())
