@@ -30,7 +30,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	return s.Store.Update(ctx, id, p, s.now())
+	return s.Store.Update(ctx, id, p, s.stalePending(), s.now())
 }
 
 // ChangePassword sets a new password and ends all sessions of the user but

@@ -236,6 +236,20 @@ func TestUnconfirmedRegistrationLapses(t *testing.T) {
 	w.want("the old link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 }
 
+func TestLapsedRegistrationHoldsNoAddress(t *testing.T) {
+	w := newWorld(t)
+	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "squatter", Email: "alice@example.net", Password: password}), nil)
+	u := w.register("alice")
+	wanted := "Alice@example.net"
+	move := func() error { return second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &wanted})) }
+
+	w.clock.pass(24 * time.Hour)
+	w.want("for a day it does", move(), identity.ErrEmailTaken)
+	w.clock.pass(time.Microsecond)
+	w.want("not longer", move(), nil)
+	w.want("the squatter", second(w.store.ByUsername(t.Context(), "squatter")), identity.ErrNotFound)
+}
+
 func TestAuthenticate(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("Alice")

@@ -87,8 +87,9 @@ type Store interface {
 	// Update sets what p gives, and no other field, and returns the user as they
 	// are then: changes of other fields at the same time stay. Another email is not
 	// verified, open mailed tokens are forgotten, and [MailEmailChanged] to the old
-	// address is queued in the same transaction. ErrEmailTaken, ErrNotFound.
-	Update(ctx context.Context, id string, p Profile, at time.Time) (User, error)
+	// address is queued in the same transaction. Pending users created before
+	// stalePending do not count, as in Create. ErrEmailTaken, ErrNotFound.
+	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
 
 	// Rehash replaces a hash by another one of the same password. It does nothing
 	// when the stored hash is no longer old.

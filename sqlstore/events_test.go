@@ -54,9 +54,9 @@ func TestAuditTrail(t *testing.T) {
 		_, err = sessions.RevokeToken(ctx, "u1", three.ID, "jti", at.Add(time.Hour), tick())
 		ok(err)
 		email, first := "new@example.org", "Zoë"
-		_, err = users.Update(ctx, "u1", identity.Profile{Email: &email}, tick())
+		_, err = users.Update(ctx, "u1", identity.Profile{Email: &email}, longAgo, tick())
 		ok(err)
-		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, tick()) // of no interest to an audit
+		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // of no interest to an audit
 		ok(err)
 		four := start(1)
 		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), identity.Mail{})

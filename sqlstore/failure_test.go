@@ -61,7 +61,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		"ByUsername": func(ctx context.Context) error { _, err := u.ByUsername(ctx, "name"); return err },
 		"ByEmail":    func(ctx context.Context) error { _, err := u.ByEmail(ctx, "name"); return err },
 		"Update": func(ctx context.Context) error {
-			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo)
+			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo, longAgo)
 			return err
 		},
 		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },

@@ -86,6 +86,8 @@ var (
 	lockStale = newStatement(`
 		SELECT id FROM users
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
+	lockStaleEmail = newStatement(`
+		SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
 	forgetAttempts = newStatement(`DELETE FROM login_attempts WHERE user_id = ?`)
 	removeUser     = newStatement(`DELETE FROM users WHERE id = ?`)
 	usernameTaken  = newStatement(`SELECT count(*) FROM users WHERE username_key = ?`)
@@ -106,7 +108,7 @@ const (
 func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, mail *identity.Mail) error {
 	usernameKey, emailKey := identity.Fold(user.Username), identity.Fold(user.Email)
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if err := tx.removeStale(ctx, usernameKey, emailKey, stalePending); err != nil {
+		if err := tx.removeStale(ctx, stalePending, lockStale, usernameKey, emailKey); err != nil {
 			return err
 		}
 		if err := tx.free(ctx, identity.ErrUsernameTaken, usernameTaken, usernameKey); err != nil {
@@ -141,9 +143,9 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 
 // removeStale removes users that never confirmed their address and stand in the
 // way of a name.
-func (t *tx) removeStale(ctx context.Context, usernameKey, emailKey string, before time.Time) error {
+func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement, keys ...any) error {
 	var ids []string
-	if err := t.list(ctx, &ids, lockStale, string(identity.StatusPending), at(before), usernameKey, emailKey); err != nil {
+	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -174,7 +176,7 @@ var updateUser = newStatement(`
 
 // Update implements [identity.Store]. Mailed tokens are forgotten because they prove
 // that somebody reads the old address.
-func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now time.Time) (identity.User, error) {
+func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stalePending, now time.Time) (identity.User, error) {
 	var user identity.User
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		if _, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
@@ -192,6 +194,9 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 		moved := emailKey != identity.Fold(old.Email)
 		if moved {
 			user.EmailVerifiedAt = time.Time{}
+			if err := tx.removeStale(ctx, stalePending, lockStaleEmail, emailKey); err != nil {
+				return err
+			}
 			if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, id); err != nil {
 				return err
 			}

@@ -205,10 +205,45 @@ var updateTests = []test{
 	}},
 	{"refuses an address that somebody else has, and changes nothing", func(s *suite) {
 		holder, u := s.added(), s.added()
-		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, s.now)
+		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, time.Time{}, s.now)
 		s.want(err, identity.ErrEmailTaken)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
+	}},
+	{"removes a pending user that is stale, with their tokens, and no other", func(s *suite) {
+		for _, holder := range []struct {
+			what  string
+			age   time.Duration
+			with  func() identity.User
+			stale bool
+		}{
+			{"stale", time.Microsecond, s.pending, true},
+			{"pending for just as long as is allowed", 0, s.pending, false},
+			{"confirmed, however old", 365 * day, s.newUser, false},
+		} {
+			other, u := holder.with(), s.added()
+			other.CreatedAt = s.now.Add(-holder.age)
+			s.create(other)
+			token := s.issue(other.ID, identity.PurposeVerify)
+			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: other.ID, UserID: other.ID, Reason: "unverified", At: s.now}))
+			update := func(p identity.Profile) error {
+				_, err := s.Update(s.ctx, u.ID, p, s.now, s.now)
+				return err
+			}
+			if !holder.stale {
+				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // returned as it is
+					s.Errorf("%s: error %v", holder.what, err)
+				}
+				s.same(holder.what, s.read(other.ID), s.asCreated(other))
+				continue
+			}
+			s.ok(update(identity.Profile{FirstName: new("Changed")}))
+			s.read(other.ID) // is not in the way
+			s.ok(update(identity.Profile{Email: &other.Email}))
+			_, err := s.ByID(s.ctx, other.ID)
+			s.want(err, identity.ErrNotFound)
+			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
+		}
 	}},
 	{"lets users write their own address differently", func(s *suite) {
 		u := s.added()
@@ -218,15 +253,19 @@ var updateTests = []test{
 		s.queued(u.ID)
 	}},
 	{"gives an address to one of many who want it at once", func(s *suite) {
-		wanted := s.newUser().Email
-		users := make(chan identity.User, 20)
-		for range cap(users) {
-			users <- s.added()
+		stale := s.pending()
+		stale.CreatedAt = s.now.Add(-day)
+		s.create(stale)
+		for _, wanted := range []string{s.newUser().Email, stale.Email} {
+			users := make(chan identity.User, 20)
+			for range cap(users) {
+				users <- s.added()
+			}
+			s.once(cap(users), identity.ErrEmailTaken, func() error {
+				_, err := s.Update(s.ctx, (<-users).ID, identity.Profile{Email: &wanted}, s.now, s.now)
+				return err
+			})
 		}
-		s.once(cap(users), identity.ErrEmailTaken, func() error {
-			_, err := s.Update(s.ctx, (<-users).ID, identity.Profile{Email: &wanted}, s.now)
-			return err
-		})
 	}},
 	{"changes of different fields at once all stay", func(s *suite) {
 		u := s.create(s.pending())
@@ -234,7 +273,7 @@ var updateTests = []test{
 			first, last, email := fmt.Sprint("First", round), fmt.Sprint("Last", round), fmt.Sprint(round, u.Email)
 			changes := []identity.Profile{{FirstName: &first}, {LastName: &last}, {Email: &email}}
 			s.together(len(changes), func(i int) {
-				if _, err := s.Update(s.ctx, u.ID, changes[i], s.now); err != nil {
+				if _, err := s.Update(s.ctx, u.ID, changes[i], time.Time{}, s.now); err != nil {
 					s.Error(err)
 				}
 			})
@@ -250,7 +289,7 @@ var updateTests = []test{
 			changes := []func() error{
 				func() error { return s.VerifyEmail(s.ctx, token, s.now) },
 				func() error {
-					_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
+					_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed")}, time.Time{}, s.now)
 					return err
 				},
 			}
@@ -268,7 +307,7 @@ var updateTests = []test{
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
 		s.ok(err)
 		for _, id := range []string{u.ID, "nobody"} {
-			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, s.now)
+			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, time.Time{}, s.now)
 			s.want(err, identity.ErrNotFound)
 		}
 	}},
@@ -287,9 +326,10 @@ var updateTests = []test{
 	}},
 }
 
+// update is Update while no pending user is stale.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
-	u, err := s.Update(s.ctx, id, p, at)
+	u, err := s.Update(s.ctx, id, p, time.Time{}, at)
 	s.ok(err)
 	return u
 }

@@ -78,7 +78,7 @@ var tokenTests = []test{
 			token := newHash()
 			s.together(2, func(i int) {
 				if i == 0 {
-					_, err := s.Update(s.ctx, u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+					_, err := s.Update(s.ctx, u.ID, identity.Profile{Email: new("new." + u.Email)}, time.Time{}, s.now)
 					if err != nil {
 						s.Error(err)
 					}
