@@ -255,19 +255,42 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// A registration is kept for as long as a link to confirm it may work, which is
+// mailed a day after it at the latest.
+func TestRetentionOfRegistrations(t *testing.T) {
+	w := newWorld(t)
+	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
+	w.want("register", w.RegisterByMail(t.Context(), alice), nil)
+	u, err := w.store.ByUsername(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.pass(24 * time.Hour)
+	token := w.token(w.one("alice@example.com", "Confirm"))
+	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
+
+	w.clock.pass(24 * time.Hour)
+	w.want("remove", r.Remove(t.Context()), nil)
+	w.want("two days later", second(w.User(t.Context(), u.ID)), nil)
+	w.clock.pass(time.Microsecond)
+	w.want("the link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+	w.want("remove", r.Remove(t.Context()), nil)
+	w.want("later still", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
+}
+
 // What is old is removed in bounded batches until a batch is not full.
 func TestRetentionRuns(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
-		why     string
-		removed []int
-		err     error
+		why               string
+		attempts, pending []int
+		err               error
 	}{
-		{"nothing is old", []int{0}, nil},
-		{"full batches and a part", []int{1000, 1000, 3}, nil},
-		{"the store fails", []int{0}, identity.ErrUnavailable},
+		{"nothing is old", []int{0}, []int{0}, nil},
+		{"full batches and a part", []int{1000, 1000, 3}, []int{1000, 0}, nil},
+		{"the store fails", []int{0}, []int{0}, identity.ErrUnavailable},
 	} {
-		store := &batches{removed: c.removed, err: c.err, done: make(chan struct{})}
+		store := &batches{attempts: c.attempts, pending: c.pending, err: c.err, done: make(chan struct{})}
 		r := &identity.Retention{Store: store, Now: w.clock.Now, Log: w.Log}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -294,15 +317,24 @@ type batches struct {
 	err  error
 	done chan struct{} // closed by the last
 
-	mu      sync.Mutex
-	removed []int
+	mu                sync.Mutex
+	attempts, pending []int
 }
 
 func (b *batches) ForgetAttempts(_ context.Context, _ time.Time, limit int) (int, error) {
+	return b.remove(&b.attempts, limit)
+}
+
+func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int, error) {
+	return b.remove(&b.pending, limit)
+}
+
+func (b *batches) remove(from *[]int, limit int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := b.removed[0] // panics when asked once more
-	if b.removed = b.removed[1:]; len(b.removed) == 0 {
+	n := (*from)[0] // panics when asked once more
+	*from = (*from)[1:]
+	if len(b.attempts)+len(b.pending) == 0 {
 		close(b.done)
 	}
 	return min(n, limit), b.err
@@ -311,5 +343,5 @@ func (b *batches) ForgetAttempts(_ context.Context, _ time.Time, limit int) (int
 func (b *batches) left() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.removed)
+	return len(b.attempts) + len(b.pending)
 }

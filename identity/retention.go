@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -15,7 +16,8 @@ const (
 )
 
 // Retention removes failed logins after 90 days: whoever guesses adds some, also
-// under names that nobody has. Any number of replicas may run one.
+// under names that nobody has. And it removes registrations that nobody confirmed, once
+// no link to do so works any more. Any number of replicas may run one.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -29,7 +31,7 @@ func (r *Retention) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := r.Remove(ctx); err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "old failed logins were not removed; trying again in an hour", slog.Any("error", err))
+			r.Log.WarnContext(ctx, "what is old was not removed; trying again in an hour", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -41,8 +43,16 @@ func (r *Retention) Run(ctx context.Context) {
 
 // Remove makes one pass.
 func (r *Retention) Remove(ctx context.Context) error {
+	// A link that was mailed late works longer than the registration holds its names.
+	pendingKept := maxMailAge(MailVerify) + verifyTTL
+	return errors.Join(
+		inBatches(ctx, r.Now().Add(-attemptsKept), r.Store.ForgetAttempts),
+		inBatches(ctx, r.Now().Add(-pendingKept), r.Store.ForgetPending))
+}
+
+func inBatches(ctx context.Context, before time.Time, forget func(context.Context, time.Time, int) (int, error)) error {
 	for {
-		n, err := r.Store.ForgetAttempts(ctx, r.Now().Add(-attemptsKept), retentionBatch)
+		n, err := forget(ctx, before, retentionBatch)
 		if err != nil || n < retentionBatch {
 			return err
 		}

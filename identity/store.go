@@ -132,6 +132,11 @@ type Store interface {
 	// oldest, and returns how many. Any number of replicas may call it.
 	ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error)
 
+	// ForgetPending removes at most limit pending users created before a time, the
+	// oldest, with their tokens and failed logins, and returns how many. Any number of
+	// replicas may call it.
+	ForgetPending(ctx context.Context, before time.Time, limit int) (int, error)
+
 	// Enqueue puts a mail in the outbox.
 	Enqueue(ctx context.Context, mail Mail, at time.Time) error
 

@@ -92,6 +92,10 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := u.ForgetAttempts(ctx, longAgo, 1)
 			return err
 		},
+		"ForgetPending": func(ctx context.Context) error {
+			_, err := u.ForgetPending(ctx, longAgo, 1)
+			return err
+		},
 		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, identity.Mail{}, longAgo) },
 		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },
 		"MailDone":  func(ctx context.Context) error { return u.MailDone(ctx, 1) },

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
 )
@@ -88,11 +90,13 @@ var (
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
 	lockStaleEmail = newStatement(`
 		SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
-	forgetAttempts = newStatement(`DELETE FROM login_attempts WHERE user_id = ?`)
-	removeUser     = newStatement(`DELETE FROM users WHERE id = ?`)
-	usernameTaken  = newStatement(`SELECT count(*) FROM users WHERE username_key = ?`)
-	emailTaken     = newStatement(`SELECT count(*) FROM users WHERE email_key = ? AND id <> ?`)
-	insertUser     = newStatement(`
+	// The status is written out, or SQLite would not use the index of pending users.
+	lockOldestPending = newStatement(`
+		SELECT id FROM users
+		WHERE status = 'pending' AND created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`)
+	usernameTaken = newStatement(`SELECT count(*) FROM users WHERE username_key = ?`)
+	emailTaken    = newStatement(`SELECT count(*) FROM users WHERE email_key = ? AND id <> ?`)
+	insertUser    = newStatement(`
 		INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash,
 			password_version, status, email_verified_at, created_at, updated_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
@@ -148,14 +152,45 @@ func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement,
 	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
 		return err
 	}
-	for _, id := range ids {
-		for _, s := range []*statement{forgetMailTokens, forgetAttempts, removeUser} {
-			if _, err := t.exec(ctx, s, id); err != nil {
-				return err
-			}
+	return t.removePending(ctx, ids)
+}
+
+// removePending removes pending users who are locked, and all that refers to them:
+// sessions do not, since none of them ever signed in.
+func (t *tx) removePending(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	for _, from := range []string{
+		`DELETE FROM mail_tokens WHERE user_id IN (?)`,
+		`DELETE FROM login_attempts WHERE user_id IN (?)`,
+		`DELETE FROM users WHERE id IN (?)`,
+	} {
+		text, args, err := sqlx.In(from, ids)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, newStatement(text), args...); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// ForgetPending implements [identity.Store].
+func (u *Users) ForgetPending(ctx context.Context, before time.Time, limit int) (int, error) {
+	var ids []string
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		ids = nil
+		if err := tx.list(ctx, &ids, lockOldestPending, at(before), max(limit, 0)); err != nil {
+			return err
+		}
+		return tx.removePending(ctx, ids)
+	})
+	if err != nil {
+		return 0, u.wrap("forget lapsed registrations", err)
+	}
+	return len(ids), nil
 }
 
 // free returns taken when a statement counts any row.

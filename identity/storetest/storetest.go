@@ -49,6 +49,8 @@ func Run(t *testing.T, open func(t *testing.T) (identity.Store, Beside)) {
 		{"tokens", tokenTests},
 		{"attempts", attemptTests},
 		{"retention", retentionTests},
+		{"pending", pendingTests},
+		{"confirmed", confirmTests},
 		{"outbox", outboxTests},
 		{"claimers", claimTests},
 	} {
