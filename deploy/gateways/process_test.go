@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -135,23 +136,24 @@ var handedOut = struct {
 }{addrs: map[string]bool{}}
 
 // gateway is one of the programs, and how its file is run: with nothing in it
-// changed but addresses.
+// changed but addresses, and whom it runs as where the test is not root.
 type gateway struct {
 	name  string // of the program, and of Debian's package
 	keeps bool   // its connections to sessiond
+	user  string // whom its file has it go on as when root starts it
 	run   func(t *testing.T, program, dir string, at addrs) *exec.Cmd
 }
 
 type addrs struct{ listen, sessiond, app string }
 
 var gateways = []gateway{
-	{"nginx", true, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"nginx", true, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.listen+";", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
-		var user string
+		var owner string
 		if os.Getuid() == 0 { // its workers would be nobody, who may not enter dir
-			user = "user root root;\n"
+			owner = "user root root;\n"
 		}
-		main := user + `worker_processes 2;
+		main := owner + `worker_processes 2;
 			error_log stderr;
 			pid ` + dir + `/pid;
 			events { }
@@ -166,16 +168,20 @@ var gateways = []gateway{
 			}`
 		return exec.Command(program, "-e", "stderr", "-p", dir, "-c", write(t, dir, "main.conf", main), "-g", "daemon off;")
 	}},
-	{"haproxy", true, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"haproxy", true, "haproxy", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		const socket = "abns@sessiond-verify"
 		_, port, _ := net.SplitHostPort(at.listen)
 		ours := socket + "-" + port
 		script := substitute(t, "haproxy-verify.lua", dir, socket, ours)
-		config := substitute(t, "haproxy.cfg", dir, "bind :8000", "bind "+at.listen, "/etc/haproxy/haproxy-verify.lua", script,
-			socket, ours, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
+		changes := []string{"bind :8000", "bind " + at.listen, "/etc/haproxy/haproxy-verify.lua", script,
+			socket, ours, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app}
+		if os.Getuid() != 0 { // only root can go on as somebody else
+			changes = append(changes, "user haproxy", "", "group haproxy", "")
+		}
+		config := substitute(t, "haproxy.cfg", dir, changes...)
 		return exec.Command(program, "-db", "-f", config)
 	}},
-	{"caddy", false, func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{"caddy", false, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		_, port, _ := net.SplitHostPort(at.listen)
 		site := substitute(t, "Caddyfile", dir, ":8000 {", ":"+port+" {\n\tbind 127.0.0.1\n", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		main := write(t, dir, "main.caddy", "{\n\tadmin off\n}\nimport "+site+"\n")
@@ -189,7 +195,18 @@ var gateways = []gateway{
 func (g *gateway) start(t *testing.T, sessiond, app string) (listen string) {
 	t.Helper()
 	listen = freeAddr(t)
-	start(t, listen, g.run(t, g.find(t), t.TempDir(), addrs{listen, sessiond, app}))
+	p := start(t, listen, g.run(t, g.find(t), t.TempDir(), addrs{listen, sessiond, app}))
+	if g.user != "" && os.Getuid() == 0 {
+		want, err := user.Lookup(g.user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It listens before it lets go of root.
+		poll(t, g.name+" as "+g.user, func() bool {
+			info, err := os.Stat(fmt.Sprint("/proc/", p.cmd.Process.Pid))
+			return err == nil && fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid) == want.Uid
+		})
+	}
 	return listen
 }
 
