@@ -238,6 +238,11 @@ func (s *settings) check() error {
 			refuse(setting, "is not an http or https URL")
 		}
 	}
+	for setting, text := range map[string]string{"PUBLIC_URL": s.PublicURL, "ISSUER": s.Issuer} {
+		if strings.ContainsAny(text, "?#") {
+			refuse(setting, "has a query or a fragment (RFC 8414)")
+		}
+	}
 	for _, o := range s.CORSOrigins {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Contains(o, "*") {
 			refuse("CORS_ORIGINS", "%q is not an origin such as https://app.example.com", o)
