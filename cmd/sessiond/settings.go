@@ -18,6 +18,10 @@ import (
 // envPrefix is the prefix of every environment variable that is a setting.
 const envPrefix = "SESSIOND_"
 
+// metricsAddr is the only setting with a default that may be set to nothing in
+// the environment: of any other, an empty value is the same as none.
+const metricsAddr = "metrics-addr"
+
 // What a login beyond MAX_SESSIONS does.
 const (
 	endOldest   = "end-oldest"
@@ -109,7 +113,7 @@ func (f *flags) parse(args []string, env lookupEnv) error {
 	f.VisitAll(func(fl *flag.Flag) {
 		name := envName(fl.Name)
 		value, ok := env(name)
-		if !ok || value == "" || given[fl.Name] {
+		if !ok || given[fl.Name] || value == "" && fl.Name != metricsAddr {
 			return
 		}
 		if err := f.Set(fl.Name, value); err != nil {
@@ -177,7 +181,7 @@ func (s *settings) database(f *flags) {
 func (s *settings) production(f *flags) {
 	s.database(f)
 	f.StringVar(&s.Addr, "addr", ":8080", "where to listen")
-	f.StringVar(&s.MetricsAddr, "metrics-addr", ":9090", "where /metrics is served; empty: nowhere")
+	f.StringVar(&s.MetricsAddr, metricsAddr, ":9090", "where /metrics is served; empty: nowhere")
 	f.secret(&s.RedisURL, "redis-url", "rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
 	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "put before every key")
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "made by sessiond keys new")

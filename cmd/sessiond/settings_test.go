@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -78,6 +79,33 @@ func TestServeRefusesToStart(t *testing.T) {
 		if strings.Contains(err.Error()+out.String(), "s3cret") {
 			t.Errorf("%s: the secret is in the output: %v", c.name, err)
 		}
+	}
+}
+
+// An empty variable is as good as none, as compose files and scripts make them,
+// but for the one setting that can be nothing.
+func TestEmptyVariables(t *testing.T) {
+	var defaults, s settings
+	for _, c := range []struct {
+		into *settings
+		env  lookupEnv
+	}{
+		{&defaults, environ{}.lookup},
+		{&s, func(string) (string, bool) { return "", true }},
+	} {
+		f := newFlags("serve", io.Discard)
+		c.into.common(f)
+		c.into.production(f)
+		if err := f.parse(nil, c.env); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if defaults.MetricsAddr != ":9090" || s.MetricsAddr != "" {
+		t.Errorf("metrics at %q, and at %q when set to nothing", defaults.MetricsAddr, s.MetricsAddr)
+	}
+	s.MetricsAddr = defaults.MetricsAddr
+	if !reflect.DeepEqual(s, defaults) {
+		t.Errorf("got %+v, want %+v", s, defaults)
 	}
 }
 
