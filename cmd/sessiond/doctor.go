@@ -35,7 +35,10 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		return err
 	}
 	d := &doctor{out: stdout}
-	d.report("configuration", s.checkServe(ctx), "complete and safe")
+	_, clients := s.openClients()
+	_, hasher := s.openHasher(false)
+	_, logger := s.logger(io.Discard, false)
+	d.report("configuration", errors.Join(s.checkServe(ctx), clients, hasher, logger), "complete and safe")
 	if s.SigningKeysFile != "" {
 		_, err := readKeys(s.SigningKeysFile)
 		d.report("signing keys", err, "can sign")
@@ -82,6 +85,10 @@ func (d *doctor) report(what string, err error, good string) {
 func (d *doctor) examineDatabase(ctx context.Context, s *settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
+	if err := s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL); err != nil {
+		d.fail("database", err.Error()) // not asked: that would tell the password
+		return
+	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
 	if err != nil {
 		d.fail("database", err.Error())
@@ -127,6 +134,10 @@ func (d *doctor) skew(what, whose string, skew time.Duration) {
 func (d *doctor) examineRedis(ctx context.Context, s *settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
+	if err := s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL); err != nil {
+		d.fail("Redis", err.Error()) // as above
+		return
+	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
 		d.fail("Redis", err.Error())
@@ -176,8 +187,11 @@ func (d *doctor) examineNode(n redisstore.Node) {
 
 func (d *doctor) examineMail(ctx context.Context, s *settings) {
 	if s.SMTPURL == "" {
-		d.warn("mail", "SESSIOND_SMTP_URL is not set: the reset routes answer 503")
+		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
 		return
+	}
+	if s.ResetURL == "" {
+		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links lead to JSON, for existing clients, and to no page")
 	}
 	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {

@@ -53,7 +53,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		return err
 	}
 	if post == nil {
-		log.Warn("SESSIOND_SMTP_URL is not set: no mail is sent, and the reset routes answer 503")
+		log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
 	}
 
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})

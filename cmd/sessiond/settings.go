@@ -40,6 +40,10 @@ const (
 	limitsOff = "off"
 )
 
+// withoutMail is what a missing SMTP_URL means.
+const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users answer 503, " +
+	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too"
+
 // settings are everything that can be set. A flag wins over the environment.
 type settings struct {
 	// Where it listens and what it is called.
@@ -163,7 +167,7 @@ func (s *settings) common(f *flags) {
 	f.StringVar(&s.BreachedURL, "breached-url", "", "range check of a service that knows breached passwords, such as https://api.pwnedpasswords.com/range/ (default: none)")
 	f.StringVar(&s.WhenUnchecked, "breached-policy", allowUnchecked, "allow or refuse: what becomes of a new password while --breached-url does not answer")
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "how long a password reset link is good, at most 10m")
-	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset)")
+	f.StringVar(&s.ResetURL, "reset-url", "", "page of yours that reset links lead to (default: PUBLIC_URL/reset, which answers JSON)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "page of yours that address confirmation links lead to (default: PUBLIC_URL/verify)")
 	f.StringVar(&s.ClientsFile, "clients-file", "", "who may introspect; made by sessiond clients add")
 	f.StringVar(&s.Limits, "limits", limitsOn, "on; or off, for tests and benchmarks: passwords can be guessed without end")
@@ -185,7 +189,7 @@ func (s *settings) production(f *flags) {
 	f.secret(&s.RedisURL, "redis-url", "rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
 	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "put before every key")
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "made by sessiond keys new")
-	f.secret(&s.SMTPURL, "smtp-url", "smtp://user:password@host:587 or smtps://; without it the reset routes answer 503")
+	f.secret(&s.SMTPURL, "smtp-url", "smtp://user:password@host:587 or smtps://; without it "+withoutMail)
 	f.StringVar(&s.MailFrom, "mail-from", "", "sender of the mails")
 	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "on SIGTERM, go on serving for so long while /readyz says no")
 }
