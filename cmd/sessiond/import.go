@@ -21,7 +21,9 @@ const importProgress = 1000
 func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var in, format, peppers string
 	db, s, err := openDatabase(ctx, "import", args, env, stderr, func(f *flags) {
-		f.StringVar(&in, "in", "", "file of users: .csv with a header, or .jsonl; - is standard input")
+		f.StringVar(&in, "in", "", "file of users: .csv with a header, or .jsonl; - is standard input.\n"+
+			"Columns, or members: username, email, password_hash; and, where wanted, first_name, last_name,\n"+
+			"email_verified (true or false), created_at (RFC 3339)")
 		f.StringVar(&format, "format", "", "csv or jsonl (default: by the file's name)")
 		f.StringVar(&peppers, "password-pepper-file", "", "peppers of hashes that this service made")
 	})
