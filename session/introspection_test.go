@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -189,5 +190,30 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	other.Fallback = introspectAt(t, server, "/oauth/introspect", "wrong")
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("a wrong secret: %v, want ErrUnavailable", err)
+	}
+}
+
+// A service that sheds load must not be asked over a new connection each time.
+func TestIntrospectionKeepsItsConnection(t *testing.T) {
+	var opened atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, strings.Repeat("busy ", 1000))
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	i := introspectAt(t, server, "/oauth/introspect", introspectorSecret)
+	for range 5 {
+		if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("5 questions went over %d connections", n)
 	}
 }
