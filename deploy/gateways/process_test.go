@@ -173,8 +173,10 @@ var gateways = []gateway{
 		_, port, _ := net.SplitHostPort(at.listen)
 		ours := socket + "-" + port
 		script := substitute(t, "haproxy-verify.lua", dir, socket, ours)
-		changes := []string{"bind :8000", "bind " + at.listen, "/etc/haproxy/haproxy-verify.lua", script,
-			socket, ours, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app}
+		changes := []string{
+			"bind :8000", "bind " + at.listen, "/etc/haproxy/haproxy-verify.lua", script,
+			socket, ours, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app,
+		}
 		if os.Getuid() != 0 { // only root can go on as somebody else
 			changes = append(changes, "user haproxy", "", "group haproxy", "")
 		}
