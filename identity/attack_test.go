@@ -141,3 +141,57 @@ func TestResetPassesAFullQueue(t *testing.T) {
 		t.Error("the reset did not take")
 	}
 }
+
+// Whoever has an IPv6 address has the whole /64, and its addresses are one in the
+// queue: they leave places for others.
+func TestANetworkDoesNotFillTheQueue(t *testing.T) {
+	for why, come := range map[string]func(w *world, name, ip string) error{
+		"logins": func(w *world, name, ip string) error {
+			return second(w.Authenticate(t.Context(), name, password, identity.Origin{IP: ip}))
+		},
+		"registrations": func(w *world, name, ip string) error {
+			return second(w.Register(t.Context(), identity.NewUser{Username: name, Email: name + "@example.com", Password: password, IP: ip}))
+		},
+		"who is signed in": func(w *world, name, ip string) error {
+			u, err := w.store.ByUsername(t.Context(), name)
+			if err == nil {
+				_, err = w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{IP: ip})
+			}
+			return err
+		},
+	} {
+		w := newWorld(t)
+		names := []string{"somebody"}
+		for i := range besiegers {
+			names = append(names, fmt.Sprint("attacker", i))
+		}
+		if why == "who is signed in" {
+			for _, name := range names {
+				w.register(name)
+			}
+		}
+		engine := &heldEngine{begun: make(chan struct{}), let: make(chan struct{})}
+		queue := identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
+		w.Hasher.Engine, w.Hasher.Queue = engine, queue
+		gone, in := make(chan error, besiegers), make(chan error, 1)
+		for i, name := range names[1:] {
+			go func() { gone <- come(w, name, fmt.Sprintf("2001:db8:0:1:%x::1", i)) }()
+		}
+		<-engine.begun
+		for queue.Len()+len(gone) < besiegers-1 {
+			runtime.Gosched()
+		}
+		waiting := queue.Len()
+		go func() { in <- come(w, names[0], "2001:db8:0:2::1") }()
+		for queue.Len() == waiting && len(in) == 0 {
+			runtime.Gosched()
+		}
+		close(engine.let)
+		if err := <-in; errors.Is(err, identity.ErrBusy) {
+			t.Errorf("%s: somebody else, when %d wait from one network: %v", why, waiting, err)
+		}
+		for range besiegers {
+			<-gone
+		}
+	}
+}

@@ -26,7 +26,7 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 	device := s.knownDevice(from.DeviceToken, login)
 	g := s.guessLogin(login, device, from)
 	defer func() { g.settle(ctx, err) }()
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{from.IP, Fold(login), device != ""}, g.take)
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{limitAddress(from.IP), Fold(login), device != ""}, g.take)
 	if err != nil {
 		return User{}, err
 	}

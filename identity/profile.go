@@ -67,7 +67,7 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 
 // signedIn is a user in the queue whose token is good: no stranger is in their way.
 func signedIn(id string, from Origin) visitor {
-	return visitor{address: from.IP, account: id, known: true}
+	return visitor{address: limitAddress(from.IP), account: id, known: true}
 }
 
 func (s *Service) confirmCurrent(ctx context.Context, u User, password string, from Origin) (err error) {

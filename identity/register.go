@@ -90,7 +90,7 @@ func (s *Service) checkNewUser(n NewUser) error {
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: n.IP}, nil)
+	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: limitAddress(n.IP)}, nil)
 	if err != nil {
 		return User{}, err
 	}
