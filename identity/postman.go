@@ -208,11 +208,12 @@ var errUnwanted = errors.New("unwanted")
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", errUnwanted, why) }
 
-// owner is the user who has an address and can sign in.
+// owner is the user who has an address. One who is pending, too: whoever reads the
+// mail confirms the address by it, and somebody else may have chosen the password.
 func (p *Postman) owner(ctx context.Context, address string) (User, error) {
 	u, err := p.Store.ByEmail(ctx, address)
-	if errors.Is(err, ErrNotFound) || err == nil && u.Status != StatusActive {
-		return User{}, unwanted("nobody who can sign in has the address")
+	if errors.Is(err, ErrNotFound) || err == nil && lapsed(u, p.now()) {
+		return User{}, unwanted("nobody has the address")
 	}
 	return u, err
 }

@@ -162,15 +162,21 @@ func (e *brokenEngine) Generate(context.Context, []byte, int) ([]byte, error) {
 func TestResetsForNobody(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "pending", Email: "pending@example.com", Password: password}), nil)
-	w.one("pending@example.com", "Confirm")
+	for _, name := range []string{"lapsed", "pending"} {
+		w.clock.pass(12 * time.Hour)
+		email := name + "@example.com"
+		w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: name, Email: email, Password: password}), nil)
+		w.one(email, "Confirm")
+	}
+	w.clock.pass(12*time.Hour + time.Second)
 	for _, c := range []struct {
 		why, address string
 		arrives      bool
 	}{
 		{"a user who can sign in", "alice@example.com", true},
 		{"nobody", "nobody@example.com", false},
-		{"who has not confirmed the address", "pending@example.com", false},
+		{"who has not confirmed the address", "pending@example.com", true},
+		{"a registration that has lapsed", "lapsed@example.com", false},
 	} {
 		w.want(c.why, w.RequestReset(t.Context(), c.address), nil)
 		queued, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8)

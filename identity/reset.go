@@ -16,7 +16,7 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 }
 
 // RequestKnownReset is RequestReset for a caller who may be told: ErrNotFound when
-// no user who can sign in has this address.
+// nobody has this address.
 func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -25,7 +25,7 @@ func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err != nil {
 		return err
 	}
-	if u.Status != StatusActive {
+	if lapsed(u, s.now()) {
 		return ErrNotFound
 	}
 	return s.RequestReset(ctx, email)

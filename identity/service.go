@@ -104,7 +104,12 @@ func (s *Service) free(u User, err error) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	return u.Status == StatusPending && u.CreatedAt.Before(s.stalePending()), nil
+	return lapsed(u, s.now()), nil
+}
+
+// lapsed tells whether a registration was not confirmed in time.
+func lapsed(u User, now time.Time) bool {
+	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-pendingTTL))
 }
 
 // stalePending is the time before which a pending user's registration lapsed.

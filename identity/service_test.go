@@ -153,7 +153,6 @@ func TestRegisterByMail(t *testing.T) {
 	if f := w.failures(u); len(f) != 2 || f[1].EndReason != "unverified" || f[0].EndReason != "wrong_password" {
 		t.Errorf("history %+v", f)
 	}
-	w.want("reset while pending", w.RequestKnownReset(t.Context(), "alice@example.com"), identity.ErrNotFound)
 
 	token := w.token(mail)
 	w.want("another token", w.VerifyEmail(t.Context(), token+"x"), identity.ErrInvalidToken)
@@ -230,10 +229,14 @@ func TestUnconfirmedRegistrationLapses(t *testing.T) {
 	other.Username = "other"
 	w.want("and the address", w.RegisterByMail(t.Context(), other), nil)
 	w.one("alice@example.com", "already")
+	w.want("a reset", w.RequestKnownReset(t.Context(), "alice@example.com"), nil)
+	reset := w.token(w.one("alice@example.com", "new"))
 
 	w.clock.pass(2 * time.Microsecond)
+	w.want("a reset of a registration that lapsed", w.RequestKnownReset(t.Context(), "alice@example.com"), identity.ErrNotFound)
 	w.want("not longer than a day", second(w.Register(t.Context(), alice)), nil)
 	w.want("the old link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+	w.want("the old reset", second(w.CheckReset(t.Context(), reset)), identity.ErrInvalidToken)
 }
 
 func TestLapsedRegistrationHoldsNoAddress(t *testing.T) {

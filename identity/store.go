@@ -97,12 +97,13 @@ type Store interface {
 
 	// SetPassword stores a new hash for a user whose password version is still
 	// fromVersion (else ErrPasswordChanged), raises the version, ends all sessions but keep
-	// with reason "password_changed", forgets open resets, and queues mail. ErrNotFound.
+	// with reason "password_changed", forgets open tokens, and queues mail. ErrNotFound.
 	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, mail Mail) (revocation int64, err error)
 
 	// ResetPassword uses up the reset token with this hash: it stores the new
 	// password hash for the token's user, raises the version, ends all
-	// sessions with reason "password_reset", forgets open resets and queues mail. The address is verified by it.
+	// sessions with reason "password_reset", forgets open tokens and queues mail. The address is verified by it, and
+	// a pending user becomes active.
 	// ErrInvalidToken when the token is not there, has expired at at, or is not userID's.
 	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, mail Mail) (revocation int64, err error)
 

@@ -48,7 +48,8 @@ var (
 )
 
 // ResetPassword implements [identity.Store]. Whoever can read the user's mail has
-// confirmed the address too, so a pending user becomes active.
+// confirmed the address too, so a pending user becomes active; the link that was to
+// do so is forgotten.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail identity.Mail) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
@@ -92,7 +93,7 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if _, err := t.exec(ctx, setPassword, hash, at(c.at), user.ID); err != nil {
 		return 0, err
 	}
-	if _, err := t.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeReset)); err != nil {
+	if _, err := t.exec(ctx, forgetMailTokens, user.ID); err != nil {
 		return 0, err
 	}
 	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: session.ByUser}); err != nil {

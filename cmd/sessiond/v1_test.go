@@ -894,6 +894,53 @@ func TestMethodNotAllowed(t *testing.T) {
 	})
 }
 
+// Who registers somebody else's address does not shut its owner out: they ask for
+// a new password, which is all that opens the account from then on.
+func TestOwnerTakesOverAPendingAccount(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		for _, forgot := range []string{"/forgotPassword", "/v1/password-resets"} {
+			squat := person{username: freshName()}
+			squat.email = squat.username + "@example.com"
+			const theirs, own = "the attacker's passphrase", "the owner's passphrase"
+			login := func(login, password string) answer {
+				return s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": login, "password": password}))
+			}
+			register := func(username, password string) {
+				t.Helper()
+				s.call(t, "POST", "/v1/users", jsonBody(shape{"username": username, "email": squat.email, "password": password})).want(t, 202)
+			}
+			register(squat.username, theirs)
+			confirm := verifyLink.FindStringSubmatch(s.awaitMail(t, squat.email, "#token=").Text)[1]
+			register(freshName(), own)
+			s.awaitMail(t, squat.email, "already have")
+			login(squat.username, theirs).problem(t, false, 401, "invalid_credentials")
+
+			if a := s.call(t, "POST", forgot, jsonBody(shape{"email": squat.email})); a.status != 200 && a.status != 202 {
+				t.Fatalf("%s: status %d: %s", forgot, a.status, a.body)
+			}
+			token := resetLink.FindStringSubmatch(s.awaitMail(t, squat.email, "resetPasswordToken=").Text)[1]
+			login(squat.username, theirs).problem(t, false, 401, "invalid_credentials")
+			s.call(t, "POST", "/v1/password-resets/complete", jsonBody(shape{"token": token, "password": own})).empty(t, 204)
+
+			for range 2 {
+				for _, name := range []string{squat.username, squat.email} {
+					login(name, theirs).problem(t, false, 401, "invalid_credentials")
+				}
+				s.call(t, "POST", "/v1/users/verify", jsonBody(shape{"token": confirm})).problem(t, false, 404, "invalid_reset_token")
+			}
+			access := login(squat.email, own).want(t, 201).text(t, "access_token")
+			var sessions struct{ Items []shape }
+			s.call(t, "GET", "/v1/sessions", bearerOf(access)).want(t, 200).into(t, &sessions)
+			if len(sessions.Items) != 1 {
+				t.Errorf("%d sessions, want the owner's", len(sessions.Items))
+			}
+			if got := s.call(t, "GET", "/v1/users/me", bearerOf(access)).want(t, 200).text(t, "email_verified"); got != "true" {
+				t.Errorf("the address is verified: %s", got)
+			}
+		}
+	})
+}
+
 // No origin may read anything but those that are listed.
 func TestCORS(t *testing.T) {
 	corsHeaders := func(a answer) http.Header {

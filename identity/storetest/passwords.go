@@ -96,6 +96,16 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, identity.MailPasswordChanged)
 	}},
+	{"makes a pending user active, and the link that was to do so is dead", func(s *suite) {
+		u := s.create(s.pending())
+		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
+		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, identity.MailPasswordChanged))
+		s.ok(err)
+		if got := s.read(u.ID); got.Status != identity.StatusActive || !got.EmailVerifiedAt.Equal(s.now) {
+			s.Errorf("afterwards %+v", got)
+		}
+		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
+	}},
 	{"works once, of fifty at once", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
