@@ -17,7 +17,7 @@ const (
 	actionPassword = "password" // of who is signed in
 
 	ActionRegister    = "register"
-	ActionReset       = "reset"        // asking for a mail
+	ActionReset       = "reset"        // asking for a mail, also by registering
 	ActionMailedToken = "mailed-token" // showing what a mail held
 	ActionRefresh     = "refresh"
 )
@@ -112,11 +112,18 @@ func (g *guess) take(ctx context.Context) error {
 // settle gives back what was taken unless the guess was wrong.
 func (g *guess) settle(ctx context.Context, outcome error) {
 	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
-	if wrong || !g.taken.Allowed {
+	if !wrong {
+		g.giveBack(ctx)
+	}
+}
+
+// giveBack undoes the take, if there was one.
+func (g *guess) giveBack(ctx context.Context) {
+	if !g.taken.Allowed {
 		return
 	}
 	if err := g.s.Limits.GiveBack(ctx, g.s.now(), g.taken, g.keys); err != nil {
-		g.s.Log.DebugContext(ctx, "a login that was right still counts as a guess", slog.Any("error", err))
+		g.s.Log.DebugContext(ctx, "what was taken of the limits is not given back", slog.Any("error", err))
 	}
 }
 

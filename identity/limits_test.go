@@ -284,6 +284,88 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// outbox is the work of registering: a row each time, to an address or to none.
+type outbox struct {
+	identity.Store
+	to []string
+}
+
+func (o *outbox) Enqueue(ctx context.Context, m identity.Mail, at time.Time) error {
+	o.to = append(o.to, m.To)
+	return o.Store.Enqueue(ctx, m, at)
+}
+
+// TestRegisteringFloodsNoInbox: registering takes of the mails that may be asked for
+// to an address, free or taken, from wherever, and says nothing of it.
+func TestRegisteringFloodsNoInbox(t *testing.T) {
+	w := newLimitedWorld(t)
+	box := &outbox{Store: w.store}
+	w.Store = box
+	u := w.register("ada")
+	i := 0
+	register := func(email string) {
+		t.Helper()
+		i++
+		w.want("registering", w.RegisterByMail(t.Context(), identity.NewUser{
+			Username: fmt.Sprint("user", i), Email: email, Password: password, IP: address(i),
+		}), nil)
+	}
+	ask := func(email string) error {
+		i++
+		return w.Admit(t.Context(), identity.ActionReset, email, identity.Origin{IP: address(i)})
+	}
+	for _, email := range []string{u.Email, "free@example.com"} {
+		for range 10 {
+			register(strings.ToUpper(email))
+		}
+		if n := len(w.deliver()); n != 3 {
+			t.Errorf("%s: %d mails, want 3", email, n)
+		}
+		if got := retryOf(ask(email)); got != 10*time.Minute {
+			t.Errorf("%s: a reset is refused for %v", email, got)
+		}
+	}
+	// The same is written, whether or not a mail is sent.
+	if len(box.to) != 10+9 {
+		t.Errorf("%d mails were queued, want one each time but the first of the free address", len(box.to))
+	}
+	w.clock.pass(10 * time.Minute)
+	register(u.Email)
+	w.one(u.Email, "already")
+
+	// A mail that was asked for otherwise counts, but for the one that a new account needs.
+	for range 3 {
+		w.want("a reset", ask("new@example.com"), nil)
+	}
+	register("new@example.com")
+	w.one("new@example.com", "Confirm")
+	register("new@example.com")
+	if got := w.deliver(); len(got) != 0 {
+		t.Errorf("mailed %+v", got)
+	}
+}
+
+// unqueued is a store that cannot queue a mail.
+type unqueued struct{ identity.Store }
+
+func (unqueued) Enqueue(context.Context, identity.Mail, time.Time) error {
+	return identity.ErrUnavailable
+}
+
+// TestMailThatWasNotSent counts for nothing.
+func TestMailThatWasNotSent(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	w.Store = unqueued{w.store}
+	for range 5 {
+		err := w.RegisterByMail(t.Context(), identity.NewUser{Username: "eve", Email: "ada@example.com", Password: password})
+		w.want("registering", err, identity.ErrUnavailable)
+	}
+	for range 3 {
+		w.want("a reset", w.Admit(t.Context(), identity.ActionReset, "ada@example.com", identity.Origin{}), nil)
+	}
+}
+
 // witness keeps what an observer is told of the limits.
 type witness struct{ told []string }
 

@@ -44,7 +44,8 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 
 // RegisterByMail makes a user who can sign in once they have followed the link
 // mailed to them. If the address has an account already, its owner is told of
-// the attempt by mail, and the caller gets the same answer after the same work.
+// the attempt by mail, as far as the limit of mails to an address allows, and the
+// caller gets the same answer after the same work.
 // FieldErrors, ErrUsernameTaken, ErrMailDisabled.
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkNewUser(n); err != nil {
@@ -69,14 +70,34 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	// Tried also for an address that is taken, which is as much work as a free one.
 	verify := noticeTo(u, MailVerify)
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
-	if !errors.Is(err, ErrEmailTaken) {
+	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
-	owner, err := s.Store.ByEmail(ctx, n.Email)
+	// Also for a free address, or how many mails are left to it would tell.
+	mail := s.guess(ActionReset, Origin{}, resetEmail.Of(Fold(n.Email)))
+	refused := mail.take(ctx)
+	if err == nil {
+		return nil
+	}
+	if err = s.tellOwner(ctx, n.Email, refused == nil); err != nil {
+		mail.giveBack(ctx)
+	}
+	return err
+}
+
+// tellOwner queues the mail that somebody tried to register an address. One that is
+// not to be sent is queued to nobody, and dropped: to leave it out would be quicker,
+// and tell that the address is taken.
+func (s *Service) tellOwner(ctx context.Context, email string, send bool) error {
+	owner, err := s.Store.ByEmail(ctx, email)
 	if err != nil {
 		return err
 	}
-	return s.Store.Enqueue(ctx, noticeTo(owner, MailAddressTaken), s.now())
+	notice := noticeTo(owner, MailAddressTaken)
+	if !send {
+		notice.To = ""
+	}
+	return s.Store.Enqueue(ctx, notice, s.now())
 }
 
 func (s *Service) checkNewUser(n NewUser) error {

@@ -279,11 +279,13 @@ func TestLimitsHideAccounts(t *testing.T) {
 			}
 			return a.want(t, 429)
 		})
-		for i := range 4 {
+		// One of the mails to the known address was that of its registration.
+		s.call(t, "POST", "/forgotPassword", jsonBody(map[string]string{"email": unknown.email}), fromAddress(4000)).want(t, 200)
+		for i := range 3 {
 			status := same(fmt.Sprint("mail ", i+1), func(p person, address int) answer {
 				return s.call(t, "POST", "/forgotPassword", jsonBody(map[string]string{"email": p.email}), fromAddress(address))
 			})
-			if want := map[bool]int{true: 200, false: 429}[i < 3]; status != want {
+			if want := map[bool]int{true: 200, false: 429}[i < 2]; status != want {
 				t.Errorf("mail %d: status %d, want %d", i+1, status, want)
 			}
 		}
