@@ -197,14 +197,12 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
-	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
-		return reply{}, err
-	}
 	request := a.Users.RequestKnownReset
 	if a.HideAccounts {
 		request = a.Users.RequestReset
 	}
-	if err := request(q.Context(), in.Email); err != nil {
+	err = a.admit(q, identity.ActionReset, in.Email, func() error { return request(q.Context(), in.Email) })
+	if err != nil {
 		return reply{}, err
 	}
 	return ok(messageBody{"Mail sent."})

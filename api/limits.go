@@ -11,12 +11,29 @@ import (
 
 // limited serves a route whose callers may do something only so often.
 func (a *API) limited(action string, h handler) handler {
-	return func(q *request) (reply, error) {
-		if err := a.Users.Admit(q.Context(), action, "", origin(q)); err != nil {
-			return reply{}, err
-		}
-		return h(q)
+	return func(q *request) (rep reply, err error) {
+		err = a.admit(q, action, "", func() (err error) {
+			rep, err = h(q)
+			return err
+		})
+		return rep, err
 	}
+}
+
+// admit does what may be done only so often. What an outage or a full queue kept from
+// being done does not count, or whoever tries again as told is refused for it later.
+func (a *API) admit(q *request, action, email string, do func() error) error {
+	giveBack, err := a.Users.Admit(q.Context(), action, email, origin(q))
+	if err != nil {
+		return err
+	}
+	if err = do(); err != nil {
+		switch problem(err, nil).Code {
+		case "unavailable", "busy":
+			giveBack(q.Context())
+		}
+	}
+	return err
 }
 
 // quotaHeaders says how much is left of what limits the route, in the fields of

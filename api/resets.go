@@ -18,10 +18,8 @@ func (a *API) requestReset(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
-	if err := a.Users.Admit(q.Context(), identity.ActionReset, in.Email, origin(q)); err != nil {
-		return reply{}, err
-	}
-	if err := a.Users.RequestReset(q.Context(), in.Email); err != nil {
+	err = a.admit(q, identity.ActionReset, in.Email, func() error { return a.Users.RequestReset(q.Context(), in.Email) })
+	if err != nil {
 		return reply{}, err
 	}
 	return accepted("If the address has an account, a mail is on its way.")

@@ -45,8 +45,9 @@ var (
 )
 
 // Admit takes of the limits of an action of whoever comes from an address; of a
-// reset, also of those of the email it asks for. ErrLimited, as a [RetryError].
-func (s *Service) Admit(ctx context.Context, action, email string, from Origin) error {
+// reset, also of those of the email it asks for. giveBack is for an action of which
+// nothing came. ErrLimited, as a [RetryError].
+func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (giveBack func(context.Context), err error) {
 	address := limitAddress(from.IP)
 	var keys []limit.Key
 	switch action {
@@ -59,7 +60,8 @@ func (s *Service) Admit(ctx context.Context, action, email string, from Origin) 
 	case ActionRefresh:
 		keys = []limit.Key{refreshAddress.Of(address)}
 	}
-	return s.guess(action, from, keys...).take(ctx)
+	g := s.guess(action, from, keys...)
+	return g.giveBack, g.take(ctx)
 }
 
 // guess is one try that the limits count. It is taken, and settled when its

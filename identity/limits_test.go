@@ -268,17 +268,17 @@ func TestAdmit(t *testing.T) {
 			if email == "" {
 				email = fmt.Sprintf("u%d@example.com", i)
 			}
-			err := w.Admit(t.Context(), c.action, email, identity.Origin{IP: c.from(i)})
+			_, err := w.Admit(t.Context(), c.action, email, identity.Origin{IP: c.from(i)})
 			if i < c.allowed && err != nil || i == c.allowed && retryOf(err) != c.retry {
 				t.Errorf("%s: number %d: %v", c.why, i+1, err)
 				break
 			}
 		}
-		if err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:0:2::1"}); err != nil {
+		if _, err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:0:2::1"}); err != nil {
 			t.Errorf("%s: somebody else: %v", c.why, err)
 		}
 		w.clock.pass(c.retry)
-		if err := w.Admit(t.Context(), c.action, c.email, identity.Origin{IP: c.from(0)}); err != nil {
+		if _, err := w.Admit(t.Context(), c.action, c.email, identity.Origin{IP: c.from(0)}); err != nil {
 			t.Errorf("%s: when it is time: %v", c.why, err)
 		}
 	}
@@ -312,7 +312,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 	}
 	ask := func(email string) error {
 		i++
-		return w.Admit(t.Context(), identity.ActionReset, email, identity.Origin{IP: address(i)})
+		return second(w.Admit(t.Context(), identity.ActionReset, email, identity.Origin{IP: address(i)}))
 	}
 	for _, email := range []string{u.Email, "free@example.com"} {
 		for range 10 {
@@ -362,7 +362,7 @@ func TestMailThatWasNotSent(t *testing.T) {
 		w.want("registering", err, identity.ErrUnavailable)
 	}
 	for range 3 {
-		w.want("a reset", w.Admit(t.Context(), identity.ActionReset, "ada@example.com", identity.Origin{}), nil)
+		w.want("a reset", second(w.Admit(t.Context(), identity.ActionReset, "ada@example.com", identity.Origin{})), nil)
 	}
 }
 
@@ -387,10 +387,10 @@ func TestLimitsAreObserved(t *testing.T) {
 	w, o := newLimitedWorld(t), &witness{}
 	w.Observer = o
 	from := identity.Origin{IP: "203.0.113.7"}
-	w.want("a mail", w.Admit(t.Context(), identity.ActionReset, "a@example.com", from), nil)
+	w.want("a mail", second(w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)), nil)
 	w.Limits = limit.NewFailover(down{}, limit.NewLocal(100))
 	for range 4 {
-		_ = w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)
+		_, _ = w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)
 	}
 	_, _ = w.guess("ada", password, from.IP)
 	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // limitsOnHere sets a service up whose clients say which address they come from.
@@ -238,6 +241,57 @@ func TestLimitedRoutes(t *testing.T) {
 		// Another session of the same person has a budget of its own.
 		s.call(t, "POST", "/v1/sessions/current/reauthenticate", bearerOf(s.login(t, p)), jsonBody(map[string]string{"password": password})).want(t, 200)
 	}, limitsOnHere...)
+}
+
+// TestOutageUsesUpNoLimit: who tries again as the 503 says is not refused for it
+// when the database is back.
+func TestOutageUsesUpNoLimit(t *testing.T) {
+	database, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := startProxy(t, database.Host)
+	database.Host = proxy.addr
+	s := startServe(t, 1, append(slices.Clone(limitsOnHere), "DATABASE_URL="+database.String())...)
+	p := s.register(t)
+	name := freshName()
+	email := jsonBody(shape{"email": p.email})
+	newUser := jsonBody(shape{"username": name, "email": name + "@example.com", "password": password})
+	token := jsonBody(shape{"token": "x"})
+	complete := jsonBody(shape{"token": "x", "password": goodPassword})
+	reset := jsonBody(shape{"username": name, "password": goodPassword, "resetPasswordToken": "x"})
+	proxy.cut()
+	for _, c := range []struct {
+		limit  int
+		routes map[string]option
+	}{
+		{3, map[string]option{"POST /v1/password-resets": email, "POST /forgotPassword": email}},
+		{20, map[string]option{"POST /v1/users": newUser, "POST /registerUser": newUser}},
+		{30, map[string]option{
+			"POST /v1/users/verify": token, "POST /v1/password-resets/check": token, "POST /v1/password-resets/complete": complete,
+			"GET /reset?resetPasswordToken=x": header("Accept", "*/*"), "PUT /updatePasswordViaEmail": reset,
+		}},
+	} {
+		for range c.limit/len(c.routes) + 1 {
+			for route, body := range c.routes {
+				method, path, _ := strings.Cut(route, " ")
+				s.call(t, method, path, body).want(t, 503)
+			}
+		}
+	}
+	proxy.mend()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(5 * time.Second)
+	for made := 0; made < 3; <-tick.C {
+		switch a := s.call(t, "POST", "/v1/password-resets", email); {
+		case a.status == 202:
+			made++
+		case a.status != 503 || time.Now().After(deadline):
+			t.Fatalf("a mail, with the database back: status %d: %s", a.status, a.body)
+		}
+	}
+	s.call(t, "POST", "/v1/password-resets", email).wantLimited(t, "reset-email")
 }
 
 // TestLimitsHideAccounts: names that exist and names that do not are answered
