@@ -159,18 +159,20 @@ func secure(next http.Handler) http.Handler {
 func notFound(http.ResponseWriter, *http.Request) error { return errNotFound }
 
 // methodNotAllowed names the methods that a path does allow (RFC 9110 section
-// 15.5.6).
+// 15.5.6). Methods that chi does not know come here on any path.
 func methodNotAllowed(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		path := r.URL.RawPath
 		if path == "" {
 			path = r.URL.Path
 		}
+		err := errNotFound
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			if routes.Match(chi.NewRouteContext(), method, path) {
 				w.Header().Add("Allow", method)
+				err = errMethodNotAllowed
 			}
 		}
-		return errMethodNotAllowed
+		return err
 	}
 }

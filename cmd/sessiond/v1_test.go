@@ -888,6 +888,12 @@ func TestMethodNotAllowed(t *testing.T) {
 				}
 			}
 		}
+		for _, method := range []string{"GET", "HEAD", "PROPFIND", "get", "FOO"} {
+			a := s.call(t, method, "/nowhere").want(t, 404)
+			if a.header.Get("Allow") != "" || method != "HEAD" && a.text(t, "code") != "not_found" {
+				t.Errorf("%s where nothing is: Allow %q, %s", method, a.header.Get("Allow"), a.body)
+			}
+		}
 		if !s.alive(t, p.token) {
 			t.Error("a verb that is not allowed ended a session")
 		}
