@@ -97,7 +97,7 @@ type Store interface {
 
 	// SetPassword stores a new hash for a user whose password version is still
 	// fromVersion (else ErrPasswordChanged), raises the version, ends all sessions but keep
-	// with reason "password_changed", forgets open tokens, and queues mail. ErrNotFound.
+	// with reason "password_changed", forgets open resets, and queues mail. ErrNotFound.
 	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, mail Mail) (revocation int64, err error)
 
 	// ResetPassword uses up the reset token with this hash: it stores the new

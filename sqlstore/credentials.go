@@ -60,6 +60,9 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 		if err := tx.useToken(ctx, token, identity.PurposeReset, user.ID, now); err != nil {
 			return err
 		}
+		if _, err := tx.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeVerify)); err != nil {
+			return err
+		}
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), user.ID); err != nil {
 			return err
 		}
@@ -93,7 +96,7 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if _, err := t.exec(ctx, setPassword, hash, at(c.at), user.ID); err != nil {
 		return 0, err
 	}
-	if _, err := t.exec(ctx, forgetMailTokens, user.ID); err != nil {
+	if _, err := t.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeReset)); err != nil {
 		return 0, err
 	}
 	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: session.ByUser}); err != nil {

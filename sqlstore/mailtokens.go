@@ -14,6 +14,7 @@ var (
 		INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (user_id, purpose) DO UPDATE
 		SET hash = excluded.hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
+	forgetMailToken  = newStatement(`DELETE FROM mail_tokens WHERE user_id = ? AND purpose = ?`)
 	forgetMailTokens = newStatement(`DELETE FROM mail_tokens WHERE user_id = ?`)
 	userByToken      = newStatement(`
 		SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id =

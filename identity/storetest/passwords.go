@@ -61,13 +61,14 @@ var passwordTests = []test{
 		}
 		s.queued(u.ID, identity.MailPasswordChanged)
 	}},
-	{"SetPassword forgets open resets", func(s *suite) {
+	{"SetPassword forgets open resets, and no confirmation of an address", func(s *suite) {
 		u := s.added()
-		token := s.issue(u.ID, identity.PurposeReset)
+		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
 		s.ok(err)
 		_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
 		s.want(err, identity.ErrInvalidToken)
+		s.ok(s.VerifyEmail(s.ctx, verify, s.now))
 	}},
 	{"SetPassword finds no user that is gone or never was", func(s *suite) {
 		u := s.added()
