@@ -190,8 +190,14 @@ func TestANetworkDoesNotFillTheQueue(t *testing.T) {
 		if err := <-in; errors.Is(err, identity.ErrBusy) {
 			t.Errorf("%s: somebody else, when %d wait from one network: %v", why, waiting, err)
 		}
+		turnedAway := 0
 		for range besiegers {
-			<-gone
+			if err := <-gone; errors.Is(err, identity.ErrBusy) {
+				turnedAway++
+			}
+		}
+		if turnedAway != besiegers-1-waiting {
+			t.Errorf("%s: %d of the network were turned away, and %d waited", why, turnedAway, waiting)
 		}
 	}
 }
