@@ -46,8 +46,8 @@ func TestManySessions(t *testing.T) {
 		t.Fatalf("a login when fewer became allowed: %v", err)
 	}
 	left := many + 2 - len(displaced)
-	if n := count(open, subject); len(displaced) == 0 || n != left {
-		t.Errorf("%d were displaced, and %d are open", len(displaced), n)
+	if n := count(open, subject); len(displaced) == 0 || len(displaced) > 1000 || n != left {
+		t.Errorf("one login displaced %d, and %d are open", len(displaced), n)
 	}
 
 	ended, _, err := db.Sessions().RevokeAll(t.Context(), subject, last.ID, session.Ending{At: at, Reason: session.ReasonRevokedOthers, By: session.ByUser})
