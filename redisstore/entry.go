@@ -56,8 +56,8 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	return b
 }
 
-// decodeEntry tells with ok whether b is an entry that a server of this lineage
-// can be believed. What has ended once is ended in every lineage.
+// decodeEntry tells with ok whether b is an entry, and one that was written in this
+// lineage. What has ended once is ended in every lineage.
 func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false

@@ -27,8 +27,8 @@ local function raise(key, to, expiry)
 end
 `
 
-// lineageLua reads what lineage.go describes; ” where it may not, which no reader takes
-// for one.
+// lineageLua reads what lineage.go describes. Where it may not, the answer is empty,
+// and an entry that is written so is believed by nobody.
 const lineageLua = `
 local function lineage()
   local info = redis.pcall('INFO', 'replication')

@@ -10,7 +10,8 @@ import (
 const outageGap = 10 * time.Second
 
 // outage is when the ledger could not be reached, the last time that it could not.
-// The zero value: never.
+// The zero value: never. It hears of the replica's own questions alone: who holds a
+// refresh token can make requests fail, and must not prolong their grace by it.
 type outage struct {
 	mu          sync.Mutex
 	began, last time.Time

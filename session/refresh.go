@@ -94,8 +94,9 @@ const theftMail = "token_theft"
 // Refresh exchanges a refresh token for a new token set (RFC 6749 section 6,
 // rotated as RFC 9700 section 4.14 asks). The token that was just replaced gets
 // the same successor again for RefreshGrace, while that one is unused, and time in
-// which the ledger was away does not count; any older token ends the session. ErrInvalidToken for a token that is unknown,
-// expired, ended or too old; ErrUnavailable leaves the token usable.
+// which the ledger was away does not count; any older token ends the session.
+// ErrInvalidToken for a token that is unknown, expired, ended or too old;
+// ErrUnavailable leaves the token usable.
 func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session, error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {
@@ -136,7 +137,6 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 		rotation.AccessExpiresAt = m.accessExpiry(now, rotation.ExpiresAt)
 		return rotation, nil
 	})
-	m.outage.note(err, m.Now())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return TokenSet{}, Session{}, invalid("refresh token is unknown")

@@ -12,12 +12,12 @@ import (
 // shaky is a ledger that goes away: the answer to what it was told last is lost.
 type shaky struct {
 	session.Ledger
-	away *bool
+	lost, away *bool // the answers to refreshes; all of it
 }
 
 func (l shaky) Rotate(ctx context.Context, family session.Hash, decide func(session.Rotatable) (session.Rotation, error)) (session.Session, *session.Revocation, error) {
 	s, revocation, err := l.Ledger.Rotate(ctx, family, decide)
-	if *l.away {
+	if *l.lost || *l.away {
 		return session.Session{}, nil, session.ErrUnavailable
 	}
 	return s, revocation, err
@@ -34,9 +34,9 @@ func (l shaky) DueRevocations(ctx context.Context, now time.Time, lease time.Dur
 // long it took and from whichever replica.
 func TestRefreshAfterOutage(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
-		now, away := time.Now(), false
+		now, lost, away := time.Now(), false, false
 		for _, m := range w.replicas {
-			m.Ledger, m.Now = shaky{m.Ledger, &away}, func() time.Time { return now }
+			m.Ledger, m.Now = shaky{m.Ledger, &lost, &away}, func() time.Time { return now }
 		}
 		refresh := func(i int, token string) (string, error) {
 			set, _, err := w.replica(i).Refresh(t.Context(), token)
@@ -58,27 +58,42 @@ func TestRefreshAfterOutage(t *testing.T) {
 		}
 		pass(grace)
 
-		lost, _ := w.start(t)
+		first, _ := w.start(t)
 		away = true
-		if _, err := refresh(0, lost.RefreshToken); !errors.Is(err, session.ErrUnavailable) {
+		if _, err := refresh(0, first.RefreshToken); !errors.Is(err, session.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		pass(3 * grace)
 		away = false
-		again, err := refresh(0, lost.RefreshToken)
+		again, err := refresh(0, first.RefreshToken)
 		if err != nil {
 			t.Fatalf("after the outage: %v", err)
 		}
 		pass(grace / 2)
-		if elsewhere, err := refresh(1, lost.RefreshToken); err != nil || elsewhere != again {
+		if elsewhere, err := refresh(1, first.RefreshToken); err != nil || elsewhere != again {
 			t.Errorf("by another replica: %v, the same successor: %t", err, elsewhere == again)
 		}
 		if _, err := refresh(1, earlier.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
 			t.Errorf("one whose grace was over before: %v", err)
 		}
 		pass(grace)
-		if _, err := refresh(1, lost.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
+		if _, err := refresh(1, first.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
 			t.Errorf("long after the outage: %v", err)
+		}
+
+		// Requests that fail are no outage, however many.
+		second, _ := w.start(t)
+		for range 5 {
+			lost = true
+			if _, err := refresh(0, second.RefreshToken); !errors.Is(err, session.ErrUnavailable) {
+				t.Fatal(err)
+			}
+			lost = false
+			pass(grace / 7)
+		}
+		pass(grace / 2)
+		if _, err := refresh(0, second.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
+			t.Errorf("after requests that failed for longer than the grace: %v", err)
 		}
 	})
 }

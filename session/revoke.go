@@ -100,7 +100,7 @@ func (m *Manager) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := m.FinishRevocations(ctx); err != nil && ctx.Err() == nil {
-			m.Log.WarnContext(ctx, "revocations wait for the store", "error", err)
+			m.Log.WarnContext(ctx, "the store or the ledger is away, and what was revoked meanwhile waits", "error", err)
 		}
 	}
 }

@@ -8,6 +8,22 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
+// holder holds a name that somebody else wants.
+type holder struct {
+	what  string
+	age   time.Duration
+	with  func() identity.User
+	stale bool
+}
+
+func (s *suite) holders() []holder {
+	return []holder{
+		{"stale", time.Microsecond, s.pending, true},
+		{"pending for just as long as is allowed", 0, s.pending, false},
+		{"confirmed, however old", 365 * day, s.newUser, false},
+	}
+}
+
 var createTests = []test{
 	{"stores a user as they wrote themselves, found by id and by both names", func(s *suite) {
 		for _, want := range []identity.User{s.newUser(), s.pending()} {
@@ -89,16 +105,7 @@ var createTests = []test{
 	}},
 	{"removes pending users that are stale, with their tokens, and no others", func(s *suite) {
 		stale := s.now
-		for _, holder := range []struct {
-			what  string
-			age   time.Duration
-			with  func() identity.User
-			stale bool
-		}{
-			{"stale", time.Microsecond, s.pending, true},
-			{"pending for just as long as is allowed", 0, s.pending, false},
-			{"confirmed, however old", 365 * day, s.newUser, false},
-		} {
+		for _, holder := range s.holders() {
 			byName, byEmail := holder.with(), holder.with()
 			byName.CreatedAt, byEmail.CreatedAt = stale.Add(-holder.age), stale.Add(-holder.age)
 			s.create(byName)
@@ -211,16 +218,7 @@ var updateTests = []test{
 		s.queued(u.ID)
 	}},
 	{"removes a pending user that is stale, with their tokens, and no other", func(s *suite) {
-		for _, holder := range []struct {
-			what  string
-			age   time.Duration
-			with  func() identity.User
-			stale bool
-		}{
-			{"stale", time.Microsecond, s.pending, true},
-			{"pending for just as long as is allowed", 0, s.pending, false},
-			{"confirmed, however old", 365 * day, s.newUser, false},
-		} {
+		for _, holder := range s.holders() {
 			other, u := holder.with(), s.added()
 			other.CreatedAt = s.now.Add(-holder.age)
 			s.create(other)
