@@ -32,7 +32,6 @@ var arrows = map[string][]string{
 	"cmd/sessiond":         {"cmd/internal/monitor", "api", "session", "identity", "identity/breach", "identity/limit", "identity/mailer", "identity/worker", "redisstore", "redisstore/embedded", "sqlstore"},
 	"deploy/gateways":      {},
 	"cmd/sessionbench":     {"cmd/internal/monitor", "session", "identity", "redisstore", "sqlstore"},
-	"deploy/testreport":    {},
 }
 
 func TestArrows(t *testing.T) {
