@@ -139,7 +139,7 @@ func (a *app) run(ctx context.Context, public, metrics net.Listener, delay time.
 
 	failed := make(chan error, 2)
 	servers := []*http.Server{a.server(a.handler, log)}
-	listeners := []net.Listener{leanListener{public}}
+	listeners := []net.Listener{public}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", a.metrics)
@@ -184,7 +184,6 @@ func (a *app) server(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ConnContext:       api.ConnContext,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
