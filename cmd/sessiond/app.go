@@ -218,7 +218,7 @@ func (s *settings) openBreaches(ctx context.Context) (identity.BreachList, func(
 	if s.BreachedURL == "" {
 		return nil, func() error { return nil }, nil
 	}
-	if err := s.checkEncrypted(ctx, "BREACHED_URL", s.BreachedURL); err != nil {
+	if err := s.checkBreachedURL(ctx); err != nil {
 		return nil, nil, err
 	}
 	list := breach.NewRange(s.BreachedURL)

@@ -124,7 +124,7 @@ func (s *settings) checkServe(ctx context.Context) error {
 	if s.DatabaseMaxConns < 2 {
 		return fmt.Errorf("%sDATABASE_MAX_CONNS: is less than 2", envPrefix)
 	}
-	return errors.Join(s.check(), s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL), s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL))
+	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
 // openMailer returns nil when no mail server is set.
