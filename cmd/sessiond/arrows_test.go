@@ -28,13 +28,11 @@ var arrows = map[string][]string{
 	"redisstore/embedded":    {},
 	"sqlstore":               {"session", "identity"},
 	"api":                    {"session", "identity", "identity/limit"},
-	"cmd/internal/monitor":   {},
-	"cmd/sessiond":           {"cmd/internal/monitor", "cmd/sessiond/app"},
+	"cmd/sessiond":           {"cmd/sessiond/app"},
 	"cmd/sessiond/app":       {"api", "session", "identity", "identity/breach", "identity/limit", "identity/mailer", "identity/worker", "redisstore", "redisstore/embedded", "sqlstore"},
 	"cmd/sessiond/httpsuite": {}, // tests only
 	"deploy/gateways":        {},
-	"cmd/sessionbench":       {"cmd/internal/monitor", "session", "identity", "redisstore", "sqlstore"},
-	"deploy/testreport":      {},
+	"cmd/sessionbench":       {"session", "identity", "redisstore", "sqlstore"},
 }
 
 func TestArrows(t *testing.T) {

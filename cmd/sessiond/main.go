@@ -11,14 +11,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/sessiond/sessiond/cmd/internal/monitor"
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		monitor.WakeSeldom()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := app.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/mailer"
@@ -101,7 +100,6 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 
 	stopHashing := hashOutside(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
-	defer runtime.KeepAlive(collectLess())
 	a := Assemble(Parts{
 		Settings: s, DB: db, Store: store, Limits: store.Limiter(), Keys: keys, Clients: clients, Hasher: hasher, Mailer: post, Breaches: breaches,
 		Now: clock.Now, Log: log, DeviceSecret: deviceSecret,
@@ -110,12 +108,6 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.Serve(ctx, listener, metrics, s.ShutdownDelay, log)
 }
-
-// collectLess makes garbage collection rarer, which costs a busy replica with
-// its small heap a tenth of its time: it waits for this much more garbage each time.
-// Nothing is ever written there, so that it takes no memory itself. GOGC does
-// the same for a small heap, and too much for a large one.
-func collectLess() *[24 << 20]byte { return new([24 << 20]byte) }
 
 // checkServe refuses a configuration that is incomplete or unsafe.
 func (s *Settings) checkServe(ctx context.Context) error {
@@ -132,7 +124,7 @@ func (s *Settings) checkServe(ctx context.Context) error {
 	if s.DatabaseMaxConns < 2 {
 		return fmt.Errorf("%sDATABASE_MAX_CONNS: is less than 2", envPrefix)
 	}
-	return errors.Join(s.check(), s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL), s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL))
+	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
 // openMailer returns nil when no mail server is set.
