@@ -22,6 +22,7 @@ import (
 	"github.com/sessiond/sessiond/identity/breach"
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -29,7 +30,7 @@ import (
 type Parts struct {
 	Settings Settings
 	DB       *sqlstore.DB
-	Store    session.Store
+	Store    issuer.Store
 	Limits   limit.Limiter // that all replicas share
 	Keys     *session.Keyring
 	Clients  api.Clients
@@ -73,7 +74,7 @@ func Assemble(p Parts) *Service {
 	protection.watch(p.Hasher.Queue)
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
-		MailEnabled: p.Mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.Log,
+		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
 		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
 	}
 	if s.Limits == limitsOn {
@@ -82,16 +83,16 @@ func Assemble(p Parts) *Service {
 		p.Log.Warn("SESSIOND_LIMITS is off: passwords can be guessed without end; this is for tests and benchmarks only")
 	}
 	ledger := p.DB.Sessions()
-	lastSeen := session.NewLastSeen(ledger, p.Log)
-	sessions := &session.Manager{
+	lastSeen := issuer.NewLastSeen(ledger, p.Log)
+	sessions := &issuer.Manager{
 		Verifier: session.Verifier{
 			Keys: p.Keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.Store, Now: p.Now,
-			Fallback: &session.LedgerFallback{
+			Fallback: &issuer.LedgerFallback{
 				Store: p.Store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
-			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Note,
+			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
 		},
-		Ledger: ledger, Log: p.Log,
+		Store: p.Store, Ledger: ledger, Log: p.Log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.WhenFull == endOldest,
 	}
