@@ -14,18 +14,17 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// oldestPostgres is the oldest major version that is still maintained.
+// oldestPostgres is the oldest supported major version.
 const oldestPostgres = 14
 
-// doctorTimeout bounds each examination.
+// doctorTimeout is the time limit of each check.
 const doctorTimeout = 5 * time.Second
 
-// tolerableSkew is how far clocks may be apart before a promise suffers; the
-// store keeps its entries for longer than this.
+// tolerableSkew is the largest difference between two clocks at which revocation still works. The
+// store keeps its entries longer than a token is valid, by more than this.
 const tolerableSkew = 30 * time.Second
 
-// runDoctor checks a configuration against the real servers and says what to
-// mend. It changes nothing.
+// runDoctor checks a configuration against the real servers and prints what to fix. It changes nothing.
 func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
 	var s Settings
 	f := newFlags("doctor", stderr)
@@ -41,21 +40,21 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 	d.report("configuration", errors.Join(s.checkServe(ctx), clients, hasher, logger), "complete and safe")
 	if s.SigningKeysFile != "" {
 		_, err := readKeys(s.SigningKeysFile)
-		d.report("signing keys", err, "can sign")
+		d.report("signing keys", err, "the file has a key that can sign")
 	}
 	if s.DatabaseURL != "" {
-		d.examineDatabase(ctx, &s)
+		d.checkDatabase(ctx, &s)
 	}
 	if s.RedisURL != "" {
-		d.examineRedis(ctx, &s)
+		d.checkRedis(ctx, &s)
 	}
 	if s.Limits == limitsOff {
-		d.warn("limits", "off: passwords can be guessed without end")
+		d.warn("limits", "off: passwords can be guessed without limit")
 	}
-	d.examineMail(ctx, &s)
-	d.examineBreaches(ctx, &s)
+	d.checkMail(ctx, &s)
+	d.checkBreaches(ctx, &s)
 	if d.failed > 0 {
-		return fmt.Errorf("%d things to mend", d.failed)
+		return fmt.Errorf("%d problems found", d.failed)
 	}
 	return nil
 }
@@ -65,28 +64,32 @@ type doctor struct {
 	failed int
 }
 
-func (d *doctor) line(mark, what, say string) { fmt.Fprintf(d.out, "%s %-14s %s\n", mark, what, say) }
-func (d *doctor) good(what, say string)       { d.line("ok  ", what, say) }
-func (d *doctor) warn(what, say string)       { d.line("WARN", what, say) }
-
-func (d *doctor) fail(what, say string) {
-	d.failed++
-	d.line("MEND", what, say)
+func (d *doctor) print(mark, check, text string) {
+	fmt.Fprintf(d.out, "%s %-14s %s\n", mark, check, text)
 }
 
-func (d *doctor) report(what string, err error, good string) {
+func (d *doctor) ok(check, text string)   { d.print("ok  ", check, text) }
+func (d *doctor) warn(check, text string) { d.print("WARN", check, text) }
+
+func (d *doctor) fail(check, text string) {
+	d.failed++
+	d.print("FAIL", check, text)
+}
+
+// report prints the error of a check, or, if it is nil, the text ok.
+func (d *doctor) report(check string, err error, ok string) {
 	if err != nil {
-		d.fail(what, err.Error())
+		d.fail(check, err.Error())
 		return
 	}
-	d.good(what, good)
+	d.ok(check, ok)
 }
 
-func (d *doctor) examineDatabase(ctx context.Context, s *Settings) {
+func (d *doctor) checkDatabase(ctx context.Context, s *Settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
 	if err := s.checkDatabaseURL(ctx); err != nil {
-		d.fail("database", err.Error()) // not asked: that would tell the password
+		d.fail("database", err.Error()) // connecting would send the password unencrypted
 		return
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
@@ -102,40 +105,40 @@ func (d *doctor) examineDatabase(ctx context.Context, s *Settings) {
 	}
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
-		d.fail("database", fmt.Sprintf("version %s; %d or later is needed", version, oldestPostgres))
+		d.fail("database", fmt.Sprintf("version %s; want %d or later", version, oldestPostgres))
 	} else {
-		d.good("database", "reachable, a primary, version "+version)
+		d.ok("database", "reachable, a primary, version "+version)
 	}
 	switch current, wanted, err := db.MigrationStatus(ctx); {
 	case err != nil:
 		d.fail("migrations", err.Error())
 	case current < wanted:
-		d.fail("migrations", fmt.Sprintf("at %d, %d is needed: run sessiond migrate", current, wanted))
+		d.fail("migrations", fmt.Sprintf("at %d; want %d: run sessiond migrate", current, wanted))
 	default:
-		d.good("migrations", fmt.Sprintf("at %d", current))
+		d.ok("migrations", fmt.Sprintf("at %d", current))
 	}
 	clock, err := db.Clock(ctx)
 	if err != nil {
 		d.fail("clock", err.Error())
 		return
 	}
-	d.skew("clock", "the database's", time.Until(clock.Now()))
+	d.skew("the database's", time.Until(clock.Now()))
 }
 
-func (d *doctor) skew(what, whose string, skew time.Duration) {
-	say := fmt.Sprintf("%s is %v ahead of this machine's", whose, skew.Round(time.Millisecond))
+func (d *doctor) skew(whose string, skew time.Duration) {
+	text := fmt.Sprintf("%s clock is %v ahead of this machine's", whose, skew.Round(time.Millisecond))
 	if skew.Abs() > tolerableSkew {
-		d.fail(what, say+"; synchronise both")
+		d.fail("clock", text+"; synchronise both clocks")
 		return
 	}
-	d.good(what, say)
+	d.ok("clock", text)
 }
 
-func (d *doctor) examineRedis(ctx context.Context, s *Settings) {
+func (d *doctor) checkRedis(ctx context.Context, s *Settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
 	if err := s.checkRedisURL(ctx); err != nil {
-		d.fail("Redis", err.Error()) // as above
+		d.fail("Redis", err.Error()) // as above: connecting would send the password
 		return
 	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
@@ -150,48 +153,48 @@ func (d *doctor) examineRedis(ctx context.Context, s *Settings) {
 		return
 	}
 	for _, n := range report.Nodes {
-		d.examineNode(n)
+		d.checkNode(n)
 	}
 }
 
-func (d *doctor) examineNode(n redisstore.Node) {
-	what := "Redis"
-	say := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, orElse(n.Version, "unknown"), orElse(n.Role, "unknown role"), orElse(n.Persistence, "unknown"))
+func (d *doctor) checkNode(n redisstore.Node) {
+	const check = "Redis"
+	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, orElse(n.Version, "unknown"), orElse(n.Role, "unknown role"), orElse(n.Persistence, "unknown"))
 	switch {
 	case n.TooOld():
-		d.fail(what, say+"; 7.0 or later is needed")
+		d.fail(check, text+"; want 7.0 or later")
 	case n.Role != "" && n.Role != "master":
-		d.fail(what, say+"; a master is needed")
+		d.fail(check, text+"; want a master")
 	default:
-		d.good(what, say)
+		d.ok(check, text)
 	}
 	if !n.Lineage {
-		d.fail("lineage", "INFO replication is not allowed, or tells no master_replid: every check asks Postgres; allow the user +info")
+		d.fail("lineage", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
 	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":
-		d.good("eviction", orElse(n.MaxMemoryPolicy, "unknown"))
+		d.ok("eviction", orElse(n.MaxMemoryPolicy, "unknown"))
 	default:
-		d.warn("eviction", n.MaxMemoryPolicy+": safe, but what is evicted is read from Postgres again; noeviction is recommended")
+		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
 	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
-		d.warn("persistence", "stop-writes-on-bgsave-error is yes: a failed save stops checks from using Redis; set it to no")
+		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
 	}
 	if replicas, err := strconv.Atoi(n.Replicas); err == nil && replicas > 0 && n.MinReplicasToWrite == "0" {
-		d.warn("failover", "min-replicas-to-write is 0: a master that is cut off goes on answering; set it to 1 and min-replicas-max-lag to 2")
+		d.warn("failover", "min-replicas-to-write is 0: a master that was cut off keeps answering; set it to 1 and min-replicas-max-lag to 2")
 	}
 	if n.Skew != nil {
-		d.skew("clock", "Redis's", *n.Skew)
+		d.skew("Redis's", *n.Skew)
 	}
 }
 
-func (d *doctor) examineMail(ctx context.Context, s *Settings) {
+func (d *doctor) checkMail(ctx context.Context, s *Settings) {
 	if s.SMTPURL == "" {
 		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
 		return
 	}
 	if s.ResetURL == "" {
-		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links lead to JSON, for existing clients, and to no page")
+		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links open a JSON document, which suits existing clients, instead of a page")
 	}
 	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
@@ -204,20 +207,21 @@ func (d *doctor) examineMail(ctx context.Context, s *Settings) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
 	}
-	d.report("mail", err, "the server takes our name and password")
+	d.report("mail", err, "the server accepts our user name and password")
 }
 
-func (d *doctor) examineBreaches(ctx context.Context, s *Settings) {
+func (d *doctor) checkBreaches(ctx context.Context, s *Settings) {
 	if s.BreachedURL == "" {
 		return
 	}
-	list, stop, err := s.openBreaches(ctx)
+	var c closers
+	defer c.close() //nolint:errcheck // nothing was written
+	list, err := s.openBreaches(ctx, &c)
 	if err != nil {
 		d.fail("breaches", err.Error())
 		return
 	}
-	defer stop() //nolint:errcheck // nothing was written
-	if _, err = list.Contains(ctx, ""); err != nil && s.WhenUnchecked == allowUnchecked {
+	if _, err = list.Contains(ctx, ""); err != nil && s.BreachedPolicy == breachedAllow {
 		d.warn("breaches", err.Error()+": new passwords are not checked")
 		return
 	}

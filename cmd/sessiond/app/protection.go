@@ -8,8 +8,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// protection counts what the protection of logins does. It is an
-// [identity.Observer].
+// protection counts what the protection of logins does. It is an [identity.Observer].
 type protection struct {
 	registry     prometheus.Registerer
 	waited, took prometheus.Histogram
@@ -18,34 +17,33 @@ type protection struct {
 	breached     *prometheus.CounterVec
 }
 
-// newProtection registers the metrics.
 func newProtection(r prometheus.Registerer) *protection {
 	p := &protection{
 		registry: r,
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_wait_seconds",
-			Help:    "Time that a login waited for its turn to be hashed.",
+			Help:    "Time that a request waited in the queue for its password hash.",
 			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2, 3, 4, 5},
 		}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_duration_seconds",
-			Help:    "Time that a password hash took.",
+			Help:    "Duration of a password hash, without the wait.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .075, .1, .15, .25, .5, 1, 2.5},
 		}),
 		shed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sessiond_password_hash_shed_total",
-			Help: "Requests turned away because too many waited before them, by reason.",
+			Help: "Requests that the password hash queue turned away, by reason: full, account or late.",
 		}, []string{"reason"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_limiter_decisions_total",
+			Help: "Decisions of the rate limits, by action, decision, and limits: shared, or local while Redis is down.",
+		}, []string{"action", "decision", "limits"}),
+		breached: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_breached_password_checks_total",
+			Help: "Checks of new passwords against the breached-password service, by answer: no, yes or unavailable.",
+		}, []string{"answer"}),
 	}
-	p.limited = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sessiond_limiter_decisions_total",
-		Help: "What the limits said, by action, decision and whose limits: the shared ones or, with Redis down, this replica's.",
-	}, []string{"action", "decision", "limits"})
-	p.breached = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sessiond_breached_password_checks_total",
-		Help: "Answers of the service that knows breached passwords.",
-	}, []string{"answer"})
-	// There from the start, or a first one is no increase.
+	// Create these counters at 0. Otherwise a rate would not count their first increase.
 	for _, reason := range []string{"full", "account", "late"} {
 		p.shed.WithLabelValues(reason)
 	}
@@ -56,11 +54,11 @@ func newProtection(r prometheus.Registerer) *protection {
 	return p
 }
 
-// watch shows how many wait.
+// watch registers the gauge of the queue's length.
 func (p *protection) watch(q *identity.Queue) {
 	p.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sessiond_password_hash_queue_length",
-		Help: "Logins that wait for their turn to be hashed.",
+		Help: "Requests that wait in the queue for their password hash.",
 	}, func() float64 { return float64(q.Len()) }))
 }
 
