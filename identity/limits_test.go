@@ -13,7 +13,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // newLimitedWorld is a world with limits, which standing on Redis are the same;
@@ -253,14 +255,14 @@ func TestAdmit(t *testing.T) {
 		allowed       int
 		retry         time.Duration
 	}{
-		{"registrations of an address", identity.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"registrations of a network, which is one's own", identity.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
-		{"an IPv4 address, however it is written", identity.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
-		{"mails to one address", identity.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
-		{"mails that an address asks for", identity.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"guesses at what was mailed", identity.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
-		{"refreshes", identity.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
-		{"of nowhere", identity.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
+		{"registrations of an address", limit.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"registrations of a network, which is one's own", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
+		{"an IPv4 address, however it is written", limit.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
+		{"mails to one address", limit.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
+		{"mails that an address asks for", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"guesses at what was mailed", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
+		{"refreshes", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
+		{"of nowhere", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
 	} {
 		w := newLimitedWorld(t)
 		for i := range c.allowed + 1 {
@@ -290,7 +292,7 @@ type outbox struct {
 	to []string
 }
 
-func (o *outbox) Enqueue(ctx context.Context, m identity.Mail, at time.Time) error {
+func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) error {
 	o.to = append(o.to, m.To)
 	return o.Store.Enqueue(ctx, m, at)
 }
@@ -312,7 +314,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 	}
 	ask := func(email string) error {
 		i++
-		return second(w.Admit(t.Context(), identity.ActionReset, email, identity.Origin{IP: address(i)}))
+		return second(w.Admit(t.Context(), limit.ActionReset, email, identity.Origin{IP: address(i)}))
 	}
 	for _, email := range []string{u.Email, "free@example.com"} {
 		for range 10 {
@@ -348,7 +350,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 // unqueued is a store that cannot queue a mail.
 type unqueued struct{ identity.Store }
 
-func (unqueued) Enqueue(context.Context, identity.Mail, time.Time) error {
+func (unqueued) Enqueue(context.Context, mail.Envelope, time.Time) error {
 	return identity.ErrUnavailable
 }
 
@@ -362,7 +364,7 @@ func TestMailThatWasNotSent(t *testing.T) {
 		w.want("registering", err, identity.ErrUnavailable)
 	}
 	for range 3 {
-		w.want("a reset", second(w.Admit(t.Context(), identity.ActionReset, "ada@example.com", identity.Origin{})), nil)
+		w.want("a reset", second(w.Admit(t.Context(), limit.ActionReset, "ada@example.com", identity.Origin{})), nil)
 	}
 }
 
@@ -387,10 +389,10 @@ func TestLimitsAreObserved(t *testing.T) {
 	w, o := newLimitedWorld(t), &witness{}
 	w.Observer = o
 	from := identity.Origin{IP: "203.0.113.7"}
-	w.want("a mail", second(w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)), nil)
+	w.want("a mail", second(w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)), nil)
 	w.Limits = limit.NewFailover(down{}, limit.NewLocal(100))
 	for range 4 {
-		_, _ = w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)
+		_, _ = w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)
 	}
 	_, _ = w.guess("ada", password, from.IP)
 	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
@@ -441,7 +443,7 @@ func TestQueueBeforeLimits(t *testing.T) {
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
 	// As long as a hash takes an hour, one may wait.
-	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
+	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
 	<-engine.begun

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
+	identitymail "github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
@@ -96,7 +98,7 @@ func startTimed(t *testing.T) *timed {
 // nowhere takes every mail.
 type nowhere struct{}
 
-func (nowhere) Send(context.Context, identity.Message) error { return nil }
+func (nowhere) Send(context.Context, identitymail.Message) error { return nil }
 
 // slowEngine hashes in this process, and takes longer over one hash.
 type slowEngine struct{ slow []byte }
@@ -129,7 +131,7 @@ func (s *timed) person(t *testing.T, hash string, status identity.Status) string
 
 func hashOf(t *testing.T, cost int) string {
 	t.Helper()
-	h, err := identity.NewInsecureHasher(cost, nil)
+	h, err := hashing.NewInsecureHasher(cost, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

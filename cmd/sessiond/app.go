@@ -20,7 +20,9 @@ import (
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/breach"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -33,8 +35,8 @@ type parts struct {
 	limits   limit.Limiter // that all replicas share
 	keys     *session.Keyring
 	clients  api.Clients
-	hasher   *identity.Hasher
-	mailer   identity.Mailer     // nil: no mail
+	hasher   *hashing.Hasher
+	mailer   mail.Mailer         // nil: no mail
 	breaches identity.BreachList // nil: nobody is asked
 	mailbox  func() any          // nil but in dev
 	now      func() time.Time
@@ -73,7 +75,7 @@ func assemble(p parts) *app {
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
-		Observer: protection, DeviceSecret: p.deviceSecret, Breaches: p.breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
+		Observer: protection, DeviceSecret: p.deviceSecret, Breaches: p.breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
 	}
 	if s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.limits, limit.NewLocal(localLimits))
@@ -105,8 +107,8 @@ func assemble(p parts) *app {
 	}).Handler()
 	a.background = append(a.background, sessions.Run, lastSeen.Run)
 	// Without a mailer it drops what would pile up.
-	postman := &identity.Postman{
-		Store: p.db.Users(), Mailer: p.mailer, Now: p.now, ResetTTL: s.ResetTTL,
+	postman := &mail.Postman{
+		Outbox: p.db.Users(), Tokens: users, Mailer: p.mailer, Now: p.now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.log,
 	}
 	retention := &identity.Retention{Store: p.db.Users(), Now: p.now, Log: p.log}
@@ -191,20 +193,20 @@ func (a *app) server(h http.Handler, log *slog.Logger) *http.Server {
 
 // openHasher makes the password hasher of the settings. dev may go below what
 // is safe, to be quick to try.
-func (s *settings) openHasher(insecure bool) (*identity.Hasher, error) {
-	var peppers []identity.Pepper
+func (s *settings) openHasher(insecure bool) (*hashing.Hasher, error) {
+	var peppers []hashing.Pepper
 	if s.PasswordPepperFile != "" {
 		data, err := os.ReadFile(s.PasswordPepperFile) //nolint:gosec // G703: the operator names the file
 		if err != nil {
 			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
 		}
-		if peppers, err = identity.ParsePeppers(data); err != nil {
+		if peppers, err = hashing.ParsePeppers(data); err != nil {
 			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
 		}
 	}
-	newHasher := identity.NewHasher
+	newHasher := hashing.NewHasher
 	if insecure {
-		newHasher = identity.NewInsecureHasher
+		newHasher = hashing.NewInsecureHasher
 	}
 	hasher, err := newHasher(s.BcryptCost, peppers)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
@@ -68,7 +68,7 @@ func assembleWith(t *testing.T, s settings, db *sqlstore.DB, store *redisstore.S
 	if err != nil {
 		t.Fatal(err)
 	}
-	hasher, err := identity.NewInsecureHasher(4, nil)
+	hasher, err := hashing.NewInsecureHasher(4, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

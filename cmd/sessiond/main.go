@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"github.com/sessiond/sessiond/cmd/internal/monitor"
-	"github.com/sessiond/sessiond/identity/worker"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 func main() {
@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 	case "doctor":
 		return runDoctor(ctx, args, env, stdout, stderr)
 	case workerVerb:
-		return worker.Run()
+		return hashing.RunWorker()
 	case "help", "-h", "--help", "-help":
 		_, err := io.WriteString(stdout, usage)
 		return err

@@ -8,8 +8,7 @@ import (
 	"net"
 	"runtime"
 
-	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/identity/mailer"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -99,7 +98,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
-	stopHashing := hashOutside(hasher, log)
+	stopHashing := startWorker(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	defer runtime.KeepAlive(collectLess())
 	a := assemble(parts{
@@ -136,11 +135,11 @@ func (s *settings) checkServe(ctx context.Context) error {
 }
 
 // openMailer returns nil when no mail server is set.
-func (s *settings) openMailer() (identity.Mailer, error) {
+func (s *settings) openMailer() (mail.Mailer, error) {
 	if s.SMTPURL == "" {
 		return nil, nil
 	}
-	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
 		return nil, fmt.Errorf("%sSMTP_URL: %w", envPrefix, err)
 	}
