@@ -22,10 +22,10 @@ import (
 // password hash behind a few SQL statements.
 const requestTimeout = 10 * time.Second
 
-// middleware is what every request passes, outermost first, but for those of
-// the gateway check that are let through.
+// middleware returns what every request passes, outermost first, except those of the gateway
+// check.
 func (a *API) middleware() chi.Middlewares {
-	stack := chi.Middlewares{a.trustProxies(), a.observe, secure}
+	stack := chi.Middlewares{a.trustProxies(), a.observe, deadline, secure}
 	if len(a.CORSOrigins) > 0 {
 		stack = append(stack, cors.New(cors.Options{
 			AllowedOrigins: a.CORSOrigins,
@@ -50,42 +50,55 @@ func (a *API) trustProxies() func(http.Handler) http.Handler {
 	return middleware.ClientIPFromXFF(prefixes...)
 }
 
-// observe gives a request its id, its deadline, and its line in the log and
-// place in the metrics.
+// observe gives a request its id, its line in the log and its place in the metrics.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		pattern := "other"
 		if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
 			pattern = route.RoutePattern()
 		}
-		a.observeSince(time.Now(), pattern, next, w, r)
+		a.observeRoute(pattern, next).ServeHTTP(w, r)
 	})
 }
 
-// observeSince observes a request that came at start to the route of a pattern.
-func (a *API) observeSince(start time.Time, pattern string, next http.Handler, w http.ResponseWriter, r *http.Request) {
-	n := &remark{level: slog.LevelInfo}
-	id := requestID(r)
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, n), requestTimeout)
-	defer cancel()
-	ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-	ww.Header().Set(requestIDHeader, id)
-	r = r.WithContext(ctx)
+// observeRoute is observe for the route of a pattern.
+func (a *API) observeRoute(pattern string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		n := &remark{level: slog.LevelInfo}
+		id := requestID(r)
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		ww.Header().Set(requestIDHeader, id)
+		r = r.WithContext(context.WithValue(r.Context(), noteKey{}, n))
 
-	defer func() {
-		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
-			n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
-			if ww.Status() == 0 {
-				a.writeProblem(nil, false)(ww, r, n.err)
+		defer func() {
+			if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+				n.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+				if ww.Status() == 0 {
+					a.writeProblem(nil, false)(ww, r, n.err)
+				}
 			}
-		}
-		a.Metrics.observe(r.Method, pattern, ww.Status(), time.Since(start))
-		a.log(r, n, id, pattern, ww, time.Since(start))
-	}()
-	next.ServeHTTP(ww, r)
+			a.Metrics.observe(r.Method, pattern, ww.Status(), time.Since(start))
+			a.log(r, n, id, pattern, ww, time.Since(start))
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+// deadline ends the context of a request after requestTimeout. The gateway check has no such
+// deadline, because the check itself ends in a moment.
+func deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {
+	if n.err == nil && !a.Log.Enabled(r.Context(), n.level) {
+		return
+	}
 	level := n.level
 	attrs := []slog.Attr{
 		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", pattern),
@@ -133,25 +146,13 @@ var secureHeaders = []struct {
 	{"X-Content-Type-Options", []string{"nosniff"}},
 }
 
-// secureFields are secureHeaders as they are sent.
-var secureFields = func() (b []byte) {
-	for _, s := range secureHeaders {
-		b, _ = appendFields(b, []field{{s.name, s.values[0]}})
-	}
-	return b
-}()
-
-func setSecureHeaders(h http.Header) {
-	for _, s := range secureHeaders {
-		h[s.name] = s.values[:1:1] // who adds to it gets a copy
-	}
-}
-
 // secure sets the headers that every answer carries. A handler may replace
 // them, as /docs does with its own policy.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		setSecureHeaders(w.Header())
+		for _, s := range secureHeaders {
+			w.Header()[s.name] = s.values[:1:1] // the capacity makes an append copy it
+		}
 		next.ServeHTTP(w, r)
 	})
 }

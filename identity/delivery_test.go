@@ -162,9 +162,9 @@ func TestNoLinkGoesToAnAddressThatWasLeftMeanwhile(t *testing.T) {
 		w := newWorld(t)
 		w.want(c.why, c.queue(w), nil)
 		moved := "al@example.net"
-		w.postman.Store = &overtaken{Store: w.store, change: func(u identity.User) {
+		w.postman.Tokens = &identity.Service{Now: w.clock.Now, Store: &overtaken{Store: w.store, change: func(u identity.User) {
 			w.want("move", second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &moved})), nil)
-		}}
+		}}}
 		for _, m := range w.deliver() {
 			if !strings.Contains(m.Subject, "another address") {
 				t.Errorf("%s: delivered %q to %s", c.why, m.Subject, m.To)
@@ -243,7 +243,7 @@ func TestReplicasDoNotSendTwice(t *testing.T) {
 	sent := make([]int, 4)
 	var all sync.WaitGroup
 	for i := range sent {
-		replica := &mail.Postman{Store: w.store, Mailer: w.mailbox, Now: w.clock.Now, PublicURL: w.postman.PublicURL, Log: w.postman.Log}
+		replica := &mail.Postman{Outbox: w.store, Tokens: w, Mailer: w.mailbox, Now: w.clock.Now, PublicURL: w.postman.PublicURL, Log: w.postman.Log}
 		all.Go(func() {
 			var err error
 			if sent[i], err = replica.Deliver(context.WithoutCancel(t.Context())); err != nil {
@@ -318,8 +318,6 @@ func TestRunDeliversWhenWoken(t *testing.T) {
 	}()
 	for range 3 {
 		w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-		w.postman.Wake()
-		w.postman.Wake() // and never blocks
 		select {
 		case <-arrived:
 		case <-time.After(20 * time.Second):
@@ -333,15 +331,14 @@ func TestRunDeliversWhenWoken(t *testing.T) {
 func TestRunOutlivesTheStore(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
-	broken := &failingOutbox{Store: w.store, tried: make(chan struct{}, 16)}
-	w.postman.Store = broken
+	broken := &failingOutbox{Outbox: w.store, tried: make(chan struct{}, 16)}
+	w.postman.Outbox = broken
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		w.postman.Run(ctx)
 	}()
 	for range 3 {
-		w.postman.Wake()
 		<-broken.tried
 	}
 	stop()
@@ -353,7 +350,7 @@ func TestRunOutlivesTheStore(t *testing.T) {
 
 // failingOutbox is a store whose outbox does not answer.
 type failingOutbox struct {
-	identity.Store
+	mail.Outbox
 	tried chan struct{}
 }
 

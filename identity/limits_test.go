@@ -297,7 +297,7 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 	return o.Store.Enqueue(ctx, m, at)
 }
 
-// TestRegisteringFloodsNoInbox: registering takes of the mails that may be asked for
+// TestRegisteringFloodsNoInbox: registering charges of the mails that may be asked for
 // to an address, free or taken, from wherever, and says nothing of it.
 func TestRegisteringFloodsNoInbox(t *testing.T) {
 	w := newLimitedWorld(t)
@@ -381,7 +381,7 @@ func (o *witness) Limited(action string, allowed, shared bool) {
 // down is a shared limiter that does not answer.
 type down struct{ limit.Limiter }
 
-func (down) Take(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
+func (down) Charge(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
 	return limit.Decision{}, errors.New("down")
 }
 
@@ -404,17 +404,17 @@ func TestLimitsAreObserved(t *testing.T) {
 // watched tells of what a limiter is asked.
 type watched struct {
 	limit.Limiter
-	takes, givesBack chan struct{}
+	charges, refunds chan struct{}
 }
 
-func (l *watched) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
-	defer func() { l.takes <- struct{}{} }()
-	return l.Limiter.Take(ctx, now, keys)
+func (l *watched) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+	defer func() { l.charges <- struct{}{} }()
+	return l.Limiter.Charge(ctx, now, keys)
 }
 
-func (l *watched) GiveBack(ctx context.Context, now time.Time, d []limit.Key) error {
-	defer func() { l.givesBack <- struct{}{} }()
-	return l.Limiter.GiveBack(ctx, now, d)
+func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) error {
+	defer func() { l.refunds <- struct{}{} }()
+	return l.Limiter.Refund(ctx, now, d)
 }
 
 // stuck is an engine that is at work until it is told to end.
@@ -442,20 +442,20 @@ func TestQueueBeforeLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// As long as a hash takes an hour, one may wait.
+	// As long as a hash charges an hour, one may wait.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
 	<-engine.begun
-	<-limiter.takes
+	<-limiter.charges
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.takes // it has its place
+	<-limiter.charges // it has its place
 	_, err := w.guess("ada", otherPassword, ip)
 	w.want("one too many", err, identity.ErrBusy)
 	w.want("one who waits in vain", <-late, identity.ErrBusy)
-	if asked, back := len(limiter.takes), len(limiter.givesBack); asked != 0 || back != 1 {
+	if asked, back := len(limiter.charges), len(limiter.refunds); asked != 0 || back != 1 {
 		t.Errorf("the limits were asked %d times for whom the queue turned away, and were given back %d of one", asked, back)
 	}
 

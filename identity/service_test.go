@@ -16,7 +16,6 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/hashing"
-	"github.com/sessiond/sessiond/identity/mail"
 )
 
 func TestRegister(t *testing.T) {
@@ -84,7 +83,7 @@ func TestRegisterNamesEveryBadField(t *testing.T) {
 func TestTakenNamesCostNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	w.Hasher = hasher(t, identity.MaxCost) // about a second
+	w.Hasher = hasher(t, hashing.MaxCost) // about a second
 	register := func(username, email string, want error) func() {
 		return func() {
 			n := identity.NewUser{Username: username, Email: email, Password: password}
@@ -631,7 +630,7 @@ func TestReset(t *testing.T) {
 
 func TestResetExpires(t *testing.T) {
 	w := newWorld(t)
-	w.postman.ResetTTL = 5 * time.Minute
+	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
 	w.clock.pass(4 * time.Minute) // the mail server was slow: the link's time begins now
@@ -682,7 +681,7 @@ func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
 
 func TestBadTokenCostsNoHash(t *testing.T) {
 	w := newWorld(t)
-	w.Hasher = hasher(t, identity.MaxCost)
+	w.Hasher = hasher(t, hashing.MaxCost)
 	took := leastCPU(t, func() {
 		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})

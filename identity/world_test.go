@@ -43,7 +43,7 @@ func newWorld(t *testing.T) *world {
 		NewID: session.NewID, NewTimedID: session.NewTimedID, Log: log,
 	}
 	w.postman = &mail.Postman{
-		Store: w.store, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
+		Outbox: w.store, Tokens: w, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
 	}
 	return w
 }

@@ -15,12 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/sessiond/sessiond/cmd/internal/monitor"
 )
 
 func main() {
-	monitor.WakeSeldom()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()

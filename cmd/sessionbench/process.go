@@ -17,8 +17,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/sessiond/sessiond/cmd/internal/monitor"
 )
 
 // process is a contender that serves HTTP, in a process of its own so that its
@@ -212,7 +210,7 @@ func freeAddr(ctx context.Context) (string, error) {
 func environment() []string {
 	var kept []string
 	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") && !strings.HasPrefix(setting, monitor.Variable+"=") {
+		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") && !strings.HasPrefix(setting, "GODEBUG=") {
 			kept = append(kept, setting)
 		}
 	}

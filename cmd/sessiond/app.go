@@ -141,7 +141,7 @@ func (a *app) run(ctx context.Context, public, metrics net.Listener, delay time.
 
 	failed := make(chan error, 2)
 	servers := []*http.Server{a.server(a.handler, log)}
-	listeners := []net.Listener{leanListener{public}}
+	listeners := []net.Listener{public}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", a.metrics)
@@ -186,7 +186,6 @@ func (a *app) server(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ConnContext:       api.ConnContext,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
@@ -221,7 +220,7 @@ func (s *settings) openBreaches(ctx context.Context) (identity.BreachList, func(
 	if s.BreachedURL == "" {
 		return nil, func() error { return nil }, nil
 	}
-	if err := s.checkEncrypted(ctx, "BREACHED_URL", s.BreachedURL); err != nil {
+	if err := s.checkBreachedURL(ctx); err != nil {
 		return nil, nil, err
 	}
 	list := breach.NewRange(s.BreachedURL)

@@ -85,7 +85,7 @@ func (d *doctor) report(what string, err error, good string) {
 func (d *doctor) examineDatabase(ctx context.Context, s *settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	if err := s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL); err != nil {
+	if err := s.checkDatabaseURL(ctx); err != nil {
 		d.fail("database", err.Error()) // not asked: that would tell the password
 		return
 	}
@@ -134,7 +134,7 @@ func (d *doctor) skew(what, whose string, skew time.Duration) {
 func (d *doctor) examineRedis(ctx context.Context, s *settings) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	if err := s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL); err != nil {
+	if err := s.checkRedisURL(ctx); err != nil {
 		d.fail("Redis", err.Error()) // as above
 		return
 	}

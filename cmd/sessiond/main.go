@@ -12,14 +12,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/sessiond/sessiond/cmd/internal/monitor"
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == serveVerb {
-		monitor.WakeSeldom()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
@@ -45,8 +41,6 @@ Settings are flags, or environment variables of the same name with the prefix
 SESSIOND_ (--redis-url is SESSIOND_REDIS_URL). "sessiond VERB -h" lists them.
 `
 
-const serveVerb = "serve"
-
 // lookupEnv is os.LookupEnv, or a test's own environment.
 type lookupEnv func(string) (string, bool)
 
@@ -59,7 +53,7 @@ func run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 	switch verb {
 	case "dev":
 		return runDev(ctx, args, env, stdout, stderr)
-	case serveVerb:
+	case "serve":
 		return runServe(ctx, args, env, stdout, stderr)
 	case "migrate":
 		return runMigrate(ctx, args, env, stdout, stderr)

@@ -43,7 +43,7 @@ func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv
 	if err := s.require("database-url", s.DatabaseURL); err != nil {
 		return nil, nil, err
 	}
-	if err := s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL); err != nil {
+	if err := s.checkDatabaseURL(ctx); err != nil {
 		return nil, nil, err
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})

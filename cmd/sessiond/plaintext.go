@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,108 +10,65 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// checkEncrypted refuses an unencrypted connection to anything but a loopback or
-// private address, unless the operator allows it, and a URL whose hosts cannot be
-// told for certain. The error names the setting and at most a host, never the
-// whole URL, which may hold a password.
-func (s *settings) checkEncrypted(ctx context.Context, setting, rawURL string) error {
-	scheme, hosts, query, err := splitURL(rawURL)
+func (s *settings) checkDatabaseURL(ctx context.Context) error {
+	return s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL, sqlstore.Hosts, "sslmode=verify-full")
+}
+
+func (s *settings) checkRedisURL(ctx context.Context) error {
+	return s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL, redisstore.Hosts, "rediss://")
+}
+
+func (s *settings) checkBreachedURL(ctx context.Context) error {
+	return s.checkEncrypted(ctx, "BREACHED_URL", s.BreachedURL, webHosts, "https://")
+}
+
+var errMalformedHost = errors.New("the URL is malformed: a host has a character that no host name has; " +
+	"special characters in the password, such as / ? # @ and %, must be percent-encoded")
+
+// checkEncrypted refuses an unencrypted connection to a host that is neither loopback nor
+// private, unless the operator allows it. The package that dials rawURL names its hosts, so that
+// the hosts that are checked are the hosts that are dialed. The error names the setting and at
+// most one host, never the URL, which may contain a password.
+func (s *settings) checkEncrypted(ctx context.Context, setting, rawURL string, hostsOf func(string) ([]string, bool, error), useInstead string) error {
+	hosts, encrypted, err := hostsOf(rawURL)
 	if err != nil {
 		return fmt.Errorf("%s%s: %w", envPrefix, setting, err)
 	}
-	if s.AllowPlaintext || isEncrypted(scheme, query) {
-		return nil
-	}
 	for _, host := range hosts {
-		if !isPrivate(ctx, host) {
+		// A part of a mistyped password must be neither printed nor sent to a DNS server.
+		if !isHost(host) {
+			return fmt.Errorf("%s%s: %w", envPrefix, setting, errMalformedHost)
+		}
+		if !encrypted && !s.AllowPlaintext && !isPrivate(ctx, host) {
 			return fmt.Errorf("%s%s: the connection to %s is not encrypted and the host is neither loopback nor private; "+
-				"use %s, or set %sALLOW_PLAINTEXT=true", envPrefix, setting, host, encryptedForm(scheme), envPrefix)
+				"use %s, or set %sALLOW_PLAINTEXT=true", envPrefix, setting, host, useInstead, envPrefix)
 		}
 	}
 	return nil
 }
 
-var errMalformedURL = errors.New("the URL is malformed; special characters in its password, as / ? # @ and %, must be percent-encoded")
-
-// splitURL finds the hosts of a store's URL, where url.Parse takes one only and
-// a Cluster's or Sentinel's has several. Sockets of this machine are left out.
-// Hosts are printed and asked of the DNS, so what could be a part of a password
-// that is not encoded as it should be is an error, which quotes nothing.
-func splitURL(rawURL string) (scheme string, hosts []string, query url.Values, err error) {
-	scheme, rest, found := strings.Cut(rawURL, "://")
-	if !found {
-		return "", nil, nil, errors.New("not a URL")
+// webHosts returns the host of an http or https URL, and reports whether it is reached over TLS.
+func webHosts(rawURL string) (hosts []string, encrypted bool, err error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || strings.Contains(rawURL, "@") {
+		return nil, false, errors.New("the URL is malformed; want http:// or https:// without a user or password")
 	}
-	authority, tail := rest, ""
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		authority, tail = rest[:i], rest[i:]
-	}
-	if strings.Contains(tail, "@") {
-		return "", nil, nil, errMalformedURL
-	}
-	_, parameters, _ := strings.Cut(tail, "?")
-	if query, err = url.ParseQuery(parameters); err != nil {
-		return "", nil, nil, errors.New("its parameters cannot be read")
-	}
-	list := authority[strings.LastIndexByte(authority, '@')+1:]
-	if strings.HasPrefix(scheme, "postgres") {
-		// lib/pq goes where these lead; hostaddr may leave some of the hosts to host.
-		list = cmp.Or(query.Get("host"), list) + "," + query.Get("hostaddr")
-	}
-	for hostport := range strings.SplitSeq(list, ",") {
-		host := hostport
-		if h, port, err := net.SplitHostPort(hostport); err == nil {
-			if host = h; !plainPort.MatchString(port) {
-				return "", nil, nil, errMalformedURL
-			}
-		}
-		switch host = strings.Trim(host, "[]"); {
-		case host == "", strings.HasPrefix(host, "/"):
-		case !isHost(host):
-			return "", nil, nil, errMalformedURL
-		default:
-			hosts = append(hosts, host)
-		}
-	}
-	return scheme, hosts, query, nil
+	return []string{u.Hostname()}, u.Scheme == "https", nil
 }
 
-var (
-	plainPort = regexp.MustCompile(`^[0-9]{0,5}$`)
-	plainHost = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
-)
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
 
 func isHost(text string) bool {
 	_, err := netip.ParseAddr(text)
 	return err == nil || plainHost.MatchString(text)
 }
 
-func isEncrypted(scheme string, query url.Values) bool {
-	if strings.HasPrefix(scheme, "postgres") {
-		// Without a mode, verify-full is what the store asks for. allow and
-		// prefer fall back to plain text, and so does whatever we do not know.
-		switch query.Get("sslmode") {
-		case "", "require", "verify-ca", "verify-full":
-			return true
-		}
-		return false
-	}
-	return strings.HasPrefix(scheme, "rediss") || scheme == "https"
-}
-
-func encryptedForm(scheme string) string {
-	if strings.HasPrefix(scheme, "postgres") {
-		return "sslmode=verify-full"
-	}
-	if scheme == "http" {
-		return "https://"
-	}
-	return "rediss://"
-}
-
-// isPrivate tells whether every address of a host is loopback, link-local or private.
+// isPrivate reports whether every address of a host is loopback, link-local or private.
 func isPrivate(ctx context.Context, host string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -121,13 +77,9 @@ func isPrivate(ctx context.Context, host string) bool {
 		return false
 	}
 	for _, ip := range ips {
-		if ip = ip.Unmap(); !isPrivateIP(ip) {
+		if ip = ip.Unmap(); !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() {
 			return false
 		}
 	}
 	return true
-}
-
-func isPrivateIP(ip netip.Addr) bool {
-	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
@@ -100,7 +99,6 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 
 	stopHashing := startWorker(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
-	defer runtime.KeepAlive(collectLess())
 	a := assemble(parts{
 		settings: s, db: db, store: store, limits: store.Limiter(), keys: keys, clients: clients, hasher: hasher, mailer: post, breaches: breaches,
 		now: clock.Now, log: log, deviceSecret: deviceSecret,
@@ -109,12 +107,6 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
 	return a.run(ctx, listener, metrics, s.ShutdownDelay, log)
 }
-
-// collectLess makes garbage collection rarer, which costs a busy replica with
-// its small heap a tenth of its time: it waits for this much more garbage each time.
-// Nothing is ever written there, so that it takes no memory itself. GOGC does
-// the same for a small heap, and too much for a large one.
-func collectLess() *[24 << 20]byte { return new([24 << 20]byte) }
 
 // checkServe refuses a configuration that is incomplete or unsafe.
 func (s *settings) checkServe(ctx context.Context) error {
@@ -131,7 +123,7 @@ func (s *settings) checkServe(ctx context.Context) error {
 	if s.DatabaseMaxConns < 2 {
 		return fmt.Errorf("%sDATABASE_MAX_CONNS: is less than 2", envPrefix)
 	}
-	return errors.Join(s.check(), s.checkEncrypted(ctx, "DATABASE_URL", s.DatabaseURL), s.checkEncrypted(ctx, "REDIS_URL", s.RedisURL))
+	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
 // openMailer returns nil when no mail server is set.

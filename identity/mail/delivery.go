@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,9 +31,6 @@ type Postman struct {
 	// the query parameter resetPasswordToken, the second as the fragment token=…
 	ResetURL, VerifyURL string
 	Log                 *slog.Logger
-
-	once sync.Once
-	wake chan struct{}
 }
 
 const (
@@ -49,7 +45,7 @@ const (
 	lastRetry  = 10 * time.Minute
 )
 
-// Run delivers mail until ctx is done: every second, and at once after [Postman.Wake].
+// Run delivers mail until ctx is done: every second.
 func (p *Postman) Run(ctx context.Context) {
 	ticker := time.NewTicker(mailPoll)
 	defer ticker.Stop()
@@ -67,22 +63,8 @@ func (p *Postman) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-		case <-p.woken():
 		}
 	}
-}
-
-// Wake makes Run look into the outbox now. It never blocks.
-func (p *Postman) Wake() {
-	select {
-	case p.woken() <- struct{}{}:
-	default:
-	}
-}
-
-func (p *Postman) woken() chan struct{} {
-	p.once.Do(func() { p.wake = make(chan struct{}, 1) })
-	return p.wake
 }
 
 // Deliver makes one pass: it works on all mail that is due and returns how many
