@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sessiond/sessiond/identity/mailer"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -42,17 +43,28 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		_, err := readKeys(s.SigningKeysFile)
 		d.report("signing keys", err, "the file has a key that can sign")
 	}
-	if s.DatabaseURL != "" {
-		d.checkDatabase(ctx, &s)
-	}
-	if s.RedisURL != "" {
-		d.checkRedis(ctx, &s)
-	}
 	if s.Limits == limitsOff {
 		d.warn("limits", "off: passwords can be guessed without limit")
 	}
-	d.checkMail(ctx, &s)
-	d.checkBreaches(ctx, &s)
+	if s.SMTPURL == "" {
+		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
+	}
+	for _, c := range []struct {
+		name, url string
+		check     func(context.Context, *Settings) error
+	}{
+		{"database", s.DatabaseURL, d.checkDatabase}, {"Redis", s.RedisURL, d.checkRedis},
+		{"mail", s.SMTPURL, d.checkMail}, {"breaches", s.BreachedURL, d.checkBreaches},
+	} {
+		if c.url == "" {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+		if err := c.check(ctx, &s); err != nil {
+			d.fail(c.name, err.Error())
+		}
+		cancel()
+	}
 	if d.failed > 0 {
 		return fmt.Errorf("%d problems found", d.failed)
 	}
@@ -85,23 +97,18 @@ func (d *doctor) report(check string, err error, ok string) {
 	d.ok(check, ok)
 }
 
-func (d *doctor) checkDatabase(ctx context.Context, s *Settings) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
+func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
-		d.fail("database", err.Error()) // connecting would send the password unencrypted
-		return
+		return err // without connecting, which would send the password unencrypted
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
 	if err != nil {
-		d.fail("database", err.Error())
-		return
+		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing was written
 	version, err := db.Version(ctx)
 	if err != nil {
-		d.fail("database", err.Error())
-		return
+		return err
 	}
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
@@ -109,20 +116,13 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) {
 	} else {
 		d.ok("database", "reachable, a primary, version "+version)
 	}
-	switch current, wanted, err := db.MigrationStatus(ctx); {
-	case err != nil:
-		d.fail("migrations", err.Error())
-	case current < wanted:
-		d.fail("migrations", fmt.Sprintf("at %d; want %d: run sessiond migrate", current, wanted))
-	default:
-		d.ok("migrations", fmt.Sprintf("at %d", current))
-	}
+	d.report("migrations", requireMigrated(ctx, db), "all applied")
 	clock, err := db.Clock(ctx)
 	if err != nil {
-		d.fail("clock", err.Error())
-		return
+		return err
 	}
 	d.skew("the database's", time.Until(clock.Now()))
+	return nil
 }
 
 func (d *doctor) skew(whose string, skew time.Duration) {
@@ -134,32 +134,28 @@ func (d *doctor) skew(whose string, skew time.Duration) {
 	d.ok("clock", text)
 }
 
-func (d *doctor) checkRedis(ctx context.Context, s *Settings) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
+func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 	if err := s.checkRedisURL(ctx); err != nil {
-		d.fail("Redis", err.Error()) // as above: connecting would send the password
-		return
+		return err // without connecting, as above
 	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
-		d.fail("Redis", err.Error())
-		return
+		return err
 	}
 	defer store.Close() //nolint:errcheck // nothing was written
 	report, err := store.Inspect(ctx)
 	if err != nil {
-		d.fail("Redis", err.Error())
-		return
+		return err
 	}
 	for _, n := range report.Nodes {
 		d.checkNode(n)
 	}
+	return nil
 }
 
 func (d *doctor) checkNode(n redisstore.Node) {
 	const check = "Redis"
-	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, orElse(n.Version, "unknown"), orElse(n.Role, "unknown role"), orElse(n.Persistence, "unknown"))
+	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, cmp.Or(n.Version, "unknown"), cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
 	switch {
 	case n.TooOld():
 		d.fail(check, text+"; want 7.0 or later")
@@ -173,7 +169,7 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":
-		d.ok("eviction", orElse(n.MaxMemoryPolicy, "unknown"))
+		d.ok("eviction", cmp.Or(n.MaxMemoryPolicy, "unknown"))
 	default:
 		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
@@ -188,42 +184,33 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	}
 }
 
-func (d *doctor) checkMail(ctx context.Context, s *Settings) {
-	if s.SMTPURL == "" {
-		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
-		return
-	}
+func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 	if s.ResetURL == "" {
 		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links open a JSON document, which suits existing clients, instead of a page")
 	}
-	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
-		d.fail("mail", err.Error())
-		return
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
 	err = smtp.Check(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
 	}
 	d.report("mail", err, "the server accepts our user name and password")
+	return nil
 }
 
-func (d *doctor) checkBreaches(ctx context.Context, s *Settings) {
-	if s.BreachedURL == "" {
-		return
-	}
+func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
 	var c closers
 	defer c.close() //nolint:errcheck // nothing was written
 	list, err := s.openBreaches(ctx, &c)
 	if err != nil {
-		d.fail("breaches", err.Error())
-		return
+		return err
 	}
 	if _, err = list.Contains(ctx, ""); err != nil && s.BreachedPolicy == breachedAllow {
 		d.warn("breaches", err.Error()+": new passwords are not checked")
-		return
+		return nil
 	}
 	d.report("breaches", err, "the service answers")
+	return nil
 }

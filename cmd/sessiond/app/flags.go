@@ -18,6 +18,14 @@ func envName(flagName string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
 }
 
+// settingError adds the name of a setting, given as its flag, to an error.
+func settingError(flagName string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", envName(flagName), err)
+}
+
 // metricsAddr is the only flag whose environment variable may be set to an empty value. An empty
 // value of any other variable counts as unset, because compose files and scripts produce those.
 const metricsAddr = "metrics-addr"
@@ -81,46 +89,28 @@ func (f *flags) parse(args []string, env lookupEnv) error {
 	return errors.Join(problems...)
 }
 
-// stringList is a flag: a comma-separated list.
-type stringList []string
-
-func (l *stringList) String() string { return strings.Join(*l, ",") }
-
-func (l *stringList) Set(text string) error {
-	*l = nil
+// splitList returns the items of a comma-separated list.
+func splitList(text string) (items []string) {
 	for item := range strings.SplitSeq(text, ",") {
 		if item = strings.TrimSpace(item); item != "" {
-			*l = append(*l, item)
+			items = append(items, item)
 		}
 	}
-	return nil
+	return items
 }
 
-// prefixList is a flag: a comma-separated list of CIDRs or single addresses.
-type prefixList []netip.Prefix
-
-func (l *prefixList) String() string {
-	var items stringList
-	for _, prefix := range *l {
-		items = append(items, prefix.String())
-	}
-	return items.String()
-}
-
-func (l *prefixList) Set(text string) error {
-	var items stringList
-	_ = items.Set(text)
-	*l = nil
-	for _, item := range items {
+// parsePrefixes parses a comma-separated list of CIDRs and single addresses.
+func parsePrefixes(text string) (prefixes []netip.Prefix, err error) {
+	for _, item := range splitList(text) {
 		prefix, err := netip.ParsePrefix(item)
 		if err != nil {
 			ip, err := netip.ParseAddr(item)
 			if err != nil {
-				return fmt.Errorf("%q: want a CIDR or an address", item)
+				return nil, fmt.Errorf("%q: want a CIDR or an address", item)
 			}
 			prefix = netip.PrefixFrom(ip, ip.BitLen())
 		}
-		*l = append(*l, prefix.Masked())
+		prefixes = append(prefixes, prefix.Masked())
 	}
-	return nil
+	return prefixes, nil
 }

@@ -26,51 +26,47 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		verb, args = args[0], args[1:]
 	}
-	f := newFlags("keys "+verb, stderr)
-	var path, alg, kid string
-	var early bool
-	switch verb {
-	case "new":
-		f.StringVar(&path, "out", "", "file to create; it must not exist")
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "EdDSA, ES256 or HS256")
-	case "add":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "EdDSA, ES256 or HS256")
-	case "list":
-		f.StringVar(&path, "file", "", "key file to list")
-	case "activate":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&kid, "kid", "", "id of the key that will sign")
-		f.BoolVar(&early, "now", false, "activate the key although verifiers may not have read it yet")
-	case "retire":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&kid, "kid", "", "id of the key to retire")
-	default:
+	if !slices.Contains([]string{"new", "add", "list", "activate", "retire"}, verb) {
 		_, err := io.WriteString(stdout, keysUsage)
 		return err
+	}
+	f := newFlags("keys "+verb, stderr)
+	fileFlag, fileHelp := "file", "key file"
+	if verb == "new" {
+		fileFlag, fileHelp = "out", "key file to create; it must not exist"
+	}
+	path := f.String(fileFlag, "", fileHelp)
+	var alg, kid string
+	var early bool
+	var change func([]session.Key) ([]session.Key, error)
+	switch verb {
+	case "new", "add":
+		f.StringVar(&alg, "alg", session.AlgEdDSA, "algorithm of the key: EdDSA, ES256 or HS256")
+		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
+	case "activate":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		f.BoolVar(&early, "now", false, "activate the key although verifiers may not have read it yet")
+		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
+	case "retire":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if path == "" {
-		return errors.New("the key file is required: --out FILE with new, --file FILE with the other verbs")
+	switch {
+	case *path == "":
+		return fmt.Errorf("--%s FILE is required", fileFlag)
+	case verb == "list":
+		return listKeys(*path, stdout)
+	case verb != "new":
+		return changeKeys(*path, stdout, change)
 	}
-	switch verb {
-	case "new":
-		if err := writeKey(path, alg); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(stdout, "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", path, alg)
+	if err := writeKey(*path, alg); err != nil {
 		return err
-	case "list":
-		return listKeys(path, stdout)
-	case "add":
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) })
-	case "activate":
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) })
-	default:
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) })
 	}
+	_, err := fmt.Fprintf(stdout, "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", *path, alg)
+	return err
 }
 
 // newKey generates a key that records the time of its creation.

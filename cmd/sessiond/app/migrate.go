@@ -47,8 +47,5 @@ func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv
 		return nil, nil, err
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
-	if err != nil {
-		return nil, nil, fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	}
-	return db, &s, nil
+	return db, &s, settingError("database-url", err)
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -32,50 +33,38 @@ const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets 
 // variable. The flag wins over the variable.
 type Settings struct {
 	// HTTP.
-	Addr           string
-	MetricsAddr    string
-	PublicURL      string
-	TrustedProxies prefixList
-	CORSOrigins    stringList
-	ShutdownDelay  time.Duration
-	LogLevel       string
+	Addr, MetricsAddr, PublicURL string
+	TrustedProxies               []netip.Prefix
+	CORSOrigins                  []string
+	ShutdownDelay                time.Duration
+	LogLevel                     string
 
-	// Stores.
-	Data             string // dev only
-	DatabaseURL      string
-	DatabaseMaxConns int
-	RedisURL         string
-	RedisPrefix      string
-	AllowPlaintext   bool
+	// Stores. Data is the directory of dev, which has no URLs.
+	Data                  string
+	DatabaseURL, RedisURL string
+	DatabaseMaxConns      int
+	RedisPrefix           string
+	AllowPlaintext        bool
 
 	// Tokens and sessions.
-	Issuer            string
-	Audience          string
-	SigningKeysFile   string
-	ClientsFile       string
-	AccessTokenTTL    time.Duration
-	SessionIdleTTL    time.Duration
-	SessionMaxTTL     time.Duration
-	RefreshGrace      time.Duration
-	ReauthMaxAge      time.Duration
-	MaxSessions       int
-	MaxSessionsPolicy string
+	Issuer, Audience                              string
+	SigningKeysFile, ClientsFile                  string
+	AccessTokenTTL, SessionIdleTTL, SessionMaxTTL time.Duration
+	RefreshGrace, ReauthMaxAge                    time.Duration
+	MaxSessions                                   int
+	MaxSessionsPolicy                             string
 
-	// Accounts.
-	BcryptCost         int
-	PasswordPepperFile string
-	PasswordMinLength  int
-	BreachedURL        string
-	BreachedPolicy     string
-	HideAccounts       bool
-	Limits             string
+	// Passwords and the protection of accounts.
+	BcryptCost, PasswordMinLength int
+	PasswordPepperFile            string
+	BreachedURL, BreachedPolicy   string
+	HideAccounts                  bool
+	Limits                        string
 
 	// Mail.
-	SMTPURL   string
-	MailFrom  string
-	ResetTTL  time.Duration
-	ResetURL  string
-	VerifyURL string
+	SMTPURL, MailFrom   string
+	ResetTTL            time.Duration
+	ResetURL, VerifyURL string
 }
 
 // common adds the flags of dev, serve and doctor.
@@ -83,8 +72,14 @@ func (s *Settings) common(f *flags) {
 	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
 	f.StringVar(&s.Issuer, "issuer", "", "iss claim of the tokens")
 	f.StringVar(&s.Audience, "audience", "", "aud claim of the tokens (default: the issuer)")
-	f.Var(&s.TrustedProxies, "trusted-proxies", "comma-separated CIDRs of the proxies whose X-Forwarded-For is trusted (default: none)")
-	f.Var(&s.CORSOrigins, "cors-origins", "comma-separated origins whose pages may call the service from a browser (default: none)")
+	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose X-Forwarded-For is trusted (default: none)", func(text string) (err error) {
+		s.TrustedProxies, err = parsePrefixes(text)
+		return err
+	})
+	f.Func("cors-origins", "comma-separated origins whose pages may call the service from a browser (default: none)", func(text string) error {
+		s.CORSOrigins = splitList(text)
+		return nil
+	})
 	f.StringVar(&s.LogLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
 	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "a session expires if it is not refreshed for this long")
@@ -132,31 +127,27 @@ func (s *Settings) check() error {
 	refuse := func(setting, format string, args ...any) {
 		problems = append(problems, fmt.Errorf(envPrefix+setting+": "+format, args...))
 	}
-	for setting, d := range map[string]time.Duration{
-		"ACCESS_TOKEN_TTL": s.AccessTokenTTL, "SESSION_IDLE_TTL": s.SessionIdleTTL,
-		"SESSION_MAX_TTL": s.SessionMaxTTL, "RESET_TTL": s.ResetTTL,
+	const unlimited = math.MaxInt64
+	for _, c := range []struct {
+		setting            string
+		value, least, most time.Duration
+	}{
+		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // clients refresh longer sessions
+		{"SESSION_IDLE_TTL", s.SessionIdleTTL, time.Second, s.SessionMaxTTL},
+		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
+		{"REFRESH_GRACE", s.RefreshGrace, 0, 5 * time.Minute},
+		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
+		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // ASVS 6.5.5
 	} {
-		if d < time.Second {
-			refuse(setting, "want at least 1s")
+		switch {
+		case c.value < c.least:
+			refuse(c.setting, "want at least %v", c.least)
+		case c.value > c.most:
+			refuse(c.setting, "want at most %v", c.most)
 		}
-	}
-	if s.AccessTokenTTL > session.MaxAccessTTL {
-		refuse("ACCESS_TOKEN_TTL", "want at most %v; clients refresh longer sessions", session.MaxAccessTTL)
-	}
-	if s.SessionIdleTTL > s.SessionMaxTTL {
-		refuse("SESSION_IDLE_TTL", "want at most SESSION_MAX_TTL")
-	}
-	if s.RefreshGrace < 0 || s.RefreshGrace > 5*time.Minute {
-		refuse("REFRESH_GRACE", "want 0 to 5m")
-	}
-	if s.ReauthMaxAge < 0 {
-		refuse("REAUTH_MAX_AGE", "want 0 or more")
 	}
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")
-	}
-	if s.ResetTTL > 10*time.Minute {
-		refuse("RESET_TTL", "want at most 10m (ASVS 6.5.5)")
 	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")
@@ -214,10 +205,10 @@ func isWebURL(text string) bool {
 func checkLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("%sADDR: %q: want host:port", envPrefix, addr)
+		return fmt.Errorf("SESSIOND_ADDR: %q: want host:port", addr)
 	}
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("%sADDR: %q: dev listens on loopback only; use serve", envPrefix, host)
+	return fmt.Errorf("SESSIOND_ADDR: %q: dev listens on loopback only; use serve", host)
 }
