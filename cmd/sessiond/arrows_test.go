@@ -20,20 +20,20 @@ var arrows = map[string][]string{
 	"session":                {},
 	"session/issuer":         {"session"},
 	"session/example":        {"session", "redisstore"},
-	"identity":               {"identity/limit"},
+	"identity":               {"identity/hashing", "identity/limit", "identity/mail"},
 	"identity/breach":        {"identity"},
+	"identity/hashing":       {},
 	"identity/limit":         {},
-	"identity/mailer":        {"identity"},
-	"identity/worker":        {"identity"},
+	"identity/mail":          {},
 	"redisstore":             {"session", "session/issuer", "identity/limit"},
 	"redisstore/embedded":    {},
-	"sqlstore":               {"session", "session/issuer", "identity"},
+	"sqlstore":               {"session", "session/issuer", "identity", "identity/mail"},
 	"api":                    {"session", "session/issuer", "identity", "identity/limit"},
 	"cmd/sessiond":           {"cmd/sessiond/app"},
 	"cmd/sessiond/httpsuite": {}, // tests only
-	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/limit", "identity/mailer", "identity/worker", "redisstore", "redisstore/embedded", "sqlstore"},
+	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
 	"deploy/gateways":        {},
-	"cmd/sessionbench":       {"session", "session/issuer", "identity", "redisstore", "sqlstore"},
+	"cmd/sessionbench":       {"session", "session/issuer", "identity", "identity/hashing", "redisstore", "sqlstore"},
 }
 
 func TestArrows(t *testing.T) {

@@ -20,7 +20,9 @@ import (
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/breach"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
@@ -34,8 +36,8 @@ type Parts struct {
 	Limits   limit.Limiter // that all replicas share
 	Keys     *session.Keyring
 	Clients  api.Clients
-	Hasher   *identity.Hasher
-	Mailer   identity.Mailer     // nil: no mail
+	Hasher   *hashing.Hasher
+	Mailer   mail.Mailer         // nil: no mail
 	Breaches identity.BreachList // nil: nobody is asked
 	Mailbox  func() any          // nil but in dev
 	Now      func() time.Time
@@ -75,7 +77,7 @@ func Assemble(p Parts) *Service {
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
-		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
+		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
 	}
 	if s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
@@ -107,8 +109,8 @@ func Assemble(p Parts) *Service {
 	}).Handler()
 	a.background = append(a.background, sessions.Run, lastSeen.Run)
 	// Without a mailer it drops what would pile up.
-	postman := &identity.Postman{
-		Store: p.DB.Users(), Mailer: p.Mailer, Now: p.Now, ResetTTL: s.ResetTTL,
+	postman := &mail.Postman{
+		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), Now: p.Now, Log: p.Log}
@@ -192,20 +194,20 @@ func (a *Service) server(h http.Handler, log *slog.Logger) *http.Server {
 
 // openHasher makes the password hasher of the settings. dev may go below what
 // is safe, to be quick to try.
-func (s *Settings) openHasher(insecure bool) (*identity.Hasher, error) {
-	var peppers []identity.Pepper
+func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
+	var peppers []hashing.Pepper
 	if s.PasswordPepperFile != "" {
 		data, err := os.ReadFile(s.PasswordPepperFile) //nolint:gosec // G703: the operator names the file
 		if err != nil {
 			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
 		}
-		if peppers, err = identity.ParsePeppers(data); err != nil {
+		if peppers, err = hashing.ParsePeppers(data); err != nil {
 			return nil, fmt.Errorf("%sPASSWORD_PEPPER_FILE: %w", envPrefix, err)
 		}
 	}
-	newHasher := identity.NewHasher
+	newHasher := hashing.NewHasher
 	if insecure {
-		newHasher = identity.NewInsecureHasher
+		newHasher = hashing.NewInsecureHasher
 	}
 	hasher, err := newHasher(s.BcryptCost, peppers)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"github.com/sessiond/sessiond/identity/mailer"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/embedded"
 	"github.com/sessiond/sessiond/session"
@@ -59,7 +59,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	if err != nil {
 		return err
 	}
-	box, err := mailer.NewBox(filepath.Join(s.DataDir, "mail.jsonl"))
+	box, err := mail.NewDevMailbox(filepath.Join(s.DataDir, "mail.jsonl"))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sessiond/sessiond/identity/mailer"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -193,7 +193,7 @@ func (d *doctor) examineMail(ctx context.Context, s *Settings) {
 	if s.ResetURL == "" {
 		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links lead to JSON, for existing clients, and to no page")
 	}
-	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
 		d.fail("mail", err.Error())
 		return

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -37,7 +38,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 	if in == "" || format != "csv" && format != "jsonl" {
 		return errors.New("--in FILE.csv or FILE.jsonl is required; --format names the form of any other file")
 	}
-	s.BcryptCost, s.PasswordPepperFile = identity.MinCost, peppers
+	s.BcryptCost, s.PasswordPepperFile = hashing.MinCost, peppers
 	hasher, err := s.openHasher(false)
 	if err != nil {
 		return err

@@ -5,10 +5,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 // protection counts what the protection of logins does. It is an
+// [hashing.Observer] and an
 // [identity.Observer].
 type protection struct {
 	registry     prometheus.Registerer
@@ -57,7 +58,7 @@ func newProtection(r prometheus.Registerer) *protection {
 }
 
 // watch shows how many wait.
-func (p *protection) watch(q *identity.Queue) {
+func (p *protection) watch(q *hashing.Queue) {
 	p.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sessiond_password_hash_queue_length",
 		Help: "Logins that wait for their turn to be hashed.",

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sessiond/sessiond/identity/worker"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 const usage = `sessiond signs people in and ends their sessions at once.
@@ -49,7 +49,7 @@ func Run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 	case "doctor":
 		return runDoctor(ctx, args, env, stdout, stderr)
 	case workerVerb:
-		return worker.Run()
+		return hashing.RunWorker()
 	case "help", "-h", "--help", "-help":
 		_, err := io.WriteString(stdout, usage)
 		return err

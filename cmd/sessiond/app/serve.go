@@ -7,8 +7,7 @@ import (
 	"io"
 	"net"
 
-	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/identity/mailer"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -98,7 +97,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 		defer metrics.Close() //nolint:errcheck // as above
 	}
 
-	stopHashing := hashOutside(hasher, log)
+	stopHashing := startWorker(hasher, log)
 	defer func() { err = errors.Join(err, stopHashing()) }()
 	a := Assemble(Parts{
 		Settings: s, DB: db, Store: store, Limits: store.Limiter(), Keys: keys, Clients: clients, Hasher: hasher, Mailer: post, Breaches: breaches,
@@ -128,11 +127,11 @@ func (s *Settings) checkServe(ctx context.Context) error {
 }
 
 // openMailer returns nil when no mail server is set.
-func (s *Settings) openMailer() (identity.Mailer, error) {
+func (s *Settings) openMailer() (mail.Mailer, error) {
 	if s.SMTPURL == "" {
 		return nil, nil
 	}
-	smtp, err := mailer.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
 		return nil, fmt.Errorf("%sSMTP_URL: %w", envPrefix, err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
+	identitymail "github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
@@ -63,7 +65,7 @@ func startTimed(t *testing.T) *timed {
 	ok(err)
 	keys, err := session.NewKeySet(key)
 	ok(err)
-	hasher, err := identity.NewInsecureHasher(presentCost, nil)
+	hasher, err := hashing.NewInsecureHasher(presentCost, nil)
 	ok(err)
 	engine := &slowEngine{}
 	hasher.Engine = engine
@@ -101,7 +103,7 @@ func startTimed(t *testing.T) *timed {
 // nowhere takes every mail.
 type nowhere struct{}
 
-func (nowhere) Send(context.Context, identity.Message) error { return nil }
+func (nowhere) Send(context.Context, identitymail.Message) error { return nil }
 
 // slowEngine hashes in this process, and takes longer over one hash.
 type slowEngine struct{ slow []byte }
@@ -134,7 +136,7 @@ func (s *timed) person(t *testing.T, hash string, status identity.Status) string
 
 func hashOf(t *testing.T, cost int) string {
 	t.Helper()
-	h, err := identity.NewInsecureHasher(cost, nil)
+	h, err := hashing.NewInsecureHasher(cost, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

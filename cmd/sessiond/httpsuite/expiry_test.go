@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
@@ -69,7 +69,7 @@ func assembleWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redissto
 	if err != nil {
 		t.Fatal(err)
 	}
-	hasher, err := identity.NewInsecureHasher(4, nil)
+	hasher, err := hashing.NewInsecureHasher(4, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

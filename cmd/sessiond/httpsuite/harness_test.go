@@ -33,12 +33,12 @@ import (
 type service struct {
 	base     string   // of the first replica
 	replicas []string // all of them
-	mails    func() []mail
+	mails    func() []keptMail
 	logs     *lockedBuffer
 	prefix   string // of its keys in the real Redis; empty in dev
 }
 
-type mail struct {
+type keptMail struct {
 	To, Subject, Text string
 }
 
@@ -78,8 +78,8 @@ func tryDev(t *testing.T, data string, settings ...string) (*service, func()) {
 	s := &service{logs: logs}
 	s.base = awaitMatch(t, out, done, regexp.MustCompile(`(http://127\.0\.0\.1:\d+) `))
 	s.replicas = []string{s.base}
-	s.mails = func() []mail {
-		var kept []mail
+	s.mails = func() []keptMail {
+		var kept []keptMail
 		s.call(t, "GET", "/dev/mail").into(t, &kept)
 		return kept
 	}
@@ -445,7 +445,7 @@ func aliveAt(t testing.TB, base, token string) bool {
 }
 
 // awaitMail waits for a mail to an address whose subject or text holds a word.
-func (s *service) awaitMail(t testing.TB, to, word string) mail {
+func (s *service) awaitMail(t testing.TB, to, word string) keptMail {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -457,7 +457,7 @@ func (s *service) awaitMail(t testing.TB, to, word string) mail {
 		}
 	}
 	t.Fatalf("no mail to %s with %q", to, word)
-	return mail{}
+	return keptMail{}
 }
 
 var resetLink = regexp.MustCompile(`resetPasswordToken=([A-Za-z0-9_-]+)`)
@@ -525,7 +525,7 @@ func (b *lockedBuffer) changed() <-chan struct{} {
 type smtpServer struct {
 	addr string
 	mu   sync.Mutex
-	kept []mail
+	kept []keptMail
 }
 
 func startSMTP(t *testing.T) *smtpServer {
@@ -547,10 +547,10 @@ func startSMTP(t *testing.T) *smtpServer {
 	return s
 }
 
-func (s *smtpServer) received() []mail {
+func (s *smtpServer) received() []keptMail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]mail(nil), s.kept...)
+	return append([]keptMail(nil), s.kept...)
 }
 
 type smtpSession struct {
@@ -569,7 +569,7 @@ func (s *smtpSession) Data(r io.Reader) error {
 		return err
 	}
 	text := decodeQuotedPrintable(raw)
-	m := mail{To: strings.Join(s.to, ","), Text: text}
+	m := keptMail{To: strings.Join(s.to, ","), Text: text}
 	for line := range strings.Lines(text) {
 		if subject, ok := strings.CutPrefix(line, "Subject: "); ok {
 			m.Subject = strings.TrimSpace(subject)
@@ -577,7 +577,7 @@ func (s *smtpSession) Data(r io.Reader) error {
 	}
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
-	s.server.kept = append([]mail{m}, s.server.kept...)
+	s.server.kept = append([]keptMail{m}, s.server.kept...)
 	return nil
 }
 
