@@ -6,7 +6,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Handler returns the whole service: the gateway check, and everything else.
@@ -81,8 +81,8 @@ func (a *API) classic(r chi.Router, prefix string) {
 		badPassword = 401
 	}
 	r.Post(prefix+"/registerUser", a.openClassic(a.limited(identity.ActionRegister, a.registerUser), on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
-	r.Post(prefix+"/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
-		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword), on(session.ErrTooManySessions, 403)))
+	r.Post(prefix+"/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(issuer.ErrSubjectGone, 401),
+		on(identity.ErrWrongPassword, badPassword), on(issuer.ErrCredentialChanged, badPassword), on(issuer.ErrTooManySessions, 403)))
 	r.Delete(prefix+"/logout", a.signedInClassic(a.logout))
 	r.Get(prefix+"/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
 	r.Put(prefix+"/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
@@ -92,7 +92,7 @@ func (a *API) classic(r chi.Router, prefix string) {
 	r.Put(prefix+"/updatePassword", a.signedInClassic(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
 	r.Put(prefix+"/updatePasswordViaEmail", a.openClassic(a.limited(identity.ActionMailedToken, a.updatePasswordViaEmail), on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
 	r.Get(prefix+"/user/logins/show", a.signedInClassic(a.showLogins))
-	r.Get(prefix+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(session.ErrNotFound, 400)))
+	r.Get(prefix+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(issuer.ErrNotFound, 400)))
 	r.Get(prefix+"/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherLogins))
 	r.Get(prefix+"/user/logins/deletes/all", a.signedInClassic(a.deleteAllLogins))
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.Service = &identity.Service{
 		Store: w.store, Hasher: quickHasher(t), Now: c.Now, PasswordMinLength: 8, MailEnabled: true,
-		NewID: session.NewID, NewTimedID: session.NewTimedID, Log: log,
+		NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: log,
 	}
 	w.postman = &identity.Postman{
 		Store: w.store, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
@@ -204,9 +204,9 @@ func (w *world) signsIn(login, password string) bool {
 }
 
 // failures are the failed logins in a user's history, newest first.
-func (w *world) failures(u identity.User) []session.Login {
+func (w *world) failures(u identity.User) []issuer.Login {
 	w.Helper()
-	logins, err := w.db.Sessions().History(w.Context(), u.ID, session.Page{})
+	logins, err := w.db.Sessions().History(w.Context(), u.ID, issuer.Page{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -227,14 +227,14 @@ func codes(err error) map[string]string {
 }
 
 // startSession records a login in the ledger.
-func (w *world) startSession(u identity.User) session.Session {
+func (w *world) startSession(u identity.User) issuer.Session {
 	w.Helper()
 	now := w.clock.Now()
-	id := session.NewTimedID(now)
-	s, _, err := w.db.Sessions().Start(w.Context(), session.Start{
-		ID: id, Subject: u.ID, TokenID: session.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
+	id := issuer.NewTimedID(now)
+	s, _, err := w.db.Sessions().Start(w.Context(), issuer.Start{
+		ID: id, Subject: u.ID, TokenID: issuer.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
 		AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(time.Hour),
-		RefreshFamily: session.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: session.Hash([]byte(id + strings.Repeat("c", 2))),
+		RefreshFamily: issuer.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: issuer.Hash([]byte(id + strings.Repeat("c", 2))),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -245,7 +245,7 @@ func (w *world) startSession(u identity.User) session.Session {
 // active counts the user's sessions that have not ended.
 func (w *world) active(u identity.User) int {
 	w.Helper()
-	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), session.Page{})
+	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), issuer.Page{})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/storetest"
-	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/session/ledgertest"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/ledgertest"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -42,7 +42,7 @@ func onEach(t *testing.T, run func(t *testing.T, db *sqlstore.DB)) {
 func TestLedger(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
-			ledgertest.Run(t, func(t *testing.T) (session.Ledger, ledgertest.Users) {
+			ledgertest.Run(t, func(t *testing.T) (issuer.Ledger, ledgertest.Users) {
 				db := d.open(t)
 				return db.Sessions(), ledgerUsers{db}
 			})
@@ -68,7 +68,7 @@ func (u ledgerUsers) Delete(ctx context.Context, subject string, at time.Time) e
 	return err
 }
 
-func (u ledgerUsers) Fail(ctx context.Context, subject, id, reason string, client session.Client, at time.Time) error {
+func (u ledgerUsers) Fail(ctx context.Context, subject, id, reason string, client issuer.Client, at time.Time) error {
 	return u.db.Users().RecordAttempt(ctx, identity.Attempt{
 		ID: id, UserID: subject, IP: client.IP, UserAgent: client.UserAgent, Device: client.Device, Reason: reason, At: at,
 	})
@@ -103,7 +103,7 @@ func (b beside) Login(ctx context.Context, userID string, passwordVersion int64,
 }
 
 func (b beside) Endings(ctx context.Context, userID string) (map[string]string, error) {
-	logins, err := b.db.Sessions().History(ctx, userID, session.Page{})
+	logins, err := b.db.Sessions().History(ctx, userID, issuer.Page{})
 	endings := make(map[string]string)
 	for _, l := range logins {
 		endings[l.ID] = string(l.EndReason)
@@ -112,7 +112,7 @@ func (b beside) Endings(ctx context.Context, userID string) (map[string]string, 
 }
 
 func (b beside) Attempts(ctx context.Context, userID string) ([]identity.Attempt, error) {
-	logins, err := b.db.Sessions().History(ctx, userID, session.Page{})
+	logins, err := b.db.Sessions().History(ctx, userID, issuer.Page{})
 	var attempts []identity.Attempt
 	for _, l := range logins {
 		if l.Failed {
@@ -159,10 +159,10 @@ func (b beside) Row(ctx context.Context, userID string) (string, error) {
 }
 
 // newStart is a login that verified the password of a version.
-func newStart(userID string, passwordVersion int64, at time.Time) session.Start {
-	id := session.NewTimedID(at)
-	return session.Start{
-		ID: id, Subject: userID, TokenID: session.NewID(), CredentialVersion: passwordVersion, AMR: "pwd", At: at,
+func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
+	id := issuer.NewTimedID(at)
+	return issuer.Start{
+		ID: id, Subject: userID, TokenID: issuer.NewID(), CredentialVersion: passwordVersion, AMR: "pwd", At: at,
 		AccessExpiresAt: at.Add(time.Hour), ExpiresAt: at.Add(24 * time.Hour), MaxExpiresAt: at.Add(72 * time.Hour),
 		RefreshFamily: sha256.Sum256([]byte(id)), RefreshCurrent: sha256.Sum256([]byte(id + "0")),
 	}
@@ -173,7 +173,7 @@ var longAgo = time.Date(2001, 2, 3, 4, 5, 6, 789000, time.UTC)
 // newUser is an active user whose password has version 1.
 func newUser(username string) identity.User {
 	return identity.User{
-		ID: session.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,
+		ID: issuer.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,
 		Status: identity.StatusActive, CreatedAt: longAgo, UpdatedAt: longAgo,
 	}
 }

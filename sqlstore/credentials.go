@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var rehash = newStatement(`
@@ -31,7 +31,7 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 		if user.PasswordVersion != fromVersion {
 			return identity.ErrPasswordChanged
 		}
-		revocation, err = tx.changePassword(ctx, user, hash, keep, mail, change{now, session.ReasonPasswordChanged, eventPasswordChanged})
+		revocation, err = tx.changePassword(ctx, user, hash, keep, mail, change{now, issuer.ReasonPasswordChanged, eventPasswordChanged})
 		return err
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), user.ID); err != nil {
 			return err
 		}
-		revocation, err = tx.changePassword(ctx, user, hash, "", mail, change{now, session.ReasonPasswordReset, eventPasswordReset})
+		revocation, err = tx.changePassword(ctx, user, hash, "", mail, change{now, issuer.ReasonPasswordReset, eventPasswordReset})
 		return err
 	})
 	if err != nil {
@@ -86,7 +86,7 @@ func (t *tx) useToken(ctx context.Context, token identity.TokenHash, purpose ide
 // change says when and why a password changes.
 type change struct {
 	at     time.Time
-	reason session.Reason
+	reason issuer.Reason
 	event  string
 }
 
@@ -99,10 +99,10 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if _, err := t.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeReset)); err != nil {
 		return 0, err
 	}
-	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: session.ByUser}); err != nil {
+	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: issuer.ByUser}); err != nil {
 		return 0, err
 	}
-	_, owed, err := t.endAll(ctx, user, keep, session.Ending{At: c.at, Reason: c.reason, By: session.ByUser})
+	_, owed, err := t.endAll(ctx, user, keep, issuer.Ending{At: c.at, Reason: c.reason, By: issuer.ByUser})
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +121,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail ident
 		if err != nil {
 			return err
 		}
-		_, owed, err := tx.endAll(ctx, user, "", session.Ending{At: now, Reason: session.ReasonAccountDeleted, By: session.ByUser})
+		_, owed, err := tx.endAll(ctx, user, "", issuer.Ending{At: now, Reason: issuer.ReasonAccountDeleted, By: issuer.ByUser})
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail ident
 		if _, err := tx.exec(ctx, eraseUser, string(identity.StatusDeleted), at(now), at(now), id); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: now, kind: eventUserDeleted, user: id, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: now, kind: eventUserDeleted, user: id, actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		return tx.enqueue(ctx, mail, now)

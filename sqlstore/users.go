@@ -7,7 +7,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Users is where users live.
@@ -125,7 +125,7 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 			user.PasswordHash, user.PasswordVersion, string(user.Status), at(user.EmailVerifiedAt), at(user.CreatedAt), at(later(user.CreatedAt, user.UpdatedAt))); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		if mail == nil {
@@ -246,7 +246,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stale
 		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		return tx.enqueue(ctx, identity.Mail{Kind: identity.MailEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)

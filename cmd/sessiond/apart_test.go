@@ -17,7 +17,7 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/redisstore"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -115,7 +115,7 @@ func (*slowEngine) Generate(_ context.Context, secret []byte, cost int) ([]byte,
 // person makes a user with a hash, and returns their name.
 func (s *timed) person(t *testing.T, hash string, status identity.Status) string {
 	t.Helper()
-	now, id := time.Now(), session.NewID()
+	now, id := time.Now(), issuer.NewID()
 	name := "u" + strings.ToLower(id)
 	err := s.db.Users().Create(t.Context(), identity.User{
 		ID: id, Username: name, Email: name + "@example.com", PasswordHash: hash, PasswordVersion: 1,
@@ -190,7 +190,7 @@ func TestAccountsAreNotToldApart(t *testing.T) {
 	}
 	known, pending := s.person(t, ours, identity.StatusActive), s.person(t, ours, identity.StatusPending)
 	former, imported := s.person(t, hashOf(t, formerCost), identity.StatusActive), s.person(t, string(plain), identity.StatusActive)
-	unknown := "u" + strings.ToLower(session.NewID())
+	unknown := "u" + strings.ToLower(issuer.NewID())
 	const wrong = "wrong horse battery"
 	long := strings.Repeat("x", 1025)
 
@@ -203,7 +203,7 @@ func TestAccountsAreNotToldApart(t *testing.T) {
 	}
 	register := func(name, email string) question {
 		return s.asks(t, name, "POST", "/v1/users", func() shape {
-			fresh := "u" + strings.ToLower(session.NewID())
+			fresh := "u" + strings.ToLower(issuer.NewID())
 			if email == "" {
 				return shape{"username": fresh, "email": mailOf(fresh), "password": password}
 			}

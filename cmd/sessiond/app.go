@@ -22,6 +22,7 @@ import (
 	"github.com/sessiond/sessiond/identity/breach"
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -29,7 +30,7 @@ import (
 type parts struct {
 	settings settings
 	db       *sqlstore.DB
-	store    session.Store
+	store    issuer.Store
 	limits   limit.Limiter // that all replicas share
 	keys     *session.Keyring
 	clients  api.Clients
@@ -72,7 +73,7 @@ func assemble(p parts) *app {
 	protection.watch(p.hasher.Queue)
 	users := &identity.Service{
 		Store: p.db.Users(), Hasher: p.hasher, Now: p.now, PasswordMinLength: s.PasswordMinLength,
-		MailEnabled: p.mailer != nil, NewID: session.NewID, NewTimedID: session.NewTimedID, Log: p.log,
+		MailEnabled: p.mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.log,
 		Observer: protection, DeviceSecret: p.deviceSecret, Breaches: p.breaches, BreachesRequired: s.WhenUnchecked == refuseUnchecked,
 	}
 	if s.Limits == limitsOn {
@@ -81,16 +82,16 @@ func assemble(p parts) *app {
 		p.log.Warn("SESSIOND_LIMITS is off: passwords can be guessed without end; this is for tests and benchmarks only")
 	}
 	ledger := p.db.Sessions()
-	lastSeen := session.NewLastSeen(ledger, p.log)
-	sessions := &session.Manager{
+	lastSeen := issuer.NewLastSeen(ledger, p.log)
+	sessions := &issuer.Manager{
 		Verifier: session.Verifier{
 			Keys: p.keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.store, Now: p.now,
-			Fallback: &session.LedgerFallback{
+			Fallback: &issuer.LedgerFallback{
 				Store: p.store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
-			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Note,
+			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
 		},
-		Ledger: ledger, Log: p.log,
+		Store: p.store, Ledger: ledger, Log: p.log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.WhenFull == endOldest,
 	}

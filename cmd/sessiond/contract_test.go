@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // scene is who takes part in a row. People and what is theirs come into being
@@ -79,7 +80,7 @@ func (c *scene) get(name string) string {
 	case "other.reset":
 		v = c.reset()
 	case "nobody":
-		v = "n" + strings.ToLower(session.NewID()[:10])
+		v = "n" + strings.ToLower(issuer.NewID()[:10])
 	default:
 		c.t.Fatalf("the scene knows no {%s}", name)
 	}
@@ -769,7 +770,7 @@ func TestResetLink(t *testing.T) {
 // account exists.
 func TestHideAccounts(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
-		name := "u" + strings.ToLower(session.NewID()[:10])
+		name := "u" + strings.ToLower(issuer.NewID()[:10])
 		email := name + "@example.com"
 		register := func(username, email string) answer {
 			return s.call(t, "POST", "/registerUser", jsonBody(shape{"username": username, "email": email, "password": password})).

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
@@ -113,7 +114,7 @@ func serveEnvironment(t *testing.T) environ {
 	env := environ{}
 	env.set([]string{
 		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.RealURL(t),
-		"REDIS_PREFIX=" + "t" + session.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
+		"REDIS_PREFIX=" + "t" + issuer.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
 		"SIGNING_KEYS_FILE=" + filepath.Join(t.TempDir(), "keys.json"), "ADDR=127.0.0.1:0", "METRICS_ADDR=127.0.0.1:0",
 		"LIMITS=off", // tests are many logins from one address; see limits_test.go
 	})
@@ -193,7 +194,7 @@ func awaitMatch(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.R
 func (s *service) logged(t *testing.T) string {
 	t.Helper()
 	for _, base := range s.replicas {
-		id := session.NewID()
+		id := issuer.NewID()
 		callAt(t, base, "GET", "/nowhere", header("X-Request-Id", id)).want(t, 404)
 		awaitMatch(t, s.logs, nil, regexp.MustCompile(`\brequest_id"?[:=]"?(`+id+`).*\n`))
 	}
@@ -405,7 +406,7 @@ type person struct {
 // register makes an account with a fresh name and signs it in.
 func (s *service) register(t testing.TB) person {
 	t.Helper()
-	id := strings.ToLower(session.NewID()[:10])
+	id := strings.ToLower(issuer.NewID()[:10])
 	p := person{username: "u" + id, email: "u" + id + "@example.com"}
 	a := s.call(t, "POST", "/registerUser", jsonBody(map[string]string{"username": p.username, "email": p.email, "password": password})).want(t, 200)
 	p.token, p.refresh = a.text(t, "token"), a.text(t, "refresh_token")

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // importProgress is after how many lines an import says how far it is.
@@ -49,7 +49,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		}
 		defer file.Close() //nolint:errcheck // only read
 	}
-	report, err := identity.Import(ctx, file, format, db.Users(), hasher, time.Now, session.NewID, func(done int) {
+	report, err := identity.Import(ctx, file, format, db.Users(), hasher, time.Now, issuer.NewID, func(done int) {
 		if done%importProgress == 0 {
 			fmt.Fprintf(stderr, "%d lines\n", done)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
@@ -91,7 +91,7 @@ func TestRedisSeenFromOutside(t *testing.T) {
 	current := s.call(t, "GET", "/v1/sessions/current", bearerOf(p.token)).want(t, 200)
 	sid := current.text(t, "id")
 	claims := claimsOf(t, p.token)
-	want := time.Unix(int64(claims["exp"].(float64)), 0).Add(session.Margin)
+	want := time.Unix(int64(claims["exp"].(float64)), 0).Add(issuer.Margin)
 	sub := claims["sub"].(string)
 
 	expires := func(key string) time.Time {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 	firefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
 )
 
-func freshName() string { return "n" + strings.ToLower(session.NewID()[:10]) }
+func freshName() string { return "n" + strings.ToLower(issuer.NewID()[:10]) }
 
 func sessionShape(id any, current bool) shape {
 	return shape{
@@ -260,7 +260,7 @@ func v1Ending(t *testing.T, s *service) {
 	}
 	theirs := end("/" + s.currentID(t, q.token))
 	theirs.problem(t, false, 404, "session_not_found")
-	sameAnswer(t, "another user's session and none", theirs, end("/"+session.NewTimedID(time.Now())))
+	sameAnswer(t, "another user's session and none", theirs, end("/"+issuer.NewTimedID(time.Now())))
 	sameAnswer(t, "another user's session and nonsense", theirs, end("/%20%00'"))
 	if !s.alive(t, q.token) {
 		t.Error("another user's session was ended")
