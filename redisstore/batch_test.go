@@ -107,8 +107,8 @@ func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
 	})
 }
 
-// TestBatcher_SplitsLongQueue checks that a second batch goes out once splitAt lookups wait for the first,
-// and that a queue that is long from the start is split between two batches.
+// TestBatcher_SplitsLongQueue checks that a second batch goes out once splitAt lookups wait
+// for the first, and that a queue that is long from the start is split between two batches.
 func TestBatcher_SplitsLongQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
@@ -200,8 +200,8 @@ func TestBatcher_SendsPastLateBatch(t *testing.T) {
 	})
 }
 
-// TestBatcher_KeepsDeadlineWhenServerHangs checks that queued lookups end at their own deadlines if no batch
-// is answered, and that no more batches are sent than may be out.
+// TestBatcher_KeepsDeadlineWhenServerHangs checks that queued lookups end at their own
+// deadlines if no batch is answered, and that no more batches are sent than may be out.
 func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
@@ -222,8 +222,8 @@ func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	})
 }
 
-// TestBatcher_DropsLookupOfGoneCaller checks that a caller that gives up does not disturb other answers, and that its
-// lookup is not sent if it was still queued.
+// TestBatcher_DropsLookupOfGoneCaller checks that a caller that gives up does not
+// disturb other answers, and that its lookup is not sent if it was still queued.
 func TestBatcher_DropsLookupOfGoneCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()

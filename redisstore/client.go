@@ -24,9 +24,10 @@ const (
 //	redis+sentinel://[user:password@]host[:26379],host,…[/db]?master=name
 //	redis+cluster://[user:password@]host[:6379],host,…
 //
-// With rediss in place of redis, connections use TLS 1.2 or later and certificates are verified.
-// User and password are those of the Redis servers. Those of Sentinel are the parameters
-// sentinel_username and sentinel_password. Any other parameter is an error. Errors never quote the URL.
+// With rediss in place of redis, connections use TLS 1.2 or later and certificates
+// are verified. User and password are those of the Redis servers. Those of Sentinel
+// are the parameters sentinel_username and sentinel_password. Any other parameter
+// is an error. Errors never quote the URL.
 func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u, err := parseURL(redisURL)
 	if err != nil {
@@ -63,7 +64,5 @@ var logToSlog = sync.OnceFunc(func() { redis.SetLogger(slogger{}) })
 type slogger struct{}
 
 func (slogger) Printf(ctx context.Context, format string, v ...any) {
-	if slog.Default().Enabled(ctx, slog.LevelDebug) {
-		slog.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, v...))
-	}
+	slog.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, v...))
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// startCluster starts a Cluster of two masters with half of the slots each. The test may move slots.
+// startCluster starts a Cluster of two masters with half of the slots each. The
+// test may move slots.
 func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
 	t.Helper()
 	var addrs [2]string
@@ -45,9 +46,9 @@ func run(t *testing.T, node *redis.Client, args ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// TestLook_DuringSlotMove looks up a session while its slot moves, key by key, to a node of another
-// lineage. The session never counts as ended. A revocation whose keys are on both nodes is refused, not
-// half applied.
+// TestLook_DuringSlotMove looks up a session while its slot moves, key by key, to a
+// node of another lineage. The session never counts as ended. A revocation whose
+// keys are on both nodes is refused, not half applied.
 func TestLook_DuringSlotMove(t *testing.T) {
 	t.Parallel()
 	clusterURL, nodes := startCluster(t)

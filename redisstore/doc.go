@@ -43,8 +43,8 @@
 //
 //	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +info +get +mget +getex
 //
-// and the same additions on Cluster. Such a user can read, and can shorten the life of a generation,
-// which costs one question to the ledger.
+// and the same additions on Cluster. Such a user can read, and can shorten the life
+// of a generation, which costs one question to the ledger.
 //
 // The recommended settings are maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
 // because a Redis that refuses writes also refuses checks.

@@ -22,8 +22,8 @@ import (
 // uvarint is 0 and the 16 bytes follow. For any other text of n bytes, the uvarint is n+1 and the
 // text follows.
 //
-// A value that differs from this format in any way is not an entry. It may come from another version,
-// which can record more than this one understands, so the ledger is asked instead.
+// A value that differs from this format in any way is not an entry. It may come from another
+// version, which can record more than this one understands, so the ledger is asked instead.
 const (
 	entryVersion = 1
 
@@ -35,8 +35,8 @@ const (
 
 var endedEntry = []byte{entryVersion, stateEnded}
 
-// idEncoding is strict because an id has to come back exactly as it was written. Without Strict, several
-// texts would decode to the same bytes.
+// idEncoding is strict because an id has to come back exactly as it was written.
+// Without Strict, several texts would decode to the same bytes.
 var idEncoding = base64.RawURLEncoding.Strict()
 
 func encodeEntry(e session.Entry, written lineage) []byte {
@@ -58,8 +58,8 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	return b
 }
 
-// decodeEntry decodes an entry. It reports false for a foreign value and for an active entry of another
-// lineage. An ended entry has no lineage, because a session never becomes active again.
+// decodeEntry decodes an entry. It reports false for a foreign value and for an active entry of
+// another lineage. An ended entry has no lineage, because a session never becomes active again.
 func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false

@@ -19,7 +19,8 @@ var here = lineage{0xa0, 1, 2, 3, 4, 5, 6, 7}
 
 const hereHex = "a001020304050607"
 
-// TestEntry_HasFixedEncoding pins the bytes, because replicas of two releases read each other's entries.
+// TestEntry_HasFixedEncoding pins the bytes, because replicas of two releases read
+// each other's entries.
 func TestEntry_HasFixedEncoding(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0).UTC()
 	for _, c := range []struct {
@@ -34,8 +35,8 @@ func TestEntry_HasFixedEncoding(t *testing.T) {
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"AAECAwQFBgcICQoLDA0ODw", "AAAAAAAAAAAAAAAAAAAAAA"}},
 			"0103" + hereHex + "0180e2cfaa06" + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
 		},
-		// Any other text is its length plus one, and itself. The last id here decodes to 16 bytes too,
-		// but encoding them gives another text.
+		// Any other text is its length plus one, and itself. The last id here
+		// decodes to 16 bytes too, but encoding them gives another text.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"ab", "", "AAAAAAAAAAAAAAAAAAAAAB"}},
 			"0103" + hereHex + "0180e2cfaa06" + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
@@ -85,8 +86,8 @@ func TestDecodeEntry_RefusesForeignValues(t *testing.T) {
 	}
 }
 
-// TestEncodeEntry_MakesInvalidEntryUnreadable checks that a value outside the format does not turn into another
-// valid entry.
+// TestEncodeEntry_MakesInvalidEntryUnreadable checks that a value outside the
+// format does not turn into another valid entry.
 func TestEncodeEntry_MakesInvalidEntryUnreadable(t *testing.T) {
 	for _, e := range []session.Entry{
 		{Generation: -1, ExpiresAt: time.Unix(1, 0)},
@@ -116,8 +117,8 @@ func TestEntry_RoundTrips(t *testing.T) {
 		if !ok || !same(got, want) {
 			t.Fatalf("%x: got %+v, %t, want %+v", value, got, ok, want)
 		}
-		// A truncated active entry is not a valid entry with other contents. The list of revoked tokens
-		// is an exception, but Redis never truncates values.
+		// A truncated active entry is not a valid entry with other contents. The
+		// list of revoked tokens is an exception, but Redis never truncates values.
 		if len(want.RevokedTokens) == 0 {
 			for n := range value {
 				if got, ok := decodeEntry(value[:n], here); ok {

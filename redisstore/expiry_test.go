@@ -73,8 +73,8 @@ func (v *testStore) apply(t *testing.T, r issuer.Revocation) {
 	}
 }
 
-// TestStore_ExpiresKeysByLedgerTime checks that every key expires Margin after its newest token, to the
-// millisecond and independently of this machine's clock.
+// TestStore_ExpiresKeysByLedgerTime checks that every key expires Margin after its
+// newest token, to the millisecond and independently of this machine's clock.
 func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"real": redisstoretest.RealURL, "cluster": redisstoretest.ClusterURL,
@@ -130,8 +130,8 @@ func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
 	}
 }
 
-// TestStore_LeavesNoKeyWithoutExpiry calls the store's methods at random and inspects every key after each
-// step.
+// TestStore_LeavesNoKeyWithoutExpiry calls the store's methods at random and
+// inspects every key after each step.
 func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 	everywhere(t, func(t *testing.T, v *testStore) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -200,8 +200,8 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 	})
 }
 
-// TestLook_IgnoresForeignValues checks that no value which another program wrote under our keys makes a token
-// valid.
+// TestLook_IgnoresForeignValues checks that no value which another program wrote
+// under our keys makes a token valid.
 func TestLook_IgnoresForeignValues(t *testing.T) {
 	everywhere(t, func(t *testing.T, v *testStore) {
 		ctx := t.Context()
@@ -273,7 +273,8 @@ func TestLook_IgnoresForeignValues(t *testing.T) {
 	})
 }
 
-// TestStore_SendsScriptsAgain covers a server that has forgotten its scripts, as it does in a restart.
+// TestStore_SendsScriptsAgain covers a server that has forgotten its scripts, as it
+// does in a restart.
 func TestStore_SendsScriptsAgain(t *testing.T) {
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	until := time.Now().Add(time.Hour)

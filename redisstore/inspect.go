@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -24,7 +25,6 @@ type Node struct {
 	Role                  string         // "master" or "slave"
 	Lineage               bool           // the server names its lineage; without one, every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
-	MaxMemory             string         // bytes; "0": no limit
 	MaxMemoryPolicy       string         // "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
 	MinReplicasToWrite    string         // "1"
@@ -36,7 +36,8 @@ type Node struct {
 // oldestVersion is the first one with PEXPIRETIME, which raising a generation needs.
 const oldestVersion = 7
 
-// TooOld reports whether the store cannot work with this version. It is false for an unknown version.
+// TooOld reports whether the store cannot work with this version. It is false for
+// an unknown version.
 func (n Node) TooOld() bool {
 	major, _, _ := strings.Cut(n.Version, ".")
 	number, err := strconv.Atoi(major)
@@ -48,23 +49,23 @@ func (n Node) TooOld() bool {
 func (s *Store) Inspect(ctx context.Context) (Report, error) {
 	var report Report
 	var err error
-	switch client := s.client.(type) {
-	case *redis.ClusterClient:
+	if s.cluster != nil {
 		report.Cluster = true
 		var mu sync.Mutex
-		err = client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		err = s.cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			n, err := inspect(ctx, node, node.Options().Addr)
 			mu.Lock()
 			defer mu.Unlock()
 			report.Nodes = append(report.Nodes, n)
 			return err
 		})
-	case *redis.Client:
-		n, e := inspect(ctx, client, client.Options().Addr)
-		report.Nodes, err = []Node{n}, e
-	default:
-		n, e := inspect(ctx, client, "")
-		report.Nodes, err = []Node{n}, e
+	} else {
+		var addr string
+		if single, ok := s.client.(*redis.Client); ok {
+			addr = single.Options().Addr
+		}
+		report.Nodes = make([]Node, 1)
+		report.Nodes[0], err = inspect(ctx, s.client, addr)
 	}
 	if err != nil {
 		return Report{}, unavailable(err, "inspect")
@@ -84,7 +85,6 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		Addr:                  addr,
 		Version:               infoField(info, "redis_version"),
 		Role:                  infoField(info, "role"),
-		MaxMemory:             infoField(info, "maxmemory"),
 		MaxMemoryPolicy:       infoField(info, "maxmemory_policy"),
 		StopWritesOnSaveError: config("stop-writes-on-bgsave-error"),
 		MinReplicasToWrite:    config("min-replicas-to-write"),
@@ -94,7 +94,14 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 	_, err := lineageOf(client.Info(ctx, "replication").Val())
 	n.Lineage = err == nil
 	if save, err := client.ConfigGet(ctx, "save").Result(); err == nil {
-		n.Persistence = persistence(save["save"] != "", infoField(info, "aof_enabled") == "1")
+		var kinds []string
+		if save["save"] != "" {
+			kinds = append(kinds, "rdb")
+		}
+		if infoField(info, "aof_enabled") == "1" {
+			kinds = append(kinds, "aof")
+		}
+		n.Persistence = cmp.Or(strings.Join(kinds, "+"), "none")
 	}
 	asked := time.Now()
 	if theirs, err := client.Time(ctx).Result(); err == nil {
@@ -102,17 +109,4 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		n.Skew = &skew
 	}
 	return n, nil
-}
-
-func persistence(rdb, aof bool) string {
-	switch {
-	case rdb && aof:
-		return "rdb+aof"
-	case rdb:
-		return "rdb"
-	case aof:
-		return "aof"
-	default:
-		return "none"
-	}
 }

@@ -32,8 +32,8 @@ func (k keys) generation(subject string) string {
 	return string(k) + "g:{" + subject + "}"
 }
 
-// check returns the keys that Look reads: generation, session, revoked token. They are slices of
-// one string, to save two allocations in every check.
+// check returns the keys that Look reads: generation, session, revoked token. They are parts of one
+// string, which saves every check two allocations.
 func (k keys) check(ref session.Ref) [3]string {
 	p, sub := string(k), ref.Subject
 	all := p + "g:{" + sub + "}" + p + "s:{" + sub + "}:" + ref.SessionID + p + "b:{" + sub + "}:" + ref.TokenID

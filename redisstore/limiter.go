@@ -11,8 +11,9 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Limiter is the [limit.Limiter] that all replicas on one Redis share. Each call is one round trip,
-// and only its caller's deadline limits it. A stored value that cannot be decoded counts as missing.
+// Limiter is the [limit.Limiter] that all replicas on one Redis share. Each call is
+// one round trip, and only its caller's deadline limits it. A stored value that
+// cannot be decoded counts as missing.
 type Limiter struct {
 	client redis.UniversalClient
 	keys   keys
@@ -72,8 +73,8 @@ func arguments(now time.Time, keys []limit.Key) []any {
 	return args
 }
 
-// decodeState decodes what the scripts store: "full" for a bucket, "count last before" for a backoff
-// counter.
+// decodeState decodes what the scripts store: "full" for a bucket, "count last
+// before" for a backoff counter.
 func decodeState(r limit.Rule, text string) (s limit.State) {
 	into := []*int64{&s.Full}
 	if r.Every == 0 {

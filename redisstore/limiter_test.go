@@ -51,8 +51,8 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 3}
 )
 
-// TestLimiter_KeepsNoKeyTooLong checks that every key expires once it no longer limits anything, and that a
-// refund of everything or a Clear deletes it.
+// TestLimiter_KeepsNoKeyTooLong checks that every key expires once it no longer
+// limits anything, and that a refund of everything or a Clear deletes it.
 func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, v *testStore) {
@@ -112,8 +112,8 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 	})
 }
 
-// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any number of keys, once the
-// server has the scripts.
+// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any
+// number of keys, once the server has the scripts.
 func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	w, wired := wireTo(t, redisstoretest.RealURL(t))
@@ -133,8 +133,8 @@ func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 	}
 }
 
-// TestLimiter_FailsWithoutRedis checks the error of a canceled call. It also checks that a Redis that is
-// out of memory refuses charges, because the last memory belongs to revocations.
+// TestLimiter_FailsWithoutRedis checks the error of a canceled call. It also checks that a
+// Redis that is out of memory refuses charges, because the last memory belongs to revocations.
 func TestLimiter_FailsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))

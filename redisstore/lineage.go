@@ -6,27 +6,25 @@ import (
 	"strings"
 )
 
-// lineage identifies a history of data that was never rolled back. It is the beginning of a server's
-// master_replid. Redis changes that id after every event that can have returned the data to an
-// earlier state: a restart from a saved file, a failover to a replica that was behind, a copy of
-// another server's data.
+// lineage identifies a history of data that was never rolled back. It is the
+// beginning of a server's master_replid. Redis changes that id after every event
+// that can have returned the data to an earlier state: a restart from a saved file,
+// a failover to a replica that was behind, a copy of another server's data.
 //
-// An active entry carries the lineage of the server that it was written to. A server of any other
-// lineage may have forgotten that the session was revoked since, so there the entry is unknown and the
-// ledger decides. See decision 0014.
+// An active entry carries the lineage of the server that it was written to. A
+// server of any other lineage may have forgotten that the session was revoked
+// since, so there the entry is unknown and the ledger decides. See decision 0014.
 type lineage [8]byte
 
 const replidField = "master_replid"
 
-// errNoLineage means that the server did not name its lineage. Nothing that it holds is then believed.
-var errNoLineage = errors.New("redisstore: INFO replication has no " + replidField)
-
-// lineageOf reads the lineage from the reply to INFO replication.
+// lineageOf reads the lineage from the reply to INFO replication. Nothing is believed of a server that
+// does not name its lineage.
 func lineageOf(info string) (lineage, error) {
 	if l, ok := parseLineage(infoField(info, replidField)); ok {
 		return l, nil
 	}
-	return lineage{}, errNoLineage
+	return lineage{}, errors.New("redisstore: INFO replication has no " + replidField)
 }
 
 // parseLineage decodes the first hexadecimal digits of a master_replid.

@@ -5,18 +5,11 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/session"
 )
-
-// batchers holds one batcher for each server.
-type batchers struct {
-	unbatched bool
-	byClient  sync.Map // redis.UniversalClient to *batcher
-}
 
 // batcher returns the batcher of the server that holds these keys.
 func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
@@ -30,20 +23,20 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 		}
 		client = node
 	}
-	if b, ok := s.batchers.byClient.Load(client); ok {
+	if b, ok := s.batchers.Load(client); ok {
 		return b.(*batcher), nil
 	}
-	b := &batcher{timeout: s.lookTimeout, unbatched: s.batchers.unbatched, send: func(ctx context.Context, lookups []*lookup) {
+	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched, send: func(ctx context.Context, lookups []*lookup) {
 		err := send(ctx, client, s.cluster != nil, lookups)
 		if s.cluster == nil || err == nil {
 			return
 		}
 		s.cluster.ReloadState(ctx)
 		if errors.Is(err, redis.ErrClosed) {
-			s.batchers.byClient.Delete(client) // the node has left the Cluster
+			s.batchers.Delete(client) // the node has left the Cluster
 		}
 	}}
-	stored, _ := s.batchers.byClient.LoadOrStore(client, b)
+	stored, _ := s.batchers.LoadOrStore(client, b)
 	return stored.(*batcher), nil
 }
 
@@ -53,17 +46,13 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 //	MGET g1 s1 b1 g2 …   what does it know?
 //	INFO replication     which lineage does it have?
 //
-// GETEX without an option changes nothing, but Redis treats it as a write. A master that was demoted
-// or cut off refuses it, while it would answer reads from the past for ever. GETEX comes first
-// because go-redis drops a connection only for the error of a pipeline's first command.
-//
-// MGET reads all keys at one moment, so no revocation can happen between them. On a Cluster the keys
-// of an MGET must be in one slot, so there every lookup has its own MGET.
-//
-// INFO comes last. If the server's data is replaced between the commands, the lineage is then newer
-// than the entries, and the entries are not believed.
-//
-// send returns the first error of any lookup.
+// GETEX without an option changes nothing, but Redis treats it as a write. A master that was
+// demoted or cut off refuses it, while it would answer reads from the past for ever. GETEX
+// comes first because go-redis drops a connection only for the error of a pipeline's first
+// command. MGET reads all keys at one moment, so no revocation can happen between them. On a
+// Cluster the keys of an MGET must be in one slot, so there every lookup has its own MGET.
+// INFO comes last: if the server's data is replaced between the commands, the lineage is newer
+// than the entries, which are then not believed. send returns the first error of any lookup.
 func send(ctx context.Context, client redis.UniversalClient, isCluster bool, lookups []*lookup) error {
 	pipe := client.Pipeline()
 	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // an expiration of 0 would send PERSIST
@@ -79,8 +68,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 	}
 	info := pipe.Info(ctx, "replication")
 	_, err := pipe.Exec(ctx)
-	// If Redis replied with an error, look at each command's reply. Any other error concerns the
-	// whole batch.
+	// An error that is not a reply of Redis concerns the whole batch.
 	if reply := redis.Error(nil); errors.As(err, &reply) {
 		err = guard.Err()
 		if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {
@@ -100,7 +88,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 		}
 		values, at := get.Val(), len(l.keys)*(i%perGet)
 		if l.err == nil && len(values) != len(l.keys)*perGet {
-			l.err = errShort
+			l.err = errors.New("redisstore: MGET returned a wrong number of values") // not a Redis
 		}
 		if l.err == nil {
 			l.result = decodeLookup(values[at:at+len(l.keys)], here)
@@ -111,9 +99,6 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 	}
 	return first
 }
-
-// errShort is returned instead of a panic if the server is not Redis and sends too few values.
-var errShort = errors.New("redisstore: MGET returned a wrong number of values")
 
 // mget returns one command that reads the keys of all lookups.
 func mget(ctx context.Context, lookups []*lookup) *redis.StringSliceCmd {
@@ -166,8 +151,8 @@ func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.L
 	return decodeLookup(values, here), nil
 }
 
-// redirected reports whether a server of a Cluster answered that another server holds the key or some
-// of the keys.
+// redirected reports whether a server of a Cluster answered that another server
+// holds the key or some of the keys.
 func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }

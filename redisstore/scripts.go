@@ -2,12 +2,11 @@ package redisstore
 
 import "github.com/redis/go-redis/v9"
 
-// Each script below is one step for every reader, and begins by deleting the lease. The order has a
-// second use. If Redis is out of memory, it still runs a script whose first write frees some, so a
-// revocation never fails for lack of memory. (The script flag allow-oom does the same, but the embedded
-// Redis does not support it.)
-//
-// A generation that is not a number or not a string counts as missing, as it does in Look.
+// Each script is one step for every reader. It begins by deleting the lease, for a
+// second reason too: a Redis that is out of memory still runs a script whose first
+// write frees some, so a revocation never fails for lack of memory. (The script
+// flag allow-oom does the same, but the embedded Redis does not support it.) As in
+// Look, a generation that is not a number or not a string counts as missing.
 const generationLua = `
 local function generation(key)
   local stored = redis.pcall('GET', key)
@@ -25,8 +24,8 @@ local function raise(key, to, expiry)
 end
 `
 
-// lineageLua reads the server's lineage; see lineage.go. It returns an empty text if the user may not
-// run INFO. An entry that is written with it is never believed.
+// lineageLua reads the server's lineage; see lineage.go. It returns an empty text
+// if the user may not run INFO. An entry that is written with it is never believed.
 const lineageLua = `
 local function lineage()
   local info = redis.pcall('INFO', 'replication')
@@ -91,10 +90,11 @@ return 1
 `)
 )
 
-// The scripts of the rate limits repeat the rules of package limit, because only Redis can charge
-// several keys in one step. The suite in limittest holds both to the same results. Times to live
-// count from the caller's now, so Redis's own clock does not matter. These scripts free no memory
-// first: the last memory belongs to revocations, and without it each replica keeps limits of its own.
+// The scripts of the rate limits repeat the rules of package limit, because only
+// Redis can charge several keys in one step. The suite in limittest holds both to
+// the same results. Times to live count from the caller's now, so Redis's own clock
+// does not matter. These scripts free no memory first: the last memory belongs to
+// revocations, and without it each replica keeps limits of its own.
 const limitLua = `
 local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = redis.call('MGET', unpack(KEYS))
@@ -129,9 +129,9 @@ end
 `
 
 var (
-	// chargeLimits: KEYS the buckets and backoff counters; ARGV now, the first wait, the longest wait
-	// and the memory of a backoff counter, then burst and every of each rule.
-	// It returns the values from before the charge.
+	// chargeLimits: KEYS the buckets and backoff counters; ARGV now, the first
+	// wait, the longest wait and the memory of a backoff counter, then burst and
+	// every of each rule. It returns the values from before the charge.
 	chargeLimits = redis.NewScript(limitLua + `
 local values, ttls = {}, {}
 for i = 1, #KEYS do

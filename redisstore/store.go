@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,7 +22,8 @@ type Store struct {
 	keys         keys
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
-	batchers     batchers
+	unbatched    bool
+	batchers     sync.Map // one for each server: redis.UniversalClient to *batcher
 }
 
 var _ issuer.Store = (*Store)(nil)
@@ -41,11 +43,6 @@ type Options struct {
 	// Unbatched sends every lookup by itself, to measure what batches are worth.
 	Unbatched bool
 }
-
-const (
-	defaultLookTimeout  = 120 * time.Millisecond
-	defaultApplyTimeout = 500 * time.Millisecond
-)
 
 // Open returns a Store on the Redis at redisURL, in a form of [NewClient]. It connects at the first
 // use. Errors never quote the URL.
@@ -69,15 +66,15 @@ func New(client redis.UniversalClient, opts Options) *Store {
 	if err != nil {
 		panic(err)
 	}
-	s := &Store{
+	cluster, _ := client.(*redis.ClusterClient)
+	return &Store{
 		client:       client,
+		cluster:      cluster,
 		keys:         keys,
-		lookTimeout:  cmp.Or(opts.LookTimeout, defaultLookTimeout),
-		applyTimeout: cmp.Or(opts.ApplyTimeout, defaultApplyTimeout),
+		lookTimeout:  cmp.Or(opts.LookTimeout, 120*time.Millisecond),
+		applyTimeout: cmp.Or(opts.ApplyTimeout, 500*time.Millisecond),
+		unbatched:    opts.Unbatched,
 	}
-	s.cluster, _ = client.(*redis.ClusterClient)
-	s.batchers.unbatched = opts.Unbatched
-	return s
 }
 
 // Look implements [session.Store]. A value that cannot be decoded, such as a foreign entry or a
@@ -91,11 +88,11 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, erro
 		defer cancel()
 	}
 	keys := s.keys.check(ref)
+	var result session.Lookup
 	b, err := s.batcher(ctx, keys)
-	if err != nil {
-		return session.Lookup{}, unavailable(err, "look up session %s", ref.SessionID)
+	if err == nil {
+		result, err = b.look(ctx, keys)
 	}
-	result, err := b.look(ctx, keys)
 	if err != nil && s.cluster != nil && redirected(err) {
 		result, err = s.lookInMovingSlot(ctx, keys)
 	}
@@ -185,8 +182,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// expiry returns when a key about tokens that expire at until goes, in Unix milliseconds. Redis accepts
-// only times after 1970. A key that is written with a past time is gone at once, as it should be.
+// expiry returns when a key about tokens that expire at until goes, in Unix
+// milliseconds. Redis accepts only times after 1970. A key that is written with a
+// past time is gone at once, as it should be.
 func expiry(until time.Time) int64 {
 	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }

@@ -163,8 +163,8 @@ func TestLook_TakesOneRoundTrip(t *testing.T) {
 	}
 }
 
-// TestLook_SendsTheseCommands has Redis itself report what a check sends. The first command must be one that a
-// demoted master refuses.
+// TestLook_SendsTheseCommands has Redis itself report what a check sends. The first
+// command must be one that a demoted master refuses.
 func TestLook_SendsTheseCommands(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
 	v := newTestStore(t, redisURL)
@@ -204,8 +204,8 @@ func TestLook_SendsTheseCommands(t *testing.T) {
 	}
 }
 
-// TestStore_KeepsTimeoutsWhenServerHangs checks that no method exceeds its timeout on a server that reads
-// and never answers.
+// TestStore_KeepsTimeoutsWhenServerHangs checks that no method exceeds its timeout
+// on a server that reads and never answers.
 func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	_, silent := silentServer(t)
 	for _, redisURL := range []string{
@@ -232,8 +232,8 @@ func TestStore_KeepsDefaultTimeouts(t *testing.T) {
 	wantTimeouts(t, store, 150*time.Millisecond, 500*time.Millisecond)
 }
 
-// wantTimeouts checks every method's timeout. The second round meets the connections that the first left in
-// the pool.
+// wantTimeouts checks every method's timeout. The second round meets the
+// connections that the first left in the pool.
 func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 	t.Helper()
 	ctx := t.Context()
@@ -300,8 +300,8 @@ func silentServer(t *testing.T) (net.Listener, string) {
 	return l, l.Addr().String()
 }
 
-// TestLook_NeverMixesUpLateReplies checks hanging on open connections. A reply that arrives late must not be
-// taken for the reply to another lookup.
+// TestLook_NeverMixesUpLateReplies checks hanging on open connections. A reply that
+// arrives late must not be taken for the reply to another lookup.
 func TestLook_NeverMixesUpLateReplies(t *testing.T) {
 	w, wired := wireTo(t, redisstoretest.URL(t))
 	store := redisstoretest.Open(t, wired, redisstore.Options{})

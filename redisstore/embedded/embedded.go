@@ -1,5 +1,6 @@
-// Package embedded is an in-process Redis for development and tests: a miniredis. It keeps nothing
-// across restarts. That loses nothing, because what is missing from the store is read from the ledger.
+// Package embedded is an in-process Redis for development and tests: a miniredis.
+// It keeps nothing across restarts. That loses nothing, because what is missing
+// from the store is read from the ledger.
 package embedded
 
 import (

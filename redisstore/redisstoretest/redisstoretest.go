@@ -5,9 +5,9 @@
 //	SESSIOND_TEST_REDIS_CLUSTER  host:port,host:port,… of a Cluster
 //	SESSIOND_TEST_REDIS_SERVER   path of the program redis-server, if it is not in PATH
 //
-// If a variable is missing, the tests that need it are skipped. If SESSIOND_TEST_REQUIRE_REAL is 1,
-// they fail instead. Tests share the servers of the first two, so every test uses its own prefix and
-// deletes its keys.
+// If a variable is missing, the tests that need it are skipped. If
+// SESSIOND_TEST_REQUIRE_REAL is 1, they fail instead. Tests share the servers of
+// the first two, so every test uses its own prefix and deletes its keys.
 package redisstoretest
 
 import (
@@ -91,8 +91,8 @@ func missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// Open returns a store that is closed when the test ends. The default timeouts are 10 s, because a busy
-// test machine is not an outage.
+// Open returns a store that is closed when the test ends. The default timeouts are
+// 10 s, because a busy test machine is not an outage.
 func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
 	opts.LookTimeout = cmp.Or(opts.LookTimeout, patience)

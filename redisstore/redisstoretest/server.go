@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// StartServer starts a redis-server for one test, which may change its settings, make it a replica or
-// stop it. The server listens on a free loopback port, saves nothing, and is killed when the test
-// ends. args are added to its command line, for example "--maxmemory", "1mb".
+// StartServer starts a redis-server for one test, which may change its settings, make it a
+// replica or stop it. The server listens on a free loopback port, saves nothing, and is killed
+// when the test ends. args are added to its command line, for example "--maxmemory", "1mb".
 func StartServer(t testing.TB, args ...string) (redisURL string) {
 	t.Helper()
 	return "redis://" + startOnFreePort(t, func(port string) []string {
@@ -23,8 +23,8 @@ func StartServer(t testing.TB, args ...string) (redisURL string) {
 	})
 }
 
-// StartSentinel starts a Sentinel that monitors the master at redisURL, and returns the URL that finds
-// the master through it.
+// StartSentinel starts a Sentinel that monitors the master at redisURL, and returns
+// the URL that finds the master through it.
 func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	t.Helper()
 	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
@@ -39,8 +39,8 @@ func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	}) + "?master=main"
 }
 
-// startOnFreePort starts redis-server on a free port with the arguments that args returns, and returns
-// the server's address.
+// startOnFreePort starts redis-server on a free port with the arguments that args
+// returns, and returns the server's address.
 func startOnFreePort(t testing.TB, args func(port string) []string) (addr string) {
 	t.Helper()
 	program := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
