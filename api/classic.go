@@ -8,6 +8,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -201,7 +202,7 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if a.HideAccounts {
 		request = a.Users.RequestReset
 	}
-	err = a.admit(q, identity.ActionReset, in.Email, func() error { return request(q.Context(), in.Email) })
+	err = a.admit(q, limit.ActionReset, in.Email, func() error { return request(q.Context(), in.Email) })
 	if err != nil {
 		return reply{}, err
 	}

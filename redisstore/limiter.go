@@ -25,7 +25,7 @@ var _ limit.Limiter = (*Limiter)(nil)
 func (s *Store) Limiter() *Limiter { return &Limiter{client: s.client, keys: s.keys} }
 
 // Charge implements [limit.Limiter].
-func (l *Limiter) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+func (l *Limiter) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
 	found, err := chargeLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Slice()
 	if err != nil {
 		return limit.Decision{}, unavailable(err, "charge the rate limits")
@@ -41,7 +41,7 @@ func (l *Limiter) Take(ctx context.Context, now time.Time, keys []limit.Key) (li
 }
 
 // Refund implements [limit.Limiter].
-func (l *Limiter) GiveBack(ctx context.Context, now time.Time, keys []limit.Key) error {
+func (l *Limiter) Refund(ctx context.Context, now time.Time, keys []limit.Key) error {
 	if err := refundLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Err(); err != nil {
 		return unavailable(err, "refund the rate limits")
 	}

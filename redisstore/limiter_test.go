@@ -78,7 +78,7 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		charge := func() error { _, err := l.Take(t.Context(), now, keys); return err }
+		charge := func() error { _, err := l.Charge(t.Context(), now, keys); return err }
 
 		step(charge())
 		want(time.Minute, limit.Memory)
@@ -87,10 +87,10 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 		now = now.Add(30 * time.Second)
 		step(charge())
 		want(150*time.Second, limit.Memory)
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want(90*time.Second, limit.Memory-30*time.Second)
-		step(l.GiveBack(t.Context(), now, keys))
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want()
 
 		step(charge())
@@ -102,7 +102,7 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 			for _, name := range names {
 				step(v.client.Set(t.Context(), name, foreign, 0).Err())
 			}
-			d, err := l.Take(t.Context(), now, keys)
+			d, err := l.Charge(t.Context(), now, keys)
 			if err != nil || !d.Allowed || d.Tightest.Left != 2 {
 				t.Errorf("Charge over the value %q = %+v, %v", foreign, d, err)
 			}
@@ -120,10 +120,10 @@ func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 	l := redisstoretest.Open(t, wired, redisstore.Options{Prefix: redisstoretest.Prefix(t, wired)}).Limiter()
 	keys := []limit.Key{slow.Of("a"), slow.Of("b"), backoff.Of("a")}
 	call := func() {
-		if _, err := l.Take(t.Context(), time.Now(), keys); err != nil {
+		if _, err := l.Charge(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
-		if err := l.GiveBack(t.Context(), time.Now(), keys); err != nil {
+		if err := l.Refund(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
 	}
@@ -141,9 +141,9 @@ func TestLimiter_FailsWithoutRedis(t *testing.T) {
 	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := l.Take(ctx, time.Now(), keys)
+	_, err := l.Charge(ctx, time.Now(), keys)
 	for what, err := range map[string]error{
-		"Charge": err, "Refund": l.GiveBack(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
+		"Charge": err, "Refund": l.Refund(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
 	} {
 		if !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("%s = %v", what, err)
@@ -151,7 +151,7 @@ func TestLimiter_FailsWithoutRedis(t *testing.T) {
 	}
 
 	v.command(t, "CONFIG SET maxmemory 1")
-	if _, err := l.Take(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+	if _, err := l.Charge(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("Charge = %v", err)
 	}
 	if err := l.Clear(t.Context(), keys); err != nil {
@@ -159,7 +159,7 @@ func TestLimiter_FailsWithoutRedis(t *testing.T) {
 	}
 	v.command(t, "CONFIG SET maxmemory 0")
 	v.command(t, "SCRIPT FLUSH")
-	if d, err := l.Take(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
+	if d, err := l.Charge(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
 		t.Errorf("Charge = %+v, %v", d, err)
 	}
 }
