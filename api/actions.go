@@ -5,7 +5,8 @@ import (
 	"errors"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // The actions that classic routes and /v1 routes share. A handler calls an action and shows its
@@ -38,7 +39,7 @@ func (a *API) checkPassword(q *request, login, password string, hideAccount bool
 }
 
 // startSession signs a user in. The reply carries a device token.
-func (a *API) startSession(q *request, user identity.User) (session.TokenSet, session.Session, error) {
+func (a *API) startSession(q *request, user identity.User) (issuer.TokenSet, issuer.Session, error) {
 	set, s, err := a.Sessions.Start(q.Context(), subject(user), client(q.Request))
 	if err == nil {
 		logEntryOf(q.Request).subject = user.ID
@@ -47,36 +48,36 @@ func (a *API) startSession(q *request, user identity.User) (session.TokenSet, se
 	return set, s, err
 }
 
-func subject(u identity.User) session.Subject {
-	return session.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
+func subject(u identity.User) issuer.Subject {
+	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
 // revokeCurrent signs the client out.
 func (a *API) revokeCurrent(q *request) error {
-	_, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, session.ReasonLogout)
+	_, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout)
 	return err
 }
 
 // revokeByID revokes one session of the signed-in user. For the current session that is a logout.
-func (a *API) revokeByID(q *request, id string) (session.Session, error) {
-	if !isID(id) {
-		return session.Session{}, session.ErrNotFound
+func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
+	if !issuer.ValidID(id) {
+		return issuer.Session{}, issuer.ErrNotFound
 	}
-	reason := session.ReasonRevoked
+	reason := issuer.ReasonRevoked
 	if id == q.claims.SessionID {
-		reason = session.ReasonLogout
+		reason = issuer.ReasonLogout
 	}
 	return a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
 }
 
 // revokeOthers revokes every session of the signed-in user except the current one.
-func (a *API) revokeOthers(q *request) ([]session.Session, error) {
-	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, q.claims.SessionID, session.ReasonRevokedOthers)
+func (a *API) revokeOthers(q *request) ([]issuer.Session, error) {
+	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonRevokedOthers)
 }
 
 // revokeAll revokes every session of the signed-in user.
-func (a *API) revokeAll(q *request) ([]session.Session, error) {
-	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, "", session.ReasonRevokedAll)
+func (a *API) revokeAll(q *request) ([]issuer.Session, error) {
+	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, "", issuer.ReasonRevokedAll)
 }
 
 // currentUser returns the signed-in user.
@@ -104,7 +105,7 @@ func (a *API) replacePassword(q *request, current *string, password string) erro
 
 // requestReset charges the limits of an email address and calls request, which mails a reset link.
 func (a *API) requestReset(q *request, email string, request func(context.Context, string) error) error {
-	return a.charged(q, identity.ActionReset, email, func() error { return request(q.Context(), email) })
+	return a.charged(q, limit.ActionReset, email, func() error { return request(q.Context(), email) })
 }
 
 // resetPassword sets the password of a reset token's user, uses the token up and revokes all

@@ -7,7 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // The handlers of the classic routes. Nothing but routes.go uses this file, so the classic routes
@@ -181,7 +181,7 @@ type userLoginBody struct {
 	Current      bool       `json:"current"`
 }
 
-func showUserLogin(s *session.Session, current string, now time.Time) userLoginBody {
+func showUserLogin(s *issuer.Session, current string, now time.Time) userLoginBody {
 	b := userLoginBody{
 		ID: s.ID, UserID: s.Subject, TokenID: s.TokenID, IPAddress: s.IP, Device: s.Device,
 		LoggedInAt: s.CreatedAt, Current: s.ID == current, TokenDeleted: !s.EndedAt.IsZero(),
@@ -192,7 +192,7 @@ func showUserLogin(s *session.Session, current string, now time.Time) userLoginB
 	return b
 }
 
-func (a *API) showUserLogins(q *request, sessions []session.Session) []userLoginBody {
+func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginBody {
 	now := a.Now()
 	out := make([]userLoginBody, len(sessions))
 	for i := range sessions {
@@ -202,7 +202,7 @@ func (a *API) showUserLogins(q *request, sessions []session.Session) []userLogin
 }
 
 func (a *API) listUserLogins(q *request) (reply, error) {
-	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, session.Page{})
+	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{})
 	return ok(struct {
 		UserLogins []userLoginBody `json:"user_logins"`
 	}{a.showUserLogins(q, sessions)}), err

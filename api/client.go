@@ -4,13 +4,13 @@ import (
 	"net/http"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // client describes the client of a request to the session that the request opens.
-func client(r *http.Request) session.Client {
+func client(r *http.Request) issuer.Client {
 	userAgent := cleanUserAgent(r.UserAgent())
-	return session.Client{IP: clientIP(r), UserAgent: userAgent, Device: deviceName(userAgent)}
+	return issuer.Client{IP: clientIP(r), UserAgent: userAgent, Device: deviceName(userAgent)}
 }
 
 // origin describes the client of a request to the rate limits and the history.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 const (
@@ -19,7 +19,7 @@ type pageInput struct {
 }
 
 // paged makes a handler of h, which lists the page that the parameters limit and cursor name.
-func paged(h func(*request, session.Page) (reply, error)) handler {
+func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
 		p, err := in.page()
 		if err != nil {
@@ -31,8 +31,8 @@ func paged(h func(*request, session.Page) (reply, error)) handler {
 
 // page returns the page that the client wants, with a limit that is one higher. The additional item
 // shows whether there is a next page.
-func (in *pageInput) page() (session.Page, error) {
-	p := session.Page{Limit: defaultLimit + 1}
+func (in *pageInput) page() (issuer.Page, error) {
+	p := issuer.Page{Limit: defaultLimit + 1}
 	if in.Limit != nil {
 		n, err := strconv.ParseUint(*in.Limit, 10, 31)
 		if err != nil || n < 1 || n > maxLimit {
@@ -42,7 +42,7 @@ func (in *pageInput) page() (session.Page, error) {
 	}
 	if in.Cursor != nil {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
-		if err != nil || !isID(string(raw)) {
+		if err != nil || !issuer.ValidID(string(raw)) {
 			return p, fieldError("cursor", "invalid", "is not a cursor of this service")
 		}
 		p.Before = string(raw)
@@ -58,7 +58,7 @@ type list[T any] struct {
 
 // listOf returns the list of what was found for a page. id returns an item's id, and show returns
 // what the client sees of the item.
-func listOf[S, T any](found []S, p session.Page, id func(*S) string, show func(*S) T) list[T] {
+func listOf[S, T any](found []S, p issuer.Page, id func(*S) string, show func(*S) T) list[T] {
 	var out list[T]
 	if want := p.Limit - 1; len(found) > want {
 		found = found[:want]

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Problem is the body of an error (RFC 9457). Its type is always about:blank, and programs look at
@@ -45,25 +46,22 @@ var (
 	errPanic          = errors.New("panic")
 )
 
-// errorTable maps errors to responses. An error that is in no row becomes a 500, and only the log
-// shows its cause.
+const wrongCredentials = "Wrong login or password."
+
+// errorTable maps errors to responses, beside [session.Explain]. An error that is in neither becomes
+// a 500, and only the log shows its cause.
 var errorTable = []struct {
 	err    error
 	status int
 	code   string
 	detail string
 }{
-	{session.ErrNoToken, 401, "no_token", "Send Authorization: Bearer with an access token."},
-	{session.ErrTwoTokens, 401, "invalid_token", "Send one Authorization header."},
-	{session.ErrInvalidToken, 401, "invalid_token", "The token is malformed, expired or not ours."},
-	{session.ErrRevoked, 401, "invalid_token", "The token was revoked."},
 	{errReauthenticate, 401, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate."},
-	{session.ErrNotFound, 404, "session_not_found", "You have no such session."},
-	{session.ErrSubjectGone, 401, "invalid_credentials", "Wrong login or password."},
-	{session.ErrCredentialChanged, 401, "invalid_credentials", "Wrong login or password."},
-	{session.ErrTooManySessions, 409, "too_many_sessions", "You have too many active sessions. End one first."},
-	{session.ErrUnavailable, 503, "unavailable", "A dependency does not answer. Try again shortly."},
-	{identity.ErrWrongPassword, 401, "invalid_credentials", "Wrong login or password."},
+	{issuer.ErrNotFound, 404, "session_not_found", "You have no such session."},
+	{issuer.ErrSubjectGone, 401, "invalid_credentials", wrongCredentials},
+	{issuer.ErrCredentialChanged, 401, "invalid_credentials", wrongCredentials},
+	{issuer.ErrTooManySessions, 409, "too_many_sessions", "You have too many active sessions. End one first."},
+	{identity.ErrWrongPassword, 401, "invalid_credentials", wrongCredentials},
 	{identity.ErrNotFound, 404, "user_not_found", "User not found."},
 	{identity.ErrUsernameTaken, 409, "username_taken", "This username is taken."},
 	{identity.ErrEmailTaken, 409, "email_taken", "This email is taken."},
@@ -72,7 +70,6 @@ var errorTable = []struct {
 	{identity.ErrMailDisabled, 503, "mail_disabled", "No mail server is configured here."},
 	{identity.ErrBusy, 503, "busy", "Too many people sign in at once. Try again after the seconds in Retry-After."},
 	{identity.ErrLimited, 429, "rate_limited", "Too many tries. Try again after the seconds in Retry-After."},
-	{identity.ErrUnavailable, 503, "unavailable", "A dependency does not answer. Try again shortly."},
 	{context.DeadlineExceeded, 503, "unavailable", "The request took too long. Try again shortly."},
 	{context.Canceled, 503, "cancelled", "The client cancelled the request."},
 }
@@ -96,12 +93,7 @@ func problemOf(err error, overrides []override) Problem {
 	case errors.As(err, &request):
 		p.Status, p.Code, p.Detail = request.status, request.code, request.detail
 	default:
-		for _, row := range errorTable {
-			if errors.Is(err, row.err) {
-				p.Status, p.Code, p.Detail = row.status, row.code, row.detail
-				break
-			}
-		}
+		p.explain(err)
 	}
 	for _, o := range overrides {
 		if errors.Is(err, o.err) {
@@ -110,6 +102,22 @@ func problemOf(err error, overrides []override) Problem {
 	}
 	p.Title = http.StatusText(p.Status)
 	return p
+}
+
+func (p *Problem) explain(err error) {
+	if errors.Is(err, identity.ErrUnavailable) {
+		err = session.ErrUnavailable // the response does not say which dependency is down
+	}
+	if status, code, detail := session.Explain(err); status != 0 {
+		p.Status, p.Code, p.Detail = status, code, detail
+		return
+	}
+	for _, row := range errorTable {
+		if errors.Is(err, row.err) {
+			p.Status, p.Code, p.Detail = row.status, row.code, row.detail
+			return
+		}
+	}
 }
 
 // describe returns a sentence about the first bad field. Programs read errors instead.

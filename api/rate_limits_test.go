@@ -34,7 +34,7 @@ func TestLimited_RefundsOnlyFaultsOfTheService(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := &API{Users: &identity.Service{Now: time.Now, Limits: limit.NewFailover(limit.NewLocal(10), limit.NewLocal(10))}}
-			h := a.limited(identity.ActionRegister, func(*request) (reply, error) { return reply{status: 200}, c.err })
+			h := a.limited(limit.ActionRegister, func(*request) (reply, error) { return reply{status: 200}, c.err })
 			call := func() (reply, error) { return h(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)}) }
 			for range burst {
 				rep, err := call()

@@ -6,7 +6,8 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Handler returns the whole service: the gateway check and all other routes.
@@ -39,8 +40,8 @@ func (a *API) routes() chi.Router {
 
 // v1Routes adds the routes for new clients.
 func (a *API) v1Routes(r chi.Router) {
-	r.Post("/v1/users", a.open(a.limited(identity.ActionRegister, jsonBody(a.createUser))))
-	r.Post("/v1/users/verify", a.open(a.limited(identity.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/users", a.open(a.limited(limit.ActionRegister, jsonBody(a.createUser))))
+	r.Post("/v1/users/verify", a.open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404)))
 	r.Get("/v1/users/me", a.signedIn(a.getMe))
 	r.Patch("/v1/users/me", a.signedIn(jsonBody(a.updateMe)))
 	r.Delete("/v1/users/me", a.signedIn(a.recentSignIn(a.deleteMe)))
@@ -54,10 +55,10 @@ func (a *API) v1Routes(r chi.Router) {
 	r.Delete("/v1/sessions/{id}", a.signedIn(a.deleteSession))
 	r.Get("/v1/logins", a.signedIn(paged(a.listLogins)))
 	r.Post("/v1/password-resets", a.open(jsonBody(a.requestPasswordReset)))
-	r.Post("/v1/password-resets/check", a.open(a.limited(identity.ActionMailedToken, jsonBody(a.checkPasswordReset)), on(identity.ErrInvalidToken, 404)))
-	r.Post("/v1/password-resets/complete", a.open(a.limited(identity.ActionMailedToken, jsonBody(a.completePasswordReset)), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/password-resets/check", a.open(a.limited(limit.ActionMailedToken, jsonBody(a.checkPasswordReset)), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/password-resets/complete", a.open(a.limited(limit.ActionMailedToken, jsonBody(a.completePasswordReset)), on(identity.ErrInvalidToken, 404)))
 
-	r.Post("/oauth/token", a.oauth(a.limited(identity.ActionRefresh, oauthForm(a.refreshToken))))
+	r.Post("/oauth/token", a.oauth(a.limited(limit.ActionRefresh, oauthForm(a.refreshToken))))
 	r.Post("/oauth/revoke", a.oauth(oauthForm(a.revokeToken)))
 	r.Post("/oauth/introspect", a.oauth(a.asClient(oauthForm(a.introspectToken))))
 	r.Get("/.well-known/jwks.json", a.open(a.getJWKS))
@@ -80,20 +81,20 @@ func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 		wrongPassword = 401
 	}
 	for _, p := range prefixes {
-		r.Post(p+"/registerUser", a.openClassic(a.limited(identity.ActionRegister, jsonOrForm(a.registerUser)), on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
-		r.Post(p+"/loginUser", a.openClassic(jsonOrForm(a.loginUser), on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
-			on(identity.ErrWrongPassword, wrongPassword), on(session.ErrCredentialChanged, wrongPassword), on(session.ErrTooManySessions, 403)))
+		r.Post(p+"/registerUser", a.openClassic(a.limited(limit.ActionRegister, jsonOrForm(a.registerUser)), on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
+		r.Post(p+"/loginUser", a.openClassic(jsonOrForm(a.loginUser), on(identity.ErrNotFound, 401), on(issuer.ErrSubjectGone, 401),
+			on(identity.ErrWrongPassword, wrongPassword), on(issuer.ErrCredentialChanged, wrongPassword), on(issuer.ErrTooManySessions, 403)))
 		r.Delete(p+"/logout", a.signedInClassic(a.logout))
 		r.Get(p+"/findUser", a.signedInClassic(queryParams(a.findUser), on(identity.ErrNotFound, 401)))
 		r.Put(p+"/updateUser", a.signedInClassic(jsonOrForm(a.updateUser), on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
 		r.Delete(p+"/deleteUser", a.signedInClassic(queryParams(a.deleteUser)))
 		r.Post(p+"/forgotPassword", a.openClassic(jsonOrForm(a.forgotPassword), on(identity.ErrNotFound, 403)))
-		r.Get(p+"/reset", a.openClassic(a.limited(identity.ActionMailedToken, queryParams(a.checkReset)), on(identity.ErrInvalidToken, 403)))
+		r.Get(p+"/reset", a.openClassic(a.limited(limit.ActionMailedToken, queryParams(a.checkReset)), on(identity.ErrInvalidToken, 403)))
 		r.Put(p+"/updatePassword", a.signedInClassic(jsonOrForm(a.updatePassword), on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
-		r.Put(p+"/updatePasswordViaEmail", a.openClassic(a.limited(identity.ActionMailedToken, jsonOrForm(a.updatePasswordViaEmail)),
+		r.Put(p+"/updatePasswordViaEmail", a.openClassic(a.limited(limit.ActionMailedToken, jsonOrForm(a.updatePasswordViaEmail)),
 			on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
 		r.Get(p+"/user/logins/show", a.signedInClassic(a.listUserLogins))
-		r.Get(p+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteUserLogin, on(session.ErrNotFound, 400)))
+		r.Get(p+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteUserLogin, on(issuer.ErrNotFound, 400)))
 		r.Get(p+"/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherUserLogins))
 		r.Get(p+"/user/logins/deletes/all", a.signedInClassic(a.deleteAllUserLogins))
 	}

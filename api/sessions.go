@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // sessionBody is a session as the /v1 routes show it.
@@ -21,7 +22,7 @@ type sessionBody struct {
 	Current    bool      `json:"current"`
 }
 
-func showSession(s *session.Session, current string) sessionBody {
+func showSession(s *issuer.Session, current string) sessionBody {
 	return sessionBody{
 		ID: s.ID, IPAddress: s.IP, Device: s.Device, UserAgent: s.UserAgent,
 		CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, Current: s.ID == current,
@@ -38,7 +39,7 @@ type tokenSetBody struct {
 }
 
 // showTokenSet shows a token set and, if s is not nil, its session.
-func showTokenSet(set session.TokenSet, s *session.Session) tokenSetBody {
+func showTokenSet(set issuer.TokenSet, s *issuer.Session) tokenSetBody {
 	body := tokenSetBody{
 		AccessToken: set.AccessToken, TokenType: "Bearer", ExpiresIn: int64(set.ExpiresIn.Seconds()), RefreshToken: set.RefreshToken,
 	}
@@ -63,16 +64,16 @@ func (a *API) createSession(q *request, in createSessionInput) (reply, error) {
 	return created(showTokenSet(set, &s)), err
 }
 
-func (a *API) listSessions(q *request, p session.Page) (reply, error) {
+func (a *API) listSessions(q *request, p issuer.Page) (reply, error) {
 	found, err := a.Sessions.Active(q.Context(), q.claims.Subject, p)
 	return ok(listOf(found, p,
-		func(s *session.Session) string { return s.ID },
-		func(s *session.Session) sessionBody { return showSession(s, q.claims.SessionID) })), err
+		func(s *issuer.Session) string { return s.ID },
+		func(s *issuer.Session) sessionBody { return showSession(s, q.claims.SessionID) })), err
 }
 
 func (a *API) getCurrentSession(q *request) (reply, error) {
 	s, err := a.Sessions.Find(q.Context(), q.claims.Subject, q.claims.SessionID)
-	if errors.Is(err, session.ErrNotFound) {
+	if errors.Is(err, issuer.ErrNotFound) {
 		err = session.ErrRevoked // the session ended after the check
 	}
 	return ok(showSession(&s, s.ID)), err

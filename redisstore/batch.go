@@ -54,7 +54,7 @@ const (
 type call struct {
 	keys [3]string // see keys.check
 
-	view session.View
+	view session.Lookup
 	err  error
 	done chan struct{} // receives when view and err are there
 
@@ -69,14 +69,14 @@ func (b *batcher) newCall(keys [3]string) *call {
 	if !ok {
 		c = &call{done: make(chan struct{}, 1)}
 	}
-	c.keys, c.view, c.err = keys, session.View{}, nil
+	c.keys, c.view, c.err = keys, session.Lookup{}, nil
 	c.until = time.Now().Add(b.timeout)
 	return c
 }
 
 // answer returns what came for a call, which can then be used again. One whose
 // caller has left cannot: its answer may still come.
-func (b *batcher) answer(c *call) (session.View, error) {
+func (b *batcher) answer(c *call) (session.Lookup, error) {
 	view, err := c.view, c.err
 	b.calls.Put(c)
 	return view, err
@@ -84,7 +84,7 @@ func (b *batcher) answer(c *call) (session.View, error) {
 
 // look asks for keys, alone or with others, and waits for the answer until ctx
 // ends or the timeout is over.
-func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error) {
+func (b *batcher) look(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	c := b.newCall(keys)
 	b.mu.Lock()
 	if b.mayGoAlone() {
@@ -104,7 +104,7 @@ func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error
 		b.mu.Lock()
 		c.left = true
 		b.mu.Unlock()
-		return session.View{}, ctx.Err()
+		return session.Lookup{}, ctx.Err()
 	}
 }
 

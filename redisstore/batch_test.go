@@ -35,7 +35,7 @@ func newFlights() (*batcher, *server) {
 		}
 		for _, c := range it.calls {
 			n, _ := strconv.ParseInt(c.keys[1], 10, 64)
-			c.view, c.err = session.View{Generation: n}, err
+			c.view, c.err = session.Lookup{Generation: n}, err
 			c.done <- struct{}{}
 		}
 	}}, f
@@ -258,7 +258,7 @@ func TestNoAnswerIsMixedUp(t *testing.T) {
 	b := &batcher{timeout: time.Second, send: func(_ context.Context, calls []*call) {
 		for _, c := range calls {
 			n, _ := strconv.ParseInt(c.keys[1], 10, 64)
-			c.view = session.View{Generation: n}
+			c.view = session.Lookup{Generation: n}
 			c.done <- struct{}{}
 		}
 	}}

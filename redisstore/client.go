@@ -2,15 +2,8 @@ package redisstore
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,98 +55,6 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	// Checks are pipelines and most of what we do: they take the pool itself.
 	u.PipelinePoolSize = -1
 	return redis.NewUniversalClient(u), nil
-}
-
-// parseURL reads the forms of [NewClient]. url.Parse alone does not: it takes
-// one host with one port, and its errors quote the password.
-func parseURL(raw string) (*redis.UniversalOptions, error) {
-	scheme, rest, _ := strings.Cut(raw, "://")
-	authority, tail := rest, ""
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		authority, tail = rest[:i], rest[i:]
-	}
-	at := strings.LastIndex(authority, "@") + 1
-	u, err := url.Parse("redis://" + authority[:at] + "host" + tail)
-	if err != nil {
-		return nil, errors.New("not a URL; is a character of the password not percent-encoded?")
-	}
-
-	o := &redis.UniversalOptions{}
-	kind, ours := strings.CutPrefix(scheme, "redis")
-	kind, secure := strings.CutPrefix(kind, "s")
-	if secure {
-		// Without a ServerName, each server has to prove the name it is dialed by.
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	port := "6379"
-	switch {
-	case !ours:
-		return nil, errors.New("begin it with redis:// or rediss://")
-	case kind == "+sentinel":
-		port = "26379"
-	case kind == "+cluster":
-		o.IsClusterMode = true
-	case kind != "":
-		return nil, errors.New("redis or rediss is followed by ://, +sentinel:// or +cluster://")
-	}
-	if o.Addrs, err = addresses(authority[at:], port); err != nil {
-		return nil, err
-	}
-	if kind == "" && len(o.Addrs) > 1 {
-		return nil, errors.New("several hosts need +sentinel or +cluster")
-	}
-
-	var hasPassword bool
-	o.Username = u.User.Username()
-	if o.Password, hasPassword = u.User.Password(); o.Username != "" && !hasPassword {
-		return nil, errors.New("a user without a password; a password alone is written :password@")
-	}
-	if db := strings.Trim(u.Path, "/"); db != "" {
-		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
-			return nil, errors.New("the path is not the number of a database")
-		}
-		if o.IsClusterMode && o.DB != 0 {
-			return nil, errors.New("a Cluster has database 0 only")
-		}
-	}
-	return o, parameters(o, u, kind == "+sentinel")
-}
-
-func parameters(o *redis.UniversalOptions, u *url.URL, sentinel bool) error {
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || u.Fragment != "" {
-		return errors.New("the parameters cannot be read")
-	}
-	known := []string{"master", "sentinel_username", "sentinel_password"}
-	for name, values := range query {
-		if !sentinel || !slices.Contains(known, name) || len(values) > 1 {
-			return fmt.Errorf("unknown or repeated parameter %q", name)
-		}
-	}
-	o.MasterName = query.Get("master")
-	o.SentinelUsername = query.Get("sentinel_username")
-	o.SentinelPassword = query.Get("sentinel_password")
-	if sentinel && o.MasterName == "" {
-		return errors.New("name the master: ?master=name")
-	}
-	return nil
-}
-
-// addresses completes each of a list of hosts with the port.
-func addresses(list, port string) ([]string, error) {
-	var addrs []string
-	for host := range strings.SplitSeq(list, ",") {
-		u, err := url.Parse("//" + host)
-		if err != nil || u.Hostname() == "" || u.Host != host {
-			return nil, errors.New("a host is missing or cannot be read")
-		}
-		if p := u.Port(); p != "" {
-			addrs = append(addrs, net.JoinHostPort(u.Hostname(), p))
-		} else {
-			addrs = append(addrs, net.JoinHostPort(u.Hostname(), port))
-		}
-	}
-	return addrs, nil
 }
 
 // logToSlog hands over what go-redis would print on stderr. It tells of

@@ -12,6 +12,7 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // startCluster starts a Cluster of two masters, each with half of the slots, in
@@ -79,7 +80,7 @@ func TestMovingSlot(t *testing.T) {
 	move("g:{ada}")
 	v.wantUnknown(t)
 	checks.wantUnknown(t)
-	end := session.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
+	end := issuer.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
 	if err := v.Apply(t.Context(), end); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply to keys on two nodes: %v", err)
 	}
@@ -89,7 +90,7 @@ func TestMovingSlot(t *testing.T) {
 	if err := v.client.Set(t.Context(), "b:{ada}:t1", "1", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.Blacklisted {
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.TokenRevoked {
 		t.Errorf("a token on the blacklist: %+v, %v", got, err)
 	}
 	if err := v.client.Del(t.Context(), "b:{ada}:t1").Err(); err != nil {
@@ -107,7 +108,7 @@ func TestMovingSlot(t *testing.T) {
 		})
 		v.wantActive(t)
 	}
-	v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+	v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until})
 	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.Entry.Ended {
 		t.Errorf("after the move: %+v, %v", got, err)
 	}

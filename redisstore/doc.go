@@ -1,5 +1,5 @@
 // Package redisstore keeps in Redis what a check of a token needs: it is the
-// [session.Store] of production, on a single Redis, on Sentinel and on Cluster.
+// [issuer.Store] of production, on a single Redis, on Sentinel and on Cluster.
 //
 // # Keys
 //
@@ -12,11 +12,11 @@
 //	             expiry and lineage, or ended; see entry.go
 //	b:{sub}:jti  "1": this token was revoked by itself          the token's exp + Margin
 //	g:{sub}      the subject's generation, in decimal           the subject's newest access token's exp + Margin
-//	l:{sub}      who may put back what the ledger says          session.LeaseTTL
+//	l:{sub}      who may put back what the ledger says          issuer.LeaseTTL
 //	r:{limits}:  takes of a limit: rule and a hash of whose;    when it is as if there had been none
 //	  rule:id    see limiter.go
 //
-// Margin is [session.Margin]. All but the lease and the limits expire at an absolute time that
+// Margin is [issuer.Margin]. All but the lease and the limits expire at an absolute time that
 // comes from the ledger, never from this machine's clock; no key is ever
 // without a time to live. The store may lose any of them at any moment: what
 // is missing is unknown, and unknown is asked of the ledger. It may also go back to

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var here = lineage{0xa0, 1, 2, 3, 4, 5, 6, 7}
@@ -131,7 +132,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(endedEntry)
 	f.Add(encodeEntry(session.Entry{Generation: 3, ExpiresAt: time.Unix(1_700_000_000, 0)}, here))
-	f.Add(encodeEntry(session.Entry{Generation: 1, ExpiresAt: time.Unix(1, 0), RevokedTokens: []string{session.NewID(), "x", ""}}, here))
+	f.Add(encodeEntry(session.Entry{Generation: 1, ExpiresAt: time.Unix(1, 0), RevokedTokens: []string{issuer.NewID(), "x", ""}}, here))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		e, ok := decodeEntry(value, here)
 		if !ok {

@@ -24,8 +24,8 @@ var _ limit.Limiter = (*Limiter)(nil)
 // Limiter returns the limiter on the store's Redis. It is of use until the store is closed.
 func (s *Store) Limiter() *Limiter { return &Limiter{client: s.client, keys: s.keys} }
 
-// Take implements [limit.Limiter].
-func (l *Limiter) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+// Charge implements [limit.Limiter].
+func (l *Limiter) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
 	found, err := takeLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Slice()
 	if err != nil {
 		return limit.Decision{}, unavailable(err, "take of the limits")
@@ -40,8 +40,8 @@ func (l *Limiter) Take(ctx context.Context, now time.Time, keys []limit.Key) (li
 	return d, nil
 }
 
-// GiveBack implements [limit.Limiter].
-func (l *Limiter) GiveBack(ctx context.Context, now time.Time, keys []limit.Key) error {
+// Refund implements [limit.Limiter].
+func (l *Limiter) Refund(ctx context.Context, now time.Time, keys []limit.Key) error {
 	if err := giveBackLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Err(); err != nil {
 		return unavailable(err, "give back to the limits")
 	}

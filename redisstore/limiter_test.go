@@ -79,7 +79,7 @@ func TestLimitsExpire(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		take := func() error { _, err := l.Take(t.Context(), now, keys); return err }
+		take := func() error { _, err := l.Charge(t.Context(), now, keys); return err }
 
 		step(take())
 		want(time.Minute, limit.Memory)
@@ -88,10 +88,10 @@ func TestLimitsExpire(t *testing.T) {
 		now = now.Add(30 * time.Second)
 		step(take())
 		want(150*time.Second, limit.Memory)
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want(90*time.Second, limit.Memory-30*time.Second)
-		step(l.GiveBack(t.Context(), now, keys))
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want()
 
 		step(take())
@@ -103,7 +103,7 @@ func TestLimitsExpire(t *testing.T) {
 			for _, name := range names {
 				step(v.client.Set(t.Context(), name, foreign, 0).Err())
 			}
-			d, err := l.Take(t.Context(), now, keys)
+			d, err := l.Charge(t.Context(), now, keys)
 			if err != nil || !d.Allowed || d.Tightest.Left != 2 {
 				t.Errorf("over %q: %+v, %v", foreign, d, err)
 			}
@@ -121,10 +121,10 @@ func TestLimitsTakeOneTrip(t *testing.T) {
 	l := redisstoretest.Open(t, wired, redisstore.Options{Prefix: redisstoretest.Prefix(t, wired)}).Limiter()
 	keys := []limit.Key{slow.Of("a"), slow.Of("b"), backoff.Of("a")}
 	call := func() {
-		if _, err := l.Take(t.Context(), time.Now(), keys); err != nil {
+		if _, err := l.Charge(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
-		if err := l.GiveBack(t.Context(), time.Now(), keys); err != nil {
+		if err := l.Refund(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
 	}
@@ -142,9 +142,9 @@ func TestLimitsWithoutAnswer(t *testing.T) {
 	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := l.Take(ctx, time.Now(), keys)
+	_, err := l.Charge(ctx, time.Now(), keys)
 	for what, err := range map[string]error{
-		"Take": err, "GiveBack": l.GiveBack(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
+		"Charge": err, "Refund": l.Refund(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
 	} {
 		if !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("%s = %v", what, err)
@@ -152,15 +152,15 @@ func TestLimitsWithoutAnswer(t *testing.T) {
 	}
 
 	v.do(t, "CONFIG SET maxmemory 1")
-	if _, err := l.Take(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
-		t.Errorf("Take = %v", err)
+	if _, err := l.Charge(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("Charge = %v", err)
 	}
 	if err := l.Clear(t.Context(), keys); err != nil {
 		t.Errorf("Clear = %v", err)
 	}
 	v.do(t, "CONFIG SET maxmemory 0")
 	v.do(t, "SCRIPT FLUSH")
-	if d, err := l.Take(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
-		t.Errorf("Take = %+v, %v", d, err)
+	if d, err := l.Charge(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
+		t.Errorf("Charge = %+v, %v", d, err)
 	}
 }

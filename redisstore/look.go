@@ -127,8 +127,8 @@ func mget(ctx context.Context, calls []*call) *redis.StringSliceCmd {
 
 // view reads what MGET said of a generation, a session and the blacklist. What is
 // missing is "", and so is what is no string.
-func view(values []string, here lineage) session.View {
-	v := session.View{Blacklisted: values[2] != ""}
+func view(values []string, here lineage) session.Lookup {
+	v := session.Lookup{TokenRevoked: values[2] != ""}
 	// Digits and nothing else, as in the scripts.
 	if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 		v.Generation, v.HasGeneration = int64(n), true
@@ -138,26 +138,26 @@ func view(values []string, here lineage) session.View {
 }
 
 // lookEachWay asks one key after another while their slot moves to another server of
-// a Cluster, in an order that is safe without being one moment: see [session.Store].
+// a Cluster, in an order that is safe without being one moment: see [issuer.Store].
 // The entry is believed where it was written, which is the server that it is moving
 // from; once moved it is not known.
-func (s *Store) lookEachWay(ctx context.Context, keys [3]string) (session.View, error) {
+func (s *Store) lookEachWay(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	node, err := s.cluster.MasterForKey(ctx, keys[0])
 	if err != nil {
-		return session.View{}, err
+		return session.Lookup{}, err
 	}
 	pipe := node.Pipeline()
 	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
 	_, _ = pipe.Exec(ctx) // each tells its own error
 	here, err := parseInfo(info.Val())
 	if err != nil {
-		return session.View{}, cmp.Or(info.Err(), err)
+		return session.Lookup{}, cmp.Or(info.Err(), err)
 	}
 	values := make([]string, len(keys))
 	for i, answer := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
 		value, err := answer.Result()
 		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE ") && !redirected(err) {
-			return session.View{}, err
+			return session.Lookup{}, err
 		}
 		values[i] = value
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // BenchmarkLook compares ways to send lookups to a real Redis: each by itself,
@@ -21,7 +22,7 @@ func BenchmarkLook(b *testing.B) {
 	const sessions = 1000
 	refs := make([]session.Ref, sessions)
 	for i := range refs {
-		refs[i] = session.Ref{Subject: session.NewID(), SessionID: session.NewTimedID(time.Now()), TokenID: session.NewID()}
+		refs[i] = session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewTimedID(time.Now()), TokenID: issuer.NewID()}
 	}
 	together := redisstoretest.Open(b, redisURL, redisstore.Options{})
 	alone := redisstoretest.Open(b, redisURL, redisstore.Options{Unbatched: true})
@@ -31,7 +32,7 @@ func BenchmarkLook(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := together.PutBack(b.Context(), lease, ref, active(1, until)); err != nil {
+		if _, err := together.Backfill(b.Context(), lease, ref, active(1, until)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // view is a store, and a client that sees its keys from outside.
@@ -45,8 +46,8 @@ func everywhere(t *testing.T, test func(t *testing.T, v *view)) {
 	}
 }
 
-func active(generation int64, until time.Time) session.Fill {
-	return session.Fill{
+func active(generation int64, until time.Time) issuer.Snapshot {
+	return issuer.Snapshot{
 		Entry:             session.Entry{Generation: generation, ExpiresAt: until.Truncate(time.Second)},
 		Until:             until,
 		SubjectGeneration: generation,
@@ -54,25 +55,25 @@ func active(generation int64, until time.Time) session.Fill {
 	}
 }
 
-func (v *view) fill(t *testing.T, fill session.Fill) {
+func (v *view) fill(t *testing.T, fill issuer.Snapshot) {
 	t.Helper()
 	lease, ok, err := v.Lease(t.Context(), v.ref.Subject)
 	if err != nil || !ok {
 		t.Fatalf("Lease: %t, %v", ok, err)
 	}
-	if done, err := v.PutBack(t.Context(), lease, v.ref, fill); err != nil || !done {
+	if done, err := v.Backfill(t.Context(), lease, v.ref, fill); err != nil || !done {
 		t.Fatalf("PutBack: %t, %v", done, err)
 	}
 }
 
-func (v *view) apply(t *testing.T, r session.Revocation) {
+func (v *view) apply(t *testing.T, r issuer.Revocation) {
 	t.Helper()
 	if err := v.Apply(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestExpiryTimes: every key goes session.Margin after the token that it is about, to
+// TestExpiryTimes: every key goes issuer.Margin after the token that it is about, to
 // the millisecond and whatever the clock of this machine says.
 func TestExpiryTimes(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
@@ -87,7 +88,7 @@ func TestExpiryTimes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := until.Add(session.Margin).UnixMilli(); got != want {
+				if want := until.Add(issuer.Margin).UnixMilli(); got != want {
 					t.Errorf("%s expires at %d, want %d", key, got, want)
 				}
 			}
@@ -101,17 +102,17 @@ func TestExpiryTimes(t *testing.T) {
 			// The generation's goes up and never down, by whichever way.
 			v.fill(t, active(3, until))
 			want("g:{ada}", fill.SubjectUntil)
-			v.apply(t, session.Revocation{Subject: "ada", Generation: 4, Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 4, Until: until})
 			want("g:{ada}", fill.SubjectUntil)
-			v.apply(t, session.Revocation{Subject: "ada", Generation: 4, Until: until.Add(time.Hour)})
+			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 4, Until: until.Add(time.Hour)})
 			want("g:{ada}", until.Add(time.Hour))
 			v.fill(t, active(5, until.Add(2*time.Hour)))
 			want("g:{ada}", until.Add(2*time.Hour))
 			want("s:{ada}:s1", until.Add(2*time.Hour))
 
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until})
 			want("s:{ada}:s1", until)
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s2", TokenID: "t2", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s2", TokenID: "t2", Until: until})
 			want("b:{ada}:t2", until)
 			// Beyond what 14 digits of milliseconds can say.
 			far := time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -122,7 +123,7 @@ func TestExpiryTimes(t *testing.T) {
 			if _, ok, err := v.Lease(t.Context(), "ada"); err != nil || !ok {
 				t.Fatalf("Lease: %t, %v", ok, err)
 			}
-			if left := v.client.PTTL(t.Context(), v.prefix+"l:{ada}").Val(); left <= 0 || left > session.LeaseTTL {
+			if left := v.client.PTTL(t.Context(), v.prefix+"l:{ada}").Val(); left <= 0 || left > issuer.LeaseTTL {
 				t.Errorf("the lease has %v left", left)
 			}
 		})
@@ -135,10 +136,10 @@ func TestNoKeyWithoutExpiry(t *testing.T) {
 	everywhere(t, func(t *testing.T, v *view) {
 		rapid.Check(t, func(t *rapid.T) {
 			ctx := context.Background()
-			v.ref.Subject = session.NewID()
+			v.ref.Subject = issuer.NewID()
 			until := rapid.Custom(func(t *rapid.T) time.Time {
 				// From long past to far, and around the moment of expiry.
-				return time.Now().Add(-session.Margin).Add(time.Duration(rapid.OneOf(
+				return time.Now().Add(-issuer.Margin).Add(time.Duration(rapid.OneOf(
 					rapid.IntRange(-5, 5), rapid.IntRange(-1e7, 1e7),
 				).Draw(t, "until, ms")) * time.Millisecond)
 			})
@@ -159,12 +160,12 @@ func TestNoKeyWithoutExpiry(t *testing.T) {
 					fill := active(generation.Draw(t, "generation"), until.Draw(t, "until"))
 					fill.Entry.Ended = rapid.Bool().Draw(t, "ended")
 					fill.SubjectUntil = until.Draw(t, "subject until")
-					if _, err := v.PutBack(ctx, lease, ref, fill); err != nil {
+					if _, err := v.Backfill(ctx, lease, ref, fill); err != nil {
 						t.Fatal(err)
 					}
 				},
 				"apply": func(t *rapid.T) {
-					r := rapid.SampledFrom([]session.Revocation{
+					r := rapid.SampledFrom([]issuer.Revocation{
 						{SessionID: sid.Draw(t, "sid")},
 						{SessionID: sid.Draw(t, "sid"), TokenID: "t1"},
 						{Generation: generation.Draw(t, "generation")},
@@ -220,7 +221,7 @@ func TestForeignValues(t *testing.T) {
 			if got, err := v.Look(ctx, v.ref); err != nil || got.HasGeneration {
 				t.Errorf("generation %q: %+v, %v", text, got, err)
 			}
-			v.apply(t, session.Revocation{Subject: "ada", Generation: 2, Until: good.Until})
+			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 2, Until: good.Until})
 			v.client.Del(ctx, g)
 		}
 		// A generation that is none does not stand in the way of one.
@@ -248,7 +249,7 @@ func TestForeignValues(t *testing.T) {
 			if err != nil && !errors.Is(err, session.ErrUnavailable) {
 				t.Errorf("with a list at %s: %v", key, err)
 			}
-			for _, r := range []session.Revocation{
+			for _, r := range []issuer.Revocation{
 				{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: good.Until},
 				{Subject: "ada", SessionID: "s1", Until: good.Until},
 				{Subject: "ada", Generation: 1, Keep: "s1", Until: good.Until},
@@ -265,7 +266,7 @@ func TestForeignValues(t *testing.T) {
 		v.client.Del(ctx, s)
 		v.client.RPush(ctx, l, "x")
 		v.client.Expire(ctx, l, time.Minute)
-		if done, err := v.PutBack(ctx, "x", v.ref, good); done || !errors.Is(err, session.ErrUnavailable) {
+		if done, err := v.Backfill(ctx, "x", v.ref, good); done || !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("put back under a lease that is a list: %t, %v", done, err)
 		}
 	})
@@ -277,7 +278,7 @@ func TestScriptFlush(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	for range 2 {
 		v.fill(t, active(1, until))
-		for _, r := range []session.Revocation{
+		for _, r := range []issuer.Revocation{
 			{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
 			{Subject: "ada", SessionID: "s1", Until: until},
 			{Subject: "ada", Generation: 1, Until: until},

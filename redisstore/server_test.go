@@ -12,7 +12,8 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/session/storetest"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
 // do sends a command to a server, as an operator would.
@@ -40,14 +41,14 @@ func (v *view) wantRefused(t *testing.T, why string) {
 
 func (v *view) wantActive(t *testing.T) {
 	t.Helper()
-	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || got.Entry.Ended || !got.HasGeneration || got.Blacklisted {
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || got.Entry.Ended || !got.HasGeneration || got.TokenRevoked {
 		t.Errorf("Look = %+v, %v; want an active session", got, err)
 	}
 }
 
 func (v *view) wantUnknown(t *testing.T) {
 	t.Helper()
-	if got, err := v.Look(t.Context(), v.ref); err != nil || got.HasEntry && (got.HasGeneration || got.Entry.Ended) || got.Blacklisted {
+	if got, err := v.Look(t.Context(), v.ref); err != nil || got.HasEntry && (got.HasGeneration || got.Entry.Ended) || got.TokenRevoked {
 		t.Errorf("Look = %+v, %v; want an unknown session", got, err)
 	}
 }
@@ -91,7 +92,7 @@ func TestReplica(t *testing.T) {
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
 		t.Errorf("the replica was asked %d times", trips)
 	}
-	if err := other.Apply(t.Context(), session.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
+	if err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply on a replica: %v", err)
 	}
 	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
@@ -117,7 +118,7 @@ func TestReplica(t *testing.T) {
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	until := time.Now().Add(time.Hour)
-	for name, end := range map[string]session.Revocation{
+	for name, end := range map[string]issuer.Revocation{
 		"session": {Subject: "ada", SessionID: "s1", Until: until},
 		"token":   {Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
 		"all":     {Subject: "ada", Generation: 2, Until: until},
@@ -160,10 +161,10 @@ func TestLeaseOfAnotherLineage(t *testing.T) {
 		return replica.client.Exists(t.Context(), master.prefix+"l:{ada}").Val() == 1
 	})
 	replica.do(t, "REPLICAOF NO ONE")
-	if done, err := replica.PutBack(t.Context(), lease, replica.ref, active(1, time.Now().Add(time.Hour))); err != nil || done {
+	if done, err := replica.Backfill(t.Context(), lease, replica.ref, active(1, time.Now().Add(time.Hour))); err != nil || done {
 		t.Errorf("PutBack = %t, %v", done, err)
 	}
-	if done, err := master.PutBack(t.Context(), lease, master.ref, active(1, time.Now().Add(time.Hour))); err != nil || !done {
+	if done, err := master.Backfill(t.Context(), lease, master.ref, active(1, time.Now().Add(time.Hour))); err != nil || !done {
 		t.Errorf("PutBack where the lease was taken = %t, %v", done, err)
 	}
 }
@@ -196,13 +197,13 @@ func TestFullMemory(t *testing.T) {
 		// The server knows the scripts from the first round, or has to be told them.
 		v.do(t, "SCRIPT FLUSH")
 		for range 2 {
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
-			v.apply(t, session.Revocation{Subject: "ada", Generation: 7, Keep: "s2", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 7, Keep: "s2", Until: until})
 		}
 	}
 	got, err := v.Look(t.Context(), v.ref)
-	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.Blacklisted {
+	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.TokenRevoked {
 		t.Errorf("Look = %+v, %v", got, err)
 	}
 }
@@ -235,13 +236,13 @@ func TestACL(t *testing.T) {
 		return redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://"+user+":secret@", 1), redisstore.Options{Prefix: prefix})
 	}
 	t.Run("suite", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) session.Store { return as(t, "ada", "app:") })
+		storetest.Run(t, func(t *testing.T) issuer.Store { return as(t, "ada", "app:") })
 	})
 	t.Run("checks alone", func(t *testing.T) {
-		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.Blacklisted {
+		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.TokenRevoked {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
-		if err := as(t, "joan", "app:").Apply(t.Context(), session.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
+		if err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Apply = %v", err)
 		}
 		for _, beyond := range []string{
@@ -345,7 +346,7 @@ func TestInspect(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	sentinelURL := redisstoretest.StartSentinel(t, redisstoretest.StartServer(t))
-	storetest.Run(t, func(t *testing.T) session.Store {
+	storetest.Run(t, func(t *testing.T) issuer.Store {
 		return redisstoretest.Open(t, sentinelURL, redisstore.Options{})
 	})
 }

@@ -10,9 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Store is a [session.Store] in Redis. It is safe for concurrent use.
+// Store is a [issuer.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
 	cluster      *redis.ClusterClient // client, when it is one; else nil
@@ -22,7 +23,7 @@ type Store struct {
 	batchers     batchers
 }
 
-var _ session.Store = (*Store)(nil)
+var _ issuer.Store = (*Store)(nil)
 
 // Options say how a Store uses its Redis. The zero value is good.
 type Options struct {
@@ -80,9 +81,9 @@ func New(client redis.UniversalClient, opts Options) *Store {
 	return s
 }
 
-// Look implements [session.Store]. What is in Redis but cannot be read, a
+// Look implements [issuer.Store]. What is in Redis but cannot be read, a
 // foreign entry or a generation that is no number, is not known.
-func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error) {
+func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
 		// Finding the server may take its time, and a moved slot a second try.
 		var cancel context.CancelFunc
@@ -92,7 +93,7 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error)
 	keys := s.keys.check(ref)
 	b, err := s.batcher(ctx, keys)
 	if err != nil {
-		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+		return session.Lookup{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
 	view, err := b.look(ctx, keys)
 	if err != nil && s.cluster != nil && redirected(err) {
@@ -100,18 +101,18 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error)
 		view, err = s.lookEachWay(ctx, keys)
 	}
 	if err != nil {
-		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+		return session.Lookup{}, unavailable(err, "look at session %s", ref.SessionID)
 	}
 	return view, nil
 }
 
-// Lease implements [session.Store]. The lease names the lineage that it was taken
+// Lease implements [issuer.Store]. The lease names the lineage that it was taken
 // in behind a colon.
 func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	id := session.NewID()
-	replid, err := takeLease.Run(ctx, s.client, []string{s.keys.lease(subject)}, id, session.LeaseTTL.Milliseconds()).Text()
+	id := issuer.NewID()
+	replid, err := takeLease.Run(ctx, s.client, []string{s.keys.lease(subject)}, id, issuer.LeaseTTL.Milliseconds()).Text()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return "", false, nil
@@ -121,9 +122,9 @@ func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok boo
 	return id + ":" + replid, true, nil
 }
 
-// PutBack implements [session.Store]. It is also not done when fill is past its
+// PutBack implements [issuer.Store]. It is also not done when fill is past its
 // time already, or the server's lineage another than that of the lease.
-func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill session.Fill) (done bool, err error) {
+func (s *Store) Backfill(ctx context.Context, lease string, ref session.Ref, fill issuer.Snapshot) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
 	id, replid, _ := strings.Cut(lease, ":")
@@ -138,8 +139,8 @@ func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill
 	return done, nil
 }
 
-// Apply implements [session.Store]. It does not try again by itself.
-func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
+// Apply implements [issuer.Store]. It does not try again by itself.
+func (s *Store) Apply(ctx context.Context, r issuer.Revocation) error {
 	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)
 	defer cancel()
 	lease := s.keys.lease(r.Subject)
@@ -168,7 +169,7 @@ func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
 	return nil
 }
 
-// Ping implements [session.Store].
+// Ping implements [issuer.Store].
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
@@ -190,7 +191,7 @@ func (s *Store) Close() error {
 // milliseconds. Redis takes only times after 1970: a key that expires in the
 // past is gone as soon as it is written, and that is what is wanted.
 func expiry(until time.Time) int64 {
-	return max(until.Add(session.Margin).UnixMilli(), 1)
+	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }
 
 // unavailable wraps an error of Redis, or on the way to it.

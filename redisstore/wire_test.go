@@ -17,6 +17,7 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // wire forwards to a Redis, counts the round trips, and can go dead.
@@ -153,7 +154,7 @@ func TestRoundTrips(t *testing.T) {
 			count("a look at nothing", look, 1)
 			v.fill(t, active(1, until))
 			count("a look at an active session", look, 1)
-			end := func() { v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
+			end := func() { v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
 			end() // teaches the server the script
 			count("an end", end, 1)
 			count("a look at an ended session", look, 1)
@@ -245,12 +246,12 @@ func stalls(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 			{"Look", look, func(ctx context.Context) error { _, err := store.Look(ctx, ref); return err }},
 			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, "ada"); return err }},
 			{"PutBack", look, func(ctx context.Context) error {
-				_, err := store.PutBack(ctx, "lease", ref, active(1, time.Now()))
+				_, err := store.Backfill(ctx, "lease", ref, active(1, time.Now()))
 				return err
 			}},
 			{"Ping", look, store.Ping},
 			{"Apply", apply, func(ctx context.Context) error {
-				return store.Apply(ctx, session.Revocation{Subject: "ada", SessionID: "s1"})
+				return store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
 			}},
 			{"Look with 20 ms left", 20 * time.Millisecond, func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

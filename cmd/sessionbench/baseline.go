@@ -87,7 +87,7 @@ func plainHandler(ks keys, client *redis.Client, prefix string) http.Handler {
 	for alg := range ks {
 		methods = append(methods, alg)
 	}
-	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
+	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithIssuer(tokenIssuer), jwt.WithAudience(tokenIssuer), jwt.WithExpirationRequired())
 	keyOf := func(t *jwt.Token) (any, error) {
 		k := ks[t.Method.Alg()]
 		if t.Header["kid"] != k.id {

@@ -31,7 +31,7 @@ func (s *stage) verifier(sp *space, options redisstore.Options) (*session.Verifi
 	}
 	s.later(store.Close)
 	return &session.Verifier{
-		Keys: session.NewKeyring(set), Issuer: issuer, Audience: issuer, Store: store, Fallback: nobody{},
+		Keys: session.NewKeyring(set), Issuer: tokenIssuer, Audience: tokenIssuer, Store: store, Fallback: nobody{},
 		Signatures: session.NewSignatureCache(signatures),
 	}, nil
 }

@@ -129,7 +129,7 @@ func (s *stage) startWrapped(ctx context.Context, wrap []string, redisURL, prefi
 	cmd.Env = append(environment(),
 		"SESSIOND_ADDR="+addr, "SESSIOND_METRICS_ADDR="+metrics, "SESSIOND_DATABASE_URL="+s.databaseURL,
 		"SESSIOND_REDIS_URL="+redisURL, "SESSIOND_REDIS_PREFIX="+prefix, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile,
-		"SESSIOND_ISSUER="+issuer, "SESSIOND_PUBLIC_URL="+issuer, "SESSIOND_LIMITS=off")
+		"SESSIOND_ISSUER="+tokenIssuer, "SESSIOND_PUBLIC_URL="+tokenIssuer, "SESSIOND_LIMITS=off")
 	cmd.Env = append(cmd.Env, settings...)
 	p, err := start(cmd, nil)
 	if err != nil {

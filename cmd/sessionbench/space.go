@@ -14,6 +14,7 @@ import (
 
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // space is the part of a Redis that is ours: the keys under a prefix, or a whole
@@ -30,7 +31,7 @@ func openSpace(redisURL string) (*space, error) {
 	if err != nil {
 		return nil, errors.New("--redis-url: not the URL of a single Redis") // the error may quote the password
 	}
-	return &space{client: redis.NewClient(options), url: redisURL, prefix: "sessionbench-" + session.NewID() + ":"}, nil
+	return &space{client: redis.NewClient(options), url: redisURL, prefix: "sessionbench-" + issuer.NewID() + ":"}, nil
 }
 
 // claim is a key in every database that is ours, lest another run takes it too.
@@ -116,7 +117,7 @@ func (s *space) fill(ctx context.Context, refs []session.Ref, say func(done int)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	until := time.Now().Add(tokenTTL)
-	fill := session.Fill{
+	fill := issuer.Snapshot{
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
 		Until: until, SubjectGeneration: 1, SubjectUntil: until,
 	}
@@ -138,14 +139,14 @@ func (s *space) fill(ctx context.Context, refs []session.Ref, say func(done int)
 	return g.Wait()
 }
 
-func putBack(ctx context.Context, store *redisstore.Store, ref session.Ref, fill session.Fill) error {
+func putBack(ctx context.Context, store *redisstore.Store, ref session.Ref, fill issuer.Snapshot) error {
 	lease, ok, err := store.Lease(ctx, ref.Subject)
 	if err != nil {
 		return err
 	}
 	done := false
 	if ok {
-		done, err = store.PutBack(ctx, lease, ref, fill)
+		done, err = store.Backfill(ctx, lease, ref, fill)
 	}
 	if err == nil && !done {
 		err = fmt.Errorf("session %s could not be put into Redis: is somebody else at its keys?", ref.SessionID)

@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 const (
-	issuer = "https://sessionbench.example"
+	tokenIssuer = "https://sessionbench.example"
 	// tokenTTL is longer than any run.
 	tokenTTL = 6 * time.Hour
 )
@@ -24,7 +25,7 @@ const (
 // mint makes an access token of a session, with every claim that a login gives it.
 func (k *key) mint(ref session.Ref, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
-		"iss": issuer, "aud": issuer, "sub": ref.Subject, "sid": ref.SessionID, "jti": ref.TokenID,
+		"iss": tokenIssuer, "aud": tokenIssuer, "sub": ref.Subject, "sid": ref.SessionID, "jti": ref.TokenID,
 		"client_id": "sessiond", "iat": now.Unix(), "exp": now.Add(tokenTTL).Unix(), "auth_time": now.Unix(),
 		"amr": []string{"pwd"}, "username": "ada",
 	})
@@ -64,7 +65,7 @@ func (k *key) mintAll(ctx context.Context, refs []session.Ref, n int) ([]request
 		g.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				ref := refs[i%len(refs)]
-				ref.TokenID = session.NewID()
+				ref.TokenID = issuer.NewID()
 				token, err := k.mint(ref, now)
 				if err != nil {
 					return err
@@ -81,7 +82,7 @@ func (k *key) mintAll(ctx context.Context, refs []session.Ref, n int) ([]request
 func newSessions(n int) []session.Ref {
 	refs := make([]session.Ref, n)
 	for i := range refs {
-		refs[i] = session.Ref{Subject: session.NewID(), SessionID: session.NewTimedID(time.Now())}
+		refs[i] = session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewTimedID(time.Now())}
 	}
 	return refs
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -57,7 +58,7 @@ func vanish(ctx context.Context, s *stage, r *report) error {
 		if err != nil {
 			return err
 		}
-		for _, part := range []func(context.Context, []request, session.Finder) (vanishing, work, error){s.vanishHTTP, s.vanishDirect} {
+		for _, part := range []func(context.Context, []request, issuer.Finder) (vanishing, work, error){s.vanishHTTP, s.vanishDirect} {
 			v, w, err := part(ctx, requests, ledger)
 			if err != nil {
 				return err
@@ -74,7 +75,7 @@ func vanish(ctx context.Context, s *stage, r *report) error {
 
 // realSessions signs users in, without the cost of passwords, and revokes some
 // of the sessions.
-func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, error) {
+func (s *stage) realSessions(ctx context.Context) ([]request, issuer.Finder, error) {
 	const perUser = 10
 	s.say("signing in %s", count(s.Sessions, "session"))
 	db, err := sqlstore.Open(ctx, s.databaseURL, sqlstore.Options{})
@@ -88,8 +89,8 @@ func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, er
 	}
 	v.Now = time.Now
 	ledger := db.Sessions()
-	m := session.Manager{
-		Verifier: *v, Ledger: ledger, Log: slog.New(slog.DiscardHandler),
+	m := issuer.Manager{
+		Verifier: *v, Store: v.Store.(issuer.Store), Ledger: ledger, Log: slog.New(slog.DiscardHandler),
 		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
 	}
 	var requests []request
@@ -101,14 +102,14 @@ func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, er
 				return nil, nil, err
 			}
 		}
-		set, opened, err := m.Start(ctx, session.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, session.Client{})
+		set, opened, err := m.Start(ctx, issuer.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, issuer.Client{})
 		if err != nil {
 			return nil, nil, err
 		}
 		r := newRequest(set.AccessToken, opened.ID)
 		if i%revokedEvery == 0 {
 			r.revoked = true
-			if _, err := m.Revoke(ctx, user.ID, opened.ID, session.ReasonRevoked); err != nil {
+			if _, err := m.Revoke(ctx, user.ID, opened.ID, issuer.ReasonRevoked); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -118,7 +119,7 @@ func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, er
 }
 
 func newUser() identity.User {
-	id, now := session.NewTimedID(time.Now()), time.Now()
+	id, now := issuer.NewTimedID(time.Now()), time.Now()
 	return identity.User{
 		ID: id, Username: id, Email: id + "@example.com", PasswordHash: "none", PasswordVersion: 1,
 		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
@@ -147,7 +148,7 @@ func (s *stage) stall(p *proxy) *time.Timer {
 	})
 }
 
-func (s *stage) vanishHTTP(ctx context.Context, requests []request, _ session.Finder) (v vanishing, w work, err error) {
+func (s *stage) vanishHTTP(ctx context.Context, requests []request, _ issuer.Finder) (v vanishing, w work, err error) {
 	v = vanishing{Name: verify, Deadline: micros(checkDeadline) / 1000}
 	err = s.scope(func(s *stage) error {
 		p, redisURL, err := s.proxied(ctx)
@@ -234,7 +235,7 @@ func (l *leavers) leave(ctx context.Context, caller int, r *request, politely bo
 	return errVanished
 }
 
-func (s *stage) vanishDirect(ctx context.Context, requests []request, ledger session.Finder) (v vanishing, w work, err error) {
+func (s *stage) vanishDirect(ctx context.Context, requests []request, ledger issuer.Finder) (v vanishing, w work, err error) {
 	v = vanishing{Name: inProcess, Deadline: micros(callDeadline) / 1000, GoroutinesBefore: runtime.NumGoroutine()}
 	err = s.scope(func(s *stage) error {
 		p, redisURL, err := s.proxied(ctx)
@@ -246,7 +247,7 @@ func (s *stage) vanishDirect(ctx context.Context, requests []request, ledger ses
 		if err != nil {
 			return err
 		}
-		verifier.Fallback = &session.LedgerFallback{Store: verifier.Store, Finder: ledger}
+		verifier.Fallback = &issuer.LedgerFallback{Store: verifier.Store.(issuer.Store), Finder: ledger}
 		asked := make([]int, principal)
 		ask := func(ctx context.Context, caller int, r *request) error {
 			asked[caller]++
