@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/identity/storetest"
 	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/session/issuer/ledgertest"
@@ -59,12 +60,12 @@ func (u ledgerUsers) Add(ctx context.Context, username string) (string, error) {
 }
 
 func (u ledgerUsers) SetPassword(ctx context.Context, subject string, fromVersion int64, keep string, at time.Time) error {
-	_, err := u.db.Users().SetPassword(ctx, subject, fromVersion, "another hash", keep, at, identity.Mail{Kind: identity.MailPasswordChanged, UserID: subject})
+	_, err := u.db.Users().SetPassword(ctx, subject, fromVersion, "another hash", keep, at, mail.Envelope{Kind: mail.KindPasswordChanged, UserID: subject})
 	return err
 }
 
 func (u ledgerUsers) Delete(ctx context.Context, subject string, at time.Time) error {
-	_, err := u.db.Users().Delete(ctx, subject, at, identity.Mail{Kind: identity.MailAccountDeleted, UserID: subject})
+	_, err := u.db.Users().Delete(ctx, subject, at, mail.Envelope{Kind: mail.KindAccountDeleted, UserID: subject})
 	return err
 }
 
@@ -86,7 +87,7 @@ func (u ledgerUsers) Mails(ctx context.Context, subject string) ([]string, error
 func TestUsers(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) (identity.Store, storetest.Beside) {
+			storetest.Run(t, func(t *testing.T) (storetest.Store, storetest.Beside) {
 				db := d.open(t)
 				return db.Users(), beside{db}
 			})
@@ -137,13 +138,13 @@ func (b beside) Revocation(ctx context.Context, id int64) (userID, keep string, 
 	return r.Subject, r.Keep, err
 }
 
-func (b beside) Mails(ctx context.Context, userID string) ([]identity.Mail, error) {
+func (b beside) Mails(ctx context.Context, userID string) ([]mail.Envelope, error) {
 	var payloads []string
 	query := b.db.SQL().Rebind(`SELECT payload FROM outbox WHERE topic = 'mail' AND user_id = ? ORDER BY id`)
 	if err := b.db.SQL().SelectContext(ctx, &payloads, query, userID); err != nil {
 		return nil, err
 	}
-	mails := make([]identity.Mail, len(payloads))
+	mails := make([]mail.Envelope, len(payloads))
 	for i, text := range payloads {
 		if err := json.Unmarshal([]byte(text), &mails[i]); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -21,7 +22,7 @@ var setPassword = newStatement(`
 	UPDATE users SET password_hash = ?, password_version = password_version + 1, updated_at = ? WHERE id = ?`)
 
 // SetPassword implements [identity.Store].
-func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)
@@ -50,7 +51,7 @@ var (
 // ResetPassword implements [identity.Store]. Whoever can read the user's mail has
 // confirmed the address too, so a pending user becomes active; the link that was to
 // do so is forgotten.
-func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, userID, identity.ErrInvalidToken)
@@ -92,7 +93,7 @@ type change struct {
 
 // changePassword stores a new hash for a user locked for update, and ends what
 // the old password opened.
-func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, mail identity.Mail, c change) (revocation int64, err error) {
+func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, mail mail.Envelope, c change) (revocation int64, err error) {
 	if _, err := t.exec(ctx, setPassword, hash, at(c.at), user.ID); err != nil {
 		return 0, err
 	}
@@ -114,7 +115,7 @@ var eraseUser = newStatement(`
 		password_hash = '', email_verified_at = NULL, status = ?, updated_at = ?, deleted_at = ? WHERE id = ?`)
 
 // Delete implements [identity.Store].
-func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -59,16 +60,16 @@ func TestAuditTrail(t *testing.T) {
 		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // of no interest to an audit
 		ok(err)
 		four := start(1)
-		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), identity.Mail{})
+		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), mail.Envelope{})
 		ok(err)
 		ok(users.IssueToken(ctx, "u1", email, identity.PurposeReset, token, at.Add(time.Hour), at))
-		_, err = users.ResetPassword(ctx, token, "u1", "hash3", tick(), identity.Mail{})
+		_, err = users.ResetPassword(ctx, token, "u1", "hash3", tick(), mail.Envelope{})
 		ok(err)
 		five := start(3)
 		_, _, err = sessions.RevokeAll(ctx, "u1", "", issuer.Ending{At: tick(), Reason: issuer.ReasonRevokedAll, By: issuer.ByUser})
 		ok(err)
 		six := start(3)
-		_, err = users.Delete(ctx, "u1", tick(), identity.Mail{})
+		_, err = users.Delete(ctx, "u1", tick(), mail.Envelope{})
 		ok(err)
 
 		var rows []struct {

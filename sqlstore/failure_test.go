@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
@@ -67,15 +68,15 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		},
 		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
 		"SetPassword": func(ctx context.Context) error {
-			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, identity.Mail{})
+			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, mail.Envelope{})
 			return err
 		},
 		"ResetPassword": func(ctx context.Context) error {
-			_, err := u.ResetPassword(ctx, identity.TokenHash{}, subject, "hash", longAgo, identity.Mail{})
+			_, err := u.ResetPassword(ctx, identity.TokenHash{}, subject, "hash", longAgo, mail.Envelope{})
 			return err
 		},
 		"Delete": func(ctx context.Context) error {
-			_, err := u.Delete(ctx, subject, longAgo, identity.Mail{})
+			_, err := u.Delete(ctx, subject, longAgo, mail.Envelope{})
 			return err
 		},
 		"IssueToken": func(ctx context.Context) error {
@@ -97,7 +98,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := u.ForgetPending(ctx, longAgo, 1)
 			return err
 		},
-		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, identity.Mail{}, longAgo) },
+		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, mail.Envelope{}, longAgo) },
 		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },
 		"MailDone":  func(ctx context.Context) error { return u.MailDone(ctx, 1) },
 		"MailRetry": func(ctx context.Context) error { return u.MailRetry(ctx, 1, longAgo) },

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -122,38 +122,38 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 
 // mailPayload is a mail as the outbox keeps it. The names are stored: they do not change.
 type mailPayload struct {
-	Kind   identity.MailKind `json:"kind"`
-	UserID string            `json:"user"`
-	To     string            `json:"to"`
-	Name   string            `json:"name"`
+	Kind   mail.Kind `json:"kind"`
+	UserID string    `json:"user"`
+	To     string    `json:"to"`
+	Name   string    `json:"name"`
 }
 
-func (t *tx) enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+func (t *tx) enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
 	_, err := t.post(ctx, topicMail, mail.UserID,
 		mailPayload{Kind: mail.Kind, UserID: mail.UserID, To: mail.To, Name: mail.Name}, now)
 	return err
 }
 
 // Enqueue implements [identity.Store].
-func (u *Users) Enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+func (u *Users) Enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
 	return u.wrap("queue a mail", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		return tx.enqueue(ctx, mail, now)
 	}))
 }
 
-// DueMail implements [identity.Store].
-func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]identity.Mail, error) {
+// DueMail implements [mail.Outbox].
+func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]mail.Envelope, error) {
 	rows, err := u.db.claim(ctx, topicMail, now, lease, limit)
 	if err != nil {
 		return nil, u.wrap("claim due mail", err)
 	}
-	due := make([]identity.Mail, len(rows))
+	due := make([]mail.Envelope, len(rows))
 	for i, row := range rows {
 		var m mailPayload
 		if err := json.Unmarshal([]byte(row.Payload), &m); err != nil {
 			return nil, fmt.Errorf("sqlstore: read mail %d: %w", row.ID, err)
 		}
-		due[i] = identity.Mail{
+		due[i] = mail.Envelope{
 			ID: row.ID, Kind: m.Kind, UserID: m.UserID, To: m.To, Name: m.Name,
 			QueuedAt: row.QueuedAt.Time, Attempts: row.Attempts,
 		}
@@ -161,13 +161,13 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 	return due, nil
 }
 
-// MailDone implements [identity.Store].
+// MailDone implements [mail.Outbox].
 func (u *Users) MailDone(ctx context.Context, id int64) error {
 	err := u.db.exec(ctx, deleteOutbox, id, topicMail)
 	return u.wrap(fmt.Sprintf("forget mail %d", id), err)
 }
 
-// MailRetry implements [identity.Store].
+// MailRetry implements [mail.Outbox].
 func (u *Users) MailRetry(ctx context.Context, id int64, due time.Time) error {
 	err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
 	return u.wrap(fmt.Sprintf("put off mail %d", id), err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -97,7 +98,7 @@ func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotati
 		return issuer.Session{}, nil, err
 	}
 	if changed && rotation.Notify != "" && user.Status == identity.StatusActive {
-		mail := identity.Mail{Kind: identity.MailKind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
+		mail := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
 		if err := t.enqueue(ctx, mail, end.At); err != nil {
 			return issuer.Session{}, nil, err
 		}

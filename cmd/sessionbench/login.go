@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -26,7 +27,7 @@ const loginCost = 10
 // people are users who can sign in. All have one password and one hash of it,
 // which was made once: what is measured is looking at it.
 func (s *stage) people(ctx context.Context, n int) ([]identity.User, error) {
-	hasher, err := identity.NewHasher(loginCost, nil)
+	hasher, err := hashing.NewHasher(loginCost, nil)
 	if err != nil {
 		return nil, err
 	}

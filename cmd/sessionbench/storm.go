@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 // storming is what storm finds for one way of running the service: what a flood
@@ -393,14 +394,19 @@ func (c *cast) stampede(ctx context.Context, p plan) (w weather, err error) {
 
 // bcryptLimit is how many hashes a second all cores make that do nothing else.
 func (s *stage) bcryptLimit(ctx context.Context) (float64, error) {
-	hasher, err := identity.NewHasher(loginCost, nil)
+	hasher, err := hashing.NewHasher(loginCost, nil)
 	if err != nil {
 		return 0, err
 	}
 	cores := runtime.NumCPU()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
 	w, err := drive(ctx, cores, s.Round/4, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
-		return hasher.VerifyNobody(ctx, loginPassword)
+		turn, err := hasher.Enter(ctx, hashing.Visitor{}, nil)
+		if err != nil {
+			return err
+		}
+		defer turn.Leave()
+		return turn.VerifyNobody(ctx, loginPassword)
 	})
 	return float64(w.checks) / w.took.Seconds(), err
 }

@@ -1,0 +1,84 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/redisstore/embedded"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// runDev runs the service on SQLite in a file and on a Redis in this process. Users and sessions
+// survive a restart because the file has all of them. Redis starts empty, and its entries are read
+// from the file again.
+func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+	var s Settings
+	f := newFlags("dev", stderr)
+	s.common(f)
+	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; loopback only")
+	f.StringVar(&s.Data, "data", ".sessiond", "directory of the database, the signing key and the mails")
+	if err := f.parse(args, env); err != nil {
+		return err
+	}
+	// The issuer must not change with the port. Otherwise a restart would sign users out.
+	s.Issuer = cmp.Or(s.Issuer, "http://localhost/sessiond-dev")
+	s.Audience = cmp.Or(s.Audience, s.Issuer)
+	if err := errors.Join(checkLoopback(s.Addr), s.check()); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
+		return settingError("data", err)
+	}
+	s.SigningKeysFile = filepath.Join(s.Data, "keys.json")
+	if err := writeKey(s.SigningKeysFile, session.AlgEdDSA); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	box, err := mail.NewDevMailbox(filepath.Join(s.Data, "mail.jsonl"))
+	if err != nil {
+		return err
+	}
+	redis, err := embedded.Start()
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	s.DatabaseURL, s.DatabaseMaxConns = "sqlite:"+filepath.Join(s.Data, "sessiond.db"), 4
+	s.RedisURL = redis.URL()
+
+	var c closers
+	defer func() { err = errors.Join(err, c.close()) }()
+	migrate := func(ctx context.Context, db *sqlstore.DB) error { return db.Migrate(ctx) }
+	p, err := s.open(ctx, true, stderr, migrate, &c)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, "addr", s.Addr, &c)
+	if err != nil {
+		return err
+	}
+	p.Settings.PublicURL = cmp.Or(s.PublicURL, "http://"+listener.Addr().String())
+	p.Mailer, p.Mailbox = box, func() any { return box.List() }
+	service := Assemble(p)
+	debug.FreeOSMemory() // The migrations took memory that serving does not need.
+	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
+	return service.Serve(ctx, listener, nil, 0, p.Log)
+}
+
+const devBanner = `
+sessiond dev: not for production. It listens on loopback only and sends no mail.
+
+  %[1]s          docs at /docs, mail at /dev/mail, data in %[2]s
+
+  curl %[1]s/registerUser -H 'Content-Type: application/json' -d '{"username":"ada","email":"ada@example.com","password":"a long passphrase"}'
+  curl %[1]s/loginUser -H 'Content-Type: application/json' -d '{"username":"ada","password":"a long passphrase"}'
+  curl %[1]s/user/logins/show -H "Authorization: Bearer $TOKEN"
+
+`

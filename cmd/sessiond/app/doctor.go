@@ -1,0 +1,216 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// oldestPostgres is the oldest supported major version.
+const oldestPostgres = 14
+
+// doctorTimeout is the time limit of each check.
+const doctorTimeout = 5 * time.Second
+
+// tolerableSkew is the largest difference between two clocks at which revocation still works. The
+// store keeps its entries longer than a token is valid, by more than this.
+const tolerableSkew = 30 * time.Second
+
+// runDoctor checks a configuration against the real servers and prints what to fix. It changes nothing.
+func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
+	var s Settings
+	f := newFlags("doctor", stderr)
+	s.common(f)
+	s.production(f)
+	if err := f.parse(args, env); err != nil {
+		return err
+	}
+	d := &doctor{out: stdout}
+	_, clients := s.openClients()
+	_, hasher := s.openHasher(false)
+	_, logger := s.logger(io.Discard, false)
+	d.report("configuration", errors.Join(s.checkServe(ctx), clients, hasher, logger), "complete and safe")
+	if s.SigningKeysFile != "" {
+		_, err := readKeys(s.SigningKeysFile)
+		d.report("signing keys", err, "the file has a key that can sign")
+	}
+	if s.Limits == limitsOff {
+		d.warn("limits", "off: passwords can be guessed without limit")
+	}
+	if s.SMTPURL == "" {
+		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
+	}
+	for _, c := range []struct {
+		name, url string
+		check     func(context.Context, *Settings) error
+	}{
+		{"database", s.DatabaseURL, d.checkDatabase}, {"Redis", s.RedisURL, d.checkRedis},
+		{"mail", s.SMTPURL, d.checkMail}, {"breaches", s.BreachedURL, d.checkBreaches},
+	} {
+		if c.url == "" {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+		if err := c.check(ctx, &s); err != nil {
+			d.fail(c.name, err.Error())
+		}
+		cancel()
+	}
+	if d.failed > 0 {
+		return fmt.Errorf("%d problems found", d.failed)
+	}
+	return nil
+}
+
+type doctor struct {
+	out    io.Writer
+	failed int
+}
+
+func (d *doctor) print(mark, check, text string) {
+	fmt.Fprintf(d.out, "%s %-14s %s\n", mark, check, text)
+}
+
+func (d *doctor) ok(check, text string)   { d.print("ok  ", check, text) }
+func (d *doctor) warn(check, text string) { d.print("WARN", check, text) }
+
+func (d *doctor) fail(check, text string) {
+	d.failed++
+	d.print("FAIL", check, text)
+}
+
+// report prints the error of a check, or, if it is nil, the text ok.
+func (d *doctor) report(check string, err error, ok string) {
+	if err != nil {
+		d.fail(check, err.Error())
+		return
+	}
+	d.ok(check, ok)
+}
+
+func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
+	if err := s.checkDatabaseURL(ctx); err != nil {
+		return err // without connecting, which would send the password unencrypted
+	}
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing was written
+	version, err := db.Version(ctx)
+	if err != nil {
+		return err
+	}
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
+		d.fail("database", fmt.Sprintf("version %s; want %d or later", version, oldestPostgres))
+	} else {
+		d.ok("database", "reachable, a primary, version "+version)
+	}
+	d.report("migrations", requireMigrated(ctx, db), "all applied")
+	clock, err := db.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	d.skew("the database's", time.Until(clock.Now()))
+	return nil
+}
+
+func (d *doctor) skew(whose string, skew time.Duration) {
+	text := fmt.Sprintf("%s clock is %v ahead of this machine's", whose, skew.Round(time.Millisecond))
+	if skew.Abs() > tolerableSkew {
+		d.fail("clock", text+"; synchronise both clocks")
+		return
+	}
+	d.ok("clock", text)
+}
+
+func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
+	if err := s.checkRedisURL(ctx); err != nil {
+		return err // without connecting, as above
+	}
+	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
+	if err != nil {
+		return err
+	}
+	defer store.Close() //nolint:errcheck // nothing was written
+	report, err := store.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range report.Nodes {
+		d.checkNode(n)
+	}
+	return nil
+}
+
+func (d *doctor) checkNode(n redisstore.Node) {
+	const check = "Redis"
+	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, cmp.Or(n.Version, "unknown"), cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
+	switch {
+	case n.TooOld():
+		d.fail(check, text+"; want 7.0 or later")
+	case n.Role != "" && n.Role != "master":
+		d.fail(check, text+"; want a master")
+	default:
+		d.ok(check, text)
+	}
+	if !n.Lineage {
+		d.fail("lineage", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
+	}
+	switch n.MaxMemoryPolicy {
+	case "", "noeviction":
+		d.ok("eviction", cmp.Or(n.MaxMemoryPolicy, "unknown"))
+	default:
+		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
+	}
+	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
+		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
+	}
+	if replicas, err := strconv.Atoi(n.Replicas); err == nil && replicas > 0 && n.MinReplicasToWrite == "0" {
+		d.warn("failover", "min-replicas-to-write is 0: a master that was cut off keeps answering; set it to 1 and min-replicas-max-lag to 2")
+	}
+	if n.Skew != nil {
+		d.skew("Redis's", *n.Skew)
+	}
+}
+
+func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
+	if s.ResetURL == "" {
+		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links open a JSON document, which suits existing clients, instead of a page")
+	}
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	if err != nil {
+		return err
+	}
+	err = smtp.Check(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
+	}
+	d.report("mail", err, "the server accepts our user name and password")
+	return nil
+}
+
+func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
+	var c closers
+	defer c.close() //nolint:errcheck // nothing was written
+	list, err := s.openBreaches(ctx, &c)
+	if err != nil {
+		return err
+	}
+	if _, err = list.Contains(ctx, ""); err != nil && s.BreachedPolicy == breachedAllow {
+		d.warn("breaches", err.Error()+": new passwords are not checked")
+		return nil
+	}
+	d.report("breaches", err, "the service answers")
+	return nil
+}

@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+// importProgress is the number of lines after which an import prints its progress.
+const importProgress = 1000
+
+// runImport adds users with password hashes from another system.
+func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+	var in, format, peppers string
+	db, s, err := openDatabase(ctx, "import", args, env, stderr, func(f *flags) {
+		f.StringVar(&in, "in", "", "file of users: .csv with a header line, or .jsonl; - reads standard input.\n"+
+			"Required columns or members: username, email, password_hash. Optional ones: first_name,\n"+
+			"last_name, email_verified (true or false), created_at (RFC 3339)")
+		f.StringVar(&format, "format", "", "format of --in: csv or jsonl (default: the extension of --in)")
+		f.StringVar(&peppers, "password-pepper-file", "", "file of the peppers, if sessiond made the hashes")
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if format == "" {
+		format = strings.TrimPrefix(filepath.Ext(in), ".")
+	}
+	if in == "" || format != "csv" && format != "jsonl" {
+		return errors.New("--in FILE.csv or FILE.jsonl is required; other names need --format csv or jsonl")
+	}
+	s.BcryptCost, s.PasswordPepperFile = hashing.MinCost, peppers
+	hasher, err := s.openHasher(false)
+	if err != nil {
+		return err
+	}
+	file := os.Stdin
+	if in != "-" {
+		if file, err = os.Open(in); err != nil { //nolint:gosec // G304: the operator names the file
+			return err
+		}
+		defer file.Close() //nolint:errcheck // the file is only read
+	}
+	report, err := identity.Import(ctx, file, format, db.Users(), hasher, time.Now, issuer.NewID, func(done int) {
+		if done%importProgress == 0 {
+			fmt.Fprintf(stderr, "%d lines\n", done)
+		}
+	})
+	for _, p := range report.Problems {
+		fmt.Fprintf(stderr, "line %d: %s\n", p.Line, p.Detail)
+	}
+	fmt.Fprintf(stdout, "%d users imported, %d lines skipped\n", report.Imported, report.Skipped)
+	if err == nil && report.Skipped > 0 {
+		err = fmt.Errorf("%d lines were skipped", report.Skipped)
+	}
+	return err
+}

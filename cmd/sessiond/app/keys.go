@@ -1,0 +1,234 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+const keysUsage = `sessiond keys new      --out FILE [--alg EdDSA]   create a key file with one signing key
+sessiond keys add      --file FILE [--alg EdDSA]  add a key that is published but does not sign yet
+sessiond keys list     --file FILE                print the keys and their status
+sessiond keys activate --file FILE --kid ID       make a published key sign, and retire the one that signed
+sessiond keys retire   --file FILE --kid ID       retire a published key
+`
+
+// runKeys creates and changes signing key files. A running serve reads a changed file within a second.
+func runKeys(args []string, stdout, stderr io.Writer) error {
+	verb := ""
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
+	}
+	if !slices.Contains([]string{"new", "add", "list", "activate", "retire"}, verb) {
+		_, err := io.WriteString(stdout, keysUsage)
+		return err
+	}
+	f := newFlags("keys "+verb, stderr)
+	fileFlag, fileHelp := "file", "key file"
+	if verb == "new" {
+		fileFlag, fileHelp = "out", "key file to create; it must not exist"
+	}
+	path := f.String(fileFlag, "", fileHelp)
+	var alg, kid string
+	var early bool
+	var change func([]session.Key) ([]session.Key, error)
+	switch verb {
+	case "new", "add":
+		f.StringVar(&alg, "alg", session.AlgEdDSA, "algorithm of the key: EdDSA, ES256 or HS256")
+		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
+	case "activate":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		f.BoolVar(&early, "now", false, "activate the key although verifiers may not have read it yet")
+		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
+	case "retire":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
+	}
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case *path == "":
+		return fmt.Errorf("--%s FILE is required", fileFlag)
+	case verb == "list":
+		return listKeys(*path, stdout)
+	case verb != "new":
+		return changeKeys(*path, stdout, change)
+	}
+	if err := writeKey(*path, alg); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(stdout, "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", *path, alg)
+	return err
+}
+
+// newKey generates a key that records the time of its creation.
+func newKey(alg string) (session.Key, error) {
+	key, err := session.GenerateKey(alg)
+	key.CreatedAt = time.Now().UTC()
+	return key, err
+}
+
+// writeKey creates a key file with one signing key. It returns an error if the file exists.
+func writeKey(path, alg string) error {
+	key, err := newKey(alg)
+	if err != nil {
+		return err
+	}
+	set, err := session.NewKeySet(key)
+	if err != nil {
+		return err
+	}
+	return writeKeys(path, set)
+}
+
+// writeKeys creates a file that only its owner can read.
+func writeKeys(path string, set *session.KeySet) (err error) {
+	data, err := set.PrivateJSON()
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // G304: the operator names the file
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(data); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// changeKeys replaces a key file atomically: a reader sees either the old content or the new one.
+func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]session.Key, error)) error {
+	set, err := readKeys(path)
+	if err != nil {
+		return err
+	}
+	keys, err := change(set.Keys())
+	if err != nil {
+		return err
+	}
+	if set, err = session.NewKeySet(keys...); err != nil {
+		return err
+	}
+	next := path + ".new"
+	if err := writeKeys(next, set); err != nil {
+		return fmt.Errorf("another change may be running: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
+	return listKeys(path, stdout)
+}
+
+func listKeys(path string, stdout io.Writer) error {
+	set, err := readKeys(path)
+	if err != nil {
+		return err
+	}
+	for _, k := range set.Keys() {
+		line := fmt.Sprintf("%s  %-5s  %-9s", k.ID, k.Alg, k.Status)
+		if !k.CreatedAt.IsZero() {
+			line += "  created " + k.CreatedAt.Format(time.RFC3339)
+		}
+		if !k.RetiredAt.IsZero() {
+			line += "  retired " + k.RetiredAt.Format(time.RFC3339)
+		}
+		if _, err := fmt.Fprintln(stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addKey appends a published key, and removes the keys whose tokens have all expired.
+func addKey(keys []session.Key, alg string) ([]session.Key, error) {
+	key, err := newKey(alg)
+	if err != nil {
+		return nil, err
+	}
+	key.Status = session.KeyPublished
+	now := time.Now()
+	keys = slices.DeleteFunc(keys, func(k session.Key) bool { return !k.Usable(now) })
+	return append(keys, key), nil
+}
+
+// publishFirst is how long a key must be published before it signs. Verifiers cache our keys for as
+// long as /.well-known/jwks.json allows.
+const publishFirst = 6 * time.Minute
+
+func activateKey(keys []session.Key, kid string, early bool) ([]session.Key, error) {
+	next, err := findKey(keys, kid)
+	if err != nil {
+		return nil, err
+	}
+	if age := time.Since(next.CreatedAt); !early && age < publishFirst {
+		return nil, fmt.Errorf("key %s was created %v ago, and verifiers that have not read it yet would refuse its tokens: wait until it is %v old, or use --now",
+			kid, age.Round(time.Second), publishFirst)
+	}
+	for i := range keys {
+		if keys[i].Status == session.KeyActive && keys[i].ID != kid {
+			retire(&keys[i])
+		}
+	}
+	next.Status, next.RetiredAt = session.KeyActive, time.Time{}
+	return keys, nil
+}
+
+func retireKey(keys []session.Key, kid string) ([]session.Key, error) {
+	key, err := findKey(keys, kid)
+	if err != nil {
+		return nil, err
+	}
+	if key.Status == session.KeyActive {
+		return nil, fmt.Errorf("key %s is the signing key; activate another key, which retires this one", kid)
+	}
+	retire(key)
+	return keys, nil
+}
+
+func retire(k *session.Key) {
+	if k.Status != session.KeyRetired {
+		k.Status, k.RetiredAt = session.KeyRetired, time.Now().UTC()
+	}
+}
+
+func findKey(keys []session.Key, kid string) (*session.Key, error) {
+	i := slices.IndexFunc(keys, func(k session.Key) bool { return k.ID == kid })
+	if i < 0 {
+		return nil, fmt.Errorf("--kid: the file has no key %q; sessiond keys list prints the keys", kid)
+	}
+	return &keys[i], nil
+}
+
+// readKeys reads a key file. It returns an error if the file has no key that can sign.
+func readKeys(path string) (*session.KeySet, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	set, err := session.ParseKeySet(data)
+	if err != nil {
+		return nil, err
+	}
+	if !set.CanSign() {
+		return nil, errors.New("no active key with a private part; want one to sign with")
+	}
+	return set, nil
+}
+
+// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the start.
+func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
+	if _, err := readKeys(path); err != nil {
+		return nil, err
+	}
+	return session.WatchKeys(ctx, path, log)
+}

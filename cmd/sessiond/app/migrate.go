@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// runMigrate brings the database to the migration that this program needs. Replicas may run it at
+// the same time, because a lock in the database lets one after the other in.
+func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+	db, _, err := openDatabase(ctx, "migrate", args, env, stderr, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	before, wanted, err := db.MigrationStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "database migrated from %d to %d\n", before, wanted)
+	return err
+}
+
+// openDatabase parses the arguments of a verb that uses only the database, and opens the database.
+// more adds the flags that the verb has besides those of the database.
+func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
+	var s Settings
+	f := newFlags(verb, stderr)
+	s.database(f)
+	if more != nil {
+		more(f)
+	}
+	if err := f.parse(args, env); err != nil {
+		return nil, nil, err
+	}
+	if err := s.require("database-url", s.DatabaseURL); err != nil {
+		return nil, nil, err
+	}
+	if err := s.checkDatabaseURL(ctx); err != nil {
+		return nil, nil, err
+	}
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	return db, &s, settingError("database-url", err)
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sessiond/sessiond/identity/hashing"
+)
+
+// protection is the metrics of the protection of logins. It is an [identity.Observer] and a
+// [hashing.Observer].
+type protection struct {
+	metrics                 promauto.Factory
+	waited, took            prometheus.Histogram
+	shed, limited, breached *prometheus.CounterVec
+}
+
+func newProtection(r prometheus.Registerer) *protection {
+	f := promauto.With(r)
+	p := &protection{
+		metrics: f,
+		waited: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sessiond_password_hash_wait_seconds",
+			Help:    "Time that a request waited in the queue for its password hash.",
+			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2, 3, 4, 5},
+		}),
+		took: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sessiond_password_hash_duration_seconds",
+			Help:    "Duration of a password hash, without the wait.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .075, .1, .15, .25, .5, 1, 2.5},
+		}),
+		shed: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_password_hash_shed_total",
+			Help: "Requests that the password hash queue turned away, by reason: full, account or late.",
+		}, []string{"reason"}),
+		limited: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_limiter_decisions_total",
+			Help: "Decisions of the rate limits, by action, decision, and limits: shared, or local while Redis is down.",
+		}, []string{"action", "decision", "limits"}),
+		breached: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_breached_password_checks_total",
+			Help: "Checks of new passwords against the breached-password service, by answer: no, yes or unavailable.",
+		}, []string{"answer"}),
+	}
+	// Create these counters at 0. Otherwise a rate would not count their first increase.
+	for _, reason := range []string{"full", "account", "late"} {
+		p.shed.WithLabelValues(reason)
+	}
+	for _, answer := range []string{"no", "yes", "unavailable"} {
+		p.breached.WithLabelValues(answer)
+	}
+	return p
+}
+
+// watch registers the gauge of the queue's length.
+func (p *protection) watch(q *hashing.Queue) {
+	p.metrics.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sessiond_password_hash_queue_length",
+		Help: "Requests that wait in the queue for their password hash.",
+	}, func() float64 { return float64(q.Len()) })
+}
+
+func (p *protection) Hashed(waited, took time.Duration) {
+	p.waited.Observe(waited.Seconds())
+	p.took.Observe(took.Seconds())
+}
+
+func (p *protection) Shed(reason string) { p.shed.WithLabelValues(reason).Inc() }
+
+func (p *protection) Limited(action string, allowed, shared bool) {
+	decision, limits := "refused", "local"
+	if allowed {
+		decision = "allowed"
+	}
+	if shared {
+		limits = "shared"
+	}
+	p.limited.WithLabelValues(action, decision, limits).Inc()
+}
+
+func (p *protection) Breached(answer string) { p.breached.WithLabelValues(answer).Inc() }

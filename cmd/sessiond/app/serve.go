@@ -1,0 +1,92 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// runServe runs one of any number of identical replicas that share one Postgres and one Redis.
+func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+	var s Settings
+	f := newFlags("serve", stderr)
+	s.common(f)
+	s.production(f)
+	if err := f.parse(args, env); err != nil {
+		return err
+	}
+	if err := s.checkServe(ctx); err != nil {
+		return err
+	}
+	var c closers
+	defer func() { err = errors.Join(err, c.close()) }()
+	mailer, err := s.openMailer()
+	if err != nil {
+		return err
+	}
+	p, err := s.open(ctx, false, stdout, requireMigrated, &c)
+	if err != nil {
+		return err
+	}
+	if mailer == nil {
+		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
+	}
+	public, err := listen(ctx, "addr", s.Addr, &c)
+	if err != nil {
+		return err
+	}
+	var metrics net.Listener
+	if s.MetricsAddr != "" {
+		if metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
+			return err
+		}
+	}
+	p.Mailer = mailer
+	c.add(startWorker(p.Hasher, p.Log))
+	service := Assemble(p)
+	p.Log.Info("serving", "addr", public.Addr().String(), "issuer", s.Issuer)
+	return service.Serve(ctx, public, metrics, s.ShutdownDelay, p.Log)
+}
+
+// checkServe refuses a configuration that is incomplete or unsafe.
+func (s *Settings) checkServe(ctx context.Context) error {
+	if err := s.require("database-url", s.DatabaseURL, "redis-url", s.RedisURL, "signing-keys-file", s.SigningKeysFile,
+		"issuer", s.Issuer, "public-url", s.PublicURL); err != nil {
+		return err
+	}
+	s.Audience = cmp.Or(s.Audience, s.Issuer)
+	if s.SMTPURL != "" {
+		if err := s.require("mail-from", s.MailFrom); err != nil {
+			return err
+		}
+	}
+	if s.DatabaseMaxConns < 2 {
+		return errors.New("SESSIOND_DATABASE_MAX_CONNS: want at least 2")
+	}
+	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
+}
+
+// requireMigrated returns an error if the database lacks migrations. Replicas do not migrate it
+// themselves, so that the operator decides when its tables change.
+func requireMigrated(ctx context.Context, db *sqlstore.DB) error {
+	current, wanted, err := db.MigrationStatus(ctx)
+	if err == nil && current < wanted {
+		err = fmt.Errorf("the database is at migration %d; want %d: run sessiond migrate", current, wanted)
+	}
+	return err
+}
+
+// openMailer returns nil if no mail server is set.
+func (s *Settings) openMailer() (mail.Mailer, error) {
+	if s.SMTPURL == "" {
+		return nil, nil
+	}
+	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
+	return smtp, settingError("smtp-url", err)
+}

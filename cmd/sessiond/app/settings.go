@@ -1,0 +1,214 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// The settings that are words, with all their values.
+const (
+	maxSessionsEndOldest = "end-oldest"
+	maxSessionsRefuse    = "refuse"
+
+	breachedAllow  = "allow"
+	breachedRefuse = "refuse"
+
+	limitsOn  = "on"
+	limitsOff = "off"
+)
+
+// withoutMail says what happens if SMTP_URL is not set.
+const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
+	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too"
+
+// Settings is everything that can be set. Each field is named like its flag and its environment
+// variable. The flag wins over the variable.
+type Settings struct {
+	// HTTP.
+	Addr, MetricsAddr, PublicURL string
+	TrustedProxies               []netip.Prefix
+	CORSOrigins                  []string
+	ShutdownDelay                time.Duration
+	LogLevel                     string
+
+	// Stores. Data is the directory of dev, which has no URLs.
+	Data                  string
+	DatabaseURL, RedisURL string
+	DatabaseMaxConns      int
+	RedisPrefix           string
+	AllowPlaintext        bool
+
+	// Tokens and sessions.
+	Issuer, Audience                              string
+	SigningKeysFile, ClientsFile                  string
+	AccessTokenTTL, SessionIdleTTL, SessionMaxTTL time.Duration
+	RefreshGrace, ReauthMaxAge                    time.Duration
+	MaxSessions                                   int
+	MaxSessionsPolicy                             string
+
+	// Passwords and the protection of accounts.
+	BcryptCost, PasswordMinLength int
+	PasswordPepperFile            string
+	BreachedURL, BreachedPolicy   string
+	HideAccounts                  bool
+	Limits                        string
+
+	// Mail.
+	SMTPURL, MailFrom   string
+	ResetTTL            time.Duration
+	ResetURL, VerifyURL string
+}
+
+// common adds the flags of dev, serve and doctor.
+func (s *Settings) common(f *flags) {
+	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
+	f.StringVar(&s.Issuer, "issuer", "", "iss claim of the tokens")
+	f.StringVar(&s.Audience, "audience", "", "aud claim of the tokens (default: the issuer)")
+	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose X-Forwarded-For is trusted (default: none)", func(text string) (err error) {
+		s.TrustedProxies, err = parsePrefixes(text)
+		return err
+	})
+	f.Func("cors-origins", "comma-separated origins whose pages may call the service from a browser (default: none)", func(text string) error {
+		s.CORSOrigins = splitList(text)
+		return nil
+	})
+	f.StringVar(&s.LogLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
+	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
+	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "a session expires if it is not refreshed for this long")
+	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "a session expires this long after its login, even if it is refreshed")
+	f.DurationVar(&s.RefreshGrace, "refresh-grace", 30*time.Second, "how long a client may repeat a refresh whose reply it lost, at most 5m; 0: not at all")
+	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls; 0: no limit")
+	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
+	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "with --max-sessions, what a login above the maximum does: end-oldest or refuse")
+	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
+	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, one id:base64 per line; the first one is used for new hashes")
+	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
+	f.StringVar(&s.BreachedURL, "breached-url", "", "range URL of a breached-password service, such as https://api.pwnedpasswords.com/range/ (default: new passwords are not checked)")
+	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url, what to do with a new password while the service does not answer: allow or refuse")
+	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "lifetime of a password reset link, at most 10m")
+	f.StringVar(&s.ResetURL, "reset-url", "", "your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
+	f.StringVar(&s.VerifyURL, "verify-url", "", "your page that email confirmation links open (default: PUBLIC_URL/verify)")
+	f.StringVar(&s.ClientsFile, "clients-file", "", "file of the clients that may introspect tokens; sessiond clients add writes it")
+	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; with off, passwords can be guessed without limit, so use it for tests and benchmarks only")
+	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the classic routes do not reveal whether an account exists")
+}
+
+// database adds the flags of every verb that uses Postgres.
+func (s *Settings) database(f *flags) {
+	f.secret(&s.DatabaseURL, "database-url", "PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
+	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections to the database")
+	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
+}
+
+// production adds the flags of serve and doctor that dev does not have.
+func (s *Settings) production(f *flags) {
+	s.database(f)
+	f.StringVar(&s.Addr, "addr", ":8080", "address to listen on")
+	f.StringVar(&s.MetricsAddr, metricsAddr, ":9090", "address that serves /metrics; empty: /metrics is not served")
+	f.secret(&s.RedisURL, "redis-url", "Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
+	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key")
+	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys; sessiond keys new writes it")
+	f.secret(&s.SMTPURL, "smtp-url", "mail server: smtp://user:password@host:587 or smtps://; without it "+withoutMail)
+	f.StringVar(&s.MailFrom, "mail-from", "", "with --smtp-url, sender of the mails")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503, so that load balancers notice")
+}
+
+// check refuses settings that are contradictory or unsafe, with one line for each of them.
+func (s *Settings) check() error {
+	var problems []error
+	refuse := func(setting, format string, args ...any) {
+		problems = append(problems, fmt.Errorf(envPrefix+setting+": "+format, args...))
+	}
+	const unlimited = math.MaxInt64
+	for _, c := range []struct {
+		setting            string
+		value, least, most time.Duration
+	}{
+		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // clients refresh longer sessions
+		{"SESSION_IDLE_TTL", s.SessionIdleTTL, time.Second, s.SessionMaxTTL},
+		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
+		{"REFRESH_GRACE", s.RefreshGrace, 0, 5 * time.Minute},
+		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
+		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // ASVS 6.5.5
+	} {
+		switch {
+		case c.value < c.least:
+			refuse(c.setting, "want at least %v", c.least)
+		case c.value > c.most:
+			refuse(c.setting, "want at most %v", c.most)
+		}
+	}
+	if s.MaxSessions < 0 {
+		refuse("MAX_SESSIONS", "want 0 or more")
+	}
+	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
+		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")
+	}
+	for _, c := range []struct{ setting, value, first, second string }{
+		{"MAX_SESSIONS_POLICY", s.MaxSessionsPolicy, maxSessionsEndOldest, maxSessionsRefuse},
+		{"BREACHED_POLICY", s.BreachedPolicy, breachedAllow, breachedRefuse},
+		{"LIMITS", s.Limits, limitsOn, limitsOff},
+	} {
+		if c.value != c.first && c.value != c.second {
+			refuse(c.setting, "want %s or %s", c.first, c.second)
+		}
+	}
+	for setting, text := range map[string]string{"PUBLIC_URL": s.PublicURL, "RESET_URL": s.ResetURL, "VERIFY_URL": s.VerifyURL, "BREACHED_URL": s.BreachedURL} {
+		if text != "" && !isWebURL(text) {
+			refuse(setting, "want an http or https URL")
+		}
+	}
+	for setting, text := range map[string]string{
+		"PUBLIC_URL":   s.PublicURL,   // RFC 8414, section 2: an issuer has neither
+		"ISSUER":       s.Issuer,      // as above
+		"BREACHED_URL": s.BreachedURL, // the first characters of a hash are appended to it
+	} {
+		if strings.ContainsAny(text, "?#") {
+			refuse(setting, "want a URL without query and fragment")
+		}
+	}
+	for _, o := range s.CORSOrigins {
+		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Contains(o, "*") {
+			refuse("CORS_ORIGINS", "%q: want an origin such as https://app.example.com", o)
+		}
+	}
+	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
+	return errors.Join(problems...)
+}
+
+// require takes pairs of a flag's name and its value, and returns an error that names those
+// without a value.
+func (s *Settings) require(pairs ...string) error {
+	var problems []error
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			problems = append(problems, fmt.Errorf("%s is required", envName(pairs[i])))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func isWebURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http")
+}
+
+// checkLoopback refuses an address that other machines can reach.
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("SESSIOND_ADDR: %q: want host:port", addr)
+	}
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("SESSIOND_ADDR: %q: dev listens on loopback only; use serve", host)
+}

@@ -1,0 +1,122 @@
+package app
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestServe_RefusesBadSettings checks that serve does not start with a setting that is missing,
+// contradictory or unsafe. The error must name the setting and must not contain a secret.
+func TestServe_RefusesBadSettings(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("redis://:s3cret@127.0.0.1:1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(dir, "keys.json")
+	if err := writeKey(keys, "EdDSA"); err != nil {
+		t.Fatal(err)
+	}
+	good := []string{
+		"DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable", "REDIS_URL=redis://:s3cret@127.0.0.1:1",
+		"SIGNING_KEYS_FILE=" + keys, "ISSUER=https://id.example", "PUBLIC_URL=https://id.example", "ADDR=127.0.0.1:0", "METRICS_ADDR=",
+	}
+	for _, c := range []struct {
+		name     string
+		settings string // NAME=value with spaces between; an empty value unsets the name
+		want     string // part of the error
+	}{
+		{"no database URL", "DATABASE_URL=", "SESSIOND_DATABASE_URL is required"},
+		{"no Redis URL", "REDIS_URL=", "SESSIOND_REDIS_URL is required"},
+		{"no signing keys", "SIGNING_KEYS_FILE=", "SESSIOND_SIGNING_KEYS_FILE is required"},
+		{"no issuer", "ISSUER=", "SESSIOND_ISSUER is required"},
+		{"no public URL", "PUBLIC_URL=", "SESSIOND_PUBLIC_URL is required"},
+		{"a missing signing keys file", "SIGNING_KEYS_FILE=" + dir + "/none", "SESSIOND_SIGNING_KEYS_FILE"},
+		{"both a secret and its file", "REDIS_URL_FILE=" + secret, "SESSIOND_REDIS_URL and SESSIOND_REDIS_URL_FILE are both set"},
+		{"a missing file of a secret", "REDIS_URL= REDIS_URL_FILE=" + dir + "/none", "SESSIOND_REDIS_URL_FILE"},
+		{"plaintext to a public database", "DATABASE_URL=postgres://u:s3cret@192.0.2.1/x?sslmode=disable", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"an sslmode that falls back to plaintext", "DATABASE_URL=postgres://u:s3cret@192.0.2.1/x?sslmode=prefer", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"a public host in the parameters", "DATABASE_URL=postgres://u:s3cret@127.0.0.1/x?sslmode=disable&host=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"plaintext to a public Redis", "REDIS_URL=redis://:s3cret@192.0.2.1:6379", "SESSIOND_REDIS_URL: the connection to 192.0.2.1"},
+		{"plaintext to one public node of a Cluster", "REDIS_URL=redis+cluster://:s3cret@127.0.0.1:1,192.0.2.1:2", "SESSIOND_REDIS_URL: the connection to 192.0.2.1"},
+		{"an unescaped slash in a password", "REDIS_URL=redis://:abc,s3cret/ghi@127.0.0.1:6379/0", "SESSIOND_REDIS_URL: the URL is malformed"},
+		{"an unescaped slash in a password over TLS", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:6379/0", "SESSIOND_REDIS_URL: the URL is malformed"},
+		{"an unescaped slash although plaintext is allowed", "DATABASE_URL=postgres://u:abc,s3cret/ghi@127.0.0.1/x ALLOW_PLAINTEXT=true", "SESSIOND_DATABASE_URL: the URL is malformed"},
+		{"a public hostaddr beside a private host", "DATABASE_URL=postgres://127.0.0.1/x?sslmode=disable&hostaddr=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"a bcrypt cost that is too cheap to be safe", "BCRYPT_COST=9", "SESSIOND_BCRYPT_COST"},
+		{"a bcrypt cost that invites denial of service", "BCRYPT_COST=15", "SESSIOND_BCRYPT_COST"},
+		{"a bcrypt cost that is not a number", "BCRYPT_COST=s3cret", "SESSIOND_BCRYPT_COST: not a valid value"},
+		{"short passwords", "PASSWORD_MIN_LENGTH=7", "SESSIOND_PASSWORD_MIN_LENGTH"},
+		{"plaintext to a public breached-password service", "BREACHED_URL=http://192.0.2.1/range/", "SESSIOND_BREACHED_URL: the connection to 192.0.2.1"},
+		{"a breached-password service with a query", "BREACHED_URL=http://192.0.2.1/?host=127.0.0.1", "SESSIOND_BREACHED_URL: want a URL without query"},
+		{"a breached-password service without a scheme", "BREACHED_URL=pwnedpasswords", "SESSIOND_BREACHED_URL"},
+		{"an unknown breached policy", "BREACHED_POLICY=hope", "SESSIOND_BREACHED_POLICY: want allow or refuse"},
+		{"an unknown policy for the maximum of sessions", "MAX_SESSIONS_POLICY=hope", "SESSIOND_MAX_SESSIONS_POLICY: want end-oldest or refuse"},
+		{"a negative maximum of sessions", "MAX_SESSIONS=-1", "SESSIOND_MAX_SESSIONS: want 0 or more"},
+		{"access tokens that live too long", "ACCESS_TOKEN_TTL=25h", "SESSIOND_ACCESS_TOKEN_TTL: want at most 24h"},
+		{"access tokens that expire at once", "ACCESS_TOKEN_TTL=0", "SESSIOND_ACCESS_TOKEN_TTL: want at least 1s"},
+		{"a long refresh grace", "REFRESH_GRACE=6m", "SESSIOND_REFRESH_GRACE: want at most 5m"},
+		{"a negative maximum age of a password check", "REAUTH_MAX_AGE=-1s", "SESSIOND_REAUTH_MAX_AGE: want at least 0s"},
+		{"reset links that live too long", "RESET_TTL=11m", "SESSIOND_RESET_TTL"},
+		{"an idle expiry after the absolute one", "SESSION_IDLE_TTL=3000h", "SESSIOND_SESSION_IDLE_TTL"},
+		{"an issuer with a query", "ISSUER=https://id.example?tenant=a", "SESSIOND_ISSUER: want a URL without query"},
+		{"an issuer with a fragment", "ISSUER=https://id.example/#a", "SESSIOND_ISSUER: want a URL without query and fragment"},
+		{"a public URL with a query", "PUBLIC_URL=https://id.example/?a", "SESSIOND_PUBLIC_URL: want a URL without query"},
+		{"a public URL with a fragment", "PUBLIC_URL=https://id.example#", "SESSIOND_PUBLIC_URL: want a URL without query and fragment"},
+		{"any CORS origin", "CORS_ORIGINS=*", "SESSIOND_CORS_ORIGINS"},
+		{"any subdomain as CORS origin", "CORS_ORIGINS=https://*.example.com", "SESSIOND_CORS_ORIGINS"},
+		{"trusted proxies without a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
+		{"mail without a sender", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
+		{"limits that are neither on nor off", "LIMITS=half", "SESSIOND_LIMITS: want on or off"},
+		{"an unknown log level", "LOG_LEVEL=loud", "SESSIOND_LOG_LEVEL"},
+		{"a database that does not answer", "", "SESSIOND_DATABASE_URL"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out strings.Builder
+			env := environment(append(append([]string(nil), good...), strings.Fields(c.settings)...)...)
+			err := Run(t.Context(), []string{"serve"}, env, &out, io.Discard)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got error %v, want %q", err, c.want)
+			}
+			if strings.Contains(err.Error()+out.String(), "s3cret") {
+				t.Errorf("the output contains the secret: %v", err)
+			}
+		})
+	}
+}
+
+// TestFlags_EmptyVariableCountsAsUnset: compose files and scripts set variables to empty values.
+// METRICS_ADDR is the exception, because it can be switched off.
+func TestFlags_EmptyVariableCountsAsUnset(t *testing.T) {
+	parse := func(env lookupEnv) (s Settings) {
+		t.Helper()
+		f := newFlags("serve", io.Discard)
+		s.common(f)
+		s.production(f)
+		if err := f.parse(nil, env); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	defaults, s := parse(environment()), parse(func(string) (string, bool) { return "", true })
+	if defaults.MetricsAddr != ":9090" || s.MetricsAddr != "" {
+		t.Errorf("METRICS_ADDR is %q by default and %q if empty, want :9090 and none", defaults.MetricsAddr, s.MetricsAddr)
+	}
+	s.MetricsAddr = defaults.MetricsAddr
+	if !reflect.DeepEqual(s, defaults) {
+		t.Errorf("with empty variables: got %+v, want the defaults %+v", s, defaults)
+	}
+}
+
+func TestDev_RefusesToListenOutsideLoopback(t *testing.T) {
+	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "example.com:80"} {
+		err := Run(t.Context(), []string{"dev", "--addr", addr, "--data", t.TempDir()}, environment(), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "loopback") {
+			t.Errorf("%s: got error %v, want one about loopback", addr, err)
+		}
+	}
+}
