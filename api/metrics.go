@@ -7,12 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts what the API does.
+// Metrics counts and times requests.
 type Metrics struct {
 	requests *prometheus.HistogramVec
 }
 
-// NewMetrics registers the API's metrics.
+// NewMetrics registers the metrics of the API.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -29,11 +29,12 @@ func (m *Metrics) observe(method, route string, status int, took time.Duration) 
 	if m == nil {
 		return
 	}
-	m.requests.WithLabelValues(knownMethod(method), route, strconv.Itoa(status)).Observe(took.Seconds())
+	m.requests.WithLabelValues(methodLabel(method), route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// knownMethod keeps made-up methods from making series without end.
-func knownMethod(method string) string {
+// methodLabel returns "other" for unknown methods. Otherwise a client could create any number of
+// series by making up methods.
+func methodLabel(method string) string {
 	switch method {
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS":
 		return method

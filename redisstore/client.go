@@ -11,24 +11,23 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// The client gives up by these where no deadline of a call comes first, as
-// when it asks Sentinels and nodes behind a call's back.
+// These timeouts apply where no caller's deadline is earlier, for example while go-redis asks
+// Sentinels and Cluster nodes in the background.
 const (
 	dialTimeout   = 500 * time.Millisecond
 	socketTimeout = time.Second
 )
 
-// NewClient returns a client set up as a [Store] needs it, on the Redis that
-// redisURL names:
+// NewClient returns a client with the settings that a [Store] needs. redisURL is one of
 //
 //	redis://[user:password@]host[:6379][/db]
 //	redis+sentinel://[user:password@]host[:26379],host,…[/db]?master=name
 //	redis+cluster://[user:password@]host[:6379],host,…
 //
-// and the same with rediss in place of redis, over TLS 1.2 or later with the
-// certificates checked. User and password are those of the Redis servers; those of
-// Sentinel are the parameters sentinel_username and sentinel_password. Any
-// other parameter is refused. The error never quotes the URL.
+// With rediss in place of redis, connections use TLS 1.2 or later and certificates
+// are verified. User and password are those of the Redis servers. Those of Sentinel
+// are the parameters sentinel_username and sentinel_password. Any other parameter
+// is an error. Errors never quote the URL.
 func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u, err := parseURL(redisURL)
 	if err != nil {
@@ -36,9 +35,9 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	}
 	logToSlog()
 	u.ClientName = "sessiond"
-	u.DisableIdentity = true // says nothing that its name does not
-	// RESP3 brings pushes. None is of use here, and the client looks for them
-	// before and after every command.
+	u.DisableIdentity = true // the client name is enough
+	// With RESP3 the client would look for push messages before and after every command. The store
+	// uses none.
 	u.Protocol = 2
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
@@ -48,23 +47,22 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u.ReadTimeout = socketTimeout
 	u.WriteTimeout = socketTimeout
 	u.PoolTimeout = socketTimeout
-	// A server that refuses a write is not asked again: the ledger is.
+	// A server that refuses a write is not asked again. The ledger is asked instead.
 	u.MaxRetries = -1
 
 	u.PoolSize = opts.PoolSize
-	// Checks are pipelines and most of what we do: they take the pool itself.
+	// Pipelines share the pool with other commands, because most of the work is checks, which are
+	// pipelines.
 	u.PipelinePoolSize = -1
 	return redis.NewUniversalClient(u), nil
 }
 
-// logToSlog hands over what go-redis would print on stderr. It tells of
-// connections that failed, which every caller learns as an error as well.
+// logToSlog sends go-redis's log to slog instead of stderr. The log reports failed connections, of
+// which each caller also gets an error.
 var logToSlog = sync.OnceFunc(func() { redis.SetLogger(slogger{}) })
 
 type slogger struct{}
 
 func (slogger) Printf(ctx context.Context, format string, v ...any) {
-	if slog.Default().Enabled(ctx, slog.LevelDebug) {
-		slog.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, v...))
-	}
+	slog.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, v...))
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// TestClientOptions: what the defaults of the client would do to a check is told in client.go.
-func TestClientOptions(t *testing.T) {
+// TestNewClient_SetsOptions checks the settings whose reasons client.go gives.
+func TestNewClient_SetsOptions(t *testing.T) {
 	client, err := NewClient("redis://localhost:1/2", Options{PoolSize: 7})
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestClientOptions(t *testing.T) {
 		"dial": o.DialTimeout, "read": o.ReadTimeout, "write": o.WriteTimeout, "pool": o.PoolTimeout,
 	} {
 		if timeout <= 0 || timeout > time.Second {
-			t.Errorf("%s timeout %v", name, timeout)
+			t.Errorf("the %s timeout is %v, want at most a second", name, timeout)
 		}
 	}
 }

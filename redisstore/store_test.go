@@ -8,18 +8,18 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-func TestEmbedded(t *testing.T) {
+func TestStore_PassesSuiteOnEmbeddedRedis(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.New(t) })
 }
 
-func TestReal(t *testing.T) {
+func TestStore_PassesSuiteOnRealRedis(t *testing.T) {
 	t.Parallel()
-	redisstoretest.RealURL(t) // skips the whole, loudly and once
+	redisstoretest.RealURL(t) // skips the whole test at once and says why
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewReal(t) })
 }
 
-func TestCluster(t *testing.T) {
+func TestStore_PassesSuiteOnCluster(t *testing.T) {
 	t.Parallel()
 	redisstoretest.ClusterURL(t)
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewCluster(t) })

@@ -22,10 +22,7 @@ func Hosts(redisURL string) (hosts []string, encrypted bool, err error) {
 		return nil, false, err
 	}
 	for _, addr := range o.Addrs {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, false, errMalformedURL
-		}
+		host, _, _ := net.SplitHostPort(addr) // cannot fail: addresses joined the two
 		hosts = append(hosts, host)
 	}
 	return hosts, o.TLSConfig != nil, nil
@@ -86,28 +83,21 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 			return nil, errors.New("a Cluster has only database 0")
 		}
 	}
-	return o, parameters(o, u, kind == "+sentinel")
-}
-
-// parameters reads what follows the question mark.
-func parameters(o *redis.UniversalOptions, u *url.URL, sentinel bool) error {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil || u.Fragment != "" {
-		return errors.New("the parameters cannot be read")
+		return nil, errors.New("the parameters cannot be read")
 	}
-	allowed := []string{"master", "sentinel_username", "sentinel_password"}
+	parameters := []string{"master", "sentinel_username", "sentinel_password"}
 	for name, values := range query {
-		if !sentinel || !slices.Contains(allowed, name) || len(values) > 1 {
-			return errors.New("want no parameters, or with +sentinel master, sentinel_username and sentinel_password, each at most once")
+		if kind != "+sentinel" || !slices.Contains(parameters, name) || len(values) > 1 {
+			return nil, errors.New("want no parameters, or with +sentinel master, sentinel_username and sentinel_password, each at most once")
 		}
 	}
-	o.MasterName = query.Get("master")
-	o.SentinelUsername = query.Get("sentinel_username")
-	o.SentinelPassword = query.Get("sentinel_password")
-	if sentinel && o.MasterName == "" {
-		return errors.New("want the name of the master: ?master=name")
+	o.MasterName, o.SentinelUsername, o.SentinelPassword = query.Get("master"), query.Get("sentinel_username"), query.Get("sentinel_password")
+	if kind == "+sentinel" && o.MasterName == "" {
+		return nil, errors.New("want the name of the master: ?master=name")
 	}
-	return nil
+	return o, nil
 }
 
 // addresses adds the default port to each host of a list that has none.

@@ -83,8 +83,8 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	}
 }
 
-// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and looks up. No part
-// of a password may be among them, however the URL was mistyped.
+// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and
+// looks up. No part of a password may be among them, however the URL was mistyped.
 func TestHosts_NamesWhatIsDialed(t *testing.T) {
 	for url, want := range map[string][]string{
 		"redis://127.0.0.1":                                      {"127.0.0.1"},
