@@ -32,7 +32,9 @@ func (a *API) startSession(q *request, user identity.User) (issuer.TokenSet, iss
 	return set, s, err
 }
 
-func subject(u identity.User) issuer.Subject { return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion} }
+func subject(u identity.User) issuer.Subject {
+	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
+}
 
 // revokeCurrent signs the client out.
 func (a *API) revokeCurrent(q *request) error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -10,10 +11,7 @@ import (
 // 405 and names them (RFC 9110 section 15.5.6).
 func notFound(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		path := r.URL.RawPath
-		if path == "" {
-			path = r.URL.Path
-		}
+		path := cmp.Or(r.URL.RawPath, r.URL.Path)
 		err := errNotFound
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			if routes.Match(chi.NewRouteContext(), method, path) {
