@@ -27,8 +27,7 @@ func TestClockTellsTheDatabasesTime(t *testing.T) {
 	})
 }
 
-// source is a database's clock that is ahead of the process's and takes its
-// time to answer.
+// source is a database's clock that is ahead of the process's and takes its time to answer.
 type source struct {
 	mu sync.Mutex
 	state

@@ -16,7 +16,7 @@ func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) 
 	return db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		for i, id := range ids {
 			before(i)
-			if _, err := tx.lockUser(ctx, forUpdate, id, errMalformed); err != nil {
+			if _, err := tx.lockRow(ctx, forUpdate, id, errMalformed); err != nil {
 				return err
 			}
 		}
@@ -44,7 +44,7 @@ func SQLiteText(t time.Time) string { return at(t).Format(sqliteTime) }
 
 // ReadTime reads a time as it comes from a driver.
 func ReadTime(src any) (time.Time, error) {
-	var s stamp
+	var s timestamp
 	err := s.Scan(src)
 	return s.Time, err
 }
