@@ -44,8 +44,8 @@ func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	if db.dialect == &sqlite {
 		return goose.NewProvider(goose.DialectSQLite3, pool, files, options...)
 	}
-	// Try to get the lock each second for five minutes. Its id is "sessiond", so that migrations of other
-	// programs on this server do not wait for ours.
+	// Try to get the lock each second for five minutes. Its id is "sessiond", so
+	// that migrations of other programs on this server do not wait for ours.
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(0x73657373696f6e64), lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, err

@@ -70,8 +70,8 @@ var (
 	updateUser = newStatement(`
 		UPDATE users SET ` + assignments(columns[keyedUser]("id", "username", "username_key",
 		"password_hash", "password_version", "status", "created_at")) + ` WHERE id = :id`)
-	// eraseUser overwrites every column with a userRow that has only an id, a status and a time. The
-	// columns named here are kept. A new column is erased unless it is added to them.
+	// eraseUser overwrites every column with a userRow that has only an id, a status and a
+	// time. The columns named here are kept. A new column is erased unless it is added to them.
 	eraseUser = newStatement(`
 		UPDATE users SET ` + assignments(columns[userRow]("id", "password_version", "created_at")) + `,
 			username_key = NULL, email_key = NULL, deleted_at = :updated_at
