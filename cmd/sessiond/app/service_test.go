@@ -12,8 +12,7 @@ import (
 	"testing/synctest"
 )
 
-// pipes is a listener whose connections are in memory, so that their deadlines are
-// of the test's own time.
+// pipes is a listener for connections in memory. Their deadlines use the fake clock of synctest.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -44,9 +43,9 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
-// A client that stops in the middle of a body does not keep the service from
-// stopping in time and in order.
-func TestStopWithABodyThatNeverComes(t *testing.T) {
+// TestServe_StopsAlthoughBodyIsIncomplete: a client that stops in the middle of a body must not
+// delay the shutdown until it fails.
+func TestServe_StopsAlthoughBodyIsIncomplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })
 		ctx, stop := context.WithCancel(t.Context())
