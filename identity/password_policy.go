@@ -10,23 +10,26 @@ import (
 )
 
 const (
-	minPassword = 8
-	// maxPassword is in bytes.
-	maxPassword = 1024
-	// minContextWord is in characters. A shorter word is found in good
-	// passwords by chance.
+	minPassword = 8    // characters
+	maxPassword = 1024 // bytes
+	// minContextWord is in characters. Good passwords contain shorter words by chance.
 	minContextWord = 3
+	// serviceName is a word that a guesser tries.
+	serviceName = "sessiond"
 )
 
-// checkPassword holds a new password to the policy: at least minLength
-// characters, at most 1024 bytes of UTF-8, no common password, and not just the
-// words that anybody would try first for this user. Nothing is asked of its composition,
-// and it is never altered.
+// checkNewPassword applies the policy to a new password. It must have the minimum length and at most
+// 1024 bytes of UTF-8. It must not be a common password, or little more than words that a guesser tries
+// first for this user. There are no rules of composition, and the password is never altered.
+func (s *Service) checkNewPassword(password string, words ...string) *problem {
+	return checkPassword(password, s.PasswordMinLength, words...)
+}
+
 func checkPassword(password string, minLength int, words ...string) *problem {
 	minLength = max(minLength, minPassword)
 	switch {
 	case password == "":
-		return &problem{CodeRequired, "a password is needed"}
+		return &problem{CodeRequired, "a password is required"}
 	case len(password) > maxPassword:
 		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d bytes", maxPassword)}
 	case !utf8.ValidString(password):
@@ -38,27 +41,26 @@ func checkPassword(password string, minLength int, words ...string) *problem {
 	if isCommon(folded) {
 		return &problem{CodeTooCommon, "is one of the most common passwords"}
 	}
-	rest := withoutWords(folded, append(slices.Clone(words), product))
+	rest := withoutWords(folded, append(slices.Clone(words), serviceName))
 	if len(rest) < len(folded) && utf8.RuneCountInString(rest) < minLength {
-		return &problem{CodeTooSimilar, "is too much like the username, the email address or the name of this service"}
+		return &problem{CodeTooSimilar, "is too similar to the username, the email address or the name of this service"}
 	}
 	return nil
 }
 
-// plausible tells whether a password could have been accepted by any policy.
-// What could not is never hashed.
+// plausible reports whether some policy could have accepted a password. Other passwords are never hashed.
 func plausible(password string) bool {
 	return len(password) <= maxPassword && utf8.ValidString(password)
 }
 
-// contextWords are the words of a user that a guesser tries first.
+// contextWords returns the words that a guesser tries first for a user.
 func contextWords(username, email string) []string {
 	local, _, _ := strings.Cut(email, "@")
 	return []string{username, email, local}
 }
 
-// withoutWords cuts the words out of a folded text, longest first, so that an
-// address goes before the name it contains.
+// withoutWords removes the words from a folded text. Longer words go first, because an address contains
+// its local part.
 func withoutWords(folded string, words []string) string {
 	slices.SortFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, w := range words {
@@ -69,15 +71,15 @@ func withoutWords(folded string, words []string) string {
 	return folded
 }
 
-// commonPasswords has one folded password a line, in bytewise order. It is
-// searched where it lies in the program: a map of it would cost megabytes.
+// commonPasswords has one folded password per line, in bytewise order. The search runs in this text,
+// because a map of it would take megabytes.
 //
 //go:embed common_passwords.txt
 var commonPasswords string
 
-// isCommon tells whether a folded password is on the list.
+// isCommon reports whether a folded password is on the list.
 func isCommon(folded string) bool {
-	lo, hi := 0, len(commonPasswords) // both at the beginning of a line
+	lo, hi := 0, len(commonPasswords) // both at the start of a line
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		begin := strings.LastIndexByte(commonPasswords[lo:mid], '\n') + 1 + lo

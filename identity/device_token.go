@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// DeviceTTL is how long a device is known after its last login.
+// DeviceTTL is how long a device is recognized after its last login.
 const DeviceTTL = 365 * 24 * time.Hour
 
-// A device token is one entry for each account that signed in on the device,
-// the latest first. An entry of 51 bytes is 68 characters with no bit to spare:
+// A device token has one entry for each account that signed in on the device, the latest first. An entry
+// has 51 bytes, which are exactly 68 characters of base64:
 //
 //	version 1 · day 2 · id 16 · tag of the username 16 · tag of the email 16
 //
-// A tag is a MAC over what stands before the tags and a name, so that nobody
-// reads a name out of a token, and it is known without looking anything up. It opens nothing:
-// all it is worth is a lane of one's own where logins queue and are counted.
+// A tag is a MAC over the bytes before the tags and a name. So nobody can read a name from a token, and
+// the service recognizes it without a lookup. A device token signs nobody in. It only gives the device a
+// place in the queue, and a backoff counter, apart from those of strangers.
 const (
 	deviceVersion = 1
 	deviceIDStart = 3
 	headSize      = deviceIDStart + 16
 	tagSize       = 16
 	entrySize     = headSize + 2*tagSize
-	entryText     = entrySize / 3 * 4
-	// maxEntries bounds how many accounts a shared browser is known for.
+	entryChars    = entrySize / 3 * 4
+	// maxEntries bounds the number of accounts on a shared device.
 	maxEntries = 4
 )
 
@@ -40,10 +40,10 @@ func (e *deviceEntry) id() string {
 	return base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize])
 }
 
-// DeviceToken returns what a device that just signed in as u, or proved to read
-// u's mail, is to bring along next time; brought is what it brought now. Its entry for u is renewed, those
-// of other accounts stay.
-func (s *Service) DeviceToken(brought string, u User) string {
+// DeviceToken returns the new device token for a client that signed in as u, or that proved to read u's
+// mail. current is the token that the client sent. The new token renews u's entry and keeps the entries of
+// other accounts.
+func (s *Service) DeviceToken(current string, u User) string {
 	if len(s.DeviceSecret) == 0 {
 		return ""
 	}
@@ -51,9 +51,9 @@ func (s *Service) DeviceToken(brought string, u User) string {
 	var own deviceEntry
 	rand.Read(own[deviceIDStart:headSize])
 	entries := []deviceEntry{own}
-	for _, e := range s.deviceEntries(brought) {
+	for _, e := range s.deviceEntries(current) {
 		switch {
-		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // usernames do not change
+		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // a username never changes
 			copy(own.head(), e.head())
 		case len(entries) < maxEntries:
 			entries = append(entries, e)
@@ -71,16 +71,16 @@ func (s *Service) DeviceToken(brought string, u User) string {
 	return string(text)
 }
 
-// knownDevice tells which device, if any, a device token proves to have signed
-// in before as login. "": none.
-func (s *Service) knownDevice(token, login string) (id string) {
+// recognizeDevice returns the id of the device if its token proves an earlier login with this name.
+// Otherwise it returns an empty string.
+func (s *Service) recognizeDevice(token, login string) (id string) {
 	entries := s.deviceEntries(token)
 	if len(entries) == 0 || !storable(login) {
 		return ""
 	}
 	name := Fold(login)
 	for _, e := range entries {
-		// A username has no @ and an email has one: neither passes for the other.
+		// A username has no @ and an email has one, so neither passes for the other.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
 			return e.id()
 		}
@@ -88,16 +88,16 @@ func (s *Service) knownDevice(token, login string) (id string) {
 	return ""
 }
 
-// deviceEntries are those of a token that are of our form and have not lapsed;
-// whose they are only their tags tell.
+// deviceEntries decodes a token and drops expired entries. Only the tags tell which accounts the entries
+// belong to.
 func (s *Service) deviceEntries(token string) []deviceEntry {
-	n := len(token) / entryText
-	// Without a secret everybody could make tags.
-	if n == 0 || n > maxEntries || len(token)%entryText != 0 || len(s.DeviceSecret) == 0 {
+	n := len(token) / entryChars
+	// Without a secret, anybody could make tags.
+	if n == 0 || n > maxEntries || len(token)%entryChars != 0 || len(s.DeviceSecret) == 0 {
 		return nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(raw) != n*entrySize { // the decoder passes over line breaks
+	if err != nil || len(raw) != n*entrySize { // the decoder skips line breaks
 		return nil
 	}
 	entries := make([]deviceEntry, 0, n)
@@ -111,7 +111,7 @@ func (s *Service) deviceEntries(token string) []deviceEntry {
 	return entries
 }
 
-// deviceTag is the tag of an entry for a name.
+// deviceTag returns an entry's tag for a name.
 func (s *Service) deviceTag(e *deviceEntry, name string) []byte {
 	mac := hmac.New(sha256.New, s.DeviceSecret)
 	mac.Write(e.head())
@@ -121,5 +121,5 @@ func (s *Service) deviceTag(e *deviceEntry, name string) []byte {
 
 const day = 24 * time.Hour
 
-// today is the day since 1970, in UTC.
+// today returns the number of days since 1970 in UTC.
 func (s *Service) today() int64 { return s.Now().Unix() / int64(day/time.Second) }

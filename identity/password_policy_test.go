@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCheckPassword(t *testing.T) {
+func TestCheckPassword_AppliesThePolicy(t *testing.T) {
 	words := contextWords("Alice", "alice.smith@example.com")
 	for _, c := range []struct {
 		why, password string
@@ -18,60 +18,60 @@ func TestCheckPassword(t *testing.T) {
 		{"ordinary", "correct horse", 8, ""},
 		{"any composition", "\x00\t\n 1aé😀", 8, ""},
 		{"characters, not bytes", "жжжжжжжя", 8, ""},
-		{"only spaces, taken as they are", strings.Repeat(" ", 8), 8, ""},
+		{"only spaces, which are not trimmed", strings.Repeat(" ", 8), 8, ""},
 		{"the longest", strings.Repeat("Ab3~", 256), 8, ""},
 		{"empty", "", 8, CodeRequired},
 		{"short", "horse17", 8, CodeTooShort},
 		{"seven characters of two bytes", "жжжжжжж", 8, CodeTooShort},
-		{"short by the setting", "correct horse", 14, CodeTooShort},
-		{"the setting cannot go below 8", "horse17", 4, CodeTooShort},
-		{"a zero setting means 8", "horse17x", 0, ""},
+		{"shorter than the setting", "correct horse", 14, CodeTooShort},
+		{"a setting below 8", "horse17", 4, CodeTooShort},
+		{"a setting of 0, which means 8", "horse17x", 0, ""},
 		{"long", strings.Repeat("a", 1025), 8, CodeTooLong},
 		{"not UTF-8", "correct\xffhorse", 8, CodeInvalid},
 		{"common", "password", 8, CodeTooCommon},
-		{"common in other letters", "PaSSword", 8, CodeTooCommon},
-		{"common in letters that fold to it", "pa\u017fsword", 8, CodeTooCommon},
+		{"common in another case", "PaSSword", 8, CodeTooCommon},
+		{"common after folding", "pa\u017fsword", 8, CodeTooCommon},
 		{"name and digits", "alice-1997", 8, CodeTooSimilar},
 		{"name twice", "AliceALICE1", 8, CodeTooSimilar},
 		{"the address", "alice.smith@example.com", 8, CodeTooSimilar},
 		{"its local part", "alice.smith2026", 8, CodeTooSimilar},
-		{"the product", "SessionD2026", 8, CodeTooSimilar},
+		{"the name of the service", "SessionD2026", 8, CodeTooSimilar},
 		{"enough besides the name", "alice-password-1x", 8, ""},
 		{"just enough besides the name", "alice12345679", 8, ""},
 		{"not enough for a longer minimum", "alice12345679", 9, CodeTooSimilar},
 	} {
 		if got := code(checkPassword(c.password, c.minLength, words...)); got != c.want {
-			t.Errorf("%s, %.40q: %q; want %q", c.why, c.password, got, c.want)
+			t.Errorf("%s, %.40q: %q, want %q", c.why, c.password, got, c.want)
 		}
 	}
 }
 
-func TestShortContextWordsDoNotCount(t *testing.T) {
+func TestCheckPassword_IgnoresShortContextWords(t *testing.T) {
 	if p := checkPassword("bo-bo-bo", 8, "bo", ""); p != nil {
 		t.Errorf("refused: %s", p.detail)
 	}
 }
 
-func TestCheckPasswordLeavesItsWordsAlone(t *testing.T) {
+func TestCheckPassword_DoesNotChangeItsArguments(t *testing.T) {
 	words := []string{"Alice", "alice.smith@example.com", "alice.smith"}
 	before := slices.Clone(words)
 	checkPassword("correct horse", 8, words[:2]...)
 	if !slices.Equal(words, before) {
-		t.Errorf("now %q", words)
+		t.Errorf("changed to %q", words)
 	}
 }
 
-func TestCommonPasswordsAreSearchable(t *testing.T) {
+func TestIsCommon_FindsEveryPasswordOfTheList(t *testing.T) {
 	list := strings.Split(strings.TrimSuffix(commonPasswords, "\n"), "\n")
 	if !slices.IsSorted(list) {
-		t.Fatal("not in bytewise order")
+		t.Fatal("the list is not in bytewise order")
 	}
 	if len(list) < 40000 {
-		t.Errorf("only %d", len(list))
+		t.Errorf("the list has %d passwords, want at least 40000", len(list))
 	}
 	for _, p := range list {
 		if Fold(p) != p || len(p) < minPassword {
-			t.Errorf("%q cannot be met", p)
+			t.Errorf("%q is not folded or too short, so it never matches", p)
 		}
 		if !isCommon(p) {
 			t.Errorf("%q is not found", p)
@@ -87,14 +87,14 @@ func TestCommonPasswordsAreSearchable(t *testing.T) {
 	}
 }
 
-// The vectors lie beside the project, not in it.
+// The vectors are beside the project's directory.
 const vectors = "../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(vectors + name)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("SKIPPED: the test vectors %s%s are not there", vectors, name)
+		t.Skipf("SKIPPED: there are no test vectors in %s%s", vectors, name)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -102,15 +102,15 @@ func readVector(t *testing.T, name string) []byte {
 	return data
 }
 
-func TestMostCommonPasswordsAreRefused(t *testing.T) {
+func TestCheckPassword_RefusesThe3000MostCommon(t *testing.T) {
 	list := strings.Split(string(readVector(t, "passwords/zxcvbn_common_len8plus.txt")), "\n")
 	if len(list) < 3000 {
-		t.Fatalf("only %d in the list", len(list))
+		t.Fatalf("the list has %d passwords, want at least 3000", len(list))
 	}
 	for i, p := range list[:3000] {
-		for _, spelt := range []string{p, strings.ToUpper(p)} {
-			if got := code(checkPassword(spelt, 8)); got != CodeTooCommon {
-				t.Errorf("number %d, %q: %q", i+1, spelt, got)
+		for _, spelling := range []string{p, strings.ToUpper(p)} {
+			if got := code(checkPassword(spelling, 8)); got != CodeTooCommon {
+				t.Errorf("number %d, %q: %q, want %q", i+1, spelling, got, CodeTooCommon)
 			}
 		}
 	}
