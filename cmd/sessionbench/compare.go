@@ -1,53 +1,27 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 )
-
-// The contenders.
-const (
-	empty          = "empty"
-	emptyAgain     = "empty again" // a second process of the same: the noise
-	plain          = "plain"
-	verify         = "/v1/verify"
-	inProcess      = "in-process"
-	unbatched      = "in-process, unbatched"
-	unbatchedAgain = "unbatched again"
-	ceilingName    = "redis-benchmark"
-)
-
-// comparison is what compare finds.
-type comparison struct {
-	Settings    []setting   `json:"settings"`
-	InProcess   []setting   `json:"in_process"` // batched against unbatched, by goroutines
-	Allocations allocations `json:"allocations"`
-	Resident    int64       `json:"service_resident_bytes"` // at the end
-}
-
-// find returns the setting, nil when it was not measured.
-func (c *comparison) find(callers int, alg, tokens string) *setting {
-	for i := range c.Settings {
-		if t := &c.Settings[i]; t.Callers == callers && t.Alg == alg && t.Tokens == tokens {
-			return t
-		}
-	}
-	return nil
-}
-
-func (c *comparison) direct(callers int) *setting {
-	for i := range c.InProcess {
-		if c.InProcess[i].Callers == callers {
-			return &c.InProcess[i]
-		}
-	}
-	return nil
-}
 
 // principal is the number of connections at which everything is measured.
 const principal = 64
@@ -59,163 +33,263 @@ func (c *config) principal() int {
 	return c.Connections[len(c.Connections)-1]
 }
 
-// plan lists the settings behind HTTP.
-func (c *config) plan() []setting {
-	var plan []setting
-	add := func(n int, alg, tokens string) {
-		plan = append(plan, setting{
-			Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")), Callers: n, Alg: alg, Tokens: tokens,
-			Against: []string{empty, plain},
-		})
-	}
+// tables lists what compare measures over HTTP.
+func (c *config) tables() (tables []report.Table) {
 	for _, tokens := range c.Tokens {
 		for i, alg := range c.Algorithms {
-			if i > 0 || tokens == fresh {
-				add(c.principal(), alg, tokens)
-				continue
+			connections := c.Connections
+			if i > 0 || tokens == report.Fresh {
+				connections = []int{c.principal()}
 			}
-			for _, n := range c.Connections {
-				add(n, alg, tokens)
+			for _, n := range connections {
+				tables = append(tables, report.Table{
+					Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
+					Callers: n, Alg: alg, Tokens: tokens, Against: []string{report.Empty, report.Plain},
+				})
 			}
 		}
 	}
-	return plan
+	return tables
 }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+// server is a contender of compare that serves HTTP.
+type server struct {
+	name    string
+	process *stage.Process
 }
 
-// compare has the service, the baselines and the verifier take turns.
-func compare(ctx context.Context, s *stage, r *report) error {
-	r.Comparison = &comparison{}
-	return s.scope(func(s *stage) error { return s.compare(ctx, r) })
-}
-
-// arena is who takes part.
-type arena struct {
-	empty, emptyAgain, plain, service *process
-	batched, unbatched, again         *session.Verifier
-	refs                              []session.Ref
-}
-
-func (s *stage) compare(ctx context.Context, r *report) error {
-	a, err := s.openArena(ctx)
+// compare has the baselines, the builds of sessiond and the verifier in process take turns.
+func (b *bench) compare(ctx context.Context) error {
+	sp, err := b.Claim(ctx, b.RedisURL)
 	if err != nil {
 		return err
 	}
-	plan := s.plan()
-	turns := (s.Rounds+1)*(4*len(plan)+3) + 3*s.Rounds*(1+fineRounds*(len(directCallers)-1))
-	s.say("%d settings, about %v", len(plan)+len(directCallers), (time.Duration(turns) * s.Round * 5 / 4).Round(time.Second))
-	for _, t := range plan {
-		first := t.Callers == s.principal() && t.Alg == s.Algorithms[0] && t.Tokens == warm
-		if t, err = s.compareHTTP(ctx, r, a, t, first); err != nil {
-			return err
-		}
-		r.Comparison.Settings = append(r.Comparison.Settings, t)
-	}
-	if r.Comparison.Resident, _, err = processMemory(a.service.cmd.Process.Pid); err != nil {
+	b.describe(ctx, sp)
+	refs := stage.NewSessions(b.Sessions, false)
+	b.Say("putting %s into Redis", count(b.Sessions, "session"))
+	if err := errors.Join(sp.Fill(ctx, refs, nil), sp.FillPlain(ctx, refs)); err != nil {
 		return err
 	}
-	return s.compareDirect(ctx, r, a)
-}
-
-func (s *stage) openArena(ctx context.Context) (a *arena, err error) {
-	a = &arena{refs: newSessions(s.Sessions)}
-	s.say("putting %s into Redis", count(s.Sessions, "session"))
-	if err := s.space.fill(ctx, a.refs, func(int) {}); err != nil {
-		return nil, err
+	servers, services, err := b.servers(ctx, sp)
+	if err != nil {
+		return err
 	}
-	if err := s.fillPlain(ctx, a.refs); err != nil {
-		return nil, err
+	b.report.Service = services[len(services)-1]
+	batched, err1 := b.Verifier(sp.URL, redisstore.Options{})
+	unbatched, err2 := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	unbatchedAgain, err3 := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
 	}
-	for _, b := range []struct {
-		name string
-		into **process
-	}{{empty, &a.empty}, {empty, &a.emptyAgain}, {plain, &a.plain}} {
-		if *b.into, err = s.baseline(ctx, b.name); err != nil {
-			return nil, err
+	everybody := true // in the first table also those without HTTP take turns
+	for _, t := range b.tables() {
+		if len(services) > 1 {
+			t.Against = append(t.Against, services[0])
+		}
+		if err := b.Scope(func() error {
+			var contenders []contender
+			for _, s := range servers {
+				contenders = append(contenders, b.served(s.name, s.process, t.Callers, slices.Contains(services, s.name) || s.name == again(services[0])))
+			}
+			if everybody && t.Callers == b.principal() {
+				everybody = false
+				contenders = append(contenders, direct(report.InProcess, batched, t.Callers), direct(report.Unbatched, unbatched, t.Callers))
+				c, err := b.ceiling(ctx, sp)
+				if err != nil {
+					b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
+				} else {
+					contenders = append(contenders, c)
+				}
+			}
+			return b.takeTurns(ctx, sp.Client, t, refs, false, contenders)
+		}); err != nil {
+			return err
 		}
 	}
-	if a.service, err = s.service(ctx, s.space.url, s.space.prefix); err != nil {
-		return nil, err
-	}
-	for _, v := range []struct {
-		into    **session.Verifier
-		options redisstore.Options
-	}{{&a.batched, redisstore.Options{}}, {&a.unbatched, redisstore.Options{Unbatched: true}}, {&a.again, redisstore.Options{Unbatched: true}}} {
-		if *v.into, err = s.verifier(s.space, v.options); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
-}
-
-// fillPlain gives the plain design what it looks for, and redis-benchmark its three keys.
-func (s *stage) fillPlain(ctx context.Context, refs []session.Ref) error {
-	generation, entry, _ := s.space.ceilingKeys()
-	if err := s.space.client.MSet(ctx, generation, "1", entry, "eleven byte").Err(); err != nil {
-		return fmt.Errorf("put the ceiling's keys into Redis: %w", err)
-	}
-	const at = 1_000
-	for chunk := range slices.Chunk(refs, at) {
-		pipe := s.space.client.Pipeline()
-		for _, ref := range chunk {
-			pipe.Set(ctx, plainSession(s.space.prefix, ref.SessionID), "1", tokenTTL)
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("put the plain design's sessions into Redis: %w", err)
-		}
-	}
-	return nil
-}
-
-// compareHTTP measures one setting; with everybody, those without HTTP take turns, too.
-func (s *stage) compareHTTP(ctx context.Context, r *report, a *arena, t setting, everybody bool) (setting, error) {
-	var contenders []contender
-	for _, c := range []struct {
-		name  string
-		p     *process
-		blind bool
-	}{{empty, a.empty, true}, {plain, a.plain, false}, {verify, a.service, false}, {emptyAgain, a.emptyAgain, true}} {
-		one := served(c.name, c.p, t.Callers, c.name == verify)
-		one.blind = c.blind
-		contenders = append(contenders, one)
-	}
-	if everybody {
-		contenders = append(contenders, direct(inProcess, a.batched, t.Callers), direct(unbatched, a.unbatched, t.Callers))
-		if c, ok := s.ceiling(); ok {
-			contenders = append(contenders, c)
-		}
-	}
-	return s.interleave(ctx, r, t, a.refs, contenders)
-}
-
-// directCallers are the goroutines at which batching is compared to none.
-var directCallers = []int{1, 2, 64}
-
-func (s *stage) compareDirect(ctx context.Context, r *report, a *arena) error {
-	for _, n := range directCallers {
-		t := setting{
-			Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", s.Algorithms[0], count(n, "goroutine")), Callers: n,
-			Alg: s.Algorithms[0], Tokens: warm, Against: []string{unbatched}, fine: n < principal,
-		}
-		t, err := s.interleave(ctx, r, t, a.refs, []contender{
-			direct(inProcess, a.batched, n), direct(unbatched, a.unbatched, n), direct(unbatchedAgain, a.again, n),
-		})
+	after := report.Table{Part: report.After, Name: "after all these rounds; allocations of a warm check in process"}
+	for _, s := range servers {
+		resident, _, err := probe.Memory(s.process.PID())
 		if err != nil {
 			return err
 		}
-		r.Comparison.InProcess = append(r.Comparison.InProcess, t)
+		after.Rows = append(after.Rows, report.Row{Name: s.name, Rounds: []report.Figures{{report.Resident: resident}}})
 	}
-	k := s.keys[s.Algorithms[0]]
-	requests, err := k.mintAll(ctx, a.refs, len(a.refs))
+	alg := b.Algorithms[0]
+	for _, n := range []int{1, 2, principal} {
+		if err := b.takeTurns(ctx, sp.Client, report.Table{
+			Part: report.Direct, Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", alg, count(n, "goroutine")),
+			Callers: n, Alg: alg, Tokens: report.Warm, Against: []string{report.Unbatched},
+		}, refs, n < principal, []contender{
+			direct(report.InProcess, batched, n), direct(report.Unbatched, unbatched, n), direct(again("unbatched"), unbatchedAgain, n),
+		}); err != nil {
+			return err
+		}
+	}
+	requests, err := b.Keys.Mint(ctx, alg, refs, len(refs))
 	if err != nil {
 		return err
 	}
-	r.Comparison.Allocations, err = s.countAllocations(ctx, a.batched, requests)
+	rows, err := countAllocations(ctx, sp, batched, requests)
+	after.Rows = append(after.Rows, rows...)
+	b.report.Add(after)
 	return err
+}
+
+// servers starts all that serve HTTP and returns which of them are builds of sessiond.
+func (b *bench) servers(ctx context.Context, sp *stage.Space) (servers []server, services []string, err error) {
+	baseline := func(name, base string) {
+		p, failed := b.Baseline(ctx, base, sp.URL)
+		servers, err = append(servers, server{name, p}), errors.Join(err, failed)
+	}
+	service := func(name string, build stage.Build) {
+		p, failed := b.Service(ctx, build, sp.URL, nil)
+		servers, err = append(servers, server{name, p}), errors.Join(err, failed)
+	}
+	baseline(report.Empty, stage.Empty)
+	baseline(report.Plain, stage.Plain)
+	for _, build := range b.Builds {
+		name := strings.TrimSpace(report.Verify + " " + build.Name)
+		services = append(services, name)
+		service(name, build)
+	}
+	if len(b.Builds) > 1 {
+		service(again(services[0]), b.Builds[0])
+	}
+	baseline(again(report.Empty), stage.Empty)
+	return servers, services, err
+}
+
+// direct is a contender without HTTP: n goroutines that call the verifier.
+func direct(name string, v *session.Verifier, n int) contender {
+	ask := func(ctx context.Context, _ int, r *load.Request) error {
+		claims, err := v.Verify(ctx, r.Token)
+		return verdict(r, claims, err)
+	}
+	return contender{name: name, pid: os.Getpid(), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) error {
+		return load.Drive(ctx, n, d, from, ask, w)
+	}}
+}
+
+// verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
+func verdict(r *load.Request, claims session.Claims, err error) error {
+	switch {
+	case r.Revoked && errors.Is(err, session.ErrRevoked):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", load.ErrWrong, err)
+	case r.Revoked:
+		return fmt.Errorf("%w: a revoked session was accepted", load.ErrWrong)
+	case claims.SessionID != r.Session:
+		return fmt.Errorf("%w: session %q, want %q", load.ErrWrong, claims.SessionID, r.Session)
+	default:
+		return nil
+	}
+}
+
+// countAllocations compares a warm check with what go-redis alone allocates for the same commands.
+func countAllocations(ctx context.Context, sp *stage.Space, v *session.Verifier, requests []load.Request) ([]report.Row, error) {
+	client, err := redisstore.NewClient(sp.URL, redisstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close() //nolint:errcheck // nothing was written
+	generation, entry, blacklist, err := sp.CeilingKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := 0
+	check, err1 := allocations(func() error {
+		i++
+		_, err := v.Verify(ctx, requests[i%len(requests)].Token)
+		return err
+	})
+	alone, err2 := allocations(func() error {
+		pipe := client.Pipeline()
+		pipe.GetEx(ctx, generation, -1)
+		pipe.MGet(ctx, generation, entry, blacklist)
+		pipe.Info(ctx, "replication")
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+	return []report.Row{
+		{Name: report.InProcess, Rounds: []report.Figures{{report.Allocations: check}}},
+		{Name: report.GoRedis, Rounds: []report.Figures{{report.Allocations: alone}}},
+	}, errors.Join(err1, err2)
+}
+
+// allocations is how often f allocates, on average and once warm. Nothing else may run.
+func allocations(f func() error) (float64, error) {
+	const times = 1_000
+	var before, after runtime.MemStats
+	for i := range 2 * times {
+		if i == times {
+			runtime.ReadMemStats(&before)
+		}
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / times, nil
+}
+
+// ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
+// nothing else asks, with enough connections and pipelines.
+func (b *bench) ceiling(ctx context.Context, sp *stage.Space) (contender, error) {
+	const clients, pipeline = 64, 16
+	program, err := exec.LookPath(b.RedisBenchmark)
+	if err != nil {
+		return contender{}, err
+	}
+	options := sp.Client.Options()
+	host, port, err := net.SplitHostPort(options.Addr)
+	if err != nil {
+		return contender{}, err
+	}
+	generation, entry, blacklist, err := sp.CeilingKeys(ctx)
+	if err != nil {
+		return contender{}, err
+	}
+	args := []string{"-h", host, "-p", port, "--dbnum", strconv.Itoa(options.DB), "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline)}
+	if options.Password != "" {
+		args = append(args, "-a", options.Password)
+	}
+	if options.Username != "" {
+		args = append(args, "--user", options.Username)
+	}
+	rate := 100_000.0 // a guess, for the first round
+	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) error {
+		n := max(int(rate*d.Seconds()), clients*pipeline)
+		command := append(args[:len(args):len(args)], "-n", strconv.Itoa(n), "MGET", generation, entry, blacklist)
+		out, err := exec.CommandContext(ctx, program, command...).Output() //nolint:gosec // G204: a program of Redis's
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.RedisBenchmark, err)
+		}
+		err = parseCeiling(out, n, w)
+		rate = w.Rate()
+		return err
+	}}, nil
+}
+
+// parseCeiling reads the CSV of redis-benchmark: a line of names and a line of figures.
+func parseCeiling(out []byte, n int, w *load.Work) error {
+	lines, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
+	if err != nil || len(lines) != 2 {
+		return errors.New("redis-benchmark: want two lines of CSV")
+	}
+	figure := func(name string) float64 {
+		value, _ := strconv.ParseFloat(lines[1][max(0, slices.Index(lines[0], name))], 64) // 0 if there is none
+		return value
+	}
+	if figure("rps") <= 0 {
+		return errors.New("redis-benchmark: want a rate")
+	}
+	w.Took = time.Duration(float64(n) / figure("rps") * float64(time.Second))
+	// Latencies that have the median and the 99th percentile that it has found.
+	for i, name := range []string{"p50_latency_ms", "p99_latency_ms"} {
+		if err := w.Latencies.RecordValues(int64(figure(name)*float64(time.Millisecond)), int64((n+1-i)/2)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

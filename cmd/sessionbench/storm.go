@@ -4,339 +4,305 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime"
 	"slices"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// storming is what storm finds for one way of running the service: what a flood
-// of logins does to checks, and checks to logins.
-type storming struct {
-	Name   string  `json:"name"`
-	Scenes []scene `json:"scenes"`
-}
-
-// scene is what was seen of one sort of weather, round by round.
-type scene struct {
-	Name   string    `json:"name"`
-	Rounds []weather `json:"rounds"`
-}
-
-// weather is what one turn of a scene gave.
-type weather struct {
-	P50    float64 `json:"check_p50_ms"`
-	P99    float64 `json:"check_p99_ms"`
-	Rate   float64 `json:"checks_per_second"`
-	Logins *logins `json:"logins,omitempty"`
-	Others *logins `json:"logins_of_others,omitempty"`
-	// Limit is how many logins a second bcrypt allows, measured before and after.
-	Limit float64 `json:"bcrypt_limit"`
-	Share float64 `json:"logins_to_bcrypt_limit"`
-	// Back is how long after a stampede somebody else could sign in within normal.
-	Back     float64 `json:"back_to_normal_ms,omitempty"`
-	Resident float64 `json:"resident_mb"` // of one replica with its process that hashes, the largest
-	Dark     int     `json:"livez_failed"`
-
-	checks []time.Duration // sorted
-}
-
-// The scenes, in the order in which they take turns.
 const (
-	calm      = "no flood"
-	flooded   = "64 clients, one login after another"
-	calmAgain = "no flood, again"
-	unchecked = "the same without checks"
-	crowded   = "1,000 clients that come back when told to"
-	mobbed    = "64 clients that come back at once"
-	full      = "checks at full speed"
-	fullFlood = "the same beside 16 flooders"
-	stampeded = "10,000 at once"
+	steadyRate  = 500         // checks a second
+	normalLogin = time.Second // how long a login may take when nothing is wrong
+	bcryptCost  = 10          // sessiond's default
 )
 
-// plan says what happens in a scene.
+// plan is what happens in a scene.
 type plan struct {
 	name     string
 	steady   bool // checks at an even rate
 	full     bool // checks as fast as they are answered
-	flood    *flood
+	flood    *load.Flood
 	long     bool // it lasts twice as long
-	visitors int  // people at addresses of their own, who sign in meanwhile, once each
-	stampede bool // the flood is all there is, and ends by itself
+	visitors bool // people at addresses of their own sign in, once each
+	stampede bool // the flood comes at one moment
 }
-
-const (
-	steadyRate = 500 // checks a second
-	visitors   = 100
-	// longestBreak is how long at most a flood has to build up before anything
-	// counts, and to go away before the next scene.
-	longestBreak = 3 * time.Second
-	// normal is how long a login may take when nothing is wrong.
-	normal = time.Second
-)
-
-// rest is the time between what is measured.
-func (c *config) rest() time.Duration { return min(longestBreak, c.Round) }
 
 func (c *config) plans() []plan {
 	return []plan{
-		{name: calm, steady: true},
-		{name: flooded, steady: true, flood: &flood{clients: 64}},
-		{name: calmAgain, steady: true},
-		{name: unchecked, flood: &flood{clients: 64}},
-		{name: crowded, steady: true, flood: &flood{clients: c.Crowded}},
-		{name: mobbed, steady: true, flood: &flood{clients: 64, addresses: 16, rude: true}, long: true, visitors: visitors},
-		{name: full, full: true},
-		{name: fullFlood, full: true, flood: &flood{clients: 16}},
-		{name: stampeded, stampede: true, flood: &flood{clients: c.Stampede, once: true}},
+		{name: report.Calm, steady: true},
+		{name: report.Flooded, steady: true, flood: &load.Flood{Clients: 64}},
+		{name: report.CalmAgain, steady: true},
+		{name: report.Unchecked, flood: &load.Flood{Clients: 64}},
+		{name: report.Crowded, steady: true, flood: &load.Flood{Clients: c.Crowd}},
+		{name: report.Rude, steady: true, flood: &load.Flood{Clients: 64, Addresses: 16, Rude: true}, long: true, visitors: true},
+		{name: report.Full, full: true},
+		{name: report.FullFlood, full: true, flood: &load.Flood{Clients: 16}},
+		{name: report.Stampede, stampede: true, flood: &load.Flood{Clients: c.Stampede}},
 	}
 }
 
-// deployment is a way of running the service.
+// deployment is a way of running sessiond.
 type deployment struct {
-	flag     string // its name in --deployments
-	name     string
-	replicas int
-	cores    float64 // of CPU time for all of it; 0: all there are
+	flag, name string
+	replicas   int
+	cores      float64 // of CPU time for all of it; 0: all there are
 }
 
-func deployments() []deployment {
-	return []deployment{
-		{flag: "one", name: "one replica", replicas: 1},
-		{flag: "three", name: "three replicas", replicas: 3},
-		{flag: "limited", name: "one replica in a control group that may use 1 core", replicas: 1, cores: 1},
-	}
+var deployments = []deployment{
+	{"one", "one replica", 1, 0},
+	{"three", "three replicas", 3, 0},
+	{"limited", "one replica in a control group that may use 1 core", 1, 1},
 }
 
-// part is what the deployment may use of all cores.
-func (d deployment) part() float64 {
-	if d.cores == 0 {
-		return 1
-	}
-	return d.cores / float64(runtime.NumCPU())
-}
-
-// storm floods the service with logins beside checks.
-func storm(ctx context.Context, s *stage, r *report) error {
-	for _, d := range deployments() {
-		if !slices.Contains(s.Deployments, d.flag) {
+// storm floods sessiond with logins beside checks.
+func (b *bench) storm(ctx context.Context) error {
+	for _, d := range deployments {
+		if !slices.Contains(b.Deployments, d.flag) {
 			continue
 		}
-		if err := s.scope(func(s *stage) error { return s.storm(ctx, r, d) }); err != nil {
+		if err := b.Scope(func() error { return b.deploy(ctx, d) }); errors.Is(err, stage.ErrNoGroups) {
+			b.Say("NOT MEASURED: %s: %v", d.name, err)
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
 	}
 	return nil
 }
 
-func (s *stage) storm(ctx context.Context, r *report, d deployment) error {
-	var wrap []string
+// cast is who takes part in the scenes of a deployment.
+type cast struct {
+	*bench
+	services []*stage.Process
+	addrs    []string
+	requests []load.Request
+	users    []string
+	arrived  int // source addresses that were used, so that nobody pays for an earlier scene
+	round    time.Duration
+	rest     time.Duration // for a flood to build up before anything counts, and to go away again
+}
+
+func (b *bench) deploy(ctx context.Context, d deployment) (err error) {
+	rounds, length := b.rounds(3, 10*time.Second) // a login takes seconds
+	c := &cast{bench: b, round: length, rest: min(3*time.Second, length)}
+	part, wrap := 1.0, []string(nil)
 	if d.cores > 0 {
-		group, err := s.limitCPU(d.cores)
-		if errors.Is(err, errNoGroups) {
-			s.say("LEFT OUT: %s: %v", d.name, err)
-			return nil
-		} else if err != nil {
+		part = d.cores / float64(runtime.NumCPU())
+		if wrap, err = b.LimitCPU(d.cores); err != nil {
 			return err
 		}
-		wrap = group
 	}
-	requests, err := s.liveSessions(ctx)
+	sp, err := b.Claim(ctx, b.RedisURL)
 	if err != nil {
 		return err
 	}
-	users, err := s.people(ctx, 2000)
+	if c.requests, _, err = b.signIn(ctx, sp); err != nil {
+		return err
+	}
+	c.requests = slices.DeleteFunc(c.requests, func(r load.Request) bool { return r.Revoked })
+	hasher, err := identity.NewHasher(bcryptCost, nil)
 	if err != nil {
 		return err
 	}
-	cast := &cast{stage: s, requests: requests, users: users}
+	if c.users, err = b.people(ctx, hasher, 2000); err != nil {
+		return err
+	}
 	for range d.replicas {
-		p, err := s.startWrapped(ctx, wrap, s.space.url, s.space.prefix, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
+		p, err := b.Service(ctx, b.Latest(), sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		if err != nil {
 			return err
 		}
-		s.later(p.stop)
-		cast.services = append(cast.services, p)
+		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
-	// One thread is enough to ask, and takes less from those who answer.
+	// One thread is enough to ask, and leaves more to those who answer.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	// What Redis does not know yet is no part of this.
-	warm, cancel := context.WithTimeout(ctx, s.rest())
-	defer cancel()
-	if _, err := (&steady{cast.addrs(), requests, steadyRate}).run(warm, time.Now()); err != nil {
+	if _, err := c.check(ctx, time.Now(), c.rest); err != nil { // Redis learns the sessions
 		return err
 	}
-	st := storming{Name: d.name}
-	for _, p := range s.plans() {
-		st.Scenes = append(st.Scenes, scene{Name: p.name})
+	t := report.Table{Part: report.Storm, Name: d.name, Round: length}
+	for _, p := range b.plans() {
+		t.Rows = append(t.Rows, report.Row{Name: p.name})
 	}
-	for round := range s.Rounds {
-		limit, err := s.bcryptLimit(ctx)
+	for round := range rounds {
+		limit, err := b.bcryptLimit(ctx, hasher, length/4)
 		if err != nil {
 			return err
 		}
-		s.say("%s, round %d of %d: bcrypt allows %.1f logins a second", d.name, round+1, s.Rounds, limit*d.part())
-		for i, p := range s.plans() {
-			w, err := cast.play(ctx, p)
+		b.Say("%s, round %d of %d: bcrypt allows %.1f logins a second", d.name, round+1, rounds, limit*part)
+		calm := load.NewHistogram()
+		for i, p := range b.plans() {
+			f, checks, err := c.play(ctx, p)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
-			pause(ctx, s.rest())
+			if p.name == report.Calm || p.name == report.CalmAgain {
+				calm.Merge(checks)
+			}
+			load.Pause(ctx, c.rest)
 			before := limit
-			if limit, err = s.bcryptLimit(ctx); err != nil {
+			if limit, err = b.bcryptLimit(ctx, hasher, length/4); err != nil {
 				return err
 			}
-			w.Limit = (before + limit) / 2 * d.part()
-			if w.Logins != nil {
-				w.Share = w.Logins.Rate / w.Limit
+			f[report.Limit] = (before + limit) / 2 * part
+			if rate, ok := f[report.LoginRate]; ok {
+				f[report.LoginShare] = rate / f[report.Limit]
 			}
-			s.say("  %s: check p99 %.1f ms, %.0f checks/s; %s, of %.1f", p.name, w.P99, w.Rate, w.Logins, w.Limit)
-			st.Scenes[i].Rounds = append(st.Scenes[i].Rounds, w)
+			b.Say("  %s: check p99 %.1f ms, %.0f checks/s; %.1f logins/s of %.1f, %.0f refused", p.name,
+				f[report.CheckP99], f[report.Rate], f[report.LoginRate], f[report.Limit], f[report.Refused])
+			t.Rows[i].Rounds = append(t.Rows[i].Rounds, f)
+		}
+		for _, row := range t.Rows {
+			if f := row.Rounds[round]; f[report.CheckP99] > 0 && row.Name != report.Full && row.Name != report.FullFlood {
+				f[report.ToCalm] = f[report.CheckP99] / load.Millis(time.Duration(calm.ValueAtPercentile(99)))
+			}
 		}
 	}
-	r.Storms = append(r.Storms, st)
+	b.report.Add(t)
 	return ctx.Err()
 }
 
-// liveSessions are sessions that are in force, and asked for in turn.
-func (s *stage) liveSessions(ctx context.Context) ([]request, error) {
-	requests, _, err := s.realSessions(ctx)
-	return slices.DeleteFunc(requests, func(r request) bool { return r.revoked }), err
-}
-
-// cast are who takes part in the scenes.
-type cast struct {
-	*stage
-	services []*process
-	requests []request
-	users    []identity.User
-	arrived  int // addresses that were used, so that nobody pays for an earlier scene
-}
-
-func (c *cast) addrs() (addrs []string) {
-	for _, p := range c.services {
-		addrs = append(addrs, p.addr)
+// people makes users who can log in. They share one password and its hash, because only checking the
+// hash is measured.
+func (b *bench) people(ctx context.Context, hasher *identity.Hasher, n int) (names []string, err error) {
+	hash, err := hasher.Hash(ctx, load.Password)
+	if err != nil {
+		return nil, err
 	}
-	return addrs
+	db, err := sqlstore.Open(ctx, b.Latest().DatabaseURL, sqlstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close() //nolint:errcheck // Create says what was written
+	for range n {
+		user := newUser(hash)
+		if err := db.Users().Create(ctx, user, time.Time{}, nil); err != nil {
+			return nil, err
+		}
+		names = append(names, user.Username)
+	}
+	return names, nil
 }
 
-// newcomers returns the first of n addresses that nobody has come from.
-func (c *cast) newcomers(n int) int {
-	first := c.arrived
-	c.arrived += n
-	return first
+// bcryptLimit is how many passwords a second all cores check that do nothing else.
+func (b *bench) bcryptLimit(ctx context.Context, hasher *identity.Hasher, d time.Duration) (float64, error) {
+	cores := runtime.NumCPU()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+	w := load.NewWork()
+	err := load.Drive(ctx, cores, d, &load.Supply{Requests: make([]load.Request, 1)}, func(ctx context.Context, _ int, _ *load.Request) error {
+		return hasher.VerifyNobody(ctx, load.Password)
+	}, w)
+	return w.Rate(), err
+}
+
+// flood completes a flood with replicas, users and source addresses that nobody has used.
+func (c *cast) flood(f load.Flood) *load.Flood {
+	f.Addrs, f.First = c.addrs, c.arrived
+	if f.Users == nil {
+		f.Users = c.users
+	}
+	c.arrived += f.Clients
+	return &f
+}
+
+// check makes checks at an even rate for d from begin on.
+func (c *cast) check(ctx context.Context, begin time.Time, d time.Duration) (*hdrhistogram.Histogram, error) {
+	ctx, cancel := context.WithDeadline(ctx, begin.Add(d))
+	defer cancel()
+	return (&load.Steady{Addrs: c.addrs, Requests: c.requests, Rate: steadyRate}).Run(ctx, begin)
 }
 
 // play plays one scene.
-func (c *cast) play(ctx context.Context, p plan) (w weather, err error) {
+func (c *cast) play(ctx context.Context, p plan) (f report.Figures, checks *hdrhistogram.Histogram, err error) {
+	f = report.Figures{report.Dark: 0}
 	if p.stampede {
-		return c.stampede(ctx, p)
+		return f, nil, c.stampede(ctx, p, f)
 	}
-	begin := time.Now()
+	begin, length := time.Now(), c.round
 	if p.flood != nil {
-		begin = begin.Add(c.rest())
+		begin = begin.Add(c.rest)
 	}
-	length := c.Round
 	if p.long {
 		length *= 2
 	}
 	scene, cancel := context.WithDeadline(ctx, begin.Add(length))
 	defer cancel()
 	var g errgroup.Group
+	var logins, visitors *load.Logins
 	if p.steady {
-		g.Go(func() (err error) {
-			w.checks, err = (&steady{c.addrs(), c.requests, steadyRate}).run(scene, begin)
-			return err
-		})
+		g.Go(func() (err error) { checks, err = c.check(ctx, begin, length); return err })
 	}
 	if p.full {
-		g.Go(func() (err error) {
-			w.checks, err = c.fullSpeed(scene, begin)
-			return err
-		})
+		g.Go(func() (err error) { checks, err = c.fullSpeed(ctx, begin, length); return err })
 	}
 	if p.flood != nil {
-		f := *p.flood
-		f.addrs, f.users, f.first = c.addrs(), c.users, c.newcomers(f.clients)
-		g.Go(func() (err error) {
-			w.Logins, err = f.run(scene, begin)
-			return err
-		})
+		flood := c.flood(*p.flood)
+		g.Go(func() (err error) { logins, err = flood.Run(scene, begin); return err })
 	}
-	if p.visitors > 0 {
-		g.Go(func() (err error) {
-			w.Others, err = c.visit(scene, p.visitors, begin, length)
-			return err
+	if p.visitors {
+		visit := c.flood(load.Flood{
+			Users: c.users[len(c.users)-report.Visitors:], Clients: report.Visitors, Once: true,
+			Spacing: length * 3 / 4 / report.Visitors, // the last ones have time to be answered
 		})
+		g.Go(func() (err error) { visitors, err = visit.Run(scene, begin); return err })
 	}
-	g.Go(func() error {
-		w.Dark = c.watch(scene)
-		return nil
-	})
+	g.Go(func() error { f[report.Dark] = c.watch(scene); return nil })
 	if err := g.Wait(); err != nil {
-		return w, err
+		return f, nil, err
 	}
-	w.P50, w.P99 = millis(percentile(w.checks, 50)), millis(percentile(w.checks, 99))
-	w.Rate = float64(len(w.checks)) / length.Seconds()
-	w.Resident, err = c.resident()
-	return w, err
+	recordChecks(f, checks, length)
+	recordLogins(f, logins)
+	if visitors != nil {
+		f[report.Prompt] = float64(visitors.Prompt)
+	}
+	return f, checks, c.resident(f)
 }
 
-// fullSpeed asks over 64 connections, each one check after another.
-func (c *cast) fullSpeed(ctx context.Context, begin time.Time) ([]time.Duration, error) {
-	var cs clients
-	defer func() { cs.close() }()
-	for i := range principal {
-		one, err := dial(ctx, c.services[i%len(c.services)].addr)
-		if err != nil {
-			return nil, err
-		}
-		cs = append(cs, one)
+func recordChecks(f report.Figures, h *hdrhistogram.Histogram, length time.Duration) {
+	if h == nil {
+		return
 	}
-	end, _ := ctx.Deadline()
-	pause(ctx, time.Until(begin))
-	ctx = context.WithoutCancel(ctx) // the last answers come when it is over
-	defer cs.bound(ctx, c.Round)()
-	got, err := drive(ctx, principal, time.Until(end), &supply{requests: c.requests}, overHTTP(cs, true))
-	return got.waits, err
+	f[report.CheckP50], f[report.CheckP99] = load.Millis(time.Duration(h.ValueAtPercentile(50))), load.Millis(time.Duration(h.ValueAtPercentile(99)))
+	f[report.Rate] = float64(h.TotalCount()) / length.Seconds()
 }
 
-// visit has people sign in at even times, each at an address and an account of
-// their own.
-func (c *cast) visit(ctx context.Context, n int, begin time.Time, length time.Duration) (*logins, error) {
-	all := &logins{}
-	first := c.newcomers(n)
-	var g errgroup.Group
-	each := make([]*logins, n)
-	interval := length * 3 / 4 / time.Duration(n) // the last have time to be answered
-	for i := range n {
-		g.Go(func() (err error) {
-			pause(ctx, time.Until(begin.Add(time.Duration(i)*interval)))
-			at := i % len(c.services)
-			one := flood{addrs: c.addrs()[at : at+1], users: c.users[len(c.users)-1-i:], clients: 1, first: first + i, once: true, prompt: true}
-			each[i], err = one.run(ctx, begin)
-			return err
-		})
+func recordLogins(f report.Figures, l *load.Logins) {
+	if l == nil {
+		return
 	}
-	err := g.Wait()
-	for _, l := range each {
-		if l != nil {
-			all.add(l)
-		}
+	f[report.SignedIn], f[report.LoginRate], f[report.LoginP99] = float64(l.SignedIn), l.Rate, l.P99
+	f[report.Shed], f[report.Limited], f[report.Refused] = float64(l.Shed), float64(l.Limited), float64(l.Shed+l.Limited)
+	f[report.Unanswered], f[report.Longest], f[report.LongestRefusal] = float64(l.Unanswered), l.Longest, l.LongestShed
+}
+
+// fullSpeed makes checks over 64 connections, each one after another.
+func (c *cast) fullSpeed(ctx context.Context, begin time.Time, length time.Duration) (*hdrhistogram.Histogram, error) {
+	cs, err := load.DialAll(ctx, principal, c.addrs...)
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	defer cs.Close()
+	load.Pause(ctx, time.Until(begin))
+	defer cs.Bound(ctx, length)()
+	w := load.NewWork()
+	err = load.Drive(ctx, principal, length, &load.Supply{Requests: c.requests}, cs.Ask(true), w)
+	c.report.Complain(report.Full, w.Wrong, w.Complaint)
+	return w.Latencies, err
 }
 
 // watch counts how often a replica does not say that it lives.
-func (c *cast) watch(ctx context.Context) (dark int) {
+func (c *cast) watch(ctx context.Context) (dark float64) {
 	for ctx.Err() == nil {
-		pause(ctx, 100*time.Millisecond)
-		for _, addr := range c.addrs() {
-			if _, err := get(ctx, "http://"+addr+"/livez"); err != nil && ctx.Err() == nil {
+		load.Pause(ctx, 100*time.Millisecond)
+		for _, p := range c.services {
+			if err := p.Live(ctx); err != nil && ctx.Err() == nil {
 				dark++
 			}
 		}
@@ -344,84 +310,45 @@ func (c *cast) watch(ctx context.Context) (dark int) {
 	return dark
 }
 
-func (c *cast) resident() (most float64, err error) {
+// resident records the memory of the largest replica, with its hashing process.
+func (c *cast) resident(f report.Figures) error {
 	for _, p := range c.services {
-		bytes, err := familyMemory(p.cmd.Process.Pid)
+		megabytes, err := probe.FamilyMemory(p.PID())
 		if err != nil {
-			return 0, err
+			return err
 		}
-		most = max(most, float64(bytes)/1e6)
+		f[report.Resident] = max(f[report.Resident], megabytes)
 	}
-	return most, nil
+	return nil
 }
 
-// stampede has everybody come at the same moment, once, and measures how long it
-// takes until others can sign in as if nothing had been.
-func (c *cast) stampede(ctx context.Context, p plan) (w weather, err error) {
-	f := *p.flood
-	f.addrs, f.users, f.first = c.addrs(), c.users, c.newcomers(f.clients)
-	if w.Logins, err = f.stampede(ctx); err != nil {
-		return w, err
+// stampede has everybody come at the same moment, once, and measures how long it takes until others
+// can log in as if nothing had happened.
+func (c *cast) stampede(ctx context.Context, p plan, f report.Figures) error {
+	logins, err := c.flood(*p.flood).Stampede(ctx)
+	if err != nil {
+		return err
 	}
-	if w.Resident, err = c.resident(); err != nil {
-		return w, err
+	recordLogins(f, logins)
+	if err := c.resident(f); err != nil {
+		return err
 	}
 	over := time.Now()
 	for ctx.Err() == nil {
-		one := flood{addrs: c.addrs(), users: c.users, clients: 1, first: c.newcomers(1), once: true, prompt: true}
-		l, err := one.run(ctx, over)
+		l, err := c.flood(load.Flood{Clients: 1, Once: true, Spacing: 1}).Run(ctx, over)
 		if err != nil {
-			return w, err
+			return err
 		}
-		if l.SignedIn == 1 && l.Shed+l.Limited == 0 && l.Longest <= millis(normal) {
+		if l.SignedIn == 1 && l.Shed+l.Limited == 0 && l.Longest <= load.Millis(normalLogin) {
 			break
 		}
 	}
-	w.Back = millis(time.Since(over))
-	begin := time.Now()
-	after, cancel := context.WithDeadline(ctx, begin.Add(c.rest()))
-	defer cancel()
-	if w.checks, err = (&steady{c.addrs(), c.requests, steadyRate}).run(after, begin); err != nil {
-		return w, err
+	f[report.Recovery] = load.Millis(time.Since(over))
+	checks, err := c.check(ctx, time.Now(), c.rest)
+	recordChecks(f, checks, c.rest)
+	delete(f, report.Rate) // it was not loaded
+	if c.services[0].Live(ctx) != nil {
+		f[report.Dark]++
 	}
-	w.P50, w.P99 = millis(percentile(w.checks, 50)), millis(percentile(w.checks, 99))
-	if _, err := get(ctx, "http://"+c.addrs()[0]+"/livez"); err != nil {
-		w.Dark++
-	}
-	return w, nil
-}
-
-// bcryptLimit is how many hashes a second all cores make that do nothing else.
-func (s *stage) bcryptLimit(ctx context.Context) (float64, error) {
-	hasher, err := identity.NewHasher(loginCost, nil)
-	if err != nil {
-		return 0, err
-	}
-	cores := runtime.NumCPU()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
-	w, err := drive(ctx, cores, s.Round/4, &supply{requests: make([]request, 1)}, func(ctx context.Context, _ int, _ *request) error {
-		return hasher.VerifyNobody(ctx, loginPassword)
-	})
-	return float64(w.checks) / w.took.Seconds(), err
-}
-
-var errStranger = errors.New("an answer to a login that is none of 201, 429 and 503")
-
-// outcome counts an answer to a login.
-func (l *logins) outcome(a answer, took time.Duration) error {
-	l.Longest = max(l.Longest, millis(took))
-	switch a.status {
-	case http.StatusCreated:
-		l.SignedIn++
-		l.waits = append(l.waits, took)
-		return nil
-	case http.StatusServiceUnavailable:
-		l.Shed++
-	case http.StatusTooManyRequests:
-		l.Limited++
-	default:
-		return fmt.Errorf("%w: %d", errStranger, a.status)
-	}
-	l.LongestShed = max(l.LongestShed, millis(took))
-	return nil
+	return err
 }

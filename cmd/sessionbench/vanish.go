@@ -4,99 +4,102 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime"
+	"sync/atomic"
 	"time"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// vanishing is what vanish finds of one contender.
-type vanishing struct {
-	Name             string  `json:"name"`
-	Checks           int     `json:"checks"`
-	Rate             float64 `json:"checks_per_second"`
-	Vanished         int     `json:"vanished"`
-	Declined         int     `json:"declined"` // 503, or the caller's deadline
-	Wrong            int     `json:"wrong"`
-	P99              float64 `json:"p99_us"`
-	Longest          float64 `json:"longest_ms"`
-	Deadline         float64 `json:"deadline_ms"`
-	GoroutinesBefore int     `json:"goroutines_before"`
-	GoroutinesAfter  int     `json:"goroutines_after"`
-}
-
 const (
-	// leaveEvery: one question of so many is not waited for.
-	leaveEvery = 20
-	// held is how long Redis's reply is held back, once.
-	held = 2 * time.Second
-	// checkDeadline is within what the service answers a check that Redis leaves
-	// waiting: 120 ms for Redis, and the rest for Postgres.
+	leaveEvery = 20              // one request of so many is abandoned
+	held       = 2 * time.Second // how long Redis's reply is held back, once
+	// checkDeadline is in what time sessiond answers a check when Redis does not: 120 ms for Redis,
+	// and the rest for Postgres.
 	checkDeadline = 150 * time.Millisecond
-	// callDeadline is that of a caller without HTTP.
-	callDeadline = 100 * time.Millisecond
-	// revokedEvery: one session of so many was revoked. A reply of Redis that goes
-	// to another check than its own shows as a session that should not be let
-	// through, or should: the session's name alone comes from the token.
+	callDeadline  = 100 * time.Millisecond // of a caller in process
+	// revokedEvery: one session of so many is revoked. If Redis's reply goes to the wrong check, a
+	// live session is refused or a revoked one accepted. The session's name would not show it,
+	// because it comes from the token.
 	revokedEvery = 4
 )
 
-// vanish has clients leave without their answer, at full load, and Redis hold back
-// one reply; all other answers must be right. Here the sessions are in Postgres,
-// too, which is asked when Redis is late.
-func vanish(ctx context.Context, s *stage, r *report) error {
-	return s.scope(func(s *stage) error {
-		requests, ledger, err := s.realSessions(ctx)
-		if err != nil {
-			return err
-		}
-		for _, part := range []func(context.Context, []request, session.Finder) (vanishing, work, error){s.vanishHTTP, s.vanishDirect} {
-			v, w, err := part(ctx, requests, ledger)
+// vanish has clients leave without their answer at full load, and Redis hold back one reply. All
+// other answers must be right. The sessions are in Postgres, too, which is asked when Redis is late.
+func (b *bench) vanish(ctx context.Context) error {
+	sp, err := b.Claim(ctx, b.RedisURL)
+	if err != nil {
+		return err
+	}
+	requests, ledger, err := b.signIn(ctx, sp)
+	if err != nil {
+		return err
+	}
+	t := report.Table{Part: report.Vanish, Name: fmt.Sprintf(
+		"%d clients for %v each; one request of %d is abandoned by its client, and Redis holds one reply back for %v", principal, b.Duration, leaveEvery, held)}
+	for _, measure := range []func(context.Context, *proxy, string, []load.Request, session.Finder, *load.Work) (report.Row, error){b.vanishHTTP, b.vanishDirect} {
+		if err := b.Scope(func() error {
+			u, err := url.Parse(sp.URL)
+			if err != nil || u.Scheme != "redis" {
+				return errors.New("holding a reply back needs a Redis without TLS, redis://")
+			}
+			p, err := startProxy(ctx, u.Host)
 			if err != nil {
 				return err
 			}
-			v.Checks, v.Vanished, v.Declined, v.Wrong = w.checks, w.vanished, w.declined, w.wrong
-			v.Rate = float64(w.checks) / w.took.Seconds()
-			v.P99, v.Longest = micros(w.p99), micros(w.longest)/1000
-			r.complain(v.Name, &w)
-			r.Vanishing = append(r.Vanishing, v)
+			b.Later(p.close)
+			u.Host = p.listener.Addr().String()
+			w := load.NewWork()
+			row, err := measure(ctx, p, u.String(), requests, ledger, w)
+			b.report.Complain(row.Name, w.Wrong, w.Complaint)
+			f := row.Rounds[0]
+			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Checks()), w.Rate(), micros(w.Percentile(99))
+			f[report.Longest] = load.Millis(w.Percentile(100))
+			f[report.Vanished], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
+			t.Rows = append(t.Rows, row)
+			return err
+		}); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	b.report.Add(t)
+	return nil
 }
 
-// realSessions signs users in, without the cost of passwords, and revokes some
-// of the sessions.
-func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, error) {
+// signIn opens sessions as a login does, without the cost of passwords, and revokes some.
+func (b *bench) signIn(ctx context.Context, sp *stage.Space) ([]load.Request, session.Finder, error) {
 	const perUser = 10
-	s.say("signing in %s", count(s.Sessions, "session"))
-	db, err := sqlstore.Open(ctx, s.databaseURL, sqlstore.Options{})
+	b.Say("signing in %s", count(b.Sessions, "session"))
+	db, err := sqlstore.Open(ctx, b.Latest().DatabaseURL, sqlstore.Options{})
 	if err != nil {
 		return nil, nil, err
 	}
-	s.later(db.Close)
-	v, err := s.verifier(s.space, redisstore.Options{LookTimeout: patience, ApplyTimeout: patience})
+	b.Later(db.Close)
+	v, err := b.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
 	if err != nil {
 		return nil, nil, err
 	}
 	v.Now = time.Now
-	ledger := db.Sessions()
 	m := session.Manager{
-		Verifier: *v, Ledger: ledger, Log: slog.New(slog.DiscardHandler),
-		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
+		Verifier: *v, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
+		AccessTTL: stage.TokenTTL, IdleTTL: 2 * stage.TokenTTL, MaxTTL: 2 * stage.TokenTTL,
 	}
-	var requests []request
+	var requests []load.Request
 	var user identity.User
-	for i := range s.Sessions {
+	for i := range b.Sessions {
 		if i%perUser == 0 {
-			user = newUser()
+			user = newUser("none")
 			if err := db.Users().Create(ctx, user, time.Time{}, nil); err != nil {
 				return nil, nil, err
 			}
@@ -105,208 +108,218 @@ func (s *stage) realSessions(ctx context.Context) ([]request, session.Finder, er
 		if err != nil {
 			return nil, nil, err
 		}
-		r := newRequest(set.AccessToken, opened.ID)
-		if i%revokedEvery == 0 {
-			r.revoked = true
+		r := load.NewRequest(set.AccessToken, opened.ID)
+		if r.Revoked = i%revokedEvery == 0; r.Revoked {
 			if _, err := m.Revoke(ctx, user.ID, opened.ID, session.ReasonRevoked); err != nil {
 				return nil, nil, err
 			}
 		}
 		requests = append(requests, r)
 	}
-	return requests, ledger, nil
+	return requests, m.Ledger, nil
 }
 
-func newUser() identity.User {
+func newUser(hash string) identity.User {
 	id, now := session.NewTimedID(time.Now()), time.Now()
 	return identity.User{
-		ID: id, Username: id, Email: id + "@example.com", PasswordHash: "none", PasswordVersion: 1,
+		ID: id, Username: id, Email: id + "@example.com", PasswordHash: hash, PasswordVersion: 1,
 		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
 	}
 }
 
-// proxied starts a proxy to the Redis and returns it with the Redis's URL by way of it.
-func (s *stage) proxied(ctx context.Context) (*proxy, string, error) {
-	u, err := url.Parse(s.space.url)
-	if err != nil || u.Scheme != "redis" {
-		return nil, "", errors.New("vanish: holding a reply back needs a Redis without TLS, redis://")
-	}
-	p, err := startProxy(ctx, s.space.client.Options().Addr)
+func (b *bench) vanishHTTP(ctx context.Context, p *proxy, redisURL string, requests []load.Request, _ session.Finder, w *load.Work) (report.Row, error) {
+	f := report.Figures{report.Deadline: load.Millis(checkDeadline)}
+	row := report.Row{Name: report.Verify, Rounds: []report.Figures{f}}
+	service, err := b.Service(ctx, b.Latest(), redisURL, nil)
 	if err != nil {
-		return nil, "", err
+		return row, err
 	}
-	u.Host = p.addr()
-	return p, u.String(), nil
+	l := &leavers{addr: service.Addr, until: time.Now().Add(b.Duration + 2*load.Patience), asked: make([]int, principal)}
+	if l.clients, err = load.DialAll(ctx, principal, l.addr); err != nil {
+		return row, err
+	}
+	// The first answers fill the pools of sessiond.
+	if _, err = b.checkOnce(ctx, l.clients, requests); err != nil {
+		return row, err
+	}
+	l.clients.Close()
+	if f[report.GoroutinesFirst], err = settle(ctx, service.Goroutines, 0); err != nil {
+		return row, err
+	}
+	if l.clients, err = load.DialAll(ctx, principal, l.addr); err != nil {
+		return row, err
+	}
+	defer b.stall(p).Stop()
+	err = load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, l.ask, w)
+	l.clients.Close()
+	if err == nil {
+		f[report.GoroutinesLast], err = settle(ctx, service.Goroutines, f[report.GoroutinesFirst])
+	}
+	return row, err
 }
 
-// stall has the proxy hold a reply back in mid-run.
-func (s *stage) stall(p *proxy) *time.Timer {
-	return time.AfterFunc(s.Duration/2, func() {
-		s.say("holding one reply of Redis back for %v", held)
+// stall has the proxy hold a reply back half way through.
+func (b *bench) stall(p *proxy) *time.Timer {
+	b.Say("one caller of %d leaves without its answer, for %v", leaveEvery, b.Duration)
+	return time.AfterFunc(b.Duration/2, func() {
+		b.Say("holding one reply of Redis back for %v", held)
 		p.hold.Store(int64(held))
 	})
 }
 
-func (s *stage) vanishHTTP(ctx context.Context, requests []request, _ session.Finder) (v vanishing, w work, err error) {
-	v = vanishing{Name: verify, Deadline: micros(checkDeadline) / 1000}
-	err = s.scope(func(s *stage) error {
-		p, redisURL, err := s.proxied(ctx)
-		if err != nil {
-			return err
-		}
-		s.later(p.close)
-		service, err := s.service(ctx, redisURL, s.space.prefix)
-		if err != nil {
-			return err
-		}
-		l := &leavers{addr: service.addr, until: time.Now().Add(s.Duration + 2*patience), asked: make([]int, principal)}
-		if l.clients, err = dialAll(ctx, l.addr, principal); err != nil {
-			return err
-		}
-		// The first answers fill Redis and the service's pools.
-		if w, err = s.askOnce(ctx, l.clients, requests); err != nil {
-			return err
-		}
-		l.clients.close()
-		if v.GoroutinesBefore, err = settle(ctx, service.goroutines, 0); err != nil {
-			return err
-		}
-		if l.clients, err = dialAll(ctx, l.addr, principal); err != nil {
-			return err
-		}
-		s.say("%s: one client of %d leaves without its answer, for %v", verify, leaveEvery, s.Duration)
-		timer := s.stall(p)
-		w, err = drive(ctx, principal, s.Duration, &supply{requests: requests}, l.ask)
-		timer.Stop()
-		l.clients.close()
-		if err != nil {
-			return err
-		}
-		v.GoroutinesAfter, err = settle(ctx, service.goroutines, v.GoroutinesBefore)
-		return err
-	})
-	return v, w, err
-}
-
 // leavers are clients some of which leave.
 type leavers struct {
-	clients clients
+	clients load.Clients
 	addr    string
 	until   time.Time
-	asked   []int // by each
+	asked   []int // requests of each client
 }
 
-func (l *leavers) ask(ctx context.Context, caller int, r *request) error {
+func (l *leavers) ask(ctx context.Context, caller int, r *load.Request) error {
 	l.asked[caller]++
-	n := l.asked[caller] + caller // not all at once
+	n := l.asked[caller] + caller // they do not leave at the same time
 	if n%leaveEvery == 0 {
 		return l.leave(ctx, caller, r, n%(2*leaveEvery) == 0)
 	}
-	a, err := l.clients[caller].ask(r.wire)
+	answer, err := l.clients[caller].Ask(r.Wire)
 	if err != nil {
 		return err
 	}
-	if a.status == http.StatusServiceUnavailable {
-		return errDeclined
+	if answer.StatusCode() == http.StatusServiceUnavailable {
+		return load.ErrDeclined
 	}
-	return a.judge(r, true)
+	return r.Verify(answer.StatusCode(), answer.Header.Peek("X-Auth-Session"), true)
 }
 
-// leave sends a request and goes, politely or as one whose cable was pulled, and
-// comes back as somebody else.
-func (l *leavers) leave(ctx context.Context, caller int, r *request, politely bool) error {
-	c := l.clients[caller].conn
-	if _, err := c.Write(r.wire); err != nil {
+// leave sends a request and closes the connection, politely or as if the cable was pulled. Then it
+// connects again.
+func (l *leavers) leave(ctx context.Context, caller int, r *load.Request, politely bool) error {
+	c := l.clients[caller].Conn
+	if _, err := c.Write(r.Wire); err != nil {
 		return fmt.Errorf("send a request: %w", err)
 	}
 	if tcp, ok := c.(*net.TCPConn); ok && !politely {
-		_ = tcp.SetLinger(0) // only makes the end less abrupt
+		_ = tcp.SetLinger(0) // makes Close send a reset
 	}
-	_ = c.Close() // that it may fail is the point
-	next, err := dial(ctx, l.addr)
+	_ = c.Close()
+	next, err := load.Dial(ctx, l.addr)
 	if err != nil {
 		return err
-	}
-	if err := next.conn.SetDeadline(l.until); err != nil {
-		return fmt.Errorf("dial a contender: %w", err)
 	}
 	l.clients[caller] = next
-	return errVanished
+	return errors.Join(load.ErrVanished, next.SetDeadline(l.until))
 }
 
-func (s *stage) vanishDirect(ctx context.Context, requests []request, ledger session.Finder) (v vanishing, w work, err error) {
-	v = vanishing{Name: inProcess, Deadline: micros(callDeadline) / 1000, GoroutinesBefore: runtime.NumGoroutine()}
-	err = s.scope(func(s *stage) error {
-		p, redisURL, err := s.proxied(ctx)
+func (b *bench) vanishDirect(ctx context.Context, p *proxy, redisURL string, requests []load.Request, ledger session.Finder, w *load.Work) (report.Row, error) {
+	goroutines := func(context.Context) (float64, error) { return float64(runtime.NumGoroutine()), nil }
+	f := report.Figures{report.Deadline: load.Millis(callDeadline), report.GoroutinesFirst: float64(runtime.NumGoroutine())}
+	row := report.Row{Name: report.InProcess, Rounds: []report.Figures{f}}
+	err := b.Scope(func() error {
+		v, err := b.Verifier(redisURL, redisstore.Options{})
 		if err != nil {
 			return err
 		}
-		s.later(p.close)
-		verifier, err := s.verifier(&space{url: redisURL, prefix: s.space.prefix}, redisstore.Options{})
-		if err != nil {
-			return err
-		}
-		verifier.Fallback = &session.LedgerFallback{Store: verifier.Store, Finder: ledger}
+		v.Fallback = &session.LedgerFallback{Store: v.Store, Finder: ledger}
 		asked := make([]int, principal)
-		ask := func(ctx context.Context, caller int, r *request) error {
+		ask := func(ctx context.Context, caller int, r *load.Request) error {
 			asked[caller]++
 			after := time.Duration(asked[caller]/leaveEvery%10) * 20 * time.Microsecond
-			return callWithin(ctx, verifier, r, (asked[caller]+caller)%leaveEvery == 0, after)
+			return callWithin(ctx, v, r, (asked[caller]+caller)%leaveEvery == 0, after)
 		}
-		if _, err := drive(ctx, principal, patience, &supply{requests: requests, once: true}, ask); err != nil {
+		if err := load.Drive(ctx, principal, load.Patience, &load.Supply{Requests: requests, Once: true}, ask, load.NewWork()); err != nil {
 			return err
 		}
-		s.say("%s: one caller of %d leaves without its answer, for %v", inProcess, leaveEvery, s.Duration)
-		timer := s.stall(p)
-		defer timer.Stop()
-		w, err = drive(ctx, principal, s.Duration, &supply{requests: requests}, ask)
-		return err
+		defer b.stall(p).Stop()
+		return load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, ask, w)
 	})
-	if err != nil {
-		return v, w, err
+	if err == nil {
+		f[report.GoroutinesLast], err = settle(ctx, goroutines, f[report.GoroutinesFirst])
 	}
-	v.GoroutinesAfter, err = settle(ctx, func(context.Context) (int, error) { return runtime.NumGoroutine(), nil }, v.GoroutinesBefore)
-	return v, w, err
+	return row, err
 }
 
-// callWithin makes one check under callDeadline, from which a caller that leaves
-// turns away after a moment.
-func callWithin(ctx context.Context, v *session.Verifier, r *request, leaves bool, after time.Duration) error {
+// callWithin makes one check under callDeadline. A caller that leaves cancels it after a moment.
+func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leaves bool, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	if leaves {
 		defer time.AfterFunc(after, cancel).Stop()
 	}
-	claims, err := v.Verify(ctx, r.token)
+	claims, err := v.Verify(ctx, r.Token)
 	switch {
 	case err != nil && ctx.Err() != nil && leaves:
-		return errVanished
+		return load.ErrVanished
 	case err != nil && (ctx.Err() != nil || errors.Is(err, session.ErrUnavailable)):
-		return errDeclined
+		return load.ErrDeclined
 	default:
-		return judgeClaims(r, claims, err)
+		return verdict(r, claims, err)
 	}
 }
 
-// settleTimeout is how long what was left behind may take to end.
-const settleTimeout = 10 * time.Second
-
-// settle counts goroutines until there are no more than at most, or for as long
-// as it takes; with at most 0, until the count stands still.
-func settle(ctx context.Context, count func(context.Context) (int, error), atMost int) (int, error) {
-	deadline := time.Now().Add(settleTimeout)
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for last := -1; ; {
+// settle counts goroutines until there are no more than most, for 10 s at the longest. If most is 0,
+// it counts until two counts are the same.
+func settle(ctx context.Context, count func(context.Context) (float64, error), most float64) (float64, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for last := -1.0; ; {
 		n, err := count(ctx)
-		if err != nil || n <= atMost || atMost == 0 && n == last || time.Now().After(deadline) {
-			return n, err
+		if err != nil || n <= most || most == 0 && n == last || time.Now().After(deadline) || ctx.Err() != nil {
+			return n, errors.Join(err, ctx.Err())
 		}
 		last = n
-		select {
-		case <-ctx.Done():
-			return n, ctx.Err()
-		case <-tick.C:
-		}
+		load.Pause(ctx, 200*time.Millisecond)
 	}
+}
+
+// proxy passes TCP on to a Redis, and can hold a reply back.
+type proxy struct {
+	listener net.Listener
+	hold     atomic.Int64 // nanoseconds to hold the next reply back for
+	close    func() error
+}
+
+func startProxy(ctx context.Context, target string) (*proxy, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the proxy: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &proxy{listener: listener, close: func() error { cancel(); return listener.Close() }}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(ctx, client, target)
+		}
+	}()
+	return p, nil
+}
+
+func (p *proxy) serve(ctx context.Context, client net.Conn, target string) {
+	defer client.Close() //nolint:errcheck // the sender notices what is lost
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+	if err != nil {
+		return
+	}
+	defer server.Close() //nolint:errcheck // as above
+	defer context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(client, delayed{server, p, ctx})
+}
+
+// delayed is a connection whose reads may be held back.
+type delayed struct {
+	net.Conn
+	p   *proxy
+	ctx context.Context
+}
+
+func (d delayed) Read(b []byte) (int, error) {
+	n, err := d.Conn.Read(b)
+	load.Pause(d.ctx, time.Duration(d.p.hold.Swap(0)))
+	return n, err
 }
