@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // API serves the routes. Sessions, Users, PublicURL, Now, Ready and Log are
 // required.
 type API struct {
-	Sessions *session.Manager
+	Sessions *issuer.Manager
 	Users    *identity.Service
 	// PublicURL is where clients reach the service, without a slash at the end.
 	PublicURL string

@@ -8,7 +8,8 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 type newUserBody struct {
@@ -98,12 +99,12 @@ func (a *API) signIn(q *request, user identity.User, message string) (reply, err
 	}, nil
 }
 
-func subject(u identity.User) session.Subject {
-	return session.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
+func subject(u identity.User) issuer.Subject {
+	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
 func (a *API) logout(q *request) (reply, error) {
-	if _, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, session.ReasonLogout); err != nil {
+	if _, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout); err != nil {
 		return reply{}, err
 	}
 	return ok(messageBody{"Signed out."})
@@ -201,7 +202,7 @@ func (a *API) forgotPassword(q *request) (reply, error) {
 	if a.HideAccounts {
 		request = a.Users.RequestReset
 	}
-	err = a.admit(q, identity.ActionReset, in.Email, func() error { return request(q.Context(), in.Email) })
+	err = a.admit(q, limit.ActionReset, in.Email, func() error { return request(q.Context(), in.Email) })
 	if err != nil {
 		return reply{}, err
 	}
@@ -299,9 +300,9 @@ type loginBody struct {
 	Current      bool       `json:"current"`
 }
 
-func (a *API) login(q *request) func(*session.Session) loginBody {
+func (a *API) login(q *request) func(*issuer.Session) loginBody {
 	now := a.Now()
-	return func(s *session.Session) loginBody {
+	return func(s *issuer.Session) loginBody {
 		b := loginBody{
 			ID: s.ID, UserID: s.Subject, TokenID: s.TokenID, IPAddress: s.IP, Device: s.Device,
 			LoggedInAt: s.CreatedAt, Current: s.ID == q.claims.SessionID,
@@ -314,7 +315,7 @@ func (a *API) login(q *request) func(*session.Session) loginBody {
 	}
 }
 
-func (a *API) logins(q *request, sessions []session.Session) []loginBody {
+func (a *API) logins(q *request, sessions []issuer.Session) []loginBody {
 	view := a.login(q)
 	out := make([]loginBody, len(sessions))
 	for i := range sessions {
@@ -324,7 +325,7 @@ func (a *API) logins(q *request, sessions []session.Session) []loginBody {
 }
 
 func (a *API) showLogins(q *request) (reply, error) {
-	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, session.Page{})
+	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{})
 	if err != nil {
 		return reply{}, err
 	}
@@ -351,26 +352,26 @@ func (a *API) deleteLogin(q *request) (reply, error) {
 
 // revokeByID ends one session of the signed-in user, which for the current one
 // is signing out.
-func (a *API) revokeByID(q *request, id string) (session.Session, error) {
-	if !isID(id) {
-		return session.Session{}, session.ErrNotFound
+func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
+	if !issuer.ValidID(id) {
+		return issuer.Session{}, issuer.ErrNotFound
 	}
-	reason := session.ReasonRevoked
+	reason := issuer.ReasonRevoked
 	if id == q.claims.SessionID {
-		reason = session.ReasonLogout
+		reason = issuer.ReasonLogout
 	}
 	return a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
 }
 
 func (a *API) deleteOtherLogins(q *request) (reply, error) {
-	return a.deleteLogins(q, q.claims.SessionID, session.ReasonRevokedOthers)
+	return a.deleteLogins(q, q.claims.SessionID, issuer.ReasonRevokedOthers)
 }
 
 func (a *API) deleteAllLogins(q *request) (reply, error) {
-	return a.deleteLogins(q, "", session.ReasonRevokedAll)
+	return a.deleteLogins(q, "", issuer.ReasonRevokedAll)
 }
 
-func (a *API) deleteLogins(q *request, keep string, reason session.Reason) (reply, error) {
+func (a *API) deleteLogins(q *request, keep string, reason issuer.Reason) (reply, error) {
 	ended, err := a.Sessions.RevokeAll(q.Context(), q.claims.Subject, keep, reason)
 	if err != nil {
 		return reply{}, err

@@ -11,16 +11,16 @@ import (
 	"github.com/mileusna/useragent"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // maxUserAgent bounds what is kept of a User-Agent, in bytes.
 const maxUserAgent = 512
 
 // client tells where a request comes from.
-func client(q *request) session.Client {
+func client(q *request) issuer.Client {
 	agent := cleanUserAgent(q.UserAgent())
-	return session.Client{IP: clientIP(q), UserAgent: agent, Device: device(agent)}
+	return issuer.Client{IP: clientIP(q), UserAgent: agent, Device: device(agent)}
 }
 
 func origin(q *request) identity.Origin {

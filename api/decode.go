@@ -18,7 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // maxBody bounds a request's body, in bytes.
@@ -228,12 +228,12 @@ const (
 
 // page reads limit and cursor. It asks for one item more than the caller wants, which tells
 // whether there is a next page.
-func page(q *request) (session.Page, error) {
+func page(q *request) (issuer.Page, error) {
 	values, err := query(q)
 	if err != nil {
-		return session.Page{}, err
+		return issuer.Page{}, err
 	}
-	p := session.Page{Limit: defaultLimit + 1}
+	p := issuer.Page{Limit: defaultLimit + 1}
 	if values.Has("limit") {
 		n, err := strconv.ParseUint(values.Get("limit"), 10, 31)
 		if err != nil || n < 1 || n > maxLimit {
@@ -243,7 +243,7 @@ func page(q *request) (session.Page, error) {
 	}
 	if values.Has("cursor") {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(values.Get("cursor"))
-		if err != nil || !isID(string(raw)) {
+		if err != nil || !issuer.ValidID(string(raw)) {
 			return p, fieldError("cursor", "invalid", "is not a cursor of ours")
 		}
 		p.Before = string(raw)
@@ -258,7 +258,7 @@ type list[T any] struct {
 }
 
 // paged makes a list of what a [page] found: view shows one item, id names it.
-func paged[S, T any](found []S, p session.Page, id func(*S) string, view func(*S) T) list[T] {
+func paged[S, T any](found []S, p issuer.Page, id func(*S) string, view func(*S) T) list[T] {
 	var out list[T]
 	if want := p.Limit - 1; len(found) > want {
 		found = found[:want]
@@ -270,19 +270,4 @@ func paged[S, T any](found []S, p session.Page, id func(*S) string, view func(*S
 		out.Items[i] = view(&found[i])
 	}
 	return out
-}
-
-// isID tells whether s can be one of our ids at all, so that nothing else gets
-// as far as a store.
-func isID(s string) bool {
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
 }

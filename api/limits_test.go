@@ -32,7 +32,7 @@ func TestWhatCountsAsATry(t *testing.T) {
 		{context.DeadlineExceeded, false},
 	} {
 		a := &API{Users: &identity.Service{Now: time.Now, Limits: limit.NewFailover(limit.NewLocal(10), limit.NewLocal(10))}}
-		h := a.limited(identity.ActionRegister, func(*request) (reply, error) { return reply{status: 200}, c.err })
+		h := a.limited(limit.ActionRegister, func(*request) (reply, error) { return reply{status: 200}, c.err })
 		for range most {
 			rep, err := h(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)})
 			if !errors.Is(err, c.err) || rep.status != 200 {

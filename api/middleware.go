@@ -16,6 +16,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // requestTimeout bounds a whole request: the longest that is honest is one
@@ -123,7 +124,7 @@ func (a *API) log(r *http.Request, n *remark, id, pattern string, ww middleware.
 // requestID takes over the id that a proxy gave the request, when it is short
 // and plain, or makes one.
 func requestID(r *http.Request) string {
-	if ids := r.Header[requestIDHeader]; len(ids) > 0 && isID(ids[0]) {
+	if ids := r.Header[requestIDHeader]; len(ids) > 0 && issuer.ValidID(ids[0]) {
 		return ids[0]
 	}
 	var b [16]byte

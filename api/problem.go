@@ -8,6 +8,7 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Problem is the body of an error (RFC 9457). Its type is about:blank for all:
@@ -57,10 +58,10 @@ var errorTable = []struct {
 	{session.ErrInvalidToken, 401, "invalid_token", "The token is malformed, expired or not ours."},
 	{session.ErrRevoked, 401, "invalid_token", "The token was revoked."},
 	{errReauthenticate, 401, "insufficient_user_authentication", "Prove who you are again: POST /v1/sessions/current/reauthenticate."},
-	{session.ErrNotFound, 404, "session_not_found", "You have no such session."},
-	{session.ErrSubjectGone, 401, "invalid_credentials", "Wrong login or password."},
-	{session.ErrCredentialChanged, 401, "invalid_credentials", "Wrong login or password."},
-	{session.ErrTooManySessions, 409, "too_many_sessions", "You are signed in in too many places. End a session first."},
+	{issuer.ErrNotFound, 404, "session_not_found", "You have no such session."},
+	{issuer.ErrSubjectGone, 401, "invalid_credentials", "Wrong login or password."},
+	{issuer.ErrCredentialChanged, 401, "invalid_credentials", "Wrong login or password."},
+	{issuer.ErrTooManySessions, 409, "too_many_sessions", "You are signed in in too many places. End a session first."},
 	{session.ErrUnavailable, 503, "unavailable", "A dependency does not answer. Try again shortly."},
 	{identity.ErrWrongPassword, 401, "invalid_credentials", "Wrong login or password."},
 	{identity.ErrNotFound, 404, "user_not_found", "User not found."},

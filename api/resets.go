@@ -3,7 +3,7 @@ package api
 import (
 	"net/http"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 )
 
 // requestReset always answers the same, so that nobody learns which addresses
@@ -18,7 +18,7 @@ func (a *API) requestReset(q *request) (reply, error) {
 	if err := required("email", in.Email); err != nil {
 		return reply{}, err
 	}
-	err = a.admit(q, identity.ActionReset, in.Email, func() error { return a.Users.RequestReset(q.Context(), in.Email) })
+	err = a.admit(q, limit.ActionReset, in.Email, func() error { return a.Users.RequestReset(q.Context(), in.Email) })
 	if err != nil {
 		return reply{}, err
 	}

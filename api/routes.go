@@ -6,7 +6,8 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Handler returns the whole service: the gateway check, and everything else.
@@ -40,8 +41,8 @@ func (a *API) routes() chi.Router {
 
 // recommended are the routes for new clients.
 func (a *API) recommended(r chi.Router) {
-	r.Post("/v1/users", a.open(a.limited(identity.ActionRegister, a.registerByMail)))
-	r.Post("/v1/users/verify", a.open(a.limited(identity.ActionMailedToken, a.verifyEmail), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/users", a.open(a.limited(limit.ActionRegister, a.registerByMail)))
+	r.Post("/v1/users/verify", a.open(a.limited(limit.ActionMailedToken, a.verifyEmail), on(identity.ErrInvalidToken, 404)))
 	r.Get("/v1/users/me", a.signedIn(a.showMe))
 	r.Patch("/v1/users/me", a.signedIn(a.updateMe))
 	r.Delete("/v1/users/me", a.signedIn(a.fresh(a.deleteMe)))
@@ -55,10 +56,10 @@ func (a *API) recommended(r chi.Router) {
 	r.Delete("/v1/sessions/{id}", a.signedIn(a.endSession))
 	r.Get("/v1/logins", a.signedIn(a.listLogins))
 	r.Post("/v1/password-resets", a.open(a.requestReset))
-	r.Post("/v1/password-resets/check", a.open(a.limited(identity.ActionMailedToken, a.checkReset), on(identity.ErrInvalidToken, 404)))
-	r.Post("/v1/password-resets/complete", a.open(a.limited(identity.ActionMailedToken, a.completeReset), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/password-resets/check", a.open(a.limited(limit.ActionMailedToken, a.checkReset), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/password-resets/complete", a.open(a.limited(limit.ActionMailedToken, a.completeReset), on(identity.ErrInvalidToken, 404)))
 
-	r.Post("/oauth/token", a.oauth(a.limited(identity.ActionRefresh, a.refresh)))
+	r.Post("/oauth/token", a.oauth(a.limited(limit.ActionRefresh, a.refresh)))
 	r.Post("/oauth/revoke", a.oauth(a.revoke))
 	r.Post("/oauth/introspect", a.oauth(a.introspect))
 	r.Get("/.well-known/jwks.json", a.open(a.jwks))
@@ -80,19 +81,19 @@ func (a *API) classic(r chi.Router, prefix string) {
 	if a.HideAccounts {
 		badPassword = 401
 	}
-	r.Post(prefix+"/registerUser", a.openClassic(a.limited(identity.ActionRegister, a.registerUser), on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
-	r.Post(prefix+"/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(session.ErrSubjectGone, 401),
-		on(identity.ErrWrongPassword, badPassword), on(session.ErrCredentialChanged, badPassword), on(session.ErrTooManySessions, 403)))
+	r.Post(prefix+"/registerUser", a.openClassic(a.limited(limit.ActionRegister, a.registerUser), on(identity.ErrUsernameTaken, 403), on(identity.ErrEmailTaken, 403)))
+	r.Post(prefix+"/loginUser", a.openClassic(a.loginUser, on(identity.ErrNotFound, 401), on(issuer.ErrSubjectGone, 401),
+		on(identity.ErrWrongPassword, badPassword), on(issuer.ErrCredentialChanged, badPassword), on(issuer.ErrTooManySessions, 403)))
 	r.Delete(prefix+"/logout", a.signedInClassic(a.logout))
 	r.Get(prefix+"/findUser", a.signedInClassic(a.findUser, on(identity.ErrNotFound, 401)))
 	r.Put(prefix+"/updateUser", a.signedInClassic(a.updateUser, on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
 	r.Delete(prefix+"/deleteUser", a.signedInClassic(a.deleteUser))
 	r.Post(prefix+"/forgotPassword", a.openClassic(a.forgotPassword, on(identity.ErrNotFound, 403)))
-	r.Get(prefix+"/reset", a.openClassic(a.limited(identity.ActionMailedToken, a.showReset), on(identity.ErrInvalidToken, 403)))
+	r.Get(prefix+"/reset", a.openClassic(a.limited(limit.ActionMailedToken, a.showReset), on(identity.ErrInvalidToken, 403)))
 	r.Put(prefix+"/updatePassword", a.signedInClassic(a.updatePassword, on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
-	r.Put(prefix+"/updatePasswordViaEmail", a.openClassic(a.limited(identity.ActionMailedToken, a.updatePasswordViaEmail), on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
+	r.Put(prefix+"/updatePasswordViaEmail", a.openClassic(a.limited(limit.ActionMailedToken, a.updatePasswordViaEmail), on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
 	r.Get(prefix+"/user/logins/show", a.signedInClassic(a.showLogins))
-	r.Get(prefix+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(session.ErrNotFound, 400)))
+	r.Get(prefix+"/user/logins/delete/{login_id}", a.signedInClassic(a.deleteLogin, on(issuer.ErrNotFound, 400)))
 	r.Get(prefix+"/user/logins/delete/all/not-current", a.signedInClassic(a.deleteOtherLogins))
 	r.Get(prefix+"/user/logins/deletes/all", a.signedInClassic(a.deleteAllLogins))
 }

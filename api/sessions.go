@@ -9,6 +9,7 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // sessionBody is a session on the /v1 routes.
@@ -23,7 +24,7 @@ type sessionBody struct {
 	Current    bool      `json:"current"`
 }
 
-func sessionView(s *session.Session, current string) sessionBody {
+func sessionView(s *issuer.Session, current string) sessionBody {
 	return sessionBody{
 		ID: s.ID, IPAddress: s.IP, Device: s.Device, UserAgent: s.UserAgent,
 		CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, Current: s.ID == current,
@@ -39,7 +40,7 @@ type tokenSetBody struct {
 	Session      *sessionBody `json:"session,omitzero"`
 }
 
-func tokenSet(set session.TokenSet, s *sessionBody) tokenSetBody {
+func tokenSet(set issuer.TokenSet, s *sessionBody) tokenSetBody {
 	return tokenSetBody{
 		AccessToken: set.AccessToken, TokenType: "Bearer", ExpiresIn: int64(set.ExpiresIn.Seconds()),
 		RefreshToken: set.RefreshToken, Session: s,
@@ -83,13 +84,13 @@ func (a *API) listSessions(q *request) (reply, error) {
 		return reply{}, err
 	}
 	return ok(paged(found, p,
-		func(s *session.Session) string { return s.ID },
-		func(s *session.Session) sessionBody { return sessionView(s, q.claims.SessionID) }))
+		func(s *issuer.Session) string { return s.ID },
+		func(s *issuer.Session) sessionBody { return sessionView(s, q.claims.SessionID) }))
 }
 
 func (a *API) showCurrent(q *request) (reply, error) {
 	s, err := a.Sessions.Find(q.Context(), q.claims.Subject, q.claims.SessionID)
-	if errors.Is(err, session.ErrNotFound) {
+	if errors.Is(err, issuer.ErrNotFound) {
 		err = session.ErrRevoked // it ended since the check
 	}
 	if err != nil {
@@ -99,7 +100,7 @@ func (a *API) showCurrent(q *request) (reply, error) {
 }
 
 func (a *API) endCurrent(q *request) (reply, error) {
-	if _, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, session.ReasonLogout); err != nil {
+	if _, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout); err != nil {
 		return reply{}, err
 	}
 	return noContent()
@@ -119,14 +120,14 @@ func (a *API) endSessions(q *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	keep, reason := "", session.ReasonRevokedAll
+	keep, reason := "", issuer.ReasonRevokedAll
 	switch {
 	case len(values) == 0:
 		if err := a.checkFresh(q); err != nil {
 			return reply{}, err
 		}
 	case len(values) == 1 && values.Get("except") == "current":
-		keep, reason = q.claims.SessionID, session.ReasonRevokedOthers
+		keep, reason = q.claims.SessionID, issuer.ReasonRevokedOthers
 	default:
 		return reply{}, fieldError("except", "invalid", `is "current" or not there, and nothing else is in the query`)
 	}
@@ -164,10 +165,10 @@ func (a *API) reauthenticate(q *request) (reply, error) {
 // historyBody is a login in the history.
 type historyBody struct {
 	sessionBody `json:",inline"`
-	Status      session.Status  `json:"status"`
-	EndedAt     *time.Time      `json:"ended_at"`
-	EndReason   *session.Reason `json:"end_reason"`
-	EndedBy     *session.Actor  `json:"ended_by"`
+	Status      issuer.Status  `json:"status"`
+	EndedAt     *time.Time     `json:"ended_at"`
+	EndReason   *issuer.Reason `json:"end_reason"`
+	EndedBy     *issuer.Actor  `json:"ended_by"`
 }
 
 func (a *API) listLogins(q *request) (reply, error) {
@@ -181,8 +182,8 @@ func (a *API) listLogins(q *request) (reply, error) {
 	}
 	now := a.Now()
 	return ok(paged(found, p,
-		func(l *session.Login) string { return l.ID },
-		func(l *session.Login) historyBody {
+		func(l *issuer.Login) string { return l.ID },
+		func(l *issuer.Login) historyBody {
 			b := historyBody{sessionBody: sessionView(&l.Session, q.claims.SessionID), Status: l.StatusAt(now)}
 			if l.Failed {
 				b.LastSeenAt, b.ExpiresAt = l.CreatedAt, l.CreatedAt

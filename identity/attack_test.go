@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 // heldEngine hashes when it is let.
@@ -47,7 +48,7 @@ const besiegers = 9 // one hashes
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
 	w.Hasher.Engine = s.engine
-	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
+	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
 	for i := range besiegers {
 		go func() {
 			// By the names of others: of one account, fewer may wait.
@@ -171,7 +172,7 @@ func TestANetworkDoesNotFillTheQueue(t *testing.T) {
 			}
 		}
 		engine := &heldEngine{begun: make(chan struct{}), let: make(chan struct{})}
-		queue := identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
+		queue := hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
 		w.Hasher.Engine, w.Hasher.Queue = engine, queue
 		gone, in := make(chan error, besiegers), make(chan error, 1)
 		for i, name := range names[1:] {

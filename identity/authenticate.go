@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
 )
 
 // Why a login failed, as the history tells it.
@@ -24,16 +27,17 @@ const (
 // were too many of those.
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
 	device := s.knownDevice(from.DeviceToken, login)
-	g := s.guessLogin(login, device, from)
-	defer func() { g.settle(ctx, err) }()
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{limitAddress(from.IP), Fold(login), device != ""}, g.take)
+	c := s.newCharge(limit.ActionLogin, from, limit.Login(Fold(login), device, from.IP)...)
+	defer func() { c.settle(ctx, err) }()
+	visitor := hashing.Visitor{Address: limit.Address(from.IP), Account: Fold(login), KnownDevice: device != ""}
+	turn, err := s.Hasher.Enter(ctx, visitor, c.charge)
 	if err != nil {
 		return User{}, err
 	}
-	defer leave()
+	defer turn.Leave()
 	u, err := s.lookUp(ctx, login)
 	if errors.Is(err, ErrNotFound) {
-		if err := s.verifyNobody(ctx, password); err != nil {
+		if err := verifyNobody(ctx, turn, password); err != nil {
 			return User{}, err
 		}
 		if err := s.recordAttempt(ctx, "", reasonUnknownUser, from); err != nil {
@@ -44,24 +48,24 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 	if err != nil {
 		return User{}, err
 	}
-	return s.authenticate(ctx, u, password, from)
+	return s.authenticate(ctx, turn, u, password, from)
 }
 
 // Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
 // ErrWrongPassword, ErrLimited as a [RetryError].
 func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (_ User, err error) {
-	g := s.guess(actionPassword, from, passwordSession.Of(from.Session))
-	defer func() { g.settle(ctx, err) }()
-	ctx, leave, err := s.Hasher.enter(ctx, signedIn(id, from), g.take)
+	c := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
+	defer func() { c.settle(ctx, err) }()
+	turn, err := s.Hasher.Enter(ctx, signedIn(id, from), c.charge)
 	if err != nil {
 		return User{}, err
 	}
-	defer leave()
+	defer turn.Leave()
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {
 		return User{}, err
 	}
-	return s.authenticate(ctx, u, password, from)
+	return s.authenticate(ctx, turn, u, password, from)
 }
 
 func (s *Service) lookUp(ctx context.Context, login string) (User, error) {
@@ -75,8 +79,8 @@ func (s *Service) lookUp(ctx context.Context, login string) (User, error) {
 	}
 }
 
-func (s *Service) authenticate(ctx context.Context, u User, password string, from Origin) (User, error) {
-	rehash, err := s.confirm(ctx, u, password, from)
+func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (User, error) {
+	rehash, err := s.confirm(ctx, turn, u, password, from)
 	if err != nil {
 		return User{}, err
 	}
@@ -84,19 +88,19 @@ func (s *Service) authenticate(ctx context.Context, u User, password string, fro
 		return User{}, s.refuse(ctx, u, reasonUnverified, from)
 	}
 	if rehash {
-		s.rehash(ctx, &u, password)
+		s.rehash(ctx, turn, &u, password)
 	}
 	return u, nil
 }
 
 // confirm verifies that the password is the user's. ErrWrongPassword, which is
 // recorded.
-func (s *Service) confirm(ctx context.Context, u User, password string, from Origin) (rehash bool, err error) {
+func (s *Service) confirm(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
 	ok := false
 	if plausible(password) {
-		ok, rehash, err = s.Hasher.Verify(ctx, u.PasswordHash, password)
+		ok, rehash, err = turn.Verify(ctx, u.PasswordHash, password)
 	} else {
-		err = s.verifyNobody(ctx, password)
+		err = verifyNobody(ctx, turn, password)
 	}
 	switch {
 	case err != nil:
@@ -109,11 +113,11 @@ func (s *Service) confirm(ctx context.Context, u User, password string, from Ori
 
 // verifyNobody spends the time of a verification on a password that is not
 // hashed when no user can have it.
-func (s *Service) verifyNobody(ctx context.Context, password string) error {
+func verifyNobody(ctx context.Context, turn *hashing.Turn, password string) error {
 	if !plausible(password) {
 		password = ""
 	}
-	return s.Hasher.VerifyNobody(ctx, password)
+	return turn.VerifyNobody(ctx, password)
 }
 
 // errUnrecorded comes with the error that kept a wrong password from being
@@ -148,8 +152,8 @@ func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from
 
 // rehash replaces the hash of a password that was just verified by one of the
 // current form. The login succeeds without it, too.
-func (s *Service) rehash(ctx context.Context, u *User, password string) {
-	hash, err := s.Hasher.Hash(ctx, password)
+func (s *Service) rehash(ctx context.Context, turn *hashing.Turn, u *User, password string) {
+	hash, err := turn.Hash(ctx, password)
 	if err == nil {
 		err = s.Store.Rehash(ctx, u.ID, u.PasswordHash, hash)
 	}

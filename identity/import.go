@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 const (
@@ -46,12 +48,12 @@ type ImportProblem struct {
 //	email_verified                      true or false; empty is false
 //	created_at                          RFC 3339; empty is now
 //
-// A hash must satisfy [Hasher.CheckHash]; it is replaced at its user's next
+// A hash must satisfy [hashing.Hasher.CheckHash]; it is replaced at its user's next
 // login. Lines that are wrong, and users whose name or address is taken, are skipped
 // and reported, so that an import that was interrupted can be run again. progress, which may be
 // nil, is told the number of lines done, after each. The error is about reading
 // r or about the store, and the report tells what was done until then.
-func Import(ctx context.Context, r io.Reader, format string, store Store, hasher *Hasher,
+func Import(ctx context.Context, r io.Reader, format string, store Store, hasher *hashing.Hasher,
 	now func() time.Time, newID func() string, progress func(done int),
 ) (ImportReport, error) {
 	i := importer{store: store, hasher: hasher, now: now, newID: newID}
@@ -94,7 +96,7 @@ func Import(ctx context.Context, r io.Reader, format string, store Store, hasher
 
 type importer struct {
 	store  Store
-	hasher *Hasher
+	hasher *hashing.Hasher
 	now    func() time.Time
 	newID  func() string
 	parse  func(line []byte) (importedUser, error)

@@ -13,7 +13,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // newLimitedWorld is a world with limits, which standing on Redis are the same;
@@ -253,14 +255,14 @@ func TestAdmit(t *testing.T) {
 		allowed       int
 		retry         time.Duration
 	}{
-		{"registrations of an address", identity.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"registrations of a network, which is one's own", identity.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
-		{"an IPv4 address, however it is written", identity.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
-		{"mails to one address", identity.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
-		{"mails that an address asks for", identity.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"guesses at what was mailed", identity.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
-		{"refreshes", identity.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
-		{"of nowhere", identity.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
+		{"registrations of an address", limit.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"registrations of a network, which is one's own", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
+		{"an IPv4 address, however it is written", limit.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
+		{"mails to one address", limit.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
+		{"mails that an address asks for", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"guesses at what was mailed", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
+		{"refreshes", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
+		{"of nowhere", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
 	} {
 		w := newLimitedWorld(t)
 		for i := range c.allowed + 1 {
@@ -290,12 +292,12 @@ type outbox struct {
 	to []string
 }
 
-func (o *outbox) Enqueue(ctx context.Context, m identity.Mail, at time.Time) error {
+func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) error {
 	o.to = append(o.to, m.To)
 	return o.Store.Enqueue(ctx, m, at)
 }
 
-// TestRegisteringFloodsNoInbox: registering takes of the mails that may be asked for
+// TestRegisteringFloodsNoInbox: registering charges of the mails that may be asked for
 // to an address, free or taken, from wherever, and says nothing of it.
 func TestRegisteringFloodsNoInbox(t *testing.T) {
 	w := newLimitedWorld(t)
@@ -312,7 +314,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 	}
 	ask := func(email string) error {
 		i++
-		return second(w.Admit(t.Context(), identity.ActionReset, email, identity.Origin{IP: address(i)}))
+		return second(w.Admit(t.Context(), limit.ActionReset, email, identity.Origin{IP: address(i)}))
 	}
 	for _, email := range []string{u.Email, "free@example.com"} {
 		for range 10 {
@@ -348,7 +350,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 // unqueued is a store that cannot queue a mail.
 type unqueued struct{ identity.Store }
 
-func (unqueued) Enqueue(context.Context, identity.Mail, time.Time) error {
+func (unqueued) Enqueue(context.Context, mail.Envelope, time.Time) error {
 	return identity.ErrUnavailable
 }
 
@@ -362,7 +364,7 @@ func TestMailThatWasNotSent(t *testing.T) {
 		w.want("registering", err, identity.ErrUnavailable)
 	}
 	for range 3 {
-		w.want("a reset", second(w.Admit(t.Context(), identity.ActionReset, "ada@example.com", identity.Origin{})), nil)
+		w.want("a reset", second(w.Admit(t.Context(), limit.ActionReset, "ada@example.com", identity.Origin{})), nil)
 	}
 }
 
@@ -379,7 +381,7 @@ func (o *witness) Limited(action string, allowed, shared bool) {
 // down is a shared limiter that does not answer.
 type down struct{ limit.Limiter }
 
-func (down) Take(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
+func (down) Charge(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
 	return limit.Decision{}, errors.New("down")
 }
 
@@ -387,10 +389,10 @@ func TestLimitsAreObserved(t *testing.T) {
 	w, o := newLimitedWorld(t), &witness{}
 	w.Observer = o
 	from := identity.Origin{IP: "203.0.113.7"}
-	w.want("a mail", second(w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)), nil)
+	w.want("a mail", second(w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)), nil)
 	w.Limits = limit.NewFailover(down{}, limit.NewLocal(100))
 	for range 4 {
-		_, _ = w.Admit(t.Context(), identity.ActionReset, "a@example.com", from)
+		_, _ = w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)
 	}
 	_, _ = w.guess("ada", password, from.IP)
 	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
@@ -402,17 +404,17 @@ func TestLimitsAreObserved(t *testing.T) {
 // watched tells of what a limiter is asked.
 type watched struct {
 	limit.Limiter
-	takes, givesBack chan struct{}
+	charges, refunds chan struct{}
 }
 
-func (l *watched) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
-	defer func() { l.takes <- struct{}{} }()
-	return l.Limiter.Take(ctx, now, keys)
+func (l *watched) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+	defer func() { l.charges <- struct{}{} }()
+	return l.Limiter.Charge(ctx, now, keys)
 }
 
-func (l *watched) GiveBack(ctx context.Context, now time.Time, d []limit.Key) error {
-	defer func() { l.givesBack <- struct{}{} }()
-	return l.Limiter.GiveBack(ctx, now, d)
+func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) error {
+	defer func() { l.refunds <- struct{}{} }()
+	return l.Limiter.Refund(ctx, now, d)
 }
 
 // stuck is an engine that is at work until it is told to end.
@@ -440,20 +442,20 @@ func TestQueueBeforeLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// As long as a hash takes an hour, one may wait.
-	w.Hasher.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
+	// As long as a hash charges an hour, one may wait.
+	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
 	<-engine.begun
-	<-limiter.takes
+	<-limiter.charges
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.takes // it has its place
+	<-limiter.charges // it has its place
 	_, err := w.guess("ada", otherPassword, ip)
 	w.want("one too many", err, identity.ErrBusy)
 	w.want("one who waits in vain", <-late, identity.ErrBusy)
-	if asked, back := len(limiter.takes), len(limiter.givesBack); asked != 0 || back != 1 {
+	if asked, back := len(limiter.charges), len(limiter.refunds); asked != 0 || back != 1 {
 		t.Errorf("the limits were asked %d times for whom the queue turned away, and were given back %d of one", asked, back)
 	}
 

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +85,21 @@ func TestCommonPasswordsAreSearchable(t *testing.T) {
 			t.Errorf("%q is found", p)
 		}
 	}
+}
+
+// The vectors lie beside the project, not in it.
+const vectors = "../../shared/vectors/"
+
+func readVector(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(vectors + name)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("SKIPPED: the test vectors %s%s are not there", vectors, name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func TestMostCommonPasswordsAreRefused(t *testing.T) {

@@ -1,6 +1,12 @@
 package identity
 
-import "context"
+import (
+	"context"
+
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
+)
 
 // User reads a user by id. ErrNotFound.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
@@ -53,32 +59,32 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 	if err := s.checkBreached(ctx, password); err != nil {
 		return 0, err
 	}
-	ctx, leave, err := s.Hasher.enter(ctx, signedIn(id, from), nil)
+	turn, err := s.Hasher.Enter(ctx, signedIn(id, from), nil)
 	if err != nil {
 		return 0, err
 	}
-	defer leave()
-	hash, err := s.Hasher.Hash(ctx, password)
+	defer turn.Leave()
+	hash, err := turn.Hash(ctx, password)
 	if err != nil {
 		return 0, err
 	}
-	return s.Store.SetPassword(ctx, id, u.PasswordVersion, hash, keep, s.now(), noticeTo(u, MailPasswordChanged))
+	return s.Store.SetPassword(ctx, id, u.PasswordVersion, hash, keep, s.now(), noticeTo(u, mail.KindPasswordChanged))
 }
 
 // signedIn is a user in the queue whose token is good: no stranger is in their way.
-func signedIn(id string, from Origin) visitor {
-	return visitor{address: limitAddress(from.IP), account: id, known: true}
+func signedIn(id string, from Origin) hashing.Visitor {
+	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
 }
 
 func (s *Service) confirmCurrent(ctx context.Context, u User, password string, from Origin) (err error) {
-	g := s.guess(actionPassword, from, passwordSession.Of(from.Session))
-	defer func() { g.settle(ctx, err) }()
-	ctx, leave, err := s.Hasher.enter(ctx, signedIn(u.ID, from), g.take)
+	c := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
+	defer func() { c.settle(ctx, err) }()
+	turn, err := s.Hasher.Enter(ctx, signedIn(u.ID, from), c.charge)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	_, err = s.confirm(ctx, u, password, from)
+	defer turn.Leave()
+	_, err = s.confirm(ctx, turn, u, password, from)
 	return err
 }
 
@@ -89,5 +95,5 @@ func (s *Service) Delete(ctx context.Context, id string) (revocation int64, err 
 	if err != nil {
 		return 0, err
 	}
-	return s.Store.Delete(ctx, id, s.now(), noticeTo(u, MailAccountDeleted))
+	return s.Store.Delete(ctx, id, s.now(), noticeTo(u, mail.KindAccountDeleted))
 }

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // Whoever guesses names must not see by the time which of them exist: every
@@ -39,7 +41,7 @@ func TestEveryRefusalIsTheSameWork(t *testing.T) {
 
 	engine, turns, store := &countedEngine{}, &countedTurns{}, &countedAttempts{Store: w.store}
 	current.Engine = engine
-	current.Queue = identity.NewQueue(identity.QueueOptions{Slots: 1, Patience: time.Minute, Observer: turns})
+	current.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: time.Minute, Observer: turns})
 	w.Hasher, w.Store = current, store
 	huge := strings.Repeat("x", 2000)
 	for _, c := range []struct{ why, login, password, reason string }{
@@ -184,7 +186,7 @@ func TestResetsForNobody(t *testing.T) {
 			t.Fatalf("%s: queued %+v, %v", c.why, queued, err)
 		}
 		got := queued[0]
-		if want := (identity.Mail{ID: got.ID, Kind: identity.MailReset, To: c.address, QueuedAt: w.clock.Now(), Attempts: 1}); got != want {
+		if want := (mail.Envelope{ID: got.ID, Kind: mail.KindPasswordReset, To: c.address, QueuedAt: w.clock.Now(), Attempts: 1}); got != want {
 			t.Errorf("%s: queued %+v, want %+v", c.why, got, want)
 		}
 		w.clock.pass(time.Minute)

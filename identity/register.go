@@ -3,6 +3,10 @@ package identity
 import (
 	"context"
 	"errors"
+
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // NewUser is what somebody registers with. The password is kept nowhere.
@@ -68,19 +72,19 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 		return err
 	}
 	// Tried also for an address that is taken, which is as much work as a free one.
-	verify := noticeTo(u, MailVerify)
+	verify := noticeTo(u, mail.KindVerifyEmail)
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
 	// Also for a free address, or how many mails are left to it would tell.
-	mail := s.guess(ActionReset, Origin{}, resetEmail.Of(Fold(n.Email)))
-	refused := mail.take(ctx)
+	notice := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
+	refused := notice.charge(ctx)
 	if err == nil {
 		return nil
 	}
 	if err = s.tellOwner(ctx, n.Email, refused == nil); err != nil {
-		mail.giveBack(ctx)
+		notice.refund(ctx)
 	}
 	return err
 }
@@ -93,7 +97,7 @@ func (s *Service) tellOwner(ctx context.Context, email string, send bool) error 
 	if err != nil {
 		return err
 	}
-	notice := noticeTo(owner, MailAddressTaken)
+	notice := noticeTo(owner, mail.KindAddressTaken)
 	if !send {
 		notice.To = ""
 	}
@@ -111,12 +115,12 @@ func (s *Service) checkNewUser(n NewUser) error {
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: limitAddress(n.IP)}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, nil)
 	if err != nil {
 		return User{}, err
 	}
-	defer leave()
-	hash, err := s.Hasher.Hash(ctx, n.Password)
+	defer turn.Leave()
+	hash, err := turn.Hash(ctx, n.Password)
 	if err != nil {
 		return User{}, err
 	}

@@ -3,6 +3,9 @@ package identity
 import (
 	"context"
 	"errors"
+
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // RequestReset queues a mail with a link that lets its reader set a new
@@ -12,7 +15,7 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
 	}
-	return s.Store.Enqueue(ctx, Mail{Kind: MailReset, To: email}, s.now())
+	return s.Store.Enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: email}, s.now())
 }
 
 // RequestKnownReset is RequestReset for a caller who may be told: ErrNotFound when
@@ -92,19 +95,19 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		return done, err
 	}
 	// Whoever reads the user's mail gets in while strangers fill the queue.
-	ctx, leave, err := s.Hasher.enter(ctx, visitor{address: u.ID, account: u.ID, known: true}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err
 	}
-	defer leave()
-	hash, err := s.Hasher.Hash(ctx, password)
+	defer turn.Leave()
+	hash, err := turn.Hash(ctx, password)
 	if err != nil {
 		return done, err
 	}
-	revocation, err := s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, MailPasswordChanged))
+	revocation, err := s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, mail.KindPasswordChanged))
 	if err != nil {
 		return done, err
 	}
-	s.forgive(ctx, u, from)
+	s.clearGuesses(ctx, u, from)
 	return Reset{User: u, Revocation: revocation}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 const (
@@ -44,7 +46,7 @@ func (r *Retention) Run(ctx context.Context) {
 // Remove makes one pass.
 func (r *Retention) Remove(ctx context.Context) error {
 	// A link that was mailed late works longer than the registration holds its names.
-	pendingKept := maxMailAge(MailVerify) + verifyTTL
+	pendingKept := mail.MaxAge(mail.KindVerifyEmail) + pendingTTL
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptsKept), r.Store.ForgetAttempts),
 		inBatches(ctx, r.Now().Add(-pendingKept), r.Store.ForgetPending))

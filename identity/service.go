@@ -1,14 +1,15 @@
 package identity
 
 import (
-	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // product is how mails call this service.
@@ -23,7 +24,7 @@ const pendingTTL = 24 * time.Hour
 // was hashed.
 type Service struct {
 	Store  Store
-	Hasher *Hasher
+	Hasher *hashing.Hasher
 	// Now is the clock that all replicas share.
 	Now func() time.Time
 	// PasswordMinLength is in characters; less than 8 means 8.
@@ -31,6 +32,8 @@ type Service struct {
 	// MailEnabled tells that somebody delivers the mail; without it whatever
 	// needs a mail to arrive is ErrMailDisabled.
 	MailEnabled bool
+	// ResetTTL is how long the link of a reset works, counted from its sending; 0 means 10 minutes.
+	ResetTTL time.Duration
 	// NewID makes the id of a user: 22 URL-safe characters, 128 random bits.
 	NewID func() string
 	// NewTimedID makes the id of a failed login, which sorts by its time.
@@ -81,12 +84,9 @@ func (s *Service) checkNewPassword(password string, words ...string) *problem {
 }
 
 // noticeTo is a mail to a user about their account.
-func noticeTo(u User, kind MailKind) Mail {
-	return Mail{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
+func noticeTo(u User, kind mail.Kind) mail.Envelope {
+	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
 }
-
-// hashToken makes of a mailed secret what the store knows it by.
-func hashToken(token string) TokenHash { return sha256.Sum256([]byte(token)) }
 
 // storable tells whether the store can be asked for a name at all: a database
 // refuses other texts with an error instead of finding nothing.

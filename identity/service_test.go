@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 func TestRegister(t *testing.T) {
@@ -82,14 +83,14 @@ func TestRegisterNamesEveryBadField(t *testing.T) {
 func TestTakenNamesCostNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	w.Hasher = hasher(t, identity.MaxCost) // about a second
+	w.Hasher = hasher(t, hashing.MaxCost) // about a second
 	register := func(username, email string, want error) func() {
 		return func() {
 			n := identity.NewUser{Username: username, Email: email, Password: password}
 			w.want("register "+username, second(w.Register(t.Context(), n)), want)
 		}
 	}
-	for i, took := range identity.LeastCPU(t,
+	for i, took := range leastCPU(t,
 		register("alice", "b@example.com", identity.ErrUsernameTaken),
 		register("bob", "alice@example.com", identity.ErrEmailTaken),
 		func() {
@@ -186,7 +187,7 @@ func TestRegisterByMailTellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 	// The answer must not be told apart by its time either.
 	w.Hasher = hasher(t, 8)
 	i := 0
-	took := identity.LeastCPU(t,
+	took := leastCPU(t,
 		func() {
 			i++
 			n := string(rune('a' + i))
@@ -200,9 +201,9 @@ func TestRegisterByMailTellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 	}
 }
 
-func hasher(t *testing.T, cost int) *identity.Hasher {
+func hasher(t *testing.T, cost int) *hashing.Hasher {
 	t.Helper()
-	h, err := identity.NewInsecureHasher(cost, nil)
+	h, err := hashing.NewInsecureHasher(cost, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,12 +354,12 @@ func TestLoginRehashes(t *testing.T) {
 		t.Errorf("hashed again: %s", hash())
 	}
 
-	one := identity.Pepper{ID: "k1", Key: []byte(strings.Repeat("1", 32))}
+	one := hashing.Pepper{ID: "k1", Key: []byte(strings.Repeat("1", 32))}
 	w.Hasher = quickHasher(t, one)
 	if !w.signsIn("alice", password) || !strings.HasPrefix(hash(), "$sessiond$v=1$p=k1$2a$04$") {
 		t.Errorf("a pepper was added: %s", hash())
 	}
-	w.Hasher, err = identity.NewInsecureHasher(5, []identity.Pepper{one})
+	w.Hasher, err = hashing.NewInsecureHasher(5, []hashing.Pepper{one})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -629,7 +630,7 @@ func TestReset(t *testing.T) {
 
 func TestResetExpires(t *testing.T) {
 	w := newWorld(t)
-	w.postman.ResetTTL = 5 * time.Minute
+	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
 	w.clock.pass(4 * time.Minute) // the mail server was slow: the link's time begins now
@@ -680,8 +681,8 @@ func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
 
 func TestBadTokenCostsNoHash(t *testing.T) {
 	w := newWorld(t)
-	w.Hasher = hasher(t, identity.MaxCost)
-	took := identity.LeastCPU(t, func() {
+	w.Hasher = hasher(t, hashing.MaxCost)
+	took := leastCPU(t, func() {
 		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})
 	if took[0] > 300*time.Millisecond {

@@ -2,42 +2,10 @@ package identity
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
+
+	"github.com/sessiond/sessiond/identity/mail"
 )
-
-// Errors of this package. What is none of these, and no [FieldErrors], is a
-// fault of the program.
-var (
-	ErrUsernameTaken = errors.New("username taken")
-	ErrEmailTaken    = errors.New("email taken")
-	// ErrNotFound: no such user.
-	ErrNotFound = errors.New("user not found")
-	// ErrWrongPassword: the user exists, the password is not theirs.
-	ErrWrongPassword = errors.New("wrong password")
-	// ErrInvalidToken: a mailed token that is unknown, used, replaced or expired.
-	ErrInvalidToken = errors.New("invalid or expired token")
-	// ErrPasswordChanged: the password changed while this change was under way.
-	ErrPasswordChanged = errors.New("password changed meanwhile")
-	// ErrMailDisabled: no mail server is configured.
-	ErrMailDisabled = errors.New("mail is not configured")
-	// ErrBusy: too many passwords wait to be hashed. It comes as a [RetryError].
-	ErrBusy = errors.New("too many logins at once")
-	// ErrLimited: too many tries. It comes as a [RetryError].
-	ErrLimited = errors.New("too many tries")
-	// ErrUnavailable: a dependency did not answer, so nothing was decided.
-	ErrUnavailable = errors.New("temporarily unavailable")
-)
-
-// RetryError says that nothing was decided, and when to come back.
-type RetryError struct {
-	After time.Duration
-	Err   error // [ErrBusy] or [ErrLimited]
-}
-
-func (e *RetryError) Error() string { return fmt.Sprintf("%v; again in %v", e.Err, e.After) }
-func (e *RetryError) Unwrap() error { return e.Err }
 
 // Status of a user.
 type Status string
@@ -56,7 +24,7 @@ type User struct {
 	Email           string
 	FirstName       string
 	LastName        string
-	PasswordHash    string // as [Hasher] makes it; never leaves this package and the store
+	PasswordHash    string // as [hashing.Hasher] makes it; never leaves this package and the store
 	PasswordVersion int64  // raised by every change of password, not by a re-hash
 	Status          Status
 	EmailVerifiedAt time.Time // zero: not verified
@@ -76,7 +44,7 @@ type Store interface {
 	// Create adds a user. ErrUsernameTaken (looked at first) or ErrEmailTaken.
 	// Pending users created before stalePending do not count: they are removed. mail, when not nil, is queued in
 	// the same transaction.
-	Create(ctx context.Context, u User, stalePending time.Time, mail *Mail) error
+	Create(ctx context.Context, u User, stalePending time.Time, notice *mail.Envelope) error
 
 	// ByID, ByUsername and ByEmail read one user that is not deleted, pending
 	// ones too. ErrNotFound.
@@ -86,7 +54,7 @@ type Store interface {
 
 	// Update sets what p gives, and no other field, and returns the user as they
 	// are then: changes of other fields at the same time stay. Another email is not
-	// verified, open mailed tokens are forgotten, and [MailEmailChanged] to the old
+	// verified, open mailed tokens are forgotten, and [mail.KindEmailChanged] to the old
 	// address is queued in the same transaction. Pending users created before
 	// stalePending do not count, as in Create. ErrEmailTaken, ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
@@ -98,19 +66,19 @@ type Store interface {
 	// SetPassword stores a new hash for a user whose password version is still
 	// fromVersion (else ErrPasswordChanged), raises the version, ends all sessions but keep
 	// with reason "password_changed", forgets open resets, and queues mail. ErrNotFound.
-	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, mail Mail) (revocation int64, err error)
+	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// ResetPassword uses up the reset token with this hash: it stores the new
 	// password hash for the token's user, raises the version, ends all
 	// sessions with reason "password_reset", forgets open tokens and queues mail. The address is verified by it, and
 	// a pending user becomes active.
 	// ErrInvalidToken when the token is not there, has expired at at, or is not userID's.
-	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, mail Mail) (revocation int64, err error)
+	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// Delete ends all sessions with reason "account_deleted", takes the
 	// personal data out of the user's row, frees the names, forgets open
 	// tokens, and queues mail. ErrNotFound.
-	Delete(ctx context.Context, id string, at time.Time, mail Mail) (revocation int64, err error)
+	Delete(ctx context.Context, id string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// IssueToken stores the hash of a secret that is about to be mailed to an address.
 	// Earlier ones of this user and purpose are dead from then on. ErrNotFound when the
@@ -139,17 +107,7 @@ type Store interface {
 	ForgetPending(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Enqueue puts a mail in the outbox.
-	Enqueue(ctx context.Context, mail Mail, at time.Time) error
-
-	// DueMail claims at most limit mails that are due at now, so that no other
-	// replica claims them before now plus lease. Oldest first.
-	DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Mail, error)
-
-	// MailDone forgets a mail that was sent, or given up. Idempotent.
-	MailDone(ctx context.Context, id int64) error
-
-	// MailRetry makes a claimed mail due again at.
-	MailRetry(ctx context.Context, id int64, at time.Time) error
+	Enqueue(ctx context.Context, notice mail.Envelope, at time.Time) error
 }
 
 // TokenHash is the SHA-256 of a mailed secret, which is kept as nothing else.
@@ -173,30 +131,4 @@ type Attempt struct {
 	Device    string
 	Reason    string // "wrong_password", "unverified", "unknown_user"
 	At        time.Time
-}
-
-// MailKind names a mail's template.
-type MailKind string
-
-// The mails we send.
-const (
-	MailReset           MailKind = "password_reset" // carries a link
-	MailVerify          MailKind = "verify_email"   // carries a link
-	MailAddressTaken    MailKind = "address_taken"
-	MailPasswordChanged MailKind = "password_changed"
-	MailEmailChanged    MailKind = "email_changed"
-	MailAccountDeleted  MailKind = "account_deleted"
-	MailTokenTheft      MailKind = "token_theft"
-)
-
-// Mail is one mail in the outbox. It holds no secret: the link of a reset is
-// made when the mail is sent, so that a copy of the database opens no account.
-type Mail struct {
-	ID       int64     // given by the store
-	Kind     MailKind  //
-	UserID   string    // whom it concerns; empty for a reset, whose user is found by To when it is sent
-	To       string    // address
-	Name     string    // how to greet, as its owner wrote it
-	QueuedAt time.Time // given by the store
-	Attempts int       // how often it was claimed, this time included
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -24,7 +26,7 @@ type world struct {
 	*testing.T
 	db      *sqlstore.DB
 	store   *sqlstore.Users
-	postman *identity.Postman
+	postman *mail.Postman
 	mailbox *mailbox
 	clock   *clock
 	log     *logbook
@@ -38,17 +40,17 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.Service = &identity.Service{
 		Store: w.store, Hasher: quickHasher(t), Now: c.Now, PasswordMinLength: 8, MailEnabled: true,
-		NewID: session.NewID, NewTimedID: session.NewTimedID, Log: log,
+		NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: log,
 	}
-	w.postman = &identity.Postman{
-		Store: w.store, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
+	w.postman = &mail.Postman{
+		Outbox: w.store, Tokens: w, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
 	}
 	return w
 }
 
-func quickHasher(t *testing.T, peppers ...identity.Pepper) *identity.Hasher {
+func quickHasher(t *testing.T, peppers ...hashing.Pepper) *hashing.Hasher {
 	t.Helper()
-	h, err := identity.NewInsecureHasher(4, peppers)
+	h, err := hashing.NewInsecureHasher(4, peppers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,12 +77,12 @@ func (c *clock) pass(d time.Duration) {
 // mailbox is the mail server: it takes everything, unless told otherwise.
 type mailbox struct {
 	mu   sync.Mutex
-	got  []identity.Message
-	fail func(identity.Message) error
+	got  []mail.Message
+	fail func(mail.Message) error
 	hook func() // at each delivery
 }
 
-func (m *mailbox) Send(_ context.Context, msg identity.Message) error {
+func (m *mailbox) Send(_ context.Context, msg mail.Message) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
@@ -95,14 +97,14 @@ func (m *mailbox) Send(_ context.Context, msg identity.Message) error {
 	return nil
 }
 
-func (m *mailbox) refuseWith(fail func(identity.Message) error) {
+func (m *mailbox) refuseWith(fail func(mail.Message) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fail = fail
 }
 
 // take empties the mailbox.
-func (m *mailbox) take() []identity.Message {
+func (m *mailbox) take() []mail.Message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	got := m.got
@@ -146,7 +148,7 @@ func (w *world) register(username string) identity.User {
 }
 
 // deliver makes one pass of the postman and returns what arrived.
-func (w *world) deliver() []identity.Message {
+func (w *world) deliver() []mail.Message {
 	w.Helper()
 	if _, err := w.postman.Deliver(w.Context()); err != nil {
 		w.Fatal(err)
@@ -155,7 +157,7 @@ func (w *world) deliver() []identity.Message {
 }
 
 // one is the only mail that arrives; its subject must contain a word.
-func (w *world) one(to, subject string) identity.Message {
+func (w *world) one(to, subject string) mail.Message {
 	w.Helper()
 	mails := w.deliver()
 	if len(mails) != 1 || mails[0].To != to || !strings.Contains(mails[0].Subject, subject) {
@@ -165,7 +167,7 @@ func (w *world) one(to, subject string) identity.Message {
 }
 
 // token is the secret in the link of a mail.
-func (w *world) token(m identity.Message) string {
+func (w *world) token(m mail.Message) string {
 	w.Helper()
 	link, err := url.Parse(regexp.MustCompile(`https://\S+`).FindString(m.Text))
 	if err != nil {
@@ -204,9 +206,9 @@ func (w *world) signsIn(login, password string) bool {
 }
 
 // failures are the failed logins in a user's history, newest first.
-func (w *world) failures(u identity.User) []session.Login {
+func (w *world) failures(u identity.User) []issuer.Login {
 	w.Helper()
-	logins, err := w.db.Sessions().History(w.Context(), u.ID, session.Page{})
+	logins, err := w.db.Sessions().History(w.Context(), u.ID, issuer.Page{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -227,14 +229,14 @@ func codes(err error) map[string]string {
 }
 
 // startSession records a login in the ledger.
-func (w *world) startSession(u identity.User) session.Session {
+func (w *world) startSession(u identity.User) issuer.Session {
 	w.Helper()
 	now := w.clock.Now()
-	id := session.NewTimedID(now)
-	s, _, err := w.db.Sessions().Start(w.Context(), session.Start{
-		ID: id, Subject: u.ID, TokenID: session.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
+	id := issuer.NewTimedID(now)
+	s, _, err := w.db.Sessions().Start(w.Context(), issuer.Start{
+		ID: id, Subject: u.ID, TokenID: issuer.NewID(), CredentialVersion: u.PasswordVersion, AMR: "pwd", At: now,
 		AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(time.Hour),
-		RefreshFamily: session.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: session.Hash([]byte(id + strings.Repeat("c", 2))),
+		RefreshFamily: issuer.Hash([]byte(id + strings.Repeat("f", 2))), RefreshCurrent: issuer.Hash([]byte(id + strings.Repeat("c", 2))),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -245,7 +247,7 @@ func (w *world) startSession(u identity.User) session.Session {
 // active counts the user's sessions that have not ended.
 func (w *world) active(u identity.User) int {
 	w.Helper()
-	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), session.Page{})
+	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), issuer.Page{})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -10,121 +10,120 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// batcher lets the lookups that arrive together travel together: one pipeline
-// for all that wait, so that a busy replica pays for its system calls, and Redis
-// for its own, once for many.
+// batcher sends lookups that arrive at the same time as one batch: a group of lookups in one round
+// trip. A busy replica and its Redis then pay for a system call once for many lookups.
 //
-// At low load it stands aside. A lookup that finds no more than one other under way
-// goes at once, on its caller's goroutine, and waits for nobody. From the
-// third on they wait for the flight that is out, and leave together as it lands.
-// At high load those that are ready to run get to ask before it leaves: the
-// processor is yielded once, for no time at all when nobody is ready. A crowd travels
-// in two flights, so that Redis answers the one while the other is dealt with here.
+// At low load the batcher does nothing. A lookup that finds at most one other in progress
+// is sent directly, by its caller's goroutine. From the third on, lookups queue while a
+// batch is out, and go together when it returns. At high load the batcher yields the CPU
+// once before it sends a batch, so that goroutines that are about to look something up
+// can join it. Yielding takes no time if no goroutine is ready. A long queue is split
+// into two batches, so that Redis answers one while this process handles the other.
 type batcher struct {
-	// send answers all calls. Its context ends after timeout.
-	send      func(ctx context.Context, calls []*call)
+	// send answers all lookups in one round trip. Its context ends after timeout.
+	send      func(ctx context.Context, lookups []*lookup)
 	timeout   time.Duration
-	unbatched bool // all go alone
+	unbatched bool // send every lookup directly
 
 	mu       sync.Mutex
-	waiting  []*call
-	alone    int // lookups on their callers' goroutines
-	flights  int
-	late     int  // flights that are out for longer than patience
-	yielding bool // somebody lets others come along, and will launch a flight
-	crowded  bool // lately there was company: it is worth a look whether more comes
+	queue    []*lookup
+	direct   int  // lookups that are sent directly
+	batches  int  // batches that are out
+	late     int  // of these, batches that are out for longer than lateAfter
+	yielding bool // a goroutine has yielded the CPU and will start a sender itself
+	busy     bool // a recent batch had several lookups, so another lookup may be about to arrive
 
-	calls sync.Pool
+	pool sync.Pool // of *lookup
 }
 
 const (
-	// Two alone cost no more than a flight of two, and wait for nothing.
-	maxAlone = 2
-	// patience is how long those who wait are held up by one slow flight before
-	// another is sent past it, of which no more than maxFlights are out.
-	patience   = 5 * time.Millisecond
-	maxFlights = 4
-	// crowd is how many make a second flight worth what it costs.
-	crowd = 24
-	// maxBatch bounds how long Redis is busy with one flight.
+	// Two direct lookups cost no more than a batch of two, and wait for nothing.
+	maxDirect = 2
+	// After lateAfter, queued lookups no longer wait for a slow batch: another
+	// batch is sent, as long as at most maxBatches are out.
+	lateAfter  = 5 * time.Millisecond
+	maxBatches = 4
+	// From splitAt queued lookups on, a second batch is worth its cost.
+	splitAt = 24
+	// maxBatch limits how long one batch keeps Redis busy.
 	maxBatch = 256
 )
 
-// call is one lookup.
-type call struct {
+// lookup is one check's question to Redis, and the answer.
+type lookup struct {
 	keys [3]string // see keys.check
 
-	view session.View
-	err  error
-	done chan struct{} // receives when view and err are there
+	result session.Lookup
+	err    error
+	done   chan struct{} // receives once result and err are set
 
-	alone [1]*call // itself, as a flight of one
-	until time.Time
-	left  bool // the caller waits no more; guarded by batcher.mu
+	alone    [1]*lookup // this lookup, as a batch of one
+	deadline time.Time
+	gone     bool // the caller no longer waits; guarded by batcher.mu
 }
 
-// newCall takes a call that was used before, or makes one.
-func (b *batcher) newCall(keys [3]string) *call {
-	c, ok := b.calls.Get().(*call)
+// newLookup returns a lookup from the pool, or a new one.
+func (b *batcher) newLookup(keys [3]string) *lookup {
+	l, ok := b.pool.Get().(*lookup)
 	if !ok {
-		c = &call{done: make(chan struct{}, 1)}
+		l = &lookup{done: make(chan struct{}, 1)}
 	}
-	c.keys, c.view, c.err = keys, session.View{}, nil
-	c.until = time.Now().Add(b.timeout)
-	return c
+	l.keys, l.result, l.err = keys, session.Lookup{}, nil
+	l.deadline = time.Now().Add(b.timeout)
+	return l
 }
 
-// answer returns what came for a call, which can then be used again. One whose
-// caller has left cannot: its answer may still come.
-func (b *batcher) answer(c *call) (session.View, error) {
-	view, err := c.view, c.err
-	b.calls.Put(c)
-	return view, err
+// answer returns the answer of a finished lookup and puts the lookup into the pool. A lookup whose
+// caller is gone must not be reused, because its answer may still arrive.
+func (b *batcher) answer(l *lookup) (session.Lookup, error) {
+	result, err := l.result, l.err
+	b.pool.Put(l)
+	return result, err
 }
 
-// look asks for keys, alone or with others, and waits for the answer until ctx
-// ends or the timeout is over.
-func (b *batcher) look(ctx context.Context, keys [3]string) (session.View, error) {
-	c := b.newCall(keys)
+// look sends a lookup, directly or in a batch, and waits for its answer until ctx
+// or the timeout ends.
+func (b *batcher) look(ctx context.Context, keys [3]string) (session.Lookup, error) {
+	l := b.newLookup(keys)
 	b.mu.Lock()
-	if b.mayGoAlone() {
-		b.alone++
+	if b.maySendDirectly() {
+		b.direct++
 		b.mu.Unlock()
-		b.goAlone(ctx, c)
-		return b.answer(c)
+		b.sendDirectly(ctx, l)
+		return b.answer(l)
 	}
-	b.waiting = append(b.waiting, c)
-	b.launch()
+	b.queue = append(b.queue, l)
+	b.startSender()
 	b.mu.Unlock()
 
 	select {
-	case <-c.done:
-		return b.answer(c)
+	case <-l.done:
+		return b.answer(l)
 	case <-ctx.Done():
 		b.mu.Lock()
-		c.left = true
+		l.gone = true
 		b.mu.Unlock()
-		return session.View{}, ctx.Err()
+		return session.Lookup{}, ctx.Err()
 	}
 }
 
-// mayGoAlone tells whether so little is under way that a lookup need not wait
-// for company. b.mu is held.
-func (b *batcher) mayGoAlone() bool {
+// maySendDirectly reports whether the load is so low that a lookup need not join a batch. b.mu is
+// held.
+func (b *batcher) maySendDirectly() bool {
 	switch {
 	case b.unbatched:
 		return true
-	case b.flights > 0, b.alone >= maxAlone, b.yielding:
+	case b.batches > 0, b.direct >= maxDirect, b.yielding:
 		return false
-	case b.crowded:
+	case b.busy:
 		b.yield()
-		b.crowded = len(b.waiting) > 0
+		b.busy = len(b.queue) > 0
 	}
-	return !b.crowded
+	return !b.busy
 }
 
-// yield lets those go first who are about to ask, so that they come along. b.mu
-// is held, but not meanwhile.
+// yield lets other goroutines run first, so that their lookups can join the queue. b.mu is held
+// before and after, but not while they run.
 func (b *batcher) yield() {
 	b.yielding = true
 	b.mu.Unlock()
@@ -133,101 +132,102 @@ func (b *batcher) yield() {
 	b.yielding = false
 }
 
-func (b *batcher) goAlone(ctx context.Context, c *call) {
-	ctx, cancel := context.WithDeadline(ctx, c.until)
-	c.alone[0] = c
-	b.send(ctx, c.alone[:])
-	<-c.done
+func (b *batcher) sendDirectly(ctx context.Context, l *lookup) {
+	ctx, cancel := context.WithDeadline(ctx, l.deadline)
+	l.alone[0] = l
+	b.send(ctx, l.alone[:])
+	<-l.done
 	cancel()
 	b.mu.Lock()
-	b.alone--
+	b.direct--
 	b.mu.Unlock()
 }
 
-// launch sends a flight for those who wait, unless one is out that will take
-// them with it soon, or somebody is about to launch it. b.mu is held.
-func (b *batcher) launch() {
-	if b.flights == maxFlights || b.yielding {
+// startSender starts a goroutine that sends the queue, unless another one is about
+// to send it. b.mu is held.
+func (b *batcher) startSender() {
+	if b.batches == maxBatches || b.yielding {
 		return
 	}
-	if onTime := b.flights - b.late; onTime == 0 && len(b.waiting) > 0 || onTime == 1 && len(b.waiting) >= crowd {
-		b.flights++
-		go b.fly()
+	if onTime := b.batches - b.late; onTime == 0 && len(b.queue) > 0 || onTime == 1 && len(b.queue) >= splitAt {
+		b.batches++
+		go b.sendQueue()
 	}
 }
 
-// fly sends those who wait, flight after flight, until nobody does.
-func (b *batcher) fly() {
-	var board []*call
+// sendQueue sends one batch after another until the queue is empty.
+func (b *batcher) sendQueue() {
+	var lookups []*lookup
 	for {
 		b.mu.Lock()
-		if len(b.waiting) > 0 {
+		if len(b.queue) > 0 {
 			b.yield()
 		}
-		board = b.board(board[:0])
-		b.crowded = b.crowded || len(board) > 1
-		b.launch()
-		if len(board) == 0 {
-			b.flights--
+		lookups = b.nextBatch(lookups[:0])
+		b.busy = b.busy || len(lookups) > 1
+		b.startSender()
+		if len(lookups) == 0 {
+			b.batches--
 			b.mu.Unlock()
 			return
 		}
-		f := &flight{batcher: b}
-		watch := time.AfterFunc(patience, f.isLate)
+		sent := &batch{batcher: b}
+		watch := time.AfterFunc(lateAfter, sent.markLate)
 		b.mu.Unlock()
 
-		// Who has waited longest sets the time, so that nobody waits past their own. A
-		// flight that ends early for the others is a failure that the ledger mends.
-		ctx, cancel := context.WithDeadline(context.Background(), board[0].until)
-		b.send(ctx, board)
+		// The oldest lookup sets the deadline, so that no caller waits longer than the timeout. For
+		// the younger ones the batch may fail early. The ledger then answers them.
+		ctx, cancel := context.WithDeadline(context.Background(), lookups[0].deadline)
+		b.send(ctx, lookups)
 		cancel()
 		watch.Stop()
-		f.land()
+		sent.finish()
 	}
 }
 
-// flight is one that is out. Its fields are guarded by the batcher's mu.
-type flight struct {
+// batch is a batch that was sent. Its fields are guarded by the batcher's mu.
+type batch struct {
 	*batcher
-	landed, late bool
+	finished, late bool
 }
 
-// isLate is called when the others' patience with a flight ends.
-func (f *flight) isLate() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.landed {
-		f.late = true
-		f.batcher.late++
-		f.launch()
+// markLate is called lateAfter the batch was sent.
+func (sent *batch) markLate() {
+	sent.mu.Lock()
+	defer sent.mu.Unlock()
+	if !sent.finished {
+		sent.late = true
+		sent.batcher.late++
+		sent.startSender()
 	}
 }
 
-func (f *flight) land() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.landed = true
-	if f.late {
-		f.batcher.late--
+func (sent *batch) finish() {
+	sent.mu.Lock()
+	defer sent.mu.Unlock()
+	sent.finished = true
+	if sent.late {
+		sent.batcher.late--
 	}
 }
 
-// board takes those who wait, but for those who have left: half of them when no
-// other flight is out and they are enough for two. b.mu is held.
-func (b *batcher) board(seats []*call) []*call {
+// nextBatch appends lookups of the queue to batch and drops those whose callers are
+// gone. If no other batch is out and the queue is long enough for two, it takes
+// half of the queue. b.mu is held.
+func (b *batcher) nextBatch(batch []*lookup) []*lookup {
 	most, taken := maxBatch, 0
-	if len(b.waiting) >= 2*crowd && b.flights-b.late == 1 {
-		most = min(most, len(b.waiting)/2)
+	if len(b.queue) >= 2*splitAt && b.batches-b.late == 1 {
+		most = min(most, len(b.queue)/2)
 	}
-	for _, c := range b.waiting {
-		if len(seats) == most {
+	for _, l := range b.queue {
+		if len(batch) == most {
 			break
 		}
 		taken++
-		if !c.left {
-			seats = append(seats, c)
+		if !l.gone {
+			batch = append(batch, l)
 		}
 	}
-	b.waiting = slices.Delete(b.waiting, 0, taken)
-	return seats
+	b.queue = slices.Delete(b.queue, 0, taken)
+	return batch
 }

@@ -12,254 +12,253 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// server is one behind a batcher: each flight lands when the test lets it.
-type server struct {
-	out chan *trip
+// fakeServer stands behind a batcher. It answers each batch when the test says so.
+type fakeServer struct {
+	sent chan *sentBatch
 }
 
-type trip struct {
-	calls []*call
-	land  chan struct{}
+type sentBatch struct {
+	lookups []*lookup
+	answer  chan struct{} // close it to answer
 }
 
-func newFlights() (*batcher, *server) {
-	f := &server{out: make(chan *trip, 100)}
-	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, calls []*call) {
-		it := &trip{calls: append([]*call(nil), calls...), land: make(chan struct{})}
-		f.out <- it
+func newBatcher() (*batcher, *fakeServer) {
+	server := &fakeServer{sent: make(chan *sentBatch, 100)}
+	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) {
+		sent := &sentBatch{lookups: append([]*lookup(nil), lookups...), answer: make(chan struct{})}
+		server.sent <- sent
 		var err error
 		select {
-		case <-it.land:
+		case <-sent.answer:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		for _, c := range it.calls {
-			n, _ := strconv.ParseInt(c.keys[1], 10, 64)
-			c.view, c.err = session.View{Generation: n}, err
-			c.done <- struct{}{}
+		for _, l := range sent.lookups {
+			n, _ := strconv.ParseInt(l.keys[1], 10, 64)
+			l.result, l.err = session.Lookup{Generation: n}, err
+			l.done <- struct{}{}
 		}
-	}}, f
+	}}, server
 }
 
-// answer is what a lookup came back with, and when.
+// answer is the answer to a lookup, and how long it took.
 type answer struct {
 	generation int64
 	err        error
 	took       time.Duration
 }
 
-// ask looks for session n, in its own goroutine.
+// ask looks up session n in a goroutine of its own. The fake server answers with generation n.
 func ask(ctx context.Context, b *batcher, n int) <-chan answer {
 	out := make(chan answer, 1)
 	go func() {
 		start := time.Now()
-		view, err := b.look(ctx, [3]string{1: strconv.Itoa(n)})
-		out <- answer{view.Generation, err, time.Since(start)}
+		result, err := b.look(ctx, [3]string{1: strconv.Itoa(n)})
+		out <- answer{result.Generation, err, time.Since(start)}
 	}()
 	synctest.Wait()
 	return out
 }
 
-// wantIdle: once all that is out has landed or timed out, nothing is left behind.
+// wantIdle checks that nothing is left once everything that is out was answered or timed out.
 func (b *batcher) wantIdle(t *testing.T) {
 	t.Helper()
 	time.Sleep(time.Second)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.flights != 0 || b.alone != 0 || b.late != 0 || len(b.waiting) != 0 {
-		t.Errorf("left behind: %d flights, %d alone, %d late, %d waiting", b.flights, b.alone, b.late, len(b.waiting))
+	if b.batches != 0 || b.direct != 0 || b.late != 0 || len(b.queue) != 0 {
+		t.Errorf("left: %d batches, %d direct lookups, %d late batches, %d queued lookups", b.batches, b.direct, b.late, len(b.queue))
 	}
 }
 
-func TestTwoGoAloneAndOthersTogether(t *testing.T) {
+func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := newFlights()
+		b, server := newBatcher()
 		var answers []<-chan answer
 		for n := range 10 {
 			answers = append(answers, ask(t.Context(), b, n))
 		}
-		// Two alone, the third in a flight that finds nobody else yet.
-		var out []*trip
+		// Two go directly. The third goes in a batch before any other lookup has joined it.
+		var sent []*sentBatch
 		for i := range 3 {
-			if out = append(out, <-f.out); len(out[i].calls) != 1 {
-				t.Errorf("flight %d carries %d", i, len(out[i].calls))
+			if sent = append(sent, <-server.sent); len(sent[i].lookups) != 1 {
+				t.Errorf("batch %d has %d lookups, want 1", i, len(sent[i].lookups))
 			}
 		}
-		close(out[0].land)
-		close(out[1].land)
+		close(sent[0].answer)
+		close(sent[1].answer)
 		synctest.Wait()
-		answers = append(answers, ask(t.Context(), b, 10)) // goes with those who wait for the third
-		if len(f.out) > 0 {
-			t.Error("went alone while a flight is out")
+		answers = append(answers, ask(t.Context(), b, 10)) // joins those that wait for the third
+		if len(server.sent) > 0 {
+			t.Error("a lookup was sent directly while a batch was out")
 		}
-		close(out[2].land)
-		it := <-f.out
-		if len(it.calls) != 8 {
-			t.Errorf("the others travel in a flight of %d, want 8", len(it.calls))
+		close(sent[2].answer)
+		rest := <-server.sent
+		if len(rest.lookups) != 8 {
+			t.Errorf("the others were sent in a batch of %d, want 8", len(rest.lookups))
 		}
-		close(it.land)
+		close(rest.answer)
 		for n, out := range answers {
 			if got := <-out; got.generation != int64(n) || got.err != nil {
-				t.Errorf("session %d was answered %+v", n, got)
+				t.Errorf("the answer for session %d is %+v", n, got)
 			}
 		}
 		b.wantIdle(t)
 	})
 }
 
-// Behind a flight that is out, so many wait until they are worth another; and a crowd
-// that boards at once is shared between two.
-func TestCrowdTravelsInTwoFlights(t *testing.T) {
+// TestBatcher_SplitsLongQueue checks that a second batch goes out once splitAt lookups wait
+// for the first, and that a queue that is long from the start is split between two batches.
+func TestBatcher_SplitsLongQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := newFlights()
+		b, server := newBatcher()
 		ask(t.Context(), b, 0)
 		ask(t.Context(), b, 1)
-		<-f.out
-		<-f.out // two alone that do not land
+		<-server.sent
+		<-server.sent // two direct lookups that get no answer
 		ask(t.Context(), b, 2)
-		first := <-f.out
-		for n := range crowd - 1 {
+		first := <-server.sent
+		for n := range splitAt - 1 {
 			ask(t.Context(), b, n)
 		}
-		if len(f.out) > 0 {
-			t.Fatalf("a second flight for %d", crowd-1)
+		if len(server.sent) > 0 {
+			t.Fatalf("a second batch was sent for %d lookups", splitAt-1)
 		}
-		ask(t.Context(), b, crowd)
+		ask(t.Context(), b, splitAt)
 		start := time.Now()
-		second := <-f.out
-		if waited := time.Since(start); len(second.calls) != crowd || waited != 0 {
-			t.Errorf("the second flight carries %d, want %d, after %v", len(second.calls), crowd, waited)
+		second := <-server.sent
+		if waited := time.Since(start); len(second.lookups) != splitAt || waited != 0 {
+			t.Errorf("the second batch has %d lookups after %v, want %d at once", len(second.lookups), waited, splitAt)
 		}
-		for n := range 2*crowd + 1 {
+		for n := range 2*splitAt + 1 {
 			ask(t.Context(), b, n)
 		}
-		if len(f.out) > 0 {
-			t.Fatal("a third flight")
+		if len(server.sent) > 0 {
+			t.Fatal("a third batch was sent")
 		}
-		close(first.land) // while the second is out, all board together
-		it := <-f.out
-		if len(it.calls) != 2*crowd+1 {
-			t.Errorf("one of two flights takes %d, want %d", len(it.calls), 2*crowd+1)
+		close(first.answer) // the second is still out, so all queued lookups go together
+		next := <-server.sent
+		if len(next.lookups) != 2*splitAt+1 {
+			t.Errorf("the next batch has %d lookups, want %d", len(next.lookups), 2*splitAt+1)
 		}
-		close(it.land)
-		close(second.land)
+		close(next.answer)
+		close(second.answer)
 		synctest.Wait()
 
 		ask(t.Context(), b, 0)
-		last := <-f.out
+		last := <-server.sent
 		b.mu.Lock()
-		b.yielding = true // nobody launches meanwhile
+		b.yielding = true // so that no sender starts while the queue grows
 		b.mu.Unlock()
-		for n := range 2*crowd + 1 {
+		for n := range 2*splitAt + 1 {
 			ask(t.Context(), b, n)
 		}
 		b.mu.Lock()
 		b.yielding = false
 		b.mu.Unlock()
-		close(last.land)
+		close(last.answer)
 		synctest.Wait()
-		one, two := <-f.out, <-f.out
-		if a, b := len(one.calls), len(two.calls); a+b != 2*crowd+1 || min(a, b) != crowd {
-			t.Errorf("a crowd of %d travels in flights of %d and %d", 2*crowd+1, a, b)
+		one, two := <-server.sent, <-server.sent
+		if a, b := len(one.lookups), len(two.lookups); a+b != 2*splitAt+1 || min(a, b) != splitAt {
+			t.Errorf("%d lookups were split into batches of %d and %d", 2*splitAt+1, a, b)
 		}
-		close(one.land)
-		close(two.land)
+		close(one.answer)
+		close(two.answer)
 		b.wantIdle(t)
 	})
 }
 
-// One slow flight holds up those who board later for no longer than patience.
-func TestSlowFlightIsPassed(t *testing.T) {
+func TestBatcher_SendsPastLateBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := newFlights()
+		b, server := newBatcher()
 		for n := range 2 {
 			ask(t.Context(), b, n)
-			<-f.out // never lands
+			<-server.sent // never answered
 		}
 		slow := ask(t.Context(), b, 2)
-		<-f.out // nor does this
-		quick := ask(t.Context(), b, 3)
+		<-server.sent // never answered either
+		queued := ask(t.Context(), b, 3)
 		start := time.Now()
-		it := <-f.out
-		if waited := time.Since(start); waited != patience {
-			t.Errorf("waited %v behind the slow flight, want %v", waited, patience)
+		next := <-server.sent
+		if waited := time.Since(start); waited != lateAfter {
+			t.Errorf("the next batch waited %v for the slow one, want %v", waited, lateAfter)
 		}
-		close(it.land)
-		if got := <-quick; got.generation != 3 || got.err != nil || got.took != patience {
-			t.Errorf("behind the slow flight: %+v", got)
+		close(next.answer)
+		if got := <-queued; got.generation != 3 || got.err != nil || got.took != lateAfter {
+			t.Errorf("the answer behind the slow batch is %+v", got)
 		}
-		// While the slow one is out, who comes later waits for nothing.
+		// While the late batch is out, new lookups do not wait.
 		later := ask(t.Context(), b, 4)
-		close((<-f.out).land)
+		close((<-server.sent).answer)
 		if got := <-later; got.generation != 4 || got.took != 0 {
-			t.Errorf("later: %+v", got)
+			t.Errorf("the answer to a later lookup is %+v", got)
 		}
 		if got := <-slow; !errors.Is(got.err, context.DeadlineExceeded) || got.took != b.timeout {
-			t.Errorf("in the slow flight: %+v", got)
+			t.Errorf("the answer in the slow batch is %+v", got)
 		}
 		b.wantIdle(t)
 	})
 }
 
-// With every flight stuck, those who wait leave at their own deadline, and no more
-// flights are sent than may be out.
-func TestNobodyWaitsBeyondTheDeadline(t *testing.T) {
+// TestBatcher_KeepsDeadlineWhenServerHangs checks that queued lookups end at their own
+// deadlines if no batch is answered, and that no more batches are sent than may be out.
+func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := newFlights()
+		b, server := newBatcher()
 		var answers []<-chan answer
 		for n := range 50 {
 			answers = append(answers, ask(t.Context(), b, n))
 			time.Sleep(time.Millisecond)
 		}
-		if out := len(f.out); out != maxAlone+maxFlights {
-			t.Errorf("%d are out, want %d", out, maxAlone+maxFlights)
+		if out := len(server.sent); out != maxDirect+maxBatches {
+			t.Errorf("%d batches are out, want %d", out, maxDirect+maxBatches)
 		}
 		for n, out := range answers {
 			if got := <-out; !errors.Is(got.err, context.DeadlineExceeded) || got.took > b.timeout {
-				t.Errorf("session %d was answered %+v", n, got)
+				t.Errorf("the answer for session %d is %+v", n, got)
 			}
 		}
 		b.wantIdle(t)
 	})
 }
 
-// Who gives up leaves alone the answers of the others, and is not carried when it
-// left before boarding.
-func TestLeaving(t *testing.T) {
+// TestBatcher_DropsLookupOfGoneCaller checks that a caller that gives up does not
+// disturb other answers, and that its lookup is not sent if it was still queued.
+func TestBatcher_DropsLookupOfGoneCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := newFlights()
+		b, server := newBatcher()
 		for n := range 3 {
 			ask(t.Context(), b, n)
 		}
-		first, second, third := <-f.out, <-f.out, <-f.out
-		ctx, leave := context.WithCancel(t.Context())
-		leaver := ask(ctx, b, 3)
+		first, second, third := <-server.sent, <-server.sent, <-server.sent
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := ask(ctx, b, 3)
 		stays := ask(t.Context(), b, 4)
-		leave()
-		if got := <-leaver; !errors.Is(got.err, context.Canceled) || got.took != 0 {
-			t.Errorf("who left: %+v", got)
+		cancel()
+		if got := <-gone; !errors.Is(got.err, context.Canceled) || got.took != 0 {
+			t.Errorf("the canceled lookup got %+v", got)
 		}
-		close(third.land)
-		it := <-f.out
-		if len(it.calls) != 1 || it.calls[0].keys[1] != "4" {
-			t.Errorf("the flight carries %d", len(it.calls))
+		close(third.answer)
+		next := <-server.sent
+		if len(next.lookups) != 1 || next.lookups[0].keys[1] != "4" {
+			t.Errorf("the next batch has %d lookups, want only session 4", len(next.lookups))
 		}
-		close(it.land)
+		close(next.answer)
 		if got := <-stays; got.generation != 4 || got.err != nil {
-			t.Errorf("who stayed: %+v", got)
+			t.Errorf("the other lookup got %+v", got)
 		}
-		close(first.land)
-		close(second.land)
+		close(first.answer)
+		close(second.answer)
 	})
 }
 
-// Under load, with callers that leave at random, every answer belongs to its question.
-func TestNoAnswerIsMixedUp(t *testing.T) {
-	b := &batcher{timeout: time.Second, send: func(_ context.Context, calls []*call) {
-		for _, c := range calls {
-			n, _ := strconv.ParseInt(c.keys[1], 10, 64)
-			c.view = session.View{Generation: n}
-			c.done <- struct{}{}
+// TestBatcher_NeverMixesUpAnswers runs under load, with callers that give up at random.
+func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
+	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) {
+		for _, l := range lookups {
+			n, _ := strconv.ParseInt(l.keys[1], 10, 64)
+			l.result = session.Lookup{Generation: n}
+			l.done <- struct{}{}
 		}
 	}}
 	var wg sync.WaitGroup
@@ -271,10 +270,10 @@ func TestNoAnswerIsMixedUp(t *testing.T) {
 				if i%20 == 0 {
 					go cancel()
 				}
-				view, err := b.look(ctx, [3]string{1: strconv.Itoa(n)})
+				result, err := b.look(ctx, [3]string{1: strconv.Itoa(n)})
 				cancel()
-				if err == nil && view.Generation != int64(n) {
-					t.Errorf("asked for %d and was told of %d", n, view.Generation)
+				if err == nil && result.Generation != int64(n) {
+					t.Errorf("session %d got the answer for %d", n, result.Generation)
 				}
 				if err != nil && i%20 != 0 {
 					t.Errorf("session %d: %v", n, err)
@@ -285,13 +284,13 @@ func TestNoAnswerIsMixedUp(t *testing.T) {
 	wg.Wait()
 }
 
-// The timer of a flight may fire as it lands. It is not late then.
-func TestLandedIsNotLate(t *testing.T) {
+// TestBatch_IsNotLateOnceFinished covers the timer that fires while the batch finishes.
+func TestBatch_IsNotLateOnceFinished(t *testing.T) {
 	b := &batcher{}
-	f := &flight{batcher: b}
-	f.land()
-	f.isLate()
+	sent := &batch{batcher: b}
+	sent.finish()
+	sent.markLate()
 	if b.late != 0 {
-		t.Errorf("%d flights are late and none is out", b.late)
+		t.Errorf("%d batches are late and none is out", b.late)
 	}
 }

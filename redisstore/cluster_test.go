@@ -12,10 +12,11 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// startCluster starts a Cluster of two masters, each with half of the slots, in
-// which a test may move slots about.
+// startCluster starts a Cluster of two masters with half of the slots each. The
+// test may move slots.
 func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
 	t.Helper()
 	var addrs [2]string
@@ -45,24 +46,24 @@ func run(t *testing.T, node *redis.Client, args ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// TestMovingSlot looks at a session while its slot moves, key by key, to
-// another node, which is of another lineage. It is never taken for one that has ended. A
-// revocation that meets keys on both sides is refused and not half done.
-func TestMovingSlot(t *testing.T) {
+// TestLook_DuringSlotMove looks up a session while its slot moves, key by key, to a
+// node of another lineage. The session never counts as ended. A revocation whose
+// keys are on both nodes is refused, not half applied.
+func TestLook_DuringSlotMove(t *testing.T) {
 	t.Parallel()
 	clusterURL, nodes := startCluster(t)
 	for _, node := range nodes {
 		run(t, node, words("ACL SETUSER ada on >secret ~* "+leastACL+" "+leastClusterACL)...)
 		run(t, node, words("ACL SETUSER grace on >secret %R~s:* %R~b:* ~g:* "+checkACL+" "+leastClusterACL)...)
 	}
-	v := &view{
+	v := &testStore{
 		Store:  redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://ada:secret@", 1), redisstore.Options{}),
 		client: redisstoretest.Client(t, clusterURL),
 		ref:    session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"},
 	}
 	until := time.Now().Add(time.Hour)
-	v.fill(t, active(1, until))
-	checks := *v // a service that only checks
+	v.backfill(t, active(1, until))
+	checks := *v // the user of a service that only checks
 	checks.Store = redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://grace:secret@", 1), redisstore.Options{})
 	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
 	from, to := nodes[0], nodes[1]
@@ -75,22 +76,22 @@ func TestMovingSlot(t *testing.T) {
 
 	run(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	run(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
-	v.wantActive(t) // all of it still here
+	v.wantActive(t) // no key has moved yet
 	move("g:{ada}")
 	v.wantUnknown(t)
 	checks.wantUnknown(t)
-	end := session.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
-	if err := v.Apply(t.Context(), end); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Apply to keys on two nodes: %v", err)
+	revocation := issuer.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
+	if err := v.Apply(t.Context(), revocation); !errors.Is(err, session.ErrUnavailable) {
+		t.Errorf("Apply to keys on two nodes = %v", err)
 	}
 	move("s:{ada}:s1")
-	v.wantUnknown(t) // all of it there
+	v.wantUnknown(t) // all keys have moved
 	checks.wantUnknown(t)
 	if err := v.client.Set(t.Context(), "b:{ada}:t1", "1", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.Blacklisted {
-		t.Errorf("a token on the blacklist: %+v, %v", got, err)
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.TokenRevoked {
+		t.Errorf("Look at a revoked token = %+v, %v", got, err)
 	}
 	if err := v.client.Del(t.Context(), "b:{ada}:t1").Err(); err != nil {
 		t.Fatal(err)
@@ -99,16 +100,16 @@ func TestMovingSlot(t *testing.T) {
 		run(t, node, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 	}
 	v.wantUnknown(t)
-	v.fill(t, active(1, until))
-	for _, v := range []*view{v, &checks} {
-		eventually(t, "the new node is asked", func() bool {
+	v.backfill(t, active(1, until))
+	for _, v := range []*testStore{v, &checks} {
+		eventually(t, "checks ask the new node", func() bool {
 			got, err := v.Look(t.Context(), v.ref)
 			return err == nil && got.HasEntry
 		})
 		v.wantActive(t)
 	}
-	v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+	v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until})
 	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.Entry.Ended {
-		t.Errorf("after the move: %+v, %v", got, err)
+		t.Errorf("Look at an ended session after the move = %+v, %v", got, err)
 	}
 }

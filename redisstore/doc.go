@@ -1,49 +1,51 @@
-// Package redisstore keeps in Redis what a check of a token needs: it is the
-// [session.Store] of production, on a single Redis, on Sentinel and on Cluster.
+// Package redisstore keeps in Redis what the check of a token needs. It is the [issuer.Store] of
+// production, on a single Redis, on Sentinel and on Cluster.
 //
 // # Keys
 //
-// All keys of a subject carry it as their hash tag, so that they live in one
-// slot of a Cluster and one script may touch them together; so do all limits. Every name begins
-// with [Options].Prefix, and is made in keys.go and nowhere else.
+// All keys of a subject carry the subject as their hash tag. They therefore live in one slot of a
+// Cluster, where one script may change them together. The keys of all rate limits share a hash tag
+// for the same reason. Every name begins with [Options].Prefix and is made in keys.go.
 //
 //	key          holds                                          expires
 //	s:{sub}:sid  the session: active, with its generation,      its newest access token's exp + Margin
 //	             expiry and lineage, or ended; see entry.go
 //	b:{sub}:jti  "1": this token was revoked by itself          the token's exp + Margin
 //	g:{sub}      the subject's generation, in decimal           the subject's newest access token's exp + Margin
-//	l:{sub}      who may put back what the ledger says          session.LeaseTTL
-//	r:{limits}:  takes of a limit: rule and a hash of whose;    when it is as if there had been none
-//	  rule:id    see limiter.go
+//	l:{sub}      the lease of the replica that may backfill     issuer.LeaseTTL
+//	r:{limits}:  the bucket or backoff counter of a rate        when it no longer limits anything
+//	  rule:id    limit; see limiter.go
 //
-// Margin is [session.Margin]. All but the lease and the limits expire at an absolute time that
-// comes from the ledger, never from this machine's clock; no key is ever
-// without a time to live. The store may lose any of them at any moment: what
-// is missing is unknown, and unknown is asked of the ledger. It may also go back to
-// an earlier state: then every active entry is of another lineage (lineage.go), and unknown.
+// Margin is [issuer.Margin]. Keys of sessions, tokens and generations expire at an absolute time
+// that the ledger gives, so this machine's clock does not matter. No key lacks a time to live.
+//
+// # What Redis may lose
+//
+// Redis may lose any key at any moment. A missing key means unknown, and the ledger then decides.
+// Redis may also return to an earlier state. Every active entry then has another lineage than the
+// server (see lineage.go), and counts as unknown too.
 //
 // # Who writes what
 //
-// PutBack alone writes an active entry and creates a generation, and only
-// while it holds the lease. Apply writes ends: it deletes the lease, marks the
-// session or the token, or raises a generation that is there. It does not
-// create one: applied late, after a higher one had been evicted, it would bring
-// back every session that the higher one had ended.
+// Only Backfill writes an active entry or creates a generation, and only while the caller holds the
+// lease. Apply enforces revocations: it deletes the lease and then marks the session or the token,
+// or raises an existing generation. Apply never creates a missing generation. After an eviction, a
+// delayed Apply could otherwise restore a lower one and revive revoked sessions.
 //
 // # What it needs of Redis
 //
-// Redis 7.0 or later, or Valkey. An ACL user needs no more than
+// Redis 7.0 or later, or Valkey. An ACL user needs
 //
 //	~PREFIX* +@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// on Cluster also +cluster|slots +asking, and for [Store.Inspect] +time +config|get,
-// without which the fields that they fill stay unknown. A service that
-// only checks needs
+// On Cluster add +cluster|slots +asking. [Store.Inspect] also uses +time +config|get; without them
+// the fields that they fill stay unknown. A service that only checks tokens needs
 //
 //	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +info +get +mget +getex
 //
-// (on Cluster as above). It may read, and shorten the life of a generation, which
-// costs a question to the ledger.
-// Recommended: maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
-// since a Redis that refuses writes refuses checks too.
+// and the same additions on Cluster. Such a user can read, and can shorten the life
+// of a generation, which costs one question to the ledger.
+//
+// The recommended settings are maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
+// because a Redis that refuses writes also refuses checks.
 package redisstore

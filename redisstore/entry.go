@@ -9,32 +9,34 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// An entry is, in this order:
+// An entry is encoded as
 //
 //	version     1 byte, 1
-//	state       1 byte, 2 ended or 3 active; an ended entry stops here
+//	state       1 byte, 2 for ended or 3 for active; an ended entry stops here
 //	lineage     8 bytes, of the server that it was written to; see lineage.go
 //	generation  uvarint
 //	expiry      uvarint, of the session, in Unix seconds
-//	revoked     the ids of its revoked tokens, until the end of the value
+//	revoked     the ids of the session's revoked tokens, until the end of the value
 //
-// and a revoked id is a uvarint, 0 for the 22 characters that 16 bytes have in
-// base64url, which follow as bytes, or n+1 for any other text, whose n bytes
-// follow. What differs from this in anything is no entry: another version may
-// say more than this one knows, and the ledger is asked.
+// The id of a revoked token begins with a uvarint. If the id is the base64url form of 16 bytes, the
+// uvarint is 0 and the 16 bytes follow. For any other text of n bytes, the uvarint is n+1 and the
+// text follows.
+//
+// A value that differs from this format in any way is not an entry. It may come from another
+// version, which can record more than this one understands, so the ledger is asked instead.
 const (
 	entryVersion = 1
 
 	stateEnded  = 2
-	stateActive = 3 // 1 was without a lineage
+	stateActive = 3 // 1 is an older format without a lineage
 
 	idBytes = 16
 )
 
 var endedEntry = []byte{entryVersion, stateEnded}
 
-// idEncoding is strict, so that of two spellings of the same bytes only the one
-// that decoding gives back is taken for them.
+// idEncoding is strict because an id has to come back exactly as it was written.
+// Without Strict, several texts would decode to the same bytes.
 var idEncoding = base64.RawURLEncoding.Strict()
 
 func encodeEntry(e session.Entry, written lineage) []byte {
@@ -44,7 +46,7 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	b := make([]byte, 0, 2+len(written)+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
 	b = append(b, written[:]...)
-	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative one is unreadable, and so unknown
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative number cannot be decoded, so the entry is unknown
 	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: as above
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
@@ -56,8 +58,8 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	return b
 }
 
-// decodeEntry tells with ok whether b is an entry, and one that was written in this
-// lineage. What has ended once is ended in every lineage.
+// decodeEntry decodes an entry. It reports false for a foreign value and for an active entry of
+// another lineage. An ended entry has no lineage, because a session never becomes active again.
 func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false

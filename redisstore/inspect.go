@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -10,63 +11,61 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Report is what [Store.Inspect] learned of Redis.
+// Report is the result of [Store.Inspect].
 type Report struct {
 	Cluster bool
-	Nodes   []Node // one for a single Redis and for Sentinel's master, else the Cluster's masters
+	Nodes   []Node // the single Redis, Sentinel's master, or all masters of the Cluster
 }
 
-// Node is one server. The settings are in Redis's own words. What the user has
-// no permission to ask, or the server does not know, is empty or nil.
+// Node describes one server. Settings are in Redis's own words. A field is empty or nil if the user
+// may not read it or the server does not know it.
 type Node struct {
 	Addr                  string
-	Version               string         // "7.0.15"; Valkey tells which Redis it is like
+	Version               string         // "7.0.15"; Valkey names the Redis version that it is compatible with
 	Role                  string         // "master" or "slave"
-	Lineage               bool           // it tells its lineage, without which the store believes nothing that it knows
+	Lineage               bool           // the server names its lineage; without one, every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
-	MaxMemory             string         // bytes; "0": no limit
 	MaxMemoryPolicy       string         // "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
 	MinReplicasToWrite    string         // "1"
 	MinReplicasMaxLag     string         // seconds
-	Replicas              string         // how many are connected
-	Skew                  *time.Duration // how far its clock is ahead of ours
+	Replicas              string         // number of connected replicas
+	Skew                  *time.Duration // how far its clock is ahead of this machine's
 }
 
-// oldest is the version that brought PEXPIRETIME, which raising a generation asks.
-const oldest = 7
+// oldestVersion is the first one with PEXPIRETIME, which raising a generation needs.
+const oldestVersion = 7
 
-// TooOld tells whether the store cannot work on this version. It is false when
-// the version is not known.
+// TooOld reports whether the store cannot work with this version. It is false for
+// an unknown version.
 func (n Node) TooOld() bool {
 	major, _, _ := strings.Cut(n.Version, ".")
 	number, err := strconv.Atoi(major)
-	return err == nil && number < oldest
+	return err == nil && number < oldestVersion
 }
 
-// Inspect asks each server for what decides how well the store can keep its
-// promises. It fails with [session.ErrUnavailable] when one does not answer.
-// The deadline is the caller's.
+// Inspect asks each server for the settings that the store's promises depend on. It returns
+// [session.ErrUnavailable] if a server does not answer. The caller sets the deadline.
 func (s *Store) Inspect(ctx context.Context) (Report, error) {
 	var report Report
 	var err error
-	switch client := s.client.(type) {
-	case *redis.ClusterClient:
+	if s.cluster != nil {
 		report.Cluster = true
 		var mu sync.Mutex
-		err = client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		err = s.cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			n, err := inspect(ctx, node, node.Options().Addr)
 			mu.Lock()
 			defer mu.Unlock()
 			report.Nodes = append(report.Nodes, n)
 			return err
 		})
-	case *redis.Client:
-		n, e := inspect(ctx, client, client.Options().Addr)
-		report.Nodes, err = []Node{n}, e
-	default:
-		n, e := inspect(ctx, client, "")
-		report.Nodes, err = []Node{n}, e
+	} else {
+		var addr string
+		if single, ok := s.client.(*redis.Client); ok {
+			addr = single.Options().Addr
+		}
+		report.Nodes = make([]Node, 1)
+		report.Nodes[0], err = inspect(ctx, s.client, addr)
 	}
 	if err != nil {
 		return Report{}, unavailable(err, "inspect")
@@ -78,24 +77,31 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 	if err := client.Ping(ctx).Err(); err != nil {
 		return Node{}, err
 	}
-	// From here on an error means that this user may not ask, or this server not answer, this.
-	info := infoFields(client.Info(ctx).Val())
+	// From here on, an error means that the user may not ask this question or that the server does
+	// not support it.
+	info := client.Info(ctx).Val()
 	config := func(name string) string { return client.ConfigGet(ctx, name).Val()[name] }
 	n := Node{
 		Addr:                  addr,
-		Version:               info["redis_version"],
-		Role:                  info["role"],
-		MaxMemory:             info["maxmemory"],
-		MaxMemoryPolicy:       info["maxmemory_policy"],
+		Version:               infoField(info, "redis_version"),
+		Role:                  infoField(info, "role"),
+		MaxMemoryPolicy:       infoField(info, "maxmemory_policy"),
 		StopWritesOnSaveError: config("stop-writes-on-bgsave-error"),
 		MinReplicasToWrite:    config("min-replicas-to-write"),
 		MinReplicasMaxLag:     config("min-replicas-max-lag"),
-		Replicas:              info["connected_slaves"],
+		Replicas:              infoField(info, "connected_slaves"),
 	}
-	_, err := parseInfo(client.Info(ctx, "replication").Val())
+	_, err := lineageOf(client.Info(ctx, "replication").Val())
 	n.Lineage = err == nil
 	if save, err := client.ConfigGet(ctx, "save").Result(); err == nil {
-		n.Persistence = persistence(save["save"] != "", info["aof_enabled"] == "1")
+		var kinds []string
+		if save["save"] != "" {
+			kinds = append(kinds, "rdb")
+		}
+		if infoField(info, "aof_enabled") == "1" {
+			kinds = append(kinds, "aof")
+		}
+		n.Persistence = cmp.Or(strings.Join(kinds, "+"), "none")
 	}
 	asked := time.Now()
 	if theirs, err := client.Time(ctx).Result(); err == nil {
@@ -103,28 +109,4 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		n.Skew = &skew
 	}
 	return n, nil
-}
-
-func persistence(rdb, aof bool) string {
-	switch {
-	case rdb && aof:
-		return "rdb+aof"
-	case rdb:
-		return "rdb"
-	case aof:
-		return "aof"
-	default:
-		return "none"
-	}
-}
-
-// infoFields reads the lines "field:value" of INFO.
-func infoFields(info string) map[string]string {
-	fields := map[string]string{}
-	for line := range strings.Lines(info) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
-		}
-	}
-	return fields
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// keys names the keys of the table in doc.go, each behind this prefix.
+// keys is the prefix of every key. Its methods name the keys of the table in doc.go.
 type keys string
 
 func newKeys(prefix string) (keys, error) {
-	// The first braces of a key are its hash tag: others before ours would
-	// scatter a subject over the slots, or heap all subjects on one.
+	// The first braces of a key are its hash tag. Braces in the prefix would scatter a subject over
+	// the slots of a Cluster, or put all subjects into one slot.
 	if strings.ContainsAny(prefix, "{}") {
 		return "", fmt.Errorf("redisstore: the key prefix %q contains a brace", prefix)
 	}
@@ -24,7 +24,7 @@ func (k keys) session(subject, id string) string {
 	return string(k) + "s:{" + subject + "}:" + id
 }
 
-func (k keys) blacklist(subject, tokenID string) string {
+func (k keys) revokedToken(subject, tokenID string) string {
 	return string(k) + "b:{" + subject + "}:" + tokenID
 }
 
@@ -32,8 +32,8 @@ func (k keys) generation(subject string) string {
 	return string(k) + "g:{" + subject + "}"
 }
 
-// check names what a Look reads, in this order: generation, session, blacklist.
-// They are pieces of one string, as every check makes them.
+// check returns the keys that Look reads: generation, session, revoked token. They are parts of one
+// string, which saves every check two allocations.
 func (k keys) check(ref session.Ref) [3]string {
 	p, sub := string(k), ref.Subject
 	all := p + "g:{" + sub + "}" + p + "s:{" + sub + "}:" + ref.SessionID + p + "b:{" + sub + "}:" + ref.TokenID
@@ -46,8 +46,8 @@ func (k keys) lease(subject string) string {
 	return string(k) + "l:{" + subject + "}"
 }
 
-// limit names what is kept of a key of a limit. All share one hash tag, so that
-// one script may take of several.
+// limit returns the key of a bucket or backoff counter. All of them share one hash tag, so that one
+// script may charge several.
 func (k keys) limit(key limit.Key) string {
 	return string(k) + "r:{limits}:" + key.Rule.Name + ":" + key.ID
 }

@@ -7,30 +7,30 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestKeys(t *testing.T) {
+func TestKeys_FollowTable(t *testing.T) {
 	for _, prefix := range []string{"", "app:", "a b%é:"} {
 		k, err := newKeys(prefix)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for got, want := range map[string]string{
-			k.session("ada", "s1"):   "s:{ada}:s1",
-			k.blacklist("ada", "t1"): "b:{ada}:t1",
-			k.generation("ada"):      "g:{ada}",
-			k.lease("ada"):           "l:{ada}",
+			k.session("ada", "s1"):      "s:{ada}:s1",
+			k.revokedToken("ada", "t1"): "b:{ada}:t1",
+			k.generation("ada"):         "g:{ada}",
+			k.lease("ada"):              "l:{ada}",
 		} {
 			if got != prefix+want {
 				t.Errorf("key %q, want %q", got, prefix+want)
 			}
 		}
 		ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
-		if got, want := k.check(ref), [3]string{k.generation("ada"), k.session("ada", "s1"), k.blacklist("ada", "t1")}; got != want {
+		if got, want := k.check(ref), [3]string{k.generation("ada"), k.session("ada", "s1"), k.revokedToken("ada", "t1")}; got != want {
 			t.Errorf("a check reads %q, want %q", got, want)
 		}
 	}
 }
 
-func TestPrefixWithBraces(t *testing.T) {
+func TestOpen_RefusesPrefixWithBrace(t *testing.T) {
 	for _, prefix := range []string{"{", "}", "{app}:", "app{}", "a}b{"} {
 		if _, err := Open("redis://localhost", Options{Prefix: prefix}); err == nil || !strings.Contains(err.Error(), "brace") {
 			t.Errorf("Open with the prefix %q: %v", prefix, err)

@@ -11,9 +11,9 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Limiter is the [limit.Limiter] that all replicas on one Redis share. Each call
-// is one round trip, bounded by its caller's deadline only. What cannot be read
-// counts as not there.
+// Limiter is the [limit.Limiter] that all replicas on one Redis share. Each call is
+// one round trip, and only its caller's deadline limits it. A stored value that
+// cannot be decoded counts as missing.
 type Limiter struct {
 	client redis.UniversalClient
 	keys   keys
@@ -21,29 +21,29 @@ type Limiter struct {
 
 var _ limit.Limiter = (*Limiter)(nil)
 
-// Limiter returns the limiter on the store's Redis. It is of use until the store is closed.
+// Limiter returns the limiter on the store's Redis. It can be used until the store is closed.
 func (s *Store) Limiter() *Limiter { return &Limiter{client: s.client, keys: s.keys} }
 
-// Take implements [limit.Limiter].
-func (l *Limiter) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
-	found, err := takeLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Slice()
+// Charge implements [limit.Limiter].
+func (l *Limiter) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+	found, err := chargeLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Slice()
 	if err != nil {
-		return limit.Decision{}, unavailable(err, "take of the limits")
+		return limit.Decision{}, unavailable(err, "charge the rate limits")
 	}
 	states := make([]limit.State, len(keys))
-	for i, held := range found[:min(len(found), len(keys))] {
-		text, _ := held.(string)
+	for i, value := range found[:min(len(found), len(keys))] {
+		text, _ := value.(string)
 		states[i] = decodeState(keys[i].Rule, text)
 	}
-	// The script decided by the same rules, and stored what follows.
+	// The script has decided by the same rules and stored the new states already.
 	_, d := limit.Decide(now, keys, states)
 	return d, nil
 }
 
-// GiveBack implements [limit.Limiter].
-func (l *Limiter) GiveBack(ctx context.Context, now time.Time, keys []limit.Key) error {
-	if err := giveBackLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Err(); err != nil {
-		return unavailable(err, "give back to the limits")
+// Refund implements [limit.Limiter].
+func (l *Limiter) Refund(ctx context.Context, now time.Time, keys []limit.Key) error {
+	if err := refundLimits.Run(ctx, l.client, l.names(keys), arguments(now, keys)...).Err(); err != nil {
+		return unavailable(err, "refund the rate limits")
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (l *Limiter) GiveBack(ctx context.Context, now time.Time, keys []limit.Key)
 // Clear implements [limit.Limiter].
 func (l *Limiter) Clear(ctx context.Context, keys []limit.Key) error {
 	if err := l.client.Del(ctx, l.names(keys)...).Err(); err != nil {
-		return unavailable(err, "clear limits")
+		return unavailable(err, "clear the rate limits")
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (l *Limiter) names(keys []limit.Key) []string {
 	return names
 }
 
-// arguments are what the scripts need to know of the rules.
+// arguments returns the scripts' ARGV.
 func arguments(now time.Time, keys []limit.Key) []any {
 	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MostWait.Milliseconds(), limit.Memory.Milliseconds()}
 	for _, k := range keys {
@@ -73,7 +73,8 @@ func arguments(now time.Time, keys []limit.Key) []any {
 	return args
 }
 
-// decodeState reads what the scripts keep: "full", or "count last before".
+// decodeState decodes what the scripts store: "full" for a bucket, "count last
+// before" for a backoff counter.
 func decodeState(r limit.Rule, text string) (s limit.State) {
 	into := []*int64{&s.Full}
 	if r.Every == 0 {
@@ -85,7 +86,7 @@ func decodeState(r limit.Rule, text string) (s limit.State) {
 	}
 	for i, word := range words {
 		n, err := strconv.ParseUint(word, 10, 63)
-		if err != nil || len(word) > 15 { // as the scripts
+		if err != nil || len(word) > 15 { // the scripts refuse longer numbers too
 			return limit.State{}
 		}
 		*into[i] = int64(n)

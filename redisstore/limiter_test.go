@@ -14,8 +14,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// TestLimiter holds it to the suite as three replicas on one Redis of each kind.
-func TestLimiter(t *testing.T) {
+// TestLimiter_PassesSuite runs the suite with three replicas on one Redis of each kind.
+func TestLimiter_PassesSuite(t *testing.T) {
 	t.Parallel()
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"embedded": redisstoretest.URL,
@@ -51,14 +51,13 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 3}
 )
 
-// TestLimitsExpire: no key of a limit outlasts the moment at which it is as if
-// nothing had been taken, none is without an end, and all that was given back or
-// cleared is gone.
-func TestLimitsExpire(t *testing.T) {
+// TestLimiter_KeepsNoKeyTooLong checks that every key expires once it no longer
+// limits anything, and that a refund of everything or a Clear deletes it.
+func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 	t.Parallel()
-	everywhere(t, func(t *testing.T, v *view) {
+	everywhere(t, func(t *testing.T, v *testStore) {
 		l := v.Limiter()
-		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // whatever Redis's clock says
+		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // far from Redis's own clock
 		keys := []limit.Key{slow.Of("a"), backoff.Of("a")}
 		names := []string{v.prefix + "r:{limits}:slow:" + keys[0].ID, v.prefix + "r:{limits}:backoff:" + keys[1].ID}
 		want := func(ttls ...time.Duration) {
@@ -79,33 +78,33 @@ func TestLimitsExpire(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		take := func() error { _, err := l.Take(t.Context(), now, keys); return err }
+		charge := func() error { _, err := l.Charge(t.Context(), now, keys); return err }
 
-		step(take())
+		step(charge())
 		want(time.Minute, limit.Memory)
-		step(take())
+		step(charge())
 		want(2*time.Minute, limit.Memory)
 		now = now.Add(30 * time.Second)
-		step(take())
+		step(charge())
 		want(150*time.Second, limit.Memory)
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want(90*time.Second, limit.Memory-30*time.Second)
-		step(l.GiveBack(t.Context(), now, keys))
-		step(l.GiveBack(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
+		step(l.Refund(t.Context(), now, keys))
 		want()
 
-		step(take())
+		step(charge())
 		step(l.Clear(t.Context(), keys))
 		want()
 
-		// What is none of ours counts for nothing.
+		// A foreign value counts as missing.
 		for _, foreign := range []string{"", "x", "-5", "1e3", "99999999999999999999", "3 x 0", "3 -1 0", "1 2", "9 9999999999999999 0", "1000000000000000"} {
 			for _, name := range names {
 				step(v.client.Set(t.Context(), name, foreign, 0).Err())
 			}
-			d, err := l.Take(t.Context(), now, keys)
+			d, err := l.Charge(t.Context(), now, keys)
 			if err != nil || !d.Allowed || d.Tightest.Left != 2 {
-				t.Errorf("over %q: %+v, %v", foreign, d, err)
+				t.Errorf("Charge over the value %q = %+v, %v", foreign, d, err)
 			}
 			want(time.Minute, limit.Memory)
 			step(l.Clear(t.Context(), keys))
@@ -113,54 +112,54 @@ func TestLimitsExpire(t *testing.T) {
 	})
 }
 
-// TestLimitsTakeOneTrip, however many keys there are, but for a server that has
-// forgotten the scripts.
-func TestLimitsTakeOneTrip(t *testing.T) {
+// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any
+// number of keys, once the server has the scripts.
+func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	w, wired := wireTo(t, redisstoretest.RealURL(t))
 	l := redisstoretest.Open(t, wired, redisstore.Options{Prefix: redisstoretest.Prefix(t, wired)}).Limiter()
 	keys := []limit.Key{slow.Of("a"), slow.Of("b"), backoff.Of("a")}
 	call := func() {
-		if _, err := l.Take(t.Context(), time.Now(), keys); err != nil {
+		if _, err := l.Charge(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
-		if err := l.GiveBack(t.Context(), time.Now(), keys); err != nil {
+		if err := l.Refund(t.Context(), time.Now(), keys); err != nil {
 			t.Error(err)
 		}
 	}
-	call() // connects, and tells the scripts
+	call() // connects and sends the scripts
 	if trips := w.tripsOf(call); trips != 2 {
-		t.Errorf("%d round trips for two calls", trips)
+		t.Errorf("two calls took %d round trips, want 2", trips)
 	}
 }
 
-// TestLimitsWithoutAnswer: an error, and in time. A Redis without memory to spare
-// keeps what there is for the ends of sessions.
-func TestLimitsWithoutAnswer(t *testing.T) {
+// TestLimiter_FailsWithoutRedis checks the error of a canceled call. It also checks that a
+// Redis that is out of memory refuses charges, because the last memory belongs to revocations.
+func TestLimiter_FailsWithoutRedis(t *testing.T) {
 	t.Parallel()
-	v := newView(t, redisstoretest.StartServer(t))
+	v := newTestStore(t, redisstoretest.StartServer(t))
 	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := l.Take(ctx, time.Now(), keys)
+	_, err := l.Charge(ctx, time.Now(), keys)
 	for what, err := range map[string]error{
-		"Take": err, "GiveBack": l.GiveBack(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
+		"Charge": err, "Refund": l.Refund(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
 	} {
 		if !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("%s = %v", what, err)
 		}
 	}
 
-	v.do(t, "CONFIG SET maxmemory 1")
-	if _, err := l.Take(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
-		t.Errorf("Take = %v", err)
+	v.command(t, "CONFIG SET maxmemory 1")
+	if _, err := l.Charge(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("Charge = %v", err)
 	}
 	if err := l.Clear(t.Context(), keys); err != nil {
 		t.Errorf("Clear = %v", err)
 	}
-	v.do(t, "CONFIG SET maxmemory 0")
-	v.do(t, "SCRIPT FLUSH")
-	if d, err := l.Take(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
-		t.Errorf("Take = %+v, %v", d, err)
+	v.command(t, "CONFIG SET maxmemory 0")
+	v.command(t, "SCRIPT FLUSH")
+	if d, err := l.Charge(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
+		t.Errorf("Charge = %+v, %v", d, err)
 	}
 }

@@ -6,29 +6,28 @@ import (
 	"strings"
 )
 
-// lineage is the beginning of a server's master_replid, which is another one after
-// every event that can have taken the data back to an earlier state: a restart from
-// what was saved, a failover to a replica that was behind, a copy of another server's
-// data. An active entry carries the lineage it was written under and is believed
-// by no other, so that none comes back to life whose end was forgotten: it is
-// unknown, and the ledger is asked. See decision 0014.
+// lineage identifies a history of data that was never rolled back. It is the
+// beginning of a server's master_replid. Redis changes that id after every event
+// that can have returned the data to an earlier state: a restart from a saved file,
+// a failover to a replica that was behind, a copy of another server's data.
+//
+// An active entry carries the lineage of the server that it was written to. A
+// server of any other lineage may have forgotten that the session was revoked
+// since, so there the entry is unknown and the ledger decides. See decision 0014.
 type lineage [8]byte
 
-const replidField = "master_replid:"
+const replidField = "master_replid"
 
-// errNoLineage: whoever cannot tell what it may have forgotten is not believed.
-var errNoLineage = errors.New("redisstore: INFO replication tells no " + strings.TrimSuffix(replidField, ":"))
-
-// parseInfo reads the lineage in the answer to INFO replication.
-func parseInfo(info string) (lineage, error) {
-	_, rest, _ := strings.Cut(info, replidField)
-	if l, ok := parseLineage(rest); ok {
+// lineageOf reads the lineage from the reply to INFO replication. Nothing is believed of a server that
+// does not name its lineage.
+func lineageOf(info string) (lineage, error) {
+	if l, ok := parseLineage(infoField(info, replidField)); ok {
 		return l, nil
 	}
-	return lineage{}, errNoLineage
+	return lineage{}, errors.New("redisstore: INFO replication has no " + replidField)
 }
 
-// parseLineage reads the hexadecimal digits of a lineage; more may follow.
+// parseLineage decodes the first hexadecimal digits of a master_replid.
 func parseLineage(replid string) (l lineage, ok bool) {
 	digits := hex.EncodedLen(len(l))
 	if len(replid) < digits {
@@ -38,4 +37,14 @@ func parseLineage(replid string) (l lineage, ok bool) {
 	copy(text[:], replid)
 	_, err := hex.Decode(l[:], text[:])
 	return l, err == nil
+}
+
+// infoField returns the value of a field in a reply to INFO, or "" if the field is missing.
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name); ok && strings.HasPrefix(value, ":") {
+			return strings.TrimSpace(value[1:])
+		}
+	}
+	return ""
 }

@@ -5,81 +5,71 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/session"
 )
 
-// batchers holds a batcher for each server that is asked.
-type batchers struct {
-	unbatched bool
-	byClient  sync.Map // redis.UniversalClient to *batcher
-}
-
-// batcher returns the batcher to the server that holds these keys.
+// batcher returns the batcher of the server that holds these keys.
 func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	client := s.client
 	if s.cluster != nil {
-		// Not a pipeline of the cluster client: it sends again, in a second
-		// round, what was redirected in the first, and then a flight has no one
-		// deadline and no one server.
+		// The Cluster client's own pipeline would send redirected commands again in a second round
+		// trip. A batch would then have neither one deadline nor one server.
 		node, err := s.cluster.MasterForKey(ctx, keys[0])
 		if err != nil {
 			return nil, err
 		}
 		client = node
 	}
-	if b, ok := s.batchers.byClient.Load(client); ok {
+	if b, ok := s.batchers.Load(client); ok {
 		return b.(*batcher), nil
 	}
-	b := &batcher{timeout: s.lookTimeout, unbatched: s.batchers.unbatched, send: func(ctx context.Context, calls []*call) {
-		err := send(ctx, client, s.cluster != nil, calls)
+	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched, send: func(ctx context.Context, lookups []*lookup) {
+		err := send(ctx, client, s.cluster != nil, lookups)
 		if s.cluster == nil || err == nil {
 			return
 		}
 		s.cluster.ReloadState(ctx)
 		if errors.Is(err, redis.ErrClosed) {
-			s.batchers.byClient.Delete(client) // a node that has left; its client is not used again
+			s.batchers.Delete(client) // the node has left the Cluster
 		}
 	}}
-	held, _ := s.batchers.byClient.LoadOrStore(client, b)
-	return held.(*batcher), nil
+	stored, _ := s.batchers.LoadOrStore(client, b)
+	return stored.(*batcher), nil
 }
 
-// send answers all calls in one round trip to client's server, by
+// send answers all lookups in one round trip to client's server, with the commands
 //
-//	GETEX g1             does this server still take writes?
+//	GETEX g1             does this server still accept writes?
 //	MGET g1 s1 b1 g2 …   what does it know?
-//	INFO replication     of which lineage is it?
+//	INFO replication     which lineage does it have?
 //
-// GETEX without an option reads and changes nothing, and yet is a write to
-// Redis: a master that was demoted or is cut off refuses it, where it would
-// answer a read from the past for ever. It stands first, because go-redis
-// gives up a connection for the error of a pipeline's first command alone.
-//
-// MGET is one moment: no revocation falls between what it reads. On a Cluster
-// its keys must be of one slot, so that each call has an MGET of its own there. INFO
-// stands last: had the data been exchanged in between, the lineage would be a later one than
-// that of what was read. The error is the first of any call.
-func send(ctx context.Context, client redis.UniversalClient, isCluster bool, calls []*call) error {
+// GETEX without an option changes nothing, but Redis treats it as a write. A master that was
+// demoted or cut off refuses it, while it would answer reads from the past for ever. GETEX
+// comes first because go-redis drops a connection only for the error of a pipeline's first
+// command. MGET reads all keys at one moment, so no revocation can happen between them. On a
+// Cluster the keys of an MGET must be in one slot, so there every lookup has its own MGET.
+// INFO comes last: if the server's data is replaced between the commands, the lineage is newer
+// than the entries, which are then not believed. send returns the first error of any lookup.
+func send(ctx context.Context, client redis.UniversalClient, isCluster bool, lookups []*lookup) error {
 	pipe := client.Pipeline()
-	guard := pipe.GetEx(ctx, calls[0].keys[0], -1) // 0 would send PERSIST
-	each := len(calls)
+	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // an expiration of 0 would send PERSIST
+	perGet := len(lookups)
 	if isCluster {
-		each = 1
+		perGet = 1
 	}
-	gets := make([]*redis.StringSliceCmd, 0, len(calls)/each)
-	for i := 0; i < len(calls); i += each {
-		get := mget(ctx, calls[i:i+each])
+	gets := make([]*redis.StringSliceCmd, 0, len(lookups)/perGet)
+	for i := 0; i < len(lookups); i += perGet {
+		get := mget(ctx, lookups[i:i+perGet])
 		_ = pipe.Process(ctx, get) // cannot fail before Exec
 		gets = append(gets, get)
 	}
 	info := pipe.Info(ctx, "replication")
 	_, err := pipe.Exec(ctx)
-	// An error that is no server's answer is the flight's.
-	if answered := redis.Error(nil); errors.As(err, &answered) {
+	// An error that is not a reply of Redis concerns the whole batch.
+	if reply := redis.Error(nil); errors.As(err, &reply) {
 		err = guard.Err()
 		if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {
 			err = nil
@@ -88,84 +78,81 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, cal
 	}
 	var here lineage
 	if err == nil {
-		here, err = parseInfo(info.Val())
+		here, err = lineageOf(info.Val())
 	}
 	first := err
-	for i, c := range calls {
-		get := gets[i/each]
-		if c.err = err; err == nil {
-			c.err = get.Err()
+	for i, l := range lookups {
+		get := gets[i/perGet]
+		if l.err = err; err == nil {
+			l.err = get.Err()
 		}
-		values, at := get.Val(), len(c.keys)*(i%each)
-		if c.err == nil && len(values) != len(c.keys)*each {
-			c.err = errShort
+		values, at := get.Val(), len(l.keys)*(i%perGet)
+		if l.err == nil && len(values) != len(l.keys)*perGet {
+			l.err = errors.New("redisstore: MGET returned a wrong number of values") // not a Redis
 		}
-		if c.err == nil {
-			c.view = view(values[at:at+len(c.keys)], here)
+		if l.err == nil {
+			l.result = decodeLookup(values[at:at+len(l.keys)], here)
 		} else if first == nil {
-			first = c.err
+			first = l.err
 		}
-		c.done <- struct{}{}
+		l.done <- struct{}{}
 	}
 	return first
 }
 
-// errShort: whatever answered is no Redis, and no reason to panic.
-var errShort = errors.New("redisstore: MGET answered for another number of keys")
-
-// mget asks for the keys of all calls at once.
-func mget(ctx context.Context, calls []*call) *redis.StringSliceCmd {
-	args := make([]any, 1, 1+len(calls)*len(calls[0].keys))
+// mget returns one command that reads the keys of all lookups.
+func mget(ctx context.Context, lookups []*lookup) *redis.StringSliceCmd {
+	args := make([]any, 1, 1+len(lookups)*len(lookups[0].keys))
 	args[0] = "mget"
-	for _, c := range calls {
-		for i := range c.keys {
-			args = append(args, &c.keys[i]) // a pointer goes into an any without a copy on the heap
+	for _, l := range lookups {
+		for i := range l.keys {
+			args = append(args, &l.keys[i]) // a pointer needs no copy on the heap to become an any
 		}
 	}
 	return redis.NewStringSliceCmd(ctx, args...)
 }
 
-// view reads what MGET said of a generation, a session and the blacklist. What is
-// missing is "", and so is what is no string.
-func view(values []string, here lineage) session.View {
-	v := session.View{Blacklisted: values[2] != ""}
-	// Digits and nothing else, as in the scripts.
+// decodeLookup decodes the values of a generation, a session and a revoked token. MGET gives "" for
+// a key that is missing or does not hold a string.
+func decodeLookup(values []string, here lineage) session.Lookup {
+	l := session.Lookup{TokenRevoked: values[2] != ""}
+	// Only digits are accepted, as in the scripts.
 	if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
-		v.Generation, v.HasGeneration = int64(n), true
+		l.Generation, l.HasGeneration = int64(n), true
 	}
-	v.Entry, v.HasEntry = decodeEntry([]byte(values[1]), here)
-	return v
+	l.Entry, l.HasEntry = decodeEntry([]byte(values[1]), here)
+	return l
 }
 
-// lookEachWay asks one key after another while their slot moves to another server of
-// a Cluster, in an order that is safe without being one moment: see [session.Store].
-// The entry is believed where it was written, which is the server that it is moving
-// from; once moved it is not known.
-func (s *Store) lookEachWay(ctx context.Context, keys [3]string) (session.View, error) {
+// lookInMovingSlot reads one key after another while their slot moves between two servers of a
+// Cluster. The order is safe although the reads happen at different moments: see [session.Store].
+// The entry is believed only on the server that it was written to, which the slot is leaving. After
+// the move it counts as unknown.
+func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	node, err := s.cluster.MasterForKey(ctx, keys[0])
 	if err != nil {
-		return session.View{}, err
+		return session.Lookup{}, err
 	}
 	pipe := node.Pipeline()
 	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
-	_, _ = pipe.Exec(ctx) // each tells its own error
-	here, err := parseInfo(info.Val())
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	here, err := lineageOf(info.Val())
 	if err != nil {
-		return session.View{}, cmp.Or(info.Err(), err)
+		return session.Lookup{}, cmp.Or(info.Err(), err)
 	}
 	values := make([]string, len(keys))
-	for i, answer := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
-		value, err := answer.Result()
+	for i, reply := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
+		value, err := reply.Result()
 		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE ") && !redirected(err) {
-			return session.View{}, err
+			return session.Lookup{}, err
 		}
 		values[i] = value
 	}
-	return view(values, here), nil
+	return decodeLookup(values, here), nil
 }
 
-// redirected tells whether a server of a Cluster answered that another one
-// holds the key, or some of the keys.
+// redirected reports whether a server of a Cluster answered that another server
+// holds the key or some of the keys.
 func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }

@@ -12,26 +12,27 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// BenchmarkLook compares ways to send lookups to a real Redis: each by itself,
-// together, and by go-redis's own auto-pipelining. Decision 0007 has its figures.
+// BenchmarkLook compares three ways to send lookups to a real Redis: directly, in batches, and with
+// go-redis's own auto-pipelining. Decision 0007 has the figures.
 func BenchmarkLook(b *testing.B) {
 	redisURL := redisstoretest.RealURL(b)
 	const sessions = 1000
 	refs := make([]session.Ref, sessions)
 	for i := range refs {
-		refs[i] = session.Ref{Subject: session.NewID(), SessionID: session.NewTimedID(time.Now()), TokenID: session.NewID()}
+		refs[i] = session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewTimedID(time.Now()), TokenID: issuer.NewID()}
 	}
-	together := redisstoretest.Open(b, redisURL, redisstore.Options{})
-	alone := redisstoretest.Open(b, redisURL, redisstore.Options{Unbatched: true})
+	batched := redisstoretest.Open(b, redisURL, redisstore.Options{})
+	direct := redisstoretest.Open(b, redisURL, redisstore.Options{Unbatched: true})
 	until := time.Now().Add(time.Hour)
 	for _, ref := range refs {
-		lease, _, err := together.Lease(b.Context(), ref.Subject)
+		lease, _, err := batched.Lease(b.Context(), ref.Subject)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := together.PutBack(b.Context(), lease, ref, active(1, until)); err != nil {
+		if _, err := batched.Backfill(b.Context(), lease, ref, active(1, until)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -47,8 +48,8 @@ func BenchmarkLook(b *testing.B) {
 		name string
 		look func(context.Context, session.Ref) error
 	}{
-		{"alone", func(ctx context.Context, ref session.Ref) error { _, err := alone.Look(ctx, ref); return err }},
-		{"together", func(ctx context.Context, ref session.Ref) error { _, err := together.Look(ctx, ref); return err }},
+		{"direct", func(ctx context.Context, ref session.Ref) error { _, err := direct.Look(ctx, ref); return err }},
+		{"batched", func(ctx context.Context, ref session.Ref) error { _, err := batched.Look(ctx, ref); return err }},
 		{"autopipeline", func(ctx context.Context, ref session.Ref) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()

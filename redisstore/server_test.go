@@ -12,11 +12,12 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/session/storetest"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-// do sends a command to a server, as an operator would.
-func (v *view) do(t *testing.T, command string) {
+// command sends a command to the server, as an operator would.
+func (v *testStore) command(t *testing.T, command string) {
 	t.Helper()
 	if err := v.client.Do(t.Context(), words(command)...).Err(); err != nil {
 		t.Fatalf("%s: %v", command, err)
@@ -30,7 +31,7 @@ func words(command string) (args []any) {
 	return args
 }
 
-func (v *view) wantRefused(t *testing.T, why string) {
+func (v *testStore) wantRefused(t *testing.T, why string) {
 	t.Helper()
 	got, err := v.Look(t.Context(), v.ref)
 	if !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), why) || got.HasEntry || got.HasGeneration {
@@ -38,60 +39,60 @@ func (v *view) wantRefused(t *testing.T, why string) {
 	}
 }
 
-func (v *view) wantActive(t *testing.T) {
+func (v *testStore) wantActive(t *testing.T) {
 	t.Helper()
-	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || got.Entry.Ended || !got.HasGeneration || got.Blacklisted {
+	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || got.Entry.Ended || !got.HasGeneration || got.TokenRevoked {
 		t.Errorf("Look = %+v, %v; want an active session", got, err)
 	}
 }
 
-func (v *view) wantUnknown(t *testing.T) {
+func (v *testStore) wantUnknown(t *testing.T) {
 	t.Helper()
-	if got, err := v.Look(t.Context(), v.ref); err != nil || got.HasEntry && (got.HasGeneration || got.Entry.Ended) || got.Blacklisted {
+	if got, err := v.Look(t.Context(), v.ref); err != nil || got.HasEntry && (got.HasGeneration || got.Entry.Ended) || got.TokenRevoked {
 		t.Errorf("Look = %+v, %v; want an unknown session", got, err)
 	}
 }
 
-// eventually waits for what a server does in its own time.
+// eventually waits until done reports true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(20 * time.Second); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
+			t.Fatalf("not within 20 s: %s", what)
 		}
 	}
 }
 
-// TestReplica: what is only a copy is not believed, not even on a connection
-// from the days when it was the original.
-func TestReplica(t *testing.T) {
+// TestLook_RefusesReplica checks that a replica's data is never believed, even on a
+// connection that was opened while the server was a master.
+func TestLook_RefusesReplica(t *testing.T) {
 	t.Parallel()
 	// By default a master waits 5 s for more replicas before it serves the first.
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 	otherURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
-	master := newView(t, masterURL)
+	master := newTestStore(t, masterURL)
 	w, wired := wireTo(t, otherURL)
-	other := newView(t, wired)
+	other := newTestStore(t, wired)
 	other.Store = redisstoretest.Open(t, wired, redisstore.Options{Prefix: master.prefix})
 
-	master.fill(t, active(1, time.Now().Add(time.Hour)))
+	master.backfill(t, active(1, time.Now().Add(time.Hour)))
 	if _, err := other.Look(t.Context(), other.ref); err != nil { // opens a connection
 		t.Fatal(err)
 	}
-	other.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
+	other.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
 	eventually(t, "the replica has the entry", func() bool {
 		return other.client.Exists(t.Context(), master.prefix+"s:{ada}:s1").Val() == 1
 	})
-	// A master's lineage is another one with its first replica.
+	// A master gets a new lineage with its first replica.
 	master.wantUnknown(t)
-	master.fill(t, active(1, time.Now().Add(time.Hour)))
-	// It is asked once: a replica does not become a master by being asked again.
+	master.backfill(t, active(1, time.Now().Add(time.Hour)))
+	// One attempt is enough, because a retry does not make a replica a master.
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
 		t.Errorf("the replica was asked %d times", trips)
 	}
-	if err := other.Apply(t.Context(), session.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
+	if err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply on a replica: %v", err)
 	}
 	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
@@ -102,22 +103,22 @@ func TestReplica(t *testing.T) {
 		t.Errorf("Inspect = %+v, %v", report, err)
 	}
 
-	// Its data may be older than what was acknowledged.
-	other.do(t, "REPLICAOF NO ONE")
+	// The promoted replica may lack a revocation that was acknowledged.
+	other.command(t, "REPLICAOF NO ONE")
 	other.wantUnknown(t)
-	// And the other way about: the master steps down under an open connection.
+	// The other direction: the master becomes a replica while a connection is open.
 	master.wantActive(t)
-	master.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
+	master.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
 	master.wantRefused(t, "")
-	master.do(t, "REPLICAOF NO ONE") // or its keys could not be cleaned up
+	master.command(t, "REPLICAOF NO ONE") // otherwise the test could not delete its keys
 }
 
-// TestRollback: a Redis that comes back from what it had saved earlier brings back
-// no session that has ended since, by whichever way.
-func TestRollback(t *testing.T) {
+// TestLook_BelievesNoEntryAfterRollback restores a Redis from an earlier snapshot file. No
+// session that was revoked since becomes active again, whichever kind of revocation it was.
+func TestLook_BelievesNoEntryAfterRollback(t *testing.T) {
 	t.Parallel()
 	until := time.Now().Add(time.Hour)
-	for name, end := range map[string]session.Revocation{
+	for name, revocation := range map[string]issuer.Revocation{
 		"session": {Subject: "ada", SessionID: "s1", Until: until},
 		"token":   {Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
 		"all":     {Subject: "ada", Generation: 2, Until: until},
@@ -125,30 +126,30 @@ func TestRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			before := newView(t, redisstoretest.StartServer(t, "--dir", dir))
-			before.fill(t, active(1, until))
-			before.do(t, "SAVE")
-			before.apply(t, end)
-			after := newView(t, redisstoretest.StartServer(t, "--dir", dir))
+			before := newTestStore(t, redisstoretest.StartServer(t, "--dir", dir))
+			before.backfill(t, active(1, until))
+			before.command(t, "SAVE")
+			before.apply(t, revocation)
+			after := newTestStore(t, redisstoretest.StartServer(t, "--dir", dir))
 			after.Store = redisstoretest.Open(t, "redis://"+after.client.(*redis.Client).Options().Addr, redisstore.Options{Prefix: before.prefix})
 			if n := after.client.Exists(t.Context(), before.prefix+"s:{ada}:s1").Val(); n != 1 {
-				t.Fatal("nothing was brought back")
+				t.Fatal("the server did not restore the entry")
 			}
 			after.wantUnknown(t)
-			after.fill(t, active(2, until))
+			after.backfill(t, active(2, until))
 			after.wantActive(t)
 		})
 	}
 }
 
-// TestLeaseOfAnotherLineage: what was read under a lease before a failover is not
-// put back after it, as the revocation that ended the lease may be forgotten.
-func TestLeaseOfAnotherLineage(t *testing.T) {
+// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses it
+// afterwards. The new master may have forgotten the revocation that ended the lease.
+func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	t.Parallel()
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
-	master, replica := newView(t, masterURL), newView(t, redisstoretest.StartServer(t))
+	master, replica := newTestStore(t, masterURL), newTestStore(t, redisstoretest.StartServer(t))
 	replica.Store = redisstoretest.Open(t, "redis://"+replica.client.(*redis.Client).Options().Addr, redisstore.Options{Prefix: master.prefix})
-	replica.do(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
+	replica.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
 	eventually(t, "the replica is linked", func() bool {
 		return strings.Contains(replica.client.Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
@@ -159,50 +160,50 @@ func TestLeaseOfAnotherLineage(t *testing.T) {
 	eventually(t, "the replica has the lease", func() bool {
 		return replica.client.Exists(t.Context(), master.prefix+"l:{ada}").Val() == 1
 	})
-	replica.do(t, "REPLICAOF NO ONE")
-	if done, err := replica.PutBack(t.Context(), lease, replica.ref, active(1, time.Now().Add(time.Hour))); err != nil || done {
-		t.Errorf("PutBack = %t, %v", done, err)
+	replica.command(t, "REPLICAOF NO ONE")
+	if done, err := replica.Backfill(t.Context(), lease, replica.ref, active(1, time.Now().Add(time.Hour))); err != nil || done {
+		t.Errorf("Backfill on the new master = %t, %v, want false", done, err)
 	}
-	if done, err := master.PutBack(t.Context(), lease, master.ref, active(1, time.Now().Add(time.Hour))); err != nil || !done {
-		t.Errorf("PutBack where the lease was taken = %t, %v", done, err)
+	if done, err := master.Backfill(t.Context(), lease, master.ref, active(1, time.Now().Add(time.Hour))); err != nil || !done {
+		t.Errorf("Backfill where the lease was taken = %t, %v", done, err)
 	}
 }
 
-// TestMasterCutOff: with min-replicas-to-write, a master that lost its replicas
-// refuses a check as it does any write.
-func TestMasterCutOff(t *testing.T) {
+// TestLook_RefusesMasterWithoutReplicas checks that a master with
+// min-replicas-to-write refuses checks, like writes, once it has lost its replicas.
+func TestLook_RefusesMasterWithoutReplicas(t *testing.T) {
 	t.Parallel()
-	v := newView(t, redisstoretest.StartServer(t))
-	v.fill(t, active(1, time.Now().Add(time.Hour)))
-	v.do(t, "CONFIG SET min-replicas-to-write 1")
+	v := newTestStore(t, redisstoretest.StartServer(t))
+	v.backfill(t, active(1, time.Now().Add(time.Hour)))
+	v.command(t, "CONFIG SET min-replicas-to-write 1")
 	v.wantRefused(t, "NOREPLICAS")
-	v.do(t, "CONFIG SET min-replicas-to-write 0")
+	v.command(t, "CONFIG SET min-replicas-to-write 0")
 	v.wantActive(t)
 }
 
-// TestFullMemory: a Redis that takes nothing more still answers checks and still
-// takes every revocation.
-func TestFullMemory(t *testing.T) {
+// TestApply_WorksWithoutFreeMemory checks that a Redis that is out of memory still
+// answers checks and accepts every revocation.
+func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	t.Parallel()
-	v := newView(t, redisstoretest.StartServer(t))
+	v := newTestStore(t, redisstoretest.StartServer(t))
 	until := time.Now().Add(time.Hour)
-	v.fill(t, active(1, until))
-	v.do(t, "CONFIG SET maxmemory 1")
+	v.backfill(t, active(1, until))
+	v.command(t, "CONFIG SET maxmemory 1")
 	v.wantActive(t)
 	if _, _, err := v.Lease(t.Context(), "ada"); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
-		t.Errorf("Lease = %v; the test means to fill the memory", err)
+		t.Errorf("Lease = %v, want an out-of-memory error", err)
 	}
 	for range 2 {
-		// The server knows the scripts from the first round, or has to be told them.
-		v.do(t, "SCRIPT FLUSH")
+		// Once with scripts that the server has forgotten, once with scripts that it knows.
+		v.command(t, "SCRIPT FLUSH")
 		for range 2 {
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
-			v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until})
-			v.apply(t, session.Revocation{Subject: "ada", Generation: 7, Keep: "s2", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until})
+			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 7, Keep: "s2", Until: until})
 		}
 	}
 	got, err := v.Look(t.Context(), v.ref)
-	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.Blacklisted {
+	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.TokenRevoked {
 		t.Errorf("Look = %+v, %v", got, err)
 	}
 }
@@ -215,8 +216,8 @@ const (
 	inspectACL      = "+time +config|get"
 )
 
-// TestACL: the user of doc.go can do all that a store does, and no more.
-func TestACL(t *testing.T) {
+// TestStore_WorksWithDocumentedPermissions checks the ACL users of doc.go.
+func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t)
 	admin := redisstoretest.Client(t, redisURL)
@@ -234,29 +235,29 @@ func TestACL(t *testing.T) {
 		t.Helper()
 		return redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://"+user+":secret@", 1), redisstore.Options{Prefix: prefix})
 	}
-	t.Run("suite", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) session.Store { return as(t, "ada", "app:") })
+	t.Run("passes the suite", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) issuer.Store { return as(t, "ada", "app:") })
 	})
-	t.Run("checks alone", func(t *testing.T) {
-		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.Blacklisted {
+	t.Run("user that only checks", func(t *testing.T) {
+		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.TokenRevoked {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
-		if err := as(t, "joan", "app:").Apply(t.Context(), session.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
+		if err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Apply = %v", err)
 		}
-		for _, beyond := range []string{
+		for _, forbidden := range []string{
 			"CLIENT PAUSE 1", "CLIENT KILL TYPE normal", "CLIENT LIST", "GETEX app:s:{a}:s PX 1", "GETEX app:r:{limits}:x PX 1", "DEL app:g:{a}",
 		} {
 			client := redisstoretest.Client(t, strings.Replace(redisURL, "redis://", "redis://joan:secret@", 1))
-			if err := client.Do(t.Context(), words(beyond)...).Err(); !redis.HasErrorPrefix(err, "NOPERM ") {
-				t.Errorf("%s: %v", beyond, err)
+			if err := client.Do(t.Context(), words(forbidden)...).Err(); !redis.HasErrorPrefix(err, "NOPERM ") {
+				t.Errorf("%s = %v, want NOPERM", forbidden, err)
 			}
 		}
 	})
-	t.Run("without INFO", func(t *testing.T) {
+	t.Run("user without INFO", func(t *testing.T) {
 		store := as(t, "alan", "app:")
-		v := &view{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
-		v.fill(t, active(1, time.Now().Add(time.Hour)))
+		v := &testStore{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
+		v.backfill(t, active(1, time.Now().Add(time.Hour)))
 		v.wantRefused(t, "NOPERM")
 		v.Store = as(t, "ada", "app:")
 		v.wantUnknown(t)
@@ -275,13 +276,13 @@ func TestACL(t *testing.T) {
 			t.Errorf("Ping = %v", err)
 		}
 	})
-	t.Run("inspect what one may not", func(t *testing.T) {
+	t.Run("Inspect without permission", func(t *testing.T) {
 		report, err := as(t, "ada", "app:").Inspect(t.Context())
 		if err != nil || len(report.Nodes) != 1 || report.Nodes[0].Persistence != "" || report.Nodes[0].MinReplicasToWrite != "" || report.Nodes[0].Skew != nil {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
-	t.Run("inspect what one may", func(t *testing.T) {
+	t.Run("Inspect with permission", func(t *testing.T) {
 		report, err := as(t, "grace", "app:").Inspect(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -290,11 +291,11 @@ func TestACL(t *testing.T) {
 	})
 }
 
-// wantInspected wants all that our own servers have to say.
+// wantInspected checks every field, on servers with the default settings.
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
-		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" || n.MaxMemory != "0" ||
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
 			t.Errorf("%+v", n)
@@ -305,7 +306,7 @@ func wantInspected(t *testing.T, report redisstore.Report) {
 	}
 }
 
-func TestInspect(t *testing.T) {
+func TestInspect_ReportsNodes(t *testing.T) {
 	t.Parallel()
 	report, err := redisstoretest.Open(t, redisstoretest.StartServer(t), redisstore.Options{}).Inspect(t.Context())
 	if err != nil || report.Cluster || len(report.Nodes) != 1 {
@@ -323,7 +324,7 @@ func TestInspect(t *testing.T) {
 		}
 	}
 
-	// The embedded one knows no settings, and says so.
+	// The embedded Redis has no settings.
 	report, err = redisstoretest.New(t).Inspect(t.Context())
 	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].MaxMemoryPolicy != "" || report.Nodes[0].TooOld() || report.Nodes[0].Skew == nil {
 		t.Errorf("%+v, %v", report, err)
@@ -332,32 +333,30 @@ func TestInspect(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := redisstoretest.New(t).Inspect(ctx); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Inspect without an answer = %v", err)
+		t.Errorf("Inspect with a canceled context = %v", err)
 	}
 	for version, old := range map[string]bool{"": false, "6.2.14": true, "7.0.0": false, "8.4": false, "255.255.255": false, "x": false} {
 		if got := (redisstore.Node{Version: version}).TooOld(); got != old {
-			t.Errorf("version %q is too old: %t", version, got)
+			t.Errorf("TooOld of version %q = %t", version, got)
 		}
 	}
 }
 
-// TestSentinel holds the store to the suite by way of a Sentinel.
-func TestSentinel(t *testing.T) {
+func TestStore_PassesSuiteThroughSentinel(t *testing.T) {
 	t.Parallel()
 	sentinelURL := redisstoretest.StartSentinel(t, redisstoretest.StartServer(t))
-	storetest.Run(t, func(t *testing.T) session.Store {
+	storetest.Run(t, func(t *testing.T) issuer.Store {
 		return redisstoretest.Open(t, sentinelURL, redisstore.Options{})
 	})
 }
 
-// TestClosedConnections: the store finds its way back by itself.
-func TestClosedConnections(t *testing.T) {
+func TestStore_ReconnectsAfterClosedConnections(t *testing.T) {
 	t.Parallel()
-	v := newView(t, redisstoretest.StartServer(t))
-	v.fill(t, active(1, time.Now().Add(time.Hour)))
+	v := newTestStore(t, redisstoretest.StartServer(t))
+	v.backfill(t, active(1, time.Now().Add(time.Hour)))
 	for range 3 {
-		v.do(t, "CLIENT KILL TYPE normal SKIPME yes")
-		eventually(t, "the store finds its way back", func() bool {
+		v.command(t, "CLIENT KILL TYPE normal SKIPME yes")
+		eventually(t, "the store reconnects", func() bool {
 			_, err := v.Look(t.Context(), v.ref)
 			return err == nil
 		})

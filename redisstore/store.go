@@ -1,53 +1,51 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Store is a [session.Store] in Redis. It is safe for concurrent use.
+// Store is an [issuer.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
-	cluster      *redis.ClusterClient // client, when it is one; else nil
+	cluster      *redis.ClusterClient // client on a Cluster, otherwise nil
 	keys         keys
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
-	batchers     batchers
+	unbatched    bool
+	batchers     sync.Map // one for each server: redis.UniversalClient to *batcher
 }
 
-var _ session.Store = (*Store)(nil)
+var _ issuer.Store = (*Store)(nil)
 
-// Options say how a Store uses its Redis. The zero value is good.
+// Options configure a Store. The zero value has useful defaults.
 type Options struct {
-	// Prefix is put before the name of every key. It contains no brace.
+	// Prefix begins the name of every key. It must not contain a brace.
 	Prefix string
-	// LookTimeout bounds each of Look, Lease, PutBack and Ping, dialing and
-	// waiting for a connection included. Zero: 120 ms, so that a check
-	// that Redis leaves waiting is answered by the ledger within 150.
+	// LookTimeout limits each call of Look, Lease, Backfill and Ping, including dialing and waiting
+	// for a connection. The default is 120 ms. A check that Redis does not answer then gets its
+	// answer from the ledger within 150 ms.
 	LookTimeout time.Duration
-	// ApplyTimeout bounds Apply in the same way. Zero: 500 ms.
+	// ApplyTimeout limits Apply in the same way. The default is 500 ms.
 	ApplyTimeout time.Duration
-	// PoolSize bounds the connections to each server. Zero: 10 for each CPU.
+	// PoolSize is the maximum number of connections to each server. The default is 10 for each CPU.
 	PoolSize int
-	// Unbatched sends every Look by itself, to see what sending them together
-	// is worth.
+	// Unbatched sends every lookup by itself, to measure what batches are worth.
 	Unbatched bool
 }
 
-const (
-	defaultLookTimeout  = 120 * time.Millisecond
-	defaultApplyTimeout = 500 * time.Millisecond
-)
-
-// Open returns a Store on the Redis that redisURL names, as [NewClient] reads
-// it. It connects when it is first used. The error never quotes the URL.
+// Open returns a Store on the Redis at redisURL, in a form of [NewClient]. It connects at the first
+// use. Errors never quote the URL.
 func Open(redisURL string, opts Options) (*Store, error) {
 	if _, err := newKeys(opts.Prefix); err != nil {
 		return nil, err
@@ -59,59 +57,57 @@ func Open(redisURL string, opts Options) (*Store, error) {
 	return New(client, opts), nil
 }
 
-// New returns a Store on a client that has ContextTimeoutEnabled, without which
-// the timeouts of opts are not kept, and MaxRetries -1, without which a
-// demoted master is asked again and again. The Store closes the client. It
-// panics when opts.Prefix contains a brace.
+// New returns a Store that uses client and closes it in Close. The client must have
+// ContextTimeoutEnabled, otherwise the timeouts in opts have no effect. It must have MaxRetries -1,
+// otherwise it sends the same command to a demoted master several times. New panics if opts.Prefix
+// contains a brace.
 func New(client redis.UniversalClient, opts Options) *Store {
 	keys, err := newKeys(opts.Prefix)
 	if err != nil {
 		panic(err)
 	}
-	s := &Store{client: client, keys: keys, lookTimeout: opts.LookTimeout, applyTimeout: opts.ApplyTimeout}
-	if s.lookTimeout == 0 {
-		s.lookTimeout = defaultLookTimeout
+	cluster, _ := client.(*redis.ClusterClient)
+	return &Store{
+		client:       client,
+		cluster:      cluster,
+		keys:         keys,
+		lookTimeout:  cmp.Or(opts.LookTimeout, 120*time.Millisecond),
+		applyTimeout: cmp.Or(opts.ApplyTimeout, 500*time.Millisecond),
+		unbatched:    opts.Unbatched,
 	}
-	if s.applyTimeout == 0 {
-		s.applyTimeout = defaultApplyTimeout
-	}
-	s.cluster, _ = client.(*redis.ClusterClient)
-	s.batchers.unbatched = opts.Unbatched
-	return s
 }
 
-// Look implements [session.Store]. What is in Redis but cannot be read, a
-// foreign entry or a generation that is no number, is not known.
-func (s *Store) Look(ctx context.Context, ref session.Ref) (session.View, error) {
+// Look implements [session.Store]. A value that cannot be decoded, such as a foreign entry or a
+// non-numeric generation, counts as missing.
+func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
-		// Finding the server may take its time, and a moved slot a second try.
+		// The batcher limits only its own round trip. Finding the node and a second attempt during
+		// a slot's move take time too.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.lookTimeout)
 		defer cancel()
 	}
 	keys := s.keys.check(ref)
+	var result session.Lookup
 	b, err := s.batcher(ctx, keys)
-	if err != nil {
-		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+	if err == nil {
+		result, err = b.look(ctx, keys)
 	}
-	view, err := b.look(ctx, keys)
 	if err != nil && s.cluster != nil && redirected(err) {
-		// The slot is moving.
-		view, err = s.lookEachWay(ctx, keys)
+		result, err = s.lookInMovingSlot(ctx, keys)
 	}
 	if err != nil {
-		return session.View{}, unavailable(err, "look at session %s", ref.SessionID)
+		return session.Lookup{}, unavailable(err, "look up session %s", ref.SessionID)
 	}
-	return view, nil
+	return result, nil
 }
 
-// Lease implements [session.Store]. The lease names the lineage that it was taken
-// in behind a colon.
+// Lease implements [issuer.Store]. The lease is a random id, a colon and the server's lineage.
 func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	id := session.NewID()
-	replid, err := takeLease.Run(ctx, s.client, []string{s.keys.lease(subject)}, id, session.LeaseTTL.Milliseconds()).Text()
+	id := issuer.NewID()
+	replid, err := takeLease.Run(ctx, s.client, []string{s.keys.lease(subject)}, id, issuer.LeaseTTL.Milliseconds()).Text()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return "", false, nil
@@ -121,25 +117,25 @@ func (s *Store) Lease(ctx context.Context, subject string) (lease string, ok boo
 	return id + ":" + replid, true, nil
 }
 
-// PutBack implements [session.Store]. It is also not done when fill is past its
-// time already, or the server's lineage another than that of the lease.
-func (s *Store) PutBack(ctx context.Context, lease string, ref session.Ref, fill session.Fill) (done bool, err error) {
+// Backfill implements [issuer.Store]. It also reports false if the snapshot has expired, or if the
+// server's lineage has changed since the lease was taken.
+func (s *Store) Backfill(ctx context.Context, lease string, ref session.Ref, snapshot issuer.Snapshot) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
 	id, replid, _ := strings.Cut(lease, ":")
-	written, _ := parseLineage(replid) // none: an entry that nobody believes
-	done, err = putBack.Run(ctx, s.client,
+	written, _ := parseLineage(replid) // without a lineage, the entry is written but never believed
+	done, err = backfill.Run(ctx, s.client,
 		[]string{s.keys.lease(ref.Subject), s.keys.session(ref.Subject, ref.SessionID), s.keys.generation(ref.Subject)},
-		id, replid, encodeEntry(fill.Entry, written), expiry(fill.Until), fill.SubjectGeneration, expiry(fill.SubjectUntil),
+		id, replid, encodeEntry(snapshot.Entry, written), expiry(snapshot.Until), snapshot.SubjectGeneration, expiry(snapshot.SubjectUntil),
 	).Bool()
 	if err != nil {
-		return false, unavailable(err, "put back session %s", ref.SessionID)
+		return false, unavailable(err, "backfill session %s", ref.SessionID)
 	}
 	return done, nil
 }
 
-// Apply implements [session.Store]. It does not try again by itself.
-func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
+// Apply implements [issuer.Store]. It makes one attempt.
+func (s *Store) Apply(ctx context.Context, r issuer.Revocation) error {
 	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)
 	defer cancel()
 	lease := s.keys.lease(r.Subject)
@@ -147,7 +143,7 @@ func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
 	switch {
 	case r.TokenID != "":
 		err = revokeToken.Run(ctx, s.client,
-			[]string{lease, s.keys.session(r.Subject, r.SessionID), s.keys.blacklist(r.Subject, r.TokenID)},
+			[]string{lease, s.keys.session(r.Subject, r.SessionID), s.keys.revokedToken(r.Subject, r.TokenID)},
 			expiry(r.Until)).Err()
 	case r.Generation != 0:
 		keys := []string{lease, s.keys.generation(r.Subject)}
@@ -156,11 +152,11 @@ func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
 		}
 		err = raiseGeneration.Run(ctx, s.client, keys, r.Generation, expiry(r.Until)).Err()
 	case r.SessionID != "":
-		err = endSession.Run(ctx, s.client,
+		err = revokeSession.Run(ctx, s.client,
 			[]string{lease, s.keys.session(r.Subject, r.SessionID)},
 			endedEntry, expiry(r.Until)).Err()
 	default:
-		return fmt.Errorf("redisstore: revocation %d of subject %s ends nothing", r.ID, r.Subject)
+		return fmt.Errorf("redisstore: revocation %d of subject %s names no session, token or generation", r.ID, r.Subject)
 	}
 	if err != nil {
 		return unavailable(err, "apply revocation %d of subject %s", r.ID, r.Subject)
@@ -168,7 +164,7 @@ func (s *Store) Apply(ctx context.Context, r session.Revocation) error {
 	return nil
 }
 
-// Ping implements [session.Store].
+// Ping implements [issuer.Store].
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
@@ -178,7 +174,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connections. The Store is of no use afterwards.
+// Close closes the connections. The Store cannot be used afterwards.
 func (s *Store) Close() error {
 	if err := s.client.Close(); err != nil {
 		return fmt.Errorf("redisstore: close: %w", err)
@@ -186,14 +182,14 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// expiry is when what concerns tokens until until is forgotten, in Unix
-// milliseconds. Redis takes only times after 1970: a key that expires in the
-// past is gone as soon as it is written, and that is what is wanted.
+// expiry returns when a key about tokens that expire at until goes, in Unix
+// milliseconds. Redis accepts only times after 1970. A key that is written with a
+// past time is gone at once, as it should be.
 func expiry(until time.Time) int64 {
-	return max(until.Add(session.Margin).UnixMilli(), 1)
+	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }
 
-// unavailable wraps an error of Redis, or on the way to it.
+// unavailable wraps an error of Redis or of the network.
 func unavailable(err error, format string, args ...any) error {
 	return fmt.Errorf("redisstore: %s: %w: %w", fmt.Sprintf(format, args...), session.ErrUnavailable, err)
 }

@@ -4,23 +4,23 @@ import (
 	"testing"
 
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
-	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/session/storetest"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-func TestEmbedded(t *testing.T) {
+func TestStore_PassesSuiteOnEmbeddedRedis(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.New(t) })
+	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.New(t) })
 }
 
-func TestReal(t *testing.T) {
+func TestStore_PassesSuiteOnRealRedis(t *testing.T) {
 	t.Parallel()
-	redisstoretest.RealURL(t) // skips the whole, loudly and once
-	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewReal(t) })
+	redisstoretest.RealURL(t) // skips the whole test at once and says why
+	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewReal(t) })
 }
 
-func TestCluster(t *testing.T) {
+func TestStore_PassesSuiteOnCluster(t *testing.T) {
 	t.Parallel()
 	redisstoretest.ClusterURL(t)
-	storetest.Run(t, func(t *testing.T) session.Store { return redisstoretest.NewCluster(t) })
+	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewCluster(t) })
 }

@@ -17,21 +17,22 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// wire forwards to a Redis, counts the round trips, and can go dead.
+// wire forwards to a Redis, counts the round trips, and can stop forwarding.
 type wire struct {
 	net.Listener
 	target string
 
 	mu      sync.Mutex
-	asking  bool // the last that was forwarded came from a client
+	asking  bool // the last bytes that were forwarded came from a client
 	trips   int
-	stalled chan struct{} // closed while what comes is forwarded
+	stalled chan struct{} // closed while the wire forwards
 	conns   []net.Conn
 }
 
-// wireTo returns a wire to the server of redisURL, and redisURL by that way.
+// wireTo returns a wire to the server at redisURL, and the URL that leads through the wire.
 func wireTo(t *testing.T, redisURL string) (*wire, string) {
 	t.Helper()
 	u, err := url.Parse(redisURL)
@@ -80,7 +81,7 @@ func (w *wire) serve(wg *sync.WaitGroup) {
 }
 
 func (w *wire) forward(to, from net.Conn, asking bool) {
-	defer to.Close() // the other side is told by it
+	defer to.Close() // so that the other side ends too
 	defer from.Close()
 	buf := make([]byte, 64<<10)
 	for {
@@ -129,14 +130,14 @@ func (w *wire) tripsOf(f func()) int {
 	return w.trips
 }
 
-// TestRoundTrips: a check costs one, whatever there is to find.
-func TestRoundTrips(t *testing.T) {
+// TestLook_TakesOneRoundTrip checks the number of round trips, whatever Redis holds.
+func TestLook_TakesOneRoundTrip(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"embedded": redisstoretest.URL, "real": redisstoretest.RealURL,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, wired := wireTo(t, redisURL(t))
-			v := newView(t, wired)
+			v := newTestStore(t, wired)
 			until := time.Now().Add(time.Hour)
 			look := func() {
 				if _, err := v.Look(t.Context(), v.ref); err != nil {
@@ -150,24 +151,24 @@ func TestRoundTrips(t *testing.T) {
 				}
 			}
 			look() // connects
-			count("a look at nothing", look, 1)
-			v.fill(t, active(1, until))
-			count("a look at an active session", look, 1)
-			end := func() { v.apply(t, session.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
-			end() // teaches the server the script
-			count("an end", end, 1)
-			count("a look at an ended session", look, 1)
-			count("filling", func() { v.fill(t, active(1, until)) }, 2)
+			count("Look at an unknown session", look, 1)
+			v.backfill(t, active(1, until))
+			count("Look at an active session", look, 1)
+			revoke := func() { v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
+			revoke() // sends the script
+			count("Apply", revoke, 1)
+			count("Look at an ended session", look, 1)
+			count("Lease and Backfill", func() { v.backfill(t, active(1, until)) }, 2)
 		})
 	}
 }
 
-// TestMonitor has Redis itself say what a check sends: the generation first,
-// and by a command that a demoted master refuses.
-func TestMonitor(t *testing.T) {
+// TestLook_SendsTheseCommands has Redis itself report what a check sends. The first
+// command must be one that a demoted master refuses.
+func TestLook_SendsTheseCommands(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
-	v := newView(t, redisURL)
-	v.fill(t, active(1, time.Now().Add(time.Hour)))
+	v := newTestStore(t, redisURL)
+	v.backfill(t, active(1, time.Now().Add(time.Hour)))
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(redisURL, "redis://"))
 	if err != nil {
 		t.Fatal(err)
@@ -184,12 +185,12 @@ func TestMonitor(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	v.client.Echo(t.Context(), "that is all")
+	v.client.Echo(t.Context(), "end of the checks")
 
 	var sent []string
 	for lines.Scan() {
 		_, command, _ := strings.Cut(lines.Text(), "] ")
-		if strings.Contains(command, "that is all") {
+		if strings.Contains(command, "end of the checks") {
 			break
 		}
 		sent = append(sent, strings.ReplaceAll(command, v.prefix, ""))
@@ -203,9 +204,9 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
-// TestStall: a server that takes what it is sent and does not answer holds
-// nobody up for longer than was agreed.
-func TestStall(t *testing.T) {
+// TestStore_KeepsTimeoutsWhenServerHangs checks that no method exceeds its timeout
+// on a server that reads and never answers.
+func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	_, silent := silentServer(t)
 	for _, redisURL := range []string{
 		"redis://" + silent, "redis+cluster://" + silent, "redis+sentinel://" + silent + "?master=m",
@@ -215,24 +216,25 @@ func TestStall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = store.Close() }) // what it says of servers that never answered is not the point
-			stalls(t, store, 100*time.Millisecond, 200*time.Millisecond)
+			t.Cleanup(func() { _ = store.Close() }) // may fail, because the servers never answered
+			wantTimeouts(t, store, 100*time.Millisecond, 200*time.Millisecond)
 		})
 	}
 }
 
-func TestDefaultTimeouts(t *testing.T) {
+func TestStore_KeepsDefaultTimeouts(t *testing.T) {
 	_, silent := silentServer(t)
 	store, err := redisstore.Open("redis://"+silent, redisstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	stalls(t, store, 150*time.Millisecond, 500*time.Millisecond)
+	wantTimeouts(t, store, 150*time.Millisecond, 500*time.Millisecond)
 }
 
-// stalls holds every method to its time. A second round finds what the first left in the pool.
-func stalls(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
+// wantTimeouts checks every method's timeout. The second round meets the
+// connections that the first left in the pool.
+func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 	t.Helper()
 	ctx := t.Context()
 	ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
@@ -244,13 +246,13 @@ func stalls(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 		}{
 			{"Look", look, func(ctx context.Context) error { _, err := store.Look(ctx, ref); return err }},
 			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, "ada"); return err }},
-			{"PutBack", look, func(ctx context.Context) error {
-				_, err := store.PutBack(ctx, "lease", ref, active(1, time.Now()))
+			{"Backfill", look, func(ctx context.Context) error {
+				_, err := store.Backfill(ctx, "lease", ref, active(1, time.Now()))
 				return err
 			}},
 			{"Ping", look, store.Ping},
 			{"Apply", apply, func(ctx context.Context) error {
-				return store.Apply(ctx, session.Revocation{Subject: "ada", SessionID: "s1"})
+				return store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
 			}},
 			{"Look with 20 ms left", 20 * time.Millisecond, func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
@@ -265,15 +267,15 @@ func stalls(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 			if !errors.Is(err, session.ErrUnavailable) {
 				t.Errorf("%s = %v, want ErrUnavailable", method.name, err)
 			}
-			// The rest is for a busy machine, and still below the client's own timeouts.
+			// The tolerance is for a busy machine, and below the client's own timeouts.
 			if took > method.timeout+400*time.Millisecond {
-				t.Errorf("%s took %v of %v", method.name, took, method.timeout)
+				t.Errorf("%s took %v, want at most %v", method.name, took, method.timeout)
 			}
 		}
 	}
 }
 
-// silentServer accepts connections and reads from them.
+// silentServer accepts connections, reads from them and never answers.
 func silentServer(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -293,21 +295,21 @@ func silentServer(t *testing.T) (net.Listener, string) {
 			})
 		}
 	})
-	// The stores that a test closes hang up first.
+	// The connections end because the test closes its stores first.
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l, l.Addr().String()
 }
 
-// TestStallOnOpenConnections: the same with connections that were good, and no
-// answer that comes late is taken for another's.
-func TestStallOnOpenConnections(t *testing.T) {
+// TestLook_NeverMixesUpLateReplies checks hanging on open connections. A reply that
+// arrives late must not be taken for the reply to another lookup.
+func TestLook_NeverMixesUpLateReplies(t *testing.T) {
 	w, wired := wireTo(t, redisstoretest.URL(t))
 	store := redisstoretest.Open(t, wired, redisstore.Options{})
-	v := &view{Store: store}
+	v := &testStore{Store: store}
 	until := time.Now().Add(time.Hour)
 	for i := range 8 {
 		v.ref = session.Ref{Subject: fmt.Sprint("u", i), SessionID: "s1", TokenID: "t1"}
-		v.fill(t, active(int64(i), until))
+		v.backfill(t, active(int64(i), until))
 	}
 	lookAtAll := func(ctx context.Context) (failed int) {
 		var wg sync.WaitGroup
@@ -321,7 +323,7 @@ func TestStallOnOpenConnections(t *testing.T) {
 					failed++
 					mu.Unlock()
 				case err != nil || got.Generation != int64(i) || got.Entry.Generation != int64(i):
-					t.Errorf("the look at subject %d = %+v, %v", i, got, err)
+					t.Errorf("Look at subject %d = %+v, %v", i, got, err)
 				}
 			})
 		}
@@ -332,12 +334,12 @@ func TestStallOnOpenConnections(t *testing.T) {
 		w.stall()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		if failed := lookAtAll(ctx); failed != 8 {
-			t.Errorf("%d of 8 looks failed on a dead wire", failed)
+			t.Errorf("%d of 8 lookups failed while the server hung, want all", failed)
 		}
 		cancel()
 		w.resume()
 		if failed := lookAtAll(t.Context()); failed != 0 {
-			t.Errorf("%d of 8 looks failed on a wire that works again", failed)
+			t.Errorf("%d of 8 lookups failed after the server came back, want none", failed)
 		}
 	}
 }

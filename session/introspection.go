@@ -60,7 +60,7 @@ func (i *Introspection) Check(ctx context.Context, q Question) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	leave, ok := i.Limit.enter(ctx)
+	leave, ok := i.Limit.Enter(ctx)
 	if !ok {
 		return fmt.Errorf("%w: too many checks wait for introspection", ErrUnavailable)
 	}

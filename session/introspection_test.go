@@ -18,6 +18,8 @@ import (
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/issuertest"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
@@ -145,8 +147,8 @@ func TestIntrospectionIsBounded(t *testing.T) {
 // The service's own introspection, and a verifier that reaches nothing else
 // but the store.
 func TestIntrospectionAtTheService(t *testing.T) {
-	w := newWorld(t, sqlstoretest.New(t), redisstoretest.New(t))
-	m := w.replicas[0]
+	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
+	m := w.Replicas[0]
 	asked := atomic.Int64{}
 	service := (&api.API{
 		Sessions: m, Now: time.Now, Log: slog.New(slog.DiscardHandler),
@@ -160,7 +162,7 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	verifier := m.Verifier
 	verifier.Fallback = introspectAt(t, server, "/oauth/introspect", introspectorSecret)
 
-	set, s := w.start(t)
+	set, s := w.Start(t)
 	for range 3 {
 		if c, err := verifier.Verify(t.Context(), set.AccessToken); err != nil || c.SessionID != s.ID {
 			t.Fatal(err)
@@ -169,7 +171,7 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	if asked.Load() != 1 {
 		t.Errorf("the service was asked %d times, want once", asked.Load())
 	}
-	if _, err := m.Revoke(t.Context(), w.user.ID, s.ID, session.ReasonRevoked); err != nil {
+	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := verifier.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
@@ -177,8 +179,8 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	}
 
 	// One that the store has never heard of.
-	set, s = w.start(t)
-	if _, err := m.Revoke(t.Context(), w.user.ID, s.ID, session.ReasonRevoked); err != nil {
+	set, s = w.Start(t)
+	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
 	}
 	other := verifier
@@ -186,7 +188,7 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
 		t.Errorf("a revoked token that the store does not know: %v", err)
 	}
-	set, _ = w.start(t)
+	set, _ = w.Start(t)
 	other.Fallback = introspectAt(t, server, "/oauth/introspect", "wrong")
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("a wrong secret: %v, want ErrUnavailable", err)

@@ -71,7 +71,7 @@ type KeySet struct {
 
 // GenerateKey makes a key for alg with a random id.
 func GenerateKey(alg string) (Key, error) {
-	id := NewID()
+	id := newKeyID()
 	switch alg {
 	case AlgEdDSA:
 		_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -94,6 +94,13 @@ func GenerateKey(alg string) (Key, error) {
 	default:
 		return Key{}, fmt.Errorf("session.GenerateKey: algorithm %q is none of EdDSA, ES256, HS256", alg)
 	}
+}
+
+// newKeyID returns 128 random bits in base64url.
+func newKeyID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 func ed25519Key(id string, private ed25519.PrivateKey, public ed25519.PublicKey) Key {

@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -11,14 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
-)
-
-// What is wrong with the Authorization of a request, before any token is looked at.
-var (
-	// ErrNoToken: the request has no bearer token.
-	ErrNoToken = errors.New("no bearer token")
-	// ErrTwoTokens: whoever is in front may have looked at the other one.
-	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
 )
 
 // BearerToken finds the access token, which comes in the Authorization header and
@@ -36,16 +26,6 @@ func BearerToken(h http.Header) (string, error) {
 		return "", ErrNoToken
 	}
 	return strings.TrimLeft(token, " "), nil
-}
-
-// Challenge is the WWW-Authenticate of a 401 for err (RFC 6750 section 3): it
-// names no error when no token was sent.
-func Challenge(err error) string {
-	const realm = `Bearer realm="sessiond"`
-	if errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrRevoked) {
-		return realm + `, error="invalid_token", error_description="The token is not valid any more"`
-	}
-	return realm
 }
 
 // Middleware passes on the requests whose bearer token is good, with its claims
@@ -102,23 +82,14 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// refusal says why a request is not passed on.
+// refusal returns the response to a request that is not passed on. An error that [Explain] does
+// not know, such as a context's, is an outage too: nothing was decided.
 func refusal(err error) problem {
-	p := problem{Type: "about:blank", Status: http.StatusUnauthorized, Code: "invalid_token"}
-	switch {
-	case errors.Is(err, ErrNoToken):
-		p.Code, p.Detail = "no_token", "Send Authorization: Bearer with an access token."
-	case errors.Is(err, ErrTwoTokens):
-		p.Detail = "Send one Authorization header."
-	case errors.Is(err, ErrInvalidToken):
-		p.Detail = "The token is malformed, expired or not ours."
-	case errors.Is(err, ErrRevoked):
-		p.Detail = "The token was revoked."
-	default:
-		p.Status, p.Code, p.Detail = http.StatusServiceUnavailable, "unavailable", "A dependency does not answer. Try again shortly."
+	status, code, detail := Explain(err)
+	if status == 0 {
+		status, code, detail = Explain(ErrUnavailable)
 	}
-	p.Title = http.StatusText(p.Status)
-	return p
+	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
 }
 
 func (p *problem) write(w http.ResponseWriter, err error) {

@@ -11,6 +11,8 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/issuertest"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
@@ -32,11 +34,11 @@ func get(ctx context.Context, h http.Handler, authorization ...string) *httptest
 }
 
 func TestMiddleware(t *testing.T) {
-	w := newWorld(t, sqlstoretest.New(t), redisstoretest.New(t))
-	m := w.replicas[0]
-	live, _ := w.start(t)
-	ended, s := w.start(t)
-	if _, err := m.Revoke(t.Context(), w.user.ID, s.ID, session.ReasonRevoked); err != nil {
+	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
+	m := w.Replicas[0]
+	live, _ := w.Start(t)
+	ended, s := w.Start(t)
+	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
 	}
 	const bare = `Bearer realm="sessiond"`
@@ -65,7 +67,7 @@ func TestMiddleware(t *testing.T) {
 			t.Errorf("%s: %d with challenge %q, want %d with %q", c.name, got.Code, got.Header().Get("WWW-Authenticate"), c.status, c.challenge)
 		}
 		if c.status == 200 {
-			if got.Body.String() != w.user.ID {
+			if got.Body.String() != w.User.ID {
 				t.Errorf("%s: claims of %q", c.name, got.Body)
 			}
 			continue
@@ -100,19 +102,19 @@ func wantProblem(t *testing.T, name string, got *httptest.ResponseRecorder, code
 
 // An outage is 503, whatever the token would have been, and for a revoked one too.
 func TestMiddlewareFailsClosed(t *testing.T) {
-	w := newWorld(t, sqlstoretest.New(t), redisstoretest.New(t))
+	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()
 	introspection, err := session.NewIntrospection(nobody.URL, "id", "secret", session.RemoteOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := w.replicas[0].Verifier
+	v := w.Replicas[0].Verifier
 	v.Store = redisstoretest.Open(t, "redis://"+strings.TrimPrefix(nobody.URL, "http://"), redisstore.Options{})
 	v.Fallback = introspection
 	h := v.Middleware(whoami)
 
-	set, _ := w.start(t)
+	set, _ := w.Start(t)
 	got := get(t.Context(), h, "Bearer "+set.AccessToken)
 	if got.Code != 503 || got.Header().Get("Retry-After") == "" || got.Header().Get("WWW-Authenticate") != "" {
 		t.Errorf("%d %v", got.Code, got.Header())

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -13,8 +14,8 @@ import (
 // openStore lets every session through, so that what is left is the signature.
 type openStore struct{ Store }
 
-func (openStore) Look(context.Context, Ref) (View, error) {
-	return View{HasEntry: true, HasGeneration: true, Entry: Entry{ExpiresAt: issuedAt.Add(1000 * time.Hour)}}, nil
+func (openStore) Look(context.Context, Ref) (Lookup, error) {
+	return Lookup{HasEntry: true, HasGeneration: true, Entry: Entry{ExpiresAt: issuedAt.Add(1000 * time.Hour)}}, nil
 }
 
 // held is a verifier with a cache, at a time that the test sets.
@@ -119,7 +120,7 @@ func TestSignatureFlood(t *testing.T) {
 	flood := func(n int) uint64 {
 		for range n {
 			c := testClaims()
-			c.TokenID = NewID()
+			c.TokenID = rand.Text()
 			h.want(t, mustSign(t, set, c), "one of many", true)
 		}
 		runtime.GC()
@@ -148,7 +149,7 @@ func TestSignaturesInParallel(t *testing.T) {
 	tokens := make(map[string]string)
 	for range 64 {
 		c := testClaims()
-		c.TokenID = NewID()
+		c.TokenID = rand.Text()
 		tokens[mustSign(t, set, c)] = c.TokenID
 	}
 	var wg sync.WaitGroup

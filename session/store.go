@@ -2,57 +2,25 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
-// Margin is how long after a token's expiry the store still remembers what it
-// knows of it: the leeway of a check plus twice the clock skew that is
-// tolerated between a replica, the database and Redis. Without it a revoked
-// token would come back to life between its exp and the end of the leeway.
-const (
-	Leeway = 30 * time.Second
-	skew   = 60 * time.Second
-	Margin = Leeway + 2*skew
-)
+// Leeway is how long after its expiry a token is still accepted, because clocks differ.
+const Leeway = 30 * time.Second
 
-// LeaseTTL bounds how long one replica may take to read a session from the
-// ledger and put it back.
-const LeaseTTL = 3 * time.Second
-
-// Store holds what a check needs where every replica reaches it in one round
-// trip. It is a cache: it may lose anything at any moment without a revoked
-// token being accepted or an honest user being refused, because what is missing
-// is read from the ledger.
-//
-// Entries come in by PutBack only and expire Margin after the token they answer
-// for. A failure to reach the store is ErrUnavailable.
+// Store is what a check asks: one round trip to a cache that every replica shares. The cache may
+// lose anything at any moment. Nothing is accepted or refused because of a loss: what is missing
+// is unknown, and the [Fallback] decides.
 type Store interface {
-	// Look tells, in one round trip, all that is known of a token.
+	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
+	// reached, the error is [ErrUnavailable].
 	//
-	// The generation is read before the entry: [Store.Apply] of "end the
-	// others" raises the one and drops the other at once, and in this order a
-	// reader in between finds no entry, which sends it to the ledger, and never
-	// an old entry under a new generation, which would refuse the kept session.
-	Look(ctx context.Context, ref Ref) (View, error)
-
-	// Lease takes the subject's lease for LeaseTTL; ok is false while another
-	// holds it. Apply ends it, so that what was read before a revocation
-	// cannot be put back after it.
-	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
-
-	// PutBack stores what the ledger says, if the lease is still held and no
-	// higher generation stands; done tells whether it did. It gives the lease
-	// back.
-	PutBack(ctx context.Context, lease string, ref Ref, fill Fill) (done bool, err error)
-
-	// Apply puts a revocation in force: when it returns nil, every later Look at
-	// what was revoked shows it, or shows no generation: one that the store does
-	// not know is not created, lest a late Apply of an old one revive what a
-	// newer one, meanwhile lost, had ended.
-	Apply(ctx context.Context, r Revocation) error
-
-	// Ping asks whether the store answers.
-	Ping(ctx context.Context) error
+	// It reads the generation before the entry. A revocation of all other sessions raises the
+	// generation and drops the kept session's entry in one step. In this order a concurrent reader
+	// finds no entry and asks the fallback. In the other order it would see the old entry under
+	// the new generation and refuse the session that was kept.
+	Look(ctx context.Context, ref Ref) (Lookup, error)
 }
 
 // Ref names a token, its session and its subject.
@@ -60,30 +28,49 @@ type Ref struct {
 	Subject, SessionID, TokenID string
 }
 
-// View is what the store knows of a token. All zero: nothing.
-type View struct {
-	Generation  int64 // of the subject; only meaningful when HasGeneration
-	Entry       Entry // of the session; only meaningful when HasEntry
-	Blacklisted bool  // the token was revoked by itself
-
-	HasGeneration, HasEntry bool
+// Lookup is what the store knows of a token. The zero value means that it knows nothing.
+type Lookup struct {
+	TokenRevoked  bool  // this token was revoked, apart from its session
+	Generation    int64 // of the subject, if HasGeneration
+	Entry         Entry // of the session, if HasEntry
+	HasGeneration bool
+	HasEntry      bool
 }
 
 // Entry is what the store keeps of a session.
 type Entry struct {
-	Ended         bool
-	Generation    int64
-	ExpiresAt     time.Time // of the session, whole seconds; after it the ledger is asked again
-	RevokedTokens []string  // jti of tokens revoked by themselves, so that losing a blacklist entry revives none
+	Ended      bool
+	Generation int64
+	// ExpiresAt is when the session expires, in whole seconds. After it the verdict is unknown.
+	ExpiresAt time.Time
+	// RevokedTokens are the ids (jti) of this session's revoked tokens. Because they stand here
+	// too, losing the store's own record of a revoked token does not revive it.
+	RevokedTokens []string
 }
 
-// Fill is what PutBack stores: a session's entry, and its subject's generation,
-// both as one reading of the ledger saw them. The generation is the subject's
-// and not the entry's: with an older one, entries that it had ended would be
-// accepted again after the store had lost the newer one.
-type Fill struct {
-	Entry             Entry
-	Until             time.Time // expiry of the session's newest access token; kept for Margin longer
-	SubjectGeneration int64
-	SubjectUntil      time.Time // expiry of the subject's newest access token; kept for Margin longer
+// verdict is what the store says of a token.
+type verdict int
+
+const (
+	unknown verdict = iota
+	active
+	revoked
+)
+
+// verdict decides whether a token is accepted. If anything is missing or out of date the verdict
+// is unknown, which never signs a user out: the fallback decides.
+func (l *Lookup) verdict(tokenID string, now time.Time) verdict {
+	switch {
+	case l.TokenRevoked, l.HasEntry && l.Entry.Ended:
+		return revoked
+	case !l.HasEntry, !l.HasGeneration:
+		return unknown
+	case l.Entry.Generation < l.Generation, slices.Contains(l.Entry.RevokedTokens, tokenID):
+		return revoked
+	case !now.Before(l.Entry.ExpiresAt):
+		// A refresh may have prolonged the session since the entry was written.
+		return unknown
+	default:
+		return active
+	}
 }

@@ -63,8 +63,8 @@ type wireHeader struct {
 	Typ string `json:"typ"`
 }
 
-// sign makes the compact form of an access token with the set's signing key.
-func (s *KeySet) sign(c *Claims) (string, error) {
+// Sign returns an access token with these claims, signed with the set's active key.
+func (s *KeySet) Sign(c *Claims) (string, error) {
 	if s.signer == nil {
 		return "", errors.New("session: the key set has no private key to sign with")
 	}
@@ -190,13 +190,13 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("not valid yet")
 	}
-	if slices.Equal(w.AMR, byPassword) {
-		w.AMR = byPassword
+	// The signature cache holds many tokens: what nearly all of them say is kept in memory once.
+	if slices.Equal(w.AMR, usualAMR) {
+		w.AMR = usualAMR
 	}
-	if w.ClientID == clientID {
-		w.ClientID = clientID
+	if w.ClientID == usualClientID {
+		w.ClientID = usualClientID
 	}
-	// What all tokens share is held once, however many of them are remembered.
 	return Claims{
 		Issuer: issuer, Audience: audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
 		ClientID: w.ClientID, Username: w.Username, AMR: w.AMR,
@@ -204,7 +204,9 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	}, nil
 }
 
-var byPassword = []string{pwd}
+const usualClientID = "sessiond"
+
+var usualAMR = []string{"pwd"}
 
 func cutLast(s string) (before, after string, ok bool) {
 	i := strings.LastIndexByte(s, '.')
@@ -213,7 +215,3 @@ func cutLast(s string) (before, after string, ok bool) {
 	}
 	return s[:i], s[i+1:], true
 }
-
-// invalid says in the log what was wrong with a token; callers are told only
-// that it is invalid.
-func invalid(why string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, why) }

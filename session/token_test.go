@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -34,15 +35,15 @@ func mustKeys(t testing.TB, algs ...string) *KeySet {
 
 func testClaims() *Claims {
 	return &Claims{
-		Issuer: "https://id.example", Audience: "https://api.example", Subject: NewID(), SessionID: NewTimedID(issuedAt), TokenID: NewID(),
-		ClientID: clientID, Username: "ada", AMR: []string{pwd},
+		Issuer: "https://id.example", Audience: "https://api.example", Subject: rand.Text(), SessionID: rand.Text(), TokenID: rand.Text(),
+		ClientID: "sessiond", Username: "ada", AMR: []string{"pwd"},
 		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(time.Hour), AuthTime: issuedAt,
 	}
 }
 
 func mustSign(t testing.TB, set *KeySet, c *Claims) string {
 	t.Helper()
-	token, err := set.sign(c)
+	token, err := set.Sign(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,21 +269,6 @@ func TestKeyFiles(t *testing.T) {
 		if _, err := ParseKeySet([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-	}
-}
-
-func TestTimedIDsSortByTime(t *testing.T) {
-	seen := map[string]bool{}
-	last := ""
-	for i := range 1000 {
-		id := NewTimedID(issuedAt.Add(time.Duration(i) * idTick))
-		if len(id) != 30 || id <= last || seen[id] {
-			t.Fatalf("id %d: %q after %q", i, id, last)
-		}
-		last, seen[id] = id, true
-	}
-	if id := NewID(); len(id) != 22 {
-		t.Errorf("NewID is %d characters", len(id))
 	}
 }
 

@@ -4,50 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
-// Verifier answers whether a token is still good: signature first, then one
-// round trip to the store, and the fallback only for what the store does not
-// know. None of its fields changes once it is in use.
+// Verifier checks access tokens: first the signature, then one round trip to the store. It asks
+// the fallback only about what the store does not know. Do not change its fields after the first
+// check.
 type Verifier struct {
 	Keys     *Keyring
-	Issuer   string // iss that is accepted
-	Audience string // aud that is accepted
+	Issuer   string // the only iss that is accepted
+	Audience string // the only aud that is accepted
 	Store    Store
-	// Fallback answers for what Store does not know. Nil: that is [ErrUnavailable].
+	// Fallback decides what Store does not know. Nil: such checks fail with [ErrUnavailable].
 	Fallback Fallback
 	// Now is the clock. Nil: [time.Now].
 	Now func() time.Time
-	// Signatures remembers which tokens were verified. Nil: each is verified
-	// every time.
+	// Signatures remembers verified signatures. Nil: each check verifies the signature again.
 	Signatures *SignatureCache
-	// Seen is told of a session whose token was found good, about once a minute for
-	// each token in Signatures and never without that. False asks to be told
-	// again by the next check. It must not block. Nil: nobody is told.
+	// Seen is called with a session whose token was accepted, at most once per [SeenInterval] and
+	// token. If it returns false, the next check calls it again. It must not block. It needs
+	// Signatures, which remember when a token was last reported.
 	Seen func(ref Ref, now time.Time) bool
 }
 
-// Fallback answers for a token of which the store does not know enough.
+// SeenInterval is the least time between two reports that a session was used.
+const SeenInterval = time.Minute
+
+// Fallback decides whether a token is accepted when the store does not know.
 type Fallback interface {
-	// Check answers nil for a token in force and [ErrRevoked] or
-	// [ErrInvalidToken] for one that is not. What it cannot tell in time is
-	// [ErrUnavailable], or the error of ctx.
+	// Check returns nil for a token in force, and [ErrRevoked] or [ErrInvalidToken] for one that
+	// is not. If it cannot decide in time it returns [ErrUnavailable] or ctx's error.
 	Check(ctx context.Context, q Question) error
 }
 
 // Question is what a [Fallback] is asked.
 type Question struct {
-	Token   string // as it came; its signature and times are good
+	Token   string // as the client sent it; its signature and times are already verified
 	Ref     Ref
 	Now     time.Time
-	StoreUp bool // the store answered, and may be told what is found
+	StoreUp bool // the store answered, so it can take a backfill
 }
 
-// Verify answers with the claims of a token that is good, and with
-// [ErrInvalidToken], [ErrRevoked] or [ErrUnavailable] otherwise. The claims
-// are shared: their slices are not to be changed.
+// Verify returns the claims of a token that is in force. Its error is [ErrInvalidToken],
+// [ErrRevoked], [ErrUnavailable] or ctx's. The caller must not change the claims' slices, because
+// all checks of a token share them.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	now := v.now()
 	t, err := v.verified(token, now)
@@ -61,7 +61,16 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	if err := v.check(ctx, token, ref, now); err != nil {
 		return Claims{}, err
 	}
-	v.see(t, ref, now)
+	v.reportUse(t, ref, now)
+	return t.claims, nil
+}
+
+// VerifyOffline is Verify without the store and the fallback: it does not notice a revocation.
+func (v *Verifier) VerifyOffline(token string) (Claims, error) {
+	t, err := v.verified(token, v.now())
+	if err != nil {
+		return Claims{}, err
+	}
 	return t.claims, nil
 }
 
@@ -72,7 +81,7 @@ func (v *Verifier) now() time.Time {
 	return v.Now()
 }
 
-// verified returns a token whose signature and times are good.
+// verified checks a token's signature, claims and times.
 func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 	set := v.Keys.Load()
 	if v.Signatures == nil {
@@ -90,9 +99,9 @@ func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 	return t, nil
 }
 
-// see reports the use of a session, unless the token is so young that the login
-// or refresh which issued it has just done so.
-func (v *Verifier) see(t *verified, ref Ref, now time.Time) {
+// reportUse calls Seen. It skips a token that was issued just now, because the login or refresh
+// that issued it has already recorded the use.
+func (v *Verifier) reportUse(t *verified, ref Ref, now time.Time) {
 	if v.Seen == nil || v.Signatures == nil {
 		return
 	}
@@ -102,11 +111,12 @@ func (v *Verifier) see(t *verified, ref Ref, now time.Time) {
 	}
 }
 
-// check answers nil for a token in force.
+// check asks the store, and the fallback if the store does not know. It returns nil for a token
+// in force.
 func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
-	view, lookErr := v.Store.Look(ctx, ref)
+	found, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {
-		switch view.judge(ref.TokenID, now) {
+		switch found.verdict(ref.TokenID, now) {
 		case active:
 			return nil
 		case revoked:
@@ -120,31 +130,4 @@ func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Ti
 		return fmt.Errorf("%w: the store does not know session %s", ErrUnavailable, ref.SessionID)
 	}
 	return v.Fallback.Check(ctx, Question{Token: token, Ref: ref, Now: now, StoreUp: lookErr == nil})
-}
-
-// answer is what the store's view says of a token.
-type answer int
-
-const (
-	unknown answer = iota
-	active
-	revoked
-)
-
-// judge is the rule of a check. Whatever is missing or out of date is unknown,
-// which is never the end of a session: the fallback decides.
-func (v *View) judge(tokenID string, now time.Time) answer {
-	switch {
-	case v.Blacklisted, v.HasEntry && v.Entry.Ended:
-		return revoked
-	case !v.HasEntry, !v.HasGeneration:
-		return unknown
-	case v.Entry.Generation < v.Generation, slices.Contains(v.Entry.RevokedTokens, tokenID):
-		return revoked
-	case !now.Before(v.Entry.ExpiresAt):
-		// A refresh may have prolonged the session since the entry was made.
-		return unknown
-	default:
-		return active
-	}
 }

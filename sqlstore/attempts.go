@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var (
@@ -28,7 +28,7 @@ var (
 func (u *Users) ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error) {
 	var attempts, guesses int64
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
-		if attempts, err = tx.exec(ctx, forgetOldAttempts, session.NewTimedID(before), max(limit, 0)); err != nil {
+		if attempts, err = tx.exec(ctx, forgetOldAttempts, issuer.NewTimedID(before), max(limit, 0)); err != nil {
 			return err
 		}
 		guesses, err = tx.exec(ctx, forgetOldGuesses, max(limit, 0), at(before))

@@ -11,9 +11,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/identity/storetest"
-	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/session/ledgertest"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/session/issuer/ledgertest"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -42,7 +43,7 @@ func onEach(t *testing.T, run func(t *testing.T, db *sqlstore.DB)) {
 func TestLedger(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
-			ledgertest.Run(t, func(t *testing.T) (session.Ledger, ledgertest.Users) {
+			ledgertest.Run(t, func(t *testing.T) (issuer.Ledger, ledgertest.Users) {
 				db := d.open(t)
 				return db.Sessions(), ledgerUsers{db}
 			})
@@ -59,16 +60,16 @@ func (u ledgerUsers) Add(ctx context.Context, username string) (string, error) {
 }
 
 func (u ledgerUsers) SetPassword(ctx context.Context, subject string, fromVersion int64, keep string, at time.Time) error {
-	_, err := u.db.Users().SetPassword(ctx, subject, fromVersion, "another hash", keep, at, identity.Mail{Kind: identity.MailPasswordChanged, UserID: subject})
+	_, err := u.db.Users().SetPassword(ctx, subject, fromVersion, "another hash", keep, at, mail.Envelope{Kind: mail.KindPasswordChanged, UserID: subject})
 	return err
 }
 
 func (u ledgerUsers) Delete(ctx context.Context, subject string, at time.Time) error {
-	_, err := u.db.Users().Delete(ctx, subject, at, identity.Mail{Kind: identity.MailAccountDeleted, UserID: subject})
+	_, err := u.db.Users().Delete(ctx, subject, at, mail.Envelope{Kind: mail.KindAccountDeleted, UserID: subject})
 	return err
 }
 
-func (u ledgerUsers) Fail(ctx context.Context, subject, id, reason string, client session.Client, at time.Time) error {
+func (u ledgerUsers) Fail(ctx context.Context, subject, id, reason string, client issuer.Client, at time.Time) error {
 	return u.db.Users().RecordAttempt(ctx, identity.Attempt{
 		ID: id, UserID: subject, IP: client.IP, UserAgent: client.UserAgent, Device: client.Device, Reason: reason, At: at,
 	})
@@ -86,7 +87,7 @@ func (u ledgerUsers) Mails(ctx context.Context, subject string) ([]string, error
 func TestUsers(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) (identity.Store, storetest.Beside) {
+			storetest.Run(t, func(t *testing.T) (storetest.Store, storetest.Beside) {
 				db := d.open(t)
 				return db.Users(), beside{db}
 			})
@@ -103,7 +104,7 @@ func (b beside) Login(ctx context.Context, userID string, passwordVersion int64,
 }
 
 func (b beside) Endings(ctx context.Context, userID string) (map[string]string, error) {
-	logins, err := b.db.Sessions().History(ctx, userID, session.Page{})
+	logins, err := b.db.Sessions().History(ctx, userID, issuer.Page{})
 	endings := make(map[string]string)
 	for _, l := range logins {
 		endings[l.ID] = string(l.EndReason)
@@ -112,7 +113,7 @@ func (b beside) Endings(ctx context.Context, userID string) (map[string]string, 
 }
 
 func (b beside) Attempts(ctx context.Context, userID string) ([]identity.Attempt, error) {
-	logins, err := b.db.Sessions().History(ctx, userID, session.Page{})
+	logins, err := b.db.Sessions().History(ctx, userID, issuer.Page{})
 	var attempts []identity.Attempt
 	for _, l := range logins {
 		if l.Failed {
@@ -137,13 +138,13 @@ func (b beside) Revocation(ctx context.Context, id int64) (userID, keep string, 
 	return r.Subject, r.Keep, err
 }
 
-func (b beside) Mails(ctx context.Context, userID string) ([]identity.Mail, error) {
+func (b beside) Mails(ctx context.Context, userID string) ([]mail.Envelope, error) {
 	var payloads []string
 	query := b.db.SQL().Rebind(`SELECT payload FROM outbox WHERE topic = 'mail' AND user_id = ? ORDER BY id`)
 	if err := b.db.SQL().SelectContext(ctx, &payloads, query, userID); err != nil {
 		return nil, err
 	}
-	mails := make([]identity.Mail, len(payloads))
+	mails := make([]mail.Envelope, len(payloads))
 	for i, text := range payloads {
 		if err := json.Unmarshal([]byte(text), &mails[i]); err != nil {
 			return nil, err
@@ -159,10 +160,10 @@ func (b beside) Row(ctx context.Context, userID string) (string, error) {
 }
 
 // newStart is a login that verified the password of a version.
-func newStart(userID string, passwordVersion int64, at time.Time) session.Start {
-	id := session.NewTimedID(at)
-	return session.Start{
-		ID: id, Subject: userID, TokenID: session.NewID(), CredentialVersion: passwordVersion, AMR: "pwd", At: at,
+func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
+	id := issuer.NewTimedID(at)
+	return issuer.Start{
+		ID: id, Subject: userID, TokenID: issuer.NewID(), CredentialVersion: passwordVersion, AMR: "pwd", At: at,
 		AccessExpiresAt: at.Add(time.Hour), ExpiresAt: at.Add(24 * time.Hour), MaxExpiresAt: at.Add(72 * time.Hour),
 		RefreshFamily: sha256.Sum256([]byte(id)), RefreshCurrent: sha256.Sum256([]byte(id + "0")),
 	}
@@ -173,7 +174,7 @@ var longAgo = time.Date(2001, 2, 3, 4, 5, 6, 789000, time.UTC)
 // newUser is an active user whose password has version 1.
 func newUser(username string) identity.User {
 	return identity.User{
-		ID: session.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,
+		ID: issuer.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,
 		Status: identity.StatusActive, CreatedAt: longAgo, UpdatedAt: longAgo,
 	}
 }

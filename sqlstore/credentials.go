@@ -5,7 +5,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var rehash = newStatement(`
@@ -21,7 +22,7 @@ var setPassword = newStatement(`
 	UPDATE users SET password_hash = ?, password_version = password_version + 1, updated_at = ? WHERE id = ?`)
 
 // SetPassword implements [identity.Store].
-func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)
@@ -31,7 +32,7 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 		if user.PasswordVersion != fromVersion {
 			return identity.ErrPasswordChanged
 		}
-		revocation, err = tx.changePassword(ctx, user, hash, keep, mail, change{now, session.ReasonPasswordChanged, eventPasswordChanged})
+		revocation, err = tx.changePassword(ctx, user, hash, keep, mail, change{now, issuer.ReasonPasswordChanged, eventPasswordChanged})
 		return err
 	})
 	if err != nil {
@@ -50,7 +51,7 @@ var (
 // ResetPassword implements [identity.Store]. Whoever can read the user's mail has
 // confirmed the address too, so a pending user becomes active; the link that was to
 // do so is forgotten.
-func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, userID, identity.ErrInvalidToken)
@@ -66,7 +67,7 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), user.ID); err != nil {
 			return err
 		}
-		revocation, err = tx.changePassword(ctx, user, hash, "", mail, change{now, session.ReasonPasswordReset, eventPasswordReset})
+		revocation, err = tx.changePassword(ctx, user, hash, "", mail, change{now, issuer.ReasonPasswordReset, eventPasswordReset})
 		return err
 	})
 	if err != nil {
@@ -86,23 +87,23 @@ func (t *tx) useToken(ctx context.Context, token identity.TokenHash, purpose ide
 // change says when and why a password changes.
 type change struct {
 	at     time.Time
-	reason session.Reason
+	reason issuer.Reason
 	event  string
 }
 
 // changePassword stores a new hash for a user locked for update, and ends what
 // the old password opened.
-func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, mail identity.Mail, c change) (revocation int64, err error) {
+func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, mail mail.Envelope, c change) (revocation int64, err error) {
 	if _, err := t.exec(ctx, setPassword, hash, at(c.at), user.ID); err != nil {
 		return 0, err
 	}
 	if _, err := t.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeReset)); err != nil {
 		return 0, err
 	}
-	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: session.ByUser}); err != nil {
+	if err := t.record(ctx, event{at: c.at, kind: c.event, user: user.ID, actor: issuer.ByUser}); err != nil {
 		return 0, err
 	}
-	_, owed, err := t.endAll(ctx, user, keep, session.Ending{At: c.at, Reason: c.reason, By: session.ByUser})
+	_, owed, err := t.endAll(ctx, user, keep, issuer.Ending{At: c.at, Reason: c.reason, By: issuer.ByUser})
 	if err != nil {
 		return 0, err
 	}
@@ -114,14 +115,14 @@ var eraseUser = newStatement(`
 		password_hash = '', email_verified_at = NULL, status = ?, updated_at = ?, deleted_at = ? WHERE id = ?`)
 
 // Delete implements [identity.Store].
-func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail identity.Mail) (int64, error) {
+func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound)
 		if err != nil {
 			return err
 		}
-		_, owed, err := tx.endAll(ctx, user, "", session.Ending{At: now, Reason: session.ReasonAccountDeleted, By: session.ByUser})
+		_, owed, err := tx.endAll(ctx, user, "", issuer.Ending{At: now, Reason: issuer.ReasonAccountDeleted, By: issuer.ByUser})
 		if err != nil {
 			return err
 		}
@@ -132,7 +133,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, mail ident
 		if _, err := tx.exec(ctx, eraseUser, string(identity.StatusDeleted), at(now), at(now), id); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: now, kind: eventUserDeleted, user: id, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: now, kind: eventUserDeleted, user: id, actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		return tx.enqueue(ctx, mail, now)

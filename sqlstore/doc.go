@@ -2,7 +2,7 @@
 // SQLite for the embedded default. Every statement is written once and serves
 // both; what differs between them stands in dialect.go.
 //
-// [Sessions] is a [session.Ledger], [Users] is an [identity.Store]; both stand on
+// [Sessions] is a [issuer.Ledger], [Users] is an [identity.Store]; both stand on
 // one [DB], so that changing a password and ending the sessions that it opened
 // is one transaction.
 //

@@ -6,15 +6,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Revoke implements [session.Ledger].
-func (s *Sessions) Revoke(ctx context.Context, subject, id string, end session.Ending) (session.Session, session.Revocation, error) {
-	var ended session.Session
-	var revocation session.Revocation
+// Revoke implements [issuer.Ledger].
+func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.Ending) (issuer.Session, issuer.Revocation, error) {
+	var ended issuer.Session
+	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.lockUser(ctx, inShare, subject, session.ErrNotFound); err != nil {
+		if _, err := tx.lockUser(ctx, inShare, subject, issuer.ErrNotFound); err != nil {
 			return err
 		}
 		var err error
@@ -22,7 +22,7 @@ func (s *Sessions) Revoke(ctx context.Context, subject, id string, end session.E
 		return err
 	})
 	if err != nil {
-		return session.Session{}, session.Revocation{}, s.wrap("revoke session "+id, err)
+		return issuer.Session{}, issuer.Revocation{}, s.wrap("revoke session "+id, err)
 	}
 	return ended, revocation, nil
 }
@@ -43,7 +43,7 @@ var (
 // is, and is revoked nevertheless: the store may not have learned of it. One that
 // has expired keeps its history and gets a generation that no user has, lest a
 // refresh which took its time before, or by a clock that is behind, revive it.
-func (t *tx) end(ctx context.Context, subject, id string, end session.Ending) (ended session.Session, revocation session.Revocation, changed bool, err error) {
+func (t *tx) end(ctx context.Context, subject, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, changed bool, err error) {
 	var row sessionRow
 	var rows []sessionRow
 	if err = t.list(ctx, &rows, endSession, at(end.At), string(end.Reason), string(end.By), id, subject, at(end.At)); err != nil {
@@ -52,23 +52,23 @@ func (t *tx) end(ctx context.Context, subject, id string, end session.Ending) (e
 	if changed = len(rows) == 1; changed {
 		row = rows[0]
 		err = t.record(ctx, event{at: end.At, kind: eventSessionEnded, user: subject, session: id, actor: end.By, detail: string(end.Reason)})
-	} else if err = t.get(ctx, &row, session.ErrNotFound, readSession, id, subject); err == nil && row.EndedAt.IsZero() {
+	} else if err = t.get(ctx, &row, issuer.ErrNotFound, readSession, id, subject); err == nil && row.EndedAt.IsZero() {
 		_, err = t.exec(ctx, outdateSession, id, subject)
 	}
 	if err != nil {
 		return ended, revocation, false, err
 	}
 	ended = row.session()
-	revocation, err = t.owe(ctx, session.Revocation{Subject: subject, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
+	revocation, err = t.owe(ctx, issuer.Revocation{Subject: subject, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
 	return ended, revocation, changed, err
 }
 
-// RevokeAll implements [session.Ledger].
-func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end session.Ending) ([]session.Session, session.Revocation, error) {
-	var ended []session.Session
-	var revocation session.Revocation
+// RevokeAll implements [issuer.Ledger].
+func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
+	var ended []issuer.Session
+	var revocation issuer.Revocation
 	err := s.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
-		user, err := tx.lockLiving(ctx, forUpdate, subject, session.ErrSubjectGone)
+		user, err := tx.lockLiving(ctx, forUpdate, subject, issuer.ErrSubjectGone)
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end sess
 		return err
 	})
 	if err != nil {
-		return nil, session.Revocation{}, s.wrap("revoke all sessions of "+subject, err)
+		return nil, issuer.Revocation{}, s.wrap("revoke all sessions of "+subject, err)
 	}
 	return ended, revocation, nil
 }
@@ -106,8 +106,8 @@ const endedAtOnce = 5000
 // endAll raises the generation of a user who is locked for update and ends all
 // active sessions but keep, if that is one of them. Nobody else touches the
 // user's sessions meanwhile: that takes a share of the lock.
-func (t *tx) endAll(ctx context.Context, user lockedUser, keep string, end session.Ending) ([]session.Session, session.Revocation, error) {
-	revocation := session.Revocation{Subject: user.ID, Generation: user.Generation + 1}
+func (t *tx) endAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
+	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
 	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {
 		return nil, revocation, err
 	}
@@ -156,16 +156,16 @@ var (
 		INSERT INTO revoked_tokens (session_id, jti, user_id, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`)
 )
 
-// RevokeToken implements [session.Ledger]; [session.ErrNotFound] when this subject
+// RevokeToken implements [issuer.Ledger]; [issuer.ErrNotFound] when this subject
 // has no such session.
-func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (session.Revocation, error) {
-	var revocation session.Revocation
+func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (issuer.Revocation, error) {
+	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		var locked string
-		if err := tx.get(ctx, &locked, session.ErrNotFound, lockSession, id, subject); err != nil {
+		if err := tx.get(ctx, &locked, issuer.ErrNotFound, lockSession, id, subject); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, forgetExpiredTokens, id, at(now.Add(-session.Margin))); err != nil {
+		if _, err := tx.exec(ctx, forgetExpiredTokens, id, at(now.Add(-issuer.Margin))); err != nil {
 			return err
 		}
 		added, err := tx.exec(ctx, insertRevokedToken, id, tokenID, subject, at(expiry))
@@ -173,15 +173,15 @@ func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string,
 			return err
 		}
 		if added == 1 {
-			if err := tx.record(ctx, event{at: now, kind: eventTokenRevoked, user: subject, session: id, actor: session.ByUser, detail: tokenID}); err != nil {
+			if err := tx.record(ctx, event{at: now, kind: eventTokenRevoked, user: subject, session: id, actor: issuer.ByUser, detail: tokenID}); err != nil {
 				return err
 			}
 		}
-		revocation, err = tx.owe(ctx, session.Revocation{Subject: subject, SessionID: id, TokenID: tokenID, Until: micros(expiry)}, now)
+		revocation, err = tx.owe(ctx, issuer.Revocation{Subject: subject, SessionID: id, TokenID: tokenID, Until: micros(expiry)}, now)
 		return err
 	})
 	if err != nil {
-		return session.Revocation{}, s.wrap("revoke a token of session "+id, err)
+		return issuer.Revocation{}, s.wrap("revoke a token of session "+id, err)
 	}
 	return revocation, nil
 }

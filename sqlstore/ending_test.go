@@ -4,13 +4,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // multiply gives the user of a session n more like it.
-func multiply(t *testing.T, db *sqlstore.DB, s session.Session, n int) {
+func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	t.Helper()
 	if _, err := db.SQL().ExecContext(t.Context(), `
 		INSERT INTO sessions (id, user_id, token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at,
@@ -50,7 +50,7 @@ func TestManySessions(t *testing.T) {
 		t.Errorf("one login displaced %d, and %d are open", len(displaced), n)
 	}
 
-	ended, _, err := db.Sessions().RevokeAll(t.Context(), subject, last.ID, session.Ending{At: at, Reason: session.ReasonRevokedOthers, By: session.ByUser})
+	ended, _, err := db.Sessions().RevokeAll(t.Context(), subject, last.ID, issuer.Ending{At: at, Reason: issuer.ReasonRevokedOthers, By: issuer.ByUser})
 	if err != nil || len(ended) != left-1 {
 		t.Errorf("%d ended, %v", len(ended), err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // event is a line of the audit trail. It outlives the account, so it holds no
@@ -14,7 +14,7 @@ type event struct {
 	kind    string
 	user    string
 	session string
-	actor   session.Actor
+	actor   issuer.Actor
 	detail  string
 }
 

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -24,7 +25,7 @@ func TestAuditTrail(t *testing.T) {
 		}
 		at := longAgo
 		tick := func() time.Time { at = at.Add(time.Second); return at }
-		start := func(version int64) session.Session {
+		start := func(version int64) issuer.Session {
 			t.Helper()
 			s, _, err := sessions.Start(ctx, newStart("u1", version, tick()))
 			ok(err)
@@ -39,17 +40,17 @@ func TestAuditTrail(t *testing.T) {
 		ok(users.IssueToken(ctx, "u1", user.Email, identity.PurposeVerify, token, at.Add(time.Hour), at))
 		ok(users.VerifyEmail(ctx, token, tick()))
 		one := start(1)
-		_, _, err := sessions.Revoke(ctx, "u1", one.ID, session.Ending{At: tick(), Reason: session.ReasonLogout, By: session.ByUser})
+		_, _, err := sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonLogout, By: issuer.ByUser})
 		ok(err)
-		_, _, err = sessions.Revoke(ctx, "u1", one.ID, session.Ending{At: tick(), Reason: session.ReasonRevoked, By: session.ByUser}) // changes nothing
+		_, _, err = sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonRevoked, By: issuer.ByUser}) // changes nothing
 		ok(err)
 		two := start(1)
-		_, _, err = sessions.Rotate(ctx, sha256.Sum256([]byte(two.ID)), func(session.Rotatable) (session.Rotation, error) {
-			return session.Rotation{End: &session.Ending{At: tick(), Reason: session.ReasonTokenTheft, By: session.BySystem}}, nil
+		_, _, err = sessions.Rotate(ctx, sha256.Sum256([]byte(two.ID)), func(issuer.Rotatable) (issuer.Rotation, error) {
+			return issuer.Rotation{End: &issuer.Ending{At: tick(), Reason: issuer.ReasonTokenTheft, By: issuer.BySystem}}, nil
 		})
 		ok(err)
 		three := start(1)
-		_, err = sessions.Reauthenticate(ctx, session.Reauthentication{Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at})
+		_, err = sessions.Reauthenticate(ctx, issuer.Reauthentication{Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at})
 		ok(err)
 		_, err = sessions.RevokeToken(ctx, "u1", three.ID, "jti", at.Add(time.Hour), tick())
 		ok(err)
@@ -59,16 +60,16 @@ func TestAuditTrail(t *testing.T) {
 		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // of no interest to an audit
 		ok(err)
 		four := start(1)
-		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), identity.Mail{})
+		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), mail.Envelope{})
 		ok(err)
 		ok(users.IssueToken(ctx, "u1", email, identity.PurposeReset, token, at.Add(time.Hour), at))
-		_, err = users.ResetPassword(ctx, token, "u1", "hash3", tick(), identity.Mail{})
+		_, err = users.ResetPassword(ctx, token, "u1", "hash3", tick(), mail.Envelope{})
 		ok(err)
 		five := start(3)
-		_, _, err = sessions.RevokeAll(ctx, "u1", "", session.Ending{At: tick(), Reason: session.ReasonRevokedAll, By: session.ByUser})
+		_, _, err = sessions.RevokeAll(ctx, "u1", "", issuer.Ending{At: tick(), Reason: issuer.ReasonRevokedAll, By: issuer.ByUser})
 		ok(err)
 		six := start(3)
-		_, err = users.Delete(ctx, "u1", tick(), identity.Mail{})
+		_, err = users.Delete(ctx, "u1", tick(), mail.Envelope{})
 		ok(err)
 
 		var rows []struct {

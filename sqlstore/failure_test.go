@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -18,24 +20,24 @@ import (
 // calls is every method of the two stores that goes to the database.
 func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(context.Context) error) {
 	s, u := db.Sessions(), db.Users()
-	end := session.Ending{At: longAgo, Reason: session.ReasonLogout, By: session.ByUser}
+	end := issuer.Ending{At: longAgo, Reason: issuer.ReasonLogout, By: issuer.ByUser}
 	user := newUser("caller")
 	sessions = map[string]func(context.Context) error{
 		"Start": func(ctx context.Context) error { _, _, err := s.Start(ctx, newStart(subject, 1, longAgo)); return err },
 		"Find":  func(ctx context.Context) error { _, err := s.Find(ctx, subject, "id", longAgo); return err },
 		"Rotate": func(ctx context.Context) error {
-			_, _, err := s.Rotate(ctx, session.Hash{1}, nil)
+			_, _, err := s.Rotate(ctx, issuer.Hash{1}, nil)
 			return err
 		},
 		"Reauthenticate": func(ctx context.Context) error {
-			_, err := s.Reauthenticate(ctx, session.Reauthentication{Subject: subject, ID: "id", At: longAgo})
+			_, err := s.Reauthenticate(ctx, issuer.Reauthentication{Subject: subject, ID: "id", At: longAgo})
 			return err
 		},
 		"Touch": func(ctx context.Context) error {
-			return s.Touch(ctx, []session.Use{{SessionID: "id", At: longAgo}})
+			return s.Touch(ctx, []issuer.Use{{SessionID: "id", At: longAgo}})
 		},
-		"Active":  func(ctx context.Context) error { _, err := s.Active(ctx, subject, longAgo, session.Page{}); return err },
-		"History": func(ctx context.Context) error { _, err := s.History(ctx, subject, session.Page{}); return err },
+		"Active":  func(ctx context.Context) error { _, err := s.Active(ctx, subject, longAgo, issuer.Page{}); return err },
+		"History": func(ctx context.Context) error { _, err := s.History(ctx, subject, issuer.Page{}); return err },
 		"Revoke":  func(ctx context.Context) error { _, _, err := s.Revoke(ctx, subject, "id", end); return err },
 		"RevokeAll": func(ctx context.Context) error {
 			_, _, err := s.RevokeAll(ctx, subject, "", end)
@@ -66,15 +68,15 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		},
 		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
 		"SetPassword": func(ctx context.Context) error {
-			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, identity.Mail{})
+			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, mail.Envelope{})
 			return err
 		},
 		"ResetPassword": func(ctx context.Context) error {
-			_, err := u.ResetPassword(ctx, identity.TokenHash{}, subject, "hash", longAgo, identity.Mail{})
+			_, err := u.ResetPassword(ctx, identity.TokenHash{}, subject, "hash", longAgo, mail.Envelope{})
 			return err
 		},
 		"Delete": func(ctx context.Context) error {
-			_, err := u.Delete(ctx, subject, longAgo, identity.Mail{})
+			_, err := u.Delete(ctx, subject, longAgo, mail.Envelope{})
 			return err
 		},
 		"IssueToken": func(ctx context.Context) error {
@@ -96,7 +98,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := u.ForgetPending(ctx, longAgo, 1)
 			return err
 		},
-		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, identity.Mail{}, longAgo) },
+		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, mail.Envelope{}, longAgo) },
 		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },
 		"MailDone":  func(ctx context.Context) error { return u.MailDone(ctx, 1) },
 		"MailRetry": func(ctx context.Context) error { return u.MailRetry(ctx, 1, longAgo) },
@@ -182,7 +184,7 @@ func TestServerSilent(t *testing.T) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, session.ErrNotFound) {
+	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, issuer.ErrNotFound) {
 		t.Fatal(err)
 	}
 	p.freeze()
@@ -350,7 +352,7 @@ func TestReadOnlyServerIsUnavailable(t *testing.T) {
 	if err := db.Sessions().RevocationDone(t.Context(), 1); !errors.Is(err, session.ErrUnavailable) {
 		t.Error(err)
 	}
-	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, session.ErrNotFound) {
+	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, issuer.ErrNotFound) {
 		t.Errorf("reading: %v", err)
 	}
 }
@@ -414,7 +416,7 @@ func TestNeverPlaintextUnasked(t *testing.T) {
 
 func addUser(t *testing.T, db *sqlstore.DB) string {
 	t.Helper()
-	u := newUser("user-" + session.NewID())
+	u := newUser("user-" + issuer.NewID())
 	if err := db.Users().Create(t.Context(), u, time.Time{}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 const (
@@ -24,10 +25,10 @@ const (
 		UPDATE sessions SET last_seen_at = due.used_at FROM due WHERE sessions.id = due.id`
 )
 
-// Touch implements [session.Ledger]. The statement is its own transaction and goes
+// Touch implements [issuer.Ledger]. The statement is its own transaction and goes
 // out in one message, so that no lock waits for the network. It takes 10,000
 // uses at most.
-func (s *Sessions) Touch(ctx context.Context, uses []session.Use) error {
+func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	args := touchArgs(uses)
 	if len(args) == 0 {
 		return nil
@@ -39,12 +40,12 @@ func (s *Sessions) Touch(ctx context.Context, uses []session.Use) error {
 
 // touchArgs lists, sorted by session and once for each: its id, when it was used,
 // and the latest time at which it may have been seen before for that to be written.
-func touchArgs(uses []session.Use) []any {
+func touchArgs(uses []issuer.Use) []any {
 	uses = slices.Clone(uses)
-	slices.SortFunc(uses, func(a, b session.Use) int {
+	slices.SortFunc(uses, func(a, b issuer.Use) int {
 		return cmp.Or(cmp.Compare(a.SessionID, b.SessionID), b.At.Compare(a.At))
 	})
-	uses = slices.CompactFunc(uses, func(a, b session.Use) bool { return a.SessionID == b.SessionID })
+	uses = slices.CompactFunc(uses, func(a, b issuer.Use) bool { return a.SessionID == b.SessionID })
 	args := make([]any, 0, 3*len(uses))
 	for _, use := range uses {
 		if id := any(use.SessionID); wellFormed([]any{id}) { // as a key, what is malformed names nothing

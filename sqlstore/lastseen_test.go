@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // startSessions signs a new user in n times.
-func startSessions(t *testing.T, db *sqlstore.DB, n int) (subject string, list []session.Session) {
+func startSessions(t *testing.T, db *sqlstore.DB, n int) (subject string, list []issuer.Session) {
 	t.Helper()
 	subject = addUser(t, db)
 	for range n {
@@ -31,15 +31,15 @@ func startSessions(t *testing.T, db *sqlstore.DB, n int) (subject string, list [
 	return subject, list
 }
 
-func usesOf(list []session.Session, at time.Time) []session.Use {
-	uses := make([]session.Use, len(list))
+func usesOf(list []issuer.Session, at time.Time) []issuer.Use {
+	uses := make([]issuer.Use, len(list))
 	for i, s := range list {
-		uses[i] = session.Use{SessionID: s.ID, At: at}
+		uses[i] = issuer.Use{SessionID: s.ID, At: at}
 	}
 	return uses
 }
 
-func lastSeen(t *testing.T, db *sqlstore.DB, s session.Session) time.Time {
+func lastSeen(t *testing.T, db *sqlstore.DB, s issuer.Session) time.Time {
 	t.Helper()
 	record, err := db.Sessions().Find(t.Context(), s.Subject, s.ID, longAgo)
 	if err != nil {
@@ -55,7 +55,7 @@ func TestTouchWaitsForNobody(t *testing.T) {
 	db := sqlstoretest.NewPostgres(t)
 	_, list := startSessions(t, db, 5)
 	at := longAgo.Add(time.Hour)
-	rotated, _, err := db.Sessions().Rotate(t.Context(), sha256.Sum256([]byte(list[2].ID)), func(r session.Rotatable) (session.Rotation, error) {
+	rotated, _, err := db.Sessions().Rotate(t.Context(), sha256.Sum256([]byte(list[2].ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
 		// If it waited, then for this very function's end.
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -71,7 +71,7 @@ func TestTouchWaitsForNobody(t *testing.T) {
 				t.Errorf("session %d was last seen at %v, want %v", i, got, want)
 			}
 		}
-		return session.Rotation{At: at.Add(-time.Second), AccessExpiresAt: r.AccessExpiresAt, ExpiresAt: r.ExpiresAt, Current: r.Current}, nil
+		return issuer.Rotation{At: at.Add(-time.Second), AccessExpiresAt: r.AccessExpiresAt, ExpiresAt: r.ExpiresAt, Current: r.Current}, nil
 	})
 	if err != nil || !rotated.LastSeenAt.Equal(at.Add(-time.Second)) {
 		t.Errorf("the refresh saw it at %v (%v)", rotated.LastSeenAt, err)
@@ -171,10 +171,10 @@ func TestTouchDeadlocksWithNobody(t *testing.T) {
 	var clock, touched, slowest atomic.Int64 // clock: minutes since longAgo
 	now := func() time.Time { return longAgo.Add(time.Duration(clock.Load()) * time.Minute) }
 	for round := range rounds {
-		var list []session.Session
+		var list []issuer.Session
 		subjects := make([]string, users)
 		for i := range subjects {
-			var own []session.Session
+			var own []issuer.Session
 			subjects[i], own = startSessions(t, others, perUser)
 			list = append(list, own...)
 		}
@@ -204,19 +204,19 @@ func TestTouchDeadlocksWithNobody(t *testing.T) {
 			own := list[i*perUser : (i+1)*perUser]
 			group.Go(func() {
 				for _, s := range own[:perUser/2] {
-					if err := refresh(t.Context(), others, s, now()); err != nil && !errors.Is(err, session.ErrNotFound) {
+					if err := refresh(t.Context(), others, s, now()); err != nil && !errors.Is(err, issuer.ErrNotFound) {
 						t.Errorf("round %d: refresh: %v", round, err)
 					}
 				}
 			})
 			group.Go(func() {
 				for _, s := range own[perUser/2 : perUser*3/4] {
-					end := session.Ending{At: now(), Reason: session.ReasonLogout, By: session.ByUser}
+					end := issuer.Ending{At: now(), Reason: issuer.ReasonLogout, By: issuer.ByUser}
 					if _, _, err := others.Sessions().Revoke(t.Context(), subject, s.ID, end); err != nil {
 						t.Errorf("round %d: revoke: %v", round, err)
 					}
 				}
-				end := session.Ending{At: now(), Reason: session.ReasonRevokedAll, By: session.ByUser}
+				end := issuer.Ending{At: now(), Reason: issuer.ReasonRevokedAll, By: issuer.ByUser}
 				if _, _, err := others.Sessions().RevokeAll(t.Context(), subject, "", end); err != nil {
 					t.Errorf("round %d: revoke all: %v", round, err)
 				}
@@ -233,13 +233,13 @@ func TestTouchDeadlocksWithNobody(t *testing.T) {
 }
 
 // refresh rotates an active session, as of a time.
-func refresh(ctx context.Context, db *sqlstore.DB, s session.Session, now time.Time) error {
-	_, _, err := db.Sessions().Rotate(ctx, sha256.Sum256([]byte(s.ID)), func(r session.Rotatable) (session.Rotation, error) {
-		if r.StatusAt(now) != session.StatusActive {
-			return session.Rotation{}, session.ErrNotFound
+func refresh(ctx context.Context, db *sqlstore.DB, s issuer.Session, now time.Time) error {
+	_, _, err := db.Sessions().Rotate(ctx, sha256.Sum256([]byte(s.ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
+		if r.StatusAt(now) != issuer.StatusActive {
+			return issuer.Rotation{}, issuer.ErrNotFound
 		}
-		return session.Rotation{
-			TokenID: session.NewID(), At: now, AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(24 * time.Hour),
+		return issuer.Rotation{
+			TokenID: issuer.NewID(), At: now, AccessExpiresAt: now.Add(time.Hour), ExpiresAt: now.Add(24 * time.Hour),
 			Current: sha256.Sum256(r.Current[:]), Previous: r.Current, RotatedAt: now,
 		}, nil
 	})
@@ -262,11 +262,11 @@ func BenchmarkTouch(b *testing.B) {
 	for _, size := range []int{1, 100, 500} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			db := sqlstoretest.NewPostgres(b)
-			u := newUser("user-" + session.NewID())
+			u := newUser("user-" + issuer.NewID())
 			if err := db.Users().Create(b.Context(), u, time.Time{}, nil); err != nil {
 				b.Fatal(err)
 			}
-			uses := make([]session.Use, size)
+			uses := make([]issuer.Use, size)
 			for i := range uses {
 				start := newStart(u.ID, 1, longAgo)
 				start.ExpiresAt = longAgo.AddDate(100, 0, 0)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var (
@@ -63,6 +63,6 @@ func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now ti
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), owner.ID); err != nil {
 			return err
 		}
-		return tx.record(ctx, event{at: now, kind: eventEmailVerified, user: owner.ID, actor: session.ByUser})
+		return tx.record(ctx, event{at: now, kind: eventEmailVerified, user: owner.ID, actor: issuer.ByUser})
 	}))
 }

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -67,7 +67,7 @@ func TestMigrateKeepsFailedLogins(t *testing.T) {
 				t.Fatal(err)
 			}
 			subject := addUser(t, db)
-			attempt := identity.Attempt{ID: session.NewTimedID(longAgo), UserID: subject, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: longAgo}
+			attempt := identity.Attempt{ID: issuer.NewTimedID(longAgo), UserID: subject, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: longAgo}
 			if err := db.Users().RecordAttempt(t.Context(), attempt); err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestMigrateKeepsFailedLogins(t *testing.T) {
 			if err != nil || len(got) != 1 || got[0] != attempt {
 				t.Errorf("afterwards: %+v, %v", got, err)
 			}
-			if err := db.Users().RecordAttempt(t.Context(), identity.Attempt{ID: session.NewTimedID(longAgo), UserID: "nobody", At: longAgo}); err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
+			if err := db.Users().RecordAttempt(t.Context(), identity.Attempt{ID: issuer.NewTimedID(longAgo), UserID: "nobody", At: longAgo}); err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
 				t.Errorf("a user who is gone: %v", err)
 			}
 		})

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -95,7 +94,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 func openPostgres(rawURL string, opts Options) (*DB, error) {
 	cfg, err := postgresConfig(rawURL, opts.QueryTimeout)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
 	pool := sql.OpenDB(connector{cfg})
 	pool.SetMaxOpenConns(opts.MaxConns)
@@ -138,72 +137,6 @@ func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 		dialect: d,
 		timeout: opts.QueryTimeout,
 	}
-}
-
-// limits are the settings by which Postgres itself gives up, whatever becomes of
-// the replica that asked.
-var limits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
-
-func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		// The parser's message quotes what may be a part of the password.
-		return pq.Config{}, errors.New("sqlstore: the database URL is malformed; special characters in its password must be percent-encoded")
-	}
-	cfg, err := pq.NewConfig(rawURL)
-	if err != nil {
-		return pq.Config{}, fmt.Errorf("sqlstore: the database URL: %w", err)
-	}
-	if !u.Query().Has("sslmode") && !onUnixSocket(cfg) {
-		cfg.SSLMode = pq.SSLModeVerifyFull
-	}
-	cfg.BinaryParameters = true
-	cfg.ApplicationName = cmp.Or(cfg.ApplicationName, "sessiond")
-	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, timeout)
-	// A standby may not know yet of a session that was ended.
-	cfg.TargetSessionAttrs = cmp.Or(cfg.TargetSessionAttrs, pq.TargetSessionAttrsPrimary)
-	if cfg.Runtime == nil {
-		cfg.Runtime = make(map[string]string)
-	}
-	cfg.Runtime["default_transaction_isolation"] = "read committed"
-	for _, name := range limits {
-		if cfg.Runtime[name] == "" {
-			cfg.Runtime[name] = fmt.Sprint(timeout.Milliseconds())
-		}
-	}
-	return cfg, nil
-}
-
-func onUnixSocket(cfg pq.Config) bool {
-	return strings.HasPrefix(cfg.Host, "/") || strings.HasPrefix(cfg.Host, "@")
-}
-
-// withoutLimits is the configuration for migrations, which take their time and
-// wait for one another.
-func withoutLimits(cfg pq.Config) pq.Config {
-	cfg = cfg.Clone()
-	for _, name := range limits {
-		cfg.Runtime[name] = "0"
-	}
-	return cfg
-}
-
-func sqliteDSN(path string, timeout time.Duration) string {
-	query := url.Values{
-		"_txlock":      {"immediate"},
-		"_time_format": {"sqlite"},
-		"_timezone":    {"UTC"},
-		"_dqs":         {"false"},
-		"_pragma": {
-			fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds()),
-			"journal_mode(WAL)",
-			"synchronous(FULL)", // a session that was ended stays ended when the power fails
-			"foreign_keys(1)",
-			"cache_size(-1024)", // KiB
-			"journal_size_limit(4194304)",
-		},
-	}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
 // Sessions returns the ledger of sessions in this database.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // What the outbox holds: things that are committed and have yet to be done.
@@ -69,36 +69,36 @@ func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time
 }
 
 // owe records a revocation that the store has yet to learn.
-func (t *tx) owe(ctx context.Context, r session.Revocation, now time.Time) (session.Revocation, error) {
+func (t *tx) owe(ctx context.Context, r issuer.Revocation, now time.Time) (issuer.Revocation, error) {
 	var err error
 	r.ID, err = t.post(ctx, topicRevocation, r.Subject, r, now)
 	return r, err
 }
 
-func (row *outboxRow) revocation() (session.Revocation, error) {
-	r := session.Revocation{ID: row.ID}
+func (row *outboxRow) revocation() (issuer.Revocation, error) {
+	r := issuer.Revocation{ID: row.ID}
 	if err := json.Unmarshal([]byte(row.Payload), &r); err != nil {
-		return session.Revocation{}, fmt.Errorf("sqlstore: read revocation %d: %w", row.ID, err)
+		return issuer.Revocation{}, fmt.Errorf("sqlstore: read revocation %d: %w", row.ID, err)
 	}
 	return r, nil
 }
 
-// Revocation implements [session.Ledger].
-func (s *Sessions) Revocation(ctx context.Context, id int64) (session.Revocation, error) {
+// Revocation implements [issuer.Ledger].
+func (s *Sessions) Revocation(ctx context.Context, id int64) (issuer.Revocation, error) {
 	var row outboxRow
-	if err := s.db.get(ctx, &row, session.ErrNotFound, readOutbox, id, topicRevocation); err != nil {
-		return session.Revocation{}, s.wrap(fmt.Sprintf("read revocation %d", id), err)
+	if err := s.db.get(ctx, &row, issuer.ErrNotFound, readOutbox, id, topicRevocation); err != nil {
+		return issuer.Revocation{}, s.wrap(fmt.Sprintf("read revocation %d", id), err)
 	}
 	return row.revocation()
 }
 
-// DueRevocations implements [session.Ledger].
-func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]session.Revocation, error) {
+// DueRevocations implements [issuer.Ledger].
+func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]issuer.Revocation, error) {
 	rows, err := s.db.claim(ctx, topicRevocation, now, lease, limit)
 	if err != nil {
 		return nil, s.wrap("claim due revocations", err)
 	}
-	due := make([]session.Revocation, len(rows))
+	due := make([]issuer.Revocation, len(rows))
 	for i := range rows {
 		if due[i], err = rows[i].revocation(); err != nil {
 			return nil, err
@@ -107,7 +107,7 @@ func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time
 	return due, nil
 }
 
-// RevocationDone implements [session.Ledger].
+// RevocationDone implements [issuer.Ledger].
 func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -122,38 +122,38 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 
 // mailPayload is a mail as the outbox keeps it. The names are stored: they do not change.
 type mailPayload struct {
-	Kind   identity.MailKind `json:"kind"`
-	UserID string            `json:"user"`
-	To     string            `json:"to"`
-	Name   string            `json:"name"`
+	Kind   mail.Kind `json:"kind"`
+	UserID string    `json:"user"`
+	To     string    `json:"to"`
+	Name   string    `json:"name"`
 }
 
-func (t *tx) enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+func (t *tx) enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
 	_, err := t.post(ctx, topicMail, mail.UserID,
 		mailPayload{Kind: mail.Kind, UserID: mail.UserID, To: mail.To, Name: mail.Name}, now)
 	return err
 }
 
 // Enqueue implements [identity.Store].
-func (u *Users) Enqueue(ctx context.Context, mail identity.Mail, now time.Time) error {
+func (u *Users) Enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
 	return u.wrap("queue a mail", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		return tx.enqueue(ctx, mail, now)
 	}))
 }
 
-// DueMail implements [identity.Store].
-func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]identity.Mail, error) {
+// DueMail implements [mail.Outbox].
+func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]mail.Envelope, error) {
 	rows, err := u.db.claim(ctx, topicMail, now, lease, limit)
 	if err != nil {
 		return nil, u.wrap("claim due mail", err)
 	}
-	due := make([]identity.Mail, len(rows))
+	due := make([]mail.Envelope, len(rows))
 	for i, row := range rows {
 		var m mailPayload
 		if err := json.Unmarshal([]byte(row.Payload), &m); err != nil {
 			return nil, fmt.Errorf("sqlstore: read mail %d: %w", row.ID, err)
 		}
-		due[i] = identity.Mail{
+		due[i] = mail.Envelope{
 			ID: row.ID, Kind: m.Kind, UserID: m.UserID, To: m.To, Name: m.Name,
 			QueuedAt: row.QueuedAt.Time, Attempts: row.Attempts,
 		}
@@ -161,13 +161,13 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 	return due, nil
 }
 
-// MailDone implements [identity.Store].
+// MailDone implements [mail.Outbox].
 func (u *Users) MailDone(ctx context.Context, id int64) error {
 	err := u.db.exec(ctx, deleteOutbox, id, topicMail)
 	return u.wrap(fmt.Sprintf("forget mail %d", id), err)
 }
 
-// MailRetry implements [identity.Store].
+// MailRetry implements [mail.Outbox].
 func (u *Users) MailRetry(ctx context.Context, id int64, due time.Time) error {
 	err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
 	return u.wrap(fmt.Sprintf("put off mail %d", id), err)

@@ -5,7 +5,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var (
@@ -28,30 +29,30 @@ type refreshRow struct {
 	RotatedAt stamp  `db:"refresh_rotated_at"`
 }
 
-func (r *refreshRow) rotatable() session.Rotatable {
-	rotatable := session.Rotatable{Session: r.session(), Sealed: r.Sealed, RotatedAt: r.RotatedAt.Time}
+func (r *refreshRow) rotatable() issuer.Rotatable {
+	rotatable := issuer.Rotatable{Session: r.session(), Sealed: r.Sealed, RotatedAt: r.RotatedAt.Time}
 	copy(rotatable.Current[:], r.Current)
 	copy(rotatable.Previous[:], r.Previous)
 	return rotatable
 }
 
-// Rotate implements [session.Ledger]. It asks decide again when the database had
+// Rotate implements [issuer.Ledger]. It asks decide again when the database had
 // to undo the transaction; the last decision counts.
-func (s *Sessions) Rotate(ctx context.Context, family session.Hash, decide func(session.Rotatable) (session.Rotation, error)) (session.Session, *session.Revocation, error) {
-	var rotated session.Session
-	var revocation *session.Revocation
+func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
+	var rotated issuer.Session
+	var revocation *issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		// The user comes first in the order of locks, and who it is never changes.
 		var subject string
-		if err := tx.get(ctx, &subject, session.ErrNotFound, familyUser, family[:]); err != nil {
+		if err := tx.get(ctx, &subject, issuer.ErrNotFound, familyUser, family[:]); err != nil {
 			return err
 		}
-		user, err := tx.lockUser(ctx, inShare, subject, session.ErrNotFound)
+		user, err := tx.lockUser(ctx, inShare, subject, issuer.ErrNotFound)
 		if err != nil {
 			return err
 		}
 		var row refreshRow
-		if err := tx.get(ctx, &row, session.ErrNotFound, lockFamily, family[:]); err != nil {
+		if err := tx.get(ctx, &row, issuer.ErrNotFound, lockFamily, family[:]); err != nil {
 			return err
 		}
 		rotation, err := decide(row.rotatable())
@@ -65,7 +66,7 @@ func (s *Sessions) Rotate(ctx context.Context, family session.Hash, decide func(
 		// What had expired when the generation was raised was not marked as
 		// ended. A replica whose clock is behind must not revive it.
 		if user.Status != identity.StatusActive || row.Generation < user.Generation {
-			return session.ErrNotFound
+			return issuer.ErrNotFound
 		}
 		rotated = row.session()
 		rotated.TokenID = rotation.TokenID
@@ -78,28 +79,28 @@ func (s *Sessions) Rotate(ctx context.Context, family session.Hash, decide func(
 		return err
 	}, familyUser, inShare, lockFamily, rotateSession)
 	if err != nil {
-		return session.Session{}, nil, s.wrap("rotate a refresh token", err)
+		return issuer.Session{}, nil, s.wrap("rotate a refresh token", err)
 	}
 	return rotated, revocation, nil
 }
 
 // endRotation ends the session as decide wants it. The user is told once: a thief
 // who comes again must not be able to send mail at will.
-func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation session.Rotation) (session.Session, *session.Revocation, error) {
+func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation issuer.Rotation) (issuer.Session, *issuer.Revocation, error) {
 	end := *rotation.End
-	if end.Reason == session.ReasonTokenTheft {
+	if end.Reason == issuer.ReasonTokenTheft {
 		if err := t.record(ctx, event{at: end.At, kind: eventRefreshTheft, user: user.ID, session: id, actor: end.By}); err != nil {
-			return session.Session{}, nil, err
+			return issuer.Session{}, nil, err
 		}
 	}
 	ended, revocation, changed, err := t.end(ctx, user.ID, id, end)
 	if err != nil {
-		return session.Session{}, nil, err
+		return issuer.Session{}, nil, err
 	}
 	if changed && rotation.Notify != "" && user.Status == identity.StatusActive {
-		mail := identity.Mail{Kind: identity.MailKind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
+		mail := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
 		if err := t.enqueue(ctx, mail, end.At); err != nil {
-			return session.Session{}, nil, err
+			return issuer.Session{}, nil, err
 		}
 	}
 	return ended, &revocation, nil
@@ -112,16 +113,16 @@ var lockActive = newStatement(`
 	SELECT ` + sessionColumns + ` FROM sessions
 	WHERE id = ? AND user_id = ? AND generation = ? AND ended_at IS NULL AND expires_at > ? FOR UPDATE`)
 
-// Reauthenticate implements [session.Ledger].
-func (s *Sessions) Reauthenticate(ctx context.Context, re session.Reauthentication) (session.Session, error) {
-	var renewed session.Session
+// Reauthenticate implements [issuer.Ledger].
+func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthentication) (issuer.Session, error) {
+	var renewed issuer.Session
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.proven(ctx, inShare, re.Subject, re.CredentialVersion)
 		if err != nil {
 			return err
 		}
 		var row sessionRow
-		if err := tx.get(ctx, &row, session.ErrNotFound, lockActive, re.ID, re.Subject, user.Generation, at(re.At)); err != nil {
+		if err := tx.get(ctx, &row, issuer.ErrNotFound, lockActive, re.ID, re.Subject, user.Generation, at(re.At)); err != nil {
 			return err
 		}
 		renewed = row.session()
@@ -134,10 +135,10 @@ func (s *Sessions) Reauthenticate(ctx context.Context, re session.Reauthenticati
 			at(renewed.AccessExpiresAt), re.ID); err != nil {
 			return err
 		}
-		return tx.record(ctx, event{at: re.At, kind: eventSessionRenewed, user: re.Subject, session: re.ID, actor: session.ByUser})
+		return tx.record(ctx, event{at: re.At, kind: eventSessionRenewed, user: re.Subject, session: re.ID, actor: issuer.ByUser})
 	})
 	if err != nil {
-		return session.Session{}, s.wrap("reauthenticate session "+re.ID, err)
+		return issuer.Session{}, s.wrap("reauthenticate session "+re.ID, err)
 	}
 	return renewed, nil
 }
@@ -149,8 +150,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func hashOrNull(h session.Hash) any {
-	if h == (session.Hash{}) {
+func hashOrNull(h issuer.Hash) any {
+	if h == (issuer.Hash{}) {
 		return nil
 	}
 	return h[:]

@@ -10,12 +10,13 @@ import (
 
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Sessions is the ledger of sessions.
 type Sessions struct{ db *DB }
 
-var _ session.Ledger = (*Sessions)(nil)
+var _ issuer.Ledger = (*Sessions)(nil)
 
 func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
@@ -28,33 +29,33 @@ const sessionColumns = `id, user_id, (SELECT username FROM users WHERE users.id 
 	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
 
 type sessionRow struct {
-	ID              string         `db:"id"`
-	UserID          string         `db:"user_id"`
-	Username        string         `db:"username"`
-	TokenID         string         `db:"token_id"`
-	IP              string         `db:"ip"`
-	UserAgent       string         `db:"user_agent"`
-	Device          string         `db:"device"`
-	AMR             string         `db:"amr"`
-	Generation      int64          `db:"generation"`
-	CreatedAt       stamp          `db:"created_at"`
-	LastSeenAt      stamp          `db:"last_seen_at"`
-	AuthTime        stamp          `db:"auth_time"`
-	AccessExpiresAt stamp          `db:"access_expires_at"`
-	ExpiresAt       stamp          `db:"expires_at"`
-	MaxExpiresAt    stamp          `db:"max_expires_at"`
-	EndedAt         stamp          `db:"ended_at"`
-	EndReason       session.Reason `db:"end_reason"`
-	EndedBy         session.Actor  `db:"ended_by"`
+	ID              string        `db:"id"`
+	UserID          string        `db:"user_id"`
+	Username        string        `db:"username"`
+	TokenID         string        `db:"token_id"`
+	IP              string        `db:"ip"`
+	UserAgent       string        `db:"user_agent"`
+	Device          string        `db:"device"`
+	AMR             string        `db:"amr"`
+	Generation      int64         `db:"generation"`
+	CreatedAt       stamp         `db:"created_at"`
+	LastSeenAt      stamp         `db:"last_seen_at"`
+	AuthTime        stamp         `db:"auth_time"`
+	AccessExpiresAt stamp         `db:"access_expires_at"`
+	ExpiresAt       stamp         `db:"expires_at"`
+	MaxExpiresAt    stamp         `db:"max_expires_at"`
+	EndedAt         stamp         `db:"ended_at"`
+	EndReason       issuer.Reason `db:"end_reason"`
+	EndedBy         issuer.Actor  `db:"ended_by"`
 }
 
-func (r *sessionRow) session() session.Session {
-	return session.Session{
+func (r *sessionRow) session() issuer.Session {
+	return issuer.Session{
 		ID:              r.ID,
 		Subject:         r.UserID,
 		Username:        r.Username,
 		TokenID:         r.TokenID,
-		Client:          session.Client{IP: r.IP, UserAgent: r.UserAgent, Device: r.Device},
+		Client:          issuer.Client{IP: r.IP, UserAgent: r.UserAgent, Device: r.Device},
 		AMR:             r.AMR,
 		Generation:      r.Generation,
 		CreatedAt:       r.CreatedAt.Time,
@@ -69,8 +70,8 @@ func (r *sessionRow) session() session.Session {
 	}
 }
 
-func sessionsOf(rows []sessionRow) []session.Session {
-	list := make([]session.Session, len(rows))
+func sessionsOf(rows []sessionRow) []issuer.Session {
+	list := make([]issuer.Session, len(rows))
 	for i := range rows {
 		list[i] = rows[i].session()
 	}
@@ -82,10 +83,10 @@ var insertSession = newStatement(`
 		auth_time, access_expires_at, expires_at, max_expires_at, refresh_family, refresh_current)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 
-// Start implements [session.Ledger].
-func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Session, []session.Revocation, error) {
-	var started session.Session
-	var displaced []session.Revocation
+// Start implements [issuer.Ledger].
+func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Session, []issuer.Revocation, error) {
+	var started issuer.Session
+	var displaced []issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		how := inShare
 		if start.MaxSessions > 0 {
@@ -99,12 +100,12 @@ func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Sess
 			return err
 		}
 		now := micros(start.At)
-		started = session.Session{
+		started = issuer.Session{
 			ID:       start.ID,
 			Subject:  start.Subject,
 			Username: user.Username,
 			TokenID:  start.TokenID,
-			Client: session.Client{
+			Client: issuer.Client{
 				IP:        clean(start.Client.IP),
 				UserAgent: clean(start.Client.UserAgent),
 				Device:    clean(start.Client.Device),
@@ -124,10 +125,10 @@ func (s *Sessions) Start(ctx context.Context, start session.Start) (session.Sess
 			start.RefreshFamily[:], start.RefreshCurrent[:]); err != nil {
 			return err
 		}
-		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: session.ByUser})
+		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: issuer.ByUser})
 	}, inShare, insertSession, insertEvent)
 	if err != nil {
-		return session.Session{}, nil, s.wrap("start session "+start.ID, err)
+		return issuer.Session{}, nil, s.wrap("start session "+start.ID, err)
 	}
 	return started, displaced, nil
 }
@@ -141,7 +142,7 @@ const displacedAtOnce = 100
 
 // makeRoom holds a user, who is locked for update, to the number of sessions
 // that are allowed, the one that is about to start included.
-func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revocation, error) {
+func (t *tx) makeRoom(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
 	if start.MaxSessions == 0 {
 		return nil, nil
 	}
@@ -151,11 +152,11 @@ func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revoc
 	}
 	excess := max(0, len(ids)-start.MaxSessions+1)
 	if excess > 0 && !start.EndOldest {
-		return nil, session.ErrTooManySessions
+		return nil, issuer.ErrTooManySessions
 	}
-	var displaced []session.Revocation
+	var displaced []issuer.Revocation
 	for _, id := range ids[:min(excess, displacedAtOnce)] {
-		end := session.Ending{At: start.At, Reason: session.ReasonSessionLimit, By: session.BySystem}
+		end := issuer.Ending{At: start.At, Reason: issuer.ReasonSessionLimit, By: issuer.BySystem}
 		_, revocation, _, err := t.end(ctx, start.Subject, id, end)
 		if err != nil {
 			return nil, err
@@ -168,14 +169,14 @@ func (t *tx) makeRoom(ctx context.Context, start session.Start) ([]session.Revoc
 // proven locks a user, so that neither the password nor the generation
 // changes before the transaction ends, and refuses one whose proof no longer holds.
 func (t *tx) proven(ctx context.Context, how *statement, subject string, credentialVersion int64) (lockedUser, error) {
-	user, err := t.lockUser(ctx, how, subject, session.ErrSubjectGone)
+	user, err := t.lockUser(ctx, how, subject, issuer.ErrSubjectGone)
 	switch {
 	case err != nil:
 		return user, err
 	case user.Status != identity.StatusActive:
-		return user, session.ErrSubjectGone
+		return user, issuer.ErrSubjectGone
 	case user.PasswordVersion != credentialVersion:
-		return user, session.ErrCredentialChanged
+		return user, issuer.ErrCredentialChanged
 	}
 	return user, nil
 }
@@ -189,21 +190,21 @@ var findSession = newStatement(`
 		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens
 	FROM sessions WHERE id = ? AND user_id = ?`)
 
-// Find implements [session.Ledger]. A revoked token is listed until
-// [session.Margin] after its expiry, because a check accepts it for a part of
+// Find implements [issuer.Ledger]. A revoked token is listed until
+// [issuer.Margin] after its expiry, because a check accepts it for a part of
 // that time.
-func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) (session.Record, error) {
+func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) (issuer.Record, error) {
 	var row struct {
 		sessionRow
 		SubjectGeneration int64   `db:"subject_generation"`
 		SubjectUntil      stamp   `db:"subject_until"`
 		RevokedTokens     *string `db:"revoked_tokens"`
 	}
-	err := s.db.get(ctx, &row, session.ErrNotFound, findSession, at(now.Add(-session.Margin)), id, subject)
+	err := s.db.get(ctx, &row, issuer.ErrNotFound, findSession, at(now.Add(-issuer.Margin)), id, subject)
 	if err != nil {
-		return session.Record{}, s.wrap("find session "+id, err)
+		return issuer.Record{}, s.wrap("find session "+id, err)
 	}
-	record := session.Record{
+	record := issuer.Record{
 		Session:           row.session(),
 		SubjectGeneration: row.SubjectGeneration,
 		SubjectUntil:      row.SubjectUntil.Time,
@@ -219,8 +220,8 @@ var activeSessions = newStatement(`
 	WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? AND id < ?
 	ORDER BY id DESC LIMIT ?`)
 
-// Active implements [session.Ledger].
-func (s *Sessions) Active(ctx context.Context, subject string, now time.Time, page session.Page) ([]session.Session, error) {
+// Active implements [issuer.Ledger].
+func (s *Sessions) Active(ctx context.Context, subject string, now time.Time, page issuer.Page) ([]issuer.Session, error) {
 	var rows []sessionRow
 	if err := s.db.list(ctx, &rows, activeSessions, subject, at(now), before(page), limit(page)); err != nil {
 		return nil, s.wrap("list the active sessions of "+subject, err)
@@ -237,16 +238,16 @@ var (
 		WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)
 )
 
-// History implements [session.Ledger].
-func (s *Sessions) History(ctx context.Context, subject string, page session.Page) ([]session.Login, error) {
+// History implements [issuer.Ledger].
+func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page) ([]issuer.Login, error) {
 	var rows []sessionRow
 	var failed []struct {
-		ID        string         `db:"id"`
-		IP        string         `db:"ip"`
-		UserAgent string         `db:"user_agent"`
-		Device    string         `db:"device"`
-		Reason    session.Reason `db:"reason"`
-		CreatedAt stamp          `db:"created_at"`
+		ID        string        `db:"id"`
+		IP        string        `db:"ip"`
+		UserAgent string        `db:"user_agent"`
+		Device    string        `db:"device"`
+		Reason    issuer.Reason `db:"reason"`
+		CreatedAt stamp         `db:"created_at"`
 	}
 	err := s.db.list(ctx, &rows, allSessions, subject, before(page), limit(page))
 	if err == nil {
@@ -255,19 +256,19 @@ func (s *Sessions) History(ctx context.Context, subject string, page session.Pag
 	if err != nil {
 		return nil, s.wrap("list the logins of "+subject, err)
 	}
-	logins := make([]session.Login, 0, len(rows)+len(failed))
+	logins := make([]issuer.Login, 0, len(rows)+len(failed))
 	for i := range rows {
-		logins = append(logins, session.Login{Session: rows[i].session()})
+		logins = append(logins, issuer.Login{Session: rows[i].session()})
 	}
 	for _, f := range failed {
-		logins = append(logins, session.Login{Failed: true, Session: session.Session{
+		logins = append(logins, issuer.Login{Failed: true, Session: issuer.Session{
 			ID:        f.ID,
-			Client:    session.Client{IP: f.IP, UserAgent: f.UserAgent, Device: f.Device},
+			Client:    issuer.Client{IP: f.IP, UserAgent: f.UserAgent, Device: f.Device},
 			CreatedAt: f.CreatedAt.Time,
 			EndReason: f.Reason,
 		}})
 	}
-	slices.SortFunc(logins, func(a, b session.Login) int { return cmp.Compare(b.ID, a.ID) })
+	slices.SortFunc(logins, func(a, b issuer.Login) int { return cmp.Compare(b.ID, a.ID) })
 	if page.Limit > 0 && len(logins) > page.Limit {
 		logins = logins[:page.Limit]
 	}
@@ -275,9 +276,9 @@ func (s *Sessions) History(ctx context.Context, subject string, page session.Pag
 }
 
 // before is the id that a page begins below: one that no id reaches for the first.
-func before(page session.Page) string { return cmp.Or(page.Before, "~") }
+func before(page issuer.Page) string { return cmp.Or(page.Before, "~") }
 
-func limit(page session.Page) int64 {
+func limit(page issuer.Page) int64 {
 	if page.Limit <= 0 {
 		return math.MaxInt64
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
@@ -55,7 +55,7 @@ func TestSQLiteOutlivesTheProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := session.Ending{At: longAgo.Add(time.Minute), Reason: session.ReasonLogout, By: session.ByUser}
+	end := issuer.Ending{At: longAgo.Add(time.Minute), Reason: issuer.ReasonLogout, By: issuer.ByUser}
 	if _, _, err := first.Sessions().Revoke(t.Context(), subject, ended.ID, end); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestSQLiteOutlivesTheProcess(t *testing.T) {
 	if err := second.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	list, err := second.Sessions().Active(t.Context(), subject, end.At, session.Page{})
+	list, err := second.Sessions().Active(t.Context(), subject, end.At, issuer.Page{})
 	if err != nil || len(list) != 1 || list[0] != live {
 		t.Errorf("active after a restart: %+v (%v), want %+v", list, err, live)
 	}

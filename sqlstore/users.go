@@ -7,13 +7,17 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // Users is where users live.
 type Users struct{ db *DB }
 
-var _ identity.Store = (*Users)(nil)
+var (
+	_ identity.Store = (*Users)(nil)
+	_ mail.Outbox    = (*Users)(nil)
+)
 
 func (u *Users) wrap(operation string, err error) error {
 	return wrap(operation, identity.ErrUnavailable, err)
@@ -109,7 +113,7 @@ const (
 )
 
 // Create implements [identity.Store].
-func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, mail *identity.Mail) error {
+func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, mail *mail.Envelope) error {
 	usernameKey, emailKey := identity.Fold(user.Username), identity.Fold(user.Email)
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		if err := tx.removeStale(ctx, stalePending, lockStale, usernameKey, emailKey); err != nil {
@@ -125,7 +129,7 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 			user.PasswordHash, user.PasswordVersion, string(user.Status), at(user.EmailVerifiedAt), at(user.CreatedAt), at(later(user.CreatedAt, user.UpdatedAt))); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		if mail == nil {
@@ -246,10 +250,10 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stale
 		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: session.ByUser}); err != nil {
+		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: issuer.ByUser}); err != nil {
 			return err
 		}
-		return tx.enqueue(ctx, identity.Mail{Kind: identity.MailEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
+		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
 	})
 	if u.db.violates(err, emailUnique) {
 		return identity.User{}, identity.ErrEmailTaken

@@ -28,11 +28,11 @@ type Failover struct {
 // NewFailover returns a Failover.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Take takes of the shared limiter, or else of this process's own. The Decision
+// Charge takes of the shared limiter, or else of this process's own. The Decision
 // says which; it is needed to give back.
-func (f *Failover) Take(ctx context.Context, now time.Time, keys []Key) Decision {
+func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asks(now) {
-		d, err := f.take(ctx, now, keys)
+		d, err := f.charge(ctx, now, keys)
 		if err == nil {
 			f.resumes.Store(0)
 			return d
@@ -41,15 +41,15 @@ func (f *Failover) Take(ctx context.Context, now time.Time, keys []Key) Decision
 			f.resumes.Store(now.Add(pause).UnixMilli())
 		}
 	}
-	d, _ := f.own.Take(ctx, now, keys) // a Local does not err
-	d.Own = true
+	d, _ := f.own.Charge(ctx, now, keys) // a Local does not err
+	d.Local = true
 	return d
 }
 
-func (f *Failover) take(ctx context.Context, now time.Time, keys []Key) (Decision, error) {
+func (f *Failover) charge(ctx context.Context, now time.Time, keys []Key) (Decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, shortly)
 	defer cancel()
-	return f.shared.Take(ctx, now, keys)
+	return f.shared.Charge(ctx, now, keys)
 }
 
 // asks tells whether the shared limiter is to be asked. After a pause one caller
@@ -66,14 +66,14 @@ func (f *Failover) asks(now time.Time) bool {
 	}
 }
 
-// GiveBack gives back what the decision d took; also for a caller who has left.
-func (f *Failover) GiveBack(ctx context.Context, now time.Time, d Decision, keys []Key) error {
-	if d.Own {
-		return f.own.GiveBack(ctx, now, keys)
+// Refund gives back what the decision d took; also for a caller who has left.
+func (f *Failover) Refund(ctx context.Context, now time.Time, d Decision, keys []Key) error {
+	if d.Local {
+		return f.own.Refund(ctx, now, keys)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortly)
 	defer cancel()
-	return f.shared.GiveBack(ctx, now, keys)
+	return f.shared.Refund(ctx, now, keys)
 }
 
 // Clear forgets all takes of keys, here and there.

@@ -19,7 +19,7 @@ type flaky struct {
 
 var errDown = errors.New("down")
 
-func (f *flaky) Take(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
+func (f *flaky) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
 	f.asked++
 	if f.hangs {
 		<-ctx.Done()
@@ -28,14 +28,14 @@ func (f *flaky) Take(ctx context.Context, now time.Time, keys []limit.Key) (limi
 	if f.down {
 		return limit.Decision{}, errDown
 	}
-	return f.Local.Take(ctx, now, keys)
+	return f.Local.Charge(ctx, now, keys)
 }
 
-func (f *flaky) GiveBack(ctx context.Context, now time.Time, keys []limit.Key) error {
+func (f *flaky) Refund(ctx context.Context, now time.Time, keys []limit.Key) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return f.Local.GiveBack(ctx, now, keys)
+	return f.Local.Refund(ctx, now, keys)
 }
 
 func newFailover() (*limit.Failover, *flaky) {
@@ -48,8 +48,8 @@ func TestFailover(t *testing.T) {
 	keys := []limit.Key{budget.Of("a")}
 	take := func(at time.Time, allowed, own bool) {
 		t.Helper()
-		if d := f.Take(t.Context(), at, keys); d.Allowed != allowed || d.Own != own {
-			t.Errorf("Take = %+v; want allowed %t, own %t", d, allowed, own)
+		if d := f.Charge(t.Context(), at, keys); d.Allowed != allowed || d.Local != own {
+			t.Errorf("Charge = %+v; want allowed %t, own %t", d, allowed, own)
 		}
 	}
 	for range 5 {
@@ -80,38 +80,38 @@ func TestFailover(t *testing.T) {
 func TestFailoverGivesBack(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{budget.Of("a")}
-	here := f.Take(t.Context(), noon, keys)
+	here := f.Charge(t.Context(), noon, keys)
 	shared.down = true
-	f.Take(t.Context(), noon, keys)
-	own := f.Take(t.Context(), noon, keys)
-	if !own.Own || own.Tightest.Left != 3 {
+	f.Charge(t.Context(), noon, keys)
+	own := f.Charge(t.Context(), noon, keys)
+	if !own.Local || own.Tightest.Left != 3 {
 		t.Fatalf("%+v", own)
 	}
 	left, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, d := range []limit.Decision{here, own} {
-		if err := f.GiveBack(left, noon, d, keys); err != nil {
+		if err := f.Refund(left, noon, d, keys); err != nil {
 			t.Error(err)
 		}
 	}
 	if n := shared.Len(); n != 0 {
 		t.Errorf("the shared limiter holds %d keys", n)
 	}
-	if d := f.Take(t.Context(), noon, keys); !d.Own || d.Tightest.Left != 3 {
+	if d := f.Charge(t.Context(), noon, keys); !d.Local || d.Tightest.Left != 3 {
 		t.Errorf("%+v: one of two was given back", d)
 	}
 
 	shared.down = false
 	later := noon.Add(2 * time.Second)
-	f.Take(t.Context(), later, keys)
+	f.Charge(t.Context(), later, keys)
 	if err := f.Clear(left, keys); err != nil {
 		t.Error(err)
 	}
-	if d := f.Take(t.Context(), later, keys); d.Own || d.Tightest.Left != 4 {
+	if d := f.Charge(t.Context(), later, keys); d.Local || d.Tightest.Left != 4 {
 		t.Errorf("%+v after clearing", d)
 	}
 	shared.down = true
-	if d := f.Take(t.Context(), later, keys); !d.Own || d.Tightest.Left != 4 {
+	if d := f.Charge(t.Context(), later, keys); !d.Local || d.Tightest.Left != 4 {
 		t.Errorf("%+v after clearing", d)
 	}
 }
@@ -124,18 +124,18 @@ func TestFailoverWaits(t *testing.T) {
 	shared.hangs = true
 	left, cancel := context.WithCancel(t.Context())
 	cancel()
-	if d := f.Take(left, noon, keys); !d.Own {
+	if d := f.Charge(left, noon, keys); !d.Local {
 		t.Errorf("%+v", d)
 	}
 	begin := time.Now()
-	if d := f.Take(t.Context(), noon, keys); !d.Allowed || !d.Own {
+	if d := f.Charge(t.Context(), noon, keys); !d.Allowed || !d.Local {
 		t.Errorf("%+v", d)
 	}
 	if took := time.Since(begin); took < 100*time.Millisecond || took > 5*time.Second {
 		t.Errorf("it waited for %v", took)
 	}
 	begin = time.Now()
-	f.Take(t.Context(), noon, keys)
+	f.Charge(t.Context(), noon, keys)
 	if took := time.Since(begin); took > 100*time.Millisecond {
 		t.Errorf("and then for %v once more", took)
 	}

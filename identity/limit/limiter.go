@@ -12,11 +12,11 @@ import (
 //
 // An error means that nothing is known: whether it was done or not.
 type Limiter interface {
-	// Take takes once of every key, or, if one of them refuses, of none: who is
+	// Charge takes once of every key, or, if one of them refuses, of none: who is
 	// refused for his own key has not used up another's.
-	Take(ctx context.Context, now time.Time, keys []Key) (Decision, error)
-	// GiveBack undoes one take of every key. Of a key that has none it does nothing.
-	GiveBack(ctx context.Context, now time.Time, keys []Key) error
+	Charge(ctx context.Context, now time.Time, keys []Key) (Decision, error)
+	// Refund undoes one take of every key. Of a key that has none it does nothing.
+	Refund(ctx context.Context, now time.Time, keys []Key) error
 	// Clear forgets all takes of every key.
 	Clear(ctx context.Context, keys []Key) error
 }
@@ -28,8 +28,8 @@ type Decision struct {
 	// Tightest is the rule that is nearest to refusing, or that refused. It is
 	// empty when it was allowed and all rules are Shared.
 	Tightest Quota
-	// Own tells that it was decided by this process alone; see [Failover].
-	Own bool
+	// Local tells that it was decided by this process alone; see [Failover].
+	Local bool
 }
 
 // Quota is how much is left of a rule.
@@ -48,7 +48,7 @@ func Decide(now time.Time, keys []Key, states []State) (after []State, d Decisio
 	after = make([]State, len(keys))
 	for i, k := range keys {
 		var wait time.Duration
-		after[i], wait = k.Rule.take(states[i], at)
+		after[i], wait = k.Rule.charge(states[i], at)
 		d.RetryAfter = max(d.RetryAfter, wait)
 	}
 	d.Allowed = d.RetryAfter == 0
@@ -56,7 +56,7 @@ func Decide(now time.Time, keys []Key, states []State) (after []State, d Decisio
 		after = states
 	}
 	for i, k := range keys {
-		_, wait := k.Rule.take(states[i], at)
+		_, wait := k.Rule.charge(states[i], at)
 		if d.Allowed && k.Rule.Shared || !d.Allowed && wait == 0 {
 			continue
 		}

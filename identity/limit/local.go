@@ -43,8 +43,8 @@ func (l *Local) Len() int {
 	return len(l.entries)
 }
 
-// Take implements [Limiter].
-func (l *Local) Take(_ context.Context, now time.Time, keys []Key) (Decision, error) {
+// Charge implements [Limiter].
+func (l *Local) Charge(_ context.Context, now time.Time, keys []Key) (Decision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	after, d := Decide(now, keys, l.states(keys))
@@ -54,12 +54,12 @@ func (l *Local) Take(_ context.Context, now time.Time, keys []Key) (Decision, er
 	return d, nil
 }
 
-// GiveBack implements [Limiter].
-func (l *Local) GiveBack(_ context.Context, now time.Time, keys []Key) error {
+// Refund implements [Limiter].
+func (l *Local) Refund(_ context.Context, now time.Time, keys []Key) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, s := range l.states(keys) {
-		l.set(keys[i], keys[i].Rule.giveBack(s, now.UnixMilli()))
+		l.set(keys[i], keys[i].Rule.refund(s, now.UnixMilli()))
 	}
 	return nil
 }

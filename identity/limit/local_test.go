@@ -29,7 +29,7 @@ func TestLocal(t *testing.T) {
 func TestLocalIsBounded(t *testing.T) {
 	l := limit.NewLocal(100)
 	take := func(at time.Time, k limit.Key) limit.Decision {
-		d, err := l.Take(t.Context(), at, []limit.Key{k})
+		d, err := l.Charge(t.Context(), at, []limit.Key{k})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,12 +62,12 @@ func TestLocalKeepsNothing(t *testing.T) {
 	l := limit.NewLocal(100)
 	keys := []limit.Key{budget.Of("a"), backoff.Of("a")}
 	for range 3 {
-		if _, err := l.Take(t.Context(), noon, keys); err != nil {
+		if _, err := l.Charge(t.Context(), noon, keys); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 3 {
-		if err := l.GiveBack(t.Context(), noon, keys); err != nil {
+		if err := l.Refund(t.Context(), noon, keys); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -57,8 +57,8 @@ type State struct {
 	Last, Before int64 // the last one, and the one before it
 }
 
-// take returns the state after one more take, or how long to wait for it.
-func (r Rule) take(s State, now int64) (State, time.Duration) {
+// charge returns the state after one more take, or how long to wait for it.
+func (r Rule) charge(s State, now int64) (State, time.Duration) {
 	s = r.still(s, now)
 	if r.Every > 0 {
 		full := max(s.Full, now) + r.every()
@@ -73,8 +73,8 @@ func (r Rule) take(s State, now int64) (State, time.Duration) {
 	return State{Count: s.Count + 1, Last: max(s.Last, now), Before: s.Last}, 0
 }
 
-// giveBack returns the state without its last take.
-func (r Rule) giveBack(s State, now int64) State {
+// refund returns the state without its last take.
+func (r Rule) refund(s State, now int64) State {
 	if r.Every > 0 {
 		s.Full -= r.every()
 	} else {
@@ -114,7 +114,7 @@ func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	if n > 0 {
 		return n, millis(max(r.forgotten(s)-now, 0))
 	}
-	_, wait := r.take(s, now)
+	_, wait := r.charge(s, now)
 	return 0, wait
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // holder holds a name that somebody else wants.
@@ -59,7 +60,7 @@ var createTests = []test{
 			s.want(err, identity.ErrNotFound)
 			_, err = s.ByEmail(s.ctx, odd)
 			s.want(err, identity.ErrNotFound)
-			_, err = s.Delete(s.ctx, odd, s.now, identity.Mail{})
+			_, err = s.Delete(s.ctx, odd, s.now, mail.Envelope{})
 			s.want(err, identity.ErrNotFound)
 			s.want(s.IssueToken(s.ctx, odd, odd, identity.PurposeReset, newHash(), s.now, s.now), identity.ErrNotFound)
 			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
@@ -94,13 +95,13 @@ var createTests = []test{
 	}},
 	{"queues the mail with the user, and none without", func(s *suite) {
 		u := s.newUser()
-		mail := mailTo(u, identity.MailVerify)
-		s.ok(s.Create(s.ctx, u, time.Time{}, &mail))
-		s.queued(u.ID, identity.MailVerify)
+		notice := mailTo(u, mail.KindVerifyEmail)
+		s.ok(s.Create(s.ctx, u, time.Time{}, &notice))
+		s.queued(u.ID, mail.KindVerifyEmail)
 		other := s.newUser()
 		other.Username = u.Username
-		mail = mailTo(other, identity.MailVerify)
-		s.want(s.Create(s.ctx, other, time.Time{}, &mail), identity.ErrUsernameTaken)
+		notice = mailTo(other, mail.KindVerifyEmail)
+		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
 	{"removes pending users that are stale, with their tokens, and no others", func(s *suite) {
@@ -206,7 +207,7 @@ var updateTests = []test{
 		s.want(err, identity.ErrNotFound)
 		mails, err := s.Mails(s.ctx, u.ID)
 		s.ok(err)
-		if len(mails) != 1 || mails[0].Kind != identity.MailEmailChanged || mails[0].To != u.Email || mails[0].Name != u.Username {
+		if len(mails) != 1 || mails[0].Kind != mail.KindEmailChanged || mails[0].To != u.Email || mails[0].Name != u.Username {
 			s.Errorf("queued %+v", mails)
 		}
 	}},
@@ -302,7 +303,7 @@ var updateTests = []test{
 	}},
 	{"finds no deleted user and none that never was", func(s *suite) {
 		u := s.added()
-		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		for _, id := range []string{u.ID, "nobody"} {
 			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, time.Time{}, s.now)
@@ -317,7 +318,7 @@ var updateTests = []test{
 		s.ok(err)
 		verify := s.issue(u.ID, identity.PurposeVerify)
 		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
-		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, identity.MailPasswordChanged))
+		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
 		// It was mailed to the old address, and would confirm the new one.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)

@@ -5,23 +5,23 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 // Mail is everybody's, so each of these two has a store to itself.
 var outboxTests = []test{
 	{"a mail is due until it is done, once per lease, oldest first", func(s *suite) {
-		first := identity.Mail{Kind: identity.MailReset, UserID: "a", To: "a@example.org", Name: "Zoë"}
-		second := identity.Mail{Kind: identity.MailAddressTaken, To: "b@example.org"}
+		first := mail.Envelope{Kind: mail.KindPasswordReset, UserID: "a", To: "a@example.org", Name: "Zoë"}
+		second := mail.Envelope{Kind: mail.KindAddressTaken, To: "b@example.org"}
 		s.ok(s.Enqueue(s.ctx, first, s.now))
 		s.ok(s.Enqueue(s.ctx, second, s.now.Add(time.Second)))
-		claim := func(now time.Time, limit int) []identity.Mail {
+		claim := func(now time.Time, limit int) []mail.Envelope {
 			s.Helper()
 			mails, err := s.DueMail(s.ctx, now, time.Minute, limit)
 			s.ok(err)
 			return mails
 		}
-		want := func(what string, got []identity.Mail, want ...identity.Mail) {
+		want := func(what string, got []mail.Envelope, want ...mail.Envelope) {
 			s.Helper()
 			if !slices.Equal(got, want) {
 				s.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
@@ -65,7 +65,7 @@ var claimTests = []test{
 	{"no mail goes to two claimers, and none to nobody", func(s *suite) {
 		const n = 120
 		for range n {
-			s.ok(s.Enqueue(s.ctx, identity.Mail{Kind: identity.MailReset, To: "a@example.org"}, s.now))
+			s.ok(s.Enqueue(s.ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: "a@example.org"}, s.now))
 		}
 		var mu sync.Mutex
 		claimed := make(map[int64]int)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 var passwordTests = []test{
@@ -27,7 +28,7 @@ var passwordTests = []test{
 		other := s.added()
 		here, there, stranger := s.login(u.ID, 1), s.login(u.ID, 1), s.login(other.ID, 1)
 		at := s.now.Add(time.Minute)
-		revocation, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", here, at, mailTo(u, identity.MailPasswordChanged))
+		revocation, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", here, at, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		u.PasswordHash, u.PasswordVersion, u.UpdatedAt = "new hash", 2, at
 		s.same("afterwards", s.read(u.ID), u)
@@ -35,7 +36,7 @@ var passwordTests = []test{
 		s.ended(u.ID, map[string]string{here: "", there: "password_changed"})
 		s.ended(other.ID, map[string]string{stranger: ""})
 		s.revoked(revocation, u.ID, here)
-		s.queued(u.ID, identity.MailPasswordChanged)
+		s.queued(u.ID, mail.KindPasswordChanged)
 		if _, err := s.Login(s.ctx, u.ID, 1, at); err == nil {
 			s.Error("a login that verified the old password was recorded")
 		}
@@ -44,7 +45,7 @@ var passwordTests = []test{
 	{"SetPassword refuses when the password was changed meanwhile, and changes nothing", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
-		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrPasswordChanged)
 		s.same("afterwards", s.read(u.ID), u)
 		s.ended(u.ID, map[string]string{id: ""})
@@ -53,18 +54,18 @@ var passwordTests = []test{
 	{"SetPassword lets one of many change the same password", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrPasswordChanged, func() error {
-			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
 			return err
 		})
 		if got := s.read(u.ID).PasswordVersion; got != 2 {
 			s.Errorf("version %d, want 2", got)
 		}
-		s.queued(u.ID, identity.MailPasswordChanged)
+		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
 	{"SetPassword forgets open resets, and no confirmation of an address", func(s *suite) {
 		u := s.added()
 		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
-		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, identity.MailPasswordChanged))
+		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
 		s.want(err, identity.ErrInvalidToken)
@@ -72,10 +73,10 @@ var passwordTests = []test{
 	}},
 	{"SetPassword finds no user that is gone or never was", func(s *suite) {
 		u := s.added()
-		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		for _, id := range []string{u.ID, "nobody"} {
-			_, err := s.SetPassword(s.ctx, id, 1, "new hash", "", s.now, identity.Mail{})
+			_, err := s.SetPassword(s.ctx, id, 1, "new hash", "", s.now, mail.Envelope{})
 			s.want(err, identity.ErrNotFound)
 		}
 	}},
@@ -89,18 +90,18 @@ var resetTests = []test{
 		id := s.login(u.ID, 1)
 		token := s.issue(u.ID, identity.PurposeReset)
 		at := s.now.Add(time.Minute)
-		revocation, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", at, mailTo(u, identity.MailPasswordChanged))
+		revocation, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", at, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		u.PasswordHash, u.PasswordVersion, u.UpdatedAt, u.EmailVerifiedAt = "new hash", 2, at, at
 		s.same("afterwards", s.read(u.ID), u)
 		s.ended(u.ID, map[string]string{id: "password_reset"})
 		s.revoked(revocation, u.ID, "")
-		s.queued(u.ID, identity.MailPasswordChanged)
+		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
 	{"makes a pending user active, and the link that was to do so is dead", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
-		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, identity.MailPasswordChanged))
+		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		if got := s.read(u.ID); got.Status != identity.StatusActive || !got.EmailVerifiedAt.Equal(s.now) {
 			s.Errorf("afterwards %+v", got)
@@ -111,13 +112,13 @@ var resetTests = []test{
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.once(50, identity.ErrInvalidToken, func() error {
-			_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, identity.MailPasswordChanged))
+			_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
 			return err
 		})
 		if got := s.read(u.ID).PasswordVersion; got != 2 {
 			s.Errorf("version %d, want 2", got)
 		}
-		s.queued(u.ID, identity.MailPasswordChanged)
+		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
 	{"refuses a token that is unknown, expired, replaced, another user's, or for something else", func(s *suite) {
 		u, other := s.added(), s.added()
@@ -136,7 +137,7 @@ var resetTests = []test{
 			"nobody's":       {token, "nobody", s.now},
 			"not a reset":    {verify, u.ID, s.now},
 		} {
-			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, identity.MailPasswordChanged))
+			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, mail.KindPasswordChanged))
 			if err != identity.ErrInvalidToken { //nolint:errorlint // returned as it is
 				s.Errorf("%s: error %v", what, err)
 			}
@@ -145,7 +146,7 @@ var resetTests = []test{
 		s.same("the other", s.read(other.ID), other)
 		s.queued(u.ID)
 		// None of the attempts used it up.
-		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, identity.MailPasswordChanged))
+		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 	}},
 }
@@ -155,12 +156,12 @@ var deleteTests = []test{
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
-		revocation, err := s.Delete(s.ctx, u.ID, s.now.Add(time.Minute), mailTo(u, identity.MailAccountDeleted))
+		revocation, err := s.Delete(s.ctx, u.ID, s.now.Add(time.Minute), mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		s.ended(u.ID, map[string]string{id: "account_deleted"})
 		s.ended(other.ID, map[string]string{stranger: ""})
 		s.revoked(revocation, u.ID, "")
-		s.queued(u.ID, identity.MailAccountDeleted)
+		s.queued(u.ID, mail.KindAccountDeleted)
 		_, err = s.ByID(s.ctx, u.ID)
 		s.want(err, identity.ErrNotFound)
 		_, err = s.ByUsername(s.ctx, u.Username)
@@ -169,7 +170,7 @@ var deleteTests = []test{
 		s.want(err, identity.ErrNotFound)
 		_, err = s.TokenUser(s.ctx, identity.PurposeReset, reset, s.now)
 		s.want(err, identity.ErrInvalidToken)
-		_, err = s.ResetPassword(s.ctx, reset, u.ID, "new hash", s.now, identity.Mail{})
+		_, err = s.ResetPassword(s.ctx, reset, u.ID, "new hash", s.now, mail.Envelope{})
 		s.want(err, identity.ErrInvalidToken)
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 		s.want(s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
@@ -179,7 +180,7 @@ var deleteTests = []test{
 	}},
 	{"takes the personal data out of the row, which stays", func(s *suite) {
 		u := s.added()
-		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		row, err := s.Row(s.ctx, u.ID)
 		s.ok(err)
@@ -195,7 +196,7 @@ var deleteTests = []test{
 	{"frees the names", func(s *suite) {
 		u := s.added()
 		for range 2 { // twice: a name freed before does not stand in its own way
-			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			s.ok(err)
 			again := s.newUser()
 			again.Username, again.Email = u.Username, u.Email
@@ -209,11 +210,11 @@ var deleteTests = []test{
 	{"deletes a user once, of many at once", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrNotFound, func() error {
-			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, identity.MailAccountDeleted))
+			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			return err
 		})
-		s.queued(u.ID, identity.MailAccountDeleted)
-		_, err := s.Delete(s.ctx, "nobody", s.now, identity.Mail{})
+		s.queued(u.ID, mail.KindAccountDeleted)
+		_, err := s.Delete(s.ctx, "nobody", s.now, mail.Envelope{})
 		s.want(err, identity.ErrNotFound)
 	}},
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // What is old is everybody's, so each of these has a store to itself.
@@ -14,7 +14,7 @@ var retentionTests = []test{
 		u := s.added()
 		fail := func(userID string, at time.Time) {
 			s.Helper()
-			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: session.NewTimedID(at), UserID: userID, Reason: "wrong_password", At: at}))
+			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: issuer.NewTimedID(at), UserID: userID, Reason: "wrong_password", At: at}))
 		}
 		left := func(what string, attempts, guesses, events int) {
 			s.Helper()

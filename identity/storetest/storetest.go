@@ -11,7 +11,14 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 )
+
+// Store is what the suite tests: the users and the outbox of one database.
+type Store interface {
+	identity.Store
+	mail.Outbox
+}
 
 // Beside is what else there is in the store's database, and a look behind the
 // store where it shows too little.
@@ -29,14 +36,14 @@ type Beside interface {
 	// one was kept.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
 	// Mails lists the mails that are queued for a user, oldest first, and claims none.
-	Mails(ctx context.Context, userID string) ([]identity.Mail, error)
+	Mails(ctx context.Context, userID string) ([]mail.Envelope, error)
 	// Row is all that the store's table of users holds of a user, as text.
 	Row(ctx context.Context, userID string) (string, error)
 }
 
 // Run runs every test of the suite, each with users of its own. Every group of
 // tests has a store to itself, which open makes and cleans up.
-func Run(t *testing.T, open func(t *testing.T) (identity.Store, Beside)) {
+func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -74,7 +81,7 @@ type test struct {
 // suite is a store, and shorthands that fail the test.
 type suite struct {
 	*testing.T
-	identity.Store
+	Store
 	Beside
 
 	ctx context.Context
@@ -175,11 +182,11 @@ func (s *suite) revoked(revocation int64, userID, keep string) {
 }
 
 // queued checks the kinds of the mails that are queued for a user.
-func (s *suite) queued(userID string, kinds ...identity.MailKind) {
+func (s *suite) queued(userID string, kinds ...mail.Kind) {
 	s.Helper()
 	mails, err := s.Mails(s.ctx, userID)
 	s.ok(err)
-	var got []identity.MailKind
+	var got []mail.Kind
 	for _, m := range mails {
 		got = append(got, m.Kind)
 	}
@@ -188,8 +195,8 @@ func (s *suite) queued(userID string, kinds ...identity.MailKind) {
 	}
 }
 
-func mailTo(u identity.User, kind identity.MailKind) identity.Mail {
-	return identity.Mail{Kind: kind, UserID: u.ID, To: u.Email, Name: u.FirstName}
+func mailTo(u identity.User, kind mail.Kind) mail.Envelope {
+	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.FirstName}
 }
 
 // issue stores a new token for a user that lasts an hour.

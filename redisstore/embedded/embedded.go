@@ -1,6 +1,6 @@
-// Package embedded is the Redis of a service that has none: a miniredis in this
-// process, for development and tests. It keeps nothing across restarts, and
-// need not, since what is not in the store is read from the ledger.
+// Package embedded is an in-process Redis for development and tests: a miniredis.
+// It keeps nothing across restarts. That loses nothing, because what is missing
+// from the store is read from the ledger.
 package embedded
 
 import (
@@ -18,18 +18,17 @@ type Server struct {
 	password string
 }
 
-// Start starts a server on a free port of the loopback interface. Other users
-// of the machine can reach that, so it asks for a password, which is in its
-// URL. Keys expire by the clock.
+// Start starts a server on a free loopback port. Other users of the machine can reach that port, so
+// the server requires a password, which is part of its URL. Keys expire by the clock.
 func Start() (*Server, error) {
 	s := &Server{redis: miniredis.NewMiniRedis(), password: rand.Text()}
 	s.redis.RequireAuth(s.password)
-	// Left alone, miniredis expires a key only when it is told to.
+	// By default, miniredis expires keys only when a test tells it to.
 	s.redis.ClockTTL(true)
 	if err := s.redis.Start(); err != nil {
 		return nil, fmt.Errorf("embedded: start: %w", err)
 	}
-	// It does not know the section of INFO that names the lineage.
+	// miniredis lacks INFO replication, from which the store reads the lineage.
 	replid := make([]byte, 20)
 	rand.Read(replid)
 	replication := fmt.Sprintf("# Replication\r\nrole:master\r\nmaster_replid:%x\r\n", replid)
@@ -43,7 +42,7 @@ func Start() (*Server, error) {
 	return s, nil
 }
 
-// URL is where the server is reached, with its password.
+// URL returns the server's URL, including its password.
 func (s *Server) URL() string {
 	u := url.URL{Scheme: "redis", User: url.UserPassword("", s.password), Host: s.redis.Addr()}
 	return u.String()

@@ -30,7 +30,7 @@ func start(t *testing.T) (*embedded.Server, *redis.Client) {
 	return server, client
 }
 
-func TestKeysExpireByTheClock(t *testing.T) {
+func TestServer_ExpiresKeysByClock(t *testing.T) {
 	_, client := start(t)
 	at := time.Now().Add(300 * time.Millisecond)
 	client.Do(t.Context(), "SET", "k", "v", "PXAT", at.UnixMilli())
@@ -39,7 +39,7 @@ func TestKeysExpireByTheClock(t *testing.T) {
 	defer tick.Stop()
 	for errors.Is(client.Get(t.Context(), "k").Err(), nil) {
 		if time.Since(at) > 5*time.Second {
-			t.Fatal("the key does not expire")
+			t.Fatal("the key did not expire within 5 s")
 		}
 		<-tick.C
 	}
@@ -51,7 +51,7 @@ func TestKeysExpireByTheClock(t *testing.T) {
 	}
 }
 
-func TestOnlyWithThePassword(t *testing.T) {
+func TestServer_RequiresPassword(t *testing.T) {
 	server, _ := start(t)
 	u, err := url.Parse(server.URL())
 	if err != nil {
@@ -60,27 +60,27 @@ func TestOnlyWithThePassword(t *testing.T) {
 	if host := u.Hostname(); host != "127.0.0.1" {
 		t.Errorf("listens on %s", host)
 	}
-	stranger := redis.NewClient(&redis.Options{Addr: u.Host})
-	defer stranger.Close()
-	if err := stranger.Set(t.Context(), "k", "v", time.Minute).Err(); err == nil {
-		t.Error("a stranger could write")
+	client := redis.NewClient(&redis.Options{Addr: u.Host})
+	defer client.Close()
+	if err := client.Set(t.Context(), "k", "v", time.Minute).Err(); err == nil {
+		t.Error("a client without the password could write")
 	}
 }
 
-func TestServersAreApart(t *testing.T) {
+func TestServer_SharesNothingWithAnother(t *testing.T) {
 	_, one := start(t)
 	_, other := start(t)
 	one.Set(t.Context(), "k", "v", time.Minute)
 	if n := other.Exists(t.Context(), "k").Val(); n != 0 {
-		t.Error("one server's key is in the other")
+		t.Error("a key of one server is in the other")
 	}
 }
 
-func TestCloseTwice(t *testing.T) {
+func TestClose_CanBeCalledTwice(t *testing.T) {
 	server, client := start(t)
 	server.Close()
 	if err := client.Ping(t.Context()).Err(); err == nil {
-		t.Error("answers after Close")
+		t.Error("the server answers after Close")
 	}
 	server.Close()
 }

@@ -1,13 +1,13 @@
-// Package redisstoretest gives tests a [redisstore.Store]: on the embedded
-// Redis always, and on real ones where the environment names them.
+// Package redisstoretest opens a [redisstore.Store] for a test, on the embedded Redis or on real
+// servers that the environment names:
 //
-//	SESSIOND_TEST_REDIS_URL      a single Redis, as redisstore.NewClient reads it
+//	SESSIOND_TEST_REDIS_URL      a single Redis, in a form of redisstore.NewClient
 //	SESSIOND_TEST_REDIS_CLUSTER  host:port,host:port,… of a Cluster
-//	SESSIOND_TEST_REDIS_SERVER   the program redis-server, if it is not in PATH
+//	SESSIOND_TEST_REDIS_SERVER   path of the program redis-server, if it is not in PATH
 //
-// A test that needs one that is missing is skipped, and fails instead when
-// SESSIOND_TEST_REQUIRE_REAL is 1. The servers of the first two are shared:
-// every test keeps to a prefix of its own and leaves nothing behind.
+// If a variable is missing, the tests that need it are skipped. If
+// SESSIOND_TEST_REQUIRE_REAL is 1, they fail instead. Tests share the servers of
+// the first two, so every test uses its own prefix and deletes its keys.
 package redisstoretest
 
 import (
@@ -27,19 +27,19 @@ import (
 
 const patience = 10 * time.Second
 
-// New returns a store on an embedded Redis of the test's own.
+// New starts an embedded Redis and returns a store on it.
 func New(t testing.TB) *redisstore.Store {
 	t.Helper()
 	return Open(t, URL(t), redisstore.Options{})
 }
 
-// NewReal returns a store on the single Redis of the environment.
+// NewReal returns a store on the single real Redis.
 func NewReal(t testing.TB) *redisstore.Store {
 	t.Helper()
 	return onShared(t, RealURL(t))
 }
 
-// NewCluster returns a store on the Cluster of the environment.
+// NewCluster returns a store on the real Cluster.
 func NewCluster(t testing.TB) *redisstore.Store {
 	t.Helper()
 	return onShared(t, ClusterURL(t))
@@ -50,7 +50,7 @@ func onShared(t testing.TB, redisURL string) *redisstore.Store {
 	return Open(t, redisURL, redisstore.Options{Prefix: Prefix(t, redisURL)})
 }
 
-// URL starts an embedded Redis that lasts as long as the test.
+// URL starts an embedded Redis, which stops when the test ends, and returns its URL.
 func URL(t testing.TB) string {
 	t.Helper()
 	server, err := embedded.Start()
@@ -61,13 +61,13 @@ func URL(t testing.TB) string {
 	return server.URL()
 }
 
-// RealURL is the URL of the single Redis of the environment.
+// RealURL returns the URL of the single real Redis.
 func RealURL(t testing.TB) string {
 	t.Helper()
 	return fromEnvironment(t, "SESSIOND_TEST_REDIS_URL")
 }
 
-// ClusterURL is the URL of the Cluster of the environment.
+// ClusterURL returns the URL of the real Cluster.
 func ClusterURL(t testing.TB) string {
 	t.Helper()
 	return "redis+cluster://" + fromEnvironment(t, "SESSIOND_TEST_REDIS_CLUSTER")
@@ -82,7 +82,7 @@ func fromEnvironment(t testing.TB, name string) string {
 	return value
 }
 
-// missing ends a test for want of a real server.
+// missing skips or fails a test that needs a real server.
 func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
@@ -91,8 +91,8 @@ func missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// Open is [redisstore.Open]; the store is closed when the test ends. Timeouts
-// that opts leaves to us are 10 s: a busy test machine is no outage.
+// Open returns a store that is closed when the test ends. The default timeouts are
+// 10 s, because a busy test machine is not an outage.
 func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
 	opts.LookTimeout = cmp.Or(opts.LookTimeout, patience)
@@ -109,8 +109,7 @@ func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.St
 	return store
 }
 
-// Client returns a client for looking at a Redis from outside; it is closed when
-// the test ends.
+// Client returns a client to inspect a Redis with. It is closed when the test ends.
 func Client(t testing.TB, redisURL string) redis.UniversalClient {
 	t.Helper()
 	client, err := redisstore.NewClient(redisURL, redisstore.Options{})
@@ -125,7 +124,7 @@ func Client(t testing.TB, redisURL string) redis.UniversalClient {
 	return client
 }
 
-// Prefix returns a random key prefix. When the test ends, the keys under it are deleted.
+// Prefix returns a random key prefix. Keys with it are deleted when the test ends.
 func Prefix(t testing.TB, redisURL string) string {
 	t.Helper()
 	prefix := "test-" + rand.Text() + ":"
@@ -141,10 +140,10 @@ func Prefix(t testing.TB, redisURL string) string {
 	return prefix
 }
 
-// Keys lists the keys under a prefix, on a Cluster those of all its masters.
+// Keys lists the keys with a prefix, on a Cluster those of all masters.
 func Keys(ctx context.Context, t testing.TB, client redis.UniversalClient, prefix string) []string {
 	t.Helper()
-	var mu sync.Mutex // a Cluster's masters are asked at once
+	var mu sync.Mutex // the masters of a Cluster are asked concurrently
 	var keys []string
 	scan := func(ctx context.Context, node *redis.Client) error {
 		found := node.Scan(ctx, 0, prefix+"*", 1000).Iterator()

@@ -13,10 +13,9 @@ import (
 	"testing"
 )
 
-// StartServer starts a redis-server of the test's own, for a test that changes
-// the settings of one, makes it a replica or stops it. It listens on
-// a free loopback port, keeps nothing, and is killed when the test ends.
-// args are added to its command line, as "--maxmemory", "1mb".
+// StartServer starts a redis-server for one test, which may change its settings, make it a
+// replica or stop it. The server listens on a free loopback port, saves nothing, and is killed
+// when the test ends. args are added to its command line, for example "--maxmemory", "1mb".
 func StartServer(t testing.TB, args ...string) (redisURL string) {
 	t.Helper()
 	return "redis://" + startOnFreePort(t, func(port string) []string {
@@ -24,13 +23,13 @@ func StartServer(t testing.TB, args ...string) (redisURL string) {
 	})
 }
 
-// StartSentinel starts a Sentinel that watches the master at redisURL, and
-// returns the URL of that master by way of it.
+// StartSentinel starts a Sentinel that monitors the master at redisURL, and returns
+// the URL that finds the master through it.
 func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	t.Helper()
 	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
 	return "redis+sentinel://" + startOnFreePort(t, func(port string) []string {
-		// Sentinel keeps what it learns in its configuration, so that must be a file.
+		// Sentinel writes its state into its configuration, which therefore must be a file.
 		config := filepath.Join(t.TempDir(), "sentinel.conf")
 		text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s %s 1\n", port, host, masterPort)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -40,8 +39,8 @@ func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	}) + "?master=main"
 }
 
-// startOnFreePort starts redis-server with the arguments for a port that is
-// free, and returns its address.
+// startOnFreePort starts redis-server on a free port with the arguments that args
+// returns, and returns the server's address.
 func startOnFreePort(t testing.TB, args func(port string) []string) (addr string) {
 	t.Helper()
 	program := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
@@ -50,28 +49,28 @@ func startOnFreePort(t testing.TB, args func(port string) []string) (addr string
 	}
 	program, err := exec.LookPath(program)
 	if err != nil {
-		missing(t, "NOT TESTED on a real Redis: no redis-server in PATH, and SESSIOND_TEST_REDIS_SERVER names none")
+		missing(t, "NOT TESTED on a real Redis: no redis-server in PATH, and SESSIOND_TEST_REDIS_SERVER is not set")
 	}
 	for range 5 {
 		addr := freeAddr(t)
 		_, port, _ := strings.Cut(addr, ":")
-		said, ok := start(t, program, args(port))
+		log, ok := start(t, program, args(port))
 		if ok {
 			return addr
 		}
-		// Another one may have taken the port in the meantime.
-		if !strings.Contains(said, "Address already in use") {
-			t.Fatalf("%s did not start:\n%s", program, said)
+		// Another process may have taken the port in the meantime.
+		if !strings.Contains(log, "Address already in use") {
+			t.Fatalf("%s did not start:\n%s", program, log)
 		}
 	}
-	t.Fatal("no free port for redis-server")
+	t.Fatal("found no free port for redis-server")
 	return ""
 }
 
-// start tells, once it knows, whether the server accepts connections, and else what it said.
-func start(t testing.TB, program string, args []string) (said string, ok bool) {
+// start starts the server and reports whether it accepts connections. If not, it returns the log.
+func start(t testing.TB, program string, args []string) (output string, ok bool) {
 	t.Helper()
-	// The context of a test is cancelled before its cleanups, in which the server is still needed.
+	// A test's context is canceled before its cleanups, which still need the server.
 	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
 	out, err := server.StdoutPipe()
 	if err != nil {
@@ -81,8 +80,8 @@ func start(t testing.TB, program string, args []string) (said string, ok bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = server.Process.Kill() // it may have gone by itself
-		_ = server.Wait()         // it was killed: that is the error
+		_ = server.Process.Kill() // fails if the server has ended already
+		_ = server.Wait()         // the error is that it was killed
 	})
 	var log strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {

@@ -48,11 +48,11 @@ var (
 // fresh names a key that no other test uses.
 func fresh(r limit.Rule) limit.Key { return r.Of(rand.Text()) }
 
-func (s *suite) take(keys ...limit.Key) limit.Decision {
+func (s *suite) charge(keys ...limit.Key) limit.Decision {
 	s.Helper()
-	d, err := s.Take(s.Context(), s.now, keys)
+	d, err := s.Charge(s.Context(), s.now, keys)
 	if err != nil {
-		s.Fatalf("Take: %v", err)
+		s.Fatalf("Charge: %v", err)
 	}
 	if d.Allowed == (d.RetryAfter > 0) {
 		s.Errorf("%+v: a refusal and no other answer says when to come back", d)
@@ -60,10 +60,10 @@ func (s *suite) take(keys ...limit.Key) limit.Decision {
 	return d
 }
 
-func (s *suite) giveBack(keys ...limit.Key) {
+func (s *suite) refund(keys ...limit.Key) {
 	s.Helper()
-	if err := s.GiveBack(s.Context(), s.now, keys); err != nil {
-		s.Fatalf("GiveBack: %v", err)
+	if err := s.Refund(s.Context(), s.now, keys); err != nil {
+		s.Fatalf("Refund: %v", err)
 	}
 }
 
@@ -71,7 +71,7 @@ func (s *suite) giveBack(keys ...limit.Key) {
 func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	s.Helper()
 	for i := range n {
-		if d := s.take(keys...); !d.Allowed {
+		if d := s.charge(keys...); !d.Allowed {
 			s.Fatalf("take %d of %d: %+v", i+1, n, d)
 		}
 	}
@@ -79,8 +79,8 @@ func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 
 func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	s.Helper()
-	if d := s.take(keys...); d.Allowed || d.RetryAfter != retry {
-		s.Fatalf("Take = %+v, want refused for %v", d, retry)
+	if d := s.charge(keys...); d.Allowed || d.RetryAfter != retry {
+		s.Fatalf("Charge = %+v, want refused for %v", d, retry)
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 	s.Helper()
 	for range 100 {
-		if d := s.take(k); d.RetryAfter >= wait {
+		if d := s.charge(k); d.RetryAfter >= wait {
 			return
 		} else if !d.Allowed {
 			s.now = s.now.Add(d.RetryAfter)
@@ -129,9 +129,9 @@ var tests = []test{
 				for range callers {
 					wg.Go(func() {
 						for range tries {
-							d, err := l.Take(s.Context(), s.now, []limit.Key{k})
+							d, err := l.Charge(s.Context(), s.now, []limit.Key{k})
 							if err != nil {
-								s.Errorf("Take: %v", err)
+								s.Errorf("Charge: %v", err)
 							}
 							if d.Allowed {
 								allowed.Add(1)
@@ -182,7 +182,7 @@ var tests = []test{
 		for day, want := range []int{44, 24, 24} {
 			got := 0
 			for s.now.Before(begin.Add(time.Duration(day+1) * 24 * time.Hour)) {
-				if d := s.take(k); d.Allowed {
+				if d := s.charge(k); d.Allowed {
 					got++
 				} else {
 					s.now = s.now.Add(d.RetryAfter)
@@ -209,30 +209,30 @@ var tests = []test{
 		s.wantAllowed(4, k)
 		for range 10 {
 			s.wantAllowed(1, k)
-			s.giveBack(k)
+			s.refund(k)
 		}
 		s.wantAllowed(1, k)
 		s.wantRefused(time.Minute, k)
 
 		name := fresh(backoff)
 		s.exhaust(name, time.Hour)
-		before := s.take(name).RetryAfter
+		before := s.charge(name).RetryAfter
 		s.now = s.now.Add(before)
 		for range 10 {
 			s.wantAllowed(1, name)
-			s.giveBack(name)
+			s.refund(name)
 		}
 		s.wantAllowed(1, name)
 		s.wantRefused(time.Hour, name)
 	}},
 	{"giving back what was never taken gives nothing", func(s *suite) {
 		for _, k := range []limit.Key{fresh(budget), fresh(backoff)} {
-			s.giveBack(k, fresh(budget))
+			s.refund(k, fresh(budget))
 			s.wantAllowed(1, k)
-			s.giveBack(k)
-			s.giveBack(k)
+			s.refund(k)
+			s.refund(k)
 			s.wantAllowed(k.Rule.Burst, k)
-			if d := s.take(k); d.Allowed {
+			if d := s.charge(k); d.Allowed {
 				s.Errorf("%s: one more than its burst: %+v", k.Rule.Name, d)
 			}
 		}
@@ -244,12 +244,12 @@ var tests = []test{
 			for range 8 {
 				wg.Go(func() {
 					for range 10 {
-						d, err := l.Take(s.Context(), s.now, []limit.Key{k, name})
+						d, err := l.Charge(s.Context(), s.now, []limit.Key{k, name})
 						if err != nil || !d.Allowed {
-							s.Errorf("Take = %+v, %v", d, err)
+							s.Errorf("Charge = %+v, %v", d, err)
 						}
-						if err := l.GiveBack(s.Context(), s.now, []limit.Key{name, k}); err != nil {
-							s.Errorf("GiveBack: %v", err)
+						if err := l.Refund(s.Context(), s.now, []limit.Key{name, k}); err != nil {
+							s.Errorf("Refund: %v", err)
 						}
 					}
 				})
@@ -268,7 +268,7 @@ var tests = []test{
 		}
 		s.wantAllowed(5, k)
 		s.wantAllowed(10, name)
-		if d := s.take(fresh(budget)); !d.Allowed {
+		if d := s.charge(fresh(budget)); !d.Allowed {
 			s.Errorf("%+v", d)
 		}
 	}},
@@ -302,20 +302,20 @@ var tests = []test{
 				s.Errorf("%+v, want %+v", got.Tightest, q)
 			}
 		}
-		want(s.take(wide), limit.Quota{Rule: "wide", Limit: 100, Window: 1000 * time.Second, Left: 99, Reset: 10 * time.Second})
-		want(s.take(wide, pair, shared), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 4, Reset: time.Minute})
+		want(s.charge(wide), limit.Quota{Rule: "wide", Limit: 100, Window: 1000 * time.Second, Left: 99, Reset: 10 * time.Second})
+		want(s.charge(wide, pair, shared), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 4, Reset: time.Minute})
 		s.wantAllowed(3, pair)
-		want(s.take(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
-		want(s.take(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+		want(s.charge(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+		want(s.charge(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 
 		// What others left of a shared one is not told, unless it refuses.
-		want(s.take(shared), limit.Quota{})
-		want(s.take(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.Memory, Left: 0, Reset: time.Second})
+		want(s.charge(shared), limit.Quota{})
+		want(s.charge(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.Memory, Left: 0, Reset: time.Second})
 
 		name := fresh(backoff)
-		want(s.take(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 9, Reset: limit.Memory})
+		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 9, Reset: limit.Memory})
 		s.wantAllowed(8, name)
-		want(s.take(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 0, Reset: time.Second})
+		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 0, Reset: time.Second})
 	}},
 	{"whatever happens, it answers as Local does", func(s *suite) {
 		rapid.Check(s.T, func(t *rapid.T) {
@@ -326,21 +326,21 @@ var tests = []test{
 				keys := rapid.Permutation(all).Draw(t, "keys")[:rapid.IntRange(1, len(all)).Draw(t, "number")]
 				switch rapid.IntRange(0, 5).Draw(t, "what") {
 				case 0:
-					if err := s.GiveBack(s.Context(), now, keys); err != nil {
+					if err := s.Refund(s.Context(), now, keys); err != nil {
 						t.Fatal(err)
 					}
-					_ = model.GiveBack(s.Context(), now, keys)
+					_ = model.Refund(s.Context(), now, keys)
 				case 1:
 					now = now.Add(rapid.SampledFrom([]time.Duration{
 						-time.Second, time.Second, 30 * time.Second, 10 * time.Minute, 2 * time.Hour, 25 * time.Hour,
 					}).Draw(t, "pass"))
 				default:
-					got, err := s.Take(s.Context(), now, keys)
+					got, err := s.Charge(s.Context(), now, keys)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if want, _ := model.Take(s.Context(), now, keys); got != want {
-						t.Fatalf("Take = %+v, Local says %+v", got, want)
+					if want, _ := model.Charge(s.Context(), now, keys); got != want {
+						t.Fatalf("Charge = %+v, Local says %+v", got, want)
 					}
 				}
 			}

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/sessiond/sessiond/api"
+)
+
+// clientID is what a client may be called.
+var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// runClients makes the secret of a client that may introspect. The file holds
+// only its hash; the secret is shown once.
+func runClients(args []string, stdout, stderr io.Writer) (err error) {
+	if len(args) == 0 || args[0] != "add" {
+		return errors.New("sessiond clients add --file FILE --id ID lets a client introspect, and prints its secret")
+	}
+	f := newFlags("clients add", stderr)
+	path := f.String("file", "", "clients file; it is made when it is not there")
+	id := f.String("id", "", "what the client is called")
+	if err := f.Parse(args[1:]); err != nil {
+		return err
+	}
+	if *path == "" || !clientID.MatchString(*id) {
+		return errors.New("--file FILE and --id ID are required; an id is 1 to 64 letters, digits, dots, dashes or underscores")
+	}
+	clients, err := readClients(*path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, taken := clients[*id]; taken {
+		return fmt.Errorf("%s has a client %q already; take its line out to give it a new secret", *path, *id)
+	}
+	secret := rand.Text() + rand.Text()
+	sum := sha256.Sum256([]byte(secret))
+	file, err := os.OpenFile(*path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := fmt.Fprintf(file, "%s:%s\n", *id, hex.EncodeToString(sum[:])); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, secret)
+	return err
+}
+
+// readClients reads lines of id:hash, the hash being the secret's SHA-256 in hex.
+func readClients(path string) (api.Clients, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	clients := api.Clients{}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		id, text, _ := strings.Cut(line, ":")
+		sum, err := hex.DecodeString(text)
+		if _, twice := clients[id]; err != nil || len(sum) != sha256.Size || !clientID.MatchString(id) || twice {
+			return nil, fmt.Errorf("line %d is not an id of its own and a SHA-256 in hex, with a colon between", n)
+		}
+		clients[id] = [sha256.Size]byte(sum)
+	}
+	return clients, nil
+}

@@ -1,0 +1,14 @@
+package app
+
+import "strings"
+
+// environment returns the environment that holds these settings, given as NAME=value without
+// the prefix.
+func environment(settings ...string) lookupEnv {
+	values := map[string]string{}
+	for _, s := range settings {
+		name, value, _ := strings.Cut(s, "=")
+		values[envPrefix+name] = value
+	}
+	return func(name string) (string, bool) { value, ok := values[name]; return value, ok }
+}

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// runMigrate brings the database to what this program needs. Any number of
+// replicas may do it at once: they take turns.
+func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+	db, _, err := openDatabase(ctx, "migrate", args, env, stderr, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	before, wanted, err := db.MigrationStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "database migrated from %d to %d\n", before, wanted)
+	return err
+}
+
+// openDatabase serves the verbs that need the database and nothing else; more
+// adds their own flags.
+func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
+	var s Settings
+	f := newFlags(verb, stderr)
+	s.database(f)
+	if more != nil {
+		more(f)
+	}
+	if err := f.parse(args, env); err != nil {
+		return nil, nil, err
+	}
+	if err := s.require("database-url", s.DatabaseURL); err != nil {
+		return nil, nil, err
+	}
+	if err := s.checkDatabaseURL(ctx); err != nil {
+		return nil, nil, err
+	}
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
+	}
+	return db, &s, nil
+}

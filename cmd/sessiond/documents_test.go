@@ -1,0 +1,150 @@
+package main_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sessiond/sessiond/cmd/sessiond/app"
+)
+
+// documents returns the text of every Markdown file by its path from the root.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && entry.Name() == ".git" {
+			return fs.SkipDir
+		}
+		if err != nil || filepath.Ext(name) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		files[name] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("no documents found")
+	}
+	return files
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^```.*?^```")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	code    = regexp.MustCompile("`([^`]+)`")
+)
+
+// anchors returns the fragments that GitHub gives to the headings of a document.
+func anchors(text string) []string {
+	var all []string
+	for _, h := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		plain := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(h[1]), "")
+		all = append(all, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return all
+}
+
+func TestDocuments_LinksLeadToFilesAndHeadings(t *testing.T) {
+	all := documents(t)
+	for name, text := range all {
+		for _, l := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			file, fragment, _ := strings.Cut(l[1], "#")
+			if strings.Contains(file, ":") {
+				continue // leads to another site
+			}
+			target := name
+			if file != "" {
+				target = filepath.Join(filepath.Dir(name), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: the link %s leads to no file", name, l[1])
+			} else if fragment != "" && !slices.Contains(anchors(all[target]), fragment) {
+				t.Errorf("%s: the link %s leads to no heading", name, l[1])
+			}
+		}
+	}
+}
+
+// rows returns the cells of every table row in a text. Headings are among them.
+func rows(text string) (all [][]string) {
+	for line := range strings.Lines(text) {
+		if cells := strings.Split(strings.TrimSpace(line), " | "); strings.HasPrefix(line, "| ") && len(cells) > 1 {
+			cells[0] = strings.TrimPrefix(cells[0], "| ")
+			all = append(all, cells)
+		}
+	}
+	return all
+}
+
+func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
+	var help bytes.Buffer
+	environment := func(string) (string, bool) { return "", false }
+	if err := app.Run(t.Context(), []string{"serve", "-h"}, environment, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
+		t.Fatal(err)
+	}
+	var settings []string
+	for _, f := range regexp.MustCompile(`(?m)^  -(\S+)`).FindAllStringSubmatch(help.String(), -1) {
+		settings = append(settings, strings.ToUpper(strings.ReplaceAll(f[1], "-", "_")))
+	}
+
+	guide := documents(t)[filepath.Join(root, "deploy/docs/settings.md")]
+	listed := make(map[string]bool)
+	guide, _, _ = strings.Cut(guide, "\n## Commands")
+	for _, cells := range rows(guide) {
+		name := code.FindStringSubmatch(cells[0])
+		if name == nil {
+			continue // the head of a table
+		}
+		if listed[name[1]] = true; !slices.Contains(settings, name[1]) {
+			t.Errorf("settings.md lists %s, which serve does not take", name[1])
+		}
+		if file := strings.HasSuffix(cells[0], " *"); file != slices.Contains(settings, name[1]+"_FILE") {
+			t.Errorf("settings.md: %s has a star: %t. A star means that serve takes %[1]s_FILE, too", name[1], file)
+		}
+	}
+	for _, name := range settings {
+		if !listed[name] && !listed[strings.TrimSuffix(name, "_FILE")] {
+			t.Errorf("settings.md does not list %s", name)
+		}
+	}
+}
+
+// The map must name what is there: a newcomer guesses files from it.
+func TestReadme_MapNamesPackagesAndFilesThatExist(t *testing.T) {
+	_, section, _ := strings.Cut(documents(t)[filepath.Join(root, "README.md")], "\n## Map\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if len(rows(section)) < 2 {
+		t.Fatal("README.md has no map")
+	}
+	for _, cells := range rows(section) {
+		var packages []string
+		for _, p := range code.FindAllStringSubmatch(cells[0], -1) {
+			packages = append(packages, p[1])
+			if info, err := os.Stat(filepath.Join(root, p[1])); err != nil || !info.IsDir() {
+				t.Errorf("the map names a package %s, which is not there", p[1])
+			}
+		}
+		for _, f := range code.FindAllStringSubmatch(strings.Join(cells[1:], " "), -1) {
+			named := func(dir string) bool {
+				_, err := os.Stat(filepath.Join(root, dir, f[1]))
+				return err == nil
+			}
+			if filepath.Ext(f[1]) != "" && !slices.ContainsFunc(packages, named) {
+				t.Errorf("the map names a file %s of %s, which is not there", f[1], strings.Join(packages, ", "))
+			}
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package httpsuite
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// leaked is a password that the service of these tests knows from a breach.
+const leaked = "leaked horse battery"
+
+// breachService plays the service, and fails while away is set.
+func breachService(t *testing.T) (url string, away *atomic.Bool) {
+	t.Helper()
+	sum := sha1.Sum([]byte(leaked))
+	hash := strings.ToUpper(hex.EncodeToString(sum[:]))
+	away = new(atomic.Bool)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		fmt.Fprint(w, "0018A45C4D1DEF81644B54AB7F969B88D65:0\r\n")
+		if strings.HasSuffix(r.URL.Path, "/"+hash[:5]) {
+			fmt.Fprint(w, hash[5:]+":7\r\n")
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/range/", away
+}
+
+// A password that is known from a breach is refused by every route that sets one,
+// and what becomes of the others while the service is away is a setting.
+func TestBreachedPasswords(t *testing.T) {
+	for _, policy := range []string{"allow", "refuse"} {
+		t.Run(policy, func(t *testing.T) {
+			url, away := breachService(t)
+			eachMode(t, func(t *testing.T, s *service) {
+				away.Store(false)
+				p := s.register(t)
+				token := s.resetToken(t, p)
+				signedIn := bearerOf(s.login(t, p))
+				routes := []struct {
+					method, path, field string
+					ok                  int
+					body                func(password string) shape
+				}{
+					{"POST", "/registerUser", "password", 200, func(password string) shape {
+						return shape{"username": "a" + p.username, "email": "a" + p.email, "password": password}
+					}},
+					{"POST", "/v1/users", "password", 202, func(password string) shape {
+						return shape{"username": "b" + p.username, "email": "b" + p.email, "password": password}
+					}},
+					{"POST", "/v1/password-resets/complete", "password", 204, func(password string) shape {
+						return shape{"token": token, "password": password}
+					}},
+					{"PUT", "/v1/users/me/password", "new_password", 204, func(next string) shape {
+						return shape{"current_password": password, "new_password": next}
+					}},
+					{"PUT", "/updatePassword", "password", 200, func(password string) shape {
+						return shape{"username": p.username, "password": password}
+					}},
+				}
+				set := func(i int, password string) answer {
+					r := routes[i]
+					return s.call(t, r.method, r.path, signedIn, jsonBody(r.body(password)))
+				}
+				for i, r := range routes {
+					a := set(i, leaked).want(t, 400)
+					var body struct {
+						Errors []struct{ Field, Code string }
+					}
+					if a.into(t, &body); len(body.Errors) != 1 || body.Errors[0].Field != r.field || body.Errors[0].Code != "breached" {
+						t.Errorf("%s: %s", r.path, a.body)
+					}
+				}
+				away.Store(true)
+				if policy == "refuse" {
+					for i, r := range routes {
+						if a := set(i, goodPassword).want(t, 503); a.text(t, "code") != "unavailable" || a.header.Get("Retry-After") == "" {
+							t.Errorf("%s: %s", r.path, a.body)
+						}
+					}
+					if signedIn := s.login(t, p); !s.alive(t, signedIn) { // nothing changed
+						t.Error("the old password is good, and its session is not")
+					}
+					away.Store(false)
+				}
+				for i := range routes {
+					if i == 3 { // the reset ended every session
+						again := person{username: p.username}
+						signedIn = bearerOf(s.loginWith(t, again, goodPassword))
+						set := jsonBody(shape{"current_password": goodPassword, "new_password": password})
+						s.call(t, "PUT", routes[i].path, signedIn, set).want(t, routes[i].ok)
+						continue
+					}
+					set(i, goodPassword).want(t, routes[i].ok)
+				}
+				log := s.logged(t)
+				if warned := strings.Count(log, "not checked for breaches"); (warned == 1) != (policy == "allow") {
+					t.Errorf("warned %d times", warned)
+				}
+				sum := sha1.Sum([]byte(goodPassword))
+				for _, secret := range []string{leaked, goodPassword, strings.ToUpper(hex.EncodeToString(sum[:])[:5])} {
+					if strings.Contains(log, secret) {
+						t.Errorf("%q is in the log", secret)
+					}
+				}
+			}, "BREACHED_URL="+url, "BREACHED_POLICY="+policy, "BCRYPT_COST=10", "LIMITS=off")
+		})
+	}
+}
+
+func (s *service) loginWith(t testing.TB, p person, password string) string {
+	t.Helper()
+	return s.call(t, "POST", "/loginUser", jsonBody(shape{"username": p.username, "password": password})).want(t, 200).text(t, "token")
+}

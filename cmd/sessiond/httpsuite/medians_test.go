@@ -1,0 +1,105 @@
+package httpsuite
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// estimate is a median, and bounds between which the true one lies.
+type estimate struct{ low, median, high time.Duration }
+
+// estimateMedian bounds a median by two of the samples themselves, whatever their
+// distribution: how many of them are below the true one is binomial. It errs
+// with probability miss at most. ok is false when there are too few samples.
+func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool) {
+	sorted := slices.Sorted(slices.Values(samples))
+	n := len(sorted)
+	rank := boundRank(n, miss)
+	if rank == 0 {
+		return estimate{}, false
+	}
+	return estimate{sorted[rank-1], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[n-rank]}, true
+}
+
+// boundRank is the largest rank, from 1, such that the median of n samples is
+// below the sample of that rank with probability miss/2 at most. 0: none is.
+func boundRank(n int, miss float64) int {
+	below := 0.0 // probability of fewer than rank samples below the median
+	for rank := 1; rank <= n/2; rank++ {
+		below += math.Exp(logChoose(n, rank-1) - float64(n)*math.Ln2)
+		if below > miss/2 {
+			return rank - 1
+		}
+	}
+	return n / 2
+}
+
+func logChoose(n, k int) float64 {
+	gamma := func(x int) float64 { v, _ := math.Lgamma(float64(x + 1)); return v }
+	return gamma(n) - gamma(k) - gamma(n-k)
+}
+
+// apart bounds the difference of two medians. When neither estimate errs, nor
+// does it.
+func apart(a, b estimate) (low, high time.Duration) { return a.low - b.high, a.high - b.low }
+
+// The ranks of printed tables of the sign test's interval at 95 %.
+func TestBoundRank(t *testing.T) {
+	for n, want := range map[int]int{1: 0, 5: 0, 6: 1, 8: 1, 9: 2, 10: 2, 12: 3, 15: 4, 20: 6, 25: 8, 50: 18, 100: 40} {
+		if got := boundRank(n, 0.05); got != want {
+			t.Errorf("%d samples: rank %d, want %d", n, got, want)
+		}
+	}
+	if got := boundRank(2000, 1); got != 1000 {
+		t.Errorf("a bound that may always err is rank %d of 2000", got)
+	}
+}
+
+func TestEstimateMedian(t *testing.T) {
+	if _, ok := estimateMedian([]time.Duration{1, 2, 3, 4, 5}, 0.05); ok {
+		t.Error("five samples bound a median")
+	}
+	even, _ := estimateMedian([]time.Duration{60, 10, 20, 30, 50, 40}, 0.05)
+	if want := (estimate{10, 35, 60}); even != want {
+		t.Errorf("got %v, want %v", even, want)
+	}
+	odd, _ := estimateMedian([]time.Duration{9, 1, 8, 2, 7, 3, 6, 4, 5}, 0.05)
+	if want := (estimate{2, 5, 8}); odd != want {
+		t.Errorf("got %v, want %v", odd, want)
+	}
+	if low, high := apart(even, odd); low != 2 || high != 58 {
+		t.Errorf("apart by %v to %v", low, high)
+	}
+}
+
+// The bounds hold as often as they promise, for latencies with a long tail too.
+func TestEstimatesHold(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	latency := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(time.Millisecond)) }
+	truth := 693147 * time.Nanosecond // the median of those, ln 2
+	const rounds = 2000
+	missed, told := 0, 0
+	for range rounds {
+		a, b := make([]time.Duration, 101), make([]time.Duration, 101)
+		for i := range a {
+			a[i], b[i] = latency(), latency()
+		}
+		ea, _ := estimateMedian(a, 0.05)
+		eb, _ := estimateMedian(b, 0.05)
+		if truth < ea.low || truth > ea.high {
+			missed++
+		}
+		if low, high := apart(ea, eb); low > 0 || high < 0 {
+			told++
+		}
+	}
+	if missed > rounds*6/100 || missed == 0 {
+		t.Errorf("%d of %d bounds miss the median", missed, rounds)
+	}
+	if told > rounds*5/100 {
+		t.Errorf("%d of %d pairs with one median are told apart", told, rounds)
+	}
+}

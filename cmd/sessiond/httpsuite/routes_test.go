@@ -1,0 +1,214 @@
+package httpsuite
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// route is one of the service's. Fields and parameters are written as in the
+// contract: required ones with a star.
+type route struct {
+	method, path string
+	kind         routeKind
+	protected    bool
+	fields       string // of the body
+	params       string // of the query
+}
+
+type routeKind int
+
+const (
+	v1      routeKind = iota // JSON bodies
+	classic                  // also under /api/v1; JSON and form bodies
+	oauth                    // form bodies
+)
+
+var routes = []route{
+	{"POST", "/registerUser", classic, false, "username* email* password* first_name last_name", ""},
+	{"POST", "/loginUser", classic, false, "username* password*", ""},
+	{"DELETE", "/logout", classic, true, "", ""},
+	{"GET", "/findUser", classic, true, "", "username*"},
+	{"PUT", "/updateUser", classic, true, "username* first_name last_name email", ""},
+	{"DELETE", "/deleteUser", classic, true, "", "username*"},
+	{"POST", "/forgotPassword", classic, false, "email*", ""},
+	{"GET", "/reset", classic, false, "", "resetPasswordToken*"},
+	{"PUT", "/updatePassword", classic, true, "username* password* current_password", ""},
+	{"PUT", "/updatePasswordViaEmail", classic, false, "username* password* resetPasswordToken*", ""},
+	{"GET", "/user/logins/show", classic, true, "", ""},
+	{"GET", "/user/logins/delete/{login_id}", classic, true, "", ""},
+	{"GET", "/user/logins/delete/all/not-current", classic, true, "", ""},
+	{"GET", "/user/logins/deletes/all", classic, true, "", ""},
+
+	{"POST", "/v1/users", v1, false, "username* email* password* first_name last_name", ""},
+	{"POST", "/v1/users/verify", v1, false, "token*", ""},
+	{"GET", "/v1/users/me", v1, true, "", ""},
+	{"PATCH", "/v1/users/me", v1, true, "email first_name last_name", ""},
+	{"DELETE", "/v1/users/me", v1, true, "", ""},
+	{"PUT", "/v1/users/me/password", v1, true, "current_password* new_password*", ""},
+	{"POST", "/v1/sessions", v1, false, "login* password*", ""},
+	{"GET", "/v1/sessions", v1, true, "", "limit cursor"},
+	{"DELETE", "/v1/sessions", v1, true, "", "except"},
+	{"GET", "/v1/sessions/current", v1, true, "", ""},
+	{"DELETE", "/v1/sessions/current", v1, true, "", ""},
+	{"POST", "/v1/sessions/current/reauthenticate", v1, true, "password*", ""},
+	{"DELETE", "/v1/sessions/{id}", v1, true, "", ""},
+	{"GET", "/v1/verify", v1, true, "", ""},
+	{"GET", "/v1/logins", v1, true, "", "limit cursor"},
+	{"POST", "/v1/password-resets", v1, false, "email*", ""},
+	{"POST", "/v1/password-resets/check", v1, false, "token*", ""},
+	{"POST", "/v1/password-resets/complete", v1, false, "token* password*", ""},
+
+	{"POST", "/oauth/token", oauth, false, "grant_type* refresh_token*", ""},
+	{"POST", "/oauth/revoke", oauth, false, "token* token_type_hint", ""},
+	{"POST", "/oauth/introspect", oauth, false, "token* token_type_hint", ""},
+	{"GET", "/.well-known/jwks.json", v1, false, "", ""},
+	{"GET", "/.well-known/oauth-authorization-server", v1, false, "", ""},
+	{"GET", "/livez", v1, false, "", ""},
+	{"GET", "/readyz", v1, false, "", ""},
+	{"GET", "/openapi.json", v1, false, "", ""},
+	{"GET", "/docs", v1, false, "", ""},
+	{"GET", "/verify", v1, false, "", ""},
+}
+
+// everyRoute is routes with the classic ones at both of their places.
+func everyRoute() []route {
+	all := slices.Clone(routes)
+	for _, r := range routes {
+		if r.kind == classic {
+			r.path = "/api/v1" + r.path
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// names splits fields or params; required tells which must be there.
+func names(text string) (all, required []string) {
+	for _, name := range strings.Fields(text) {
+		name, star := strings.CutSuffix(name, "*")
+		all = append(all, name)
+		if star {
+			required = append(required, name)
+		}
+	}
+	return all, required
+}
+
+// at fills in the id that a path names.
+func (r *route) at(id string) string {
+	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
+}
+
+// auth is what gets a request to the route past its door.
+func (r *route) auth(token string, client option) option {
+	if r.path == "/oauth/introspect" {
+		return client
+	}
+	return bearerOf(token)
+}
+
+// The sweeps go over routes. What is in the served document and not there
+// would be swept by nobody.
+func TestNoRouteIsForgotten(t *testing.T) {
+	s := startDev(t, t.TempDir())
+	type media struct {
+		Schema struct {
+			Ref string `json:"$ref"`
+		} `json:"schema"`
+	}
+	type parameter struct {
+		Ref      string `json:"$ref"`
+		Name, In string
+		Required bool
+	}
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
+		// Named parts of the document.
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any
+				Required   []string
+			}
+			Parameters map[string]parameter
+		}
+	}
+	s.call(t, "GET", "/openapi.json").want(t, 200).into(t, &doc)
+
+	want := map[string]route{}
+	for _, r := range routes {
+		want[r.method+" "+r.path] = r
+	}
+	for path, item := range doc.Paths {
+		atBoth := strings.Contains(string(item["servers"]), "/api/v1")
+		for method, raw := range item {
+			if method == "servers" || method == "parameters" {
+				continue
+			}
+			name := strings.ToUpper(method) + " " + path
+			r, known := want[name]
+			delete(want, name)
+			if !known {
+				t.Errorf("%s is documented and not in the table", name)
+				continue
+			}
+			var op struct {
+				Security    *[]any
+				Parameters  []parameter
+				RequestBody struct{ Content map[string]media }
+			}
+			if err := json.Unmarshal(raw, &op); err != nil {
+				t.Fatal(err)
+			}
+			if protected := op.Security == nil; protected != r.protected || atBoth != (r.kind == classic) {
+				t.Errorf("%s: documented as protected %v, at /api/v1 %v", name, protected, atBoth)
+			}
+			var params []string
+			for _, p := range op.Parameters {
+				if p.Ref != "" {
+					p = doc.Components.Parameters[p.Ref[strings.LastIndexByte(p.Ref, '/')+1:]]
+				}
+				if p.In == "query" {
+					params = append(params, starred(p.Name, p.Required))
+				}
+			}
+			checkNames(t, name+" parameters", r.params, params)
+			for kind, m := range op.RequestBody.Content {
+				schema := doc.Components.Schemas[m.Schema.Ref[strings.LastIndexByte(m.Schema.Ref, '/')+1:]]
+				var fields []string
+				for field := range schema.Properties {
+					fields = append(fields, starred(field, slices.Contains(schema.Required, field)))
+				}
+				checkNames(t, name+" fields", r.fields, fields)
+				if isForm := strings.Contains(kind, "form"); isForm && r.kind == v1 || !isForm && r.kind == oauth {
+					t.Errorf("%s: documented to take %s", name, kind)
+				}
+			}
+			if hasBody := len(op.RequestBody.Content) > 0; hasBody != (r.fields != "") {
+				t.Errorf("%s: documented with a body %v", name, hasBody)
+			}
+		}
+	}
+	for name := range want {
+		t.Errorf("%s is in the table and not documented", name)
+	}
+}
+
+func starred(name string, required bool) string {
+	if required {
+		return name + "*"
+	}
+	return name
+}
+
+func checkNames(t *testing.T, what, want string, got []string) {
+	t.Helper()
+	a, b := strings.Fields(want), slices.Clone(got)
+	slices.Sort(a)
+	slices.Sort(b)
+	if !slices.Equal(a, b) {
+		t.Errorf("%s are documented as %v, in the table %v", what, b, a)
+	}
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Checks the code without running it: gofmt, go vet, golangci-lint and, where its
+# database can be reached, govulncheck.
+#
+#   ./deploy/lint.sh
+#
+# The first run builds golangci-lint, which takes minutes. All checks run, and the
+# exit status is 0 only if all of them pass.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/common.sh
+. deploy/common.sh
+
+golangci_lint=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+failed=()
+
+# check runs a command and remembers NAME if the command fails: check NAME COMMAND...
+check() {
+  local name=$1
+  shift
+  say "$name"
+  run "$@" || failed+=("$name")
+}
+
+formatted() {
+  local files
+  files=$("$(go env GOROOT)/bin/gofmt" -l .) || return
+  [ -z "$files" ] || printf 'gofmt would change:\n%s\n' "$files"
+  [ -z "$files" ]
+}
+
+# scan succeeds if govulncheck finds nothing. govulncheck exits with 3 if it
+# found a vulnerability; another status says that it could not look.
+scan() {
+  local status=0
+  "$dir/govulncheck" ./... || status=$?
+  if [ $status != 0 ] && [ $status != 3 ]; then
+    say "govulncheck could not check the code (exit status $status); this is not counted as a failure"
+  fi
+  [ $status != 3 ]
+}
+
+require_go
+dir=$(mktemp -d "${TMPDIR:-/tmp}/sessiond-lint.XXXXXX")
+
+scanning=no
+if timeout 5 bash -c ': <>/dev/tcp/vuln.go.dev/443' 2>/dev/null; then
+  scanning=yes
+  GOBIN=$dir run go install "$govulncheck"
+else
+  say "govulncheck is skipped: its database cannot be reached"
+fi
+
+check gofmt formatted
+for module in . cmd/sessionbench; do
+  [ -e "$module/go.mod" ] || continue
+  cd "$module"
+  name=$(go list -m)
+  check "go vet $name" go vet ./...
+  check "golangci-lint $name" go run "$golangci_lint" run --allow-parallel-runners
+  [ $scanning = no ] || check "govulncheck $name" scan
+  cd "$OLDPWD"
+done
+
+[ ${#failed[@]} -eq 0 ] || die "failed: $(IFS=, && echo "${failed[*]}")"
+say "no faults found"

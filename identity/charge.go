@@ -1,0 +1,79 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/sessiond/sessiond/identity/limit"
+)
+
+// Admit charges an action of a client to its limits. email is the address that a reset asks for.
+// refund is for an action that came to nothing. It returns ErrLimited, as a [RetryError].
+func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
+	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
+	return c.refund, c.charge(ctx)
+}
+
+// charge is one action that is charged to the limits, and perhaps refunded.
+type charge struct {
+	s       *Service
+	action  string
+	quota   *limit.Decision
+	keys    []limit.Key
+	charged limit.Decision
+}
+
+func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
+	return &charge{s: s, action: action, quota: from.Quota, keys: keys}
+}
+
+// charge asks the limits. It returns ErrLimited, as a [RetryError].
+func (c *charge) charge(ctx context.Context) error {
+	if c.s.Limits == nil {
+		return nil
+	}
+	d := c.s.Limits.Charge(ctx, c.s.now(), c.keys)
+	c.s.observer().Limited(c.action, d.Allowed, !d.Local)
+	if c.quota != nil {
+		*c.quota = d
+	}
+	if !d.Allowed {
+		return &RetryError{After: d.RetryAfter, Err: ErrLimited}
+	}
+	c.charged = d
+	return nil
+}
+
+// settle refunds the charge unless the password was wrong.
+func (c *charge) settle(ctx context.Context, outcome error) {
+	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
+	if !wrong {
+		c.refund(ctx)
+	}
+}
+
+// refund undoes the charge, if there was one.
+func (c *charge) refund(ctx context.Context) {
+	if !c.charged.Allowed {
+		return
+	}
+	if err := c.s.Limits.Refund(ctx, c.s.now(), c.charged, c.keys); err != nil {
+		c.s.Log.DebugContext(ctx, "a charge was not refunded", slog.Any("error", err))
+	}
+}
+
+// clearGuesses forgets the guesses at a user's password from everywhere, and those made from here:
+// the client has shown that it reads the user's mail.
+func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
+	if s.Limits == nil {
+		return
+	}
+	var keys []limit.Key
+	for _, login := range []string{u.Username, u.Email} {
+		keys = append(keys, limit.Guesses(Fold(login), s.knownDevice(from.DeviceToken, login), from.IP)...)
+	}
+	if err := s.Limits.Clear(ctx, keys); err != nil {
+		s.Log.DebugContext(ctx, "guesses before the reset still count", slog.Any("error", err))
+	}
+}

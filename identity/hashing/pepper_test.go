@@ -1,0 +1,51 @@
+package hashing
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+)
+
+func TestParsePeppers(t *testing.T) {
+	one, two := base64.StdEncoding.EncodeToString(key('1')), base64.StdEncoding.EncodeToString(key('2'))
+	got, err := ParsePeppers([]byte("# newest first\r\n\r\n  2026-b:" + two + "  \r\nold_1:" + one))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].ID != "2026-b" || string(got[0].Key) != string(key('2')) || got[1].ID != "old_1" {
+		t.Errorf("got %v", got)
+	}
+	for _, c := range []struct{ why, file string }{
+		{"empty", ""},
+		{"only comments", "# nothing\n"},
+		{"no id", one},
+		{"empty id", ":" + one},
+		{"the public id", "0:" + one},
+		{"an id that would break the stored form", "a$b:" + one},
+		{"short key", "a:" + base64.StdEncoding.EncodeToString(key('1')[1:])},
+		{"not base64", "a:" + strings.Repeat("!", 44)},
+		{"a base64 that has a twin", "a:" + one[:len(one)-2] + "F="},
+		{"twice", "a:" + one + "\na:" + two},
+	} {
+		_, err := ParsePeppers([]byte(c.file))
+		if err == nil {
+			t.Errorf("%s: accepted", c.why)
+		} else if strings.Contains(err.Error(), one[:10]) || strings.Contains(err.Error(), two[:10]) {
+			t.Errorf("%s: the error quotes a key: %v", c.why, err)
+		}
+	}
+}
+
+func FuzzParsePeppers(f *testing.F) {
+	f.Add([]byte("a:" + base64.StdEncoding.EncodeToString(key('1')) + "\n#\n"))
+	f.Add([]byte("a:b:c\n"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		peppers, err := ParsePeppers(file)
+		if err != nil {
+			return
+		}
+		if _, err := NewHasher(MinCost, peppers); err != nil {
+			t.Fatalf("parsed, and then: %v", err)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package mail
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var allKinds = []Kind{
+	KindPasswordReset, KindVerifyEmail, KindAddressTaken, KindPasswordChanged, KindEmailChanged, KindAccountDeleted, KindTokenTheft,
+}
+
+func TestEveryMailReadsWell(t *testing.T) {
+	if len(letters) != len(allKinds) {
+		t.Errorf("%d letters for %d kinds", len(letters), len(allKinds))
+	}
+	subjects := map[string]Kind{}
+	for _, kind := range allKinds {
+		data := letterData{Product: product, Site: "auth.example.com", Name: "<b>Al & Co</b>"}
+		if kind == KindPasswordReset || kind == KindVerifyEmail {
+			data.Link, data.Lifetime = "https://auth.example.com/x?a=1&b=2#token=t-_", "10 minutes"
+		}
+		m, err := compose(kind, "a@example.com", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if twin, taken := subjects[m.Subject]; taken {
+			t.Errorf("%s and %s have one subject", kind, twin)
+		}
+		subjects[m.Subject] = kind
+		if m.To != "a@example.com" || m.Subject == "" || strings.ContainsAny(m.Subject, "\r\n<") {
+			t.Errorf("%s: %q, %q", kind, m.To, m.Subject)
+		}
+		for _, want := range []string{"Hello " + data.Name + ",\n", data.Link, data.Site, product, data.Lifetime} {
+			if !strings.Contains(m.Text, want) {
+				t.Errorf("%s: the text lacks %q:\n%s", kind, want, m.Text)
+			}
+		}
+		for _, want := range []string{"Hello &lt;b&gt;Al &amp; Co&lt;/b&gt;,", data.Site, product, m.Subject} {
+			if !strings.Contains(m.HTML, want) {
+				t.Errorf("%s: the HTML lacks %q:\n%s", kind, want, m.HTML)
+			}
+		}
+		if data.Link != "" && strings.Count(m.HTML, `href="https://auth.example.com/x?a=1&amp;b=2#token=t-_"`) != 2 {
+			t.Errorf("%s: the HTML lacks the link:\n%s", kind, m.HTML)
+		}
+		// Nothing is fetched, so that opening a mail tells nobody.
+		if regexp.MustCompile(`(?i)<(img|link|script|iframe)|src=|url\(|@import`).MatchString(m.HTML) {
+			t.Errorf("%s: the HTML loads something:\n%s", kind, m.HTML)
+		}
+		for _, line := range strings.Split(m.Text, "\n") {
+			if len([]rune(line)) > 100 {
+				t.Errorf("%s: long line %q", kind, line)
+			}
+		}
+		if strings.Contains(m.Text+m.HTML, "no value") || !strings.Contains(m.Text, "\n\n") {
+			t.Errorf("%s:\n%s", kind, m.Text)
+		}
+	}
+	if _, err := compose("greetings", "a@example.com", letterData{}); err == nil {
+		t.Error("a mail without a template is composed")
+	}
+}
+
+func TestInWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Second: "1 second", 30 * time.Second: "30 seconds", time.Minute: "1 minute", 10 * time.Minute: "10 minutes",
+		time.Hour: "60 minutes", 24 * time.Hour: "24 hours",
+	} {
+		if got := inWords(d); got != want {
+			t.Errorf("%v: %q", d, got)
+		}
+	}
+}
+
+func TestLinks(t *testing.T) {
+	for _, c := range []struct {
+		make       func(page, token string) (string, error)
+		page, want string
+	}{
+		{resetLink, "https://a.example/reset", "https://a.example/reset?resetPasswordToken=t-_"},
+		{resetLink, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de&resetPasswordToken=t-_#top"},
+		{verifyLink, "https://a.example/verify", "https://a.example/verify#token=t-_"},
+		{verifyLink, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
+	} {
+		if got, err := c.make(c.page, "t-_"); err != nil || got != c.want {
+			t.Errorf("%s: %s, %v; want %s", c.page, got, err, c.want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for attempts, want := range map[int]time.Duration{
+		0: 2 * time.Second, 1: 2 * time.Second, 2: 4 * time.Second, 3: 8 * time.Second, 9: 512 * time.Second,
+		10: 10 * time.Minute, 11: 10 * time.Minute, 1 << 30: 10 * time.Minute,
+	} {
+		if got := retryAfter(attempts); got != want {
+			t.Errorf("after %d attempts: %v; want %v", attempts, got, want)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package mail
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	netmail "net/mail"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	gomail "github.com/wneessen/go-mail"
+)
+
+// timeout bounds the connecting, and each exchange with the server after it;
+// the caller's context bounds the whole.
+const timeout = 15 * time.Second
+
+// SMTP sends each message over a connection of its own. Safe for concurrent use.
+type SMTP struct {
+	host       string
+	port       int
+	security   security
+	user, pass string
+	from       *netmail.Address
+	tls        *tls.Config
+	// anywhere: an unencrypted connection may leave the private network.
+	anywhere bool
+}
+
+var _ Mailer = (*SMTP)(nil)
+
+type security int
+
+const (
+	startTLS    security = iota // smtp: nothing is said before TLS stands
+	implicitTLS                 // smtps
+	plainText                   // smtp+plain
+)
+
+// NewSMTP reads the mail server's address, which is one of
+//
+//	smtp://user:password@host:587        STARTTLS, which the server must offer
+//	smtps://user:password@host:465       TLS from the first byte
+//	smtp+plain://user:password@host:25   not encrypted
+//
+// User with password, and port, may be left out; the ports above are the
+// defaults. Without allowPlaintext, smtp+plain reaches loopback and private
+// addresses only. from is the sender, as "a@b" or "Name <a@b>". Errors quote
+// nothing of the address.
+func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
+	u, err := url.Parse(smtpURL)
+	if err != nil || u.Opaque != "" {
+		return nil, errors.New("not a URL") // err would quote the password
+	}
+	s := &SMTP{host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
+	s.pass, _ = u.User.Password()
+	switch u.Scheme {
+	case "smtp":
+		s.security, s.port = startTLS, 587
+	case "smtps":
+		s.security, s.port = implicitTLS, 465
+	case "smtp+plain":
+		s.security, s.port = plainText, 25
+	default:
+		return nil, errors.New("the scheme must be smtp, smtps or smtp+plain")
+	}
+	if port := u.Port(); port != "" {
+		if s.port, err = strconv.Atoi(port); err != nil || s.port < 1 || s.port > 65535 {
+			return nil, errors.New("bad port")
+		}
+	}
+	switch ip, err := netip.ParseAddr(s.host); {
+	case s.host == "":
+		return nil, errors.New("no host")
+	case (s.user == "") != (s.pass == ""):
+		return nil, errors.New("user and password go together")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("nothing may follow the host and port")
+	case err == nil && !s.mayReach(ip):
+		return nil, errPlaintext
+	}
+	if s.from, err = netmail.ParseAddress(from); err != nil || control(from) {
+		return nil, errors.New("the sender is not an address")
+	}
+	s.tls = &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}
+	return s, nil
+}
+
+var errPlaintext = errors.New("smtp+plain to an address that is neither loopback nor private")
+
+// mayReach tells whether mail and password may travel to that address.
+func (s *SMTP) mayReach(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return s.security != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
+}
+
+// Send hands the message to the server. [ErrRejected] when the server
+// refuses the address with a 5xx.
+func (s *SMTP) Send(ctx context.Context, m Message) error {
+	msg, err := s.compose(m)
+	if err != nil {
+		return err
+	}
+	err = s.connect(ctx, func(c *gomail.Client) error {
+		server, err := c.DialToSMTPClientWithContext(ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.SendWithSMTPClient(server, msg); err != nil {
+			return err
+		}
+		// The server has the message; how it says goodbye changes nothing.
+		_ = c.CloseWithSMTPClient(server)
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	var refused *gomail.SendError
+	if errors.As(err, &refused) && refused.Reason == gomail.ErrSMTPRcptTo && refused.ErrorCode() >= 500 {
+		return fmt.Errorf("send mail by %s: %w: %w", s.address(), ErrRejected, err)
+	}
+	return fmt.Errorf("send mail by %s: %w", s.address(), err)
+}
+
+// Check connects, secures the connection and signs in, as sending would, and
+// sends nothing.
+func (s *SMTP) Check(ctx context.Context) error {
+	err := s.connect(ctx, func(c *gomail.Client) error {
+		server, err := c.DialToSMTPClientWithContext(ctx)
+		if err != nil {
+			return err
+		}
+		return c.CloseWithSMTPClient(server)
+	})
+	if err != nil {
+		return fmt.Errorf("check mail server %s: %w", s.address(), err)
+	}
+	return nil
+}
+
+// compose builds the message with both parts. The library encodes what goes
+// into a header; control characters, which could only be an attempt to add one,
+// are refused before.
+func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
+	to, err := netmail.ParseAddress(m.To)
+	if err != nil || to.Address != m.To || control(m.To) {
+		return nil, fmt.Errorf("compose mail: %w: not one bare address", ErrRejected)
+	}
+	if control(m.Subject) {
+		return nil, errors.New("compose mail: control character in the subject")
+	}
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	msg.SetAddrHeaderFromMailAddress(gomail.HeaderFrom, s.from)
+	msg.SetAddrHeaderFromMailAddress(gomail.HeaderTo, to)
+	msg.Subject(m.Subject)
+	msg.SetDate()
+	// The library's own id would tell this machine's name.
+	msg.SetMessageIDWithValue(rand.Text() + "@" + s.from.Address[strings.LastIndexByte(s.from.Address, '@')+1:])
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office replies
+	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
+	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
+	return msg, nil
+}
+
+// connect hands use a client whose connection ends with ctx, and with use: the
+// library heeds ctx only while it dials, and leaves the connection open when the
+// greeting, TLS or the sign-in fails.
+func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) error {
+	var conn net.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close() // mostly closed already
+		}
+	}()
+	stop := func() bool { return true }
+	defer func() { stop() }()
+	dial := func(dialCtx context.Context, network, address string) (net.Conn, error) {
+		raw, err := (&net.Dialer{}).DialContext(dialCtx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		conn = raw
+		stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
+		return s.secure(dialCtx, raw)
+	}
+
+	options := []gomail.Option{
+		gomail.WithPort(s.port),
+		gomail.WithTimeout(timeout),
+		gomail.WithDialContextFunc(dial),
+		gomail.WithoutNoop(),
+		gomail.WithoutRset(), // its failing would make a message that was taken look unsent
+	}
+	auth := []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin}
+	switch s.security {
+	case startTLS:
+		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTLSConfig(s.tls))
+	case implicitTLS:
+		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS)) // dial has done it
+	case plainText:
+		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS))
+		auth = []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc}
+	}
+	if s.user != "" {
+		options = append(options, gomail.WithUsername(s.user), gomail.WithPassword(s.pass),
+			gomail.WithOpportunisticSMTPAuth(auth...))
+	}
+	client, err := gomail.NewClient(s.host, options...)
+	if err != nil {
+		return err
+	}
+	err = use(client)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // rather than "use of closed network connection"
+	}
+	return err
+}
+
+// secure finishes a connection as far as that is done before SMTP is spoken.
+func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	if s.security == implicitTLS {
+		conn := tls.Client(raw, s.tls)
+		return conn, conn.HandshakeContext(ctx)
+	}
+	// A name may lead anywhere, and elsewhere tomorrow: what counts is where
+	// it led now.
+	peer, err := netip.ParseAddrPort(raw.RemoteAddr().String())
+	if err != nil || !s.mayReach(peer.Addr()) {
+		return nil, errPlaintext
+	}
+	return raw, nil
+}
+
+func (s *SMTP) address() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
+
+func control(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }

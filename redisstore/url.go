@@ -1,0 +1,118 @@
+package redisstore
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Hosts returns the hosts that [NewClient] dials for redisURL, and reports whether it dials
+// them over TLS. Sentinel and Cluster name more hosts later; those are dialed in the same way.
+// The error quotes no part of the URL, because that part may belong to the password.
+func Hosts(redisURL string) (hosts []string, encrypted bool, err error) {
+	o, err := parseURL(redisURL)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, addr := range o.Addrs {
+		host, _, _ := net.SplitHostPort(addr) // cannot fail: addresses joined the two
+		hosts = append(hosts, host)
+	}
+	return hosts, o.TLSConfig != nil, nil
+}
+
+var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
+
+// parseURL reads the forms of [NewClient]. It does not rely on url.Parse alone, which accepts
+// only one host and quotes the password in its errors.
+func parseURL(raw string) (*redis.UniversalOptions, error) {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	o := &redis.UniversalOptions{}
+	kind, ours := strings.CutPrefix(scheme, "redis")
+	kind, secure := strings.CutPrefix(kind, "s")
+	if secure {
+		// There is no ServerName, so each server has to prove the name that was dialed.
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	port := "6379"
+	switch {
+	case !ours:
+		return nil, errors.New("want a URL that begins with redis:// or rediss://")
+	case kind == "+sentinel":
+		port = "26379"
+	case kind == "+cluster":
+		o.IsClusterMode = true
+	case kind != "":
+		return nil, errors.New("want ://, +sentinel:// or +cluster:// after redis or rediss")
+	}
+
+	authority, tail := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, tail = rest[:i], rest[i:]
+	}
+	at := strings.LastIndex(authority, "@") + 1
+	u, err := url.Parse("redis://" + authority[:at] + "host" + tail)
+	// An @ behind the hosts shows that they are a part of the password.
+	if err != nil || strings.Contains(tail, "@") {
+		return nil, errMalformedURL
+	}
+	if o.Addrs, err = addresses(authority[at:], port); err != nil {
+		return nil, err
+	}
+	if kind == "" && len(o.Addrs) > 1 {
+		return nil, errors.New("several hosts need +sentinel or +cluster")
+	}
+
+	var hasPassword bool
+	o.Username = u.User.Username()
+	if o.Password, hasPassword = u.User.Password(); o.Username != "" && !hasPassword {
+		return nil, errors.New("the user has no password; write a password alone as :password@")
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
+			return nil, errors.New("want the number of a database as the path")
+		}
+		if o.IsClusterMode && o.DB != 0 {
+			return nil, errors.New("a Cluster has only database 0")
+		}
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" {
+		return nil, errors.New("the parameters cannot be read")
+	}
+	parameters := []string{"master", "sentinel_username", "sentinel_password"}
+	for name, values := range query {
+		if kind != "+sentinel" || !slices.Contains(parameters, name) || len(values) > 1 {
+			return nil, errors.New("want no parameters, or with +sentinel master, sentinel_username and sentinel_password, each at most once")
+		}
+	}
+	o.MasterName, o.SentinelUsername, o.SentinelPassword = query.Get("master"), query.Get("sentinel_username"), query.Get("sentinel_password")
+	if kind == "+sentinel" && o.MasterName == "" {
+		return nil, errors.New("want the name of the master: ?master=name")
+	}
+	return o, nil
+}
+
+// addresses adds the default port to each host of a list that has none.
+func addresses(list, defaultPort string) ([]string, error) {
+	var addrs []string
+	for host := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse("//" + host)
+		if err != nil || u.Hostname() == "" || u.Host != host {
+			return nil, errMalformedURL
+		}
+		port := cmp.Or(u.Port(), defaultPort)
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return nil, errMalformedURL
+		}
+		addrs = append(addrs, net.JoinHostPort(u.Hostname(), port))
+	}
+	return addrs, nil
+}

@@ -1,0 +1,60 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// The errors of a check. Any other error is a fault of the program.
+var (
+	// ErrNoToken: the request has no bearer token.
+	ErrNoToken = errors.New("no bearer token")
+	// ErrTwoTokens: the request has more than one Authorization header, and a proxy in front may
+	// have looked at the other one.
+	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
+	// ErrInvalidToken: the token is malformed, badly signed, expired, or meant for another service.
+	ErrInvalidToken = errors.New("invalid token")
+	// ErrRevoked: the token is well signed and has not expired, but it or its session was revoked.
+	ErrRevoked = errors.New("token revoked")
+	// ErrUnavailable: a dependency did not answer, so nothing was decided. It becomes a 503 and
+	// never a 401, because an outage must not sign anybody out.
+	ErrUnavailable = errors.New("temporarily unavailable")
+)
+
+// invalid returns an ErrInvalidToken with a reason for the log. Clients do not see the reason.
+func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, reason) }
+
+// explanations is ordered: ErrTwoTokens is also an ErrInvalidToken.
+var explanations = []struct {
+	err          error
+	status       int
+	code, detail string
+}{
+	{ErrNoToken, http.StatusUnauthorized, "no_token", "Send Authorization: Bearer with an access token."},
+	{ErrTwoTokens, http.StatusUnauthorized, "invalid_token", "Send one Authorization header."},
+	{ErrInvalidToken, http.StatusUnauthorized, "invalid_token", "The token is malformed, expired or not ours."},
+	{ErrRevoked, http.StatusUnauthorized, "invalid_token", "The token was revoked."},
+	{ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "A dependency does not answer. Try again shortly."},
+}
+
+// Explain returns the status of the response to a request that failed with err, the code for
+// programs, and the detail for people. The status is 0 if err is none of this package's errors.
+func Explain(err error) (status int, code, detail string) {
+	for _, e := range explanations {
+		if errors.Is(err, e.err) {
+			return e.status, e.code, e.detail
+		}
+	}
+	return 0, "", ""
+}
+
+// Challenge returns the WWW-Authenticate header of a 401 for err (RFC 6750 section 3). It names
+// no error if the request had no token.
+func Challenge(err error) string {
+	const realm = `Bearer realm="sessiond"`
+	if errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrRevoked) {
+		return realm + `, error="invalid_token", error_description="The token is not valid any more"`
+	}
+	return realm
+}

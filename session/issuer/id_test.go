@@ -1,0 +1,35 @@
+package issuer
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTimedIDsSortByTime(t *testing.T) {
+	seen := map[string]bool{}
+	last := ""
+	for i := range 1000 {
+		id := NewTimedID(time.Unix(1_800_000_000, 0).Add(time.Duration(i) * idTick))
+		if len(id) != 30 || id <= last || seen[id] {
+			t.Fatalf("id %d: %q after %q", i, id, last)
+		}
+		last, seen[id] = id, true
+	}
+	if id := NewID(); len(id) != 22 {
+		t.Errorf("NewID is %d characters", len(id))
+	}
+}
+
+func TestValidID_AcceptsOnlyURLSafeText(t *testing.T) {
+	for _, id := range []string{NewID(), NewTimedID(time.Now()), "a", "-_09AZaz", strings.Repeat("a", 64)} {
+		if !ValidID(id) {
+			t.Errorf("%q is refused", id)
+		}
+	}
+	for _, text := range []string{"", strings.Repeat("a", 65), "a b", "a/b", "a:b", "a{b", "é", "a\x00", "a\n"} {
+		if ValidID(text) {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}

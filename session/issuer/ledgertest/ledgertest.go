@@ -1,0 +1,261 @@
+// Package ledgertest holds a [issuer.Ledger] to the promises of its comments.
+package ledgertest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+// Users is what happens to users beside the ledger, in the same database.
+type Users interface {
+	// Add makes an active user whose password has version 1, and returns its id.
+	Add(ctx context.Context, username string) (subject string, err error)
+	// SetPassword changes the password from a version to the next and ends all
+	// sessions but keep.
+	SetPassword(ctx context.Context, subject string, fromVersion int64, keep string, at time.Time) error
+	// Delete deletes the user and ends all their sessions.
+	Delete(ctx context.Context, subject string, at time.Time) error
+	// Fail records a login that failed.
+	Fail(ctx context.Context, subject, id, reason string, client issuer.Client, at time.Time) error
+	// Mails lists the kinds of the mails queued for a user.
+	Mails(ctx context.Context, subject string) ([]string, error)
+}
+
+// Run runs every test of the suite, each with a user of its own. Every group of
+// tests has a ledger to itself, which open makes and cleans up.
+func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
+	for _, group := range []struct {
+		name  string
+		tests []test
+	}{
+		{"Start", startTests},
+		{"Find", findTests},
+		{"lists", listTests},
+		{"Rotate", rotateTests},
+		{"Reauthenticate", reauthenticateTests},
+		{"Touch", touchTests},
+		{"Revoke", revokeTests},
+		{"RevokeAll", revokeAllTests},
+		{"RevokeToken", revokeTokenTests},
+		{"lease", leaseTests},
+		{"claimers", claimTests},
+		{"text", textTests},
+		{"races", raceTests},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			ledger, users := open(t)
+			for _, test := range group.tests {
+				t.Run(test.name, func(t *testing.T) {
+					t.Parallel()
+					test.run(newSuite(t, ledger, users))
+				})
+			}
+		})
+	}
+}
+
+type test struct {
+	name string // the promise, as a sentence
+	run  func(s *suite)
+}
+
+// suite is one ledger with one user, and shorthands that fail the test.
+type suite struct {
+	*testing.T
+	issuer.Ledger
+	Users
+
+	ctx      context.Context
+	username string
+	subject  string
+	now      time.Time // of the first login
+}
+
+func newSuite(t *testing.T, ledger issuer.Ledger, users Users) *suite {
+	s := &suite{
+		T: t, Ledger: ledger, Users: users, ctx: t.Context(), username: "Zoë " + issuer.NewID(),
+		// An instant that shows whether microseconds and UTC survive.
+		now: time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC),
+	}
+	s.subject = s.add(s.username)
+	return s
+}
+
+// stranger adds another user.
+func (s *suite) stranger() string { return s.add(issuer.NewID()) }
+
+func (s *suite) add(name string) string {
+	s.Helper()
+	subject, err := s.Users.Add(s.ctx, name)
+	s.ok(err)
+	return subject
+}
+
+func (s *suite) ok(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// want fails the test unless err is exactly the sentinel: answers are returned as
+// they are, so that callers may compare as they like.
+func (s *suite) want(err, sentinel error) {
+	s.Helper()
+	if err != sentinel { //nolint:errorlint // see above
+		s.Fatalf("error %v, want %v itself", err, sentinel)
+	}
+}
+
+const (
+	accessTTL = time.Hour
+	idleTTL   = 24 * time.Hour
+	maxTTL    = 72 * time.Hour
+)
+
+// login is what a login of the suite's user at a time records.
+func (s *suite) login(at time.Time) issuer.Start { return loginOf(s.subject, at) }
+
+func loginOf(subject string, at time.Time) issuer.Start {
+	id := issuer.NewTimedID(at)
+	return issuer.Start{
+		ID: id, Subject: subject, TokenID: issuer.NewID(), CredentialVersion: 1,
+		Client: issuer.Client{IP: "2001:db8::7", UserAgent: "Mozilla/5.0 …", Device: "Firefox on Linux"},
+		AMR:    "pwd", At: at,
+		AccessExpiresAt: at.Add(accessTTL), ExpiresAt: at.Add(idleTTL), MaxExpiresAt: at.Add(maxTTL),
+		RefreshFamily: family(id), RefreshCurrent: sha256.Sum256([]byte(id + " 0")),
+	}
+}
+
+// family is the refresh family of a session of this suite.
+func family(id string) issuer.Hash { return sha256.Sum256([]byte(id)) }
+
+// start logs the suite's user in.
+func (s *suite) start(at time.Time) issuer.Session {
+	s.Helper()
+	started, _, err := s.Start(s.ctx, s.login(at))
+	s.ok(err)
+	return started
+}
+
+// starts logs the suite's user in n times, a second apart.
+func (s *suite) starts(n int) []issuer.Session {
+	s.Helper()
+	list := make([]issuer.Session, n)
+	for i := range list {
+		list[i] = s.start(s.now.Add(time.Duration(i) * time.Second))
+	}
+	return list
+}
+
+func (s *suite) find(id string, now time.Time) issuer.Record {
+	s.Helper()
+	record, err := s.Find(s.ctx, s.subject, id, now)
+	s.ok(err)
+	return record
+}
+
+func (s *suite) active(now time.Time, page issuer.Page) []issuer.Session {
+	s.Helper()
+	list, err := s.Active(s.ctx, s.subject, now, page)
+	s.ok(err)
+	return list
+}
+
+func (s *suite) history(page issuer.Page) []issuer.Login {
+	s.Helper()
+	list, err := s.History(s.ctx, s.subject, page)
+	s.ok(err)
+	return list
+}
+
+// due claims what is due and returns what concerns the suite's user.
+func (s *suite) due(now time.Time) []issuer.Revocation {
+	s.Helper()
+	list, err := s.DueRevocations(s.ctx, now, time.Minute, 1000)
+	s.ok(err)
+	return slices.DeleteFunc(list, func(r issuer.Revocation) bool { return r.Subject != s.subject })
+}
+
+// renew rotates a session's refresh token with no further ado.
+func (s *suite) renew(id string, at time.Time) (issuer.Session, error) {
+	rotated, _, err := s.Rotate(s.ctx, family(id), func(r issuer.Rotatable) (issuer.Rotation, error) {
+		if r.StatusAt(at) != issuer.StatusActive {
+			return issuer.Rotation{}, errEnded
+		}
+		return rotation(r, at), nil
+	})
+	return rotated, err
+}
+
+var errEnded = errors.New("the session has ended")
+
+// rotation replaces the refresh token of r.
+func rotation(r issuer.Rotatable, at time.Time) issuer.Rotation {
+	return issuer.Rotation{
+		TokenID: issuer.NewID(), At: at, AccessExpiresAt: at.Add(accessTTL), ExpiresAt: at.Add(idleTTL),
+		Current: sha256.Sum256(r.Current[:]), Previous: r.Current, Sealed: []byte("sealed"), RotatedAt: at,
+	}
+}
+
+func end(at time.Time, reason issuer.Reason) issuer.Ending {
+	return issuer.Ending{At: at, Reason: reason, By: issuer.ByUser}
+}
+
+func ids(list []issuer.Session) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].ID
+	}
+	return out
+}
+
+// newestFirst reverses.
+func newestFirst(list []issuer.Session) []string {
+	out := ids(list)
+	slices.Reverse(out)
+	return out
+}
+
+func (s *suite) sameIDs(what string, got, want []string) {
+	s.Helper()
+	if !slices.Equal(got, want) {
+		s.Errorf("%s: %d sessions %q, want %d %q", what, len(got), got, len(want), want)
+	}
+}
+
+// same compares sessions field by field; their times hold no pointers to zones
+// that differ, since all are UTC.
+func (s *suite) same(what string, got, want issuer.Session) {
+	s.Helper()
+	if got != want {
+		s.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
+	}
+}
+
+// together runs f n times at once and waits.
+func (s *suite) together(n int, f func(i int)) {
+	// Connections are open before the race, or opening them would decide it.
+	meet(n, func(int) { _, _ = s.Find(s.ctx, s.subject, "nothing", s.now) })
+	meet(n, f)
+}
+
+func meet(n int, f func(i int)) {
+	var group sync.WaitGroup
+	gate := make(chan struct{})
+	for i := range n {
+		group.Go(func() {
+			<-gate
+			f(i)
+		})
+	}
+	close(gate)
+	group.Wait()
+}

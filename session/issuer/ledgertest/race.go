@@ -1,0 +1,143 @@
+package ledgertest
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+// Each race is run so often that an implementation without the locks loses
+// one of them.
+const rounds = 25
+
+var raceTests = []test{
+	{"fifty rotations at once see one another's result", func(s *suite) {
+		const n = 50
+		started := s.start(s.now)
+		var rotated atomic.Int64
+		seen := make([]issuer.Hash, n)
+		s.together(n, func(i int) {
+			_, _, err := s.Rotate(s.ctx, family(started.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
+				seen[i] = r.Current
+				return rotation(r, s.now), nil
+			})
+			if err != nil {
+				s.Error(err)
+				return
+			}
+			rotated.Add(1)
+		})
+		// Each replaces the token of the one before it, so that all have seen another one.
+		order := make(map[issuer.Hash]bool)
+		for _, hash := range seen {
+			order[hash] = true
+		}
+		if rotated.Load() != n || len(order) != n {
+			s.Errorf("%d rotations saw %d different tokens, want %d", rotated.Load(), len(order), n)
+		}
+	}},
+	{"a login that races a change of password never outlives it", func(s *suite) {
+		for round := range rounds {
+			subject := s.stranger()
+			at := s.now.Add(time.Duration(round) * time.Minute)
+			s.together(5, func(i int) {
+				if i == 0 {
+					if err := s.SetPassword(s.ctx, subject, 1, "", at); err != nil {
+						s.Error(err)
+					}
+					return
+				}
+				if _, _, err := s.Start(s.ctx, loginOf(subject, at)); err != nil && !errors.Is(err, issuer.ErrCredentialChanged) {
+					s.Error(err)
+				}
+			})
+			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
+			s.ok(err)
+			if len(list) != 0 {
+				s.Errorf("round %d: %d sessions of the old password live on", round, len(list))
+			}
+		}
+	}},
+	{"logins and refreshes that race the end of all sessions leave no live session of a lower generation", func(s *suite) {
+		for round := range rounds {
+			subject := s.stranger()
+			at := s.now.Add(time.Duration(round) * time.Minute)
+			old, _, err := s.Start(s.ctx, loginOf(subject, at))
+			s.ok(err)
+			s.together(7, func(i int) {
+				var err error
+				switch {
+				case i == 0:
+					_, _, err = s.RevokeAll(s.ctx, subject, "", end(at, issuer.ReasonRevokedAll))
+				case i%2 == 0:
+					_, _, err = s.Start(s.ctx, loginOf(subject, at))
+				default:
+					if _, err = s.renew(old.ID, at); errors.Is(err, errEnded) {
+						err = nil
+					}
+				}
+				if err != nil {
+					s.Error(err)
+				}
+			})
+			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
+			s.ok(err)
+			for _, live := range list {
+				if live.ID == old.ID {
+					s.Errorf("round %d: the old session lives on", round)
+				}
+				record, err := s.Find(s.ctx, subject, live.ID, at)
+				s.ok(err)
+				if record.Generation < record.SubjectGeneration {
+					s.Errorf("round %d: a live session has generation %d of %d", round, record.Generation, record.SubjectGeneration)
+				}
+			}
+		}
+	}},
+	{"two devices that each end the others leave at most one of them", func(s *suite) {
+		for round := range rounds {
+			subject := s.stranger()
+			at := s.now.Add(time.Duration(round) * time.Minute)
+			var devices [4]issuer.Session
+			for i := range devices {
+				var err error
+				devices[i], _, err = s.Start(s.ctx, loginOf(subject, at))
+				s.ok(err)
+			}
+			s.together(len(devices), func(i int) {
+				if _, _, err := s.RevokeAll(s.ctx, subject, devices[i].ID, end(at, issuer.ReasonRevokedOthers)); err != nil {
+					s.Error(err)
+				}
+			})
+			// The first keeps itself. Those after it are dead by then and keep nothing.
+			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
+			s.ok(err)
+			for _, live := range list {
+				record, err := s.Find(s.ctx, subject, live.ID, at)
+				s.ok(err)
+				if len(list) > 1 || record.Generation > record.SubjectGeneration {
+					s.Errorf("round %d: %d live, generation %d of %d", round, len(list), record.Generation, record.SubjectGeneration)
+				}
+			}
+		}
+	}},
+	{"one session ended many times at once ends once", func(s *suite) {
+		started := s.start(s.now)
+		var at [20]time.Time
+		var ended [20]issuer.Session
+		s.together(len(at), func(i int) {
+			at[i] = s.now.Add(time.Duration(i) * time.Microsecond)
+			var err error
+			if ended[i], _, err = s.Revoke(s.ctx, s.subject, started.ID, end(at[i], issuer.ReasonLogout)); err != nil {
+				s.Error(err)
+			}
+		})
+		for i := range ended {
+			if ended[i] != ended[0] {
+				s.Errorf("ended at %v and at %v", ended[0].EndedAt, ended[i].EndedAt)
+			}
+		}
+	}},
+}

@@ -1,0 +1,161 @@
+package ledgertest
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+var rotateTests = []test{
+	{"shows the session as it is and stores what was decided", func(s *suite) {
+		want := s.start(s.now)
+		at := s.now.Add(time.Minute)
+		var first issuer.Rotatable
+		var decided issuer.Rotation
+		got, revocation, err := s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
+			first, decided = r, rotation(r, at)
+			return decided, nil
+		})
+		s.ok(err)
+		s.same("shown", first.Session, want)
+		if first.Current != hashOf(want.ID+" 0") || first.Previous != (issuer.Hash{}) || len(first.Sealed) != 0 || !first.RotatedAt.IsZero() {
+			s.Errorf("before the first rotation: %+v", first)
+		}
+		if revocation != nil {
+			s.Errorf("revocation %+v of a session that goes on", revocation)
+		}
+		want.TokenID, want.LastSeenAt, want.AccessExpiresAt, want.ExpiresAt = decided.TokenID, at, decided.AccessExpiresAt, decided.ExpiresAt
+		s.same("returned", got, want)
+		s.same("found", s.find(want.ID, at).Session, want)
+
+		_, _, err = s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
+			s.same("shown the second time", r.Session, want)
+			if r.Current != decided.Current || r.Previous != decided.Previous || string(r.Sealed) != "sealed" || r.RotatedAt != at {
+				s.Errorf("stored %+v, decided %+v", r, decided)
+			}
+			return issuer.Rotation{}, errEnded
+		})
+		s.want(err, errEnded)
+	}},
+	{"finds nothing under an unknown family", func(s *suite) {
+		s.start(s.now)
+		_, _, err := s.Rotate(s.ctx, hashOf("unknown"), func(issuer.Rotatable) (issuer.Rotation, error) {
+			s.Error("asked to decide on nothing")
+			return issuer.Rotation{}, nil
+		})
+		s.want(err, issuer.ErrNotFound)
+	}},
+	{"returns an error of decide as it is, and changes nothing", func(s *suite) {
+		want := s.start(s.now)
+		for _, own := range []error{errors.New("own"), session.ErrUnavailable, session.ErrInvalidToken} {
+			_, revocation, err := s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
+				return rotation(r, s.now.Add(time.Hour)), own
+			})
+			s.want(err, own)
+			if revocation != nil {
+				s.Errorf("revocation %+v", revocation)
+			}
+		}
+		s.same("afterwards", s.find(want.ID, s.now).Session, want)
+		if due := s.due(s.now.Add(time.Hour)); len(due) != 0 {
+			s.Errorf("revocations %+v", due)
+		}
+	}},
+	{"never shortens what the ledger knows of access tokens", func(s *suite) {
+		started := s.start(s.now)
+		got, _, err := s.Rotate(s.ctx, family(started.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
+			decided := rotation(r, s.now)
+			decided.AccessExpiresAt = s.now.Add(time.Minute)
+			return decided, nil
+		})
+		s.ok(err)
+		if got.AccessExpiresAt != started.AccessExpiresAt || s.find(started.ID, s.now).AccessExpiresAt != started.AccessExpiresAt {
+			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
+		}
+	}},
+	{"ends the session when decide says so, records it, and tells the user", func(s *suite) {
+		started := s.start(s.now)
+		at := s.now.Add(time.Minute)
+		steal := func(issuer.Rotatable) (issuer.Rotation, error) {
+			return issuer.Rotation{End: &issuer.Ending{At: at, Reason: issuer.ReasonTokenTheft, By: issuer.BySystem}, Notify: "token_theft"}, nil
+		}
+		ended, revocation, err := s.Rotate(s.ctx, family(started.ID), steal)
+		s.ok(err)
+		want := started
+		want.EndedAt, want.EndReason, want.EndedBy = at, issuer.ReasonTokenTheft, issuer.BySystem
+		s.same("returned", ended, want)
+		s.same("found", s.find(started.ID, at).Session, want)
+		if revocation == nil || revocation.SessionID != started.ID || revocation.Subject != s.subject || revocation.Until != started.AccessExpiresAt {
+			s.Errorf("revocation %+v", revocation)
+		}
+		// The thief comes again: still revoked, nothing rewritten, no second mail.
+		at = at.Add(time.Minute)
+		again, revocation, err := s.Rotate(s.ctx, family(started.ID), steal)
+		s.ok(err)
+		s.same("the second time", again, want)
+		if revocation == nil || revocation.SessionID != started.ID {
+			s.Errorf("revocation of the second time: %+v", revocation)
+		}
+		mails, err := s.Mails(s.ctx, s.subject)
+		s.ok(err)
+		if !slices.Equal(mails, []string{"token_theft"}) {
+			s.Errorf("mails %q, want one of token_theft", mails)
+		}
+	}},
+	{"tells nobody of an end that is not to be told", func(s *suite) {
+		started := s.start(s.now)
+		e := end(s.now, issuer.ReasonLogout)
+		_, _, err := s.Rotate(s.ctx, family(started.ID), func(issuer.Rotatable) (issuer.Rotation, error) {
+			return issuer.Rotation{End: &e}, nil
+		})
+		s.ok(err)
+		mails, err := s.Mails(s.ctx, s.subject)
+		s.ok(err)
+		if len(mails) != 0 {
+			s.Errorf("mails %q", mails)
+		}
+	}},
+	{"shows an ended session as ended", func(s *suite) {
+		list := s.starts(2)
+		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
+		s.ok(err)
+		_, err = s.renew(list[0].ID, s.now)
+		s.want(err, errEnded)
+		_, err = s.renew(list[1].ID, list[1].ExpiresAt)
+		s.want(err, errEnded)
+	}},
+	{"does not revive what had expired when all sessions ended, even by a clock that is behind", func(s *suite) {
+		started := s.start(s.now)
+		_, _, err := s.RevokeAll(s.ctx, s.subject, "", end(started.ExpiresAt, issuer.ReasonRevokedAll))
+		s.ok(err)
+		behind := started.ExpiresAt.Add(-time.Second)
+		_, err = s.renew(started.ID, behind)
+		s.want(err, issuer.ErrNotFound)
+		if record := s.find(started.ID, behind); record.Generation >= record.SubjectGeneration {
+			s.Errorf("generation %d of %d", record.Generation, record.SubjectGeneration)
+		}
+	}},
+	{"does not revive what had expired when it was revoked, even by a clock that is behind", func(s *suite) {
+		list := s.starts(2)
+		revoked := list[1].ExpiresAt
+		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(revoked, issuer.ReasonRevoked))
+		s.ok(err)
+		_, _, err = s.Rotate(s.ctx, family(list[1].ID), func(issuer.Rotatable) (issuer.Rotation, error) {
+			logout := end(revoked, issuer.ReasonLogout)
+			return issuer.Rotation{End: &logout}, nil
+		})
+		s.ok(err)
+		for _, expired := range list {
+			behind := expired.ExpiresAt.Add(-time.Second)
+			_, err = s.renew(expired.ID, behind)
+			s.want(err, issuer.ErrNotFound)
+			record := s.find(expired.ID, revoked)
+			if status := record.StatusAt(revoked); status != issuer.StatusExpired {
+				s.Errorf("it reads %q", status)
+			}
+		}
+	}},
+}

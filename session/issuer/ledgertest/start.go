@@ -1,0 +1,225 @@
+package ledgertest
+
+import (
+	"crypto/sha256"
+	"slices"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+var startTests = []test{
+	{"records a login as it was given, with the user's name and generation", func(s *suite) {
+		start := s.login(s.now)
+		got, _, err := s.Start(s.ctx, start)
+		s.ok(err)
+		want := issuer.Session{
+			ID: start.ID, Subject: s.subject, Username: s.username, TokenID: start.TokenID, Client: start.Client, AMR: "pwd",
+			Generation: got.Generation, CreatedAt: s.now, LastSeenAt: s.now, AuthTime: s.now,
+			AccessExpiresAt: start.AccessExpiresAt, ExpiresAt: start.ExpiresAt, MaxExpiresAt: start.MaxExpiresAt,
+		}
+		s.same("returned", got, want)
+		record := s.find(start.ID, s.now)
+		s.same("found", record.Session, want)
+		if record.SubjectGeneration != got.Generation {
+			s.Errorf("session of generation %d, its subject has %d", got.Generation, record.SubjectGeneration)
+		}
+	}},
+	{"refuses a user that never was", func(s *suite) {
+		_, _, err := s.Start(s.ctx, loginOf("nobody", s.now))
+		s.want(err, issuer.ErrSubjectGone)
+	}},
+	{"refuses a deleted user", func(s *suite) {
+		s.ok(s.Delete(s.ctx, s.subject, s.now))
+		_, _, err := s.Start(s.ctx, s.login(s.now))
+		s.want(err, issuer.ErrSubjectGone)
+	}},
+	{"refuses the password of before a change", func(s *suite) {
+		s.ok(s.SetPassword(s.ctx, s.subject, 1, "", s.now))
+		_, _, err := s.Start(s.ctx, s.login(s.now))
+		s.want(err, issuer.ErrCredentialChanged)
+		start := s.login(s.now)
+		start.CredentialVersion = 2
+		_, _, err = s.Start(s.ctx, start)
+		s.ok(err)
+		s.sameIDs("recorded", ids(s.active(s.now, issuer.Page{})), []string{start.ID})
+	}},
+	{"starts in the generation that ending all sessions raised", func(s *suite) {
+		before := s.start(s.now)
+		_, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
+		s.ok(err)
+		after := s.start(s.now.Add(time.Second))
+		if after.Generation != revocation.Generation || after.Generation <= before.Generation {
+			s.Errorf("generation %d before, %d raised, %d after", before.Generation, revocation.Generation, after.Generation)
+		}
+	}},
+	{"drops what is finer than a microsecond, and every zone but UTC", func(s *suite) {
+		odd := s.now.Add(789 * time.Nanosecond).In(time.FixedZone("", 3600))
+		got := s.start(odd)
+		for _, at := range []time.Time{got.CreatedAt, s.find(got.ID, s.now).CreatedAt} {
+			if at != s.now {
+				s.Errorf("%v, want %v", at, s.now)
+			}
+		}
+	}},
+}
+
+var findTests = []test{
+	{"finds nothing under an unknown id, nor another subject's session", func(s *suite) {
+		mine := s.start(s.now)
+		_, err := s.Find(s.ctx, s.subject, issuer.NewTimedID(s.now), s.now)
+		s.want(err, issuer.ErrNotFound)
+		_, err = s.Find(s.ctx, s.stranger(), mine.ID, s.now)
+		s.want(err, issuer.ErrNotFound)
+	}},
+	{"finds a session that has ended, and one that has expired", func(s *suite) {
+		list := s.starts(2)
+		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
+		s.ok(err)
+		long := s.now.Add(maxTTL)
+		if status := s.find(list[0].ID, long); status.StatusAt(long) != issuer.StatusLoggedOut {
+			s.Errorf("ended session reads %q", status.StatusAt(long))
+		}
+		if status := s.find(list[1].ID, long); status.StatusAt(long) != issuer.StatusExpired {
+			s.Errorf("expired session reads %q", status.StatusAt(long))
+		}
+	}},
+	{"lists revoked tokens for as long as a check may accept them", func(s *suite) {
+		one, other := s.start(s.now), s.start(s.now)
+		expiry := s.now.Add(time.Minute)
+		for _, token := range []string{"b-token", "a_token"} {
+			_, err := s.RevokeToken(s.ctx, s.subject, one.ID, token, expiry, s.now)
+			s.ok(err)
+		}
+		_, err := s.RevokeToken(s.ctx, s.subject, one.ID, "longer", expiry.Add(time.Hour), s.now)
+		s.ok(err)
+		for _, test := range []struct {
+			now  time.Time
+			want []string
+		}{
+			{s.now, []string{"a_token", "b-token", "longer"}},
+			{expiry, []string{"a_token", "b-token", "longer"}},
+			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // a check still takes them at this moment
+			{expiry.Add(issuer.Margin), []string{"longer"}},
+		} {
+			got := slices.Sorted(slices.Values(s.find(one.ID, test.now).RevokedTokens))
+			if !slices.Equal(got, test.want) {
+				s.Errorf("at %v: %q, want %q", test.now, got, test.want)
+			}
+		}
+		if got := s.find(other.ID, s.now).RevokedTokens; len(got) != 0 {
+			s.Errorf("another session has %q", got)
+		}
+	}},
+	{"tells when the newest access token of the subject expires, whichever session's", func(s *suite) {
+		list := s.starts(3)
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now.Add(time.Hour)))
+		s.ok(err)
+		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // its token has to be remembered all the same
+		s.ok(err)
+		record := s.find(list[0].ID, s.now)
+		if record.SubjectUntil != list[2].AccessExpiresAt || !stranger.AccessExpiresAt.After(record.SubjectUntil) {
+			s.Errorf("until %v, want %v", record.SubjectUntil, list[2].AccessExpiresAt)
+		}
+	}},
+}
+
+var reauthenticateTests = []test{
+	{"stamps the proof and the token on an active session, and nothing else", func(s *suite) {
+		want := s.start(s.now)
+		at := s.now.Add(time.Minute)
+		re := s.again(want.ID, at)
+		got, err := s.Reauthenticate(s.ctx, re)
+		s.ok(err)
+		want.TokenID, want.AMR, want.AuthTime, want.LastSeenAt, want.AccessExpiresAt = re.TokenID, "pwd otp", at, at, re.AccessExpiresAt
+		s.same("returned", got, want)
+		s.same("found", s.find(want.ID, at).Session, want)
+		if _, err := s.renew(want.ID, at); err != nil {
+			s.Errorf("the refresh token no longer works: %v", err)
+		}
+	}},
+	{"never shortens what the ledger knows of access tokens", func(s *suite) {
+		started := s.start(s.now)
+		re := s.again(started.ID, s.now)
+		re.AccessExpiresAt = s.now.Add(time.Minute)
+		got, err := s.Reauthenticate(s.ctx, re)
+		s.ok(err)
+		if got.AccessExpiresAt != started.AccessExpiresAt {
+			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
+		}
+	}},
+	{"refuses a changed password and a user that is gone", func(s *suite) {
+		started := s.start(s.now)
+		s.ok(s.SetPassword(s.ctx, s.subject, 1, started.ID, s.now))
+		_, err := s.Reauthenticate(s.ctx, s.again(started.ID, s.now))
+		s.want(err, issuer.ErrCredentialChanged)
+		s.ok(s.Delete(s.ctx, s.subject, s.now))
+		_, err = s.Reauthenticate(s.ctx, s.again(started.ID, s.now))
+		s.want(err, issuer.ErrSubjectGone)
+	}},
+	{"does not revive a session", func(s *suite) {
+		list := s.starts(2)
+		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
+		s.ok(err)
+		_, err = s.Reauthenticate(s.ctx, s.again(list[0].ID, s.now))
+		s.want(err, issuer.ErrNotFound)
+		_, err = s.Reauthenticate(s.ctx, s.again(list[1].ID, list[1].ExpiresAt))
+		s.want(err, issuer.ErrNotFound)
+		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		s.ok(err)
+		_, err = s.Reauthenticate(s.ctx, s.again(stranger.ID, s.now))
+		s.want(err, issuer.ErrNotFound)
+	}},
+}
+
+func (s *suite) again(id string, at time.Time) issuer.Reauthentication {
+	return issuer.Reauthentication{
+		Subject: s.subject, ID: id, TokenID: issuer.NewID(), CredentialVersion: 1, AMR: "pwd otp",
+		At: at, AccessExpiresAt: at.Add(2 * accessTTL),
+	}
+}
+
+// textTests: what arrives from outside may be no text at all.
+var textTests = []test{
+	{"an id that no database can hold is not found, and empties no list wrongly", func(s *suite) {
+		s.start(s.now)
+		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
+			_, err := s.Find(s.ctx, s.subject, odd, s.now)
+			s.want(err, issuer.ErrNotFound)
+			_, err = s.Find(s.ctx, odd, odd, s.now)
+			s.want(err, issuer.ErrNotFound)
+			_, _, err = s.Revoke(s.ctx, s.subject, odd, end(s.now, issuer.ReasonLogout))
+			s.want(err, issuer.ErrNotFound)
+			_, err = s.RevokeToken(s.ctx, s.subject, odd, "jti", s.now, s.now)
+			s.want(err, issuer.ErrNotFound)
+			_, _, err = s.RevokeAll(s.ctx, odd, "", end(s.now, issuer.ReasonLogout))
+			s.want(err, issuer.ErrSubjectGone)
+			_, _, err = s.Start(s.ctx, loginOf(odd, s.now))
+			s.want(err, issuer.ErrSubjectGone)
+			list, err := s.Active(s.ctx, s.subject, s.now, issuer.Page{Before: odd})
+			s.ok(err)
+			s.sameIDs("active before "+odd, ids(list), nil)
+			logins, err := s.History(s.ctx, odd, issuer.Page{})
+			s.ok(err)
+			if len(logins) != 0 {
+				s.Errorf("history of %q: %v", odd, logins)
+			}
+		}
+		ended, _, err := s.RevokeAll(s.ctx, s.subject, "\xff", end(s.now, issuer.ReasonRevokedOthers))
+		s.ok(err)
+		if len(ended) != 1 {
+			s.Errorf("keeping an impossible session ended %d others, want 1", len(ended))
+		}
+	}},
+	{"a user agent that is no text does not stop a login", func(s *suite) {
+		start := s.login(s.now)
+		start.Client.UserAgent = "curl\xff/8\x00"
+		_, _, err := s.Start(s.ctx, start)
+		s.ok(err)
+		s.find(start.ID, s.now)
+	}},
+}
+
+// hashOf is a secret's hash, any secret's.
+func hashOf(text string) issuer.Hash { return sha256.Sum256([]byte(text)) }

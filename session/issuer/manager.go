@@ -1,0 +1,172 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// Manager opens, renews, lists and ends sessions. It embeds the [session.Verifier] that
+// checks them. All fields are required unless said otherwise.
+type Manager struct {
+	session.Verifier
+	// Store is told of revocations. It is the store that Verifier looks at.
+	Store  Store
+	Ledger Ledger
+	Log    *slog.Logger
+
+	// AccessTTL is how long an access token lasts.
+	AccessTTL time.Duration
+	// IdleTTL ends a session that was not refreshed for so long.
+	IdleTTL time.Duration
+	// MaxTTL ends every session so long after its login.
+	MaxTTL time.Duration
+	// RefreshGrace is how long after a refresh its answer can be had again
+	// with the same refresh token. Zero: never.
+	RefreshGrace time.Duration
+	// MaxSessions is how many active sessions a user may have. Zero: any number.
+	MaxSessions int
+	// EndOldest ends the oldest sessions for a login beyond MaxSessions, which
+	// is refused otherwise.
+	EndOldest bool
+
+	outage outage // of Ledger
+}
+
+// TokenSet is what a login or a refresh hands out.
+type TokenSet struct {
+	AccessToken  string
+	RefreshToken string        // empty after a re-authentication: the old one goes on
+	TokenID      string        // jti of AccessToken
+	ExpiresIn    time.Duration // of AccessToken, whole seconds
+}
+
+// Subject is a user whose password was just verified.
+type Subject struct {
+	ID                string
+	CredentialVersion int64 // the version of the password that was verified
+}
+
+// pwd is the authentication method reference of a password (RFC 8176).
+const pwd = "pwd"
+
+// Start opens a session for a user whose password was just verified. Once it
+// has returned without error the login is in the ledger. Errors: ErrSubjectGone,
+// ErrCredentialChanged, ErrTooManySessions, session.ErrUnavailable.
+func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (TokenSet, Session, error) {
+	now := m.Now()
+	refresh := newRefreshToken()
+	maxExpiry := now.Add(m.MaxTTL)
+	expiry := earlier(now.Add(m.IdleTTL), maxExpiry)
+	s, displaced, err := m.Ledger.Start(ctx, Start{
+		ID: NewTimedID(now), Subject: subject.ID, TokenID: NewID(),
+		CredentialVersion: subject.CredentialVersion, Client: client, AMR: pwd, At: now,
+		AccessExpiresAt: m.accessExpiry(now, expiry), ExpiresAt: expiry, MaxExpiresAt: maxExpiry,
+		RefreshFamily: refresh.family(), RefreshCurrent: refresh.hash(),
+		MaxSessions: m.MaxSessions, EndOldest: m.EndOldest,
+	})
+	if err != nil {
+		return TokenSet{}, Session{}, fmt.Errorf("issuer.Start: %w", err)
+	}
+	for _, r := range displaced {
+		if err := m.enforce(ctx, r); err != nil {
+			// No reason to keep the user out: the outbox finishes it.
+			m.Log.WarnContext(ctx, "a displaced session waits for the store", "error", err)
+		}
+	}
+	set, err := m.tokens(&s, now)
+	if err != nil {
+		return TokenSet{}, Session{}, err
+	}
+	set.RefreshToken = refresh.String()
+	return set, s, nil
+}
+
+// Reauthenticate renews the proof of identity of a running session and hands
+// out an access token that says so; the refresh token stays. Errors as of
+// Start, and session.ErrRevoked when the session has ended.
+func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
+	now := m.Now()
+	// The session's own expiry is not known before its row is read, and can
+	// only be earlier: tokens caps what is handed out.
+	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
+		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
+		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
+	})
+	if errors.Is(err, ErrNotFound) {
+		return TokenSet{}, Session{}, session.ErrRevoked
+	}
+	if err != nil {
+		return TokenSet{}, Session{}, fmt.Errorf("issuer.Reauthenticate: %w", err)
+	}
+	set, err := m.tokens(&s, now)
+	return set, s, err
+}
+
+// accessExpiry is the exp of an access token made now in a session that ends at
+// sessionExpiry: a token never outlives its session.
+func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
+	issued := now.Truncate(time.Second)
+	return earlier(issued.Add(m.AccessTTL), sessionExpiry.Truncate(time.Second))
+}
+
+// tokens signs the newest access token of a session.
+func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
+	issued := now.Truncate(time.Second)
+	claims := session.Claims{
+		Issuer: m.Issuer, Audience: m.Audience, Subject: s.Subject, SessionID: s.ID, TokenID: s.TokenID,
+		ClientID: clientID, Username: s.Username, AMR: []string{s.AMR},
+		IssuedAt: issued, ExpiresAt: m.accessExpiry(now, s.ExpiresAt), AuthTime: s.AuthTime,
+	}
+	token, err := m.Keys.Load().Sign(&claims)
+	if err != nil {
+		return TokenSet{}, err
+	}
+	return TokenSet{AccessToken: token, TokenID: s.TokenID, ExpiresIn: claims.ExpiresAt.Sub(issued)}, nil
+}
+
+// clientID is the client_id of every access token (RFC 9068 section 2.2): users
+// sign in with this service itself, not through a third party.
+const clientID = "sessiond"
+
+// Find reads one session of a subject that is active. Errors: ErrNotFound, session.ErrUnavailable.
+func (m *Manager) Find(ctx context.Context, subject, id string) (Session, error) {
+	now := m.Now()
+	record, err := m.Ledger.Find(ctx, subject, id, now)
+	if err != nil {
+		return Session{}, fmt.Errorf("issuer.Find: %w", err)
+	}
+	if record.StatusAt(now) != StatusActive {
+		return Session{}, ErrNotFound
+	}
+	return record.Session, nil
+}
+
+// Active lists the active sessions of a subject, newest first.
+func (m *Manager) Active(ctx context.Context, subject string, page Page) ([]Session, error) {
+	list, err := m.Ledger.Active(ctx, subject, m.Now(), page)
+	if err != nil {
+		return nil, fmt.Errorf("issuer.Active: %w", err)
+	}
+	return list, nil
+}
+
+// History lists all logins of a subject, ended and failed ones too, newest first.
+func (m *Manager) History(ctx context.Context, subject string, page Page) ([]Login, error) {
+	list, err := m.Ledger.History(ctx, subject, page)
+	if err != nil {
+		return nil, fmt.Errorf("issuer.History: %w", err)
+	}
+	return list, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,121 @@
+package sqlstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// Hosts returns the hosts that [Open] dials for a Postgres URL, and reports whether it refuses
+// to talk to them unencrypted. It asks the configuration that Open dials with, in which lib/pq
+// also follows PGHOST, PGHOSTADDR and PGSERVICE. Unix sockets are left out. The error quotes
+// no host, user or password.
+func Hosts(rawURL string) (hosts []string, encrypted bool, err error) {
+	cfg, err := postgresConfig(rawURL, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	add := func(host string, addr netip.Addr) {
+		if host != "" && !isSocket(host) {
+			hosts = append(hosts, host)
+		}
+		if addr.IsValid() {
+			hosts = append(hosts, addr.String())
+		}
+	}
+	add(cfg.Host, cfg.Hostaddr)
+	for _, m := range cfg.Multi {
+		add(m.Host, m.Hostaddr)
+	}
+	switch cfg.SSLMode {
+	case "", pq.SSLModeRequire, pq.SSLModeVerifyCA, pq.SSLModeVerifyFull: // "" means require
+		encrypted = true
+	}
+	return hosts, encrypted, nil
+}
+
+// limits are the settings by which Postgres itself gives up, even if the replica that asked
+// is gone.
+var limits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
+
+var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
+
+// postgresConfig is what a Postgres URL and the environment say, with our defaults.
+func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return pq.Config{}, errMalformedURL // the parser's own message may quote a part of the password
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return pq.Config{}, errors.New("want a URL that begins with postgres://")
+	}
+	// An @ behind the hosts shows that they are a part of the password, and so does a port
+	// that is none.
+	_, rest, _ := strings.Cut(rawURL, "://")
+	_, badPort := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16)
+	if i := strings.IndexAny(rest, "/?#"); badPort != nil || i >= 0 && strings.Contains(rest[i:], "@") {
+		return pq.Config{}, errMalformedURL
+	}
+	cfg, err := pq.NewConfig(rawURL)
+	if err != nil {
+		return pq.Config{}, err
+	}
+	if !u.Query().Has("sslmode") && (cfg.Hostaddr.IsValid() || !isSocket(cfg.Host)) {
+		cfg.SSLMode = pq.SSLModeVerifyFull
+	}
+	cfg.BinaryParameters = true
+	cfg.ApplicationName = cmp.Or(cfg.ApplicationName, "sessiond")
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, timeout)
+	// A standby may not know yet that a session was revoked.
+	cfg.TargetSessionAttrs = cmp.Or(cfg.TargetSessionAttrs, pq.TargetSessionAttrsPrimary)
+	if cfg.Runtime == nil {
+		cfg.Runtime = make(map[string]string)
+	}
+	cfg.Runtime["default_transaction_isolation"] = "read committed"
+	for _, name := range limits {
+		if cfg.Runtime[name] == "" {
+			cfg.Runtime[name] = fmt.Sprint(timeout.Milliseconds())
+		}
+	}
+	return cfg, nil
+}
+
+// isSocket reports whether lib/pq takes host for the name of a Unix socket.
+func isSocket(host string) bool {
+	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@")
+}
+
+// withoutLimits returns the configuration for migrations, which take their time and wait for
+// one another.
+func withoutLimits(cfg pq.Config) pq.Config {
+	cfg = cfg.Clone()
+	for _, name := range limits {
+		cfg.Runtime[name] = "0"
+	}
+	return cfg
+}
+
+func sqliteDSN(path string, timeout time.Duration) string {
+	query := url.Values{
+		"_txlock":      {"immediate"},
+		"_time_format": {"sqlite"},
+		"_timezone":    {"UTC"},
+		"_dqs":         {"false"},
+		"_pragma": {
+			fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds()),
+			"journal_mode(WAL)",
+			"synchronous(FULL)", // a revoked session stays revoked when the power fails
+			"foreign_keys(1)",
+			"cache_size(-1024)", // KiB
+			"journal_size_limit(4194304)",
+		},
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+}

@@ -1,0 +1,109 @@
+package sqlstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and looks up. No part
+// of a password may be among them, however the URL was mistyped.
+func TestHosts_NamesWhatIsDialed(t *testing.T) {
+	for _, c := range []struct {
+		url  string
+		want string // with commas between; "malformed" for an error
+	}{
+		{"postgres://u:s3cret@db:5432/x?sslmode=disable", "db"},
+		{"postgresql://[::1]:5432/x", "::1"},
+		{"postgres:///x", "localhost"},
+		{"postgres:///x?host=/var/run/postgresql", ""},
+		{"postgres://u:s3cret@a/x?host=b,c", "b,c"},
+		{"postgres://u:s3cret@a/x?host=b&hostaddr=192.0.2.1", "b,192.0.2.1"},
+		{"postgres:///x?host=a,b&hostaddr=192.0.2.1,", "a,192.0.2.1,b"},
+		// Of two hosts, lib/pq dials the one that sorts last.
+		{"postgres://u@192.0.2.1/x?host=127.0.0.1", "192.0.2.1"},
+
+		{"postgres://u:abc,s3cret/ghi@127.0.0.1/x", "malformed"},
+		{"postgres://u:s3cret/ghi@127.0.0.1/x?sslmode=disable", "malformed"},
+		{"postgres://u:123/ghi@127.0.0.1/x", "malformed"},
+		{"postgres://u:1234567890", "malformed"}, // a password of digits, not a port
+		{"postgres://u:s3cret?ghi@127.0.0.1/x", "malformed"},
+		{"postgres://s3%63ret/x", "malformed"},
+	} {
+		hosts, _, err := sqlstore.Hosts(c.url)
+		switch {
+		case c.want == "malformed":
+			if err == nil || hosts != nil || !strings.Contains(err.Error(), "percent-encoded") || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "123") {
+				t.Errorf("%s: got %q, %v, want a malformed URL", c.url, hosts, err)
+			}
+		case err != nil || !slices.Equal(hosts, strings.FieldsFunc(c.want, func(r rune) bool { return r == ',' })):
+			t.Errorf("%s: got %q, %v, want %s", c.url, hosts, err, c.want)
+		}
+	}
+}
+
+func TestHosts_RefusesOtherSchemes(t *testing.T) {
+	for _, url := range []string{"", "sqlite:/tmp/x.db", "host=db sslmode=disable", "postgresx://db"} {
+		if hosts, _, err := sqlstore.Hosts(url); err == nil {
+			t.Errorf("%q: got %q, want an error", url, hosts)
+		}
+	}
+}
+
+// TestHosts_ReportsEncryption checks the mode that lib/pq would dial with. allow and prefer fall back
+// to plain text.
+func TestHosts_ReportsEncryption(t *testing.T) {
+	for parameters, want := range map[string]bool{
+		"":                    true, // verify-full is what Open adds
+		"sslmode=":            true, // require is what lib/pq adds
+		"sslmode=require":     true,
+		"sslmode=verify-ca":   true,
+		"sslmode=verify-full": true,
+		"sslmode=disable":     false,
+		"sslmode=allow":       false,
+		"sslmode=prefer":      false,
+		// lib/pq takes the first host's word for all of them: a socket is not encrypted.
+		"host=/var/run/postgresql,192.0.2.1":          false,
+		"host=/var/run/postgresql&hostaddr=192.0.2.1": true,
+	} {
+		if hosts, encrypted, err := sqlstore.Hosts("postgres:///x?" + parameters); err != nil || encrypted != want {
+			t.Errorf("%q: got %q, encrypted %v, %v, want %v", parameters, hosts, encrypted, err, want)
+		}
+	}
+}
+
+// TestHosts_FollowsEnvironment checks the variables by which lib/pq can be led away from the hosts of
+// the URL.
+func TestHosts_FollowsEnvironment(t *testing.T) {
+	services := filepath.Join(t.TempDir(), "services")
+	if err := os.WriteFile(services, []byte("[elsewhere]\nhost=192.0.2.1\nsslmode=disable\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, url string
+		env       map[string]string
+		want      []string
+		encrypted bool
+	}{
+		{"PGHOST fills in a missing host", "postgres:///x?sslmode=disable", map[string]string{"PGHOST": "192.0.2.1"}, []string{"192.0.2.1"}, false},
+		{"PGHOST adds further hosts", "postgres://a/x?sslmode=disable", map[string]string{"PGHOST": "b,192.0.2.1"}, []string{"a", "192.0.2.1"}, false},
+		{"PGHOSTADDR wins over a host", "postgres://localhost/x?sslmode=disable", map[string]string{"PGHOSTADDR": "192.0.2.1"}, []string{"localhost", "192.0.2.1"}, false},
+		{"PGSERVICE wins over the URL", "postgres://localhost/x?sslmode=require", map[string]string{"PGSERVICE": "elsewhere", "PGSERVICEFILE": services}, []string{"192.0.2.1"}, false},
+		{"PGSSLMODE does not replace a missing mode", "postgres://a/x", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, true},
+		{"PGSSLMODE replaces an empty mode", "postgres://a/x?sslmode=", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			hosts, encrypted, err := sqlstore.Hosts(c.url)
+			if err != nil || !slices.Equal(hosts, c.want) || encrypted != c.encrypted {
+				t.Errorf("got %q, encrypted %v, %v, want %q, %v", hosts, encrypted, err, c.want, c.encrypted)
+			}
+		})
+	}
+}
