@@ -6,168 +6,104 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
-	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 )
 
-// principal is the number of connections at which everything is measured.
-const principal = 64
-
-func (c *config) principal() int {
-	if slices.Contains(c.Connections, principal) {
-		return principal
+// compare has the baselines, the builds of sessiond and the verifier in process take turns.
+func (b *bench) compare(ctx context.Context) {
+	sp, refs := b.populate(ctx, b.Sessions, false)
+	sp.FillPlain(ctx, refs)
+	batched, _ := b.Verifier(sp.URL, redisstore.Options{})
+	unbatched, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	unbatchedAgain, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	servers, services := b.servers(ctx, sp)
+	b.report.Service = services[len(services)-1]
+	against := []string{report.Empty, report.Plain}
+	if len(services) > 1 {
+		against = append(against, services[0])
 	}
-	return c.Connections[len(c.Connections)-1]
-}
-
-// tables lists what compare measures over HTTP.
-func (c *config) tables() (tables []report.Table) {
-	for _, tokens := range c.Tokens {
-		for i, alg := range c.Algorithms {
-			connections := c.Connections
-			if i > 0 || tokens == report.Fresh {
-				connections = []int{c.principal()}
+	middle := principal
+	if !slices.Contains(b.Connections, middle) {
+		middle = b.Connections[len(b.Connections)-1]
+	}
+	for i, tokens := range b.Tokens {
+		for j, alg := range b.Algorithms {
+			connections := []int{middle}
+			if i == 0 && j == 0 {
+				connections = b.Connections
 			}
 			for _, n := range connections {
-				tables = append(tables, report.Table{
-					Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
-					Callers: n, Alg: alg, Tokens: tokens, Against: []string{report.Empty, report.Plain},
+				b.Scope(func() {
+					var contenders []contender
+					for _, s := range servers {
+						contenders = append(contenders, s(n))
+					}
+					if n == middle && i == 0 && j == 0 { // those without HTTP take turns, too
+						contenders = append(contenders, direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)))
+						if c, err := b.ceiling(ctx, sp); err == nil {
+							contenders = append(contenders, c)
+						} else {
+							b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
+						}
+					}
+					b.takeTurns(ctx, sp, report.Table{
+						Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
+						Callers: n, Alg: alg, Tokens: tokens, Against: against,
+					}, refs, false, contenders...)
 				})
 			}
 		}
 	}
-	return tables
-}
-
-// server is a contender of compare that serves HTTP.
-type server struct {
-	name    string
-	process *stage.Process
-}
-
-// compare has the baselines, the builds of sessiond and the verifier in process take turns.
-func (b *bench) compare(ctx context.Context) error {
-	sp, err := b.Claim(ctx, b.RedisURL)
-	if err != nil {
-		return err
-	}
-	b.describe(ctx, sp)
-	refs := stage.NewSessions(b.Sessions, false)
-	b.Say("putting %s into Redis", count(b.Sessions, "session"))
-	if err := errors.Join(sp.Fill(ctx, refs, nil), sp.FillPlain(ctx, refs)); err != nil {
-		return err
-	}
-	servers, services, err := b.servers(ctx, sp)
-	if err != nil {
-		return err
-	}
-	b.report.Service = services[len(services)-1]
-	batched, err1 := b.Verifier(sp.URL, redisstore.Options{})
-	unbatched, err2 := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
-	unbatchedAgain, err3 := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return err
-	}
-	everybody := true // in the first table also those without HTTP take turns
-	for _, t := range b.tables() {
-		if len(services) > 1 {
-			t.Against = append(t.Against, services[0])
-		}
-		if err := b.Scope(func() error {
-			var contenders []contender
-			for _, s := range servers {
-				contenders = append(contenders, b.served(s.name, s.process, t.Callers, slices.Contains(services, s.name) || s.name == again(services[0])))
-			}
-			if everybody && t.Callers == b.principal() {
-				everybody = false
-				contenders = append(contenders, direct(report.InProcess, batched, t.Callers), direct(report.Unbatched, unbatched, t.Callers))
-				c, err := b.ceiling(ctx, sp)
-				if err != nil {
-					b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
-				} else {
-					contenders = append(contenders, c)
-				}
-			}
-			return b.takeTurns(ctx, sp.Client, t, refs, false, contenders)
-		}); err != nil {
-			return err
-		}
-	}
-	after := report.Table{Part: report.After, Name: "after all these rounds; allocations of a warm check in process"}
-	for _, s := range servers {
-		resident, _, err := probe.Memory(s.process.PID())
-		if err != nil {
-			return err
-		}
-		after.Rows = append(after.Rows, report.Row{Name: s.name, Rounds: []report.Figures{{report.Resident: resident}}})
-	}
 	alg := b.Algorithms[0]
 	for _, n := range []int{1, 2, principal} {
-		if err := b.takeTurns(ctx, sp.Client, report.Table{
+		b.takeTurns(ctx, sp, report.Table{
 			Part: report.Direct, Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", alg, count(n, "goroutine")),
 			Callers: n, Alg: alg, Tokens: report.Warm, Against: []string{report.Unbatched},
-		}, refs, n < principal, []contender{
-			direct(report.InProcess, batched, n), direct(report.Unbatched, unbatched, n), direct(again("unbatched"), unbatchedAgain, n),
-		}); err != nil {
-			return err
-		}
+		}, refs, n < principal,
+			direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)),
+			direct(again("unbatched"), n, verifying(unbatchedAgain)), direct(report.GoRedis, n, b.goRedis(ctx, sp)))
 	}
-	requests, err := b.Keys.Mint(ctx, alg, refs, len(refs))
-	if err != nil {
-		return err
-	}
-	rows, err := countAllocations(ctx, sp, batched, requests)
-	after.Rows = append(after.Rows, rows...)
-	b.report.Add(after)
-	return err
 }
 
-// servers starts all that serve HTTP and returns which of them are builds of sessiond.
-func (b *bench) servers(ctx context.Context, sp *stage.Space) (servers []server, services []string, err error) {
-	baseline := func(name, base string) {
-		p, failed := b.Baseline(ctx, base, sp.URL)
-		servers, err = append(servers, server{name, p}), errors.Join(err, failed)
+// servers starts all that serve HTTP. Each makes a contender with so many connections. services are
+// the rows of the builds.
+func (b *bench) servers(ctx context.Context, sp *stage.Space) (servers []func(connections int) contender, services []string) {
+	add := func(name string, p *stage.Process, isService, blind bool) {
+		servers = append(servers, func(n int) contender {
+			c := b.served(name, p, n, isService)
+			c.blind = blind
+			return c
+		})
 	}
-	service := func(name string, build stage.Build) {
-		p, failed := b.Service(ctx, build, sp.URL, nil)
-		servers, err = append(servers, server{name, p}), errors.Join(err, failed)
-	}
-	baseline(report.Empty, stage.Empty)
-	baseline(report.Plain, stage.Plain)
+	add(report.Empty, b.Baseline(ctx, stage.Empty, sp.URL), false, true)
+	add(report.Plain, b.Baseline(ctx, stage.Plain, sp.URL), false, false)
 	for _, build := range b.Builds {
-		name := strings.TrimSpace(report.Verify + " " + build.Name)
-		services = append(services, name)
-		service(name, build)
+		services = append(services, strings.TrimSpace(report.Verify+" "+build.Name))
+		add(services[len(services)-1], b.Service(ctx, build, sp.URL, nil), true, false)
 	}
 	if len(b.Builds) > 1 {
-		service(again(services[0]), b.Builds[0])
+		add(again(services[0]), b.Service(ctx, b.Builds[0], sp.URL, nil), true, false)
 	}
-	baseline(again(report.Empty), stage.Empty)
-	return servers, services, err
+	add(again(report.Empty), b.Baseline(ctx, stage.Empty, sp.URL), false, true)
+	return servers, services
 }
 
-// direct is a contender without HTTP: n goroutines that call the verifier.
-func direct(name string, v *session.Verifier, n int) contender {
-	ask := func(ctx context.Context, _ int, r *load.Request) error {
+func verifying(v *session.Verifier) load.Ask {
+	return func(ctx context.Context, _ int, r *load.Request) error {
 		claims, err := v.Verify(ctx, r.Token)
 		return verdict(r, claims, err)
 	}
-	return contender{name: name, pid: os.Getpid(), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) error {
-		return load.Drive(ctx, n, d, from, ask, w)
-	}}
 }
 
 // verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
@@ -177,119 +113,59 @@ func verdict(r *load.Request, claims session.Claims, err error) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w: %w", load.ErrWrong, err)
-	case r.Revoked:
-		return fmt.Errorf("%w: a revoked session was accepted", load.ErrWrong)
-	case claims.SessionID != r.Session:
-		return fmt.Errorf("%w: session %q, want %q", load.ErrWrong, claims.SessionID, r.Session)
+	case r.Revoked || claims.SessionID != r.Session:
+		return fmt.Errorf("%w: session %q, want %q, revoked: %t", load.ErrWrong, claims.SessionID, r.Session, r.Revoked)
 	default:
 		return nil
 	}
 }
 
-// countAllocations compares a warm check with what go-redis alone allocates for the same commands.
-func countAllocations(ctx context.Context, sp *stage.Space, v *session.Verifier, requests []load.Request) ([]report.Row, error) {
-	client, err := redisstore.NewClient(sp.URL, redisstore.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close() //nolint:errcheck // nothing was written
-	generation, entry, blacklist, err := sp.CeilingKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := 0
-	check, err1 := allocations(func() error {
-		i++
-		_, err := v.Verify(ctx, requests[i%len(requests)].Token)
-		return err
-	})
-	alone, err2 := allocations(func() error {
+// goRedis sends the commands of a check and does nothing else.
+func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
+	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
+	b.Later(client.Close)
+	generation, entry, blacklist := sp.CeilingKeys(ctx)
+	return func(ctx context.Context, _ int, _ *load.Request) error {
 		pipe := client.Pipeline()
 		pipe.GetEx(ctx, generation, -1)
 		pipe.MGet(ctx, generation, entry, blacklist)
 		pipe.Info(ctx, "replication")
 		_, err := pipe.Exec(ctx)
 		return err
-	})
-	return []report.Row{
-		{Name: report.InProcess, Rounds: []report.Figures{{report.Allocations: check}}},
-		{Name: report.GoRedis, Rounds: []report.Figures{{report.Allocations: alone}}},
-	}, errors.Join(err1, err2)
-}
-
-// allocations is how often f allocates, on average and once warm. Nothing else may run.
-func allocations(f func() error) (float64, error) {
-	const times = 1_000
-	var before, after runtime.MemStats
-	for i := range 2 * times {
-		if i == times {
-			runtime.ReadMemStats(&before)
-		}
-		if err := f(); err != nil {
-			return 0, err
-		}
 	}
-	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / times, nil
 }
 
 // ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
 // nothing else asks, with enough connections and pipelines.
 func (b *bench) ceiling(ctx context.Context, sp *stage.Space) (contender, error) {
-	const clients, pipeline = 64, 16
 	program, err := exec.LookPath(b.RedisBenchmark)
-	if err != nil {
-		return contender{}, err
-	}
-	options := sp.Client.Options()
-	host, port, err := net.SplitHostPort(options.Addr)
-	if err != nil {
-		return contender{}, err
-	}
-	generation, entry, blacklist, err := sp.CeilingKeys(ctx)
-	if err != nil {
-		return contender{}, err
-	}
-	args := []string{"-h", host, "-p", port, "--dbnum", strconv.Itoa(options.DB), "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline)}
-	if options.Password != "" {
-		args = append(args, "-a", options.Password)
-	}
-	if options.Username != "" {
-		args = append(args, "--user", options.Username)
-	}
+	generation, entry, blacklist := sp.CeilingKeys(ctx)
 	rate := 100_000.0 // a guess, for the first round
-	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) error {
+	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
+		const clients, pipeline = 64, 16
 		n := max(int(rate*d.Seconds()), clients*pipeline)
-		command := append(args[:len(args):len(args)], "-n", strconv.Itoa(n), "MGET", generation, entry, blacklist)
-		out, err := exec.CommandContext(ctx, program, command...).Output() //nolint:gosec // G204: a program of Redis's
-		if err != nil {
-			return fmt.Errorf("%s: %w", b.RedisBenchmark, err)
-		}
-		err = parseCeiling(out, n, w)
+		out, err := exec.CommandContext(ctx, program, "-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), //nolint:gosec // G204: Redis's own program
+			"-n", strconv.Itoa(n), "MGET", generation, entry, blacklist).Output()
+		must.Do(errors.Join(err, parseCeiling(out, n, w)))
 		rate = w.Rate()
-		return err
-	}}, nil
+	}}, err
 }
 
 // parseCeiling reads the CSV of redis-benchmark: a line of names and a line of figures.
 func parseCeiling(out []byte, n int, w *load.Work) error {
 	lines, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
 	if err != nil || len(lines) != 2 {
-		return errors.New("redis-benchmark: want two lines of CSV")
+		return fmt.Errorf("redis-benchmark: want two lines of CSV: %q", out)
 	}
-	figure := func(name string) float64 {
-		value, _ := strconv.ParseFloat(lines[1][max(0, slices.Index(lines[0], name))], 64) // 0 if there is none
-		return value
+	figures := map[string]float64{}
+	for i, name := range lines[0] {
+		figures[name], _ = strconv.ParseFloat(lines[1][i], 64) // 0: not a number
 	}
-	if figure("rps") <= 0 {
-		return errors.New("redis-benchmark: want a rate")
+	if figures["rps"] <= 0 {
+		return fmt.Errorf("redis-benchmark: want a rate: %q", out)
 	}
-	w.Took = time.Duration(float64(n) / figure("rps") * float64(time.Second))
+	w.Took = time.Duration(float64(n) / figures["rps"] * float64(time.Second))
 	// Latencies that have the median and the 99th percentile that it has found.
-	for i, name := range []string{"p50_latency_ms", "p99_latency_ms"} {
-		if err := w.Latencies.RecordValues(int64(figure(name)*float64(time.Millisecond)), int64((n+1-i)/2)); err != nil {
-			return err
-		}
-	}
-	return nil
+	p50, p99 := figures["p50_latency_ms"]*float64(time.Millisecond), figures["p99_latency_ms"]*float64(time.Millisecond)
+	return errors.Join(w.Latencies.RecordValues(int64(p50), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99), int64(n/2)))
 }

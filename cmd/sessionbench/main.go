@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/plot"
 	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
@@ -39,61 +40,71 @@ func main() {
 	}
 }
 
-const description = `Measures what a check costs, on one machine and in one run. The parts are:
+const description = `Measures what a check costs, on one machine and in one run.
 
-compare: the rate of checks of an empty handler, the plain design, /v1/verify and the verifier in process, which take turns.
+compare: the rates of an empty handler, the plain design, /v1/verify and the verifier in process, which take turns.
 memory: what a million live sessions take in sessiond and in Redis.
 growth: the rate of checks with few and with many sessions.
 vanish: clients that leave before their answer, and a Redis that holds one reply back.
 storm: a flood of logins beside checks.
 all: all of these but storm.
 
-It needs a PostgreSQL and a Redis that nobody else uses at the same time. ./deploy/servers.sh starts them and passes their URLs.
-It makes databases of its own in PostgreSQL, takes databases of Redis that are empty, and removes what it has written.
-It ends with status 1 if an answer was wrong and, with --check, if a threshold is missed.`
+It needs a PostgreSQL and a Redis that nobody else uses at the same time. It makes databases of its own, takes databases of Redis
+that are empty, and removes what it has written. It ends with status 1 if an answer was wrong.`
 
 // config is the command line.
 type config struct {
-	Parts       []string      `arg:"" optional:"" default:"compare" enum:"compare,memory,growth,vanish,storm,all" help:"What to measure: ${enum}." json:"parts"`
-	DatabaseURL string        `env:"SESSIOND_TEST_POSTGRES_URL" required:"" placeholder:"URL" help:"PostgreSQL in which databases may be made." json:"-"`
-	RedisURL    string        `env:"SESSIOND_TEST_REDIS_URL" required:"" placeholder:"URL" help:"A single Redis." json:"-"`
-	Build       []string      `placeholder:"NAME=PATH" sep:"none" help:"A sessiond to measure, instead of the one of this repository. If given more than once, compare gives each a row, and the first a second one that shows the noise. The last is held to the thresholds and used by the other parts." json:"builds"`
-	Rounds      int           `placeholder:"N" help:"Number of rounds (default: 7, storm 3)." json:"rounds"`
-	Round       time.Duration `placeholder:"DURATION" help:"Length of a round (default: 1s, storm 10s)." json:"round_ns"`
-	Sessions    int           `default:"1000" help:"Sessions that are checked in turn." json:"sessions"`
-	Connections []int         `default:"1,64,256" help:"compare: numbers of HTTP connections." json:"connections"`
-	Algorithms  []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signatures. The first is measured with all numbers of connections, the others with 64 only." json:"algorithms"`
-	Tokens      []string      `default:"warm,new" enum:"warm,new" help:"compare: warm, tokens seen before, or new, each token its first time." json:"tokens"`
-
-	RedisBenchmark string `default:"redis-benchmark" help:"compare: path of Redis's own benchmark." json:"-"`
-
-	MemorySessions int           `default:"1000000" help:"memory: live sessions." json:"memory_sessions"`
-	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis. The others are compared to the first." json:"growth_sessions"`
-	GrowthUser     int           `default:"10000" help:"growth: sessions of the user who has many." json:"growth_user"`
-	Duration       time.Duration `default:"1m" help:"vanish: how long clients leave, over HTTP and again in process." json:"vanish_ns"`
-	Crowd          int           `default:"1000" help:"storm: clients that wait as told." json:"crowd"`
-	Stampede       int           `default:"10000" help:"storm: clients that come at the same moment." json:"stampede"`
-	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: one replica, three, or one in a control group that may use one core." json:"deployments"`
-
-	JSON  string `name:"json" placeholder:"FILE" help:"Write the figures of all rounds." json:"-"`
-	SVG   string `name:"svg" placeholder:"FILE" help:"Plot. With more than one plot, the name of the part is appended to the file's." json:"-"`
-	Check bool   `help:"End with status 1 if a threshold is missed." json:"-"`
+	Parts          []string      `arg:"" optional:"" default:"compare" enum:"compare,memory,growth,vanish,storm,all" help:"What to measure."`
+	DatabaseURL    string        `env:"SESSIOND_TEST_POSTGRES_URL" placeholder:"URL" help:"PostgreSQL in which databases may be made." json:"-"`
+	RedisURL       string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"A single Redis." json:"-"`
+	Build          []string      `placeholder:"NAME=PATH" sep:"none" help:"A sessiond to measure in place of this repository's. With several, compare gives each a row, and the first a second one that shows the noise. The last is held to the thresholds and used by the other parts."`
+	Rounds         int           `placeholder:"N" help:"Number of rounds (default: 7; storm: 3)."`
+	Round          time.Duration `placeholder:"DURATION" help:"Length of a round (default: 1s; storm: 10s)."`
+	Sessions       int           `default:"1000" help:"Sessions that are checked in turn."`
+	Connections    []int         `default:"1,64,256" help:"compare: numbers of HTTP connections."`
+	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signatures. The first is measured with all numbers of connections, the others with 64."`
+	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm, tokens seen before, or new, each token its first time."`
+	RedisBenchmark string        `default:"redis-benchmark" placeholder:"PATH" help:"compare: Redis's own benchmark."`
+	MemorySessions int           `default:"1000000" help:"memory: live sessions."`
+	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis. The others are compared to the first."`
+	GrowthUser     int           `default:"10000" help:"growth: sessions of the user who has many."`
+	Duration       time.Duration `default:"1m" help:"vanish: how long clients leave, over HTTP and again in process."`
+	Crowd          int           `default:"1000" help:"storm: clients that wait as told."`
+	Stampede       int           `default:"10000" help:"storm: clients that come at the same moment."`
+	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: one replica, three, or one in a control group that may use one core."`
+	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds." json:"-"`
+	SVG            string        `name:"svg" placeholder:"FILE" help:"Plot. With more than one plot, the part's name is appended to the file's." json:"-"`
+	Check          bool          `help:"End with status 1 if a threshold is missed." json:"-"`
 }
 
 // Validate is called by kong.
 func (c *config) Validate() error {
+	if c.DatabaseURL == "" || c.RedisURL == "" {
+		return errors.New("--database-url, --redis-url: want URLs; ./deploy/servers.sh starts servers and passes theirs")
+	}
 	for _, n := range slices.Concat(c.Connections, c.GrowthSessions, []int{c.Sessions, c.MemorySessions, c.GrowthUser, c.Crowd, c.Stampede}) {
 		if n < 1 {
 			return fmt.Errorf("%d: want a number above 0", n)
 		}
 	}
 	if c.Rounds < 0 || c.Round < 0 || c.Duration <= 0 {
-		return errors.New("--rounds, --round and --duration: want more than 0")
+		return errors.New("--rounds, --round, --duration: want more than 0")
 	}
 	if c.Round > 15*time.Second {
 		return errors.New("--round: want 15s at most, because sessiond closes connections that wait longer for their turn")
 	}
 	return nil
+}
+
+// rounds returns the number of rounds and their length, or the default of a part.
+func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
+	if c.Rounds > 0 {
+		number = c.Rounds
+	}
+	if c.Round > 0 {
+		length = c.Round
+	}
+	return number, length
 }
 
 // bench is one run.
@@ -117,28 +128,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		took := int(time.Since(began).Seconds())
 		fmt.Fprintf(stderr, "%3d:%02d  %s\n", took/60, took%60, fmt.Sprintf(format, args...))
 	}}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	if err := b.Open(ctx, b.DatabaseURL, b.RedisURL, b.Build); err != nil {
-		return err
-	}
-	b.report.Config = b.config
+	defer func() {
+		if err = errors.Join(err, b.Close()); ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+	}()
+	defer must.Catch(&err)
+	b.Open(ctx, b.DatabaseURL, b.RedisURL, b.Build)
+	b.report.Config, b.report.Machine = b.config, probe.Describe(ctx, b.Redis, b.Postgres)
 	for _, part := range []struct {
 		name    string
-		measure func(context.Context) error
+		measure func(context.Context)
 	}{{"compare", b.compare}, {"memory", b.memory}, {"growth", b.growth}, {"vanish", b.vanish}, {"storm", b.storm}} {
-		if !slices.Contains(b.Parts, part.name) && !(slices.Contains(b.Parts, "all") && part.name != "storm") {
-			continue
-		}
-		if err := b.Scope(func() error { return part.measure(ctx) }); ctx.Err() != nil {
-			return errors.New("interrupted")
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+		if slices.Contains(b.Parts, part.name) || slices.Contains(b.Parts, "all") && part.name != "storm" {
+			b.Scope(func() { part.measure(ctx) })
 		}
 	}
 	missed := b.report.Judge()
-	if err := b.publish(stdout); err != nil {
-		return err
-	}
+	b.publish(stdout)
 	if b.report.Wrong > 0 {
 		return fmt.Errorf("%d wrong answers, the first: %s", b.report.Wrong, b.report.Complaint)
 	}
@@ -149,55 +156,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 }
 
 // publish prints the report and writes the files that were asked for.
-func (b *bench) publish(stdout io.Writer) error {
-	if err := b.report.Print(stdout); err != nil {
-		return err
-	}
+func (b *bench) publish(stdout io.Writer) {
+	must.Do(b.report.Print(stdout))
 	if b.JSON != "" {
-		data, err := json.MarshalIndent(&b.report, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(b.JSON, append(data, '\n'), 0o644); err != nil { //nolint:gosec // G306: for everybody to read
-			return err
-		}
+		must.Do(os.WriteFile(b.JSON, must.Get(json.MarshalIndent(&b.report, "", "  ")), 0o644)) //nolint:gosec // G306: for everybody to read
 	}
 	if b.SVG == "" {
-		return nil
+		return
 	}
-	plots, err := plot.All(&b.report)
-	for part, data := range plots {
-		file := b.SVG
+	plots := must.Get(plot.All(&b.report))
+	for part, svg := range plots {
+		file, ext := b.SVG, filepath.Ext(b.SVG)
 		if len(plots) > 1 {
-			ext := filepath.Ext(file)
 			file = strings.TrimSuffix(file, ext) + "-" + string(part) + ext
 		}
-		err = errors.Join(err, os.WriteFile(file, data, 0o644)) //nolint:gosec // G306: for everybody to read
+		must.Do(os.WriteFile(file, svg, 0o644)) //nolint:gosec // G306: for everybody to read
 	}
-	return err
-}
-
-// rounds returns the number of rounds and their length, or the default of a part.
-func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
-	if c.Rounds > 0 {
-		number = c.Rounds
-	}
-	if c.Round > 0 {
-		length = c.Round
-	}
-	return number, length
-}
-
-// count is "1 connection" or "2 connections".
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// describe records the machine. It needs a Redis to ask.
-func (b *bench) describe(ctx context.Context, sp *stage.Space) {
-	b.report.Machine = probe.Describe(ctx, sp.Client)
-	b.report.Machine.Postgres = b.PostgresVersion(ctx)
 }

@@ -2,25 +2,27 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/session"
 )
 
+// principal is the number of connections at which everything is measured.
+const principal = 64
+
 // contender is one of those that take turns.
 type contender struct {
 	name     string
-	sessions int  // growth: how many Redis holds
-	oneUser  bool // growth: all of them are of one user
-	load     func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) error
+	load     func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work)
+	ask      load.Ask       // without HTTP
 	pid      int            // of the process that answers; 0: not one of ours
 	blind    bool           // it does not look at the token, so a used one is as good as a new one
 	whole    bool           // its rounds cannot be cut into turns
@@ -32,14 +34,19 @@ type contender struct {
 func (b *bench) served(name string, p *stage.Process, n int, named bool) contender {
 	var cs load.Clients
 	b.Later(func() error { cs.Close(); return nil })
-	return contender{name: name, pid: p.PID(), blind: name == report.Empty || name == again(report.Empty), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) (err error) {
+	return contender{name: name, pid: p.PID(), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
 		if cs == nil {
-			if cs, err = load.DialAll(ctx, n, p.Addr); err != nil {
-				return err
-			}
+			cs = must.Get(load.Dial(ctx, n, p.Addr))
 		}
 		defer cs.Bound(ctx, d)()
-		return load.Drive(ctx, n, d, from, cs.Ask(named), w)
+		must.Do(load.Drive(ctx, n, d, from, cs.Ask(named), w))
+	}}
+}
+
+// direct is a contender without HTTP: n goroutines that ask.
+func direct(name string, n int, ask load.Ask) contender {
+	return contender{name: name, ask: ask, pid: os.Getpid(), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
+		must.Do(load.Drive(ctx, n, d, from, ask, w))
 	}}
 }
 
@@ -54,19 +61,19 @@ const (
 	fineRounds = 3 // for each of the usual ones
 )
 
-// turn is what one contender does in a round.
-type turn struct {
+// round is what one contender does in a round.
+type round struct {
 	contender
 	from  *load.Supply
 	work  *load.Work
 	spent probe.Clocks
-	turns int
+	turns int // in which clocks were read
 }
 
 // takeTurns has the contenders of a table take turns in every round, with another one first each
 // time, and adds the table to the report. A round that warms them up comes first and does not count.
 // Contenders without requests of their own are asked for refs.
-func (b *bench) takeTurns(ctx context.Context, client *redis.Client, t report.Table, refs []session.Ref, fine bool, contenders []contender) error {
+func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, refs []session.Ref, fine bool, contenders ...contender) {
 	rounds, length := b.rounds(7, time.Second)
 	turns := coarseTurns
 	if fine {
@@ -74,102 +81,110 @@ func (b *bench) takeTurns(ctx context.Context, client *redis.Client, t report.Ta
 	}
 	t.Round, t.Turn = length, length/time.Duration(turns)
 	for _, c := range contenders {
-		t.Rows = append(t.Rows, report.Row{Name: c.name, Sessions: c.sessions, OneUser: c.oneUser})
+		t.Rows = append(t.Rows, report.Row{Name: c.name})
 	}
 	var requests []load.Request
 	fastest := 5_000.0 // checks a second, for which new tokens are made
-	for round := range rounds + 1 {
-		b.Say("%s: round %d of %d", t.Name, round, rounds) // 0 warms up
-		if len(refs) > 0 && (t.Tokens == report.Fresh || requests == nil) {
-			n := len(refs)
-			if t.Tokens == report.Fresh {
-				n = int(1.5*fastest*length.Seconds()) + t.Callers
-			}
-			var err error
-			if requests, err = b.Keys.Mint(ctx, t.Alg, refs, n); err != nil {
-				return err
-			}
+	for n := range rounds + 1 {
+		b.Say("%s: round %d of %d", t.Name, n, rounds) // 0 warms up
+		if t.Tokens == report.Fresh {
+			requests = b.Keys.Mint(ctx, t.Alg, refs, int(1.5*fastest*length.Seconds())+t.Callers)
+		} else if requests == nil {
+			requests = b.Keys.Mint(ctx, t.Alg, refs, len(refs))
 		}
-		all := make([]*turn, len(contenders))
+		all := make([]*round, len(contenders))
 		for i, c := range contenders {
-			all[i] = &turn{contender: c, work: load.NewWork(), from: &load.Supply{Requests: requests, Once: t.Tokens == report.Fresh && !c.blind}}
+			all[i] = &round{contender: c, work: load.NewWork(), from: &load.Supply{Requests: requests, Once: t.Tokens == report.Fresh && !c.blind}}
 			if c.requests != nil {
 				all[i].from.Requests = c.requests
 			}
 		}
-		for n := range turns {
+		for turn := range turns {
 			for i := range all {
-				one := all[(n+i+round)%len(all)]
-				if one.whole && n > 0 {
-					continue
-				}
-				if err := b.play(ctx, client, one, t, fine); err != nil {
-					return err
+				one := all[(n+turn+i)%len(all)]
+				switch {
+				case fine:
+					one.load(ctx, t.Turn, one.from, one.work)
+				case !one.whole:
+					b.clocked(ctx, sp, one, t.Turn)
+				case turn == 0:
+					b.clocked(ctx, sp, one, length)
 				}
 			}
 		}
 		for i, one := range all {
 			b.report.Complain(one.name, one.work.Wrong, one.work.Complaint)
-			if round > 0 {
-				t.Rows[i].Rounds = append(t.Rows[i].Rounds, one.figures())
+			f := one.figures()
+			if fine && t.Callers == 1 {
+				f[report.Allocations] = allocations(ctx, one.ask, one.from.Requests)
+			}
+			if n > 0 {
+				t.Rows[i].Rounds = append(t.Rows[i].Rounds, f)
 			}
 			if !one.blind {
-				fastest = max(fastest, one.work.Rate())
+				fastest = max(fastest, f[report.Rate])
 			}
 		}
 	}
 	b.report.Add(t)
-	return nil
 }
 
-// play has a contender work for one turn.
-func (b *bench) play(ctx context.Context, client *redis.Client, one *turn, t report.Table, fine bool) error {
-	d := t.Turn
-	switch {
-	case fine:
-		return one.load(ctx, d, one.from, one.work)
-	case one.whole:
-		d = t.Round
-	}
+// clocked has a contender work for one turn and reads the clocks before and after.
+func (b *bench) clocked(ctx context.Context, sp *stage.Space, one *round, d time.Duration) {
 	runtime.GC() // what made the tokens must not be swept on the contender's time
-	before, err := probe.Read(ctx, client, one.pid)
-	if err != nil {
-		return err
-	}
-	if err := one.load(ctx, d, one.from, one.work); err != nil {
-		return err
-	}
-	after, err := probe.Read(ctx, client, one.pid)
-	if err != nil {
-		return err
-	}
+	before := probe.Read(ctx, sp.Client, one.pid)
+	one.load(ctx, d, one.from, one.work)
+	after := probe.Read(ctx, sp.Client, one.pid)
 	var spent probe.Clocks
 	spent.Add(before, after)
+	b.report.Others.Add(spent)
 	one.spent.Add(before, after)
 	one.turns++
-	if one.pid == os.Getpid() {
-		spent.Process = 0 // it is in Self
-	}
-	b.report.Others.Add(spent)
-	return nil
 }
 
-func (one *turn) figures() report.Figures {
-	w := one.work
-	f := report.Figures{
-		report.Checks: float64(w.Checks()), report.Rate: w.Rate(),
-		report.P50: micros(w.Percentile(50)), report.P99: micros(w.Percentile(99)),
+func (one *round) figures() report.Figures {
+	w, checks := one.work, float64(max(one.work.Latencies.TotalCount(), 1))
+	f := report.Figures{report.Checks: checks, report.Rate: w.Rate(), report.P50: micros(w.Percentile(50)), report.P99: micros(w.Percentile(99))}
+	if one.turns == 0 {
+		return f
 	}
-	if one.turns > 0 {
-		checks := float64(max(w.Checks(), 1))
-		f[report.CPU], f[report.RedisCPU] = micros(one.spent.Process)/checks, micros(one.spent.Redis)/checks
-		f[report.RedisReads] = float64(one.spent.Reads-int64(one.turns)) / checks // one of each turn is ours
-		f[report.LoadCPU] = micros(one.spent.Self) / checks
+	f[report.RedisCPU] = micros(one.spent.Redis) / checks
+	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // one of each turn is ours
+	f[report.LoadCPU] = micros(one.spent.Self) / checks
+	switch one.pid {
+	case 0:
+	case os.Getpid():
+		f[report.CPU] = f[report.LoadCPU]
+	default:
+		f[report.CPU] = micros(one.spent.Process) / checks
+		f[report.ResidentMB], _ = probe.Memory(one.pid)
 	}
 	return f
 }
 
+// allocations is how often a check allocates, on average and once warm. Nothing else may run.
+func allocations(ctx context.Context, ask load.Ask, requests []load.Request) float64 {
+	const times = 500
+	var before, after runtime.MemStats
+	for i := range 2 * times {
+		if i == times {
+			runtime.ReadMemStats(&before)
+		}
+		must.Do(ask(ctx, 0, &requests[i%len(requests)]))
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / times
+}
+
 // again names the row of the same contender measured twice, which shows the noise.
 func again(name string) string { return name + " again" }
+
+// count is "1 connection" or "2 connections".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
 
 func micros(d time.Duration) float64 { return 1000 * load.Millis(d) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,12 +13,11 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
-	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
-	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
-	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 const (
@@ -29,213 +27,102 @@ const (
 	// and the rest for Postgres.
 	checkDeadline = 150 * time.Millisecond
 	callDeadline  = 100 * time.Millisecond // of a caller in process
-	// revokedEvery: one session of so many is revoked. If Redis's reply goes to the wrong check, a
-	// live session is refused or a revoked one accepted. The session's name would not show it,
-	// because it comes from the token.
-	revokedEvery = 4
 )
 
 // vanish has clients leave without their answer at full load, and Redis hold back one reply. All
 // other answers must be right. The sessions are in Postgres, too, which is asked when Redis is late.
-func (b *bench) vanish(ctx context.Context) error {
-	sp, err := b.Claim(ctx, b.RedisURL)
-	if err != nil {
-		return err
-	}
-	requests, ledger, err := b.signIn(ctx, sp)
-	if err != nil {
-		return err
-	}
+func (b *bench) vanish(ctx context.Context) {
+	sp := b.Claim(ctx)
+	requests, ledger := b.SignIn(ctx, sp, b.Sessions)
 	t := report.Table{Part: report.Vanish, Name: fmt.Sprintf(
-		"%d clients for %v each; one request of %d is abandoned by its client, and Redis holds one reply back for %v", principal, b.Duration, leaveEvery, held)}
-	for _, measure := range []func(context.Context, *proxy, string, []load.Request, session.Finder, *load.Work) (report.Row, error){b.vanishHTTP, b.vanishDirect} {
-		if err := b.Scope(func() error {
-			u, err := url.Parse(sp.URL)
-			if err != nil || u.Scheme != "redis" {
-				return errors.New("holding a reply back needs a Redis without TLS, redis://")
-			}
-			p, err := startProxy(ctx, u.Host)
-			if err != nil {
-				return err
-			}
+		"%d callers for %v each; one of %d leaves without its answer, and Redis holds one reply back for %v", principal, b.Duration, leaveEvery, held)}
+	for _, name := range []string{report.Verify, report.InProcess} {
+		b.Scope(func() {
+			p := must.Get(startProxy(ctx, sp.Client.Options().Addr))
 			b.Later(p.close)
+			u := must.Get(url.Parse(sp.URL))
 			u.Host = p.listener.Addr().String()
-			w := load.NewWork()
-			row, err := measure(ctx, p, u.String(), requests, ledger, w)
-			b.report.Complain(row.Name, w.Wrong, w.Complaint)
-			f := row.Rounds[0]
-			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Checks()), w.Rate(), micros(w.Percentile(99))
+			f, w := report.Figures{}, load.NewWork()
+			stall := func() *time.Timer {
+				b.Say("%s: one caller of %d leaves without its answer, for %v", name, leaveEvery, b.Duration)
+				return time.AfterFunc(b.Duration/2, func() { p.hold.Store(int64(held)) })
+			}
+			if name == report.Verify {
+				b.vanishHTTP(ctx, u.String(), requests, stall, f, w)
+			} else {
+				b.vanishDirect(ctx, u.String(), requests, ledger, stall, f, w)
+			}
+			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), micros(w.Percentile(99))
 			f[report.Longest] = load.Millis(w.Percentile(100))
-			f[report.Vanished], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
-			t.Rows = append(t.Rows, row)
-			return err
-		}); err != nil {
-			return err
-		}
+			f[report.Left], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
+			b.report.Complain(name, w.Wrong, w.Complaint)
+			t.Rows = append(t.Rows, report.Row{Name: name, Rounds: []report.Figures{f}})
+		})
 	}
 	b.report.Add(t)
-	return nil
 }
 
-// signIn opens sessions as a login does, without the cost of passwords, and revokes some.
-func (b *bench) signIn(ctx context.Context, sp *stage.Space) ([]load.Request, session.Finder, error) {
-	const perUser = 10
-	b.Say("signing in %s", count(b.Sessions, "session"))
-	db, err := sqlstore.Open(ctx, b.Latest().DatabaseURL, sqlstore.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
-	b.Later(db.Close)
-	v, err := b.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
-	if err != nil {
-		return nil, nil, err
-	}
-	v.Now = time.Now
-	m := session.Manager{
-		Verifier: *v, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
-		AccessTTL: stage.TokenTTL, IdleTTL: 2 * stage.TokenTTL, MaxTTL: 2 * stage.TokenTTL,
-	}
-	var requests []load.Request
-	var user identity.User
-	for i := range b.Sessions {
-		if i%perUser == 0 {
-			user = newUser("none")
-			if err := db.Users().Create(ctx, user, time.Time{}, nil); err != nil {
-				return nil, nil, err
-			}
+func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load.Request, stall func() *time.Timer, f report.Figures, w *load.Work) {
+	service := b.Service(ctx, b.Latest(), redisURL, nil)
+	f[report.Deadline] = load.Millis(checkDeadline)
+	cs := must.Get(load.Dial(ctx, principal, service.Addr))
+	b.checkOnce(ctx, cs, requests) // fills the pools of sessiond
+	cs.Close()
+	f[report.GoroutinesBefore] = settle(ctx, service.Goroutines, 0)
+	cs = must.Get(load.Dial(ctx, principal, service.Addr))
+	cs.Bound(ctx, b.Duration)
+	asked := make([]int, principal)
+	defer stall().Stop()
+	must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, func(ctx context.Context, caller int, r *load.Request) error {
+		asked[caller]++
+		if n := asked[caller] + caller; n%leaveEvery == 0 { // they do not leave at the same time
+			return leave(ctx, &cs[caller], service.Addr, r, n%(2*leaveEvery) == 0)
 		}
-		set, opened, err := m.Start(ctx, session.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, session.Client{})
-		if err != nil {
-			return nil, nil, err
+		err := cs[caller].Check(r, true)
+		if errors.Is(err, load.ErrWrong) && cs[caller].Status() == http.StatusServiceUnavailable {
+			return load.ErrDeclined
 		}
-		r := load.NewRequest(set.AccessToken, opened.ID)
-		if r.Revoked = i%revokedEvery == 0; r.Revoked {
-			if _, err := m.Revoke(ctx, user.ID, opened.ID, session.ReasonRevoked); err != nil {
-				return nil, nil, err
-			}
-		}
-		requests = append(requests, r)
-	}
-	return requests, m.Ledger, nil
-}
-
-func newUser(hash string) identity.User {
-	id, now := session.NewTimedID(time.Now()), time.Now()
-	return identity.User{
-		ID: id, Username: id, Email: id + "@example.com", PasswordHash: hash, PasswordVersion: 1,
-		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
-	}
-}
-
-func (b *bench) vanishHTTP(ctx context.Context, p *proxy, redisURL string, requests []load.Request, _ session.Finder, w *load.Work) (report.Row, error) {
-	f := report.Figures{report.Deadline: load.Millis(checkDeadline)}
-	row := report.Row{Name: report.Verify, Rounds: []report.Figures{f}}
-	service, err := b.Service(ctx, b.Latest(), redisURL, nil)
-	if err != nil {
-		return row, err
-	}
-	l := &leavers{addr: service.Addr, until: time.Now().Add(b.Duration + 2*load.Patience), asked: make([]int, principal)}
-	if l.clients, err = load.DialAll(ctx, principal, l.addr); err != nil {
-		return row, err
-	}
-	// The first answers fill the pools of sessiond.
-	if _, err = b.checkOnce(ctx, l.clients, requests); err != nil {
-		return row, err
-	}
-	l.clients.Close()
-	if f[report.GoroutinesFirst], err = settle(ctx, service.Goroutines, 0); err != nil {
-		return row, err
-	}
-	if l.clients, err = load.DialAll(ctx, principal, l.addr); err != nil {
-		return row, err
-	}
-	defer b.stall(p).Stop()
-	err = load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, l.ask, w)
-	l.clients.Close()
-	if err == nil {
-		f[report.GoroutinesLast], err = settle(ctx, service.Goroutines, f[report.GoroutinesFirst])
-	}
-	return row, err
-}
-
-// stall has the proxy hold a reply back half way through.
-func (b *bench) stall(p *proxy) *time.Timer {
-	b.Say("one caller of %d leaves without its answer, for %v", leaveEvery, b.Duration)
-	return time.AfterFunc(b.Duration/2, func() {
-		b.Say("holding one reply of Redis back for %v", held)
-		p.hold.Store(int64(held))
-	})
-}
-
-// leavers are clients some of which leave.
-type leavers struct {
-	clients load.Clients
-	addr    string
-	until   time.Time
-	asked   []int // requests of each client
-}
-
-func (l *leavers) ask(ctx context.Context, caller int, r *load.Request) error {
-	l.asked[caller]++
-	n := l.asked[caller] + caller // they do not leave at the same time
-	if n%leaveEvery == 0 {
-		return l.leave(ctx, caller, r, n%(2*leaveEvery) == 0)
-	}
-	answer, err := l.clients[caller].Ask(r.Wire)
-	if err != nil {
 		return err
-	}
-	if answer.StatusCode() == http.StatusServiceUnavailable {
-		return load.ErrDeclined
-	}
-	return r.Verify(answer.StatusCode(), answer.Header.Peek("X-Auth-Session"), true)
+	}, w))
+	cs.Close()
+	f[report.GoroutinesAfter] = settle(ctx, service.Goroutines, f[report.GoroutinesBefore])
 }
 
 // leave sends a request and closes the connection, politely or as if the cable was pulled. Then it
 // connects again.
-func (l *leavers) leave(ctx context.Context, caller int, r *load.Request, politely bool) error {
-	c := l.clients[caller].Conn
-	if _, err := c.Write(r.Wire); err != nil {
+func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, politely bool) error {
+	if _, err := (*c).Write(r.Wire); err != nil {
 		return fmt.Errorf("send a request: %w", err)
 	}
-	if tcp, ok := c.(*net.TCPConn); ok && !politely {
+	if tcp, ok := (*c).Conn.(*net.TCPConn); ok && !politely {
 		_ = tcp.SetLinger(0) // makes Close send a reset
 	}
-	_ = c.Close()
-	next, err := load.Dial(ctx, l.addr)
+	_ = (*c).Close()
+	next, err := load.Dial(ctx, 1, addr)
 	if err != nil {
 		return err
 	}
-	l.clients[caller] = next
-	return errors.Join(load.ErrVanished, next.SetDeadline(l.until))
+	*c = next[0]
+	return errors.Join(load.ErrVanished, next[0].SetDeadline(time.Now().Add(time.Hour)))
 }
 
-func (b *bench) vanishDirect(ctx context.Context, p *proxy, redisURL string, requests []load.Request, ledger session.Finder, w *load.Work) (report.Row, error) {
-	goroutines := func(context.Context) (float64, error) { return float64(runtime.NumGoroutine()), nil }
-	f := report.Figures{report.Deadline: load.Millis(callDeadline), report.GoroutinesFirst: float64(runtime.NumGoroutine())}
-	row := report.Row{Name: report.InProcess, Rounds: []report.Figures{f}}
-	err := b.Scope(func() error {
-		v, err := b.Verifier(redisURL, redisstore.Options{})
-		if err != nil {
-			return err
-		}
-		v.Fallback = &session.LedgerFallback{Store: v.Store, Finder: ledger}
+func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []load.Request, ledger issuer.Finder, stall func() *time.Timer, f report.Figures, w *load.Work) {
+	goroutines := func() float64 { return float64(runtime.NumGoroutine()) }
+	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), goroutines()
+	b.Scope(func() {
+		v, store := b.Verifier(redisURL, redisstore.Options{})
+		v.Fallback = &issuer.LedgerFallback{Store: store, Finder: ledger}
 		asked := make([]int, principal)
 		ask := func(ctx context.Context, caller int, r *load.Request) error {
 			asked[caller]++
 			after := time.Duration(asked[caller]/leaveEvery%10) * 20 * time.Microsecond
 			return callWithin(ctx, v, r, (asked[caller]+caller)%leaveEvery == 0, after)
 		}
-		if err := load.Drive(ctx, principal, load.Patience, &load.Supply{Requests: requests, Once: true}, ask, load.NewWork()); err != nil {
-			return err
-		}
-		defer b.stall(p).Stop()
-		return load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, ask, w)
+		must.Do(load.Drive(ctx, principal, load.Patience, &load.Supply{Requests: requests, Once: true}, ask, load.NewWork()))
+		defer stall().Stop()
+		must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, ask, w))
 	})
-	if err == nil {
-		f[report.GoroutinesLast], err = settle(ctx, goroutines, f[report.GoroutinesFirst])
-	}
-	return row, err
+	f[report.GoroutinesAfter] = settle(ctx, goroutines, f[report.GoroutinesBefore])
 }
 
 // callWithin makes one check under callDeadline. A caller that leaves cancels it after a moment.
@@ -258,14 +145,13 @@ func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leave
 
 // settle counts goroutines until there are no more than most, for 10 s at the longest. If most is 0,
 // it counts until two counts are the same.
-func settle(ctx context.Context, count func(context.Context) (float64, error), most float64) (float64, error) {
+func settle(ctx context.Context, count func() float64, most float64) (n float64) {
 	deadline := time.Now().Add(10 * time.Second)
-	for last := -1.0; ; {
-		n, err := count(ctx)
-		if err != nil || n <= most || most == 0 && n == last || time.Now().After(deadline) || ctx.Err() != nil {
-			return n, errors.Join(err, ctx.Err())
+	for last := -1.0; ; last = n {
+		n = count()
+		if n <= most || most == 0 && n == last || time.Now().After(deadline) || ctx.Err() != nil {
+			return n
 		}
-		last = n
 		load.Pause(ctx, 200*time.Millisecond)
 	}
 }
@@ -303,23 +189,25 @@ func (p *proxy) serve(ctx context.Context, client net.Conn, target string) {
 		return
 	}
 	defer server.Close() //nolint:errcheck // as above
-	defer context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	go func() {
 		_, _ = io.Copy(server, client)
 		_ = server.Close()
 	}()
-	_, _ = io.Copy(client, delayed{server, p, ctx})
+	_, _ = io.Copy(client, delayed{server, ctx, &p.hold})
 }
 
-// delayed is a connection whose reads may be held back.
+// delayed is a connection from which one piece may be held back.
 type delayed struct {
-	net.Conn
-	p   *proxy
-	ctx context.Context
+	io.Reader
+	ctx  context.Context
+	hold *atomic.Int64
 }
 
 func (d delayed) Read(b []byte) (int, error) {
-	n, err := d.Conn.Read(b)
-	load.Pause(d.ctx, time.Duration(d.p.hold.Swap(0)))
+	n, err := d.Reader.Read(b)
+	if hold := d.hold.Swap(0); hold > 0 {
+		load.Pause(d.ctx, time.Duration(hold))
+	}
 	return n, err
 }

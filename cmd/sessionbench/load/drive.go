@@ -61,6 +61,9 @@ func (c *Client) Ask(wire []byte) (*fasthttp.Response, error) {
 	return &c.answer, nil
 }
 
+// Status is the status of the last answer.
+func (c *Client) Status() int { return c.answer.StatusCode() }
+
 // Check sends r. It returns an error that wraps ErrWrong if the answer is not the right one. named
 // means that the contender names the session in its answers.
 func (c *Client) Check(r *Request, named bool) error {

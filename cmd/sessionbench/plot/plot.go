@@ -5,12 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
-	"math"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -18,191 +17,141 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 )
 
+// chart is groups of bars. Each group has a bar of every series.
+type chart struct {
+	title  string
+	groups []string
+	series []series
+}
+
+type series struct {
+	name string
+	bars []report.Spread
+}
+
 // All draws the parts of a report that have a plot.
 func All(r *report.Report) (map[report.Part][]byte, error) {
 	plots := map[report.Part][]byte{}
-	for part, draw := range map[report.Part]func(*report.Report, []*report.Table) (*chart, error){
+	for part, chartOf := range map[report.Part]func(*report.Report, []*report.Table) chart{
 		report.Compare: compare, report.Growth: growth, report.Storm: storm,
 	} {
-		tables := r.Of(part)
-		if len(tables) == 0 {
-			continue
-		}
-		c, err := draw(r, tables)
-		if err != nil {
-			return nil, err
-		}
-		if plots[part], err = c.svg(r, tables[0]); err != nil {
-			return nil, err
+		if tables := r.Of(part); len(tables) > 0 {
+			svg, err := chartOf(r, tables).svg(fmt.Sprintf(
+				"Medians of %d interleaved rounds of %v, and their confidence intervals. The load, the services, Redis and\nPostgreSQL share %d cores. %v.",
+				len(tables[0].Rows[0].Rounds), tables[0].Round, r.Machine.Cores, r.Machine))
+			if err != nil {
+				return nil, err
+			}
+			plots[part] = svg
 		}
 	}
 	return plots, nil
+}
+
+// compare draws the rates of the plain design and of sessiond. That of the empty handler is 1.
+func compare(r *report.Report, tables []*report.Table) chart {
+	c := chart{title: "Checks a second, as a share of what an empty handler serves"}
+	for _, row := range tables[0].Rows {
+		if row.Name == report.Plain || strings.HasPrefix(row.Name, report.Verify) {
+			c.series = append(c.series, series{name: row.Name})
+		}
+	}
+	for _, t := range tables {
+		if t.Alg != tables[0].Alg {
+			continue
+		}
+		c.groups = append(c.groups, fmt.Sprintf("%d connections,\n%s tokens:\n%.1f × plain", t.Callers, t.Tokens, t.Ratio(report.Rate, r.Service, report.Plain).Median))
+		for i := range c.series {
+			c.series[i].bars = append(c.series[i].bars, t.Ratio(report.Rate, c.series[i].name, report.Empty))
+		}
+	}
+	return c
+}
+
+// growth draws the rate by what Redis holds. That of the first row is 1.
+func growth(_ *report.Report, tables []*report.Table) chart {
+	c := chart{title: "Checks a second, by the sessions in Redis", series: []series{{name: report.Verify}}}
+	for _, row := range tables[0].Rows {
+		c.groups = append(c.groups, row.Name)
+		c.series[0].bars = append(c.series[0].bars, tables[0].Ratio(report.Rate, row.Name, tables[0].Rows[0].Name))
+	}
+	return c
+}
+
+// storm draws the p99 of checks beside floods. Without a flood it is 1.
+func storm(_ *report.Report, tables []*report.Table) chart {
+	c := chart{title: "A check's p99 beside a flood of logins, to that without", groups: []string{report.Flooded, report.Crowded, report.Rude}}
+	for _, t := range tables {
+		s := series{name: t.Name}
+		for _, scene := range c.groups {
+			s.bars = append(s.bars, t.Row(scene).Spread(report.ToCalm))
+		}
+		c.series = append(c.series, s)
+	}
+	return c
 }
 
 var palette = []color.Color{
 	color.RGBA{0xaf, 0xb8, 0xc1, 0xff}, color.RGBA{0x09, 0x69, 0xda, 0xff}, color.RGBA{0xbf, 0x87, 0x00, 0xff}, color.RGBA{0x1a, 0x7f, 0x37, 0xff},
 }
 
-type chart struct{ *plot.Plot }
-
-func newChart(title string) *chart {
-	c := &chart{plot.New()}
-	sans := func(styles ...*text.Style) {
-		for _, s := range styles {
-			s.Font.Typeface, s.Font.Variant = "Liberation", "Sans"
-		}
-	}
-	c.Title.Text = title
-	sans(&c.Title.TextStyle, &c.Legend.TextStyle, &c.X.Label.TextStyle, &c.X.Tick.Label, &c.Y.Tick.Label)
-	c.Title.TextStyle.Font.Size, c.X.Label.TextStyle.Font.Size = 15, 9
-	c.Legend.Top, c.Legend.Left = true, true
-	c.Y.Min = 0
-	c.Add(plotter.NewGrid())
-	return c
+// intervals are bars whose middles are at these places.
+type intervals struct {
+	plotter.XYs
+	bars []report.Spread
 }
 
-// svg writes the chart, with a line below that says where its figures come from.
-func (c *chart) svg(r *report.Report, t *report.Table) ([]byte, error) {
-	c.X.Label.Text += fmt.Sprintf("\nMedians of %d interleaved rounds of %v, and their confidence intervals. The load, the services, Redis and PostgreSQL\nshare %d cores. %s, %s, Redis %s.",
-		len(t.Rows[0].Rounds), t.Round, r.Machine.Cores, r.Machine.CPU, r.Machine.Go, r.Machine.Redis)
-	c.Y.Max *= 1.25 // room for the legend
+func (s intervals) Label(i int) string { return fmt.Sprintf("%.2f", s.bars[i].Median) }
+func (s intervals) YError(i int) (low, high float64) {
+	return s.bars[i].Median - s.bars[i].Low, s.bars[i].High - s.bars[i].Median
+}
+
+// svg draws the chart with a caption.
+func (c chart) svg(caption string) ([]byte, error) {
+	sans := font.Font{Typeface: "Liberation", Variant: "Sans"}
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text = c.title, caption
+	p.Title.TextStyle.Font, p.X.Label.TextStyle.Font = font.From(sans, 15), font.From(sans, 9)
+	p.Legend.TextStyle.Font, p.X.Tick.Label.Font, p.Y.Tick.Label.Font = font.From(sans, 10), font.From(sans, 10), font.From(sans, 10)
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Add(plotter.NewGrid())
+	width := 0.8 / float64(len(c.series))
+	for i, s := range c.series {
+		in := intervals{bars: s.bars}
+		for j, bar := range s.bars {
+			x := float64(j) + (float64(i)-float64(len(c.series)-1)/2)*width
+			in.XYs = append(in.XYs, plotter.XY{X: x, Y: bar.Median})
+			left, right := x-0.45*width, x+0.45*width
+			rectangle, err := plotter.NewPolygon(plotter.XYs{{X: left}, {X: left, Y: bar.Median}, {X: right, Y: bar.Median}, {X: right}})
+			if err != nil {
+				return nil, fmt.Errorf("plot %s: %w", s.name, err)
+			}
+			rectangle.Color, rectangle.LineStyle.Width = palette[i%len(palette)], 0
+			p.Add(rectangle)
+			if j == 0 {
+				p.Legend.Add(s.name, rectangle)
+			}
+		}
+		whiskers, err := plotter.NewYErrorBars(in)
+		if err != nil {
+			return nil, fmt.Errorf("plot %s: %w", s.name, err)
+		}
+		labels, err := plotter.NewLabels(in)
+		if err != nil {
+			return nil, fmt.Errorf("plot %s: %w", s.name, err)
+		}
+		for j := range labels.TextStyle {
+			labels.TextStyle[j].Font = font.From(sans, 9)
+			labels.XYs[j].Y = s.bars[j].High
+		}
+		labels.Offset = vg.Point{X: -8, Y: 4}
+		p.Add(whiskers, labels)
+	}
+	p.NominalX(c.groups...)
+	p.Y.Min, p.Y.Max = 0, 1.3*p.Y.Max // room for the legend
 	canvas := vgsvg.New(760, 430)
-	c.Draw(draw.New(canvas))
+	p.Draw(draw.New(canvas))
 	var b bytes.Buffer
 	_, err := canvas.WriteTo(&b)
 	return b.Bytes(), err
-}
-
-// point is a value at a place on the X axis.
-type point struct {
-	x float64
-	report.Spread
-}
-
-type points []point
-
-func (ps points) Len() int                         { return len(ps) }
-func (ps points) XY(i int) (x, y float64)          { return ps[i].x, ps[i].Median }
-func (ps points) Value(i int) float64              { return ps[i].Median }
-func (ps points) Label(i int) string               { return fmt.Sprintf("%.2f", ps[i].Median) }
-func (ps points) YError(i int) (low, high float64) { return ps[i].Median - ps[i].Low, ps[i].High - ps[i].Median }
-
-// whiskers adds confidence intervals and values.
-func (c *chart) whiskers(ps points) error {
-	errs, err := plotter.NewYErrorBars(ps)
-	if err != nil {
-		return err
-	}
-	labels, err := plotter.NewLabels(ps)
-	if err != nil {
-		return err
-	}
-	for i := range labels.TextStyle {
-		labels.TextStyle[i].Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 10}
-		labels.XYs[i].Y = ps[i].High
-	}
-	labels.Offset = vg.Point{X: -9, Y: 4}
-	c.Add(errs, labels)
-	return nil
-}
-
-// bars adds one bar in each group, the one of that number of so many.
-func (c *chart) bars(name string, number, of int, spreads []report.Spread) error {
-	width := 0.8 / float64(of)
-	ps := make(points, len(spreads))
-	for i, s := range spreads {
-		ps[i] = point{float64(i) + (float64(number)-float64(of-1)/2)*width, s}
-	}
-	for i, p := range ps {
-		bar, err := plotter.NewPolygon(plotter.XYs{
-			{X: p.x - width*0.45, Y: 0}, {X: p.x - width*0.45, Y: p.Median}, {X: p.x + width*0.45, Y: p.Median}, {X: p.x + width*0.45, Y: 0},
-		})
-		if err != nil {
-			return err
-		}
-		bar.Color, bar.LineStyle.Width = palette[number%len(palette)], 0
-		c.Add(bar)
-		if i == 0 {
-			c.Legend.Add(name, bar)
-		}
-	}
-	return c.whiskers(ps)
-}
-
-// compare draws the rates of the plain design and of sessiond. That of the empty handler is 1.
-func compare(r *report.Report, tables []*report.Table) (*chart, error) {
-	c := newChart("Checks a second, as a share of what an empty handler serves")
-	var labels []string
-	rows := []string{report.Plain}
-	for _, row := range tables[0].Rows {
-		if row.Name == report.Verify || len(row.Name) > len(report.Verify) && row.Name[:len(report.Verify)+1] == report.Verify+" " {
-			rows = append(rows, row.Name)
-		}
-	}
-	spreads := make([][]report.Spread, len(rows))
-	for _, t := range tables {
-		if t.Alg != tables[0].Alg {
-			continue
-		}
-		labels = append(labels, fmt.Sprintf("%d connections,\n%s tokens,\n%.1f × plain", t.Callers, t.Tokens, t.Ratio(report.Rate, r.Service, report.Plain).Median))
-		for i, name := range rows {
-			spreads[i] = append(spreads[i], t.Ratio(report.Rate, name, report.Empty))
-		}
-	}
-	for i, name := range rows {
-		if err := c.bars(name, i, len(rows), spreads[i]); err != nil {
-			return nil, err
-		}
-	}
-	c.NominalX(labels...)
-	return c, nil
-}
-
-// growth draws the rate by how many sessions Redis holds. With the first number it is 1.
-func growth(_ *report.Report, tables []*report.Table) (*chart, error) {
-	t := tables[0]
-	c := newChart("Checks a second, by how many sessions Redis holds")
-	c.X.Scale, c.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	c.X.Label.Text = fmt.Sprintf("Sessions. /v1/verify with %s = 1; the same measured twice differs by %.2f.", t.Rows[0].Name, t.Noise())
-	var many, one points
-	for _, row := range t.Rows[:len(t.Rows)-1] {
-		p := point{float64(row.Sessions), t.Ratio(report.Rate, row.Name, t.Rows[0].Name)}
-		if row.OneUser {
-			one = append(one, p)
-		} else {
-			many = append(many, p)
-		}
-		c.Y.Max = math.Max(c.Y.Max, p.High)
-	}
-	line, dots, err := plotter.NewLinePoints(many)
-	if err != nil {
-		return nil, err
-	}
-	user, err := plotter.NewScatter(one)
-	if err != nil {
-		return nil, err
-	}
-	line.Color, dots.Color, user.Color = palette[1], palette[1], palette[2]
-	dots.Shape, user.Shape = draw.CircleGlyph{}, draw.CircleGlyph{}
-	c.Add(line, dots, user)
-	c.Legend.Add("of as many users", line, dots)
-	c.Legend.Add("all of one user", user)
-	return c, c.whiskers(append(many, one...))
-}
-
-// storm draws the p99 of checks beside floods. Without a flood it is 1.
-func storm(_ *report.Report, tables []*report.Table) (*chart, error) {
-	c := newChart("A check's p99 beside a flood of logins, to that without")
-	scenes := []string{report.Flooded, report.Crowded, report.Rude}
-	for i, t := range tables {
-		var spreads []report.Spread
-		for _, name := range scenes {
-			spreads = append(spreads, t.Row(name).Spread(report.ToCalm))
-		}
-		if err := c.bars(t.Name, i, len(tables), spreads); err != nil {
-			return nil, err
-		}
-	}
-	c.NominalX(scenes...)
-	return c, nil
 }

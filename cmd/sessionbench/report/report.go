@@ -40,9 +40,8 @@ func (r *Report) Complain(name string, wrong int, complaint string) {
 // Others is what programs that take no part took of the machine during the turns. The host of a
 // virtual machine counts as one of them.
 type Others struct {
-	Share float64 `json:"share"` // of all cores
-	taken time.Duration
-	wall  time.Duration
+	Share       float64 `json:"share"` // of all cores
+	taken, wall time.Duration
 }
 
 // Add adds one turn.
@@ -50,6 +49,113 @@ func (o *Others) Add(spent probe.Clocks) {
 	o.taken += max(0, spent.Machine-spent.Self-spent.Process-spent.Redis)
 	o.wall += spent.Wall
 	o.Share = float64(o.taken) / float64(o.wall) / float64(runtime.NumCPU())
+}
+
+// Part is the measurement that a table belongs to.
+type Part string
+
+// The parts.
+const (
+	Compare = Part("compare")
+	Direct  = Part("in-process")
+	Memory  = Part("memory")
+	Growth  = Part("growth") // the first row is what the others are compared to, the last is the same again
+	Vanish  = Part("vanish")
+	Storm   = Part("storm")
+)
+
+// The tokens of a table: seen before, or each seen for the first time.
+const (
+	Warm  = "warm"
+	Fresh = "new"
+)
+
+// The rows of compare, and the scenes of storm.
+const (
+	Empty     = "empty" // a chi handler that does nothing
+	Plain     = "plain" // the plain design
+	Verify    = "/v1/verify"
+	InProcess = "in-process"
+	Unbatched = "in-process, unbatched"
+	GoRedis   = "go-redis alone" // it sends the same commands as a check
+	Ceiling   = "redis-benchmark"
+
+	Calm      = "no flood"
+	Flooded   = "64 clients, one login after another"
+	CalmAgain = "no flood, again"
+	Unchecked = "the same without checks"
+	Crowded   = "1,000 clients that wait as told"
+	Rude      = "64 clients that retry at once"
+	Full      = "checks at full speed"
+	FullFlood = "the same beside 16 flooders"
+	Stampede  = "10,000 at once"
+)
+
+// Figure is the name of a quantity, as it is printed.
+type Figure string
+
+// The figures. CPU times are milliseconds for 1,000 checks, which is microseconds for one.
+const (
+	Rate        = Figure("checks/s")
+	P50         = Figure("p50 µs")
+	P99         = Figure("p99 µs")
+	CPU         = Figure("CPU")
+	RedisCPU    = Figure("Redis CPU")
+	Trips       = Figure("trips") // read events of Redis: a round trip is one, and so is a pipeline
+	Allocations = Figure("allocations")
+
+	IdleMB     = Figure("idle MB")
+	PeakMB     = Figure("peak MB")
+	ResidentMB = Figure("resident MB")
+	PerSession = Figure("bytes in Redis") // of a session with its user's generation
+
+	Left             = Figure("left")     // checks whose caller left
+	Declined         = Figure("declined") // 503, or the caller's deadline
+	Wrong            = Figure("wrong")
+	Deadline         = Figure("deadline ms")
+	GoroutinesBefore = Figure("goroutines")
+	GoroutinesAfter  = Figure("afterwards")
+
+	CheckP50       = Figure("check p50 ms")
+	CheckP99       = Figure("check p99 ms")
+	ToCalm         = Figure("× calm") // p99 to that of both calm scenes of the same round, taken together
+	LoginShare     = Figure("logins, of the limit")
+	Refused        = Figure("refused")
+	Longest        = Figure("longest ms")
+	LongestRefusal = Figure("longest refusal ms")
+
+	// Of these, only the JSON has a column.
+	Checks      = Figure("checks")
+	LoadCPU     = Figure("CPU of the load generator") // and of a verifier in the same process
+	BcryptLimit = Figure("logins/s that bcrypt allows")
+	LoginRate   = Figure("logins/s")
+	SignedIn    = Figure("signed in")
+	Shed        = Figure("503s")
+	Limited     = Figure("429s")
+	Unanswered  = Figure("unanswered")
+	Prompt      = Figure("visitors signed in within 5 s")
+	Recovery    = Figure("back to normal ms") // after a stampede, until a login was normal
+	Dark        = Figure("/livez failed")
+)
+
+// columns are printed in this order, for the tables that have them. Those of maxima are the maximum
+// of the rounds; the others are the median.
+var (
+	columns = []Figure{
+		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Allocations, Left, Declined, Wrong, LoginShare, Refused,
+		Longest, LongestRefusal, Deadline, GoroutinesBefore, GoroutinesAfter, IdleMB, PeakMB, ResidentMB, PerSession,
+	}
+	maxima = []Figure{Longest, LongestRefusal, ResidentMB}
+)
+
+// Figures are what was measured in one round.
+type Figures map[Figure]float64
+
+// Row is one contender, or one scene of a storm.
+type Row struct {
+	Name    string            `json:"name"`
+	Rounds  []Figures         `json:"rounds"`
+	Against map[string]Spread `json:"rate_against,omitempty"` // ratio of its rate to that of others, round by round
 }
 
 // Table is one table of the report. Its rows took turns.
@@ -65,138 +171,6 @@ type Table struct {
 	Rows    []Row         `json:"rows"`
 }
 
-// Part is the measurement that a table belongs to.
-type Part string
-
-// The parts.
-const (
-	Compare = Part("compare")
-	Direct  = Part("in-process")
-	After   = Part("after compare")
-	Memory  = Part("memory")
-	Growth  = Part("growth") // the first row is what the others are compared to, the last is the same again
-	Vanish  = Part("vanish")
-	Storm   = Part("storm")
-)
-
-// The tokens of a table.
-const (
-	Warm  = "warm" // seen before
-	Fresh = "new"  // each seen for the first time
-)
-
-// The rows.
-const (
-	Empty     = "empty" // a chi handler that does nothing
-	Plain     = "plain" // the plain design
-	Verify    = "/v1/verify"
-	InProcess = "in-process"
-	Unbatched = "in-process, unbatched"
-	Ceiling   = "redis-benchmark"
-
-	Calm      = "no flood"
-	Flooded   = "64 clients, one login after another"
-	CalmAgain = "no flood, again"
-	Unchecked = "the same without checks"
-	Crowded   = "1,000 clients that wait as told"
-	Rude      = "64 clients that retry at once"
-	Full      = "checks at full speed"
-	FullFlood = "the same beside 16 flooders"
-	Stampede  = "10,000 at once"
-)
-
-// Row is one contender, or one scene of a storm.
-type Row struct {
-	Name    string            `json:"name"`
-	Rounds  []Figures         `json:"rounds"`
-	Median  Figures           `json:"median"`                 // of each figure by itself
-	Against map[string]Spread `json:"rate_against,omitempty"` // ratio of its rate to that of others, round by round
-	// Sessions is how many sessions Redis holds, in growth. They may all be of one user.
-	Sessions int  `json:"sessions,omitempty"`
-	OneUser  bool `json:"one_user,omitempty"`
-}
-
-// Figures are what was measured in one round.
-type Figures map[Figure]float64
-
-// Figure is the name of a quantity. CPU times are milliseconds for 1,000 checks, which is
-// microseconds for one.
-type Figure string
-
-// The figures.
-const (
-	Checks     = Figure("checks")
-	Rate       = Figure("checks_per_second")
-	P50        = Figure("p50_us")
-	P99        = Figure("p99_us")
-	CPU        = Figure("cpu_ms_per_1000")
-	RedisCPU   = Figure("redis_cpu_ms_per_1000")
-	RedisReads = Figure("redis_reads_per_check") // a round trip is one, and so is a pipeline
-	LoadCPU    = Figure("load_cpu_ms_per_1000")  // of the load generator, and of a verifier in the same process
-
-	Resident    = Figure("resident_mb")
-	Idle        = Figure("idle_mb")
-	Peak        = Figure("peak_mb")
-	PerSession  = Figure("redis_bytes_per_session") // with its user's generation
-	Allocations = Figure("allocations")
-
-	Vanished        = Figure("vanished")
-	Declined        = Figure("declined") // 503, or the caller's deadline
-	Wrong           = Figure("wrong")
-	Longest         = Figure("longest_ms")
-	Deadline        = Figure("deadline_ms")
-	GoroutinesFirst = Figure("goroutines_before")
-	GoroutinesLast  = Figure("goroutines_after")
-
-	CheckP50       = Figure("check_p50_ms")
-	CheckP99       = Figure("check_p99_ms")
-	ToCalm         = Figure("check_p99_to_calm") // both calm scenes of the same round, taken together
-	Limit          = Figure("bcrypt_limit")      // logins a second that bcrypt allows, measured before and after
-	LoginShare     = Figure("logins_to_bcrypt_limit")
-	SignedIn       = Figure("signed_in")
-	Shed           = Figure("shed")    // 503
-	Limited        = Figure("limited") // 429
-	Refused        = Figure("refused") // both
-	Unanswered     = Figure("unanswered")
-	LongestRefusal = Figure("longest_refusal_ms")
-	LoginP99       = Figure("login_p99_ms")
-	Prompt         = Figure("visitors_signed_in_promptly")
-	Recovery       = Figure("back_to_normal_ms") // after a stampede, until a login was normal
-	Dark           = Figure("livez_failed")
-)
-
-// columns are the figures that are printed, for the tables that have them.
-var columns = []struct {
-	figure       Figure
-	head, format string
-	most         bool // print the maximum of the rounds, not the median
-}{
-	{CheckP50, "check p50 ms", "%.1f", false},
-	{CheckP99, "p99 ms", "%.1f", false},
-	{ToCalm, "× calm", "%.2f", false},
-	{Rate, "checks/s", "%.0f", false},
-	{P50, "p50 µs", "%.0f", false},
-	{P99, "p99 µs", "%.0f", false},
-	{CPU, "CPU", "%.1f", false},
-	{RedisCPU, "Redis CPU", "%.1f", false},
-	{RedisReads, "trips", "%.2f", false},
-	{Vanished, "left", "%.0f", false},
-	{Declined, "declined", "%.0f", false},
-	{Wrong, "wrong", "%.0f", false},
-	{LoginShare, "logins, of the limit", "%.2f", false},
-	{Refused, "refused", "%.0f", false},
-	{Longest, "longest ms", "%.0f", true},
-	{LongestRefusal, "longest refusal", "%.0f", true},
-	{Deadline, "deadline ms", "%.0f", false},
-	{GoroutinesFirst, "goroutines", "%.0f", false},
-	{GoroutinesLast, "afterwards", "%.0f", false},
-	{Idle, "idle MB", "%.0f", false},
-	{Peak, "peak MB", "%.0f", false},
-	{Resident, "resident MB", "%.0f", true},
-	{PerSession, "bytes in Redis", "%.0f", false},
-	{Allocations, "allocations", "%.1f", false},
-}
-
 // Spread is a median with its confidence interval.
 type Spread struct {
 	Median float64 `json:"median"`
@@ -204,10 +178,10 @@ type Spread struct {
 	High   float64 `json:"most"`
 }
 
-// NewSpread summarizes values as benchstat does: their median and its 95 % confidence interval.
-// With 6 to 8 values that is their range, and with fewer the range stands in for it. It is NaN if
-// there are no values.
-func NewSpread(values []float64) Spread {
+// newSpread summarizes values as benchstat does: their median and its 95 % confidence interval. With 6
+// to 8 values that is their range, and with fewer the range stands in for it. It is NaN if there are
+// no values.
+func newSpread(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{math.NaN(), math.NaN(), math.NaN()}
 	}
@@ -226,8 +200,10 @@ func (r *Row) values(f Figure) (values []float64) {
 	return values
 }
 
-// Typical is the median of a figure over the rounds, NaN if none has it.
-func (r *Row) Typical(f Figure) float64 { return NewSpread(r.values(f)).Median }
+// Spread summarizes a figure over the rounds.
+func (r *Row) Spread(f Figure) Spread { return newSpread(r.values(f)) }
+
+func (r *Row) median(f Figure) float64 { return r.Spread(f).Median }
 
 // most is the maximum of a figure over the rounds, NaN if none has it.
 func (r *Row) most(f Figure) float64 {
@@ -253,17 +229,14 @@ func (t *Table) Ratio(f Figure, name, to string) Spread {
 	for i := range min(len(of), len(by)) {
 		ratios = append(ratios, of[i]/by[i])
 	}
-	return NewSpread(ratios)
+	return newSpread(ratios)
 }
 
-// Add summarizes a table and adds it to the report.
+// Add adds a table to the report and compares its rows.
 func (r *Report) Add(t Table) {
 	for i := range t.Rows {
 		row := &t.Rows[i]
-		row.Median, row.Against = Figures{}, map[string]Spread{}
-		for f := range row.Rounds[0] {
-			row.Median[f] = row.Typical(f)
-		}
+		row.Against = map[string]Spread{}
 		for _, other := range t.Against {
 			if against := t.Ratio(Rate, row.Name, other); !math.IsNaN(against.Median) {
 				row.Against[other] = against
@@ -286,15 +259,14 @@ func (r *Report) Of(part Part) (tables []*Table) {
 // Print writes the report as text.
 func (r *Report) Print(stdout io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintln(&b, r.Machine.String())
-	b.WriteString("Figures are medians of the rounds, and maxima where they are the longest or the resident memory. Ratios are of\n" +
-		"rates, round by round. CPU is ms for 1,000 checks. Trips are read events of Redis for a check.\n")
+	fmt.Fprintf(&b, "%v, %d cores\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
+		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine, r.Machine.Cores)
 	for i := range r.Tables {
 		r.Tables[i].print(&b)
 	}
 	b.WriteString("\nThresholds\n")
 	for _, v := range r.Verdicts {
-		fmt.Fprintln(&b, v.String())
+		fmt.Fprintln(&b, v)
 	}
 	if r.Others.wall > 0 {
 		fmt.Fprintf(&b, "\nOther programs took %.0f %% of the machine during the turns.\n", 100*r.Others.Share)
@@ -320,18 +292,19 @@ func (t *Table) print(w io.Writer) {
 		fmt.Fprintf(w, " in turns of %v", t.Turn)
 	}
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer tab.Flush() //nolint:errcheck // to memory
 	fmt.Fprint(tab, "\n\t")
 	for _, other := range t.Against {
 		fmt.Fprintf(tab, "× %s\tfrom–to\t", other)
 	}
-	has := make([]bool, len(columns))
-	for i, c := range columns {
-		has[i] = slices.ContainsFunc(t.Rows, func(r Row) bool { return len(r.values(c.figure)) > 0 })
-		if has[i] {
-			fmt.Fprintf(tab, "%s\t", c.head)
-		}
+	printed := slices.DeleteFunc(slices.Clone(columns), func(f Figure) bool {
+		return !slices.ContainsFunc(t.Rows, func(r Row) bool { return len(r.values(f)) > 0 })
+	})
+	for _, f := range printed {
+		fmt.Fprintf(tab, "%s\t", f)
 	}
-	for _, row := range t.Rows {
+	for i := range t.Rows {
+		row := &t.Rows[i]
 		fmt.Fprintf(tab, "\n%s\t", row.Name)
 		for _, other := range t.Against {
 			if s, ok := row.Against[other]; ok {
@@ -340,20 +313,27 @@ func (t *Table) print(w io.Writer) {
 				fmt.Fprint(tab, "–\t\t")
 			}
 		}
-		for i, c := range columns {
-			value := row.Typical(c.figure)
-			if c.most {
-				value = row.most(c.figure)
+		for _, f := range printed {
+			value := row.median(f)
+			if slices.Contains(maxima, f) {
+				value = row.most(f)
 			}
-			switch {
-			case !has[i]:
-			case math.IsNaN(value) || math.Abs(value) < 0.005:
-				fmt.Fprint(tab, "–\t")
-			default:
-				fmt.Fprintf(tab, c.format+"\t", value)
-			}
+			fmt.Fprintf(tab, "%s\t", number(value))
 		}
 	}
 	fmt.Fprintln(tab)
-	_ = tab.Flush() // to memory
+}
+
+// number writes three digits at least. What is unknown or too small to say anything is a dash.
+func number(value float64) string {
+	switch size := math.Abs(value); {
+	case math.IsNaN(value) || value != 0 && size < 0.005:
+		return "–"
+	case size < 10 && value != math.Trunc(value):
+		return fmt.Sprintf("%.2f", value)
+	case size < 100 && value != math.Trunc(value):
+		return fmt.Sprintf("%.1f", value)
+	default:
+		return fmt.Sprintf("%.0f", value)
+	}
 }

@@ -17,7 +17,7 @@ type threshold struct {
 const (
 	atLeast, atMost = "≥", "≤"
 	noAim           = 0
-	times, number   = "%.2f ×", "%.0f"
+	times, whole    = "%.2f ×", "%.0f"
 )
 
 // Verdict is a threshold beside what was measured.
@@ -80,7 +80,7 @@ func (r *Report) find(part Part, callers int, tokens string) *Table {
 // unless they say otherwise.
 func (r *Report) thresholds() []threshold {
 	web, crowded, fresh := r.find(Compare, 64, Warm), r.find(Compare, 256, Warm), r.find(Compare, 64, Fresh)
-	alone, pair, trips := r.find(Direct, 1, Warm), r.find(Direct, 2, Warm), r.find(Compare, 1, Warm).Row(r.Service).Typical(RedisReads)
+	alone, pair, trips := r.find(Direct, 1, Warm), r.find(Direct, 2, Warm), r.find(Compare, 1, Warm).Row(r.Service).median(Trips)
 	list := []threshold{
 		{"rate of /v1/verify to the empty handler's", atLeast, 0.55, 0.70, times, web.Ratio(Rate, r.Service, Empty).Median},
 		{"rate of /v1/verify to the empty handler's, 256 connections", atLeast, 0.55, 0.70, times, crowded.Ratio(Rate, r.Service, Empty).Median},
@@ -90,22 +90,19 @@ func (r *Report) thresholds() []threshold {
 		{"CPU of Redis for a check to the plain design's", atMost, 0.4, noAim, times, web.Ratio(RedisCPU, r.Service, Plain).Median},
 		{"Redis round trips for a check, 1 connection, at least", atLeast, 0.995, noAim, "%.3f", trips},
 		{"Redis round trips for a check, 1 connection, at most", atMost, 1.005, noAim, "%.3f", trips},
-		{"Redis round trips for a check", atMost, 0.2, noAim, "%.3f", web.Row(r.Service).Typical(RedisReads)},
+		{"Redis round trips for a check", atMost, 0.2, noAim, "%.3f", web.Row(r.Service).median(Trips)},
 		{"rate of /v1/verify to the plain design's, every token new", atLeast, 1.0, noAim, times, fresh.Ratio(Rate, r.Service, Plain).Median},
 		{"rate in-process to unbatched, 1 goroutine", atLeast, 0.97, noAim, "%.3f", alone.Ratio(Rate, InProcess, Unbatched).Median},
 		{"p50 in-process to unbatched, 1 goroutine", atMost, 1.05, noAim, "%.3f", alone.Ratio(P50, InProcess, Unbatched).Median},
 		{"rate in-process to unbatched, 2 goroutines", atLeast, 0.97, noAim, "%.3f", pair.Ratio(Rate, InProcess, Unbatched).Median},
 		{"p50 in-process to unbatched, 2 goroutines", atMost, 1.05, noAim, "%.3f", pair.Ratio(P50, InProcess, Unbatched).Median},
 		{"rate in-process to /v1/verify's", atLeast, 4, noAim, times, web.Ratio(Rate, InProcess, r.Service).Median},
-	}
-	for _, t := range r.Of(After) {
-		list = append(list, threshold{"allocations of a warm check outside go-redis", atMost, 2, noAim, "%.1f",
-			t.Row(InProcess).Typical(Allocations) - t.Row(GoRedis).Typical(Allocations)})
+		{"allocations of a warm check outside go-redis", atMost, 2, noAim, "%.1f", alone.Row(InProcess).median(Allocations) - alone.Row(GoRedis).median(Allocations)},
 	}
 	for _, t := range r.Of(Memory) {
 		list = append(list,
-			threshold{"memory: the service, resident", atMost, 200, noAim, "%.0f MB", t.Row(Verify).Typical(Resident)},
-			threshold{"memory: Redis, for a session", atMost, 375, 320, "%.0f bytes", t.Row(Verify).Typical(PerSession)})
+			threshold{"memory: the service, resident", atMost, 200, noAim, "%.0f MB", t.Row(Verify).median(ResidentMB)},
+			threshold{"memory: Redis, for a session", atMost, 375, 320, "%.0f bytes", t.Row(Verify).median(PerSession)})
 	}
 	for _, t := range r.Of(Growth) {
 		for _, row := range t.Rows[1 : len(t.Rows)-1] {
@@ -117,9 +114,9 @@ func (r *Report) thresholds() []threshold {
 		for _, row := range t.Rows {
 			who := "vanish, " + row.Name + ": "
 			list = append(list,
-				threshold{who + "wrong answers", atMost, 0, noAim, number, row.Typical(Wrong)},
-				threshold{who + "longest wait", atMost, row.Typical(Deadline) + 10, noAim, "%.0f ms", row.Typical(Longest)},
-				threshold{who + "goroutines left behind", atMost, 0, noAim, number, row.Typical(GoroutinesLast) - row.Typical(GoroutinesFirst)})
+				threshold{who + "wrong answers", atMost, 0, noAim, whole, row.median(Wrong)},
+				threshold{who + "longest wait", atMost, row.median(Deadline) + 10, noAim, "%.0f ms", row.median(Longest)},
+				threshold{who + "goroutines left behind", atMost, 0, noAim, whole, row.median(GoroutinesAfter) - row.median(GoroutinesBefore)})
 		}
 	}
 	for _, t := range r.Of(Storm) {
@@ -127,9 +124,6 @@ func (r *Report) thresholds() []threshold {
 	}
 	return list
 }
-
-// GoRedis is the row of go-redis alone, sending the same commands as a check.
-const GoRedis = "go-redis alone"
 
 // Noise is how far the first and the last row, which are the same, were apart in the worst round. It
 // is at least what seven rounds cannot tell from nothing, and at most what still counts as flat.
@@ -146,23 +140,23 @@ func (t *Table) storm() []threshold {
 	const ms = "%.0f ms"
 	flooded, crowd, rude, rush, fast := t.Row(Flooded), t.Row(Crowded), t.Row(Rude), t.Row(Stampede), t.Row(FullFlood)
 	list := []threshold{
-		{"check p99 beside 64 clients, to calm", atMost, 3, 1.5, times, flooded.Typical(ToCalm)},
-		{"logins of 64 clients, to the bcrypt limit", atLeast, 0.65, 0.80, times, flooded.Typical(LoginShare)},
-		{"logins without checks, to the bcrypt limit", atLeast, 0.90, noAim, times, t.Row(Unchecked).Typical(LoginShare)},
-		{"check p99 beside a crowd, to calm", atMost, 2, noAim, times, crowd.Typical(ToCalm)},
-		{"logins of a crowd, to the bcrypt limit", atLeast, 0.75, 0.85, times, crowd.Typical(LoginShare)},
+		{"check p99 beside 64 clients, to calm", atMost, 3, 1.5, times, flooded.median(ToCalm)},
+		{"logins of 64 clients, to the bcrypt limit", atLeast, 0.65, 0.80, times, flooded.median(LoginShare)},
+		{"logins without checks, to the bcrypt limit", atLeast, 0.90, noAim, times, t.Row(Unchecked).median(LoginShare)},
+		{"check p99 beside a crowd, to calm", atMost, 2, noAim, times, crowd.median(ToCalm)},
+		{"logins of a crowd, to the bcrypt limit", atLeast, 0.75, 0.85, times, crowd.median(LoginShare)},
 		{"longest answer to a client of a crowd", atMost, 5000, noAim, ms, crowd.most(Longest)},
 		{"longest refusal of a client of a crowd", atMost, 50, noAim, ms, crowd.most(LongestRefusal)},
-		{"/livez failed", atMost, 0, noAim, number, crowd.most(Dark) + rude.most(Dark) + rush.most(Dark)},
-		{"check p99 beside clients that retry at once, to calm", atMost, 5, noAim, times, rude.Typical(ToCalm)},
+		{"/livez failed", atMost, 0, noAim, whole, crowd.most(Dark) + rude.most(Dark) + rush.most(Dark)},
+		{"check p99 beside clients that retry at once, to calm", atMost, 5, noAim, times, rude.median(ToCalm)},
 		{"rate of checks beside 16 flooders, to that without", atLeast, 0.70, noAim, times, t.Ratio(Rate, FullFlood, Full).Median},
-		{"logins beside checks at full speed, to the bcrypt limit", atLeast, 0.15, noAim, times, fast.Typical(LoginShare)},
-		{"unanswered of 10,000 at once", atMost, 0, noAim, number, rush.most(Unanswered)},
+		{"logins beside checks at full speed, to the bcrypt limit", atLeast, 0.15, noAim, times, fast.median(LoginShare)},
+		{"unanswered of 10,000 at once", atMost, 0, noAim, whole, rush.most(Unanswered)},
 		{"back to normal after 10,000 at once", atMost, 5000, noAim, ms, rush.most(Recovery)},
-		{"resident, with the hashing process", atMost, 600, noAim, "%.0f MB", max(crowd.most(Resident), rush.most(Resident))},
+		{"resident, with the hashing process", atMost, 600, noAim, "%.0f MB", max(crowd.most(ResidentMB), rush.most(ResidentMB))},
 	}
 	for i, prompt := range rude.values(Prompt) {
-		list = append(list, threshold{fmt.Sprintf("visitors at other addresses who sign in within 5 s, round %d", i+1), atLeast, Visitors, noAim, number, prompt})
+		list = append(list, threshold{fmt.Sprintf("visitors at other addresses who sign in within 5 s, round %d", i+1), atLeast, Visitors, noAim, whole, prompt})
 	}
 	for i := range list {
 		list[i].what = "storm, " + t.Name + ", " + list[i].what

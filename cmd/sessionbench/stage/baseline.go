@@ -2,17 +2,16 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 
-	"maps"
-
 	"github.com/go-chi/chi/v5"
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/redis/go-redis/v9"
 
@@ -39,7 +38,7 @@ func ServeBaseline(ctx context.Context) (err error) {
 	defer must.Catch(&err)
 	check := func(http.ResponseWriter, *http.Request) {}
 	if os.Getenv(EnvBaseline) == Plain {
-		check = plainHandler(readKeys(os.Getenv(envKeysFile)), redis.NewClient(must.Get(redis.ParseURL(os.Getenv(envRedisURL)))))
+		check = plainHandler(must.Get(os.ReadFile(os.Getenv(envKeysFile))), redis.NewClient(must.Get(redis.ParseURL(os.Getenv(envRedisURL)))))
 	}
 	r := chi.NewRouter()
 	r.Get(load.CheckPath, check)
@@ -57,14 +56,20 @@ func plainBlacklist(id string) string { return keyPrefix + "blacklist:" + id }
 
 // plainHandler is the plain design: verify the signature, then ask Redis whether the session exists
 // and the token is on the blacklist. It uses the same libraries as sessiond, with their defaults.
-func plainHandler(keys Keys, client *redis.Client) http.HandlerFunc {
-	parser := jwt.NewParser(jwt.WithValidMethods(slices.Collect(maps.Keys(keys))), jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
+func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
+	var set jose.JSONWebKeySet
+	must.Do(json.Unmarshal(keys, &set))
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA", "ES256", "HS256"}), jwt.WithIssuer(issuerURL), jwt.WithAudience(issuerURL), jwt.WithExpirationRequired())
 	keyOf := func(t *jwt.Token) (any, error) {
-		k := keys[t.Method.Alg()]
-		if t.Header["kid"] != k.id {
-			return nil, jwt.ErrTokenUnverifiable
+		id, _ := t.Header["kid"].(string)
+		for _, k := range set.Key(id) {
+			if secret, ok := k.Key.([]byte); ok && k.Algorithm == t.Method.Alg() {
+				return secret, nil
+			} else if k.Algorithm == t.Method.Alg() {
+				return k.Public().Key, nil
+			}
 		}
-		return k.public, nil
+		return nil, jwt.ErrTokenUnverifiable
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		var claims struct {

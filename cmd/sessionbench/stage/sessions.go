@@ -2,11 +2,9 @@ package stage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -24,67 +20,39 @@ import (
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
 const (
-	issuer   = "https://sessionbench.example"
-	tokenTTL = 6 * time.Hour // longer than any run
+	issuerURL = "https://sessionbench.example"
+	tokenTTL  = 6 * time.Hour // longer than any run
 )
 
-// Keys has one key for each algorithm, by the algorithm's name.
-type Keys map[string]key
+// Keys has a key to sign with for each algorithm, by the algorithm's name.
+type Keys map[string]*session.KeySet
 
-type key struct {
-	id              string
-	method          jwt.SigningMethod
-	private, public any
-}
-
-// makeKeys writes a key file as serve reads it, with a key for every algorithm. The first is active;
-// all of them verify.
+// makeKeys makes a key for every algorithm and writes them to a file as serve reads it. The first is
+// active; all of them verify.
 func makeKeys(path string) Keys {
-	var made []session.Key
+	keys, made := Keys{}, []session.Key(nil)
 	for _, alg := range []string{session.AlgEdDSA, session.AlgES256, session.AlgHS256} {
-		made = append(made, must.Get(session.GenerateKey(alg)))
+		k := must.Get(session.GenerateKey(alg))
+		made, keys[alg] = append(made, k), must.Get(session.NewKeySet(k))
 	}
 	must.Do(os.WriteFile(path, must.Get(must.Get(session.NewKeySet(made...)).PrivateJSON()), 0o600))
-	return readKeys(path)
-}
-
-// readKeys reads the file that makeKeys wrote, for golang-jwt.
-func readKeys(path string) Keys {
-	var set jose.JSONWebKeySet
-	must.Do(json.Unmarshal(must.Get(os.ReadFile(path)), &set)) //nolint:gosec // G304: a file that we have written
-	keys := Keys{}
-	for _, k := range set.Keys {
-		public := k.Public().Key
-		if k.Algorithm == session.AlgHS256 {
-			public = k.Key // one secret does both
-		}
-		keys[k.Algorithm] = key{k.KeyID, jwt.GetSigningMethod(k.Algorithm), k.Key, public}
-	}
 	return keys
-}
-
-// mint makes an access token of a session, with every claim that a login gives it.
-func (k *key) mint(ref session.Ref, now time.Time) (string, error) {
-	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
-		"iss": issuer, "aud": issuer, "sub": ref.Subject, "sid": ref.SessionID, "jti": ref.TokenID,
-		"client_id": "sessiond", "iat": now.Unix(), "exp": now.Add(tokenTTL).Unix(), "auth_time": now.Unix(),
-		"amr": []string{"pwd"}, "username": "ada",
-	})
-	token.Header["typ"], token.Header["kid"] = "at+jwt", k.id
-	return token.SignedString(k.private)
 }
 
 // Mint makes n requests of these sessions in turn, each with a token of its own.
 func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) []load.Request {
-	k, requests, now := ks[alg], make([]load.Request, n), time.Now()
-	inParallel(ctx, runtime.GOMAXPROCS(0), n, func(ctx context.Context, i int) error {
+	keys, requests, now := ks[alg], make([]load.Request, n), time.Now()
+	inParallel(ctx, runtime.GOMAXPROCS(0), n, func(_ context.Context, i int) error {
 		ref := refs[i%len(refs)]
-		ref.TokenID = session.NewID()
-		token, err := k.mint(ref, now)
+		token, err := keys.Sign(&session.Claims{
+			Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
+			IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
+		})
 		requests[i] = load.NewRequest(token, ref.SessionID)
 		return err
 	})
@@ -112,7 +80,7 @@ func inParallel(ctx context.Context, goroutines, n int, f func(ctx context.Conte
 func NewSessions(n int, oneUser bool) []session.Ref {
 	refs := make([]session.Ref, n)
 	for i := range refs {
-		refs[i] = session.Ref{Subject: session.NewID(), SessionID: session.NewTimedID(time.Now())}
+		refs[i] = session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewTimedID(time.Now())}
 		if oneUser {
 			refs[i].Subject = refs[0].Subject
 		}
@@ -149,11 +117,8 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 		client := redis.NewClient(&options)
 		keys, err := client.DBSize(ctx).Result()
 		if err == nil && keys == 0 && client.SetArgs(ctx, keyPrefix+"claim", "1", redis.SetArgs{Mode: "NX"}).Err() == nil {
-			scheme := "redis"
-			if options.TLSConfig != nil {
-				scheme = "rediss"
-			}
-			u := url.URL{Scheme: scheme, User: url.UserPassword(options.Username, options.Password), Host: options.Addr, Path: strconv.Itoa(db)}
+			u := *s.redisURL
+			u.Path = "/" + strconv.Itoa(db)
 			sp := &Space{client, u.String()}
 			s.Later(func() error { return sp.close(context.WithoutCancel(ctx)) })
 			return sp
@@ -190,7 +155,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
 	defer store.Close() //nolint:errcheck // nothing is under way
 	until := time.Now().Add(tokenTTL)
-	fill := session.Fill{
+	snapshot := issuer.Snapshot{
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
 		Until: until, SubjectGeneration: 1, SubjectUntil: until,
 	}
@@ -200,7 +165,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 		}
 		lease, done, err := store.Lease(ctx, refs[i].Subject)
 		if done && err == nil {
-			done, err = store.PutBack(ctx, lease, refs[i], fill)
+			done, err = store.Backfill(ctx, lease, refs[i], snapshot)
 		}
 		if err == nil && !done {
 			err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", refs[i].SessionID)
@@ -227,14 +192,14 @@ func (sp *Space) CeilingKeys(ctx context.Context) (generation, entry, blacklist 
 
 // Verifier returns what another Go service puts in front of its own routes, on a Redis. Its
 // sessions are all in Redis, so it has no fallback. It is closed with the current scope.
-func (s *Stage) Verifier(redisURL string, options redisstore.Options) *session.Verifier {
+func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.Verifier, *redisstore.Store) {
 	store := must.Get(redisstore.Open(redisURL, options))
 	s.Later(store.Close)
 	const tokens = 1 << 17 // as in sessiond
 	return &session.Verifier{
-		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuer, Audience: issuer,
+		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
 		Store: store, Fallback: nobody{}, Signatures: session.NewSignatureCache(tokens),
-	}
+	}, store
 }
 
 type nobody struct{}
@@ -247,14 +212,14 @@ func (nobody) Check(context.Context, session.Question) error { return session.Er
 const revokedEvery = 4
 
 // SignIn opens n sessions as a login does, without the cost of passwords, and revokes some of them.
-func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, session.Finder) {
+func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, issuer.Finder) {
 	s.Say("signing in %d sessions", n)
 	db := must.Get(sqlstore.Open(ctx, s.Latest().DatabaseURL, sqlstore.Options{}))
 	s.Later(db.Close)
-	v := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
+	v, store := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
 	v.Now = time.Now
-	m := session.Manager{
-		Verifier: *v, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
+	m := issuer.Manager{
+		Verifier: *v, Store: store, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
 		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
 	}
 	const perUser = 10
@@ -264,11 +229,11 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, s
 		if i%perUser == 0 {
 			user = newUser(ctx, db, "none")
 		}
-		set, opened, err := m.Start(ctx, session.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, session.Client{})
+		set, opened, err := m.Start(ctx, issuer.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, issuer.Client{})
 		must.Do(err)
 		r := load.NewRequest(set.AccessToken, opened.ID)
 		if r.Revoked = i%revokedEvery == 0; r.Revoked {
-			must.Get(m.Revoke(ctx, user.ID, opened.ID, session.ReasonRevoked))
+			must.Get(m.Revoke(ctx, user.ID, opened.ID, issuer.ReasonRevoked))
 		}
 		requests = append(requests, r)
 	}
@@ -287,7 +252,7 @@ func (s *Stage) People(ctx context.Context, hash string, n int) (names []string)
 }
 
 func newUser(ctx context.Context, db *sqlstore.DB, hash string) identity.User {
-	id, now := session.NewTimedID(time.Now()), time.Now()
+	id, now := issuer.NewTimedID(time.Now()), time.Now()
 	user := identity.User{
 		ID: id, Username: id, Email: id + "@example.com", PasswordHash: hash, PasswordVersion: 1,
 		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,

@@ -33,6 +33,7 @@ type Stage struct {
 	Keys     Keys
 	Postgres *sql.DB // the server, as given
 	Redis    *redis.Client
+	redisURL *url.URL
 	dir      string
 	undo     []func() error
 	failed   []error // of undo
@@ -52,6 +53,7 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 	if err != nil {
 		must.Do(errors.New("--redis-url: want the URL of a single Redis")) // err may quote the password
 	}
+	s.redisURL = must.Get(url.Parse(redisURL))
 	s.Redis = redis.NewClient(options)
 	s.Later(s.Redis.Close)
 	server, err := url.Parse(databaseURL)
@@ -202,7 +204,7 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
 		"SESSIOND_DATABASE_URL="+b.DatabaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
-		"SESSIOND_ISSUER="+issuer, "SESSIOND_PUBLIC_URL="+issuer, "SESSIOND_LIMITS=off")
+		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off")
 	s.start(ctx, p, settings, append(wrap[:len(wrap):len(wrap)], b.program, "serve")...)
 	return p
 }
