@@ -1,24 +1,22 @@
 package api
 
-import (
-	"net/http"
-)
+import "net/http"
 
 type healthBody struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitzero"`
 }
 
-// live says that the process serves; it asks nobody.
-func live(*request) (reply, error) { return ok(healthBody{Status: "ok"}) }
+// getLiveness says that the process answers requests. It asks no dependency.
+func (a *API) getLiveness(*request) (reply, error) { return ok(healthBody{Status: "ok"}), nil }
 
-// ready says whether to send requests here. Only the database decides: without
-// it nothing can be promised, and without Redis everything but ending a session
-// still works, so that taking every replica out for it would sign people out of
-// their applications. Causes go to the log: this route is open to all.
-func (a *API) ready(q *request) (reply, error) {
-	body := healthBody{Status: "ok", Checks: map[string]string{}}
+// getReadiness says whether a load balancer may send requests to this replica. Only the database
+// decides. Without Redis everything except revocation still works, and if every replica were taken
+// out of service for it, people would be signed out of their applications. Causes go to the log,
+// because this route is open to all.
+func (a *API) getReadiness(q *request) (reply, error) {
 	status := http.StatusOK
+	body := healthBody{Status: "ok", Checks: map[string]string{}}
 	for name, err := range a.Ready(q.Context()) {
 		body.Checks[name] = "ok"
 		if err == nil {
@@ -30,12 +28,9 @@ func (a *API) ready(q *request) (reply, error) {
 			status = http.StatusServiceUnavailable
 		}
 	}
-	rep := reply{status: status, body: body}
 	if status != http.StatusOK {
 		body.Status = "unavailable"
-		rep.body, rep.header = body, http.Header{"Retry-After": {retryAfter(nil)}}
+		q.replyHeader.Set("Retry-After", retryAfter(nil))
 	}
-	return rep, nil
+	return reply{status, body}, nil
 }
-
-func (a *API) devMail(*request) (reply, error) { return ok(a.Mailbox()) }

@@ -5,35 +5,35 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics counts what the API does.
+// Metrics counts and times requests.
 type Metrics struct {
 	requests *prometheus.HistogramVec
 }
 
-// NewMetrics registers the API's metrics.
+// NewMetrics registers the metrics of the API.
 func NewMetrics(r prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &Metrics{
+		requests: promauto.With(r).NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sessiond_http_request_duration_seconds",
 			Help:    "Time to answer a request, by method, route and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route", "status"}),
 	}
-	r.MustRegister(m.requests)
-	return m
 }
 
 func (m *Metrics) observe(method, route string, status int, took time.Duration) {
 	if m == nil {
 		return
 	}
-	m.requests.WithLabelValues(knownMethod(method), route, strconv.Itoa(status)).Observe(took.Seconds())
+	m.requests.WithLabelValues(methodLabel(method), route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// knownMethod keeps made-up methods from making series without end.
-func knownMethod(method string) string {
+// methodLabel returns "other" for unknown methods. Otherwise a client could create any number of
+// series by making up methods.
+func methodLabel(method string) string {
 	switch method {
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS":
 		return method

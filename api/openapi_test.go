@@ -5,6 +5,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,18 +18,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 func loadOpenAPI(t *testing.T) *openapi3.T {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData(openAPIJSON())
+	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return doc
 }
 
-// eachOperation calls f with every operation of the document.
+// eachOperation calls f for every operation of the document.
 func eachOperation(t *testing.T, f func(t *testing.T, method, path string, item *openapi3.PathItem, op *openapi3.Operation)) {
 	t.Helper()
 	for path, item := range loadOpenAPI(t).Paths.Map() {
@@ -36,20 +40,20 @@ func eachOperation(t *testing.T, f func(t *testing.T, method, path string, item 
 	}
 }
 
-// Examples count: each has to fit its schema.
-func TestOpenAPIIsValid(t *testing.T) {
+// Validation includes the examples: each must fit its schema.
+func TestOpenAPI_IsValid(t *testing.T) {
 	doc := loadOpenAPI(t)
 	if !doc.IsOpenAPI31OrLater() {
-		t.Errorf("openapi is %q, want 3.1", doc.OpenAPI)
+		t.Errorf("the document is of OpenAPI %q, want 3.1", doc.OpenAPI)
 	}
 	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaPatternValidation()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestOpenAPIReferences(t *testing.T) {
+func TestOpenAPI_ReferencesLeadSomewhere(t *testing.T) {
 	used := make(map[string]bool)
-	dec := jsontext.NewDecoder(strings.NewReader(string(openAPIJSON())))
+	dec := jsontext.NewDecoder(strings.NewReader(string(openAPI)))
 	for {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -62,7 +66,7 @@ func TestOpenAPIReferences(t *testing.T) {
 	var doc struct {
 		Components map[string]map[string]jsontext.Value `json:"components"`
 	}
-	if err := json.Unmarshal(openAPIJSON(), &doc); err != nil {
+	if err := json.Unmarshal(openAPI, &doc); err != nil {
 		t.Fatal(err)
 	}
 	defined := make(map[string]bool)
@@ -72,7 +76,7 @@ func TestOpenAPIReferences(t *testing.T) {
 		}
 	}
 	if len(used) == 0 {
-		t.Fatal("no $ref found")
+		t.Fatal("found no $ref")
 	}
 	for ref := range used {
 		if !defined[ref] {
@@ -80,26 +84,33 @@ func TestOpenAPIReferences(t *testing.T) {
 		}
 	}
 	unreferenced := map[string]bool{
-		"#/components/securitySchemes/bearer":     true, // named, not referred to
+		"#/components/securitySchemes/bearer":     true, // security names it without a $ref
 		"#/components/securitySchemes/client":     true,
-		"#/components/responses/MethodNotAllowed": true, // of a path, hence of no operation
+		"#/components/responses/MethodNotAllowed": true, // no operation has it, because it belongs to a path
 	}
 	for ref := range defined {
 		if !used[ref] && !unreferenced[ref] {
-			t.Errorf("%s is used by nothing", ref)
+			t.Errorf("nothing refers to %s", ref)
 		}
 	}
 }
 
-func TestOpenAPIOperationsAreComplete(t *testing.T) {
+func TestOpenAPI_OperationsAreComplete(t *testing.T) {
+	titled := make(map[string]bool) // the page for people shows these tags
+	for _, tag := range loadOpenAPI(t).Tags {
+		titled[tag.Name] = tag.Extensions["x-displayName"] != nil
+	}
 	ids := make(map[string]bool)
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		if op.OperationID == "" || ids[op.OperationID] {
-			t.Errorf("operationId %q is missing or not unique", op.OperationID)
+			t.Errorf("the operationId %q is missing or not unique", op.OperationID)
 		}
 		ids[op.OperationID] = true
 		if op.Summary == "" {
-			t.Error("no summary")
+			t.Error("the operation has no summary")
+		}
+		if len(op.Tags) != 1 || !titled[op.Tags[0]] {
+			t.Errorf("the operation has the tags %q, want one with an x-displayName", op.Tags)
 		}
 		var good, bad bool
 		for status, r := range op.Responses.Map() {
@@ -109,31 +120,31 @@ func TestOpenAPIOperationsAreComplete(t *testing.T) {
 			switch status {
 			case "401":
 				if headers["WWW-Authenticate"] == nil {
-					t.Error("401 without WWW-Authenticate")
+					t.Error("the response 401 has no WWW-Authenticate")
 				}
 			case "429", "503":
 				if headers["Retry-After"] == nil {
-					t.Errorf("%s without Retry-After", status)
+					t.Errorf("the response %s has no Retry-After", status)
 				}
 			case "204":
 				if len(r.Value.Content) > 0 {
-					t.Error("204 with a body")
+					t.Error("the response 204 has a body")
 				}
 			}
 		}
 		if !good || !bad {
-			t.Errorf("wants a success and an error among its responses: success %t, error %t", good, bad)
+			t.Errorf("the operation has a success: %t, and an error: %t; want both", good, bad)
 		}
 		if protected(op) && op.Responses.Value("401") == nil {
-			t.Error("needs a token and has no 401")
+			t.Error("the operation needs a token and has no response 401")
 		}
 		if op.RequestBody != nil && (op.Responses.Value("413") == nil || op.Responses.Value("415") == nil) {
-			t.Error("takes a body and has no 413 or no 415")
+			t.Error("the operation takes a body and lacks the response 413 or 415")
 		}
 	})
 }
 
-func TestOpenAPIRequestFieldsAreBounded(t *testing.T) {
+func TestOpenAPI_RequestFieldsAreBounded(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for _, p := range op.Parameters {
 			checkBounds(t, p.Value.Name, p.Value.Schema.Value)
@@ -144,18 +155,18 @@ func TestOpenAPIRequestFieldsAreBounded(t *testing.T) {
 		for media, content := range op.RequestBody.Value.Content {
 			body := content.Schema.Value
 			if !body.Type.Is("object") || len(body.Properties) == 0 {
-				t.Errorf("%s: the body is no object with fields", media)
+				t.Errorf("%s: the body is not an object with fields", media)
 			}
 			for name, s := range body.Properties {
 				checkBounds(t, name, s.Value)
 			}
-			// RFC 6749 section 3.2 has unknown parameters ignored.
+			// Only the OAuth endpoints ignore unknown parameters (RFC 6749 section 3.2).
 			if closed(body) == strings.HasPrefix(op.Tags[0], "oauth") {
 				t.Errorf("%s: additionalProperties: false is %t", media, closed(body))
 			}
 			for _, name := range body.Required {
 				if body.Properties[name] == nil {
-					t.Errorf("%s: required field %q is not there", media, name)
+					t.Errorf("%s: the required field %q does not exist", media, name)
 				}
 			}
 		}
@@ -179,7 +190,7 @@ func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 	}
 }
 
-func TestOpenAPIResponsesAreClosed(t *testing.T) {
+func TestOpenAPI_ResponsesAreClosed(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for status, r := range op.Responses.Map() {
 			for media, content := range r.Value.Content {
@@ -216,11 +227,11 @@ func closed(s *openapi3.Schema) bool {
 	return s.AdditionalProperties.Has != nil && !*s.AdditionalProperties.Has
 }
 
-// protected tells whether an operation needs credentials, as the document says.
+// protected reports whether an operation needs credentials, as the document says.
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
-func TestOpenAPIMatchesRoutes(t *testing.T) {
-	// Any method and any suffix; the document shows one and tells of the others.
+func TestOpenAPI_MatchesRoutes(t *testing.T) {
+	// The gateway check takes any method and any suffix. The document shows one of them.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		routes[method+" "+route] = true
@@ -232,8 +243,8 @@ func TestOpenAPIMatchesRoutes(t *testing.T) {
 	compareRoutes(t, routes)
 }
 
-// compareRoutes holds the document to routes, which are "GET /path" each: every
-// operation under each of its servers, and nothing else.
+// compareRoutes compares the document with routes such as "GET /path". The document must have each
+// of them, under the servers of its path, and no other.
 func compareRoutes(t *testing.T, routes map[string]bool) {
 	t.Helper()
 	doc := loadOpenAPI(t)
@@ -251,48 +262,50 @@ func compareRoutes(t *testing.T, routes map[string]bool) {
 	}
 	for _, r := range slices.Sorted(maps.Keys(documented)) {
 		if !routes[r] {
-			t.Errorf("%s is documented and not served", r)
+			t.Errorf("%s is documented but not served", r)
 		}
 	}
 	for _, r := range slices.Sorted(maps.Keys(routes)) {
 		if !documented[r] {
-			t.Errorf("%s is served and not documented", r)
+			t.Errorf("%s is served but not documented", r)
 		}
 	}
 }
 
-// A request without a token is turned away for that, exactly where the document
-// says that one is needed.
-func TestOpenAPISecurityMatchesRoutes(t *testing.T) {
+func TestOpenAPI_SecurityMatchesRoutes(t *testing.T) {
 	handler := (&API{Users: &identity.Service{}, Log: slog.New(slog.DiscardHandler)}).Handler()
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
 		if refused := w.Code == http.StatusUnauthorized; refused != protected(op) {
-			t.Errorf("answers %d without a token; the document says that it needs one: %t", w.Code, protected(op))
+			t.Errorf("the status without a token is %d, and the document says that a token is needed: %t", w.Code, protected(op))
 		}
 		if w.Code < 500 && op.Responses.Status(w.Code) == nil {
-			t.Errorf("answers %d, which is not documented", w.Code)
+			t.Errorf("the status %d is not documented", w.Code)
 		}
 	})
 }
 
-// The objects that handlers write have the members of their schemas.
-func TestOpenAPIMatchesBodies(t *testing.T) {
+func TestOpenAPI_MatchesReplies(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
+	metadata, err := (&API{Sessions: &issuer.Manager{}}).getServerMetadata(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, body := range map[string]any{
 		"Message":           messageBody{},
 		"AuthMessage":       authMessageBody{},
 		"SignedIn":          signedInBody{},
-		"UserLogin":         loginBody{},
-		"DeletedUserLogins": deletedLoginsBody{},
+		"UserLogin":         userLoginBody{},
+		"DeletedUserLogins": deletedUserLoginsBody{},
 		"Session":           sessionBody{},
-		"Login":             historyBody{},
+		"Login":             loginBody{},
 		"NewSession":        tokenSetBody{RefreshToken: "r", Session: &sessionBody{}},
 		"Reauthenticated":   tokenSetBody{Session: &sessionBody{}},
 		"TokenSet":          tokenSetBody{RefreshToken: "r"},
 		"SessionPage":       list[sessionBody]{},
 		"User":              userBody{},
+		"ServerMetadata":    metadata.body,
 		"Health":            healthBody{},
 		"Readiness":         healthBody{Checks: map[string]string{}},
 		"Problem":           Problem{Message: "m", Errors: identity.FieldErrors{{}}},
@@ -310,7 +323,107 @@ func TestOpenAPIMatchesBodies(t *testing.T) {
 		written := slices.Sorted(maps.Keys(got))
 		documented := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
 		if !slices.Equal(written, documented) {
-			t.Errorf("%s: documented %v, written %v", name, documented, written)
+			t.Errorf("%s: openapi.json has the fields %v, and the handler writes %v", name, documented, written)
+		}
+	}
+}
+
+// inputs are the handlers that take a body or a query string, by operationId.
+var inputs = map[string]any{
+	"registerUser":           (*API).registerUser,
+	"loginUser":              (*API).loginUser,
+	"findUser":               (*API).findUser,
+	"updateUser":             (*API).updateUser,
+	"deleteUser":             (*API).deleteUser,
+	"updatePassword":         (*API).updatePassword,
+	"forgotPassword":         (*API).forgotPassword,
+	"checkReset":             (*API).checkReset,
+	"updatePasswordViaEmail": (*API).updatePasswordViaEmail,
+	"createUser":             (*API).createUser,
+	"verifyEmail":            (*API).verifyEmail,
+	"updateMe":               (*API).updateMe,
+	"changePassword":         (*API).changePassword,
+	"createSession":          (*API).createSession,
+	"reauthenticate":         (*API).reauthenticate,
+	"requestPasswordReset":   (*API).requestPasswordReset,
+	"checkPasswordReset":     (*API).checkPasswordReset,
+	"completePasswordReset":  (*API).completePasswordReset,
+	"refreshToken":           (*API).refreshToken,
+	"revokeToken":            (*API).revokeToken,
+	"introspectToken":        (*API).introspectToken,
+	// These two take a page, which [paged] makes of a pageInput.
+	"listSessions": func(*API, *request, pageInput) {},
+	"listLogins":   func(*API, *request, pageInput) {},
+	// This one reads its query itself.
+	"deleteSessions": func(*API, *request, struct {
+		Except string `json:"except"`
+	}) {
+	},
+}
+
+// requiredByHandler are the required fields that a handler checks itself.
+var requiredByHandler = map[string]string{"refreshToken": "refresh_token"}
+
+func TestOpenAPI_MatchesInputs(t *testing.T) {
+	unseen := maps.Clone(inputs)
+	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
+		documented := make(map[string]bool) // by name: required
+		for _, p := range op.Parameters {
+			if p.Value.In == openapi3.ParameterInQuery {
+				documented[p.Value.Name] = p.Value.Required
+			}
+		}
+		if op.RequestBody != nil {
+			for _, content := range op.RequestBody.Value.Content {
+				for name := range content.Schema.Value.Properties {
+					documented[name] = slices.Contains(content.Schema.Value.Required, name)
+				}
+			}
+		}
+		h, found := inputs[op.OperationID]
+		delete(unseen, op.OperationID)
+		if !found {
+			if len(documented) > 0 {
+				t.Errorf("openapi.json has the input fields %v, but the table inputs in this file has no handler", documented)
+			}
+			return
+		}
+		taken := make(map[string]bool)
+		for _, f := range inputFields(reflect.TypeOf(h).In(2)) {
+			name := f.Tag.Get("json")
+			taken[name] = f.Tag.Get("required") == "true" || requiredByHandler[op.OperationID] == name
+		}
+		for name, required := range taken {
+			if want, found := documented[name]; !found {
+				t.Errorf("the handler takes the field %q, which openapi.json does not have", name)
+			} else if required != want {
+				t.Errorf("the handler requires the field %q: %t, and openapi.json: %t", name, required, want)
+			}
+		}
+		for name := range documented {
+			if _, found := taken[name]; !found {
+				t.Errorf("openapi.json has the field %q, which the handler does not take", name)
+			}
+		}
+	})
+	for name := range unseen {
+		t.Errorf("the table inputs has %q, which is no operationId of openapi.json", name)
+	}
+}
+
+// Each handler is named after its operationId and stands in the table inputs if it takes input.
+func TestRoutes_HandlersAreInTheTableOfInputs(t *testing.T) {
+	routes, err := os.ReadFile("routes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed := regexp.MustCompile(`\b(jsonBody|jsonOrForm|oauthForm|queryParams|paged)\(a\.(\w+)\)`).FindAllSubmatch(routes, -1)
+	if len(typed) < len(inputs)-1 {
+		t.Errorf("found %d handlers with input in routes.go, want at least %d", len(typed), len(inputs)-1)
+	}
+	for _, match := range typed {
+		if name := string(match[2]); inputs[name] == nil {
+			t.Errorf("the table inputs in this file lacks the handler %s", name)
 		}
 	}
 }

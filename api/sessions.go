@@ -2,17 +2,15 @@ package api
 
 import (
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// sessionBody is a session on the /v1 routes.
+// sessionBody is a session as the /v1 routes show it.
 type sessionBody struct {
 	ID         string    `json:"id"`
 	IPAddress  string    `json:"ip_address"`
@@ -24,14 +22,14 @@ type sessionBody struct {
 	Current    bool      `json:"current"`
 }
 
-func sessionView(s *issuer.Session, current string) sessionBody {
+func showSession(s *issuer.Session, current string) sessionBody {
 	return sessionBody{
 		ID: s.ID, IPAddress: s.IP, Device: s.Device, UserAgent: s.UserAgent,
 		CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, Current: s.ID == current,
 	}
 }
 
-// tokenSetBody is RFC 6749 section 5.1 with the session that it belongs to.
+// tokenSetBody is the reply of RFC 6749 section 5.1, with the session of the tokens.
 type tokenSetBody struct {
 	AccessToken  string       `json:"access_token"`
 	TokenType    string       `json:"token_type"`
@@ -40,173 +38,74 @@ type tokenSetBody struct {
 	Session      *sessionBody `json:"session,omitzero"`
 }
 
-func tokenSet(set issuer.TokenSet, s *sessionBody) tokenSetBody {
-	return tokenSetBody{
-		AccessToken: set.AccessToken, TokenType: "Bearer", ExpiresIn: int64(set.ExpiresIn.Seconds()),
-		RefreshToken: set.RefreshToken, Session: s,
+// showTokenSet shows a token set and, if s is not nil, its session.
+func showTokenSet(set issuer.TokenSet, s *issuer.Session) tokenSetBody {
+	body := tokenSetBody{
+		AccessToken: set.AccessToken, TokenType: "Bearer", ExpiresIn: int64(set.ExpiresIn.Seconds()), RefreshToken: set.RefreshToken,
 	}
+	if s != nil {
+		current := showSession(s, s.ID)
+		body.Session = &current
+	}
+	return body
 }
 
-func (a *API) startSession(q *request) (reply, error) {
-	in, err := decodeJSON[struct {
-		Login    string `json:"login"`
-		Password string `json:"password"`
-	}](q)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := required("login", in.Login, "password", in.Password); err != nil {
-		return reply{}, err
-	}
-	user, err := a.Users.Authenticate(q.Context(), in.Login, in.Password, origin(q))
-	if errors.Is(err, identity.ErrNotFound) {
-		err = identity.ErrWrongPassword
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	set, s, err := a.Sessions.Start(q.Context(), subject(user), client(q))
-	if err != nil {
-		return reply{}, err
-	}
-	note(q.Context()).subject = user.ID
-	view := sessionView(&s, s.ID)
-	return reply{status: http.StatusCreated, header: a.known(q, user), body: tokenSet(set, &view)}, nil
+type createSessionInput struct {
+	Login    string `json:"login" required:"true"`
+	Password string `json:"password" required:"true"`
 }
 
-func (a *API) listSessions(q *request) (reply, error) {
-	p, err := page(q)
+func (a *API) createSession(q *request, in createSessionInput) (reply, error) {
+	user, err := a.checkPassword(q, in.Login, in.Password, true)
 	if err != nil {
 		return reply{}, err
 	}
+	set, s, err := a.startSession(q, user)
+	return created(showTokenSet(set, &s)), err
+}
+
+func (a *API) listSessions(q *request, p issuer.Page) (reply, error) {
 	found, err := a.Sessions.Active(q.Context(), q.claims.Subject, p)
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(paged(found, p,
+	return ok(listOf(found, p,
 		func(s *issuer.Session) string { return s.ID },
-		func(s *issuer.Session) sessionBody { return sessionView(s, q.claims.SessionID) }))
+		func(s *issuer.Session) sessionBody { return showSession(s, q.claims.SessionID) })), err
 }
 
-func (a *API) showCurrent(q *request) (reply, error) {
+func (a *API) getCurrentSession(q *request) (reply, error) {
 	s, err := a.Sessions.Find(q.Context(), q.claims.Subject, q.claims.SessionID)
 	if errors.Is(err, issuer.ErrNotFound) {
-		err = session.ErrRevoked // it ended since the check
+		err = session.ErrRevoked // the session ended after the check
 	}
+	return ok(showSession(&s, s.ID)), err
+}
+
+func (a *API) deleteCurrentSession(q *request) (reply, error) { return noContent, a.revokeCurrent(q) }
+
+func (a *API) deleteSession(q *request) (reply, error) {
+	_, err := a.revokeByID(q, chi.URLParam(q.Request, "id"))
+	return noContent, err
+}
+
+// deleteSessions revokes all sessions, or with ?except=current the others. It refuses any other
+// query, because a misspelt "except" must not sign the client out.
+func (a *API) deleteSessions(q *request) (reply, error) {
+	values, err := parseQuery(q)
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(sessionView(&s, s.ID))
-}
-
-func (a *API) endCurrent(q *request) (reply, error) {
-	if _, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout); err != nil {
-		return reply{}, err
-	}
-	return noContent()
-}
-
-func (a *API) endSession(q *request) (reply, error) {
-	if _, err := a.revokeByID(q, chi.URLParam(q.Request, "id")); err != nil {
-		return reply{}, err
-	}
-	return noContent()
-}
-
-// endSessions ends all sessions, or with ?except=current the others. Any other
-// query is refused: a misspelt "except" must not sign the caller out.
-func (a *API) endSessions(q *request) (reply, error) {
-	values, err := query(q)
-	if err != nil {
-		return reply{}, err
-	}
-	keep, reason := "", issuer.ReasonRevokedAll
+	revoke := a.revokeAll
 	switch {
 	case len(values) == 0:
-		if err := a.checkFresh(q); err != nil {
+		if err := a.checkRecentSignIn(q); err != nil {
 			return reply{}, err
 		}
 	case len(values) == 1 && values.Get("except") == "current":
-		keep, reason = q.claims.SessionID, issuer.ReasonRevokedOthers
+		revoke = a.revokeOthers
 	default:
-		return reply{}, fieldError("except", "invalid", `is "current" or not there, and nothing else is in the query`)
+		return reply{}, fieldError("except", "invalid", `must be "current" or absent, and no other parameter is allowed`)
 	}
-	ended, err := a.Sessions.RevokeAll(q.Context(), q.claims.Subject, keep, reason)
-	if err != nil {
-		return reply{}, err
-	}
+	revoked, err := revoke(q)
 	return ok(struct {
 		Revoked int `json:"revoked"`
-	}{len(ended)})
-}
-
-func (a *API) reauthenticate(q *request) (reply, error) {
-	in, err := decodeJSON[struct {
-		Password string `json:"password"`
-	}](q)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := required("password", in.Password); err != nil {
-		return reply{}, err
-	}
-	user, err := a.Users.Reauthenticate(q.Context(), q.claims.Subject, in.Password, origin(q))
-	if err != nil {
-		return reply{}, err
-	}
-	set, s, err := a.Sessions.Reauthenticate(q.Context(), q.claims.SessionID, subject(user))
-	if err != nil {
-		return reply{}, err
-	}
-	view := sessionView(&s, s.ID)
-	return ok(tokenSet(set, &view))
-}
-
-// historyBody is a login in the history.
-type historyBody struct {
-	sessionBody `json:",inline"`
-	Status      issuer.Status  `json:"status"`
-	EndedAt     *time.Time     `json:"ended_at"`
-	EndReason   *issuer.Reason `json:"end_reason"`
-	EndedBy     *issuer.Actor  `json:"ended_by"`
-}
-
-func (a *API) listLogins(q *request) (reply, error) {
-	p, err := page(q)
-	if err != nil {
-		return reply{}, err
-	}
-	found, err := a.Sessions.History(q.Context(), q.claims.Subject, p)
-	if err != nil {
-		return reply{}, err
-	}
-	now := a.Now()
-	return ok(paged(found, p,
-		func(l *issuer.Login) string { return l.ID },
-		func(l *issuer.Login) historyBody {
-			b := historyBody{sessionBody: sessionView(&l.Session, q.claims.SessionID), Status: l.StatusAt(now)}
-			if l.Failed {
-				b.LastSeenAt, b.ExpiresAt = l.CreatedAt, l.CreatedAt
-				b.EndedAt, b.EndReason = &l.CreatedAt, &l.EndReason
-			} else if end := l.Ending(now); !end.At.IsZero() {
-				b.EndedAt, b.EndReason, b.EndedBy = &end.At, &end.Reason, &end.By
-			}
-			return b
-		}))
-}
-
-// renameField calls a bad field by the name that the caller sent.
-func renameField(err error, from, to string) error {
-	var fields identity.FieldErrors
-	if !errors.As(err, &fields) {
-		return err
-	}
-	renamed := make(identity.FieldErrors, len(fields))
-	for i, f := range fields {
-		if f.Field == from {
-			f.Field = to
-		}
-		renamed[i] = f
-	}
-	return renamed
+	}{len(revoked)}), err
 }

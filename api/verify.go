@@ -5,30 +5,23 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/sessiond/sessiond/session"
 )
 
 const verifyPattern = "/v1/verify"
 
-// gatewayCheck answers the question that a gateway asks before it forwards a request. The question
-// may have any method. The answer 200 has no body; its headers name the user to the service behind
-// the gateway. A gateway may ask for every request of every API, so an answer of 200 is logged at
-// the level debug only.
+// gatewayCheck answers a gateway that asks whether to forward a request. The gateway may ask with
+// any method. A 200 has no body, and its headers name the user to the service behind the gateway. A
+// 200 is logged at the level debug only, because a gateway asks for every request.
 func (a *API) gatewayCheck() http.Handler {
 	check := a.plain(func(w http.ResponseWriter, r *http.Request) error {
-		token, err := session.BearerToken(r.Header)
+		claims, err := a.authenticate(r)
 		if err != nil {
 			return err
 		}
-		claims, err := a.Sessions.Verify(r.Context(), token)
-		if err != nil {
-			return err
-		}
-		note(r.Context()).level, note(r.Context()).subject = slog.LevelDebug, claims.Subject
+		logEntryOf(r).level = slog.LevelDebug
 		h := w.Header()
-		// Each header is set on every answer. Otherwise a gateway that copies them would forward
-		// a header of that name that the client sent.
+		// Each header is always set. Otherwise a gateway that copies the headers would forward one
+		// that the client sent under the same name.
 		h.Set("X-Auth-Subject", claims.Subject)
 		h.Set("X-Auth-Username", percentEncode(claims.Username))
 		h.Set("X-Auth-Session", claims.SessionID)
@@ -36,17 +29,17 @@ func (a *API) gatewayCheck() http.Handler {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	})
-	return a.trustProxies()(a.observeRoute(verifyPattern, secure(check)))
+	return a.trustProxies(a.observe(secure(check)))
 }
 
-// isGatewayCheck reports whether path is the gateway check's. Some gateways append the path of the
-// request that they ask about.
+// isGatewayCheck reports whether path belongs to the gateway check. Some gateways append the path
+// that they ask about.
 func isGatewayCheck(path string) bool {
 	return path == verifyPattern || strings.HasPrefix(path, verifyPattern+"/")
 }
 
-// percentEncode encodes everything but letters, digits and "-_.~". Services disagree about headers
-// that are not ASCII and about what a plus sign means, and one username must not become another.
+// percentEncode encodes everything except letters, digits and "-_.~". Services read other characters
+// of a header in different ways, and one username must not become another.
 func percentEncode(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"redisstore/embedded":    {},
 	"sqlstore":               {"session", "session/issuer", "identity", "identity/mail"},
 	"api":                    {"session", "session/issuer", "identity", "identity/limit"},
+	"api/docgen":             {},
 	"cmd/sessiond":           {"cmd/sessiond/app"},
 	"cmd/sessiond/httpsuite": {}, // tests only
 	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},

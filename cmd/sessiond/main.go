@@ -1,5 +1,5 @@
-// Command sessiond signs people in, tracks every sign-in, and answers whether a
-// token is still good. `sessiond help` lists its verbs.
+// Command sessiond signs users in, tracks their sessions, and checks whether an access token is
+// valid. `sessiond help` lists its verbs.
 package main
 
 import (
@@ -18,9 +18,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := app.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	default:
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "sessiond:", err)
 		os.Exit(1)
 	}

@@ -1,4 +1,4 @@
-// Package gateways holds configuration files for gateways that ask sessiond who
-// sends a request before they pass it on. It has no code but the tests, which run
-// these very files with the real programs; README.md says how to use them.
+// Package gateways contains configuration files for gateways that let sessiond check
+// every request. Its only code is the tests, which run these files with the real
+// gateway programs. README.md explains how to use the files.
 package gateways

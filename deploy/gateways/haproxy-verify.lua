@@ -1,15 +1,15 @@
--- The action lua.verify: asks sessiond who sends a request, by way of the
--- listener "verify" in haproxy.cfg. It sets
+-- The action lua.verify asks sessiond who sends a request, through the listener
+-- "verify" in haproxy.cfg. It sets these variables:
 --
---   txn.verify.status      what sessiond answered; not set: it could not be asked
---   txn.verify.challenge   of a 401: its WWW-Authenticate
---   txn.verify.subject, .username, .session, .token_id   of a 200
+--   txn.verify.status      sessiond's status; not set if sessiond did not answer
+--   txn.verify.challenge   the WWW-Authenticate of a 401
+--   txn.verify.subject, .username, .session, .token_id   the identity of a 200
 --
--- Nothing is kept from one request to the next.
+-- It keeps nothing from one request to the next.
 
 local listener = "abns@sessiond-verify"
 
--- passed_on are the only headers of a request that the check is shown.
+-- passed_on are the only request headers that the check gets.
 local passed_on = { "authorization", "host", "x-forwarded-for", "x-request-id" }
 
 local function verify(txn)
@@ -20,7 +20,7 @@ local function verify(txn)
     end
   end
 
-  -- The address is the same whatever the client asks for.
+  -- The check's path does not depend on the client's.
   local answer = core.httpclient():get{
     url = "http://sessiond/v1/verify", dst = listener, headers = headers, timeout = 5000,
   }
@@ -37,7 +37,7 @@ local function verify(txn)
   txn:set_var("txn.verify.username", first("x-auth-username"))
   txn:set_var("txn.verify.session", first("x-auth-session"))
   txn:set_var("txn.verify.token_id", first("x-auth-token-id"))
-  txn:set_var("txn.verify.status", answer.status) -- last: it opens the door
+  txn:set_var("txn.verify.status", answer.status) -- last, because this variable lets the request pass
 end
 
 core.register_action("verify", { "http-req" }, verify, 0)

@@ -14,30 +14,30 @@ import (
 	"github.com/sessiond/sessiond/api"
 )
 
-// clientID is what a client may be called.
+// clientID matches a valid client id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// runClients makes the secret of a client that may introspect. The file holds
-// only its hash; the secret is shown once.
+// runClients lets a client introspect tokens, and prints the client's secret once. The file contains
+// only a hash of it.
 func runClients(args []string, stdout, stderr io.Writer) (err error) {
 	if len(args) == 0 || args[0] != "add" {
-		return errors.New("sessiond clients add --file FILE --id ID lets a client introspect, and prints its secret")
+		return errors.New("usage: sessiond clients add --file FILE --id ID, which lets a client introspect tokens and prints its secret")
 	}
 	f := newFlags("clients add", stderr)
-	path := f.String("file", "", "clients file; it is made when it is not there")
-	id := f.String("id", "", "what the client is called")
+	path := f.String("file", "", "clients file; it is created if it does not exist")
+	id := f.String("id", "", "id of the client")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
 	if *path == "" || !clientID.MatchString(*id) {
-		return errors.New("--file FILE and --id ID are required; an id is 1 to 64 letters, digits, dots, dashes or underscores")
+		return errors.New("--file FILE and --id ID are required; an id has 1 to 64 letters, digits, dots, dashes or underscores")
 	}
 	clients, err := readClients(*path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if _, taken := clients[*id]; taken {
-		return fmt.Errorf("%s has a client %q already; take its line out to give it a new secret", *path, *id)
+		return fmt.Errorf("%s already has a client %q; remove its line to create a new secret", *path, *id)
 	}
 	secret := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(secret))
@@ -53,7 +53,7 @@ func runClients(args []string, stdout, stderr io.Writer) (err error) {
 	return err
 }
 
-// readClients reads lines of id:hash, the hash being the secret's SHA-256 in hex.
+// readClients reads a file of lines CLIENT-ID:SHA256-HEX, where the hash is that of the secret.
 func readClients(path string) (api.Clients, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
 	if err != nil {
@@ -70,7 +70,7 @@ func readClients(path string) (api.Clients, error) {
 		id, text, _ := strings.Cut(line, ":")
 		sum, err := hex.DecodeString(text)
 		if _, twice := clients[id]; err != nil || len(sum) != sha256.Size || !clientID.MatchString(id) || twice {
-			return nil, fmt.Errorf("line %d is not an id of its own and a SHA-256 in hex, with a colon between", n)
+			return nil, fmt.Errorf("line %d: want CLIENT-ID:SHA256-HEX with a unique id", n)
 		}
 		clients[id] = [sha256.Size]byte(sum)
 	}

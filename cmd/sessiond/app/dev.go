@@ -1,119 +1,75 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 
 	"github.com/sessiond/sessiond/identity/mail"
-	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/embedded"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runDev is the embedded default: SQLite in a file and Redis in the process.
-// Users and sign-ins survive a restart since the ledger is in the file; what
-// the in-process Redis forgets is read from there again.
+// runDev runs the service on SQLite in a file and on a Redis in this process. Users and sessions
+// survive a restart because the file has all of them. Redis starts empty, and its entries are read
+// from the file again.
 func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var s Settings
 	f := newFlags("dev", stderr)
 	s.common(f)
-	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "where to listen; loopback only")
-	f.StringVar(&s.DataDir, "data", ".sessiond", "directory of the database, the signing key and the mail")
+	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; loopback only")
+	f.StringVar(&s.Data, "data", ".sessiond", "directory of the database, the signing key and the mails")
 	if err := f.parse(args, env); err != nil {
 		return err
 	}
-	if err := checkLoopback(s.Addr); err != nil {
+	// The issuer must not change with the port. Otherwise a restart would sign users out.
+	s.Issuer = cmp.Or(s.Issuer, "http://localhost/sessiond-dev")
+	s.Audience = cmp.Or(s.Audience, s.Issuer)
+	if err := errors.Join(checkLoopback(s.Addr), s.check()); err != nil {
 		return err
 	}
-	s.DatabaseMaxConns = 4
-	log, err := s.logger(stderr, true)
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
+		return settingError("data", err)
+	}
+	s.SigningKeysFile = filepath.Join(s.Data, "keys.json")
+	if err := writeKey(s.SigningKeysFile, session.AlgEdDSA); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	box, err := mail.NewDevMailbox(filepath.Join(s.Data, "mail.jsonl"))
 	if err != nil {
 		return err
 	}
-	clients, err := s.openClients()
+	redis, err := embedded.Start()
 	if err != nil {
 		return err
 	}
-	breaches, closeBreaches, err := s.openBreaches(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeBreaches()) }()
-	hasher, err := s.openHasher(true)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
-		return fmt.Errorf("--data: %w", err)
-	}
-	s.SigningKeysFile = filepath.Join(s.DataDir, "keys.json")
-	keys, err := devKeys(ctx, s.SigningKeysFile, log)
-	if err != nil {
-		return err
-	}
-	box, err := mail.NewDevMailbox(filepath.Join(s.DataDir, "mail.jsonl"))
-	if err != nil {
-		return err
-	}
+	defer redis.Close()
+	s.DatabaseURL, s.DatabaseMaxConns = "sqlite:"+filepath.Join(s.Data, "sessiond.db"), 4
+	s.RedisURL = redis.URL()
 
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Addr)
-	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
-	}
-	defer listener.Close() //nolint:errcheck // closed by the server before; this is for the errors on the way
-	if s.PublicURL == "" {
-		s.PublicURL = "http://" + listener.Addr().String()
-	}
-	// The issuer must not change with the port, or a restart would sign people out.
-	s.Issuer = orElse(s.Issuer, "http://localhost/sessiond-dev")
-	s.Audience = orElse(s.Audience, s.Issuer)
-	if err := s.check(); err != nil {
-		return err
-	}
-
-	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(s.DataDir, "sessiond.db"), sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	var c closers
+	defer func() { err = errors.Join(err, c.close()) }()
+	migrate := func(ctx context.Context, db *sqlstore.DB) error { return db.Migrate(ctx) }
+	p, err := s.open(ctx, true, stderr, migrate, &c)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Migrate(ctx); err != nil {
-		return err
-	}
-	clock, err := db.Clock(ctx)
+	listener, err := listen(ctx, "addr", s.Addr, &c)
 	if err != nil {
 		return err
 	}
-	deviceSecret, err := db.DeviceSecret(ctx)
-	if err != nil {
-		return err
-	}
-	server, err := embedded.Start()
-	if err != nil {
-		return err
-	}
-	defer server.Close()
-	store, err := redisstore.Open(server.URL(), redisstore.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-
-	a := Assemble(Parts{
-		Settings: s, DB: db, Store: store, Limits: store.Limiter(), Keys: keys, Clients: clients, Hasher: hasher, Mailer: box, Breaches: breaches,
-		Mailbox: func() any { return box.List() }, Now: clock.Now, Log: log, DeviceSecret: deviceSecret,
-	})
-	// Migrating took memory that serving does not need.
-	debug.FreeOSMemory()
-	fmt.Fprintf(stdout, devBanner, s.PublicURL, s.DataDir)
-	return a.Serve(ctx, listener, nil, 0, log)
+	p.Settings.PublicURL = cmp.Or(s.PublicURL, "http://"+listener.Addr().String())
+	p.Mailer, p.Mailbox = box, func() any { return box.List() }
+	service := Assemble(p)
+	debug.FreeOSMemory() // The migrations took memory that serving does not need.
+	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
+	return service.Serve(ctx, listener, nil, 0, p.Log)
 }
 
 const devBanner = `
@@ -126,20 +82,3 @@ sessiond dev: not for production. It listens on loopback only and sends no mail.
   curl %[1]s/user/logins/show -H "Authorization: Bearer $TOKEN"
 
 `
-
-// devKeys reads the signing key of dev, or makes one on the first start.
-func devKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := writeKey(path, session.AlgEdDSA); err != nil {
-			return nil, err
-		}
-	}
-	return watchKeys(ctx, path, log)
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
-}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +15,17 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// oldestPostgres is the oldest major version that is still maintained.
+// oldestPostgres is the oldest supported major version.
 const oldestPostgres = 14
 
-// doctorTimeout bounds each examination.
+// doctorTimeout is the time limit of each check.
 const doctorTimeout = 5 * time.Second
 
-// tolerableSkew is how far clocks may be apart before a promise suffers; the
-// store keeps its entries for longer than this.
+// tolerableSkew is the largest difference between two clocks at which revocation still works. The
+// store keeps its entries longer than a token is valid, by more than this.
 const tolerableSkew = 30 * time.Second
 
-// runDoctor checks a configuration against the real servers and says what to
-// mend. It changes nothing.
+// runDoctor checks a configuration against the real servers and prints what to fix. It changes nothing.
 func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
 	var s Settings
 	f := newFlags("doctor", stderr)
@@ -41,21 +41,32 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 	d.report("configuration", errors.Join(s.checkServe(ctx), clients, hasher, logger), "complete and safe")
 	if s.SigningKeysFile != "" {
 		_, err := readKeys(s.SigningKeysFile)
-		d.report("signing keys", err, "can sign")
-	}
-	if s.DatabaseURL != "" {
-		d.examineDatabase(ctx, &s)
-	}
-	if s.RedisURL != "" {
-		d.examineRedis(ctx, &s)
+		d.report("signing keys", err, "the file has a key that can sign")
 	}
 	if s.Limits == limitsOff {
-		d.warn("limits", "off: passwords can be guessed without end")
+		d.warn("limits", "off: passwords can be guessed without limit")
 	}
-	d.examineMail(ctx, &s)
-	d.examineBreaches(ctx, &s)
+	if s.SMTPURL == "" {
+		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
+	}
+	for _, c := range []struct {
+		name, url string
+		check     func(context.Context, *Settings) error
+	}{
+		{"database", s.DatabaseURL, d.checkDatabase}, {"Redis", s.RedisURL, d.checkRedis},
+		{"mail", s.SMTPURL, d.checkMail}, {"breaches", s.BreachedURL, d.checkBreaches},
+	} {
+		if c.url == "" {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+		if err := c.check(ctx, &s); err != nil {
+			d.fail(c.name, err.Error())
+		}
+		cancel()
+	}
 	if d.failed > 0 {
-		return fmt.Errorf("%d things to mend", d.failed)
+		return fmt.Errorf("%d problems found", d.failed)
 	}
 	return nil
 }
@@ -65,161 +76,141 @@ type doctor struct {
 	failed int
 }
 
-func (d *doctor) line(mark, what, say string) { fmt.Fprintf(d.out, "%s %-14s %s\n", mark, what, say) }
-func (d *doctor) good(what, say string)       { d.line("ok  ", what, say) }
-func (d *doctor) warn(what, say string)       { d.line("WARN", what, say) }
-
-func (d *doctor) fail(what, say string) {
-	d.failed++
-	d.line("MEND", what, say)
+func (d *doctor) print(mark, check, text string) {
+	fmt.Fprintf(d.out, "%s %-14s %s\n", mark, check, text)
 }
 
-func (d *doctor) report(what string, err error, good string) {
+func (d *doctor) ok(check, text string)   { d.print("ok  ", check, text) }
+func (d *doctor) warn(check, text string) { d.print("WARN", check, text) }
+
+func (d *doctor) fail(check, text string) {
+	d.failed++
+	d.print("FAIL", check, text)
+}
+
+// report prints the error of a check, or, if it is nil, the text ok.
+func (d *doctor) report(check string, err error, ok string) {
 	if err != nil {
-		d.fail(what, err.Error())
+		d.fail(check, err.Error())
 		return
 	}
-	d.good(what, good)
+	d.ok(check, ok)
 }
 
-func (d *doctor) examineDatabase(ctx context.Context, s *Settings) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
+func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
-		d.fail("database", err.Error()) // not asked: that would tell the password
-		return
+		return err // without connecting, which would send the password unencrypted
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
 	if err != nil {
-		d.fail("database", err.Error())
-		return
+		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing was written
 	version, err := db.Version(ctx)
 	if err != nil {
-		d.fail("database", err.Error())
-		return
+		return err
 	}
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
-		d.fail("database", fmt.Sprintf("version %s; %d or later is needed", version, oldestPostgres))
+		d.fail("database", fmt.Sprintf("version %s; want %d or later", version, oldestPostgres))
 	} else {
-		d.good("database", "reachable, a primary, version "+version)
+		d.ok("database", "reachable, a primary, version "+version)
 	}
-	switch current, wanted, err := db.MigrationStatus(ctx); {
-	case err != nil:
-		d.fail("migrations", err.Error())
-	case current < wanted:
-		d.fail("migrations", fmt.Sprintf("at %d, %d is needed: run sessiond migrate", current, wanted))
-	default:
-		d.good("migrations", fmt.Sprintf("at %d", current))
-	}
+	d.report("migrations", requireMigrated(ctx, db), "all applied")
 	clock, err := db.Clock(ctx)
 	if err != nil {
-		d.fail("clock", err.Error())
-		return
+		return err
 	}
-	d.skew("clock", "the database's", time.Until(clock.Now()))
+	d.skew("the database's", time.Until(clock.Now()))
+	return nil
 }
 
-func (d *doctor) skew(what, whose string, skew time.Duration) {
-	say := fmt.Sprintf("%s is %v ahead of this machine's", whose, skew.Round(time.Millisecond))
+func (d *doctor) skew(whose string, skew time.Duration) {
+	text := fmt.Sprintf("%s clock is %v ahead of this machine's", whose, skew.Round(time.Millisecond))
 	if skew.Abs() > tolerableSkew {
-		d.fail(what, say+"; synchronise both")
+		d.fail("clock", text+"; synchronise both clocks")
 		return
 	}
-	d.good(what, say)
+	d.ok("clock", text)
 }
 
-func (d *doctor) examineRedis(ctx context.Context, s *Settings) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
+func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 	if err := s.checkRedisURL(ctx); err != nil {
-		d.fail("Redis", err.Error()) // as above
-		return
+		return err // without connecting, as above
 	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
-		d.fail("Redis", err.Error())
-		return
+		return err
 	}
 	defer store.Close() //nolint:errcheck // nothing was written
 	report, err := store.Inspect(ctx)
 	if err != nil {
-		d.fail("Redis", err.Error())
-		return
+		return err
 	}
 	for _, n := range report.Nodes {
-		d.examineNode(n)
+		d.checkNode(n)
 	}
+	return nil
 }
 
-func (d *doctor) examineNode(n redisstore.Node) {
-	what := "Redis"
-	say := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, orElse(n.Version, "unknown"), orElse(n.Role, "unknown role"), orElse(n.Persistence, "unknown"))
+func (d *doctor) checkNode(n redisstore.Node) {
+	const check = "Redis"
+	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, cmp.Or(n.Version, "unknown"), cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
 	switch {
 	case n.TooOld():
-		d.fail(what, say+"; 7.0 or later is needed")
+		d.fail(check, text+"; want 7.0 or later")
 	case n.Role != "" && n.Role != "master":
-		d.fail(what, say+"; a master is needed")
+		d.fail(check, text+"; want a master")
 	default:
-		d.good(what, say)
+		d.ok(check, text)
 	}
 	if !n.Lineage {
-		d.fail("lineage", "INFO replication is not allowed, or tells no master_replid: every check asks Postgres; allow the user +info")
+		d.fail("lineage", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
 	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":
-		d.good("eviction", orElse(n.MaxMemoryPolicy, "unknown"))
+		d.ok("eviction", cmp.Or(n.MaxMemoryPolicy, "unknown"))
 	default:
-		d.warn("eviction", n.MaxMemoryPolicy+": safe, but what is evicted is read from Postgres again; noeviction is recommended")
+		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
 	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
-		d.warn("persistence", "stop-writes-on-bgsave-error is yes: a failed save stops checks from using Redis; set it to no")
+		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
 	}
 	if replicas, err := strconv.Atoi(n.Replicas); err == nil && replicas > 0 && n.MinReplicasToWrite == "0" {
-		d.warn("failover", "min-replicas-to-write is 0: a master that is cut off goes on answering; set it to 1 and min-replicas-max-lag to 2")
+		d.warn("failover", "min-replicas-to-write is 0: a master that was cut off keeps answering; set it to 1 and min-replicas-max-lag to 2")
 	}
 	if n.Skew != nil {
-		d.skew("clock", "Redis's", *n.Skew)
+		d.skew("Redis's", *n.Skew)
 	}
 }
 
-func (d *doctor) examineMail(ctx context.Context, s *Settings) {
-	if s.SMTPURL == "" {
-		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
-		return
-	}
+func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 	if s.ResetURL == "" {
-		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links lead to JSON, for existing clients, and to no page")
+		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links open a JSON document, which suits existing clients, instead of a page")
 	}
 	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
-		d.fail("mail", err.Error())
-		return
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
 	err = smtp.Check(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
 	}
-	d.report("mail", err, "the server takes our name and password")
+	d.report("mail", err, "the server accepts our user name and password")
+	return nil
 }
 
-func (d *doctor) examineBreaches(ctx context.Context, s *Settings) {
-	if s.BreachedURL == "" {
-		return
-	}
-	list, stop, err := s.openBreaches(ctx)
+func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
+	var c closers
+	defer c.close() //nolint:errcheck // nothing was written
+	list, err := s.openBreaches(ctx, &c)
 	if err != nil {
-		d.fail("breaches", err.Error())
-		return
+		return err
 	}
-	defer stop() //nolint:errcheck // nothing was written
-	if _, err = list.Contains(ctx, ""); err != nil && s.WhenUnchecked == allowUnchecked {
+	if _, err = list.Contains(ctx, ""); err != nil && s.BreachedPolicy == breachedAllow {
 		d.warn("breaches", err.Error()+": new passwords are not checked")
-		return
+		return nil
 	}
 	d.report("breaches", err, "the service answers")
+	return nil
 }

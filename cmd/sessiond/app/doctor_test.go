@@ -10,49 +10,51 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// What serve refuses, and what a user would stumble over, the doctor names.
-func TestDoctor(t *testing.T) {
+// TestDoctor_NamesProblem checks that the doctor finds everything that serve refuses, and warns of
+// settings that users would notice.
+func TestDoctor_NamesProblem(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	if err := writeKey(keys, "EdDSA"); err != nil {
 		t.Fatal(err)
 	}
-	mail := "SMTP_URL=smtp+plain://" + startSMTP(t)
+	mail := "SMTP_URL=smtp+plain://" + startSMTP(t) + " MAIL_FROM=id@example.com"
 	const (
-		well    = "ok   configuration  complete and safe\n"
-		noPage  = "WARN mail           SESSIOND_RESET_URL is not set"
-		noMail  = "WARN mail           SESSIOND_SMTP_URL is not set: no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users answer 503"
-		refused = "MEND configuration  SESSIOND_"
+		complete    = "ok   configuration  complete and safe\n"
+		refused     = "FAIL configuration  SESSIOND_"
+		noResetPage = "WARN mail           SESSIOND_RESET_URL is not set"
+		noMail      = "WARN mail           SESSIOND_SMTP_URL is not set: no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503"
 	)
 	for _, c := range []struct {
-		name    string
-		setting []string // NAME=value
-		want    string
-		not     string
+		name     string
+		settings string // NAME=value with spaces between
+		want     string
+		not      string
 	}{
-		{"nothing to say", nil, well, "MEND configuration"},
-		{"a clients file that is not there", []string{"CLIENTS_FILE=" + dir + "/none"}, refused + "CLIENTS_FILE", well},
-		{"a clients file that is none", []string{"CLIENTS_FILE=" + keys}, refused + "CLIENTS_FILE", well},
-		{"peppers that are not there", []string{"PASSWORD_PEPPER_FILE=" + dir + "/none"}, refused + "PASSWORD_PEPPER_FILE", well},
-		{"a cheap hash", []string{"BCRYPT_COST=9"}, refused + "BCRYPT_COST", well},
-		{"a log level of one's own", []string{"LOG_LEVEL=loud"}, refused + "LOG_LEVEL", well},
-		{"a password with a bare slash", []string{"REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1"}, "MEND Redis          SESSIOND_REDIS_URL: the URL is malformed", well},
-		{"no mail", nil, noMail, noPage},
-		{"reset links to no page", []string{mail, "MAIL_FROM=id@example.com"}, noPage, noMail},
-		{"reset links to a page", []string{mail, "MAIL_FROM=id@example.com", "RESET_URL=https://www.example/reset"}, "ok   mail ", noPage},
+		{"complete configuration", "", complete, "FAIL configuration"},
+		{"missing clients file", "CLIENTS_FILE=" + dir + "/none", refused + "CLIENTS_FILE", complete},
+		{"malformed clients file", "CLIENTS_FILE=" + keys, refused + "CLIENTS_FILE: line 1: want CLIENT-ID:SHA256-HEX with a unique id", complete},
+		{"missing pepper file", "PASSWORD_PEPPER_FILE=" + dir + "/none", refused + "PASSWORD_PEPPER_FILE", complete},
+		{"bcrypt cost that is too cheap", "BCRYPT_COST=9", refused + "BCRYPT_COST", complete},
+		{"unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},
+		{"unescaped slash in a password", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1", "FAIL Redis          SESSIOND_REDIS_URL: the URL is malformed", complete},
+		{"no mail server", "", noMail, noResetPage},
+		{"no page for reset links", mail, noResetPage, noMail},
+		{"a page for reset links", mail + " RESET_URL=https://www.example/reset", "ok   mail ", noResetPage},
 	} {
-		env := environment(append([]string{
-			"DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable", "REDIS_URL=redis://:s3cret@127.0.0.1:1",
-			"SIGNING_KEYS_FILE=" + keys, "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
-		}, c.setting...)...)
-		var out strings.Builder
-		err := Run(t.Context(), []string{"doctor"}, env, &out, io.Discard)
-		if err == nil { // neither store answers
-			t.Errorf("%s: nothing to mend", c.name)
-		}
-		if !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), c.not) || strings.Contains(out.String(), "s3cret") {
-			t.Errorf("%s: want %q and not %q, got\n%s", c.name, c.want, c.not, out.String())
-		}
+		t.Run(c.name, func(t *testing.T) {
+			env := environment(append([]string{
+				"DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable", "REDIS_URL=redis://:s3cret@127.0.0.1:1",
+				"SIGNING_KEYS_FILE=" + keys, "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
+			}, strings.Fields(c.settings)...)...)
+			var out strings.Builder
+			if err := Run(t.Context(), []string{"doctor"}, env, &out, io.Discard); err == nil {
+				t.Error("got no error, although neither store answers")
+			}
+			if !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), c.not) || strings.Contains(out.String(), "s3cret") {
+				t.Errorf("want %q but neither %q nor the secret, got\n%s", c.want, c.not, out.String())
+			}
+		})
 	}
 }
 

@@ -15,18 +15,18 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// importProgress is after how many lines an import says how far it is.
+// importProgress is the number of lines after which an import prints its progress.
 const importProgress = 1000
 
-// runImport adds users with the password hashes they have elsewhere.
+// runImport adds users with password hashes from another system.
 func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var in, format, peppers string
 	db, s, err := openDatabase(ctx, "import", args, env, stderr, func(f *flags) {
-		f.StringVar(&in, "in", "", "file of users: .csv with a header, or .jsonl; - is standard input.\n"+
-			"Columns, or members: username, email, password_hash; and, where wanted, first_name, last_name,\n"+
-			"email_verified (true or false), created_at (RFC 3339)")
-		f.StringVar(&format, "format", "", "csv or jsonl (default: by the file's name)")
-		f.StringVar(&peppers, "password-pepper-file", "", "peppers of hashes that this service made")
+		f.StringVar(&in, "in", "", "file of users: .csv with a header line, or .jsonl; - reads standard input.\n"+
+			"Required columns or members: username, email, password_hash. Optional ones: first_name,\n"+
+			"last_name, email_verified (true or false), created_at (RFC 3339)")
+		f.StringVar(&format, "format", "", "format of --in: csv or jsonl (default: the extension of --in)")
+		f.StringVar(&peppers, "password-pepper-file", "", "file of the peppers, if sessiond made the hashes")
 	})
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		format = strings.TrimPrefix(filepath.Ext(in), ".")
 	}
 	if in == "" || format != "csv" && format != "jsonl" {
-		return errors.New("--in FILE.csv or FILE.jsonl is required; --format names the form of any other file")
+		return errors.New("--in FILE.csv or FILE.jsonl is required; other names need --format csv or jsonl")
 	}
 	s.BcryptCost, s.PasswordPepperFile = hashing.MinCost, peppers
 	hasher, err := s.openHasher(false)
@@ -48,7 +48,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		if file, err = os.Open(in); err != nil { //nolint:gosec // G304: the operator names the file
 			return err
 		}
-		defer file.Close() //nolint:errcheck // only read
+		defer file.Close() //nolint:errcheck // the file is only read
 	}
 	report, err := identity.Import(ctx, file, format, db.Users(), hasher, time.Now, issuer.NewID, func(done int) {
 		if done%importProgress == 0 {

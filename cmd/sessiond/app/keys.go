@@ -13,75 +13,70 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-const keysUsage = `sessiond keys new      --out FILE [--alg EdDSA]   make a key file with one key that signs
-sessiond keys add      --file FILE [--alg EdDSA]  add a key that is published and does not sign yet
-sessiond keys list     --file FILE
-sessiond keys activate --file FILE --kid ID       let it sign; the one that signed so far is retired
-sessiond keys retire   --file FILE --kid ID       give up a published key
+const keysUsage = `sessiond keys new      --out FILE [--alg EdDSA]   create a key file with one signing key
+sessiond keys add      --file FILE [--alg EdDSA]  add a key that is published but does not sign yet
+sessiond keys list     --file FILE                print the keys and their status
+sessiond keys activate --file FILE --kid ID       make a published key sign, and retire the one that signed
+sessiond keys retire   --file FILE --kid ID       retire a published key
 `
 
-// runKeys makes and changes signing key files. A running serve picks a change
-// up within a second.
+// runKeys creates and changes signing key files. A running serve reads a changed file within a second.
 func runKeys(args []string, stdout, stderr io.Writer) error {
 	verb := ""
 	if len(args) > 0 {
 		verb, args = args[0], args[1:]
 	}
-	f := newFlags("keys "+verb, stderr)
-	var path, alg, kid string
-	var early bool
-	switch verb {
-	case "new":
-		f.StringVar(&path, "out", "", "file to make; it must not exist")
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "EdDSA, ES256 or HS256")
-	case "add":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "EdDSA, ES256 or HS256")
-	case "list":
-		f.StringVar(&path, "file", "", "key file to show")
-	case "activate":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&kid, "kid", "", "id of the key that is to sign")
-		f.BoolVar(&early, "now", false, "do not wait until everybody has had time to read the key")
-	case "retire":
-		f.StringVar(&path, "file", "", "key file to change")
-		f.StringVar(&kid, "kid", "", "id of the key to give up")
-	default:
+	if !slices.Contains([]string{"new", "add", "list", "activate", "retire"}, verb) {
 		_, err := io.WriteString(stdout, keysUsage)
 		return err
+	}
+	f := newFlags("keys "+verb, stderr)
+	fileFlag, fileHelp := "file", "key file"
+	if verb == "new" {
+		fileFlag, fileHelp = "out", "key file to create; it must not exist"
+	}
+	path := f.String(fileFlag, "", fileHelp)
+	var alg, kid string
+	var early bool
+	var change func([]session.Key) ([]session.Key, error)
+	switch verb {
+	case "new", "add":
+		f.StringVar(&alg, "alg", session.AlgEdDSA, "algorithm of the key: EdDSA, ES256 or HS256")
+		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
+	case "activate":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		f.BoolVar(&early, "now", false, "activate the key although verifiers may not have read it yet")
+		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
+	case "retire":
+		f.StringVar(&kid, "kid", "", "id of the key")
+		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if path == "" {
-		return errors.New("the key file is required: --out FILE for new, --file FILE otherwise")
+	switch {
+	case *path == "":
+		return fmt.Errorf("--%s FILE is required", fileFlag)
+	case verb == "list":
+		return listKeys(*path, stdout)
+	case verb != "new":
+		return changeKeys(*path, stdout, change)
 	}
-	switch verb {
-	case "new":
-		if err := writeKey(path, alg); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(stdout, "%s holds a new %s key. Keep it secret: who has it can sign in as anybody.\n", path, alg)
+	if err := writeKey(*path, alg); err != nil {
 		return err
-	case "list":
-		return listKeys(path, stdout)
-	case "add":
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) })
-	case "activate":
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) })
-	default:
-		return changeKeys(path, stdout, func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) })
 	}
+	_, err := fmt.Fprintf(stdout, "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", *path, alg)
+	return err
 }
 
-// newKey makes a key that says when it was made.
+// newKey generates a key that records the time of its creation.
 func newKey(alg string) (session.Key, error) {
 	key, err := session.GenerateKey(alg)
 	key.CreatedAt = time.Now().UTC()
 	return key, err
 }
 
-// writeKey makes a key file with one key, and never overwrites one.
+// writeKey creates a key file with one signing key. It returns an error if the file exists.
 func writeKey(path, alg string) error {
 	key, err := newKey(alg)
 	if err != nil {
@@ -94,7 +89,7 @@ func writeKey(path, alg string) error {
 	return writeKeys(path, set)
 }
 
-// writeKeys makes a file that only its owner can read.
+// writeKeys creates a file that only its owner can read.
 func writeKeys(path string, set *session.KeySet) (err error) {
 	data, err := set.PrivateJSON()
 	if err != nil {
@@ -111,7 +106,7 @@ func writeKeys(path string, set *session.KeySet) (err error) {
 	return file.Sync()
 }
 
-// changeKeys replaces a key file at once: a reader sees the old one or the new one.
+// changeKeys replaces a key file atomically: a reader sees either the old content or the new one.
 func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]session.Key, error)) error {
 	set, err := readKeys(path)
 	if err != nil {
@@ -126,7 +121,7 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 	}
 	next := path + ".new"
 	if err := writeKeys(next, set); err != nil {
-		return fmt.Errorf("is another change under way? %w", err)
+		return fmt.Errorf("another change may be running: %w", err)
 	}
 	if err := os.Rename(next, path); err != nil {
 		return errors.Join(err, os.Remove(next))
@@ -142,7 +137,7 @@ func listKeys(path string, stdout io.Writer) error {
 	for _, k := range set.Keys() {
 		line := fmt.Sprintf("%s  %-5s  %-9s", k.ID, k.Alg, k.Status)
 		if !k.CreatedAt.IsZero() {
-			line += "  made " + k.CreatedAt.Format(time.RFC3339)
+			line += "  created " + k.CreatedAt.Format(time.RFC3339)
 		}
 		if !k.RetiredAt.IsZero() {
 			line += "  retired " + k.RetiredAt.Format(time.RFC3339)
@@ -154,8 +149,7 @@ func listKeys(path string, stdout io.Writer) error {
 	return nil
 }
 
-// addKey appends a key that is published, and drops those that verify nothing
-// any more.
+// addKey appends a published key, and removes the keys whose tokens have all expired.
 func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	key, err := newKey(alg)
 	if err != nil {
@@ -167,8 +161,8 @@ func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	return append(keys, key), nil
 }
 
-// publishFirst is how long a key is published before it signs: others keep our
-// keys for as long as /.well-known/jwks.json allows.
+// publishFirst is how long a key must be published before it signs. Verifiers cache our keys for as
+// long as /.well-known/jwks.json allows.
 const publishFirst = 6 * time.Minute
 
 func activateKey(keys []session.Key, kid string, early bool) ([]session.Key, error) {
@@ -177,7 +171,7 @@ func activateKey(keys []session.Key, kid string, early bool) ([]session.Key, err
 		return nil, err
 	}
 	if age := time.Since(next.CreatedAt); !early && age < publishFirst {
-		return nil, fmt.Errorf("key %s was made %v ago; others may not have read it yet, so that its tokens would be refused: wait until it is %v old, or say --now",
+		return nil, fmt.Errorf("key %s was created %v ago, and verifiers that have not read it yet would refuse its tokens: wait until it is %v old, or use --now",
 			kid, age.Round(time.Second), publishFirst)
 	}
 	for i := range keys {
@@ -195,7 +189,7 @@ func retireKey(keys []session.Key, kid string) ([]session.Key, error) {
 		return nil, err
 	}
 	if key.Status == session.KeyActive {
-		return nil, fmt.Errorf("key %s signs; activate another one, which retires it", kid)
+		return nil, fmt.Errorf("key %s is the signing key; activate another key, which retires this one", kid)
 	}
 	retire(key)
 	return keys, nil
@@ -210,12 +204,12 @@ func retire(k *session.Key) {
 func findKey(keys []session.Key, kid string) (*session.Key, error) {
 	i := slices.IndexFunc(keys, func(k session.Key) bool { return k.ID == kid })
 	if i < 0 {
-		return nil, fmt.Errorf("--kid: the file has no key %q; sessiond keys list shows them", kid)
+		return nil, fmt.Errorf("--kid: the file has no key %q; sessiond keys list prints the keys", kid)
 	}
 	return &keys[i], nil
 }
 
-// readKeys reads a key file that can sign.
+// readKeys reads a key file. It returns an error if the file has no key that can sign.
 func readKeys(path string) (*session.KeySet, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
 	if err != nil {
@@ -226,12 +220,12 @@ func readKeys(path string) (*session.KeySet, error) {
 		return nil, err
 	}
 	if !set.CanSign() {
-		return nil, errors.New("no active key with its private part to sign with")
+		return nil, errors.New("no active key with a private part; want one to sign with")
 	}
 	return set, nil
 }
 
-// watchKeys is [session.WatchKeys] for a service, which signs.
+// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the start.
 func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := readKeys(path); err != nil {
 		return nil, err

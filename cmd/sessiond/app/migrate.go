@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runMigrate brings the database to what this program needs. Any number of
-// replicas may do it at once: they take turns.
+// runMigrate brings the database to the migration that this program needs. Replicas may run it at
+// the same time, because a lock in the database lets one after the other in.
 func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	db, _, err := openDatabase(ctx, "migrate", args, env, stderr, nil)
 	if err != nil {
@@ -28,8 +28,8 @@ func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stder
 	return err
 }
 
-// openDatabase serves the verbs that need the database and nothing else; more
-// adds their own flags.
+// openDatabase parses the arguments of a verb that uses only the database, and opens the database.
+// more adds the flags that the verb has besides those of the database.
 func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
 	var s Settings
 	f := newFlags(verb, stderr)
@@ -47,8 +47,5 @@ func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv
 		return nil, nil, err
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
-	if err != nil {
-		return nil, nil, fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	}
-	return db, &s, nil
+	return db, &s, settingError("database-url", err)
 }

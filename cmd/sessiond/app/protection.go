@@ -4,65 +4,62 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// protection counts what the protection of logins does. It is an
-// [hashing.Observer] and an
-// [identity.Observer].
+// protection is the metrics of the protection of logins. It is an [identity.Observer] and a
+// [hashing.Observer].
 type protection struct {
-	registry     prometheus.Registerer
-	waited, took prometheus.Histogram
-	shed         *prometheus.CounterVec
-	limited      *prometheus.CounterVec
-	breached     *prometheus.CounterVec
+	metrics                 promauto.Factory
+	waited, took            prometheus.Histogram
+	shed, limited, breached *prometheus.CounterVec
 }
 
-// newProtection registers the metrics.
 func newProtection(r prometheus.Registerer) *protection {
+	f := promauto.With(r)
 	p := &protection{
-		registry: r,
-		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
+		metrics: f,
+		waited: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_wait_seconds",
-			Help:    "Time that a login waited for its turn to be hashed.",
+			Help:    "Time that a request waited in the queue for its password hash.",
 			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2, 3, 4, 5},
 		}),
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+		took: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_duration_seconds",
-			Help:    "Time that a password hash took.",
+			Help:    "Duration of a password hash, without the wait.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .075, .1, .15, .25, .5, 1, 2.5},
 		}),
-		shed: prometheus.NewCounterVec(prometheus.CounterOpts{
+		shed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sessiond_password_hash_shed_total",
-			Help: "Requests turned away because too many waited before them, by reason.",
+			Help: "Requests that the password hash queue turned away, by reason: full, account or late.",
 		}, []string{"reason"}),
+		limited: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_limiter_decisions_total",
+			Help: "Decisions of the rate limits, by action, decision, and limits: shared, or local while Redis is down.",
+		}, []string{"action", "decision", "limits"}),
+		breached: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sessiond_breached_password_checks_total",
+			Help: "Checks of new passwords against the breached-password service, by answer: no, yes or unavailable.",
+		}, []string{"answer"}),
 	}
-	p.limited = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sessiond_limiter_decisions_total",
-		Help: "What the limits said, by action, decision and whose limits: the shared ones or, with Redis down, this replica's.",
-	}, []string{"action", "decision", "limits"})
-	p.breached = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sessiond_breached_password_checks_total",
-		Help: "Answers of the service that knows breached passwords.",
-	}, []string{"answer"})
-	// There from the start, or a first one is no increase.
+	// Create these counters at 0. Otherwise a rate would not count their first increase.
 	for _, reason := range []string{"full", "account", "late"} {
 		p.shed.WithLabelValues(reason)
 	}
 	for _, answer := range []string{"no", "yes", "unavailable"} {
 		p.breached.WithLabelValues(answer)
 	}
-	r.MustRegister(p.waited, p.took, p.shed, p.limited, p.breached)
 	return p
 }
 
-// watch shows how many wait.
+// watch registers the gauge of the queue's length.
 func (p *protection) watch(q *hashing.Queue) {
-	p.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	p.metrics.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sessiond_password_hash_queue_length",
-		Help: "Logins that wait for their turn to be hashed.",
-	}, func() float64 { return float64(q.Len()) }))
+		Help: "Requests that wait in the queue for their password hash.",
+	}, func() float64 { return float64(q.Len()) })
 }
 
 func (p *protection) Hashed(waited, took time.Duration) {

@@ -8,26 +8,26 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-const usage = `sessiond signs people in and ends their sessions at once.
+const usage = `sessiond signs users in, tracks their sessions, and revokes them at once.
 
-  sessiond dev       try it: SQLite and an in-process Redis, nothing to install
-  sessiond serve     production: Postgres and Redis by URL
-  sessiond migrate   apply the SQL migrations and exit
-  sessiond keys      make, list and rotate the signing keys of serve
+  sessiond dev       try it without installing anything: SQLite and an in-process Redis
+  sessiond serve     run in production, with PostgreSQL and Redis
+  sessiond migrate   apply the database migrations and exit
+  sessiond keys      create, list and rotate the signing keys of serve
   sessiond clients   let a client introspect tokens
   sessiond import    add users with their password hashes from CSV or JSON lines
   sessiond doctor    check a configuration against the real servers
 
-Settings are flags, or environment variables of the same name with the prefix
-SESSIOND_ (--redis-url is SESSIOND_REDIS_URL). "sessiond VERB -h" lists them.
+Every flag can also be set by an environment variable: --redis-url is SESSIOND_REDIS_URL.
+"sessiond VERB -h" lists the flags of a verb.
 `
 
 const serveVerb = "serve"
 
-// lookupEnv is os.LookupEnv, or a test's own environment.
+// lookupEnv looks up an environment variable, as [os.LookupEnv] does.
 type lookupEnv func(string) (string, bool)
 
-// Run is the whole program. It returns when its verb is done or ctx ends.
+// Run runs the verb that args start with, and returns when it has finished or ctx is done.
 func Run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
 	verb := "help"
 	if len(args) > 0 {
@@ -54,6 +54,6 @@ func Run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 		_, err := io.WriteString(stdout, usage)
 		return err
 	default:
-		return fmt.Errorf("unknown verb %q; sessiond help lists them", verb)
+		return fmt.Errorf("unknown verb %q; sessiond help lists the verbs", verb)
 	}
 }

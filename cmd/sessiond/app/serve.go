@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,10 @@ import (
 	"net"
 
 	"github.com/sessiond/sessiond/identity/mail"
-	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runServe is production: any number of identical replicas on one Postgres and
-// one Redis.
+// runServe runs one of any number of identical replicas that share one Postgres and one Redis.
 func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var s Settings
 	f := newFlags("serve", stderr)
@@ -25,87 +24,34 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err := s.checkServe(ctx); err != nil {
 		return err
 	}
-	log, err := s.logger(stdout, false)
+	var c closers
+	defer func() { err = errors.Join(err, c.close()) }()
+	mailer, err := s.openMailer()
 	if err != nil {
 		return err
 	}
-	clients, err := s.openClients()
+	p, err := s.open(ctx, false, stdout, requireMigrated, &c)
 	if err != nil {
 		return err
 	}
-	breaches, closeBreaches, err := s.openBreaches(ctx)
+	if mailer == nil {
+		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
+	}
+	public, err := listen(ctx, "addr", s.Addr, &c)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeBreaches()) }()
-	hasher, err := s.openHasher(false)
-	if err != nil {
-		return err
-	}
-	keys, err := watchKeys(ctx, s.SigningKeysFile, log)
-	if err != nil {
-		return fmt.Errorf("%sSIGNING_KEYS_FILE: %w", envPrefix, err)
-	}
-	post, err := s.openMailer()
-	if err != nil {
-		return err
-	}
-	if post == nil {
-		log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
-	}
-
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
-	if err != nil {
-		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	current, wanted, err := db.MigrationStatus(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	case current < wanted:
-		return fmt.Errorf("%sDATABASE_URL: the database is at migration %d and this program needs %d: run sessiond migrate", envPrefix, current, wanted)
-	}
-	clock, err := db.Clock(ctx)
-	if err != nil {
-		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	}
-	deviceSecret, err := db.DeviceSecret(ctx)
-	if err != nil {
-		return fmt.Errorf("%sDATABASE_URL: %w", envPrefix, err)
-	}
-	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
-	if err != nil {
-		return fmt.Errorf("%sREDIS_URL: %w", envPrefix, err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.Ping(ctx); err != nil {
-		// Not a reason to refuse: with Redis down people can still sign in.
-		log.Warn("Redis does not answer yet", "error", err)
-	}
-
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Addr)
-	if err != nil {
-		return fmt.Errorf("%sADDR: %w", envPrefix, err)
-	}
-	defer listener.Close() //nolint:errcheck // closed by the server before; this is for the errors on the way
 	var metrics net.Listener
 	if s.MetricsAddr != "" {
-		if metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", s.MetricsAddr); err != nil {
-			return fmt.Errorf("%sMETRICS_ADDR: %w", envPrefix, err)
+		if metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
+			return err
 		}
-		defer metrics.Close() //nolint:errcheck // as above
 	}
-
-	stopHashing := startWorker(hasher, log)
-	defer func() { err = errors.Join(err, stopHashing()) }()
-	a := Assemble(Parts{
-		Settings: s, DB: db, Store: store, Limits: store.Limiter(), Keys: keys, Clients: clients, Hasher: hasher, Mailer: post, Breaches: breaches,
-		Now: clock.Now, Log: log, DeviceSecret: deviceSecret,
-	})
-	a.background = append(a.background, clock.Run)
-	log.Info("serving", "addr", listener.Addr().String(), "issuer", s.Issuer)
-	return a.Serve(ctx, listener, metrics, s.ShutdownDelay, log)
+	p.Mailer = mailer
+	c.add(startWorker(p.Hasher, p.Log))
+	service := Assemble(p)
+	p.Log.Info("serving", "addr", public.Addr().String(), "issuer", s.Issuer)
+	return service.Serve(ctx, public, metrics, s.ShutdownDelay, p.Log)
 }
 
 // checkServe refuses a configuration that is incomplete or unsafe.
@@ -114,26 +60,33 @@ func (s *Settings) checkServe(ctx context.Context) error {
 		"issuer", s.Issuer, "public-url", s.PublicURL); err != nil {
 		return err
 	}
-	s.Audience = orElse(s.Audience, s.Issuer)
+	s.Audience = cmp.Or(s.Audience, s.Issuer)
 	if s.SMTPURL != "" {
 		if err := s.require("mail-from", s.MailFrom); err != nil {
 			return err
 		}
 	}
 	if s.DatabaseMaxConns < 2 {
-		return fmt.Errorf("%sDATABASE_MAX_CONNS: is less than 2", envPrefix)
+		return errors.New("SESSIOND_DATABASE_MAX_CONNS: want at least 2")
 	}
 	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
-// openMailer returns nil when no mail server is set.
+// requireMigrated returns an error if the database lacks migrations. Replicas do not migrate it
+// themselves, so that the operator decides when its tables change.
+func requireMigrated(ctx context.Context, db *sqlstore.DB) error {
+	current, wanted, err := db.MigrationStatus(ctx)
+	if err == nil && current < wanted {
+		err = fmt.Errorf("the database is at migration %d; want %d: run sessiond migrate", current, wanted)
+	}
+	return err
+}
+
+// openMailer returns nil if no mail server is set.
 func (s *Settings) openMailer() (mail.Mailer, error) {
 	if s.SMTPURL == "" {
 		return nil, nil
 	}
 	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
-	if err != nil {
-		return nil, fmt.Errorf("%sSMTP_URL: %w", envPrefix, err)
-	}
-	return smtp, nil
+	return smtp, settingError("smtp-url", err)
 }

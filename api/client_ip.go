@@ -1,0 +1,38 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+// trustProxies takes the client's address from X-Forwarded-For if a trusted proxy sent it.
+func (a *API) trustProxies(next http.Handler) http.Handler {
+	if len(a.TrustedProxies) == 0 {
+		return next
+	}
+	prefixes := make([]string, len(a.TrustedProxies))
+	for i, p := range a.TrustedProxies {
+		prefixes[i] = p.String()
+	}
+	return middleware.ClientIPFromXFF(prefixes...)(next)
+}
+
+// clientIP returns the address that trusted proxies report. Without a valid one it returns the
+// peer's address.
+func clientIP(r *http.Request) string {
+	if ip := middleware.GetClientIP(r.Context()); ip != "" {
+		return ip
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	return ip.Unmap().WithZone("").String()
+}

@@ -1,0 +1,21 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/rs/cors"
+)
+
+// cors lets pages of CORSOrigins call the service.
+func (a *API) cors(next http.Handler) http.Handler {
+	if len(a.CORSOrigins) == 0 {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: a.CORSOrigins,
+		AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
+		AllowedHeaders: []string{"Authorization", "Content-Type", requestIDHeader, deviceTokenHeader},
+		ExposedHeaders: []string{"X-Auth-Token", deviceTokenHeader, requestIDHeader, "WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"},
+		MaxAge:         600,
+	}).Handler(next)
+}

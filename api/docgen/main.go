@@ -1,0 +1,175 @@
+// Command docgen makes docs.html, the page for people, from openapi.json. go generate runs it.
+package main
+
+import (
+	"bytes"
+	_ "embed" // the template
+	"html/template"
+	"log"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+//go:embed docs.tmpl.html
+var page string
+
+func main() {
+	openAPI, err := os.ReadFile("openapi.json")
+	if err == nil {
+		err = os.WriteFile("docs.html", render(openAPI), 0o644) //nolint:gosec // G306: everybody may read source files
+	}
+	if err != nil {
+		log.Fatal("docgen: ", err)
+	}
+}
+
+// render returns the page for an OpenAPI document.
+func render(openAPI []byte) []byte {
+	t := template.New("docs").Funcs(template.FuncMap{
+		"split": strings.Split, "upper": strings.ToUpper, "url": url, "general": func() map[string]string { return general }, "quote": quote,
+	})
+	root = parse("", openAPI)
+	var out bytes.Buffer
+	if err := template.Must(t.Parse(page)).Execute(&out, root); err != nil {
+		log.Panic(err)
+	}
+	return out.Bytes()
+}
+
+// general are the responses that the page describes once for all operations, by status.
+var general = map[string]string{
+	"405": "MethodNotAllowed", "413": "TooLarge", "415": "UnsupportedMediaType", "431": "HeadersTooLarge", "500": "InternalError", "503": "Unavailable",
+}
+
+// node is a JSON value. Unlike a Go map, it keeps the order of an object's members.
+type node struct {
+	Name  string // in the object or array that holds the node
+	Nodes []*node
+	raw   jsontext.Value
+}
+
+// root is the document, in which references are looked up.
+var root *node
+
+func parse(name string, raw jsontext.Value) *node {
+	n := &node{Name: name, raw: raw}
+	dec := jsontext.NewDecoder(bytes.NewReader(raw))
+	if start, _ := dec.ReadToken(); start.Kind() != '{' && start.Kind() != '[' {
+		return n
+	}
+	for k := dec.PeekKind(); k > 0 && k != '}' && k != ']'; k = dec.PeekKind() {
+		name := strconv.Itoa(len(n.Nodes))
+		if raw.Kind() == '{' {
+			token, _ := dec.ReadToken()
+			name = token.String()
+		}
+		value, _ := dec.ReadValue()
+		n.Nodes = append(n.Nodes, parse(name, value.Clone()))
+	}
+	return n
+}
+
+// Get returns the node at the end of a path, or nil. It follows $ref.
+func (n *node) Get(path ...string) *node {
+	if n == nil || len(path) == 0 {
+		return n
+	}
+	if i := slices.IndexFunc(n.Nodes, func(m *node) bool { return m.Name == path[0] }); i >= 0 {
+		return n.Nodes[i].Get(path[1:]...)
+	}
+	if path[0] == "$ref" || n.Get("$ref") == nil {
+		return nil
+	}
+	return root.Get(strings.Split(n.Get("$ref").String(), "/")[1:]...).Get(path...)
+}
+
+// Each returns the nodes in the node at the end of a path.
+func (n *node) Each(path ...string) []*node {
+	if n = n.Get(path...); n == nil {
+		return nil
+	}
+	return n.Nodes
+}
+
+// First returns the first of the nodes that Each returns.
+func (n *node) First(path ...string) *node {
+	return append(n.Each(path...), nil)[0]
+}
+
+// Ref returns the name of the component that n refers to.
+func (n *node) Ref() string {
+	ref := n.Get("$ref").String()
+	return ref[strings.LastIndexByte(ref, '/')+1:]
+}
+
+// String returns a string without quotes, and any other value as JSON.
+func (n *node) String() string {
+	if n == nil {
+		return ""
+	}
+	if text, err := jsontext.AppendUnquote(nil, n.raw); err == nil {
+		return string(text)
+	}
+	return string(n.raw)
+}
+
+// JSON returns the value on one line if it has at most 50 characters, and otherwise on many.
+func (n *node) JSON() (string, error) {
+	v := n.raw.Clone()
+	err := v.Format(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
+	if len(v) > 50 {
+		err = v.Indent(jsontext.WithIndent("  "))
+	}
+	return string(v), err
+}
+
+// Between returns the bounds of a schema in words.
+func (n *node) Between(minimum, maximum, unit string) string {
+	low, high := n.Get(minimum).String(), n.Get(maximum).String()
+	switch {
+	case low+high == "":
+		return ""
+	case low == "":
+		return "at most " + high + unit
+	case high == "":
+		return "at least " + low + unit
+	case low != high:
+		low += "–" + high
+	}
+	return low + unit
+}
+
+// url returns the path of an operation with the examples of its parameters.
+func url(path string, operation *node) string {
+	separator := "?"
+	for _, p := range operation.Each("parameters") {
+		name, example := p.Get("name").String(), p.Get("example").String()
+		if p.Get("in").String() == "path" {
+			path = strings.ReplaceAll(path, "{"+name+"}", example)
+		} else if example != "" {
+			path += separator + name + "=" + example
+			separator = "&"
+		}
+	}
+	return path
+}
+
+// Shapes returns the objects that responses are made of.
+func (n *node) Shapes() []*node {
+	var bodies []string
+	for _, path := range n.Each("paths") {
+		for _, op := range path.Nodes {
+			bodies = append(bodies, op.First("requestBody", "content").Get("schema").Ref())
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(n.Each("components", "schemas")), func(s *node) bool {
+		return s.Get("properties") == nil || slices.Contains(bodies, s.Name)
+	})
+}
+
+// quote quotes s for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

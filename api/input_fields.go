@@ -1,0 +1,120 @@
+package api
+
+import (
+	"errors"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// An input type declares the fields that a route takes. The tag `json` gives a field's name, and
+// the tag `required:"true"` makes an empty field an error. Every field is a string or a *string.
+
+// unknownNames says what fill does with a name that the input type does not have.
+type unknownNames bool
+
+const (
+	refuseUnknown unknownNames = false
+	ignoreUnknown unknownNames = true
+)
+
+// fill sets the fields of the struct that in points to from a form or a query string.
+func fill(in any, values url.Values, unknown unknownNames) error {
+	v := reflect.ValueOf(in).Elem()
+	fields := make(map[string]reflect.Value)
+	for _, f := range inputFields(v.Type()) {
+		fields[f.Tag.Get("json")] = v.FieldByIndex(f.Index)
+	}
+	for name, all := range values {
+		field, known := fields[name]
+		switch {
+		case !known && unknown == refuseUnknown && all[0] == "":
+			return unknownField("body") // a single word may be anything, even a token
+		case !known && unknown == refuseUnknown:
+			return unknownField(fieldName(name))
+		case len(all) > 1:
+			return duplicateField(fieldName(name))
+		case !utf8.ValidString(name) || !utf8.ValidString(all[0]):
+			return fieldError(fieldName(name), "malformed", "is not valid UTF-8")
+		case !known:
+		case field.Kind() == reflect.Pointer:
+			field.Set(reflect.ValueOf(&all[0]))
+		default:
+			field.SetString(all[0])
+		}
+	}
+	return nil
+}
+
+// checkRequired returns an error that names every required field that is empty.
+func checkRequired(in any) error {
+	v := reflect.ValueOf(in).Elem()
+	var missing identity.FieldErrors
+	for _, f := range inputFields(v.Type()) {
+		if f.Tag.Get("required") == "true" && v.FieldByIndex(f.Index).IsZero() {
+			missing = append(missing, requiredField(f.Tag.Get("json"))...)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return missing
+}
+
+// inputFields returns the fields of an input type, including those of embedded structs.
+func inputFields(in reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(in), func(f reflect.StructField) bool { return f.Anonymous })
+}
+
+// maxFieldName bounds a field name that an error repeats, in bytes.
+const maxFieldName = 64
+
+// fieldName returns a name that the client sent if it looks like a field name, and otherwise
+// "body". Errors repeat the name and are logged. If a JSON body is sent as a form, as curl -d does,
+// the form has one long name with a password in it.
+func fieldName(name string) string {
+	plain := func(r rune) bool {
+		return r == '_' || r == '-' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	if name == "" || len(name) > maxFieldName || strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return "body"
+	}
+	return name
+}
+
+func fieldError(field, code, detail string) error {
+	return identity.FieldErrors{{Field: field, Code: code, Detail: detail}}
+}
+
+func requiredField(name string) identity.FieldErrors {
+	return identity.FieldErrors{{Field: name, Code: identity.CodeRequired, Detail: "is required"}}
+}
+
+func duplicateField(name string) error { return fieldError(name, "duplicate", "is given twice") }
+
+func unknownField(name string) error {
+	if name == "body" {
+		return fieldError(name, "unknown", "has a field that this request does not take")
+	}
+	return fieldError(name, "unknown", "is not a field of this request")
+}
+
+// renameField gives a bad field the name that the client sent.
+func renameField(err error, from, to string) error {
+	var fields identity.FieldErrors
+	if !errors.As(err, &fields) {
+		return err
+	}
+	fields = slices.Clone(fields)
+	for i := range fields {
+		if fields[i].Field == from {
+			fields[i].Field = to
+		}
+	}
+	return fields
+}

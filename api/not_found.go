@@ -1,0 +1,24 @@
+package api
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// notFound answers a request that has no route. If the path has routes of other methods, it answers
+// 405 and names them (RFC 9110 section 15.5.6).
+func notFound(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		path := cmp.Or(r.URL.RawPath, r.URL.Path)
+		err := errNotFound
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			if routes.Match(chi.NewRouteContext(), method, path) {
+				w.Header().Add("Allow", method)
+				err = errMethodNotAllowed
+			}
+		}
+		return err
+	}
+}

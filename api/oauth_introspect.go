@@ -1,0 +1,46 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// introspectInput ignores its hint, because only access tokens can be introspected.
+type introspectInput struct {
+	Token         string `json:"token" required:"true"`
+	TokenTypeHint string `json:"token_type_hint"`
+}
+
+// introspection is the reply of RFC 7662 section 2.2. For an inactive token it says nothing more.
+type introspection struct {
+	Active    bool     `json:"active"`
+	Issuer    string   `json:"iss,omitzero"`
+	Audience  string   `json:"aud,omitzero"`
+	Subject   string   `json:"sub,omitzero"`
+	Username  string   `json:"username,omitzero"`
+	ClientID  string   `json:"client_id,omitzero"`
+	TokenType string   `json:"token_type,omitzero"`
+	TokenID   string   `json:"jti,omitzero"`
+	SessionID string   `json:"sid,omitzero"`
+	IssuedAt  int64    `json:"iat,omitzero"`
+	ExpiresAt int64    `json:"exp,omitzero"`
+	AuthTime  int64    `json:"auth_time,omitzero"`
+	AMR       []string `json:"amr,omitzero"`
+}
+
+// introspectToken is the introspection endpoint, for access tokens.
+func (a *API) introspectToken(q *request, in introspectInput) (reply, error) {
+	c, err := a.Sessions.Verify(q.Context(), in.Token)
+	switch {
+	case errors.Is(err, session.ErrInvalidToken), errors.Is(err, session.ErrRevoked):
+		return ok(introspection{}), nil
+	case err != nil:
+		return reply{}, err
+	}
+	return ok(introspection{
+		Active: true, Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, Username: c.Username,
+		ClientID: c.ClientID, TokenType: "Bearer", TokenID: c.TokenID, SessionID: c.SessionID,
+		IssuedAt: c.IssuedAt.Unix(), ExpiresAt: c.ExpiresAt.Unix(), AuthTime: c.AuthTime.Unix(), AMR: c.AMR,
+	}), nil
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 100
+)
+
+type pageInput struct {
+	Limit  *string `json:"limit"`
+	Cursor *string `json:"cursor"`
+}
+
+// paged makes a handler of h, which lists the page that the parameters limit and cursor name. The
+// limit of the page is one higher, because the additional item shows whether there is a next page.
+func paged(h func(*request, issuer.Page) (reply, error)) handler {
+	return queryParams(func(q *request, in pageInput) (reply, error) {
+		p := issuer.Page{Limit: defaultLimit + 1}
+		if in.Limit != nil {
+			n, err := strconv.ParseUint(*in.Limit, 10, 31)
+			if err != nil || n < 1 || n > maxLimit {
+				return reply{}, fieldError("limit", "out_of_range", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
+			}
+			p.Limit = int(n) + 1
+		}
+		if in.Cursor != nil {
+			raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
+			if err != nil || !issuer.ValidID(string(raw)) {
+				return reply{}, fieldError("cursor", "invalid", "is not a cursor of this service")
+			}
+			p.Before = string(raw)
+		}
+		return h(q, p)
+	})
+}
+
+// list is one page of a list.
+type list[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// listOf returns the list of what was found for a page. id returns an item's id, and show returns
+// what the client sees of the item.
+func listOf[S, T any](found []S, p issuer.Page, id func(*S) string, show func(*S) T) list[T] {
+	var out list[T]
+	if want := p.Limit - 1; len(found) > want {
+		found = found[:want]
+		cursor := base64.RawURLEncoding.EncodeToString([]byte(id(&found[want-1])))
+		out.NextCursor = &cursor
+	}
+	out.Items = make([]T, len(found))
+	for i := range found {
+		out.Items[i] = show(&found[i])
+	}
+	return out
+}

@@ -1,0 +1,51 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/session"
+)
+
+func TestLimited_RefundsOnlyFaultsOfTheService(t *testing.T) {
+	const burst = 20 // registrations of one address
+	for _, c := range []struct {
+		name    string
+		err     error
+		charged bool
+	}{
+		{"charges a success", nil, true},
+		{"charges a taken username", identity.ErrUsernameTaken, true},
+		{"charges an invalid token", identity.ErrInvalidToken, true},
+		{"charges a wrong media type", errMediaType, true},
+		{"charges an internal error", errors.New("internal"), true},
+		// Otherwise a client that leaves early would have no limit.
+		{"charges a cancelled request", context.Canceled, true},
+		{"refunds when the user store is down", fmt.Errorf("add a user: %w", identity.ErrUnavailable), false},
+		{"refunds when the session store is down", session.ErrUnavailable, false},
+		{"refunds when the queue is full", &identity.RetryError{After: time.Second, Err: identity.ErrBusy}, false},
+		{"refunds when the request timed out", context.DeadlineExceeded, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := &API{Users: &identity.Service{Now: time.Now, Limits: limit.NewFailover(limit.NewLocal(10), limit.NewLocal(10))}}
+			h := a.limited(limit.ActionRegister, func(*request) (reply, error) { return reply{status: 200}, c.err })
+			call := func() (reply, error) { return h(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)}) }
+			for range burst {
+				rep, err := call()
+				if !errors.Is(err, c.err) || rep.status != 200 {
+					t.Fatalf("got reply %+v and error %v, want those of the handler", rep, err)
+				}
+			}
+			_, err := call()
+			if refused := errors.Is(err, identity.ErrLimited); refused != c.charged {
+				t.Errorf("after %d calls the next one is refused: %t, want %t", burst, refused, c.charged)
+			}
+		})
+	}
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// logEntry is what a handler adds to the log line of its request.
+type logEntry struct {
+	level   slog.Level
+	subject string
+	err     error
+}
+
+type logEntryKey struct{}
+
+// logEntryOf returns the log entry of a request. In a test without [API.observe] nobody reads it.
+func logEntryOf(r *http.Request) *logEntry {
+	if e, ok := r.Context().Value(logEntryKey{}).(*logEntry); ok {
+		return e
+	}
+	return &logEntry{}
+}
+
+// observe gives each request an id, a line in the log and a place in the metrics.
+func (a *API) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		entry := &logEntry{level: slog.LevelInfo}
+		id := requestID(r)
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		ww.Header().Set(requestIDHeader, id)
+		r = r.WithContext(context.WithValue(r.Context(), logEntryKey{}, entry))
+
+		defer func() {
+			if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+				entry.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+				if ww.Status() == 0 {
+					a.writeProblem(nil, false)(ww, r, entry.err)
+				}
+			}
+			pattern, took := routePattern(r), time.Since(start)
+			a.Metrics.observe(r.Method, pattern, ww.Status(), took)
+			a.log(r, entry, id, pattern, ww, took)
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+// routePattern returns the route of a request, such as /v1/sessions/{id}.
+func routePattern(r *http.Request) string {
+	if isGatewayCheck(r.URL.Path) {
+		return verifyPattern
+	}
+	if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
+		return route.RoutePattern()
+	}
+	return "other"
+}
+
+func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {
+	level := e.level
+	switch {
+	case e.err == nil:
+	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
+		level = slog.LevelDebug // the metrics count them, and a line for each would add to the load
+	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
+		level = slog.LevelError
+	}
+	if !a.Log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", pattern),
+		slog.Int("status", ww.Status()), slog.Int("bytes", ww.BytesWritten()),
+		slog.Duration("took", took), slog.String("ip", clientIP(r)),
+	}
+	if e.subject != "" {
+		attrs = append(attrs, slog.String("subject", e.subject))
+	}
+	if e.err != nil {
+		attrs = append(attrs, slog.String("error", e.err.Error()))
+	}
+	a.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}

@@ -1,0 +1,44 @@
+package api
+
+import (
+	"cmp"
+	"strings"
+	"unicode"
+
+	"github.com/mileusna/useragent"
+)
+
+// maxUserAgent bounds how much of a User-Agent is kept, in bytes.
+const maxUserAgent = 512
+
+// cleanUserAgent makes a User-Agent safe to store and to show: valid UTF-8, without control or
+// direction characters, and short.
+func cleanUserAgent(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > maxUserAgent {
+		s = strings.ToValidUTF8(s[:maxUserAgent], "")
+	}
+	return strings.TrimSpace(s)
+}
+
+// maxDevice bounds the name of a device, in bytes. Real names are shorter.
+const maxDevice = 100
+
+// deviceName returns a name for a User-Agent that people understand, such as "Chrome on macOS".
+func deviceName(userAgent string) string {
+	ua := useragent.Parse(userAgent)
+	name := ua.Name
+	if os := cmp.Or(ua.OS, ua.Device); os != "" {
+		name += " on " + os
+	}
+	if ua.Name == "" || len(name) > maxDevice {
+		return "Unknown device"
+	}
+	return name
+}

@@ -1,0 +1,42 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// getJWKS answers /.well-known/jwks.json (RFC 7517).
+func (a *API) getJWKS(q *request) (reply, error) {
+	set, err := a.Sessions.Keys.Load().PublicJSON(a.Now())
+	if err != nil {
+		return reply{}, err
+	}
+	sum := sha256.Sum256(set)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
+	q.replyHeader.Set("Cache-Control", "public, max-age=300")
+	q.replyHeader.Set("ETag", tag)
+	if q.Header.Get("If-None-Match") == tag {
+		return reply{status: http.StatusNotModified}, nil
+	}
+	return ok(jsontext.Value(set)), nil
+}
+
+// getServerMetadata answers /.well-known/oauth-authorization-server (RFC 8414 section 2).
+func (a *API) getServerMetadata(*request) (reply, error) {
+	return ok(map[string]any{
+		"issuer":                                        a.Sessions.Issuer,
+		"token_endpoint":                                a.PublicURL + "/oauth/token",
+		"revocation_endpoint":                           a.PublicURL + "/oauth/revoke",
+		"introspection_endpoint":                        a.PublicURL + "/oauth/introspect",
+		"jwks_uri":                                      a.PublicURL + "/.well-known/jwks.json",
+		"response_types_supported":                      []string{},
+		"grant_types_supported":                         []string{"refresh_token"},
+		"token_endpoint_auth_methods_supported":         []string{"none"},
+		"revocation_endpoint_auth_methods_supported":    []string{"none"},
+		"introspection_endpoint_auth_methods_supported": []string{"client_secret_basic"},
+		"service_documentation":                         a.PublicURL + "/docs",
+	}), nil
+}

@@ -1,0 +1,23 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// challenge returns the WWW-Authenticate header of a 401: Basic for clients (RFC 6749 section
+// 5.2), and otherwise Bearer (RFC 6750 section 3), with max_age if the last password check is too
+// old (RFC 9470 section 3).
+func (a *API) challenge(err error) string {
+	switch {
+	case errors.Is(err, errClient):
+		return `Basic realm="sessiond"`
+	case errors.Is(err, errReauthenticate):
+		return fmt.Sprintf(`%s, error="insufficient_user_authentication", error_description="A more recent authentication is required", max_age="%d"`,
+			session.Challenge(err), int(a.ReauthMaxAge.Seconds()))
+	default:
+		return session.Challenge(err)
+	}
+}

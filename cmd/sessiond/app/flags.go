@@ -1,0 +1,116 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// envPrefix is the prefix of every environment variable that is a setting.
+const envPrefix = "SESSIOND_"
+
+// envName returns the environment variable that belongs to a flag.
+func envName(flagName string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
+}
+
+// settingError adds the name of a setting, given as its flag, to an error.
+func settingError(flagName string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", envName(flagName), err)
+}
+
+// metricsAddr is the only flag whose environment variable may be set to an empty value. An empty
+// value of any other variable counts as unset, because compose files and scripts produce those.
+const metricsAddr = "metrics-addr"
+
+// flags is a flag set that also reads the environment.
+type flags struct {
+	*flag.FlagSet
+	secrets map[string]*string // flag name → destination of its value
+	files   map[string]*string // flag name → file that holds its value
+}
+
+func newFlags(verb string, stderr io.Writer) *flags {
+	fs := flag.NewFlagSet("sessiond "+verb, flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	return &flags{FlagSet: fs, secrets: map[string]*string{}, files: map[string]*string{}}
+}
+
+// secret adds a setting whose value may also be read from a file.
+func (f *flags) secret(dst *string, name, help string) {
+	f.StringVar(dst, name, "", help)
+	f.secrets[name], f.files[name] = dst, f.String(name+"-file", "", "file that contains the value of --"+name)
+}
+
+// parse reads the arguments, and the environment for every flag that the arguments leave out. Its
+// errors name the setting and never quote a value, which may be a secret.
+func (f *flags) parse(args []string, env lookupEnv) error {
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	given := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
+	var problems []error
+	f.VisitAll(func(fl *flag.Flag) {
+		name := envName(fl.Name)
+		value, ok := env(name)
+		if !ok || given[fl.Name] || value == "" && fl.Name != metricsAddr {
+			return
+		}
+		if err := f.Set(fl.Name, value); err != nil {
+			problems = append(problems, fmt.Errorf("%s: not a valid value", name))
+		}
+	})
+	for name, dst := range f.secrets {
+		file := *f.files[name]
+		switch {
+		case file == "":
+		case *dst != "":
+			problems = append(problems, fmt.Errorf("%s and %s_FILE are both set", envName(name), envName(name)))
+		default:
+			content, err := os.ReadFile(file) //nolint:gosec // G304: the operator names the file
+			if err != nil {
+				problems = append(problems, fmt.Errorf("%s_FILE: %w", envName(name), err))
+				continue
+			}
+			*dst = strings.TrimRight(string(content), "\r\n")
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// splitList returns the items of a comma-separated list.
+func splitList(text string) (items []string) {
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// parsePrefixes parses a comma-separated list of CIDRs and single addresses.
+func parsePrefixes(text string) (prefixes []netip.Prefix, err error) {
+	for _, item := range splitList(text) {
+		prefix, err := netip.ParsePrefix(item)
+		if err != nil {
+			ip, err := netip.ParseAddr(item)
+			if err != nil {
+				return nil, fmt.Errorf("%q: want a CIDR or an address", item)
+			}
+			prefix = netip.PrefixFrom(ip, ip.BitLen())
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}

@@ -1,0 +1,164 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+
+	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/breach"
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/redisstore"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// closers are the functions that close what a verb opened.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+// close closes what was opened last first.
+func (c *closers) close() error {
+	var problems []error
+	for _, f := range slices.Backward(*c) {
+		problems = append(problems, f())
+	}
+	return errors.Join(problems...)
+}
+
+// open opens the parts that dev and serve share. prepare brings the database to the migration that
+// this program needs, or returns an error. dev logs text and may hash passwords at an unsafe cost.
+func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare func(context.Context, *sqlstore.DB) error, c *closers) (p Parts, err error) {
+	if p.Log, err = s.logger(logTo, dev); err != nil {
+		return p, err
+	}
+	if p.Clients, err = s.openClients(); err != nil {
+		return p, err
+	}
+	if p.Breaches, err = s.openBreaches(ctx, c); err != nil {
+		return p, err
+	}
+	if p.Hasher, err = s.openHasher(dev); err != nil {
+		return p, err
+	}
+	if p.Keys, err = watchKeys(ctx, s.SigningKeysFile, p.Log); err != nil {
+		return p, settingError("signing-keys-file", err)
+	}
+	p.Settings = *s
+	return p, s.openStores(ctx, &p, prepare, c)
+}
+
+// openStores opens the database and Redis, and takes the clock and the secret of device tokens from
+// the database.
+func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
+	database := "database-url"
+	if s.Data != "" {
+		database = "data" // dev keeps its database there
+	}
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	if err != nil {
+		return settingError(database, err)
+	}
+	c.add(db.Close)
+	if err := prepare(ctx, db); err != nil {
+		return settingError(database, err)
+	}
+	clock, err := db.Clock(ctx)
+	if err != nil {
+		return settingError(database, err)
+	}
+	if p.DeviceSecret, err = db.DeviceSecret(ctx); err != nil {
+		return settingError(database, err)
+	}
+	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
+	if err != nil {
+		return settingError("redis-url", err)
+	}
+	c.add(store.Close)
+	if err := store.Ping(ctx); err != nil {
+		// Start all the same, because users can sign in while Redis is down.
+		p.Log.Warn("Redis does not answer yet", "error", err)
+	}
+	p.DB, p.Store, p.Limits = db, store, store.Limiter()
+	p.Now, p.Background = clock.Now, append(p.Background, clock.Run)
+	return nil
+}
+
+// listen opens a listener for the address that the named flag holds.
+func listen(ctx context.Context, flagName, addr string, c *closers) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, settingError(flagName, err)
+	}
+	c.add(func() error {
+		_ = l.Close() // It is still open only if the service did not start.
+		return nil
+	})
+	return l, nil
+}
+
+// openHasher returns the password hasher. An insecure one accepts lower costs, which dev allows.
+func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
+	var peppers []hashing.Pepper
+	if s.PasswordPepperFile != "" {
+		data, err := os.ReadFile(s.PasswordPepperFile) //nolint:gosec // G703: the operator names the file
+		if err == nil {
+			peppers, err = hashing.ParsePeppers(data)
+		}
+		if err != nil {
+			return nil, settingError("password-pepper-file", err)
+		}
+	}
+	newHasher := hashing.NewHasher
+	if insecure {
+		newHasher = hashing.NewInsecureHasher
+	}
+	hasher, err := newHasher(s.BcryptCost, peppers)
+	return hasher, settingError("bcrypt-cost", err)
+}
+
+// openBreaches returns nil if no breached-password service is set.
+func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.BreachList, error) {
+	if s.BreachedURL == "" {
+		return nil, nil
+	}
+	if err := s.checkBreachedURL(ctx); err != nil {
+		return nil, err
+	}
+	list := breach.NewRange(s.BreachedURL)
+	c.add(list.Close)
+	return list, nil
+}
+
+// openClients returns the clients that may introspect tokens. Without a file there are none.
+func (s *Settings) openClients() (api.Clients, error) {
+	if s.ClientsFile == "" {
+		return nil, nil
+	}
+	clients, err := readClients(s.ClientsFile)
+	return clients, settingError("clients-file", err)
+}
+
+// logger writes JSON lines, or text for a person who reads along.
+func (s *Settings) logger(w io.Writer, text bool) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		return nil, fmt.Errorf("SESSIOND_LOG_LEVEL: %q: want debug, info, warn or error", s.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}}
+	if text {
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), nil
+}

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
+	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// Parts is what a service is made of. It differs between dev, serve and the tests.
+type Parts struct {
+	Settings Settings
+	DB       *sqlstore.DB
+	Store    issuer.Store
+	Limits   limit.Limiter // shared by all replicas
+	Keys     *session.Keyring
+	Clients  api.Clients
+	Hasher   *hashing.Hasher
+	Mailer   mail.Mailer         // nil: no mail is sent
+	Breaches identity.BreachList // nil: new passwords are not checked
+	Mailbox  func() any          // dev only: the mails for GET /dev/mail
+	Now      func() time.Time    // the clock that all replicas share
+	Log      *slog.Logger
+
+	DeviceSecret []byte // signs device tokens; the same in all replicas
+
+	Background []func(context.Context) // run as long as the service does
+}
+
+// Service is the assembled service.
+type Service struct {
+	Handler    http.Handler
+	metrics    http.Handler
+	background []func(context.Context)
+	stopping   atomic.Bool // /readyz returns 503
+}
+
+const (
+	// ledgerReads is the share of the database connections that checks may use. The other
+	// connections stay free for logins, also when Redis was wiped and every check reads the database.
+	ledgerReads = 0.5
+	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB in all.
+	cachedSignatures = 1 << 17
+	// localLimits is the number of buckets that a replica keeps in memory while Redis is down, about
+	// 30 MB in all.
+	localLimits = 100_000
+	// shutdownTimeout is how long running requests may take after the service was told to stop.
+	shutdownTimeout = 15 * time.Second
+)
+
+var errStopping = errors.New("shutting down")
+
+// Assemble connects the parts to a service. [Service.Serve] runs it.
+func Assemble(p Parts) *Service {
+	s := &p.Settings
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	protection := newProtection(registry)
+	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
+	protection.watch(p.Hasher.Queue)
+	users := &identity.Service{
+		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
+		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
+		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.BreachedPolicy == breachedRefuse,
+	}
+	if s.Limits == limitsOn {
+		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
+	} else {
+		p.Log.Warn("SESSIOND_LIMITS is off: passwords can be guessed without limit; use it for tests and benchmarks only")
+	}
+	ledger := p.DB.Sessions()
+	lastSeen := issuer.NewLastSeen(ledger, p.Log)
+	sessions := &issuer.Manager{
+		Verifier: session.Verifier{
+			Keys: p.Keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.Store, Now: p.Now,
+			Fallback: &issuer.LedgerFallback{
+				Store: p.Store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+			},
+			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
+		},
+		Store: p.Store, Ledger: ledger, Log: p.Log,
+		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
+		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
+	}
+	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	service.Handler = (&api.API{
+		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
+		Ready: func(ctx context.Context) map[string]error {
+			database := errStopping
+			if !service.stopping.Load() {
+				database = p.DB.Ping(ctx)
+			}
+			return map[string]error{"database": database, "redis": p.Store.Ping(ctx)}
+		},
+		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
+		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
+	}).Handler()
+	// Without a mailer, the postman drops the mails in the outbox. Otherwise they would pile up.
+	postman := &mail.Postman{
+		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
+		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
+	}
+	retention := &identity.Retention{Store: p.DB.Users(), Now: p.Now, Log: p.Log}
+	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run)
+	return service
+}
+
+// Serve serves on the listeners until ctx is done. It then serves for delay with a failing /readyz,
+// lets running requests end, and returns when all goroutines have ended. metrics may be nil.
+func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, f := range s.background {
+		running.Go(func() { f(work) })
+	}
+	defer running.Wait()
+	defer stopWork()
+
+	failed := make(chan error, 2)
+	servers := []*http.Server{httpServer(s.Handler, log)}
+	listeners := []net.Listener{public}
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", s.metrics)
+		servers, listeners = append(servers, httpServer(mux, log)), append(listeners, metrics)
+	}
+	for i, server := range servers {
+		running.Go(func() {
+			if err := server.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.stopping.Store(true)
+		log.Info("shutting down", "delay", delay)
+		time.Sleep(delay) // load balancers stop sending requests because /readyz returns 503
+	case err = <-failed:
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	for _, server := range servers {
+		err = errors.Join(err, server.Shutdown(ending))
+	}
+	return err
+}
+
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // less than shutdownTimeout, because a client may never send its whole body
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

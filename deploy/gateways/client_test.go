@@ -1,0 +1,127 @@
+package gateways_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// client is one connection. It writes requests exactly as given, because net/http
+// would correct them.
+type client struct {
+	t        *testing.T
+	addr     string
+	conn     net.Conn
+	in       *bufio.Reader
+	reopened int // how often an answer other than 503 closed the connection
+}
+
+func dial(t *testing.T, addr string) *client {
+	t.Helper()
+	c := &client{t: t, addr: addr}
+	c.dial()
+	return c
+}
+
+func (c *client) dial() {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", c.addr)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = conn.Close() })
+	c.conn, c.in = conn, bufio.NewReader(conn)
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends one request with these header lines, and with a body unless it is nil.
+func (c *client) do(method, target string, body []byte, lines ...string) answer {
+	c.t.Helper()
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s %s HTTP/1.1\r\nHost: app.example\r\n", method, target)
+	for _, line := range lines {
+		out.WriteString(line + "\r\n")
+	}
+	if body != nil {
+		fmt.Fprintf(&out, "Content-Length: %d\r\n", len(body))
+	}
+	out.WriteString("\r\n")
+	out.Write(body)
+	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.conn.Write(out.Bytes()); err != nil {
+		c.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	if resp.Close {
+		if resp.StatusCode != 503 {
+			c.reopened++
+		}
+		c.dial()
+	}
+	return answer{resp.StatusCode, resp.Header, data}
+}
+
+// ask sends a request again until the check reaches a verdict. On a busy machine a
+// check may time out. Its 503 is then right, and the request has not reached the
+// application. The application's own 503 is returned.
+func (c *client) ask(method, target string, body []byte, lines ...string) answer {
+	c.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		a := c.do(method, target, body, lines...)
+		if a.status != 503 || a.fromApp() || time.Now().After(deadline) {
+			return a
+		}
+		a.wantUnavailable(c.t)
+		c.t.Logf("%s %s: 503, so the client tries again", method, target)
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (a answer) fromApp() bool { return a.header.Get("X-From") == "app" }
+
+func (a answer) want(t *testing.T, status int) answer {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("status %d, want %d: %v %s", a.status, status, a.header, a.body)
+	}
+	return a
+}
+
+// wantUnavailable fails the test unless the answer is a 503 that tells the client
+// when to retry.
+func (a answer) wantUnavailable(t *testing.T) {
+	t.Helper()
+	a.want(t, 503)
+	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 1 {
+		t.Fatalf("503 with Retry-After %q, want a number of seconds", a.header.Values("Retry-After"))
+	}
+}
+
+func (a answer) decode(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("body %q: %v", a.body, err)
+	}
+}

@@ -1,0 +1,141 @@
+package gateways_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// gateway is a gateway program and how to run our file with it. The file is used
+// unchanged except for its addresses and, if the test does not run as root, its user.
+type gateway struct {
+	name       string // of the program and of its Debian package
+	keepsConns bool   // whether it reuses its connections to sessiond
+	user       string // the user to which the file makes it switch when root starts it
+	command    func(t *testing.T, program, dir string, at addrs) *exec.Cmd
+}
+
+// addrs are the addresses at which the gateway, sessiond and the application listen.
+type addrs struct{ gateway, sessiond, app string }
+
+var gateways = []gateway{
+	{"nginx", true, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.gateway+";", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
+		var owner string
+		if os.Getuid() == 0 { // by default the workers run as nobody, who cannot read dir
+			owner = "user root root;\n"
+		}
+		main := owner + `worker_processes 2;
+			error_log stderr;
+			pid ` + dir + `/pid;
+			events { }
+			http {
+				access_log off;
+				client_body_temp_path ` + dir + `/1;
+				proxy_temp_path ` + dir + `/2;
+				fastcgi_temp_path ` + dir + `/3;
+				uwsgi_temp_path ` + dir + `/4;
+				scgi_temp_path ` + dir + `/5;
+				include ` + dir + `/nginx.conf;
+			}`
+		return exec.Command(program, "-e", "stderr", "-p", dir, "-c", write(t, dir, "main.conf", main), "-g", "daemon off;")
+	}},
+	{"haproxy", true, "haproxy", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+		const socket = "abns@sessiond-verify"
+		_, port, _ := net.SplitHostPort(at.gateway)
+		uniqueSocket := socket + "-" + port
+		script := substitute(t, "haproxy-verify.lua", dir, socket, uniqueSocket)
+		changes := []string{
+			"bind :8000", "bind " + at.gateway, "/etc/haproxy/haproxy-verify.lua", script,
+			socket, uniqueSocket, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app,
+		}
+		if os.Getuid() != 0 { // only root can switch to another user
+			changes = append(changes, "user haproxy", "", "group haproxy", "")
+		}
+		config := substitute(t, "haproxy.cfg", dir, changes...)
+		return exec.Command(program, "-db", "-f", config)
+	}},
+	{"caddy", false, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+		_, port, _ := net.SplitHostPort(at.gateway)
+		site := substitute(t, "Caddyfile", dir, ":8000 {", ":"+port+" {\n\tbind 127.0.0.1\n", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
+		main := write(t, dir, "main.caddy", "{\n\tadmin off\n}\nimport "+site+"\n")
+		cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", main)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		return cmd
+	}},
+}
+
+// start starts the gateway in front of sessiond and the application. It returns the
+// gateway's address.
+func (g *gateway) start(t *testing.T, sessiond, app string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
+	p := start(t, addr, g.command(t, g.find(t), t.TempDir(), addrs{addr, sessiond, app}))
+	if g.user != "" && os.Getuid() == 0 {
+		want, err := user.Lookup(g.user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The gateway listens before it gives up root.
+		waitFor(t, g.name+" to run as "+g.user, func() bool {
+			info, err := os.Stat(fmt.Sprint("/proc/", p.cmd.Process.Pid))
+			return err == nil && fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid) == want.Uid
+		})
+	}
+	return addr
+}
+
+// find returns the path of the program. Debian installs some gateways in /usr/sbin,
+// which may not be in PATH.
+func (g *gateway) find(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{g.name, "/usr/sbin/" + g.name} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	message := fmt.Sprintf("NOT TESTED with a real %s, because it is not installed (Debian's package is %[1]s)", g.name)
+	if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}
+
+// substitute copies one of our files to dir without its comments, and replaces each
+// old text with the new text that follows it. It fails the test if an old text is
+// missing, because the test would then not run what the file says.
+func substitute(t *testing.T, name, dir string, oldnew ...string) (path string) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if trimmed := strings.TrimSpace(line); !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, "--") {
+			text.WriteString(line)
+		}
+	}
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(text.String(), oldnew[i]) {
+			t.Fatalf("%s does not contain %q", name, oldnew[i])
+		}
+	}
+	return write(t, dir, name, strings.NewReplacer(oldnew...).Replace(text.String()))
+}
+
+func write(t *testing.T, dir, name, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

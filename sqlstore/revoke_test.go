@@ -1,0 +1,64 @@
+package sqlstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// multiply adds n copies of a session.
+func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
+	t.Helper()
+	if _, err := db.SQL().ExecContext(t.Context(), `
+		INSERT INTO sessions (id, user_id, token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at,
+			auth_time, access_expires_at, expires_at, max_expires_at, refresh_family, refresh_current)
+		SELECT id || '-' || i, user_id, token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at,
+			auth_time, access_expires_at, expires_at, max_expires_at, sha256((id || i)::bytea), refresh_current
+		FROM sessions, generate_series(1, $2) AS i WHERE id = $1`, s.ID, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRevokeAll_EndsMoreThanOneStatement covers a user with more sessions than one
+// statement or one login ends.
+func TestRevokeAll_EndsMoreThanOneStatement(t *testing.T) {
+	t.Parallel()
+	const many = 12_000
+	db := sqlstoretest.NewPostgres(t)
+	count := func(query string, args ...any) (n int) {
+		t.Helper()
+		if err := db.SQL().GetContext(t.Context(), &n, query, args...); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const open = `SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL`
+	subject, list := startSessions(t, db, 1)
+	multiply(t, db, list[0], many)
+	at := longAgo.Add(time.Minute)
+
+	start := newStart(subject, 1, at)
+	start.MaxSessions, start.EndOldest = 10, true
+	last, displaced, err := db.Sessions().Start(t.Context(), start)
+	if err != nil {
+		t.Fatalf("Start after the limit was lowered: %v", err)
+	}
+	left := many + 2 - len(displaced)
+	if n := count(open, subject); len(displaced) == 0 || len(displaced) > 1000 || n != left {
+		t.Errorf("one login displaced %d sessions and left %d", len(displaced), n)
+	}
+
+	ended, _, err := db.Sessions().RevokeAll(t.Context(), subject, last.ID, issuer.Ending{At: at, Reason: issuer.ReasonRevokedOthers, By: issuer.ByUser})
+	if err != nil || len(ended) != left-1 {
+		t.Errorf("RevokeAll ended %d sessions, want %d (%v)", len(ended), left-1, err)
+	}
+	if n := count(open, subject); n != 1 {
+		t.Errorf("%d sessions are open, want 1", n)
+	}
+	if n := count(`SELECT count(DISTINCT session_id) FROM events WHERE user_id = $1 AND type = 'session.ended'`, subject); n != many+1 {
+		t.Errorf("%d endings are in the audit trail, want %d", n, many+1)
+	}
+}
