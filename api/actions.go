@@ -12,22 +12,6 @@ import (
 // The actions that classic routes and /v1 routes share. A handler calls an action and shows its
 // result in the format of its own routes.
 
-// newUserInput is the body of a registration.
-type newUserInput struct {
-	Username  string `json:"username" required:"true"`
-	Email     string `json:"email" required:"true"`
-	Password  string `json:"password" required:"true"`
-	FirstName string `json:"first_name"`
-	LastName  string `json:"last_name"`
-}
-
-func (in *newUserInput) user(q *request) identity.NewUser {
-	return identity.NewUser{
-		Username: in.Username, Email: in.Email, Password: in.Password, FirstName: in.FirstName, LastName: in.LastName,
-		IP: clientIP(q.Request),
-	}
-}
-
 // checkPassword finds the user of a login and checks the password. If hideAccount is true, an
 // unknown login gives the same error as a wrong password.
 func (a *API) checkPassword(q *request, login, password string, hideAccount bool) (identity.User, error) {

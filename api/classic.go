@@ -83,28 +83,22 @@ type usernameInput struct {
 func (a *API) findUser(q *request, in usernameInput) (reply, error) {
 	user, err := a.namedUser(q, in.Username)
 	return ok(struct {
-		Auth      bool   `json:"auth"`
-		FirstName string `json:"first_name"`
-		LastName  string `json:"last_name"`
-		Email     string `json:"email"`
-		Username  string `json:"username"`
-		Message   string `json:"message"`
-	}{true, user.FirstName, user.LastName, user.Email, user.Username, "User found."}), err
+		Auth bool `json:"auth"`
+		profileBody
+		Message string `json:"message"`
+	}{true, showProfile(user), "User found."}), err
 }
 
 type updateUserInput struct {
-	Username  string  `json:"username" required:"true"`
-	FirstName *string `json:"first_name"`
-	LastName  *string `json:"last_name"`
-	Email     *string `json:"email"`
+	Username string `json:"username" required:"true"`
+	profileInput
 }
 
 func (a *API) updateUser(q *request, in updateUserInput) (reply, error) {
 	if _, err := a.namedUser(q, in.Username); err != nil {
 		return reply{}, err
 	}
-	profile := identity.Profile{FirstName: in.FirstName, LastName: in.LastName, Email: in.Email}
-	_, err := a.Users.UpdateProfile(q.Context(), q.claims.Subject, profile)
+	_, err := a.updateProfile(q, in.profileInput)
 	return ok(authMessageBody{true, "User updated."}), err
 }
 
@@ -115,11 +109,7 @@ func (a *API) deleteUser(q *request, in usernameInput) (reply, error) {
 	return ok(authMessageBody{true, "User deleted."}), a.deleteAccount(q)
 }
 
-type forgotPasswordInput struct {
-	Email string `json:"email" required:"true"`
-}
-
-func (a *API) forgotPassword(q *request, in forgotPasswordInput) (reply, error) {
+func (a *API) forgotPassword(q *request, in emailInput) (reply, error) {
 	request := a.Users.RequestKnownReset
 	if a.HideAccounts {
 		request = a.Users.RequestReset

@@ -25,13 +25,13 @@ var docsPolicy = "default-src 'none'; style-src " + inlineHash(docsPage, "style"
 // pagePolicy is the part of the Content-Security-Policy that all pages share.
 const pagePolicy = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-func getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
-	return writeDocument(w, "application/json; charset=utf-8", openAPI)
+func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	writeDocument(w, "application/json; charset=utf-8", openAPI)
 }
 
-func getDocs(w http.ResponseWriter, _ *http.Request) error {
+func getDocs(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", docsPolicy)
-	return writeDocument(w, "text/html; charset=utf-8", docsPage)
+	writeDocument(w, "text/html; charset=utf-8", docsPage)
 }
 
 // inlineHash returns the source expression by which a Content-Security-Policy allows the page's one
@@ -43,11 +43,10 @@ func inlineHash(page []byte, element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-func writeDocument(w http.ResponseWriter, contentType string, body []byte) error {
+func writeDocument(w http.ResponseWriter, contentType string, body []byte) {
 	h := w.Header()
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body) // the client may have left
-	return nil
 }

@@ -13,9 +13,9 @@ var confirmationPage []byte
 var confirmationPolicy = "default-src 'none'; connect-src 'self'; script-src " + inlineHash(confirmationPage, "script") +
 	"; style-src " + inlineHash(confirmationPage, "style") + pagePolicy
 
-func getVerifyPage(w http.ResponseWriter, _ *http.Request) error {
+func getVerifyPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", confirmationPolicy)
-	return writeDocument(w, "text/html; charset=utf-8", confirmationPage)
+	writeDocument(w, "text/html; charset=utf-8", confirmationPage)
 }
 
 // mailedTokenInput is the body of a request that needs nothing but a mailed token.

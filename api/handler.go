@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -75,29 +76,6 @@ func typed[In any](decode func(*request, any) error, h func(*request, In) (reply
 // writeError writes an error in the format of a group of routes.
 type writeError func(w http.ResponseWriter, r *http.Request, err error)
 
-// open serves a route that needs no token.
-func (a *API) open(h handler, o ...override) http.HandlerFunc {
-	return a.serve(h, a.writeProblem(o, false))
-}
-
-// signedIn serves a route that needs an access token.
-func (a *API) signedIn(h handler, o ...override) http.HandlerFunc {
-	return a.serve(a.authenticated(h), a.writeProblem(o, false))
-}
-
-// openClassic is open with errors that have a message, as all classic routes answer them.
-func (a *API) openClassic(h handler, o ...override) http.HandlerFunc {
-	return a.serve(h, a.writeProblem(o, true))
-}
-
-// signedInClassic is signedIn with errors that have a message.
-func (a *API) signedInClassic(h handler, o ...override) http.HandlerFunc {
-	return a.serve(a.authenticated(h), a.writeProblem(o, true))
-}
-
-// oauth serves a route whose errors have the format of RFC 6749 section 5.2.
-func (a *API) oauth(h handler) http.HandlerFunc { return a.serve(h, a.writeOAuthError) }
-
 // plain serves a handler that writes its own success.
 func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -117,9 +95,7 @@ func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 			fail(w, r, err)
 			return
 		}
-		for name, values := range q.replyHeader {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), q.replyHeader)
 		if rep.body == nil {
 			w.WriteHeader(rep.status)
 			return
@@ -169,7 +145,7 @@ func (a *API) authenticate(r *http.Request) (session.Claims, error) {
 // encoded becomes a 500 and not half a response.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType string, body any) {
 	var buf bytes.Buffer
-	if err := json.MarshalWrite(&buf, body); err != nil {
+	if err := json.MarshalWrite(&buf, body, json.Deterministic(true)); err != nil {
 		logEntryOf(r).err = fmt.Errorf("api: encode the response: %w", err)
 		http.Error(w, `{"status":500}`, http.StatusInternalServerError)
 		return

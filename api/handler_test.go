@@ -12,7 +12,7 @@ import (
 func serveOnce(h handler) *httptest.ResponseRecorder {
 	a := &API{Log: slog.New(slog.DiscardHandler)}
 	w := httptest.NewRecorder()
-	a.open(h)(w, httptest.NewRequest("GET", "/", nil))
+	a.serve(h, a.writeProblem(nil, false))(w, httptest.NewRequest("GET", "/", nil))
 	return w
 }
 

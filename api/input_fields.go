@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,9 +26,9 @@ const (
 // fill sets the fields of the struct that in points to from a form or a query string.
 func fill(in any, values url.Values, unknown unknownNames) error {
 	v := reflect.ValueOf(in).Elem()
-	fields := make(map[string]reflect.Value, v.NumField())
-	for i := range v.NumField() {
-		fields[jsonName(v.Type().Field(i))] = v.Field(i)
+	fields := make(map[string]reflect.Value)
+	for _, f := range inputFields(v.Type()) {
+		fields[f.Tag.Get("json")] = v.FieldByIndex(f.Index)
 	}
 	for name, all := range values {
 		field, known := fields[name]
@@ -54,9 +55,9 @@ func fill(in any, values url.Values, unknown unknownNames) error {
 func checkRequired(in any) error {
 	v := reflect.ValueOf(in).Elem()
 	var missing identity.FieldErrors
-	for i := range v.NumField() {
-		if field := v.Type().Field(i); field.Tag.Get("required") == "true" && v.Field(i).IsZero() {
-			missing = append(missing, requiredField(jsonName(field))...)
+	for _, f := range inputFields(v.Type()) {
+		if f.Tag.Get("required") == "true" && v.FieldByIndex(f.Index).IsZero() {
+			missing = append(missing, requiredField(f.Tag.Get("json"))...)
 		}
 	}
 	if missing == nil {
@@ -65,9 +66,9 @@ func checkRequired(in any) error {
 	return missing
 }
 
-func jsonName(field reflect.StructField) string {
-	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-	return name
+// inputFields returns the fields of an input type, including those of embedded structs.
+func inputFields(in reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(in), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
 // maxFieldName bounds a field name that an error repeats, in bytes.
@@ -109,12 +110,11 @@ func renameField(err error, from, to string) error {
 	if !errors.As(err, &fields) {
 		return err
 	}
-	renamed := make(identity.FieldErrors, len(fields))
-	for i, f := range fields {
-		if f.Field == from {
-			f.Field = to
+	fields = slices.Clone(fields)
+	for i := range fields {
+		if fields[i].Field == from {
+			fields[i].Field = to
 		}
-		renamed[i] = f
 	}
-	return renamed
+	return fields
 }

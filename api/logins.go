@@ -8,11 +8,11 @@ import (
 
 // loginBody is a login in the history of a user.
 type loginBody struct {
-	sessionBody `json:",inline"`
-	Status      issuer.Status  `json:"status"`
-	EndedAt     *time.Time     `json:"ended_at"`
-	EndReason   *issuer.Reason `json:"end_reason"`
-	EndedBy     *issuer.Actor  `json:"ended_by"`
+	sessionBody
+	Status    issuer.Status  `json:"status"`
+	EndedAt   *time.Time     `json:"ended_at"`
+	EndReason *issuer.Reason `json:"end_reason"`
+	EndedBy   *issuer.Actor  `json:"ended_by"`
 }
 
 func showLogin(l *issuer.Login, current string, now time.Time) loginBody {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Metrics counts and times requests.
@@ -14,15 +15,13 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of the API.
 func NewMetrics(r prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &Metrics{
+		requests: promauto.With(r).NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sessiond_http_request_duration_seconds",
 			Help:    "Time to answer a request, by method, route and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route", "status"}),
 	}
-	r.MustRegister(m.requests)
-	return m
 }
 
 func (m *Metrics) observe(method, route string, status int, took time.Duration) {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 func loadOpenAPI(t *testing.T) *openapi3.T {
@@ -287,6 +288,10 @@ func TestOpenAPI_SecurityMatchesRoutes(t *testing.T) {
 
 func TestOpenAPI_MatchesReplies(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
+	metadata, err := (&API{Sessions: &issuer.Manager{}}).getServerMetadata(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, body := range map[string]any{
 		"Message":           messageBody{},
 		"AuthMessage":       authMessageBody{},
@@ -300,7 +305,7 @@ func TestOpenAPI_MatchesReplies(t *testing.T) {
 		"TokenSet":          tokenSetBody{RefreshToken: "r"},
 		"SessionPage":       list[sessionBody]{},
 		"User":              userBody{},
-		"ServerMetadata":    serverMetadata{},
+		"ServerMetadata":    metadata.body,
 		"Health":            healthBody{},
 		"Readiness":         healthBody{Checks: map[string]string{}},
 		"Problem":           Problem{Message: "m", Errors: identity.FieldErrors{{}}},
@@ -384,10 +389,9 @@ func TestOpenAPI_MatchesInputs(t *testing.T) {
 			return
 		}
 		taken := make(map[string]bool)
-		in := reflect.TypeOf(h).In(2)
-		for i := range in.NumField() {
-			name := jsonName(in.Field(i))
-			taken[name] = in.Field(i).Tag.Get("required") == "true" || requiredByHandler[op.OperationID] == name
+		for _, f := range inputFields(reflect.TypeOf(h).In(2)) {
+			name := f.Tag.Get("json")
+			taken[name] = f.Tag.Get("required") == "true" || requiredByHandler[op.OperationID] == name
 		}
 		for name, required := range taken {
 			if want, found := documented[name]; !found {

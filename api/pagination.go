@@ -18,36 +18,27 @@ type pageInput struct {
 	Cursor *string `json:"cursor"`
 }
 
-// paged makes a handler of h, which lists the page that the parameters limit and cursor name.
+// paged makes a handler of h, which lists the page that the parameters limit and cursor name. The
+// limit of the page is one higher, because the additional item shows whether there is a next page.
 func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
-		p, err := in.page()
-		if err != nil {
-			return reply{}, err
+		p := issuer.Page{Limit: defaultLimit + 1}
+		if in.Limit != nil {
+			n, err := strconv.ParseUint(*in.Limit, 10, 31)
+			if err != nil || n < 1 || n > maxLimit {
+				return reply{}, fieldError("limit", "out_of_range", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
+			}
+			p.Limit = int(n) + 1
+		}
+		if in.Cursor != nil {
+			raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
+			if err != nil || !issuer.ValidID(string(raw)) {
+				return reply{}, fieldError("cursor", "invalid", "is not a cursor of this service")
+			}
+			p.Before = string(raw)
 		}
 		return h(q, p)
 	})
-}
-
-// page returns the page that the client wants, with a limit that is one higher. The additional item
-// shows whether there is a next page.
-func (in *pageInput) page() (issuer.Page, error) {
-	p := issuer.Page{Limit: defaultLimit + 1}
-	if in.Limit != nil {
-		n, err := strconv.ParseUint(*in.Limit, 10, 31)
-		if err != nil || n < 1 || n > maxLimit {
-			return p, fieldError("limit", "out_of_range", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
-		}
-		p.Limit = int(n) + 1
-	}
-	if in.Cursor != nil {
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
-		if err != nil || !issuer.ValidID(string(raw)) {
-			return p, fieldError("cursor", "invalid", "is not a cursor of this service")
-		}
-		p.Before = string(raw)
-	}
-	return p, nil
 }
 
 // list is one page of a list.

@@ -40,10 +40,9 @@ var (
 	errMediaTypeForm    = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send application/x-www-form-urlencoded."}
 	errTooLarge         = &errRequest{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 64 KiB."}
 	errOtherUser        = &errRequest{http.StatusForbidden, "other_user", "The token belongs to another user."}
+	errReauthenticate   = &errRequest{http.StatusUnauthorized, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate."}
 
-	// errReauthenticate asks for a more recent password check (RFC 9470).
-	errReauthenticate = errors.New("the last password check is too old")
-	errPanic          = errors.New("panic")
+	errPanic = errors.New("panic")
 )
 
 const wrongCredentials = "Wrong login or password."
@@ -56,7 +55,6 @@ var errorTable = []struct {
 	code   string
 	detail string
 }{
-	{errReauthenticate, 401, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate."},
 	{issuer.ErrNotFound, 404, "session_not_found", "You have no such session."},
 	{issuer.ErrSubjectGone, 401, "invalid_credentials", wrongCredentials},
 	{issuer.ErrCredentialChanged, 401, "invalid_credentials", wrongCredentials},

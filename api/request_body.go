@@ -23,51 +23,33 @@ const (
 // decodeJSON reads a body into the struct that in points to. The body must be one JSON object in
 // UTF-8. No member may be unknown, appear twice or be spelled in other capitals.
 func decodeJSON(q *request, in any) error {
-	body, media, err := readBody(q)
-	if err != nil {
-		return err
-	}
-	if media != mediaJSON {
-		return errMediaType
-	}
-	return unmarshalJSON(body, in)
+	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON}, errMediaType)
 }
 
 // decodeJSONOrForm is decodeJSON that also takes a form, for the classic routes.
 func decodeJSONOrForm(q *request, in any) error {
-	body, media, err := readBody(q)
-	if err != nil {
-		return err
-	}
-	switch media {
-	case mediaForm:
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return fieldError("body", "malformed", "is not a valid form")
-		}
-		return fill(in, form, refuseUnknown)
-	case mediaJSON:
-		return unmarshalJSON(body, in)
-	default:
-		return errMediaTypeOrForm
-	}
+	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON, mediaForm: refuseUnknown.decodeForm}, errMediaTypeOrForm)
 }
 
 // decodeOAuth reads the form of RFC 6749 section 3.2: unknown parameters are ignored, and no
 // parameter may appear twice.
 func decodeOAuth(q *request, in any) error {
+	return decodeBody(q, in, bodyDecoders{mediaForm: ignoreUnknown.decodeForm}, errMediaTypeForm)
+}
+
+// bodyDecoders are the decoders of the media types that a route takes.
+type bodyDecoders map[string]func(body []byte, in any) error
+
+// decodeBody returns otherwise if there is no decoder for the body's media type.
+func decodeBody(q *request, in any, decoders bodyDecoders, otherwise error) error {
 	body, media, err := readBody(q)
 	if err != nil {
 		return err
 	}
-	if media != mediaForm {
-		return errMediaTypeForm
+	if decode := decoders[media]; decode != nil {
+		return decode(body, in)
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return fieldError("body", "malformed", "is not a valid form")
-	}
-	return fill(in, form, ignoreUnknown)
+	return otherwise
 }
 
 func readBody(q *request) (body []byte, media string, err error) {
@@ -125,4 +107,13 @@ func fieldOf(p jsontext.Pointer) string {
 		return fieldName(name)
 	}
 	return "body"
+}
+
+// decodeForm decodes a form into the struct that in points to.
+func (u unknownNames) decodeForm(body []byte, in any) error {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return fieldError("body", "malformed", "is not a valid form")
+	}
+	return fill(in, form, u)
 }

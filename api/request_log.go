@@ -35,17 +35,6 @@ func logEntryOf(r *http.Request) *logEntry {
 // observe gives each request an id, a line in the log and a place in the metrics.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		pattern := "other"
-		if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
-			pattern = route.RoutePattern()
-		}
-		a.observeRoute(pattern, next).ServeHTTP(w, r)
-	})
-}
-
-// observeRoute is observe for the route that has the given pattern.
-func (a *API) observeRoute(pattern string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		entry := &logEntry{level: slog.LevelInfo}
 		id := requestID(r)
@@ -60,12 +49,23 @@ func (a *API) observeRoute(pattern string, next http.Handler) http.Handler {
 					a.writeProblem(nil, false)(ww, r, entry.err)
 				}
 			}
-			took := time.Since(start)
+			pattern, took := routePattern(r), time.Since(start)
 			a.Metrics.observe(r.Method, pattern, ww.Status(), took)
 			a.log(r, entry, id, pattern, ww, took)
 		}()
 		next.ServeHTTP(ww, r)
 	})
+}
+
+// routePattern returns the route of a request, such as /v1/sessions/{id}.
+func routePattern(r *http.Request) string {
+	if isGatewayCheck(r.URL.Path) {
+		return verifyPattern
+	}
+	if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
+		return route.RoutePattern()
+	}
+	return "other"
 }
 
 func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {

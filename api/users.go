@@ -12,20 +12,14 @@ func (a *API) createUser(q *request, in newUserInput) (reply, error) {
 }
 
 type userBody struct {
-	ID            string    `json:"id"`
-	Username      string    `json:"username"`
-	Email         string    `json:"email"`
+	ID string `json:"id"`
+	profileBody
 	EmailVerified bool      `json:"email_verified"`
-	FirstName     string    `json:"first_name"`
-	LastName      string    `json:"last_name"`
 	CreatedAt     time.Time `json:"created_at"`
 }
 
 func showUser(u identity.User) userBody {
-	return userBody{
-		ID: u.ID, Username: u.Username, Email: u.Email, EmailVerified: !u.EmailVerifiedAt.IsZero(),
-		FirstName: u.FirstName, LastName: u.LastName, CreatedAt: u.CreatedAt,
-	}
+	return userBody{ID: u.ID, profileBody: showProfile(u), EmailVerified: !u.EmailVerifiedAt.IsZero(), CreatedAt: u.CreatedAt}
 }
 
 func (a *API) getMe(q *request) (reply, error) {
@@ -33,20 +27,13 @@ func (a *API) getMe(q *request) (reply, error) {
 	return ok(showUser(user)), err
 }
 
-type updateMeInput struct {
-	FirstName *string `json:"first_name"`
-	LastName  *string `json:"last_name"`
-	Email     *string `json:"email"`
-}
-
-func (a *API) updateMe(q *request, in updateMeInput) (reply, error) {
+func (a *API) updateMe(q *request, in profileInput) (reply, error) {
 	if in.Email != nil {
 		if err := a.checkRecentSignIn(q); err != nil {
 			return reply{}, err
 		}
 	}
-	profile := identity.Profile{FirstName: in.FirstName, LastName: in.LastName, Email: in.Email}
-	user, err := a.Users.UpdateProfile(q.Context(), q.claims.Subject, profile)
+	user, err := a.updateProfile(q, in)
 	return ok(showUser(user)), err
 }
 

@@ -29,7 +29,7 @@ func (a *API) gatewayCheck() http.Handler {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	})
-	return a.trustProxies(a.observeRoute(verifyPattern, secure(check)))
+	return a.trustProxies(a.observe(secure(check)))
 }
 
 // isGatewayCheck reports whether path belongs to the gateway check. Some gateways append the path

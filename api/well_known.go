@@ -27,34 +27,19 @@ func (a *API) getJWKS(q *request) (reply, error) {
 	return ok(jsontext.Value(set)), nil
 }
 
-// serverMetadata is the authorization server metadata of RFC 8414 section 2.
-type serverMetadata struct {
-	Issuer             string   `json:"issuer"`
-	TokenEndpoint      string   `json:"token_endpoint"`
-	RevocationEndpoint string   `json:"revocation_endpoint"`
-	Introspection      string   `json:"introspection_endpoint"`
-	JWKSURI            string   `json:"jwks_uri"`
-	ResponseTypes      []string `json:"response_types_supported"`
-	GrantTypes         []string `json:"grant_types_supported"`
-	AuthMethods        []string `json:"token_endpoint_auth_methods_supported"`
-	RevocationMethods  []string `json:"revocation_endpoint_auth_methods_supported"`
-	IntrospectMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
-	ServiceDocs        string   `json:"service_documentation"`
-}
-
-// getServerMetadata answers /.well-known/oauth-authorization-server.
+// getServerMetadata answers /.well-known/oauth-authorization-server (RFC 8414 section 2).
 func (a *API) getServerMetadata(*request) (reply, error) {
-	return ok(serverMetadata{
-		Issuer:             a.Sessions.Issuer,
-		TokenEndpoint:      a.PublicURL + "/oauth/token",
-		RevocationEndpoint: a.PublicURL + "/oauth/revoke",
-		Introspection:      a.PublicURL + "/oauth/introspect",
-		JWKSURI:            a.PublicURL + "/.well-known/jwks.json",
-		ResponseTypes:      []string{},
-		GrantTypes:         []string{"refresh_token"},
-		AuthMethods:        []string{"none"},
-		RevocationMethods:  []string{"none"},
-		IntrospectMethods:  []string{"client_secret_basic"},
-		ServiceDocs:        a.PublicURL + "/docs",
+	return ok(map[string]any{
+		"issuer":                                        a.Sessions.Issuer,
+		"token_endpoint":                                a.PublicURL + "/oauth/token",
+		"revocation_endpoint":                           a.PublicURL + "/oauth/revoke",
+		"introspection_endpoint":                        a.PublicURL + "/oauth/introspect",
+		"jwks_uri":                                      a.PublicURL + "/.well-known/jwks.json",
+		"response_types_supported":                      []string{},
+		"grant_types_supported":                         []string{"refresh_token"},
+		"token_endpoint_auth_methods_supported":         []string{"none"},
+		"revocation_endpoint_auth_methods_supported":    []string{"none"},
+		"introspection_endpoint_auth_methods_supported": []string{"client_secret_basic"},
+		"service_documentation":                         a.PublicURL + "/docs",
 	}), nil
 }

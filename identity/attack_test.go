@@ -48,7 +48,7 @@ const besiegers = 9 // one hashes
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
 	w.Hasher.Engine = s.engine
-	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
+	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 	for i := range besiegers {
 		go func() {
 			// By the names of others: of one account, fewer may wait.
@@ -172,7 +172,7 @@ func TestANetworkDoesNotFillTheQueue(t *testing.T) {
 			}
 		}
 		engine := &heldEngine{begun: make(chan struct{}), let: make(chan struct{})}
-		queue := hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, Took: time.Minute})
+		queue := hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 		w.Hasher.Engine, w.Hasher.Queue = engine, queue
 		gone, in := make(chan error, besiegers), make(chan error, 1)
 		for i, name := range names[1:] {

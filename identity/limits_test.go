@@ -443,7 +443,7 @@ func TestQueueBeforeLimits(t *testing.T) {
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
 	// As long as a hash charges an hour, one may wait.
-	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, Took: time.Hour})
+	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
 	<-engine.begun

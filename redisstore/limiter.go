@@ -66,7 +66,7 @@ func (l *Limiter) names(keys []limit.Key) []string {
 
 // arguments returns the scripts' ARGV.
 func arguments(now time.Time, keys []limit.Key) []any {
-	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MostWait.Milliseconds(), limit.Memory.Milliseconds()}
+	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MaxWait.Milliseconds(), limit.BackoffMemory.Milliseconds()}
 	for _, k := range keys {
 		args = append(args, k.Rule.Burst, k.Rule.Every.Milliseconds())
 	}

@@ -81,14 +81,14 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 		charge := func() error { _, err := l.Charge(t.Context(), now, keys); return err }
 
 		step(charge())
-		want(time.Minute, limit.Memory)
+		want(time.Minute, limit.BackoffMemory)
 		step(charge())
-		want(2*time.Minute, limit.Memory)
+		want(2*time.Minute, limit.BackoffMemory)
 		now = now.Add(30 * time.Second)
 		step(charge())
-		want(150*time.Second, limit.Memory)
+		want(150*time.Second, limit.BackoffMemory)
 		step(l.Refund(t.Context(), now, keys))
-		want(90*time.Second, limit.Memory-30*time.Second)
+		want(90*time.Second, limit.BackoffMemory-30*time.Second)
 		step(l.Refund(t.Context(), now, keys))
 		step(l.Refund(t.Context(), now, keys))
 		want()
@@ -106,7 +106,7 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 			if err != nil || !d.Allowed || d.Tightest.Left != 2 {
 				t.Errorf("Charge over the value %q = %+v, %v", foreign, d, err)
 			}
-			want(time.Minute, limit.Memory)
+			want(time.Minute, limit.BackoffMemory)
 			step(l.Clear(t.Context(), keys))
 		}
 	})

@@ -1,26 +1,25 @@
-// Package session decides whether a token is still good.
+// Package session verifies access tokens: signed JWTs (RFC 9068) that are refused from the moment
+// on in which their session is revoked. It is for a service that receives tokens. What issues and
+// revokes them is package session/issuer, which such a service does not need.
 //
-// A login opens a session; a session is handed out as access tokens (signed
-// JWTs, RFC 9068) and a refresh token (opaque, RFC 6749 section 6). Sessions
-// live in a [Ledger] (SQL: the truth, kept as history) and, for as long as one
-// of their access tokens can be presented, in a [Store] (Redis: a cache that
-// may be wiped at any moment). A check verifies the signature and then asks the
-// store once; what the store does not know is read from the ledger and put
-// back. When a session is revoked, no later check accepts it.
+// A check has up to three steps:
 //
-// The words, one for each idea:
+//  1. Verify the signature, the claims and the times with the keys of a [Keyring], without I/O.
+//  2. Ask a [Store] about the token, in one round trip. Package redisstore implements it.
+//  3. Ask a [Fallback] if the store does not know. [NewIntrospection] returns one that asks sessiond
+//     over HTTP (RFC 7662), which also tells the store, so that the next check is a short one.
 //
-//   - session: the server's record of one sign-in, named by sid.
-//   - login: the event that opened it.
-//   - token: an access token, named by jti.
-//   - subject: the user, as an opaque and never reassigned id, named by sub.
-//   - revoked: no longer accepted. The store's record of a token revoked by
-//     itself is what other systems call a blacklist entry.
-//   - generation: a number per subject. A session of a lower generation than
-//     its subject's is revoked; raising it ends all sessions in one write.
+// The store is a cache and may lose anything at any moment. A loss never signs a user out. If
+// nobody can decide, the check fails with [ErrUnavailable], which [Verifier.Middleware] answers
+// with a 503.
 //
-// This package imports nothing of the service around it, so that another Go
-// program can put a [Verifier] in front of its own routes: [FetchKeys] keeps the
-// service's public keys, [NewIntrospection] asks it for what the store does not
-// know, and [Verifier.Middleware] goes before any router.
+// The words:
+//
+//   - session: the server's record of one sign-in, named by the claim sid.
+//   - token: an access token of a session, named by jti.
+//   - subject: the user, as an opaque id that is never given to anybody else, named by sub.
+//   - revoked: no longer accepted. The store's record of one revoked token is what other systems
+//     call a blacklist entry.
+//   - generation: a number per subject. A session whose generation is below its subject's is
+//     revoked, so raising the subject's revokes all sessions in one write.
 package session

@@ -49,8 +49,8 @@ func Explain(err error) (status int, code, detail string) {
 	return 0, "", ""
 }
 
-// Challenge returns the WWW-Authenticate header of a 401 for err (RFC 6750 section 3). It names
-// no error if the request had no token.
+// Challenge returns the WWW-Authenticate header of a 401 for err (RFC 6750 section 3). It names no
+// error if the request had no token.
 func Challenge(err error) string {
 	const realm = `Bearer realm="sessiond"`
 	if errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrRevoked) {

@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// A service that checks the tokens of its callers by itself. It needs the Redis
-// of sessiond, its public keys, and leave to introspect (sessiond clients add).
+// This service verifies its clients' tokens in its own process. It needs sessiond's Redis, its
+// public keys, and credentials for introspection ("sessiond clients add").
 func ExampleVerifier_Middleware() {
 	ctx := context.Background()
 	store, err := redisstore.Open("rediss://:password@redis.example.com", redisstore.Options{})
@@ -43,7 +43,7 @@ func ExampleVerifier_Middleware() {
 	log.Fatal(http.ListenAndServe(":8081", verifier.Middleware(mux)))
 }
 
-// A test of what is behind the middleware needs no token.
+// A test of a handler behind the middleware needs no token.
 func ExampleWithClaims() {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := session.ClaimsFrom(r.Context())

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -11,15 +12,14 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Introspection is the [Fallback] of who cannot reach the ledger: it asks the
-// service (RFC 7662), which also puts its answer in the store, so that the next
-// check need not ask.
+// Introspection is a [Fallback] that asks sessiond over HTTP (RFC 7662). sessiond also backfills
+// the store, so that the next check of the same session needs no fallback.
 type Introspection struct {
-	// Limit bounds how many requests run at once, so that a wiped store does
-	// not become a flood of them. A check that gets no turn within Timeout is
-	// [ErrUnavailable]. [NewIntrospection] sets 16. Nil: unbounded.
+	// Limit bounds how many requests run at once. Without it, a wiped store would become a flood of
+	// requests. A check that gets no place within Timeout fails with [ErrUnavailable].
+	// [NewIntrospection] sets 16. Nil: no limit.
 	Limit Limit
-	// Timeout bounds waiting for a turn and asking together. Zero: 1 s.
+	// Timeout bounds the wait for a place plus the request. Zero: 1 s.
 	Timeout time.Duration
 
 	url, authorization string
@@ -28,13 +28,13 @@ type Introspection struct {
 
 var _ Fallback = (*Introspection)(nil)
 
-// NewIntrospection asks at introspectionURL, https://…/oauth/introspect, as a
-// client that sessiond clients add has made.
+// NewIntrospection returns a fallback that asks introspectionURL, https://…/oauth/introspect, with
+// the credentials of a machine client. "sessiond clients add" makes them.
 func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteOptions) (*Introspection, error) {
-	if err := o.check(introspectionURL); err != nil {
+	if err := o.checkURL(introspectionURL); err != nil {
 		return nil, fmt.Errorf("session.NewIntrospection: %w", err)
 	}
-	// RFC 6749 section 2.3.1 wants both form-encoded.
+	// RFC 6749 section 2.3.1: id and secret are form-encoded first.
 	r := http.Request{Header: http.Header{}}
 	r.SetBasicAuth(url.QueryEscape(clientID), url.QueryEscape(clientSecret))
 	return &Introspection{
@@ -43,26 +43,20 @@ func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteO
 	}, nil
 }
 
-// introspected is RFC 7662 section 2.2. Members that we do not know are skipped.
+// introspected is the response of RFC 7662 section 2.2. Unknown members are skipped.
 type introspected struct {
-	Active    *bool  `json:"active"` // an answer without it is none
+	Active    *bool  `json:"active"` // nil: the response does not say, and decides nothing
 	Subject   string `json:"sub"`
 	SessionID string `json:"sid"`
 	TokenID   string `json:"jti"`
 }
 
-// Check implements [Fallback]. Every caller asks by itself: joining a question
-// that was asked before a revocation would bring the revoked session back.
+// Check implements [Fallback]. Each call sends a request of its own. Sharing one that was sent
+// before a revocation would accept the revoked session again.
 func (i *Introspection) Check(ctx context.Context, q Question) error {
-	timeout := i.Timeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	leave, ok := i.Limit.Enter(ctx)
-	if !ok {
-		return fmt.Errorf("%w: too many checks wait for introspection", ErrUnavailable)
+	ctx, leave, err := i.Limit.Enter(ctx, cmp.Or(i.Timeout, time.Second))
+	if err != nil {
+		return fmt.Errorf("introspect: %w", err)
 	}
 	defer leave()
 
@@ -71,11 +65,11 @@ func (i *Introspection) Check(ctx context.Context, q Question) error {
 	case err != nil:
 		return fmt.Errorf("%w: introspect a token of session %s: %w", ErrUnavailable, q.Ref.SessionID, err)
 	case answer.Active == nil:
-		return fmt.Errorf("%w: introspect a token of session %s: the answer is none", ErrUnavailable, q.Ref.SessionID)
+		return fmt.Errorf("%w: introspect a token of session %s: the response has no active member", ErrUnavailable, q.Ref.SessionID)
 	case !*answer.Active:
 		return ErrRevoked
 	case q.Ref != Ref{Subject: answer.Subject, SessionID: answer.SessionID, TokenID: answer.TokenID}:
-		return fmt.Errorf("%w: introspect a token of session %s: the answer is about another token", ErrUnavailable, q.Ref.SessionID)
+		return fmt.Errorf("%w: introspect a token of session %s: the response is about another token", ErrUnavailable, q.Ref.SessionID)
 	default:
 		return nil
 	}
@@ -83,7 +77,7 @@ func (i *Introspection) Check(ctx context.Context, q Question) error {
 
 func (i *Introspection) ask(ctx context.Context, token string) (introspected, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url, strings.NewReader(form.Encode())) //nolint:gosec // G704: the operator names the URL
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url, strings.NewReader(form.Encode())) //nolint:gosec // G704: the operator configured the URL
 	if err != nil {
 		return introspected{}, err
 	}
@@ -96,8 +90,8 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	}
 	var answer introspected
 	if err := json.Unmarshal(body, &answer); err != nil {
-		// The decoder's own message could quote the answer.
-		return introspected{}, fmt.Errorf("%s did not answer in JSON", i.url)
+		// The decoder's own message could quote the response.
+		return introspected{}, fmt.Errorf("%s: the response is not JSON", i.url)
 	}
 	return answer, nil
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// The characters are such as only come through when both sides encode them.
+// These characters arrive intact only if both sides encode them.
 const introspectorID, introspectorSecret = "billing:eu", "a+b c%:ü"
 
 func introspectAt(t *testing.T, server *httptest.Server, path, secret string) *session.Introspection {
@@ -39,17 +39,17 @@ var question = session.Question{
 	Token: "header.payload.signature", Ref: session.Ref{Subject: "sub-1", SessionID: "sid-1", TokenID: "jti-1"}, StoreUp: true,
 }
 
-func TestIntrospectionVerdicts(t *testing.T) {
+func TestIntrospection_SignsOutOnlyIfInactive(t *testing.T) {
 	var answer atomic.Pointer[http.HandlerFunc]
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		t.Error("a redirect was followed")
+		t.Error("followed a redirect")
 	}))
 	defer elsewhere.Close()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, secret, _ := r.BasicAuth()
 		if r.Method != http.MethodPost || id != url.QueryEscape(introspectorID) || secret != url.QueryEscape(introspectorSecret) ||
 			r.FormValue("token") != question.Token || r.URL.RawQuery != "" {
-			t.Errorf("asked by %s %s of %q with %v", r.Method, r.URL, id, r.PostForm)
+			t.Errorf("unexpected request %s %s by %q with %v", r.Method, r.URL, id, r.PostForm)
 		}
 		(*answer.Load())(w, r)
 	}))
@@ -66,7 +66,7 @@ func TestIntrospectionVerdicts(t *testing.T) {
 	}{
 		{"active", send(200, good+"}"), nil},
 		{"inactive", send(200, `{"active":false}`), session.ErrRevoked},
-		// What does not say "inactive" must not sign anybody out.
+		// A response that does not say "inactive" must not sign anybody out.
 		{"neither", send(200, `{}`), session.ErrUnavailable},
 		{"null", send(200, `{"active":null}`), session.ErrUnavailable},
 		{"a text", send(200, `{"active":"false"}`), session.ErrUnavailable},
@@ -76,15 +76,15 @@ func TestIntrospectionVerdicts(t *testing.T) {
 		{"another token", send(200, `{"active":true,"sub":"sub-1","sid":"sid-1","jti":"jti-2"}`), session.ErrUnavailable},
 		{"no token", send(200, `{"active":true}`), session.ErrUnavailable},
 		{"not JSON", send(200, "<html>sign in</html>"), session.ErrUnavailable},
-		{"more than JSON", send(200, good+"}}"), session.ErrUnavailable},
-		{"cut short", send(200, good), session.ErrUnavailable},
-		{"nothing", send(200, ""), session.ErrUnavailable},
+		{"trailing data", send(200, good+"}}"), session.ErrUnavailable},
+		{"truncated", send(200, good), session.ErrUnavailable},
+		{"empty", send(200, ""), session.ErrUnavailable},
 		{"oversized", send(200, good+"}"+strings.Repeat(" ", 64<<10)), session.ErrUnavailable},
 		{"created", send(201, good+"}"), session.ErrUnavailable},
 		{"inactive with an error's status", send(400, `{"active":false}`), session.ErrUnavailable},
 		{"wrong secret", send(401, `{"error":"invalid_client"}`), session.ErrUnavailable},
-		{"too many", send(429, ""), session.ErrUnavailable},
-		{"a fault", send(500, ""), session.ErrUnavailable},
+		{"rate limited", send(429, ""), session.ErrUnavailable},
+		{"internal error", send(500, ""), session.ErrUnavailable},
 		{"overloaded", send(503, ""), session.ErrUnavailable},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
@@ -98,12 +98,12 @@ func TestIntrospectionVerdicts(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 		if err != nil && (strings.Contains(err.Error(), introspectorSecret) || strings.Contains(err.Error(), question.Token)) {
-			t.Errorf("%s: the error tells a secret: %v", c.name, err)
+			t.Errorf("%s: the error contains a secret: %v", c.name, err)
 		}
 	}
 }
 
-func TestIntrospectionIsBounded(t *testing.T) {
+func TestIntrospection_LimitsConcurrentRequests(t *testing.T) {
 	proceed := make(chan struct{})
 	arrived := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -120,19 +120,19 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		wg.Go(func() { errs <- i.Check(t.Context(), question) })
 		<-arrived
 	}
-	hurried := *i // and of the same limit
+	hurried := *i // shares i's limit
 	hurried.Timeout = 100 * time.Millisecond
 	if err := hurried.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("the one too many: %v, want ErrUnavailable", err)
+		t.Errorf("a check beyond the limit: %v, want ErrUnavailable", err)
 	}
 	if len(arrived) != 0 {
-		t.Error("the one too many was sent")
+		t.Error("a check beyond the limit sent a request")
 	}
 	close(proceed)
 	wg.Wait()
 	for range 2 {
 		if err := <-errs; !errors.Is(err, session.ErrRevoked) {
-			t.Errorf("a turn in time: %v, want ErrRevoked", err)
+			t.Errorf("a check within the limit: %v, want ErrRevoked", err)
 		}
 	}
 
@@ -140,22 +140,21 @@ func TestIntrospectionIsBounded(t *testing.T) {
 	proceed = make(chan struct{})
 	defer close(proceed)
 	if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("no answer in time: %v, want ErrUnavailable", err)
+		t.Errorf("a slow response: %v, want ErrUnavailable", err)
 	}
 }
 
-// The service's own introspection, and a verifier that reaches nothing else
-// but the store.
-func TestIntrospectionAtTheService(t *testing.T) {
+// The verifier reaches the store and the real introspection route, and no ledger.
+func TestIntrospection_AsksTheRealRoute(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	m := w.Replicas[0]
-	asked := atomic.Int64{}
+	requests := atomic.Int64{}
 	service := (&api.API{
 		Sessions: m, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Clients: api.Clients{introspectorID: sha256.Sum256([]byte(introspectorSecret))},
 	}).Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
+		requests.Add(1)
 		service.ServeHTTP(w, r)
 	}))
 	defer server.Close()
@@ -168,8 +167,8 @@ func TestIntrospectionAtTheService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if asked.Load() != 1 {
-		t.Errorf("the service was asked %d times, want once", asked.Load())
+	if requests.Load() != 1 {
+		t.Errorf("%d introspection requests, want 1", requests.Load())
 	}
 	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
@@ -178,7 +177,7 @@ func TestIntrospectionAtTheService(t *testing.T) {
 		t.Errorf("a revoked token: %v", err)
 	}
 
-	// One that the store has never heard of.
+	// This session is unknown to the store.
 	set, s = w.Start(t)
 	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
@@ -186,7 +185,7 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	other := verifier
 	other.Store = redisstoretest.New(t)
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-		t.Errorf("a revoked token that the store does not know: %v", err)
+		t.Errorf("a revoked token, unknown to the store: %v", err)
 	}
 	set, _ = w.Start(t)
 	other.Fallback = introspectAt(t, server, "/oauth/introspect", "wrong")
@@ -195,8 +194,8 @@ func TestIntrospectionAtTheService(t *testing.T) {
 	}
 }
 
-// A service that sheds load must not be asked over a new connection each time.
-func TestIntrospectionKeepsItsConnection(t *testing.T) {
+// New connections would add to the load of a service that is already shedding it.
+func TestIntrospection_ReusesItsConnection(t *testing.T) {
 	var opened atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -216,6 +215,6 @@ func TestIntrospectionKeepsItsConnection(t *testing.T) {
 		}
 	}
 	if n := opened.Load(); n != 1 {
-		t.Errorf("5 questions went over %d connections", n)
+		t.Errorf("5 requests used %d connections, want 1", n)
 	}
 }

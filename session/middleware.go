@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// BearerToken finds the access token, which comes in the Authorization header and
-// nowhere else (RFC 6750 section 2.1). Errors: ErrNoToken, ErrTwoTokens.
+// BearerToken returns the access token of a request. It reads the Authorization header and nothing
+// else (RFC 6750 section 2.1). Its error is [ErrNoToken] or [ErrTwoTokens].
 func BearerToken(h http.Header) (string, error) {
 	values := h["Authorization"]
 	if len(values) > 1 {
@@ -28,52 +28,48 @@ func BearerToken(h http.Header) (string, error) {
 	return strings.TrimLeft(token, " "), nil
 }
 
-// Middleware passes on the requests whose bearer token is good, with its claims
-// for [ClaimsFrom]. It answers the others itself: 401 when there is no token or
-// a bad one, and 503 when that cannot be told, since a store that fails is no
-// reason to sign anybody out. It needs no particular router.
+// Middleware passes a request on to next if its bearer token is accepted, with the token's claims
+// in its context for [ClaimsFrom]. It answers all other requests itself: 401 without a valid token,
+// and 503 if the check cannot be decided, because a failing store must not sign anybody out. It
+// works with any router.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	var lastWarning atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
-		claims, err := v.verifyRequest(r)
+		token, err := BearerToken(r.Header)
+		var claims Claims
+		if err == nil {
+			claims, err = v.Verify(ctx, token)
+		}
 		if err == nil {
 			next.ServeHTTP(w, r.WithContext(WithClaims(ctx, claims)))
 			return
 		}
-		p := refusal(err)
-		// An outage fails every request: once a second is enough to hear of it.
+		p := newProblem(err)
+		// An outage fails every request, so it is logged once a second.
 		if last, now := lastWarning.Load(), v.now().Unix(); p.Status == http.StatusServiceUnavailable &&
 			ctx.Err() == nil && now != last && lastWarning.CompareAndSwap(last, now) {
-			slog.WarnContext(ctx, "a token could not be checked", "error", err)
+			slog.WarnContext(ctx, "cannot check a token", "error", err)
 		}
 		p.write(w, err)
 	})
 }
 
-func (v *Verifier) verifyRequest(r *http.Request) (Claims, error) {
-	token, err := BearerToken(r.Header)
-	if err != nil {
-		return Claims{}, err
-	}
-	return v.Verify(r.Context(), token)
-}
-
 type claimsKey struct{}
 
-// ClaimsFrom returns the claims of the token that [Verifier.Middleware] found good.
+// ClaimsFrom returns the claims of the token that [Verifier.Middleware] accepted.
 func ClaimsFrom(ctx context.Context) (c Claims, ok bool) {
 	c, ok = ctx.Value(claimsKey{}).(Claims)
 	return c, ok
 }
 
-// WithClaims is what [Verifier.Middleware] does to the context of a request: for
-// middleware of your own, and for tests of what is behind it.
+// WithClaims returns a context for [ClaimsFrom]. It is for your own middleware, and for tests of
+// the handlers behind [Verifier.Middleware].
 func WithClaims(ctx context.Context, c Claims) context.Context {
 	return context.WithValue(ctx, claimsKey{}, c)
 }
 
-// problem is the body of a refusal (RFC 9457). Programs look at its code.
+// problem is the body of an error response (RFC 9457). Programs read its code.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -82,9 +78,9 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// refusal returns the response to a request that is not passed on. An error that [Explain] does
-// not know, such as a context's, is an outage too: nothing was decided.
-func refusal(err error) problem {
+// newProblem explains err. An error that [Explain] does not know, such as a context's, counts as an
+// outage, because nothing was decided.
+func newProblem(err error) problem {
 	status, code, detail := Explain(err)
 	if status == 0 {
 		status, code, detail = Explain(ErrUnavailable)
@@ -95,7 +91,7 @@ func refusal(err error) problem {
 func (p *problem) write(w http.ResponseWriter, err error) {
 	body, encodeErr := json.Marshal(p)
 	if encodeErr != nil {
-		panic(encodeErr) // it is all plain text
+		panic(encodeErr) // a number and plain text always encode
 	}
 	h := w.Header()
 	if p.Status == http.StatusUnauthorized {
@@ -107,5 +103,5 @@ func (p *problem) write(w http.ResponseWriter, err error) {
 	h.Set("Content-Type", "application/problem+json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // the client may have left
+	_, _ = w.Write(body) // fails if the client has left
 }

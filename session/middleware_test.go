@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// whoami says whose token it was given.
+// whoami answers with the token's subject.
 var whoami = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	c, ok := session.ClaimsFrom(r.Context())
 	if !ok {
@@ -33,10 +33,10 @@ func get(ctx context.Context, h http.Handler, authorization ...string) *httptest
 	return w
 }
 
-func TestMiddleware(t *testing.T) {
+func TestMiddleware_AnswersByToken(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	m := w.Replicas[0]
-	live, _ := w.Start(t)
+	active, _ := w.Start(t)
 	ended, s := w.Start(t)
 	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
@@ -51,16 +51,16 @@ func TestMiddleware(t *testing.T) {
 		challenge     string
 		code          string
 	}{
-		{"a live token", []string{"Bearer " + live.AccessToken}, 200, "", ""},
+		{"an active token", []string{"Bearer " + active.AccessToken}, 200, "", ""},
 		// RFC 9110 section 11.1: the scheme's case does not matter.
-		{"another spelling", []string{"bearer   " + live.AccessToken}, 200, "", ""},
-		{"nothing", nil, 401, bare, "no_token"},
+		{"another spelling of Bearer", []string{"bearer   " + active.AccessToken}, 200, "", ""},
+		{"no header", nil, 401, bare, "no_token"},
 		{"another scheme", []string{"Basic YWRhOnNlY3JldA=="}, 401, bare, "no_token"},
-		{"the scheme alone", []string{"Bearer"}, 401, invalid, "invalid_token"},
+		{"Bearer without a token", []string{"Bearer"}, 401, invalid, "invalid_token"},
 		{"a revoked token", []string{"Bearer " + ended.AccessToken}, 401, invalid, "invalid_token"},
 		{"a malformed token", []string{"Bearer x.y.z"}, 401, invalid, "invalid_token"},
-		{"two headers", []string{"Bearer " + live.AccessToken, "Bearer " + live.AccessToken}, 401, invalid, "invalid_token"},
-		{"two tokens in one", []string{"Bearer " + live.AccessToken + ", Bearer " + live.AccessToken}, 401, invalid, "invalid_token"},
+		{"two headers", []string{"Bearer " + active.AccessToken, "Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
+		{"two tokens in one", []string{"Bearer " + active.AccessToken + ", Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
 	} {
 		got := get(t.Context(), h, c.authorization...)
 		if got.Code != c.status || got.Header().Get("WWW-Authenticate") != c.challenge {
@@ -68,14 +68,14 @@ func TestMiddleware(t *testing.T) {
 		}
 		if c.status == 200 {
 			if got.Body.String() != w.User.ID {
-				t.Errorf("%s: claims of %q", c.name, got.Body)
+				t.Errorf("%s: the claims of %q", c.name, got.Body)
 			}
 			continue
 		}
 		wantProblem(t, c.name, got, c.code)
 	}
-	// RFC 6750 section 2.3 lets a token stand in the URL, and in logs, therefore; we do not.
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?access_token="+live.AccessToken, nil)
+	// RFC 6750 section 2.3 allows a token in the URL. We refuse it, because URLs get into logs.
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?access_token="+active.AccessToken, nil)
 	rec := httptest.NewRecorder()
 	if h.ServeHTTP(rec, r); rec.Code != 401 {
 		t.Errorf("a token in the URL: %d", rec.Code)
@@ -100,8 +100,7 @@ func wantProblem(t *testing.T, name string, got *httptest.ResponseRecorder, code
 	}
 }
 
-// An outage is 503, whatever the token would have been, and for a revoked one too.
-func TestMiddlewareFailsClosed(t *testing.T) {
+func TestMiddleware_Answers503InAnOutage(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()
@@ -117,7 +116,7 @@ func TestMiddlewareFailsClosed(t *testing.T) {
 	set, _ := w.Start(t)
 	got := get(t.Context(), h, "Bearer "+set.AccessToken)
 	if got.Code != 503 || got.Header().Get("Retry-After") == "" || got.Header().Get("WWW-Authenticate") != "" {
-		t.Errorf("%d %v", got.Code, got.Header())
+		t.Errorf("in an outage: %d %v", got.Code, got.Header())
 	}
 	wantProblem(t, "outage", got, "unavailable")
 	if got := get(t.Context(), h, "Bearer x.y.z"); got.Code != 401 {
@@ -126,6 +125,6 @@ func TestMiddlewareFailsClosed(t *testing.T) {
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	if got := get(gone, h, "Bearer "+set.AccessToken); got.Code != 503 {
-		t.Errorf("who has left: %d, want 503", got.Code)
+		t.Errorf("a client that has left: %d, want 503", got.Code)
 	}
 }

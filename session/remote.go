@@ -10,24 +10,22 @@ import (
 	"net/url"
 )
 
-// RemoteOptions say how another program reaches the service over HTTP. The zero
-// value is good.
+// RemoteOptions configures how sessiond is reached over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client is what requests are sent with. Nil: a client of our own. Either
-	// way no redirect is followed.
+	// Client sends the requests. Nil: a client of this package. No client follows redirects.
 	Client *http.Client
-	// AllowPlaintext accepts http:// URLs of hosts other than this one, for
-	// networks that encrypt by themselves.
+	// AllowPlaintext allows http:// URLs of other hosts, for networks that encrypt by themselves.
 	AllowPlaintext bool
-	// Log is told when keys were replaced or could not be fetched. Nil: [slog.Default].
+	// Log receives what happens to the keys. Nil: [slog.Default].
 	Log *slog.Logger
 }
 
-// maxRemoteBytes bounds the answers that are read. Ours are about 1 KB.
-const maxRemoteBytes = 64 << 10
-
-// idleConnections is how many connections are kept for the next requests.
-const idleConnections = 16
+const (
+	// maxRemoteBytes bounds a response. Ours have about 1 KB.
+	maxRemoteBytes = 64 << 10
+	// idleConnections is how many connections stay open for the next requests.
+	idleConnections = 16
+)
 
 func (o *RemoteOptions) client() *http.Client {
 	c := http.Client{}
@@ -38,30 +36,24 @@ func (o *RemoteOptions) client() *http.Client {
 		t.MaxIdleConnsPerHost = idleConnections
 		c.Transport = t
 	}
-	// Where keys come from and tokens go is what the operator wrote, nothing else.
+	// Only the URL that the operator configured may supply keys or receive tokens.
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &c
 }
 
-func (o *RemoteOptions) log() *slog.Logger {
-	if o.Log == nil {
-		return slog.Default()
-	}
-	return o.Log
-}
-
-// check refuses a URL that could be listened to. The error does not quote it.
-func (o *RemoteOptions) check(rawURL string) error {
+// checkURL refuses a URL whose traffic others could read. Its error does not quote the URL, which
+// may hold a password.
+func (o *RemoteOptions) checkURL(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil || u.Hostname() == "" || u.User != nil:
-		return errors.New("not an absolute URL without a user")
+		return errors.New("want an absolute URL without a user")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && (o.AllowPlaintext || isLoopback(u.Hostname())):
 		return nil
 	default:
-		return errors.New("use https://; http:// is for this machine, or for where AllowPlaintext says that the network encrypts")
+		return errors.New("want https://; http:// is for this machine, or for a network that encrypts by itself (AllowPlaintext)")
 	}
 }
 
@@ -73,24 +65,24 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// roundTrip returns the body of a 200.
+// roundTrip returns the body of a response with status 200. Any other response is an error.
 func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
-	resp, err := client.Do(r) //nolint:gosec // G704: the operator names the URL
+	resp, err := client.Do(r) //nolint:gosec // G704: the operator configured the URL
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was only read
 	if resp.StatusCode != http.StatusOK {
-		// Unread, it would cost the connection.
+		// With an unread body the connection could not be used again.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))
-		return nil, fmt.Errorf("%s %s answered %d", r.Method, r.URL, resp.StatusCode)
+		return nil, fmt.Errorf("%s %s: status %d", r.Method, r.URL, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRemoteBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.Method, r.URL, err)
 	}
 	if len(body) > maxRemoteBytes {
-		return nil, fmt.Errorf("%s %s answered more than %d bytes", r.Method, r.URL, maxRemoteBytes)
+		return nil, fmt.Errorf("%s %s: the response has more than %d bytes", r.Method, r.URL, maxRemoteBytes)
 	}
 	return body, nil
 }

@@ -10,16 +10,16 @@ import (
 const Leeway = 30 * time.Second
 
 // Store is what a check asks: one round trip to a cache that every replica shares. The cache may
-// lose anything at any moment. Nothing is accepted or refused because of a loss: what is missing
-// is unknown, and the [Fallback] decides.
+// lose anything at any moment. Nothing is accepted or refused because of a loss: what is missing is
+// unknown, and the [Fallback] decides.
 type Store interface {
 	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
 	// reached, the error is [ErrUnavailable].
 	//
 	// It reads the generation before the entry. A revocation of all other sessions raises the
 	// generation and drops the kept session's entry in one step. In this order a concurrent reader
-	// finds no entry and asks the fallback. In the other order it would see the old entry under
-	// the new generation and refuse the session that was kept.
+	// finds no entry and asks the fallback. In the other order it would see the old entry under the
+	// new generation and refuse the session that was kept.
 	Look(ctx context.Context, ref Ref) (Lookup, error)
 }
 
@@ -57,8 +57,8 @@ const (
 	revoked
 )
 
-// verdict decides whether a token is accepted. If anything is missing or out of date the verdict
-// is unknown, which never signs a user out: the fallback decides.
+// verdict decides whether a token is accepted. If anything is missing or out of date the verdict is
+// unknown, which never signs a user out: the fallback decides.
 func (l *Lookup) verdict(tokenID string, now time.Time) verdict {
 	switch {
 	case l.TokenRevoked, l.HasEntry && l.Entry.Ended:

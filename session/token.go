@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,12 +15,10 @@ import (
 // tokenType is the typ of an access token (RFC 9068 section 2.1).
 const tokenType = "at+jwt"
 
-// maxTokenBytes bounds what is parsed at all. The largest token we make is
-// about 1 KB.
+// maxTokenBytes bounds what is parsed. The largest token that we issue has about 1 KB.
 const maxTokenBytes = 4096
 
-// Claims are what an access token says (RFC 9068 section 2.2). Times are whole
-// seconds.
+// Claims are the content of an access token (RFC 9068 section 2.2). Times are whole seconds.
 type Claims struct {
 	Issuer    string
 	Audience  string
@@ -31,15 +30,15 @@ type Claims struct {
 	AMR       []string // RFC 8176
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	AuthTime  time.Time // when the user last proved who they are
+	AuthTime  time.Time // when the user last proved their identity
 }
 
 func (c *Claims) ref() Ref {
 	return Ref{Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID}
 }
 
-// wireClaims is the payload. Members that we do not know are skipped, so that a
-// replica accepts the tokens of a newer one during a rolling update.
+// wireClaims is the payload. Unknown members are skipped, so that during a rolling update a replica
+// accepts the tokens of a newer one.
 type wireClaims struct {
 	Issuer    string   `json:"iss"`
 	Audience  string   `json:"aud"`
@@ -55,8 +54,8 @@ type wireClaims struct {
 	Username  string   `json:"username"`
 }
 
-// wireHeader is the JOSE header. Any other member is refused: none of them
-// (jku, jwk, x5u, x5c, crit, b64, zip …) may take part in choosing a key.
+// wireHeader is the JOSE header. Any other member is refused, because none of them (jku, jwk, x5u,
+// x5c, crit, b64, zip …) may influence which key verifies the token.
 type wireHeader struct {
 	Alg string `json:"alg"`
 	Kid string `json:"kid"`
@@ -66,19 +65,16 @@ type wireHeader struct {
 // Sign returns an access token with these claims, signed with the set's active key.
 func (s *KeySet) Sign(c *Claims) (string, error) {
 	if s.signer == nil {
-		return "", errors.New("session: the key set has no private key to sign with")
+		return "", errors.New("session: the key set has no active private key to sign with")
 	}
-	header, err := json.Marshal(wireHeader{Alg: s.signer.Alg, Kid: s.signer.ID, Typ: tokenType})
-	if err != nil {
-		return "", fmt.Errorf("session: encode token header: %w", err)
-	}
-	payload, err := json.Marshal(wireClaims{
+	header, headerErr := json.Marshal(wireHeader{Alg: s.signer.Alg, Kid: s.signer.ID, Typ: tokenType})
+	payload, payloadErr := json.Marshal(wireClaims{
 		Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID,
 		ClientID: c.ClientID, IssuedAt: c.IssuedAt.Unix(), ExpiresAt: c.ExpiresAt.Unix(), AuthTime: c.AuthTime.Unix(),
 		AMR: c.AMR, Username: c.Username,
 	})
-	if err != nil {
-		return "", fmt.Errorf("session: encode token claims: %w", err)
+	if err := cmp.Or(headerErr, payloadErr); err != nil {
+		return "", fmt.Errorf("session: encode token: %w", err)
 	}
 	b64 := base64.RawURLEncoding
 	signing := b64.EncodeToString(header) + "." + b64.EncodeToString(payload)
@@ -89,12 +85,15 @@ func (s *KeySet) Sign(c *Claims) (string, error) {
 	return signing + "." + b64.EncodeToString(signature), nil
 }
 
-// accept checks an access token against what this service stands for, in all
-// but whether it was revoked.
+// accept verifies an access token (RFC 7515, RFC 8725) in every respect except whether it was revoked.
 func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified, error) {
-	w, key, err := s.verify(raw, now)
+	payload, key, err := s.verifySignature(raw, tokenType, now)
 	if err != nil {
 		return nil, err
+	}
+	var w wireClaims
+	if err := json.Unmarshal(payload, &w); err != nil {
+		return nil, invalid("claims are not ours")
 	}
 	claims, err := w.accept(issuer, audience, now)
 	if err != nil {
@@ -109,39 +108,19 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	return t, nil
 }
 
-// verify checks the form and the signature of an access token (RFC 7515, RFC
-// 8725) and returns what it says and the key that it was signed with. It looks
-// at no issuer, audience or time of the token; now decides whether a retired key
-// may still verify.
-func (s *KeySet) verify(raw string, now time.Time) (wireClaims, *Key, error) {
-	payload, key, err := s.verifySignature(raw, tokenType, now)
-	if err != nil {
-		return wireClaims{}, nil, err
-	}
-	var claims wireClaims
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		return wireClaims{}, nil, invalid("claims are not ours")
-	}
-	return claims, key, nil
-}
-
-// errUnknownKey: the token names a key that we do not have, or not yet.
+// errUnknownKey: the token names a key that the set does not have, or does not have yet.
 var errUnknownKey = invalid("unknown kid")
 
-// verifySignature returns the payload of a signed token of type typ, and its key.
+// verifySignature returns the payload of a signed token of type typ, and the key that verified it.
 func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
 		return nil, nil, invalid("too long")
 	}
-	signing, signature64, ok := cutLast(raw)
-	if !ok {
+	parts := strings.SplitN(raw, ".", 4)
+	if len(parts) != 3 {
 		return nil, nil, invalid("not three parts")
 	}
-	header64, payload64, ok := strings.Cut(signing, ".")
-	if !ok || strings.Contains(payload64, ".") {
-		return nil, nil, invalid("not three parts")
-	}
-	headerJSON, err := decodeSegment(header64)
+	headerJSON, err := decodeSegment(parts[0])
 	if err != nil {
 		return nil, nil, invalid("header is not base64url")
 	}
@@ -156,25 +135,26 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	if !ok {
 		return nil, nil, errUnknownKey
 	}
-	// The key says which algorithm it is for; the token does not choose.
+	// The key decides on the algorithm, not the token.
 	if header.Alg != key.Alg {
 		return nil, nil, invalid("alg is not the key's")
 	}
-	signature, err := decodeSegment(signature64)
+	signature, err := decodeSegment(parts[2])
 	if err != nil {
 		return nil, nil, invalid("signature is not base64url")
 	}
+	signing := raw[:len(parts[0])+1+len(parts[1])]
 	if err := key.method.Verify(signing, signature, key.public); err != nil {
 		return nil, nil, invalid("signature")
 	}
-	payload, err := decodeSegment(payload64)
+	payload, err := decodeSegment(parts[1])
 	if err != nil {
 		return nil, nil, invalid("payload is not base64url")
 	}
 	return payload, key, nil
 }
 
-// accept checks what a signed payload says against what this service stands for.
+// accept checks the claims of a verified token.
 func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, error) {
 	switch {
 	case w.Issuer != issuer:
@@ -190,7 +170,8 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("not valid yet")
 	}
-	// The signature cache holds many tokens: what nearly all of them say is kept in memory once.
+	// The signature cache holds many claims, so values that nearly all of them share are stored
+	// once.
 	if slices.Equal(w.AMR, usualAMR) {
 		w.AMR = usualAMR
 	}
@@ -208,10 +189,11 @@ const usualClientID = "sessiond"
 
 var usualAMR = []string{"pwd"}
 
-func cutLast(s string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, '.')
-	if i < 0 {
-		return "", "", false
+// decodeSegment decodes base64url as in RFC 7515 section 2. It refuses padding, stray bits, and
+// line breaks, which encoding/base64 would skip.
+func decodeSegment(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break in base64url")
 	}
-	return s[:i], s[i+1:], true
+	return base64.RawURLEncoding.Strict().DecodeString(s)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -58,7 +59,7 @@ func (s *KeySet) acceptClaims(token, issuer, audience string, now time.Time) (Cl
 	return t.claims, nil
 }
 
-func TestTokenRoundTrip(t *testing.T) {
+func TestSign_RoundTrip(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
 		t.Run(alg, func(t *testing.T) {
 			set, want := mustKeys(t, alg), testClaims()
@@ -72,14 +73,14 @@ func TestTokenRoundTrip(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 			if len(token) > 1024 {
-				t.Errorf("a token takes %d bytes; proxies expect less than 1 KB", len(token))
+				t.Errorf("the token has %d bytes, and proxies expect less than 1 KB", len(token))
 			}
 		})
 	}
 }
 
-// A library that others use must accept our tokens by our JWKS alone.
-func TestTokenVerifiesWithGoJose(t *testing.T) {
+// Another library must accept our tokens with our JWKS alone.
+func TestSign_VerifiesWithGoJose(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256} {
 		set := mustKeys(t, alg)
 		data, err := set.PublicJSON(issuedAt)
@@ -87,7 +88,7 @@ func TestTokenVerifiesWithGoJose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(data), `"d"`) {
-			t.Fatalf("%s: the public set holds a private member", alg)
+			t.Fatalf("%s: the public set has a private member", alg)
 		}
 		var theirs jose.JSONWebKeySet
 		if err := json.Unmarshal(data, &theirs); err != nil {
@@ -103,7 +104,7 @@ func TestTokenVerifiesWithGoJose(t *testing.T) {
 	}
 }
 
-func TestExpiryTable(t *testing.T) {
+func TestAccept_AllowsLeewayAfterExpiry(t *testing.T) {
 	set, c := mustKeys(t, AlgEdDSA), testClaims()
 	token := mustSign(t, set, c)
 	for after, ok := range map[time.Duration]bool{
@@ -111,13 +112,12 @@ func TestExpiryTable(t *testing.T) {
 	} {
 		_, err := set.acceptClaims(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
 		if (err == nil) != ok {
-			t.Errorf("exp %+v: error %v, want accepted=%v", after, err, ok)
+			t.Errorf("%v after exp: error %v, want accepted=%v", after, err, ok)
 		}
 	}
 }
 
-// forge makes a token of any header and payload, signed with the set's key, so
-// that only what is under test can be the reason to refuse it.
+// forge signs any header and payload with the set's key, so that a test's token has one fault only.
 func forge(t *testing.T, set *KeySet, header, payload string) string {
 	t.Helper()
 	b64 := base64.RawURLEncoding
@@ -129,7 +129,7 @@ func forge(t *testing.T, set *KeySet, header, payload string) string {
 	return signing + "." + b64.EncodeToString(sig)
 }
 
-func TestForgeriesAreRefused(t *testing.T) {
+func TestAccept_RefusesForgeries(t *testing.T) {
 	set, c := mustKeys(t, AlgEdDSA), testClaims()
 	kid := set.signer.ID
 	good := mustSign(t, set, c)
@@ -139,12 +139,12 @@ func TestForgeriesAreRefused(t *testing.T) {
 	edit := func(old, with string) string {
 		edited := strings.Replace(string(payload), old, with, 1)
 		if edited == string(payload) {
-			t.Fatalf("payload has no %s to replace", old)
+			t.Fatalf("the payload has no %s to replace", old)
 		}
 		return forge(t, set, header, edited)
 	}
 	if _, err := set.acceptClaims(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
-		t.Fatalf("the unedited payload must be good, or this table proves nothing: %v", err)
+		t.Fatalf("the unedited payload is refused, so this table would prove nothing: %v", err)
 	}
 	unsigned := func(h string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + parts[1] + "."
@@ -181,9 +181,9 @@ func TestForgeriesAreRefused(t *testing.T) {
 		"no exp":                      edit(`"exp":`, `"expp":`),
 		"exp as a string":             edit(`"exp":1777640400`, `"exp":"1777640400"`),
 		"exp as a float":              edit(`"exp":1777640400`, `"exp":1777640400.5`),
-		"exp far beyond":              edit(`"exp":1777640400`, `"exp":1e20`),
+		"exp out of range":            edit(`"exp":1777640400`, `"exp":1e20`),
 		"not valid yet":               edit(`"iat":`, `"nbf":1777640400,"iat":`),
-		"payload is no JSON":          forge(t, set, header, "{"),
+		"payload is not JSON":         forge(t, set, header, "{"),
 		"payload is deep":             forge(t, set, header, strings.Repeat("[", 1500)),
 		"payload with trailing data":  forge(t, set, header, string(payload)+"{}"),
 		"payload with invalid UTF-8":  edit(`"username":"ada"`, "\"username\":\"\xff\""),
@@ -200,8 +200,8 @@ func TestForgeriesAreRefused(t *testing.T) {
 	}
 }
 
-// Files that are no JSON must be refused as a payload, and none may crash us.
-func TestPayloadsOfJSONTestSuite(t *testing.T) {
+// No file of the suite may be accepted as a payload or crash the parser.
+func TestAccept_RefusesPayloadsOfJSONTestSuite(t *testing.T) {
 	files, _ := filepath.Glob("../../shared/vectors/json_test_suite/test_parsing/*.json")
 	if len(files) == 0 {
 		t.Skip("SKIPPED: ../shared/vectors/json_test_suite is not here")
@@ -213,14 +213,14 @@ func TestPayloadsOfJSONTestSuite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// None of them holds our claims, so that even the valid ones are refused.
+		// Even the valid files are refused, because none holds our claims.
 		if _, err := set.acceptClaims(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", filepath.Base(file), err)
 		}
 	}
 }
 
-func TestKeyFiles(t *testing.T) {
+func TestParseKeySet(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
 		set := mustKeys(t, alg)
 		data, err := set.PrivateJSON()
@@ -231,8 +231,8 @@ func TestKeyFiles(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", alg, err)
 		}
-		if _, _, err := read.verify(mustSign(t, set, testClaims()), issuedAt); err != nil {
-			t.Errorf("%s: the key that was read back refuses the token of the one written: %v", alg, err)
+		if _, _, err := read.verifySignature(mustSign(t, set, testClaims()), tokenType, issuedAt); err != nil {
+			t.Errorf("%s: the key that was read back refuses a token of the key that was written: %v", alg, err)
 		}
 	}
 	other := mustKeys(t, AlgEdDSA)
@@ -243,26 +243,26 @@ func TestKeyFiles(t *testing.T) {
 	}
 	random := make([]byte, 32)
 	for i := range random {
-		random[i] = byte(200 + i) // not random, and nothing that a list of secrets holds
+		random[i] = byte(200 + i) // not random, but not in a list of secrets either
 	}
 	secret := base64.RawURLEncoding.EncodeToString(random)
 	if _, err := ParseKeySet([]byte(`{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`)); err != nil {
-		t.Fatalf("a good secret must be accepted, or the table proves nothing: %v", err)
+		t.Fatalf("a good secret is refused, so this table would prove nothing: %v", err)
 	}
 	for name, text := range map[string]string{
-		"no JSON":             `{`,
+		"not JSON":            `{`,
 		"no key":              `{"keys":[]}`,
 		"no kid":              `{"keys":[{"kty":"oct","alg":"HS256","k":"` + secret + `"}]}`,
 		"HS256 with 31 bytes": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + base64.RawURLEncoding.EncodeToString(random[:31]) + `"}]}`,
 		"HS256 with zeros":    `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + strings.Repeat("A", 43) + `"}]}`,
 		"two active keys": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"active","k":"` + secret +
 			`"},{"kty":"oct","kid":"2","alg":"HS256","status":"active","k":"` + secret + `"}]}`,
-		"an unknown status":           `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"asleep","k":"` + secret + `"}]}`,
-		"retired, and not since when": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"retired","k":"` + secret + `"}]}`,
-		"RS256":                       `{"keys":[{"kty":"RSA","kid":"1","alg":"RS256","n":"AQAB","e":"AQAB"}]}`,
-		"a key for encryption":        `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","use":"enc","k":"` + secret + `"}]}`,
-		"a point off the curve":       `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
-		"x of another private key":    `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","alg":"EdDSA","x":"` + otherSet.Keys[0].X + `","d":"` + strings.Repeat("A", 43) + `"}]}`,
+		"an unknown status":        `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"asleep","k":"` + secret + `"}]}`,
+		"retired without a time":   `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","status":"retired","k":"` + secret + `"}]}`,
+		"RS256":                    `{"keys":[{"kty":"RSA","kid":"1","alg":"RS256","n":"AQAB","e":"AQAB"}]}`,
+		"a key for encryption":     `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","use":"enc","k":"` + secret + `"}]}`,
+		"a point off the curve":    `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
+		"x of another private key": `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","alg":"EdDSA","x":"` + otherSet.Keys[0].X + `","d":"` + strings.Repeat("A", 43) + `"}]}`,
 		"kid twice": `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret +
 			`"},{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`,
 	} {
@@ -272,19 +272,19 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-func FuzzVerify(f *testing.F) {
+func FuzzVerifySignature(f *testing.F) {
 	set := mustKeys(f, AlgEdDSA)
 	f.Add(mustSign(f, set, testClaims()))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, token string) {
-		if w, _, err := set.verify(token, issuedAt); err == nil && w.Issuer != "https://id.example" {
-			t.Errorf("accepted a token that was not signed: %q", token)
+		if payload, _, err := set.verifySignature(token, tokenType, issuedAt); err == nil && !bytes.Contains(payload, []byte("https://id.example")) {
+			t.Errorf("accepted an unsigned token: %q", token)
 		}
 	})
 }
 
-// Every published secret is refused, those that are long enough too.
-func TestPublishedSecretsAreRefused(t *testing.T) {
+// Published secrets are refused even if they are long enough.
+func TestCheckSecret_RefusesPublishedSecrets(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/weak_keys/jwt.secrets.list")
 	if err != nil {
 		t.Skip("SKIPPED: ../shared/vectors/weak_keys is not here")
@@ -299,13 +299,11 @@ func TestPublishedSecretsAreRefused(t *testing.T) {
 		}
 	}
 	if long < 1000 {
-		t.Errorf("only %d of the list are long enough to test anything but length", long)
+		t.Errorf("only %d secrets of the list are long enough to test more than the length", long)
 	}
 }
 
-// A retired key goes on verifying until the last token it can have signed has
-// expired, and no longer.
-func TestRetiredKeys(t *testing.T) {
+func TestRetiredKey_VerifiesUntilItsLastTokenExpires(t *testing.T) {
 	old, c := mustKeys(t, AlgEdDSA), testClaims()
 	token := mustSign(t, old, c)
 	retired := old.Keys()[0]
@@ -320,19 +318,19 @@ func TestRetiredKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if set.signer.ID != next.ID {
-		t.Error("the retired key signs")
+		t.Error("a retired key signs")
 	}
 	for after, ok := range map[time.Duration]bool{0: true, MaxAccessTTL + Leeway - time.Second: true, MaxAccessTTL + Leeway: false} {
 		now := issuedAt.Add(after)
-		if _, _, err := set.verify(token, now); (err == nil) != ok {
-			t.Errorf("%v after its retirement the key verifies: %v, want %v", after, err == nil, ok)
+		if _, _, err := set.verifySignature(token, tokenType, now); (err == nil) != ok {
+			t.Errorf("%v after its retirement: verifies %v, want %v", after, err == nil, ok)
 		}
 		public, err := set.PublicJSON(now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(public), retired.ID) != ok {
-			t.Errorf("%v after its retirement the key is published: %v, want %v", after, !ok, ok)
+			t.Errorf("%v after its retirement: published %v, want %v", after, !ok, ok)
 		}
 	}
 }

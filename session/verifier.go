@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Verifier checks access tokens: first the signature, then one round trip to the store. It asks
-// the fallback only about what the store does not know. Do not change its fields after the first
-// check.
+// Verifier checks access tokens: first the signature, then one round trip to the store. It asks the
+// fallback only about what the store does not know. Do not change its fields after the first check.
 type Verifier struct {
 	Keys     *Keyring
 	Issuer   string // the only iss that is accepted
@@ -32,8 +31,8 @@ const SeenInterval = time.Minute
 
 // Fallback decides whether a token is accepted when the store does not know.
 type Fallback interface {
-	// Check returns nil for a token in force, and [ErrRevoked] or [ErrInvalidToken] for one that
-	// is not. If it cannot decide in time it returns [ErrUnavailable] or ctx's error.
+	// Check returns nil for a token in force, and [ErrRevoked] or [ErrInvalidToken] for one that is
+	// not. If it cannot decide in time it returns [ErrUnavailable] or ctx's error.
 	Check(ctx context.Context, q Question) error
 }
 
@@ -111,8 +110,8 @@ func (v *Verifier) reportUse(t *verified, ref Ref, now time.Time) {
 	}
 }
 
-// check asks the store, and the fallback if the store does not know. It returns nil for a token
-// in force.
+// check asks the store, and the fallback if the store does not know. It returns nil for a token in
+// force.
 func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
 	found, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {

@@ -13,28 +13,29 @@ func TestLookup_Verdict(t *testing.T) {
 		lookup Lookup
 		want   verdict
 	}{
-		{"nothing is known", Lookup{}, unknown},
-		{"entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
-		// End-others moves the kept session on before the reader's generation is renewed.
-		{"entry is ahead of the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
-		{"all sessions of this generation were ended", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, revoked},
-		// An evicted generation must not revive what it had ended.
-		{"generation was lost", Lookup{HasEntry: true, Entry: live}, unknown},
-		{"entry was lost", Lookup{HasGeneration: true, Generation: 3}, unknown},
-		{"session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
-		{"token on the blacklist", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
-		{"token on the blacklist, all else lost", Lookup{TokenRevoked: true}, revoked},
-		// The blacklist entry may be evicted before the session's.
-		{"token listed in the entry", Lookup{
+		{"unknown if the store knows nothing", Lookup{}, unknown},
+		{"active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
+		// Revoke-others moves the kept session to the new generation. A reader may still hold the
+		// old one.
+		{"active if the entry is ahead of the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
+		{"revoked if the entry is below the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, revoked},
+		// An evicted generation must not revive the sessions that it revoked.
+		{"unknown if the generation was lost", Lookup{HasEntry: true, Entry: live}, unknown},
+		{"unknown if the entry was lost", Lookup{HasGeneration: true, Generation: 3}, unknown},
+		{"revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
+		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
+		{"revoked if the token was revoked and the rest was lost", Lookup{TokenRevoked: true}, revoked},
+		// The record of a revoked token may be evicted before the entry.
+		{"revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other", "jti"}},
 		}, revoked},
-		{"another token listed in the entry", Lookup{
+		{"active if the entry lists another token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other"}},
 		}, active},
-		// A refresh prolongs the session without telling the store.
-		{"session has expired as far as the store knows", Lookup{
+		// A refresh prolongs the session but does not tell the store.
+		{"unknown if the session has expired as far as the store knows", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3, Entry: Entry{Generation: 3, ExpiresAt: now},
 		}, unknown},
 	} {

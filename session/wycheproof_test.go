@@ -36,8 +36,7 @@ func wycheproof(t *testing.T, name string) []wycheproofGroup {
 	return file.TestGroups
 }
 
-// keySet reads the key or the set of keys of a group as a key file would be;
-// nil when it is refused.
+// keySet reads a group's key or keys as a key file is read. It returns nil if they are refused.
 func (g *wycheproofGroup) keySet() *KeySet {
 	key := g.Private
 	if len(g.Public) > 0 {
@@ -51,8 +50,8 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	if err == nil {
 		return set
 	}
-	// A secret of zeros is refused at start, and signs a whole group of vectors
-	// about the form of tokens: those are tried with it all the same.
+	// We refuse a secret of zeros, but it signs a whole group of vectors about the form of tokens.
+	// Accept it here, so that the vectors test that form.
 	var zeros jwk
 	if json.Unmarshal(key, &zeros) == nil && zeros.Alg == AlgHS256 && strings.Trim(zeros.K, "A") == "" && len(zeros.K) == 43 {
 		if set, err = NewKeySet(hmacKey(zeros.Kid, make([]byte, minHMACKey))); err == nil {
@@ -62,9 +61,9 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	return nil
 }
 
-// verdict tells whether we accept a vector's signature. The vectors' payloads
-// are no claims and their tokens have no type, so the test is at the signature.
-func (g *wycheproofGroup) verdict(set *KeySet, jws string) bool {
+// accepts reports whether we accept a vector's signature. It tests no more than that, because the
+// vectors have neither a type nor claims.
+func (g *wycheproofGroup) accepts(set *KeySet, jws string) bool {
 	if set == nil {
 		return false
 	}
@@ -72,57 +71,57 @@ func (g *wycheproofGroup) verdict(set *KeySet, jws string) bool {
 	return err == nil
 }
 
-// ours are the algorithms that we take at all. All others are refused when the
-// key is read: RS256 is what ASVS 5.0 disallows, and of the rest nobody has need.
-func (g *wycheproofGroup) ours() bool {
+// supported reports whether a group uses an algorithm that we accept. Keys of all others are
+// refused when they are read.
+func (g *wycheproofGroup) supported() bool {
 	key := string(g.Private) + string(g.Public)
 	return strings.Contains(key, `"ES256"`) || strings.Contains(key, `"HS256"`) || strings.Contains(key, `"EdDSA"`)
 }
 
-func TestWycheproofJWS(t *testing.T) {
-	// Where we differ from the published verdict, and why.
+func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
+	// exceptions are the vectors on which we differ from the published result, and why.
 	exceptions := map[int]string{
 		367: "byte for byte the valid token of its group, labelled invalid by mistake",
 		370: "byte for byte the valid token of its group, labelled invalid by mistake",
-		372: "labelled valid though it holds characters that are not base64url",
-		373: "labelled valid though it holds characters that are not base64url",
+		372: "labelled valid although it holds characters that are not base64url",
+		373: "labelled valid although it holds characters that are not base64url",
 	}
-	agreed, foreign := 0, 0
+	agreed, unsupported := 0, 0
 	for _, g := range wycheproof(t, "json_web_signature_test.json") {
 		set := g.keySet()
 		for _, v := range g.Tests {
-			got := g.verdict(set, v.JWS)
+			got := g.accepts(set, v.JWS)
 			switch {
-			case !g.ours():
-				foreign++
+			case !g.supported():
+				unsupported++
 				if got {
-					t.Errorf("%d (%s): accepted under a key of an algorithm that we do not take", v.ID, v.Comment)
+					t.Errorf("%d (%s): accepted with an unsupported algorithm", v.ID, v.Comment)
 				}
 			case got == (v.Result == "valid"):
 				agreed++
 				if why, ok := exceptions[v.ID]; ok {
-					t.Errorf("%d (%s): no longer an exception: %s", v.ID, v.Comment, why)
+					t.Errorf("%d (%s): is no longer an exception: %s", v.ID, v.Comment, why)
 				}
 			case exceptions[v.ID] == "":
 				t.Errorf("%d (%s, %s): accepted %v, want %s", v.ID, g.Comment, v.Comment, got, v.Result)
 			}
 		}
 	}
-	t.Logf("%d verdicts as published, %d of foreign algorithms refused", agreed, foreign)
+	t.Logf("%d results as published, %d vectors with unsupported algorithms refused", agreed, unsupported)
 }
 
-func TestWycheproofJWK(t *testing.T) {
+func TestVerifySignature_AgreesWithWycheproofJWK(t *testing.T) {
 	exceptions := map[int]string{
-		1:  "a set may hold keys of several algorithms, or none could ever be replaced by one of another; each key verifies its own only",
-		5:  "RS256 is not taken: ASVS 5.0 disallows it",
-		14: "HS384 is not taken",
-		15: "HS512 is not taken",
+		1:  "we allow keys of several algorithms in one set, because a rotation may change the algorithm; each key verifies its own only",
+		5:  "RS256 is not supported: ASVS 5.0 disallows it",
+		14: "HS384 is not supported",
+		15: "HS512 is not supported",
 	}
 	agreed := 0
 	for _, g := range wycheproof(t, "json_web_key_test.json") {
 		set := g.keySet()
 		for _, v := range g.Tests {
-			got := g.verdict(set, v.JWS)
+			got := g.accepts(set, v.JWS)
 			switch {
 			case got == (v.Result == "valid"):
 				agreed++
@@ -131,5 +130,5 @@ func TestWycheproofJWK(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d verdicts as published", agreed)
+	t.Logf("%d results as published", agreed)
 }

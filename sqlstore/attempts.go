@@ -4,18 +4,53 @@ import (
 	"context"
 	"time"
 
+	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
+// attemptRow is a failed login.
+type attemptRow struct {
+	ID                    string
+	UserID                *string // NULL: no account has the name
+	IP, UserAgent, Device string
+	Reason                string
+	CreatedAt             timestamp
+}
+
+var insertAttempt = newStatement(`
+	INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at)
+	VALUES (:id, :user_id, :ip, :user_agent, :device, :reason, :created_at)`)
+
+// RecordAttempt implements [identity.Store]. It runs the same statements if there is no user.
+// Otherwise its duration would show whether the account exists.
+func (u *Users) RecordAttempt(ctx context.Context, a identity.Attempt) error {
+	return u.wrap("record a failed login of "+a.UserID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		user, notFound := &a.UserID, identity.ErrNotFound
+		if a.UserID == "" {
+			user, notFound = nil, nil
+		}
+		if _, err := tx.lockUser(ctx, forShare, a.UserID, notFound); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, insertAttempt, attemptRow{
+			ID: a.ID, UserID: user, IP: clean(a.IP), UserAgent: clean(a.UserAgent), Device: clean(a.Device),
+			Reason: a.Reason, CreatedAt: at(a.At),
+		}); err != nil {
+			return err
+		}
+		return tx.record(ctx, event{At: at(a.At), Type: eventLoginFailed, UserID: a.UserID, Detail: a.Reason})
+	}))
+}
+
 var (
-	// Ids begin with their time.
+	// An id begins with its time.
 	forgetOldAttempts = newStatement(`
 		WITH oldest AS MATERIALIZED (
 			SELECT id FROM login_attempts WHERE id < ? ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED
 		)
 		DELETE FROM login_attempts WHERE id IN (SELECT id FROM oldest)`)
-	// The audit trail of an account stays; that of nobody grows with every guess.
-	// The time is asked outside, or all that are younger would be read each time.
+	// The audit trail of an account stays. Events without an account grow with every guess.
+	// The outer query compares the time; otherwise every call would read all younger events.
 	forgetOldGuesses = newStatement(`
 		WITH oldest AS MATERIALIZED (
 			SELECT seq, at FROM events WHERE user_id = '' ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED
@@ -23,8 +58,8 @@ var (
 		DELETE FROM events WHERE seq IN (SELECT seq FROM oldest WHERE at < ?)`)
 )
 
-// ForgetAttempts implements [identity.Store]. The events of attempts that name no
-// account go with them.
+// ForgetAttempts implements [identity.Store]. It also deletes the events of attempts without an
+// account.
 func (u *Users) ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error) {
 	var attempts, guesses int64
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
@@ -34,8 +69,5 @@ func (u *Users) ForgetAttempts(ctx context.Context, before time.Time, limit int)
 		guesses, err = tx.exec(ctx, forgetOldGuesses, max(limit, 0), at(before))
 		return err
 	})
-	if err != nil {
-		return 0, u.wrap("forget old failed logins", err)
-	}
-	return int(max(attempts, guesses)), nil
+	return int(max(attempts, guesses)), u.wrap("forget old failed logins", err)
 }

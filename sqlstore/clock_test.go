@@ -11,7 +11,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestClockTellsTheDatabasesTime(t *testing.T) {
+func TestClock_ReadsDatabaseTime(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		clock, err := db.Clock(t.Context())
 		if err != nil {
@@ -19,7 +19,7 @@ func TestClockTellsTheDatabasesTime(t *testing.T) {
 		}
 		got := clock.Now()
 		if apart := time.Since(got).Abs(); apart > time.Minute {
-			t.Errorf("the clock of a database on this machine is %v away", apart)
+			t.Errorf("the clock of a database on this machine is off by %v", apart)
 		}
 		if got.Location() != time.UTC || got != got.Truncate(time.Microsecond) {
 			t.Errorf("%v is not UTC in microseconds", got)
@@ -27,8 +27,7 @@ func TestClockTellsTheDatabasesTime(t *testing.T) {
 	})
 }
 
-// source is a database's clock that is ahead of the process's and takes its
-// time to answer.
+// source is a database's clock that is ahead of this process's clock and answers slowly.
 type source struct {
 	mu sync.Mutex
 	state
@@ -52,18 +51,18 @@ func (s *source) get() state {
 }
 
 func (s *source) sample(context.Context) (time.Time, error) {
-	is := s.get()
-	time.Sleep(is.ask)
-	now := time.Now().Add(is.ahead)
-	time.Sleep(is.answer)
-	return now, is.err
+	current := s.get()
+	time.Sleep(current.ask)
+	now := time.Now().Add(current.ahead)
+	time.Sleep(current.answer)
+	return now, current.err
 }
 
 func (s *source) off(c *sqlstore.Clock) time.Duration {
 	return c.Now().Sub(time.Now().Add(s.get().ahead))
 }
 
-func TestClock(t *testing.T) {
+func TestClock_FollowsDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &source{state: state{ahead: time.Hour, ask: 3 * time.Millisecond, answer: time.Millisecond}}
 		clock, err := sqlstore.NewClock(t.Context(), db.sample)
@@ -74,33 +73,33 @@ func TestClock(t *testing.T) {
 
 		before := db.off(clock)
 		if before.Abs() > 2*time.Millisecond {
-			t.Errorf("off by %v, half the round trip is 2ms", before)
+			t.Errorf("the clock is off by %v, want at most half the round trip of 4ms", before)
 		}
 
-		// A slow answer knows less, so it changes nothing.
+		// A slow answer is less exact, so it changes nothing.
 		db.set(func(s *state) { s.ask, s.answer = time.Second, 10*time.Millisecond })
 		time.Sleep(35 * time.Second)
 		if off := db.off(clock); off != before {
 			t.Errorf("a slow answer moved the clock from %v to %v", before, off)
 		}
 
-		// A failover: the new primary's clock is another one.
+		// After a failover the new primary has another clock.
 		db.set(func(s *state) { s.ahead, s.ask, s.answer = -time.Hour, time.Millisecond, time.Millisecond })
 		time.Sleep(30 * time.Second)
 		if off := db.off(clock).Abs(); off > 2*time.Millisecond {
-			t.Errorf("off by %v after the database's clock was set", off)
+			t.Errorf("the clock is off by %v after the database's clock was set", off)
 		}
 
-		// Without the database it goes on.
+		// Without the database the clock counts on.
 		gone := errors.New("gone")
 		db.set(func(s *state) { s.ahead, s.err = 5*time.Hour, gone })
 		at := clock.Now()
 		time.Sleep(time.Hour)
 		if passed := clock.Now().Sub(at); passed != time.Hour {
-			t.Errorf("an hour took %v", passed)
+			t.Errorf("the clock advanced by %v in an hour", passed)
 		}
 		if _, err := sqlstore.NewClock(t.Context(), db.sample); !errors.Is(err, gone) {
-			t.Errorf("a clock began without the database: %v", err)
+			t.Errorf("NewClock without the database = %v, want the error of the sample", err)
 		}
 	})
 }

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// databases are what every promise is tested on.
+// databases are the databases that tests run on.
 var databases = []struct {
 	name string
 	open func(testing.TB) *sqlstore.DB
@@ -40,7 +40,7 @@ func onEach(t *testing.T, run func(t *testing.T, db *sqlstore.DB)) {
 	}
 }
 
-func TestLedger(t *testing.T) {
+func TestSessions_PassLedgerSuite(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			ledgertest.Run(t, func(t *testing.T) (issuer.Ledger, ledgertest.Users) {
@@ -51,7 +51,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// ledgerUsers is what the ledger's suite does to users.
+// ledgerUsers does what the ledger's suite needs done to users.
 type ledgerUsers struct{ db *sqlstore.DB }
 
 func (u ledgerUsers) Add(ctx context.Context, username string) (string, error) {
@@ -84,7 +84,7 @@ func (u ledgerUsers) Mails(ctx context.Context, subject string) ([]string, error
 	return kinds, err
 }
 
-func TestUsers(t *testing.T) {
+func TestUsers_PassStoreSuite(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) (storetest.Store, storetest.Beside) {
@@ -95,7 +95,7 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// beside is what the suite of users does to sessions, and its look at the rows.
+// beside does what the suite of users needs done to sessions, and reads rows for it.
 type beside struct{ db *sqlstore.DB }
 
 func (b beside) Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (string, error) {
@@ -159,7 +159,7 @@ func (b beside) Row(ctx context.Context, userID string) (string, error) {
 	return fmt.Sprint(row), err
 }
 
-// newStart is a login that verified the password of a version.
+// newStart returns a login that has verified this version of the password.
 func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
 	id := issuer.NewTimedID(at)
 	return issuer.Start{
@@ -171,7 +171,7 @@ func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
 
 var longAgo = time.Date(2001, 2, 3, 4, 5, 6, 789000, time.UTC)
 
-// newUser is an active user whose password has version 1.
+// newUser returns an active user whose password has version 1.
 func newUser(username string) identity.User {
 	return identity.User{
 		ID: issuer.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,

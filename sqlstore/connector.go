@@ -11,13 +11,12 @@ import (
 	"github.com/lib/pq"
 )
 
-// connector opens connections on which a context's deadline is the socket's.
+// connector opens connections whose socket has the deadline of the context.
 //
-// lib/pq waits for an answer whatever the context says: when the context is done
-// it opens a second connection to cancel the statement. From a server that is
-// cut off or stopped no answer comes, on neither. Here a call ends at its
-// deadline in any case, and the statement, if it is still running, at the
-// server's own statement_timeout.
+// lib/pq itself waits for the server's answer even after the context is done, and
+// opens a second connection to cancel the statement. A server that is cut off or
+// stopped answers on neither connection. With this connector, a call ends at its
+// deadline. A statement that still runs ends at the server's own statement_timeout.
 type connector struct {
 	config pq.Config
 }
@@ -32,8 +31,8 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	var d dialer
 	inner.Dialer(&d)
-	// lib/pq dials under ctx, but shakes hands without it.
-	stop := context.AfterFunc(ctx, d.hangUp)
+	// lib/pq dials with ctx, but does not use it for the handshake.
+	stop := context.AfterFunc(ctx, d.close)
 	dc, err := inner.Connect(ctx)
 	switch {
 	case err != nil:
@@ -46,32 +45,27 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{pqConn: dc.(pqConn), socket: d.socket}, nil
 }
 
-// connectError is a failure to connect, whatever the reason: refused, no such
-// host, a bad certificate, a password that was changed.
+// connectError is any failure to connect: connection refused, unknown host, bad
+// certificate, changed password.
 type connectError struct{ error }
 
 func (e *connectError) Error() string { return fmt.Sprintf("connect: %v", e.error) }
 func (e *connectError) Unwrap() error { return e.error }
 
-// dialer remembers the socket that it opened last.
+// dialer remembers the last socket that it opened.
 type dialer struct {
-	net    net.Dialer
+	net.Dialer
 	mu     sync.Mutex
 	socket net.Conn
 }
 
-func (d *dialer) Dial(network, address string) (net.Conn, error) {
+// DialTimeout makes dialer a [pq.Dialer]. lib/pq calls only DialContext.
+func (d *dialer) DialTimeout(network, address string, _ time.Duration) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return d.DialContext(ctx, network, address)
-}
-
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	socket, err := d.net.DialContext(ctx, network, address)
+	socket, err := d.Dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +75,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	return socket, nil
 }
 
-func (d *dialer) hangUp() {
+func (d *dialer) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.socket != nil {
@@ -101,47 +95,47 @@ type pqConn interface {
 	driver.NamedValueChecker
 }
 
-// conn is a connection of lib/pq whose socket keeps the deadline of the context
-// of the latest statement. Rows, commit and rollback fall under that of their
-// statement or transaction.
+// conn is a connection of lib/pq. Its socket has the deadline of the last statement's context. The
+// same deadline applies to reading the statement's rows, and to a commit or rollback.
 type conn struct {
 	pqConn
 	socket net.Conn
 }
 
-// arm sets the deadline and returns the context to go on with: one that lib/pq
-// does not watch.
-func (c *conn) arm(ctx context.Context) context.Context {
+// setDeadline gives the socket the deadline of ctx, and returns a context that never ends, so that
+// lib/pq does not watch ctx.
+func (c *conn) setDeadline(ctx context.Context) context.Context {
 	deadline, _ := ctx.Deadline()
-	_ = c.socket.SetDeadline(deadline) // fails on a closed socket only, and so will what follows
+	_ = c.socket.SetDeadline(deadline) // fails only on a closed socket, and then the statement fails too
 	return context.WithoutCancel(ctx)
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	return c.pqConn.BeginTx(c.arm(ctx), opts)
+	return c.pqConn.BeginTx(c.setDeadline(ctx), opts)
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.pqConn.QueryContext(c.arm(ctx), query, args)
+	return c.pqConn.QueryContext(c.setDeadline(ctx), query, args)
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.pqConn.ExecContext(c.arm(ctx), query, args)
+	return c.pqConn.ExecContext(c.setDeadline(ctx), query, args)
 }
 
 func (c *conn) Ping(ctx context.Context) error {
-	return c.pqConn.Ping(c.arm(ctx))
+	return c.pqConn.Ping(c.setDeadline(ctx))
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	inner, err := c.pqConn.PrepareContext(c.arm(ctx), query)
+	inner, err := c.pqConn.PrepareContext(c.setDeadline(ctx), query)
 	if err != nil {
 		return nil, err
 	}
 	return &stmt{pqStmt: inner.(pqStmt), conn: c}, nil
 }
 
-// Close says goodbye, which the last statement's deadline may not leave time for.
+// Close gives the socket time to send the message that ends the connection. The last statement's
+// deadline may be over.
 func (c *conn) Close() error {
 	_ = c.socket.SetDeadline(time.Now().Add(time.Second))
 	return c.pqConn.Close()
@@ -159,9 +153,9 @@ type stmt struct {
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.pqStmt.QueryContext(s.conn.arm(ctx), args)
+	return s.pqStmt.QueryContext(s.conn.setDeadline(ctx), args)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.pqStmt.ExecContext(s.conn.arm(ctx), args)
+	return s.pqStmt.ExecContext(s.conn.setDeadline(ctx), args)
 }

@@ -14,24 +14,26 @@ import (
 	sqlitelib "modernc.org/sqlite/lib"
 )
 
-// A dialect is all that differs between the databases.
+// A dialect holds everything that differs between the databases.
 type dialect struct {
-	driver     string // as sqlx knows it
+	driver     string // name of the driver in sqlx
 	migrations string // directory of the embedded files
 
-	// spell turns a statement as we write it (placeholders "?", locks and casts
-	// as in Postgres) into one that this database takes.
+	// spell turns a statement with placeholders "?" and Postgres's locks and casts into this
+	// database's spelling.
 	spell func(text string) string
 
-	clock        *statement // reads the database's clock; nil: the machine's own
+	clock        *statement // reads the database's clock; nil: use the machine's
 	version      *statement // reads the server's version
-	versionTable *statement // tells whether the table of migrations exists
+	versionTable *statement // counts the tables of migrations: 0 or 1
 
-	// unavailable: the database could not answer; asking again later may help.
+	// unavailable reports whether the database could not answer. Asking again later may help.
 	unavailable func(err error) bool
-	// conflict: the transaction was undone because of another one and can be run again.
+	// conflict reports whether another transaction caused a rollback. The
+	// transaction can be run again.
 	conflict func(err error) bool
-	// unique: a value was there already; by which constraint, if it is known.
+	// unique reports whether a value existed already, and returns the constraint if
+	// its name is known.
 	unique func(err error) (constraint string, ok bool)
 }
 
@@ -64,16 +66,16 @@ var postgres = dialect{
 	},
 }
 
-// unavailableClasses: connection, authorization (a password that is being
-// changed), rollback, resources, operator's intervention, system.
+// unavailableClasses are: connection, authorization (while a password is being changed), rollback,
+// resources, operator intervention, system.
 var unavailableClasses = []pqerror.Class{"08", "28", "40", "53", "57", "58"}
 
 var sqlite = dialect{
 	driver:     "sqlite",
 	migrations: "migrations/sqlite",
 
-	// A write transaction holds the whole database from its BEGIN IMMEDIATE on,
-	// so row locks have nothing to add; and times are text, so casts have neither.
+	// A write transaction locks the whole database from BEGIN IMMEDIATE on, so row locks are not
+	// needed. Times are text, so casts are not needed either.
 	spell: strings.NewReplacer(
 		" FOR NO KEY UPDATE OF sessions SKIP LOCKED", "",
 		" FOR UPDATE SKIP LOCKED", "",
@@ -97,7 +99,7 @@ var sqliteUnavailable = []int{
 	sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_READONLY,
 }
 
-// sqliteCode is the extended result code; 0 when err is not SQLite's.
+// sqliteCode returns the extended result code, or 0 if err is not an error of SQLite.
 func sqliteCode(err error) int {
 	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
 		return e.Code()
@@ -112,20 +114,4 @@ func init() {
 	sqlite.version = newStatement(`SELECT sqlite_version()`)
 	postgres.versionTable = newStatement(`SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'goose_db_version'`)
 	sqlite.versionTable = newStatement(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`)
-}
-
-// A statement is written once and spelled at start for each database.
-type statement struct {
-	postgres, sqlite string
-}
-
-func newStatement(text string) *statement {
-	return &statement{postgres: postgres.spell(text), sqlite: sqlite.spell(text)}
-}
-
-func (d *dialect) text(s *statement) string {
-	if d == &postgres {
-		return s.postgres
-	}
-	return s.sqlite
 }

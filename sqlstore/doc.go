@@ -1,35 +1,44 @@
-// Package sqlstore keeps users and sessions in SQL: Postgres in production,
-// SQLite for the embedded default. Every statement is written once and serves
-// both; what differs between them stands in dialect.go.
+// Package sqlstore keeps users and sessions in SQL: in Postgres in production, in SQLite for the
+// embedded default. Every statement is written once and serves both. Their differences are in
+// dialect.go.
 //
-// [Sessions] is a [issuer.Ledger], [Users] is an [identity.Store]; both stand on
-// one [DB], so that changing a password and ending the sessions that it opened
-// is one transaction.
+// [Sessions] is the [issuer.Ledger] and [Users] the [identity.Store]. Both use one [DB], so a
+// change of password and the revocation of the sessions that it opened are one transaction.
 //
-// The tables:
+// # Tables
 //
-//	users           one row per account. The keys are the folded names; they are
-//	                NULL once the account is deleted, which frees the names. The
-//	                row itself stays, without personal data.
-//	sessions        one row per login, kept for ever: the history. Expiry is not
-//	                written: a row that ran out has no ended_at.
+//	users           one row per account. The unique keys are the folded names. They are NULL once
+//	                the account is deleted, which frees the names; the row stays without personal data.
+//	sessions        one row per login, kept as the history. Expiry is not recorded: a session
+//	                that ran out has no ended_at.
 //	revoked_tokens  access tokens that were revoked by themselves, until they expire.
-//	login_attempts  logins that failed, for 90 days; user_id is NULL when the name
-//	                was nobody's.
-//	mail_tokens     the hash of the secret that was mailed last, one per user and
-//	                purpose, until it is used.
-//	outbox          what is committed and has yet to be done: mails to send,
-//	                revocations that the store has to learn.
-//	events          the audit trail: append-only, numbered, without personal data.
-//	                Of failed logins under a name that was nobody's, 90 days.
-//	secrets         what replicas share and nobody else knows; made by the first.
+//	login_attempts  failed logins, for 90 days; user_id is NULL if no account has the name.
+//	mail_tokens     the hash of the newest mailed secret, one per user and purpose, until it is used.
+//	outbox          committed work that is still to be done: mails, and revocations for the store.
+//	events          the audit trail: append-only, numbered, without personal data. Failed logins
+//	                without an account stay for 90 days.
+//	secrets         secrets that all replicas share; the first replica makes them.
 //
-// Locks are taken on the user's row first and on session rows after it. Whoever
-// reads a credential or the generation to open or renew a session shares the
-// user's row; whoever changes either takes it for update. SQLite has one writer
-// at a time, which is stricter than both.
+// # Decisions under locks
 //
-// Behind PgBouncer in transaction mode: version 1.21 or later with
-// max_prepared_statements above 0, and ignore_startup_parameters for the time
-// limits that [Open] sends. Migrations need a direct connection.
+// Most rules are in packages issuer and identity. A few are only right while rows
+// are locked, so this package decides them:
+//
+//   - whether a proof of identity still holds: the user is active and the password version unchanged;
+//   - the session limit: which sessions a login displaces, or that it is refused;
+//   - theft: the issuer decides under our lock whether a reused refresh token is stolen. This package
+//     then ends the session and mails the user once. It also refuses to refresh a session whose
+//     generation is below the user's;
+//   - whether a mailed token is unused and a name is free;
+//   - what is audited: a change and its event are one transaction (events.go).
+//
+// A transaction locks the user's row first and session rows after it. To open or renew a session,
+// it locks the user FOR SHARE, because it relies on the credential and the generation. To change
+// either, it locks FOR UPDATE. SQLite has one writer at a time, which is stricter than both.
+//
+// # PgBouncer
+//
+// Transaction mode works with version 1.21 or later, max_prepared_statements above 0, and
+// ignore_startup_parameters for the time limits that [Open] sends. Migrations need a direct
+// connection.
 package sqlstore

@@ -2,28 +2,25 @@ package sqlstore
 
 import (
 	"context"
-	"time"
 
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// event is a line of the audit trail. It outlives the account, so it holds no
-// personal data.
+// event is a line of the audit trail. It outlives the account, so it holds no personal data.
 type event struct {
-	at      time.Time
-	kind    string
-	user    string
-	session string
-	actor   issuer.Actor
-	detail  string
+	At                timestamp
+	Type              string
+	UserID, SessionID string
+	Actor             issuer.Actor
+	Detail            string
 }
 
-// The kinds of events.
+// The types of events.
 const (
 	eventSessionStarted  = "session.started"
 	eventSessionRenewed  = "session.reauthenticated"
 	eventSessionEnded    = "session.ended" // detail: the reason
-	eventTokenRevoked    = "token.revoked" // detail: its jti
+	eventTokenRevoked    = "token.revoked" // detail: the jti
 	eventRefreshTheft    = "refresh.theft"
 	eventLoginFailed     = "login.failed" // detail: the reason
 	eventUserRegistered  = "user.registered"
@@ -35,9 +32,10 @@ const (
 )
 
 var insertEvent = newStatement(`
-	INSERT INTO events (at, type, user_id, session_id, actor, detail) VALUES (?, ?, ?, ?, ?, ?)`)
+	INSERT INTO events (at, type, user_id, session_id, actor, detail)
+	VALUES (:at, :type, :user_id, :session_id, :actor, :detail)`)
 
 func (t *tx) record(ctx context.Context, e event) error {
-	_, err := t.exec(ctx, insertEvent, at(e.at), e.kind, e.user, e.session, string(e.actor), e.detail)
+	_, err := t.exec(ctx, insertEvent, e)
 	return err
 }

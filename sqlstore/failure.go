@@ -7,20 +7,20 @@ import (
 	"errors"
 )
 
-// A failure is an error that came from the database or the way to it, as
-// opposed to an answer such as "not found".
+// A failure is an error of the database or the network, as opposed to an answer
+// such as "not found".
 type failure struct {
 	err         error
-	unavailable bool // it says nothing about what was asked
-	conflict    bool // the transaction was undone and can be run again
+	unavailable bool // the error says nothing about the question
+	conflict    bool // the transaction was rolled back and can be run again
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// failure judges an error of the driver; nil for nil. A caller that left gets
-// back its own context.Canceled; one whose time ran out learns that the database
-// is unavailable.
+// failure classifies an error of the driver. It returns nil for nil. A caller that
+// has canceled its context gets context.Canceled. A caller whose time is over
+// learns that the database is unavailable.
 func (db *DB) failure(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -33,11 +33,4 @@ func (db *DB) failure(ctx context.Context, err error) error {
 	default:
 		return &failure{err: err, unavailable: db.dialect.unavailable(err), conflict: db.dialect.conflict(err)}
 	}
-}
-
-// violates tells whether err is the violation of a unique constraint; on SQLite,
-// which does not name it, of any.
-func (db *DB) violates(err error, constraint string) bool {
-	name, ok := db.dialect.unique(err)
-	return ok && (name == "" || name == constraint)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// calls is every method of the two stores that goes to the database.
+// calls returns every method of the two stores that uses the database.
 func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(context.Context) error) {
 	s, u := db.Sessions(), db.Users()
 	end := issuer.Ending{At: longAgo, Reason: issuer.ReasonLogout, By: issuer.ByUser}
@@ -106,8 +106,8 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 	return sessions, users
 }
 
-// unavailable checks that every method says so, all asked at once.
-func unavailable(t *testing.T, db *sqlstore.DB, within time.Duration) {
+// wantUnavailable calls all methods concurrently and checks that each reports an outage.
+func wantUnavailable(t *testing.T, db *sqlstore.DB, within time.Duration) {
 	t.Helper()
 	sessions, users := calls(db, "nobody")
 	began := time.Now()
@@ -116,7 +116,7 @@ func unavailable(t *testing.T, db *sqlstore.DB, within time.Duration) {
 		group.Go(func() {
 			err := call(t.Context())
 			if !errors.Is(err, want) || errors.Is(err, not) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s = %v", name, err)
 			}
 		})
 	}
@@ -128,11 +128,11 @@ func unavailable(t *testing.T, db *sqlstore.DB, within time.Duration) {
 	}
 	group.Wait()
 	if took := time.Since(began); took > within {
-		t.Errorf("took %v, more than %v", took, within)
+		t.Errorf("the calls took %v, want at most %v", took, within)
 	}
 }
 
-func TestClosedDatabaseIsUnavailable(t *testing.T) {
+func TestDB_IsUnavailableAfterClose(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -144,18 +144,18 @@ func TestClosedDatabaseIsUnavailable(t *testing.T) {
 				t.Fatal(err)
 			}
 			if d.name == "SQLite" {
-				// Its clock is the machine's, which is never away.
+				// The clock of SQLite is the machine's and never unavailable.
 				if _, err := db.Clock(t.Context()); err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			unavailable(t, db, 10*time.Second)
+			wantUnavailable(t, db, 10*time.Second)
 		})
 	}
 }
 
-func TestServerGone(t *testing.T) {
+func TestDB_ReconnectsAndReportsOutage(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
 	db := open(t, rawURL, sqlstore.Options{})
@@ -163,20 +163,21 @@ func TestServerGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	subject := addUser(t, db)
-	p.cut() // as a restart does
+	p.cut() // as in a restart of the server
 	if _, err := db.Users().ByID(t.Context(), subject); err != nil {
-		t.Errorf("after the connections were cut: %v", err)
+		t.Errorf("after the connections were closed: %v", err)
 	}
 	p.cut()
 	if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
-		t.Errorf("after the connections were cut: %v", err)
+		t.Errorf("after the connections were closed: %v", err)
 	}
 	p.stop()
-	unavailable(t, db, 5*time.Second)
+	wantUnavailable(t, db, 5*time.Second)
 }
 
-// TestServerSilent: from a server that is stopped, or cut off, no refusal comes.
-func TestServerSilent(t *testing.T) {
+// TestDB_KeepsTimeoutsWhenServerHangs covers a server that is stopped or cut off
+// and sends no refusal.
+func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
 	const timeout = time.Second
@@ -188,36 +189,36 @@ func TestServerSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.freeze()
-	unavailable(t, db, 5*timeout)
+	wantUnavailable(t, db, 5*timeout)
 
-	// A caller that has less time waits no longer than that.
+	// A caller with an earlier deadline waits only until then.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
 	_, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo)
 	if took := time.Since(began); !errors.Is(err, session.ErrUnavailable) || took > timeout {
-		t.Errorf("%v after %v", err, took)
+		t.Errorf("Find = %v after %v", err, took)
 	}
 }
 
-func TestCallerLeaves(t *testing.T) {
+func TestDB_ReturnsCanceledToGoneCaller(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		sessions, users := calls(db, "nobody")
-		delete(sessions, "Clock") // with SQLite it asks nobody
+		delete(sessions, "Clock") // does not use the database on SQLite
 		for _, methods := range []map[string]func(context.Context) error{sessions, users} {
 			for name, call := range methods {
 				err := call(ctx)
 				if !errors.Is(err, context.Canceled) || errors.Is(err, session.ErrUnavailable) || errors.Is(err, identity.ErrUnavailable) {
-					t.Errorf("%s: %v", name, err)
+					t.Errorf("%s = %v", name, err)
 				}
 			}
 		}
 	})
 }
 
-func TestTimeRunsOut(t *testing.T) {
+func TestDB_IsUnavailableAfterDeadline(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
@@ -230,8 +231,9 @@ func TestTimeRunsOut(t *testing.T) {
 	})
 }
 
-// TestFaultsAreNotOutages: what asking again does not mend is no 503.
-func TestFaultsAreNotOutages(t *testing.T) {
+// TestDB_DoesNotReportFaultAsOutage checks errors that a retry cannot mend. They
+// must not become a 503.
+func TestDB_DoesNotReportFaultAsOutage(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -244,7 +246,7 @@ func TestFaultsAreNotOutages(t *testing.T) {
 				for name, call := range methods {
 					err := call(t.Context())
 					if err == nil || errors.Is(err, session.ErrUnavailable) || errors.Is(err, identity.ErrUnavailable) {
-						t.Errorf("%s: %v", name, err)
+						t.Errorf("%s = %v", name, err)
 					}
 				}
 			}
@@ -252,8 +254,8 @@ func TestFaultsAreNotOutages(t *testing.T) {
 	}
 }
 
-// TestLockedUser: somebody holds a user's row and does not let go.
-func TestLockedUser(t *testing.T) {
+// TestStart_GivesUpOnLockedUser covers a transaction that holds a user's row and does not end.
+func TestStart_GivesUpOnLockedUser(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -267,7 +269,7 @@ func TestLockedUser(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				err := holder.LockUsers(t.Context(), func(i int) {
-					if i == 1 { // the first is locked
+					if i == 1 { // the first user is locked by now
 						close(held)
 						<-release
 					}
@@ -283,32 +285,32 @@ func TestLockedUser(t *testing.T) {
 				t.Error(err)
 			}
 			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("gave up after %v", took)
+				t.Errorf("Start gave up only after %v", took)
 			}
 			close(release)
 			group.Wait()
 			if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
-				t.Errorf("once it was released: %v", err)
+				t.Errorf("Start after the row was released: %v", err)
 			}
 		})
 	}
 }
 
-func TestDeadlockIsResolved(t *testing.T) {
+func TestInTx_RetriesAfterDeadlock(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	query := u.Query()
-	query.Set("deadlock_timeout", "20ms") // the server looks for one after a second otherwise
+	query.Set("deadlock_timeout", "20ms") // by default the server looks for a deadlock after a second
 	u.RawQuery = query.Encode()
 	db := open(t, u.String(), sqlstore.Options{QueryTimeout: time.Minute})
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a, b := addUser(t, db), addUser(t, db)
-	// Both have the first row before either asks for the second.
+	// Both transactions lock their first row before either asks for its second.
 	var both, group sync.WaitGroup
 	both.Add(2)
 	runs := make(chan struct{}, 10)
@@ -332,11 +334,11 @@ func TestDeadlockIsResolved(t *testing.T) {
 	}
 	group.Wait()
 	if len(runs) < 3 {
-		t.Errorf("%d runs of two transactions: none was undone and run again", len(runs))
+		t.Errorf("two transactions ran %d times, want a retry", len(runs))
 	}
 }
 
-func TestReadOnlyServerIsUnavailable(t *testing.T) {
+func TestDB_IsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {
@@ -353,11 +355,11 @@ func TestReadOnlyServerIsUnavailable(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, issuer.ErrNotFound) {
-		t.Errorf("reading: %v", err)
+		t.Errorf("Find on a read-only server = %v", err)
 	}
 }
 
-func TestServerGivesUpByItself(t *testing.T) {
+func TestOpen_SetsServerTimeouts(t *testing.T) {
 	t.Parallel()
 	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{QueryTimeout: 1234 * time.Millisecond})
 	for name, want := range map[string]string{
@@ -371,13 +373,13 @@ func TestServerGivesUpByItself(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	t.Parallel()
 	for _, rawURL := range []string{
 		"", "mysql://user:sesame@127.0.0.1/db", "127.0.0.1:5432", "sqlite",
 		"sqlite:/no/such/directory/file.db",
 		"postgres://user:sesame@127.0.0.1:port/db",
-		"postgres://user:ses/ame@127.0.0.1/db", // what comes before the slash reads as a port
+		"postgres://user:ses/ame@127.0.0.1/db", // the part before the slash looks like a port
 		"postgres://user:sesame@127.0.0.1:1/db?sslmode=perhaps",
 		"postgres://user:sesame@127.0.0.1:1/db?sslmode=disable",
 	} {
@@ -388,17 +390,17 @@ func TestOpenRefuses(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), ":ses") {
-			t.Errorf("the error shows a part of the password: %v", err)
+			t.Errorf("the error quotes a part of the password: %v", err)
 		}
 	}
 	if _, err := sqlstore.Open(t.Context(), "postgres://127.0.0.1:1/db?sslmode=disable", sqlstore.Options{}); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("nobody listens there, and yet: %v", err)
+		t.Errorf("Open without a server = %v, want ErrUnavailable", err)
 	}
 }
 
-// TestNeverPlaintextUnasked: the server of the tests speaks no TLS, or has no
-// certificate that anybody vouches for.
-func TestNeverPlaintextUnasked(t *testing.T) {
+// TestOpen_VerifiesServerByDefault uses the test server, which has no TLS or no
+// trusted certificate.
+func TestOpen_VerifiesServerByDefault(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {
@@ -410,7 +412,7 @@ func TestNeverPlaintextUnasked(t *testing.T) {
 	db, err := sqlstore.Open(t.Context(), u.String(), sqlstore.Options{})
 	if err == nil {
 		_ = db.Close()
-		t.Error("connected without a certificate")
+		t.Error("Open connected without a verified certificate")
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 
 const (
 	useValues = `(?, ?::timestamptz, ?::timestamptz)`
-	// The rows are locked before they are written, so that a session which
-	// somebody else holds is passed over instead of waited for: who waits for
-	// nobody is part of no deadlock. The lock is the weakest that suffices.
+	// The statement locks its rows before it writes them, and skips rows that
+	// another transaction has locked. It never waits for a lock, so it is part of
+	// no deadlock. The lock is the weakest that suffices.
 	touchSessions = `
 		WITH uses (session_id, used_at, seen_by) AS (VALUES %s), due AS MATERIALIZED (
 			SELECT id, used_at FROM sessions JOIN uses ON id = session_id
@@ -25,9 +25,8 @@ const (
 		UPDATE sessions SET last_seen_at = due.used_at FROM due WHERE sessions.id = due.id`
 )
 
-// Touch implements [issuer.Ledger]. The statement is its own transaction and goes
-// out in one message, so that no lock waits for the network. It takes 10,000
-// uses at most.
+// Touch implements [issuer.Ledger]. The statement is a transaction of its own and is sent in one
+// message, so that no lock waits for the network. It accepts at most 10,000 uses.
 func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	args := touchArgs(uses)
 	if len(args) == 0 {
@@ -38,8 +37,8 @@ func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	return s.wrap(fmt.Sprintf("touch %d sessions", len(args)/3), err)
 }
 
-// touchArgs lists, sorted by session and once for each: its id, when it was used,
-// and the latest time at which it may have been seen before for that to be written.
+// touchArgs returns three values for each session, sorted by session: its id, the time
+// of its latest use, and the latest value of last_seen_at that this use replaces.
 func touchArgs(uses []issuer.Use) []any {
 	uses = slices.Clone(uses)
 	slices.SortFunc(uses, func(a, b issuer.Use) int {
@@ -48,8 +47,8 @@ func touchArgs(uses []issuer.Use) []any {
 	uses = slices.CompactFunc(uses, func(a, b issuer.Use) bool { return a.SessionID == b.SessionID })
 	args := make([]any, 0, 3*len(uses))
 	for _, use := range uses {
-		if id := any(use.SessionID); wellFormed([]any{id}) { // as a key, what is malformed names nothing
-			args = append(args, id, at(use.At), at(use.At.Add(-session.SeenInterval)))
+		if wellFormed(use.SessionID) { // nothing is stored under a malformed id
+			args = append(args, use.SessionID, at(use.At), at(use.At.Add(-session.SeenInterval)))
 		}
 	}
 	return args

@@ -17,7 +17,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// startSessions signs a new user in n times.
+// startSessions adds a user and starts n sessions.
 func startSessions(t *testing.T, db *sqlstore.DB, n int) (subject string, list []issuer.Session) {
 	t.Helper()
 	subject = addUser(t, db)
@@ -48,15 +48,15 @@ func lastSeen(t *testing.T, db *sqlstore.DB, s issuer.Session) time.Time {
 	return record.LastSeenAt
 }
 
-// TestTouchWaitsForNobody: while a refresh holds a session, its use is passed
-// over, the others' are written, and the foreign key's own locks are in nobody's way.
-func TestTouchWaitsForNobody(t *testing.T) {
+// TestTouch_SkipsLockedSession touches several sessions while a refresh has locked one of
+// them. Touch skips that one and writes the others. The locks of foreign keys do not count.
+func TestTouch_SkipsLockedSession(t *testing.T) {
 	t.Parallel()
 	db := sqlstoretest.NewPostgres(t)
 	_, list := startSessions(t, db, 5)
 	at := longAgo.Add(time.Hour)
 	rotated, _, err := db.Sessions().Rotate(t.Context(), sha256.Sum256([]byte(list[2].ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
-		// If it waited, then for this very function's end.
+		// A Touch that waited would wait for the end of this function.
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := db.Sessions().Touch(ctx, usesOf(list, at)); err != nil {
@@ -74,15 +74,15 @@ func TestTouchWaitsForNobody(t *testing.T) {
 		return issuer.Rotation{At: at.Add(-time.Second), AccessExpiresAt: r.AccessExpiresAt, ExpiresAt: r.ExpiresAt, Current: r.Current}, nil
 	})
 	if err != nil || !rotated.LastSeenAt.Equal(at.Add(-time.Second)) {
-		t.Errorf("the refresh saw it at %v (%v)", rotated.LastSeenAt, err)
+		t.Errorf("the refreshed session was last seen at %v (%v)", rotated.LastSeenAt, err)
 	}
 
-	// A token that is being revoked locks the key of its session only.
+	// Revoking a token locks only the key of its session.
 	tx, err := db.SQL().BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it only lets go of the lock
+	defer tx.Rollback() //nolint:errcheck // it only releases the lock
 	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM sessions WHERE id = $1 FOR KEY SHARE`, list[0].ID); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +90,12 @@ func TestTouchWaitsForNobody(t *testing.T) {
 		t.Error(err)
 	}
 	if got := lastSeen(t, db, list[0]); !got.Equal(at.Add(time.Hour)) {
-		t.Errorf("last seen at %v under a key's lock", got)
+		t.Errorf("with a lock of the key, the session was last seen at %v", got)
 	}
 }
 
-// guardTouches makes the database count the writes of last_seen_at and refuse one
-// that must not be: it checks the row that is written, not the one that was read.
+// guardTouches makes the database count the writes of last_seen_at and refuse wrong
+// ones. It checks the row that is written, not the row that was read.
 func guardTouches(t *testing.T, db *sqlstore.DB) {
 	t.Helper()
 	for _, text := range []string{
@@ -124,9 +124,9 @@ func touches(t *testing.T, db *sqlstore.DB) (n int) {
 	return n
 }
 
-// TestManyReplicasWriteOnceAMinute: all of them tell of all sessions, each at a
-// time of its own and over and over.
-func TestManyReplicasWriteOnceAMinute(t *testing.T) {
+// TestTouch_WritesOncePerMinute has many replicas report uses of the same sessions,
+// at different times and repeatedly.
+func TestTouch_WritesOncePerMinute(t *testing.T) {
 	t.Parallel()
 	const sessions, replicas, minutes = 50, 8, 5
 	db := sqlstoretest.NewPostgres(t)
@@ -137,8 +137,8 @@ func TestManyReplicasWriteOnceAMinute(t *testing.T) {
 		for i := range replicas {
 			group.Go(func() {
 				for round := range 5 {
-					// Within the same half minute, so that each next one is more than
-					// a minute after all of this one.
+					// All times are within half a minute, so that those of the next round are
+					// more than a minute later.
 					at := longAgo.Add(time.Duration(2*minute)*time.Minute + time.Duration(5*i+round)*500*time.Millisecond)
 					if err := db.Sessions().Touch(t.Context(), usesOf(list, at)); err != nil {
 						t.Error(err)
@@ -148,19 +148,19 @@ func TestManyReplicasWriteOnceAMinute(t *testing.T) {
 		}
 		group.Wait()
 		if got := touches(t, db); got != minute*sessions {
-			t.Fatalf("after %d minutes %d writes of %d sessions, want %d", minute, got, sessions, minute*sessions)
+			t.Fatalf("%d sessions were written %d times in %d minutes, want %d", sessions, got, minute, minute*sessions)
 		}
 	}
 }
 
-// TestTouchDeadlocksWithNobody: uses are written all the while, in batches that
-// overlap, as sessions are refreshed, ended one by one, and ended all at once.
-func TestTouchDeadlocksWithNobody(t *testing.T) {
+// TestTouch_CausesNoDeadlock writes overlapping batches of uses while the same
+// sessions are refreshed, revoked one by one and revoked all together.
+func TestTouch_CausesNoDeadlock(t *testing.T) {
 	t.Parallel()
 	const users, perUser, rounds = 3, 40, 3
 	rawURL := sqlstoretest.PostgresURL(t)
-	// Whoever waits longest for a lock looks for a deadlock and is its victim: let
-	// that be Touch, which does not try again.
+	// The transaction with the shortest deadlock_timeout detects a deadlock and is rolled
+	// back. Here that is Touch, which does not retry, so the test would see the error.
 	others := open(t, withDeadlockTimeout(t, rawURL, "1min"), sqlstore.Options{QueryTimeout: time.Minute, MaxConns: 10})
 	if err := others.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -229,10 +229,10 @@ func TestTouchDeadlocksWithNobody(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d touches of %d sessions each, %d writes, the slowest touch took %v", touched.Load(), users*perUser, touches(t, others), time.Duration(slowest.Load()))
+	t.Logf("%d calls of Touch with %d sessions each made %d writes; the slowest took %v", touched.Load(), users*perUser, touches(t, others), time.Duration(slowest.Load()))
 }
 
-// refresh rotates an active session, as of a time.
+// refresh rotates the refresh token of a session that is active at this time.
 func refresh(ctx context.Context, db *sqlstore.DB, s issuer.Session, now time.Time) error {
 	_, _, err := db.Sessions().Rotate(ctx, sha256.Sum256([]byte(s.ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
 		if r.StatusAt(now) != issuer.StatusActive {

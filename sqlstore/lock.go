@@ -6,39 +6,37 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// lockedUser is what transactions need of a user while they hold the row.
+// lockedUser holds what a transaction needs of the user whose row it has locked.
 type lockedUser struct {
-	ID              string          `db:"id"`
-	Username        string          `db:"username"`
-	Email           string          `db:"email"`
-	EmailKey        *string         `db:"email_key"`
-	Status          identity.Status `db:"status"`
-	PasswordVersion int64           `db:"password_version"`
-	Generation      int64           `db:"token_gen"`
+	ID, Username, Email string
+	EmailKey            *string
+	Status              identity.Status
+	PasswordVersion     int64
+	Generation          int64 `db:"token_gen"`
 }
 
-// How a user's row is locked: in share by those who only rely on it, for update by
-// those who change the credential or the generation.
+// A transaction locks a user's row FOR SHARE if it relies on the credential and the generation, and
+// FOR UPDATE if it changes either.
 var (
-	inShare   = newStatement(lockUser + ` FOR SHARE`)
-	forUpdate = newStatement(lockUser + ` FOR UPDATE`)
+	forShare  = newStatement(selectLocked + ` FOR SHARE`)
+	forUpdate = newStatement(selectLocked + ` FOR UPDATE`)
 )
 
-const lockUser = `SELECT id, username, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
+const selectLocked = `SELECT id, username, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
 
-// lockUser locks a user's row, a deleted one's too, until the transaction ends;
-// none is returned when there is none.
-func (t *tx) lockUser(ctx context.Context, how *statement, id string, none error) (lockedUser, error) {
+// lockRow locks a user's row until the transaction ends, even if the user is deleted. It returns
+// notFound if there is no row.
+func (t *tx) lockRow(ctx context.Context, mode *statement, id string, notFound error) (lockedUser, error) {
 	var user lockedUser
-	err := t.get(ctx, &user, none, how, id)
+	err := t.get(ctx, &user, notFound, mode, id)
 	return user, err
 }
 
-// lockLiving is lockUser for users that are not deleted.
-func (t *tx) lockLiving(ctx context.Context, how *statement, id string, none error) (lockedUser, error) {
-	user, err := t.lockUser(ctx, how, id, none)
+// lockUser is like lockRow, but also returns notFound if the user is deleted.
+func (t *tx) lockUser(ctx context.Context, mode *statement, id string, notFound error) (lockedUser, error) {
+	user, err := t.lockRow(ctx, mode, id, notFound)
 	if err == nil && user.Status == identity.StatusDeleted {
-		return lockedUser{}, none
+		return lockedUser{}, notFound
 	}
 	return user, err
 }

@@ -9,11 +9,12 @@ import (
 )
 
 var (
-	// One row per user and purpose: an earlier token is dead because it is gone.
+	// There is one row per user and purpose, so a new token replaces the earlier one.
 	issueToken = newStatement(`
 		INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (user_id, purpose) DO UPDATE
 		SET hash = excluded.hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
+	useToken         = newStatement(`DELETE FROM mail_tokens WHERE hash = ? AND purpose = ? AND user_id = ? AND expires_at > ?`)
 	forgetMailToken  = newStatement(`DELETE FROM mail_tokens WHERE user_id = ? AND purpose = ?`)
 	forgetMailTokens = newStatement(`DELETE FROM mail_tokens WHERE user_id = ?`)
 	userByToken      = newStatement(`
@@ -21,11 +22,11 @@ var (
 			(SELECT user_id FROM mail_tokens WHERE hash = ? AND purpose = ? AND mail_tokens.expires_at > ?)`)
 )
 
-// IssueToken implements [identity.Store]. The address is compared under the lock, since
-// a change of it forgets only the tokens that are there by then.
+// IssueToken implements [identity.Store]. It compares the address under the lock,
+// because a change of address forgets only the tokens that exist by then.
 func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
 	return u.wrap("issue a mailed token for "+userID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		user, err := tx.lockLiving(ctx, inShare, userID, identity.ErrNotFound)
+		user, err := tx.lockUser(ctx, forShare, userID, identity.ErrNotFound)
 		if err != nil {
 			return err
 		}
@@ -53,8 +54,8 @@ func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now ti
 		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeVerify), at(now)); err != nil {
 			return err
 		}
-		// Only now that the user is locked is it certain that nobody else uses the token.
-		if _, err := tx.lockLiving(ctx, forUpdate, owner.ID, identity.ErrInvalidToken); err != nil {
+		// Once the user is locked, no other transaction can use the token.
+		if _, err := tx.lockUser(ctx, forUpdate, owner.ID, identity.ErrInvalidToken); err != nil {
 			return err
 		}
 		if err := tx.useToken(ctx, hash, identity.PurposeVerify, owner.ID, now); err != nil {
@@ -63,6 +64,15 @@ func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now ti
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), owner.ID); err != nil {
 			return err
 		}
-		return tx.record(ctx, event{at: now, kind: eventEmailVerified, user: owner.ID, actor: issuer.ByUser})
+		return tx.record(ctx, event{At: at(now), Type: eventEmailVerified, UserID: owner.ID, Actor: issuer.ByUser})
 	}))
+}
+
+// useToken deletes a mailed token of a user that is locked for update.
+func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose identity.Purpose, userID string, now time.Time) error {
+	used, err := t.exec(ctx, useToken, hash[:], string(purpose), userID, at(now))
+	if err == nil && used == 0 {
+		return identity.ErrInvalidToken
+	}
+	return err
 }

@@ -17,8 +17,8 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Migrate brings the tables to the version that this program wants. Replicas may
-// run it at once: on Postgres they take turns. It has no time limit but ctx.
+// Migrate brings the tables to the version that this program needs. Several replicas may call it at
+// the same time: on Postgres they take turns. Only ctx limits its duration.
 func (db *DB) Migrate(ctx context.Context) (err error) {
 	pool := db.sql.DB
 	if db.migrator != nil {
@@ -44,23 +44,20 @@ func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	if db.dialect == &sqlite {
 		return goose.NewProvider(goose.DialectSQLite3, pool, files, options...)
 	}
-	// Asks each second for five minutes. The number is ours, so that another
-	// program's migrations in this server do not wait for us.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(migrationLock), lock.WithLockTimeout(1, 300))
+	// Try to get the lock each second for five minutes. Its id is "sessiond", so
+	// that migrations of other programs on this server do not wait for ours.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(0x73657373696f6e64), lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, err
 	}
 	return goose.NewProvider(goose.DialectPostgres, pool, files, append(options, goose.WithSessionLocker(locker))...)
 }
 
-const migrationLock = 0x73657373696f6e64 // "sessiond"
-
 var migratedTo = newStatement(`SELECT max(version_id) FROM goose_db_version`)
 
-// MigrationStatus tells which version the tables have, 0 when there are none, and which
-// one this program wants. They may be newer while a newer release is being
-// rolled out. It changes nothing. [session.ErrUnavailable] when the database
-// does not answer.
+// MigrationStatus returns the version of the tables, 0 if there are none, and the version that this
+// program needs. The tables may be newer while a newer release is rolled out. MigrationStatus
+// changes nothing. It returns [session.ErrUnavailable] if the database does not answer.
 func (db *DB) MigrationStatus(ctx context.Context) (current, wanted int64, err error) {
 	provider, err := db.provider(db.sql.DB)
 	if err != nil {

@@ -2,12 +2,12 @@ package sqlstore_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -26,7 +26,7 @@ func open(t *testing.T, url string, opts sqlstore.Options) *sqlstore.DB {
 	return db
 }
 
-func TestMigrate(t *testing.T) {
+func TestMigrate_BringsTablesToWantedVersion(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -39,10 +39,10 @@ func TestMigrate(t *testing.T) {
 				}
 				return current, wanted
 			}
-			// Asked twice, since asking must not make a table.
+			// Twice, because the question must not make a table.
 			for range 2 {
 				if current, wanted := status(); current != 0 || wanted == 0 {
-					t.Errorf("an empty database has version %d of %d", current, wanted)
+					t.Errorf("MigrationStatus of an empty database = %d of %d", current, wanted)
 				}
 			}
 			for range 2 {
@@ -50,15 +50,17 @@ func TestMigrate(t *testing.T) {
 					t.Fatal(err)
 				}
 				if current, wanted := status(); current != wanted {
-					t.Errorf("migrated to version %d of %d", current, wanted)
+					t.Errorf("Migrate reached version %d of %d", current, wanted)
 				}
 			}
 		})
 	}
 }
 
-// TestMigrateKeepsFailedLogins: on SQLite their table is made anew.
-func TestMigrateKeepsFailedLogins(t *testing.T) {
+// TestMigrate_KeepsFailedLogins migrates a failed login from version 1. On SQLite
+// the table is copied. The test uses raw SQL, because the tables of version 1 lack
+// the columns that later code writes.
+func TestMigrate_KeepsFailedLogins(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -66,29 +68,48 @@ func TestMigrateKeepsFailedLogins(t *testing.T) {
 			if err := db.MigrateTo(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
-			subject := addUser(t, db)
-			attempt := identity.Attempt{ID: issuer.NewTimedID(longAgo), UserID: subject, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: longAgo}
-			if err := db.Users().RecordAttempt(t.Context(), attempt); err != nil {
+			exec := func(query string) error {
+				_, err := db.SQL().ExecContext(t.Context(), query)
+				return err
+			}
+			if err := exec(`
+				INSERT INTO users (id, username, email, first_name, last_name, password_hash, password_version, status, created_at, updated_at)
+				VALUES ('u1', 'ada', 'ada@example.org', '', '', 'hash', 1, 'active', '2001-02-03 04:05:06+00:00', '2001-02-03 04:05:06+00:00')`); err != nil {
+				t.Fatal(err)
+			}
+			if err := exec(`
+				INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at)
+				VALUES ('a1', 'u1', '192.0.2.1', 'agent', 'device', 'wrong_password', '2001-02-03 04:05:06+00:00')`); err != nil {
 				t.Fatal(err)
 			}
 			if err := db.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			got, err := beside{db}.Attempts(t.Context(), subject)
-			if err != nil || len(got) != 1 || got[0] != attempt {
-				t.Errorf("afterwards: %+v, %v", got, err)
+			got := make(map[string]any)
+			row := db.SQL().QueryRowxContext(t.Context(), `SELECT id, user_id, ip, user_agent, device, reason FROM login_attempts`)
+			if err := row.MapScan(got); err != nil {
+				t.Fatal(err)
 			}
-			if err := db.Users().RecordAttempt(t.Context(), identity.Attempt{ID: issuer.NewTimedID(longAgo), UserID: "nobody", At: longAgo}); err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
-				t.Errorf("a user who is gone: %v", err)
+			want := map[string]any{"id": "a1", "user_id": "u1", "ip": "192.0.2.1", "user_agent": "agent", "device": "device", "reason": "wrong_password"}
+			if !maps.Equal(got, want) {
+				t.Errorf("after migrating, the failed login is %v, want %v", got, want)
+			}
+			const attemptOf = `INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at)
+				VALUES ('a2', %s, '', '', '', '', '2001-02-03 04:05:06+00:00')`
+			if err := exec(fmt.Sprintf(attemptOf, "'nobody'")); err == nil {
+				t.Error("the table accepts an attempt on an account that does not exist")
+			}
+			if err := exec(fmt.Sprintf(attemptOf, "NULL")); err != nil {
+				t.Errorf("the table refuses an attempt without an account: %v", err)
 			}
 		})
 	}
 }
 
-func TestReplicasMigrateAtOnce(t *testing.T) {
+func TestMigrate_RunsOnSeveralReplicas(t *testing.T) {
 	t.Parallel()
 	url := sqlstoretest.PostgresURL(t)
-	// Slow enough that replicas without a lock would run into one another.
+	// So slow that replicas without a lock would disturb each other.
 	slow := open(t, url, sqlstore.Options{})
 	for _, statement := range []string{
 		`CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); END'`,
@@ -101,7 +122,7 @@ func TestReplicasMigrateAtOnce(t *testing.T) {
 	const replicas = 8
 	var group errgroup.Group
 	for range replicas {
-		// Limits as in production: migrating has none.
+		// The limits of production, which must not apply to migrations.
 		db := open(t, url, sqlstore.Options{MaxConns: 2})
 		group.Go(func() error {
 			if err := db.Migrate(t.Context()); err != nil {
@@ -119,7 +140,7 @@ func TestReplicasMigrateAtOnce(t *testing.T) {
 	}
 }
 
-func TestMigrateStopsWhenAskedTo(t *testing.T) {
+func TestMigrate_StopsWhenCanceled(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -127,7 +148,7 @@ func TestMigrateStopsWhenAskedTo(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			if err := db.Migrate(ctx); err == nil {
-				t.Error("migrated all the same")
+				t.Error("Migrate ignored its canceled context")
 			}
 		})
 	}

@@ -19,56 +19,42 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Options bound what a DB may use. The zero value has useful defaults.
+// Options limit the resources of a DB. The zero value has useful defaults.
 type Options struct {
-	// MaxConns is how many connections to Postgres one replica opens at most; 20
-	// by default. Times the number of replicas it must stay below the server's
-	// max_connections. SQLite always has one.
+	// MaxConns is the maximum number of connections of one replica to Postgres, 20 by default. All
+	// replicas together must stay below the server's max_connections. SQLite always has one.
 	MaxConns int
-	// MaxIdle is how many of them stay open without work; MaxConns by default,
-	// because opening one costs several round trips and, in Postgres, a process.
-	MaxIdle int
-	// MaxIdleTime closes a connection that had no work for so long; 5 minutes by
-	// default.
-	MaxIdleTime time.Duration
-	// MaxLifetime closes a connection of that age, so that load finds its way to
-	// a server that came up later; 30 minutes by default.
-	MaxLifetime time.Duration
-	// QueryTimeout bounds one call of a method, its transaction and retries
-	// included, and on the server each statement, each wait for a lock and each
-	// pause within a transaction; 2 seconds by default.
+	// QueryTimeout limits one call of a method, including its transaction and
+	// retries. On the server it limits each statement, each wait for a lock and
+	// each pause within a transaction. The default is 2 seconds.
 	QueryTimeout time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 20)
-	o.MaxIdle = cmp.Or(o.MaxIdle, o.MaxConns)
-	o.MaxIdleTime = cmp.Or(o.MaxIdleTime, 5*time.Minute)
-	o.MaxLifetime = cmp.Or(o.MaxLifetime, 30*time.Minute)
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
 	return o
 }
 
-// DB is a database. It is safe for concurrent use.
+// DB is a database of users and sessions. It is safe for concurrent use.
 type DB struct {
 	sql     *sqlx.DB
 	dialect *dialect
-	timeout time.Duration
+	timeout time.Duration // of one call of a method
 	closed  atomic.Bool
 
-	// migrator opens connections without time limits; nil: sql serves.
+	// migrator opens connections without time limits; nil: sql has none.
 	migrator func() (*sql.DB, error)
 
 	prepared sync.Map // *statement → *sqlx.Stmt
 }
 
-// Open opens the database that rawURL names, "postgres://…" or "sqlite:PATH", and
-// asks whether it answers; [session.ErrUnavailable] when it does not. The tables
-// are made by [DB.Migrate].
+// Open opens the database at rawURL, "postgres://…" or "sqlite:PATH". It returns
+// [session.ErrUnavailable] if the database does not answer. [DB.Migrate] makes the tables.
 //
-// A Postgres URL without sslmode means sslmode=verify-full: nothing is sent in the
-// clear, or to a stranger, unless the URL says so. A missing SQLite file is
-// made, readable by its owner only; its directory must exist.
+// The default of sslmode is verify-full: Open sends nothing unencrypted, or to a
+// server that it has not verified, unless the URL says so. If there is no SQLite
+// file, Open makes one that only its owner can read. Its directory must exist.
 func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	opts = opts.withDefaults()
 	scheme, rest, _ := strings.Cut(rawURL, ":")
@@ -80,7 +66,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	case "sqlite":
 		db, err = openSQLite(rest, opts)
 	default:
-		err = errors.New("sqlstore: the database URL begins neither with postgres:// nor with sqlite: as it should")
+		err = errors.New("sqlstore: want a database URL that begins with postgres:// or sqlite:")
 	}
 	if err != nil {
 		return nil, err
@@ -98,9 +84,9 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	}
 	pool := sql.OpenDB(connector{cfg})
 	pool.SetMaxOpenConns(opts.MaxConns)
-	pool.SetMaxIdleConns(opts.MaxIdle)
-	pool.SetConnMaxIdleTime(opts.MaxIdleTime)
-	pool.SetConnMaxLifetime(opts.MaxLifetime)
+	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	pool.SetConnMaxLifetime(30 * time.Minute) // so that load reaches a server that was started later
 	db := newDB(pool, &postgres, opts)
 	db.migrator = func() (*sql.DB, error) {
 		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
@@ -113,30 +99,28 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 }
 
 func openSQLite(path string, opts Options) (*DB, error) {
-	// SQLite would make the file readable by everybody, password hashes and all.
+	// SQLite would make a file that every user of the machine can read, with the password hashes.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is the operator's own
-	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
+	if err == nil {
+		err = file.Close()
 	}
-	if err := file.Close(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
 	}
 	pool, err := sql.Open("sqlite", sqliteDSN(path, opts.QueryTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
 	}
-	// One connection queues its users fairly and needs one page cache. SQLite
-	// has one writer at a time anyway, and makes a second one poll.
+	// With one connection, callers wait in a fair queue and there is one page cache.
+	// SQLite has only one writer at a time, and a second connection would have to poll.
 	pool.SetMaxOpenConns(1)
 	return newDB(pool, &sqlite, opts), nil
 }
 
 func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
-	return &DB{
-		sql:     sqlx.NewDb(pool, d.driver),
-		dialect: d,
-		timeout: opts.QueryTimeout,
-	}
+	db := &DB{sql: sqlx.NewDb(pool, d.driver), dialect: d, timeout: opts.QueryTimeout}
+	db.sql.Mapper = mapper
+	return db
 }
 
 // Sessions returns the ledger of sessions in this database.
@@ -145,26 +129,24 @@ func (db *DB) Sessions() *Sessions { return &Sessions{db} }
 // Users returns the users in this database.
 func (db *DB) Users() *Users { return &Users{db} }
 
-// Ping asks whether the database answers; [session.ErrUnavailable] when not.
+// Ping returns [session.ErrUnavailable] if the database does not answer.
 func (db *DB) Ping(ctx context.Context) error {
-	ctx, cancel := db.bound(ctx)
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	return wrap("ping the database", session.ErrUnavailable, db.failure(ctx, db.sql.PingContext(ctx)))
 }
 
-// Version is the server's own word for its version, as "15.18" or "3.50.4".
+// Version returns the server's version, for example "15.18" or "3.50.4".
 func (db *DB) Version(ctx context.Context) (string, error) {
 	var version string
-	if err := db.get(ctx, &version, nil, db.dialect.version); err != nil {
-		return "", wrap("read the database's version", session.ErrUnavailable, err)
-	}
-	return version, nil
+	err := db.get(ctx, &version, nil, db.dialect.version)
+	return version, wrap("read the database's version", session.ErrUnavailable, err)
 }
 
-// Stats tells what the connections are doing.
+// Stats returns statistics of the connections.
 func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
 
-// Close closes all connections. What is asked after it is unavailable.
+// Close closes all connections. Every later call returns an unavailable error.
 func (db *DB) Close() error {
 	db.closed.Store(true)
 	if err := db.sql.Close(); err != nil {

@@ -14,53 +14,47 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// What the outbox holds: things that are committed and have yet to be done.
+// The topics of the outbox. A row is committed work that is still to be done.
 const (
 	topicMail       = "mail"
 	topicRevocation = "revocation"
 )
 
 type outboxRow struct {
-	ID       int64  `db:"id"`
-	Payload  string `db:"payload"`
-	QueuedAt stamp  `db:"queued_at"`
-	Attempts int    `db:"attempts"`
+	ID       int64
+	Payload  string
+	QueuedAt timestamp
+	Attempts int
 }
 
 var (
-	insertOutbox = newStatement(`
-		INSERT INTO outbox (topic, user_id, payload, queued_at, due_at) VALUES (?, ?, ?, ?, ?) RETURNING id`)
-	// Materialized: were the inner query run again while rows are being
-	// claimed, it would skip those and find others, and claim more than limit.
+	insertOutbox = newStatement(`INSERT INTO outbox (topic, user_id, payload, queued_at, due_at) VALUES (?, ?, ?, ?, ?) RETURNING id`)
+	// The inner query is materialized, because Postgres could otherwise run it
+	// again while it claims rows. The second run would skip the claimed rows and
+	// find others, and exceed the limit.
 	claimOutbox = newStatement(`
 		WITH due AS MATERIALIZED (
 			SELECT id FROM outbox WHERE topic = ? AND due_at <= ? ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED
 		)
 		UPDATE outbox SET due_at = ?, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
 		RETURNING id, payload, queued_at, attempts`)
-	readOutbox = newStatement(`
-		SELECT id, payload, queued_at, attempts FROM outbox WHERE id = ? AND topic = ?`)
-	deleteOutbox = newStatement(`
-		DELETE FROM outbox WHERE id = ? AND topic = ?`)
-	retryOutbox = newStatement(`
-		UPDATE outbox SET due_at = ? WHERE id = ? AND topic = ?`)
+	readOutbox   = newStatement(`SELECT id, payload, queued_at, attempts FROM outbox WHERE id = ? AND topic = ?`)
+	deleteOutbox = newStatement(`DELETE FROM outbox WHERE id = ? AND topic = ?`)
+	retryOutbox  = newStatement(`UPDATE outbox SET due_at = ? WHERE id = ? AND topic = ?`)
 )
 
-// post puts something into the outbox, due at once.
+// post adds a row to the outbox, due at once.
 func (t *tx) post(ctx context.Context, topic, user string, payload any, now time.Time) (id int64, err error) {
 	text, err := json.Marshal(payload)
 	if err != nil {
 		return 0, fmt.Errorf("sqlstore: encode for the outbox: %w", err)
 	}
-	if !wellFormed([]any{user}) {
-		return 0, errMalformed
-	}
-	err = t.get(ctx, &id, nil, insertOutbox, topic, user, string(text), at(now), at(now))
+	err = t.get(ctx, &id, errMalformed, insertOutbox, topic, user, string(text), at(now), at(now))
 	return id, err
 }
 
-// claim takes what is due, oldest first, so that nobody else takes it before the
-// lease ends.
+// claim returns the rows that are due, oldest first. No other caller gets them
+// before the lease ends.
 func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time.Duration, limit int) ([]outboxRow, error) {
 	var rows []outboxRow
 	err := db.list(ctx, &rows, claimOutbox, topic, at(now), max(limit, 0), at(now.Add(lease)))
@@ -68,8 +62,8 @@ func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time
 	return rows, err
 }
 
-// owe records a revocation that the store has yet to learn.
-func (t *tx) owe(ctx context.Context, r issuer.Revocation, now time.Time) (issuer.Revocation, error) {
+// postRevocation records a revocation that the store does not know yet.
+func (t *tx) postRevocation(ctx context.Context, r issuer.Revocation, now time.Time) (issuer.Revocation, error) {
 	var err error
 	r.ID, err = t.post(ctx, topicRevocation, r.Subject, r, now)
 	return r, err
@@ -120,7 +114,7 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 	return s.wrap("forget revocations", err)
 }
 
-// mailPayload is a mail as the outbox keeps it. The names are stored: they do not change.
+// mailPayload is a mail in the outbox. Its JSON names must not change.
 type mailPayload struct {
 	Kind   mail.Kind `json:"kind"`
 	UserID string    `json:"user"`
@@ -128,16 +122,16 @@ type mailPayload struct {
 	Name   string    `json:"name"`
 }
 
-func (t *tx) enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
-	_, err := t.post(ctx, topicMail, mail.UserID,
-		mailPayload{Kind: mail.Kind, UserID: mail.UserID, To: mail.To, Name: mail.Name}, now)
+func (t *tx) enqueue(ctx context.Context, notice mail.Envelope, now time.Time) error {
+	_, err := t.post(ctx, topicMail, notice.UserID,
+		mailPayload{Kind: notice.Kind, UserID: notice.UserID, To: notice.To, Name: notice.Name}, now)
 	return err
 }
 
 // Enqueue implements [identity.Store].
-func (u *Users) Enqueue(ctx context.Context, mail mail.Envelope, now time.Time) error {
+func (u *Users) Enqueue(ctx context.Context, notice mail.Envelope, now time.Time) error {
 	return u.wrap("queue a mail", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		return tx.enqueue(ctx, mail, now)
+		return tx.enqueue(ctx, notice, now)
 	}))
 }
 
@@ -170,5 +164,5 @@ func (u *Users) MailDone(ctx context.Context, id int64) error {
 // MailRetry implements [mail.Outbox].
 func (u *Users) MailRetry(ctx context.Context, id int64, due time.Time) error {
 	err := u.db.exec(ctx, retryOutbox, at(due), id, topicMail)
-	return u.wrap(fmt.Sprintf("put off mail %d", id), err)
+	return u.wrap(fmt.Sprintf("postpone mail %d", id), err)
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// proxy stands between a DB and its Postgres and can freeze: it then takes what
-// is sent and passes nothing on, as a network does that lost a cable.
+// proxy stands between a DB and its Postgres. A frozen proxy accepts bytes and
+// forwards none, like a network with a broken cable.
 type proxy struct {
 	t        *testing.T
 	listener net.Listener
@@ -17,11 +17,11 @@ type proxy struct {
 
 	mu     sync.Mutex
 	open   []net.Conn
-	frozen chan struct{} // closed: nothing passes
+	frozen chan struct{} // closed: forward nothing
 	group  sync.WaitGroup
 }
 
-// throughProxy returns a URL that leads through a proxy to the one given.
+// throughProxy returns a URL that leads to rawURL through a proxy.
 func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(rawURL)
@@ -57,12 +57,12 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.open = append(p.open, client, server)
 		p.mu.Unlock()
-		p.group.Go(func() { p.pass(client, server) })
-		p.group.Go(func() { p.pass(server, client) })
+		p.group.Go(func() { p.forward(client, server) })
+		p.group.Go(func() { p.forward(server, client) })
 	}
 }
 
-func (p *proxy) pass(to io.WriteCloser, from io.Reader) {
+func (p *proxy) forward(to io.WriteCloser, from io.Reader) {
 	defer to.Close()
 	buffer := make([]byte, 1<<16)
 	for {
@@ -84,16 +84,16 @@ func (p *proxy) pass(to io.WriteCloser, from io.Reader) {
 	}
 }
 
-// freeze lets nothing pass any more.
+// freeze stops forwarding.
 func (p *proxy) freeze() { close(p.frozen) }
 
-// stop refuses new connections and cuts the old ones.
+// stop refuses new connections and closes the open ones.
 func (p *proxy) stop() {
 	_ = p.listener.Close()
 	p.cut()
 }
 
-// cut closes the connections there are.
+// cut closes the open connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

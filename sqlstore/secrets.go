@@ -9,19 +9,18 @@ import (
 )
 
 var (
-	addSecret = newStatement(`
-		INSERT INTO secrets (name, value, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`)
+	addSecret  = newStatement(`INSERT INTO secrets (name, value, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`)
 	readSecret = newStatement(`SELECT value FROM secrets WHERE name = ?`)
 )
 
-// secretSize is in bytes.
-const secretSize = 32
+const secretSize = 32 // bytes
 
-var errNoSecret = errors.New("sqlstore: the row device_tokens of the table secrets does not hold 32 bytes; without it a new one is made")
+var errNoSecret = errors.New("sqlstore: want 32 bytes in the row device_tokens of the table secrets; delete the row to make a new secret")
 
-// DeviceSecret is what device tokens are made and known by: random bytes that all
-// replicas share, and that whoever asks first makes. It is no key of sessions: who
-// knows it gets a place in the queue of logins. [session.ErrUnavailable].
+// DeviceSecret returns the random bytes that device tokens are made and verified with. All replicas
+// share them, and the first call makes them. They protect no session: an attacker who knows them
+// gets a place in the queue of logins. It returns [session.ErrUnavailable] if the database does not
+// answer.
 func (db *DB) DeviceSecret(ctx context.Context) ([]byte, error) {
 	secret, err := db.secret(ctx, "device_tokens")
 	return secret, wrap("read the secret of device tokens", session.ErrUnavailable, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestReplicasAgreeOnTheDeviceSecret(t *testing.T) {
+func TestDeviceSecret_IsSameForAllReplicas(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -42,47 +42,47 @@ func TestReplicasAgreeOnTheDeviceSecret(t *testing.T) {
 			}
 			for i, secret := range append(secrets, again) {
 				if len(secret) != 32 || !bytes.Equal(secret, secrets[0]) {
-					t.Errorf("replica %d: %x, and the first has %x", i, secret, secrets[0])
+					t.Errorf("replica %d has the secret %x, want %x", i, secret, secrets[0])
 				}
 			}
 		})
 	}
 }
 
-func TestDatabasesHaveDeviceSecretsOfTheirOwn(t *testing.T) {
+func TestDeviceSecret_IsMadeAnewAfterDeletion(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		first, err := db.DeviceSecret(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		// As the operator does who wants no device to be known any more.
+		// An operator deletes the secret to make all device tokens invalid.
 		if _, err := db.SQL().ExecContext(t.Context(), `DELETE FROM secrets`); err != nil {
 			t.Fatal(err)
 		}
 		second, err := db.DeviceSecret(t.Context())
 		if err != nil || bytes.Equal(first, second) {
-			t.Errorf("after it was deleted: %x (%v), was %x", second, err, first)
+			t.Errorf("the secret after the deletion is %x (%v), was %x", second, err, first)
 		}
 	})
 }
 
-func TestDeviceSecretThatIsNone(t *testing.T) {
+func TestDeviceSecret_RefusesEmptyValue(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		if _, err := db.DeviceSecret(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// With an empty one, everybody could make tokens.
+		// With an empty secret, everybody could make device tokens.
 		if _, err := db.SQL().ExecContext(t.Context(), db.SQL().Rebind(`UPDATE secrets SET value = ?`), []byte{}); err != nil {
 			t.Fatal(err)
 		}
 		if secret, err := db.DeviceSecret(t.Context()); err == nil || errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("%x, %v", secret, err)
+			t.Errorf("DeviceSecret = %x, %v, want an error that is not an outage", secret, err)
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := db.DeviceSecret(t.Context()); !errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("closed: %v", err)
+			t.Errorf("DeviceSecret of a closed database = %v", err)
 		}
 	})
 }

@@ -22,52 +22,25 @@ func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
 }
 
-// The name is its user's, wherever a session is read: it is kept in one place, from
-// where deleting the account takes it.
-const sessionColumns = `id, user_id, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
+// The username is read from the user's row, its only place, so that deleting the account removes it
+// everywhere.
+const sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
 	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
 	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
 
+// sessionRow is a row of sessionColumns. Its times replace those of the embedded session, because
+// SQLite stores times as text.
 type sessionRow struct {
-	ID              string        `db:"id"`
-	UserID          string        `db:"user_id"`
-	Username        string        `db:"username"`
-	TokenID         string        `db:"token_id"`
-	IP              string        `db:"ip"`
-	UserAgent       string        `db:"user_agent"`
-	Device          string        `db:"device"`
-	AMR             string        `db:"amr"`
-	Generation      int64         `db:"generation"`
-	CreatedAt       stamp         `db:"created_at"`
-	LastSeenAt      stamp         `db:"last_seen_at"`
-	AuthTime        stamp         `db:"auth_time"`
-	AccessExpiresAt stamp         `db:"access_expires_at"`
-	ExpiresAt       stamp         `db:"expires_at"`
-	MaxExpiresAt    stamp         `db:"max_expires_at"`
-	EndedAt         stamp         `db:"ended_at"`
-	EndReason       issuer.Reason `db:"end_reason"`
-	EndedBy         issuer.Actor  `db:"ended_by"`
+	issuer.Session
+	CreatedAt, LastSeenAt, AuthTime, AccessExpiresAt, ExpiresAt, MaxExpiresAt, EndedAt timestamp
 }
 
 func (r *sessionRow) session() issuer.Session {
-	return issuer.Session{
-		ID:              r.ID,
-		Subject:         r.UserID,
-		Username:        r.Username,
-		TokenID:         r.TokenID,
-		Client:          issuer.Client{IP: r.IP, UserAgent: r.UserAgent, Device: r.Device},
-		AMR:             r.AMR,
-		Generation:      r.Generation,
-		CreatedAt:       r.CreatedAt.Time,
-		LastSeenAt:      r.LastSeenAt.Time,
-		AuthTime:        r.AuthTime.Time,
-		AccessExpiresAt: r.AccessExpiresAt.Time,
-		ExpiresAt:       r.ExpiresAt.Time,
-		MaxExpiresAt:    r.MaxExpiresAt.Time,
-		EndedAt:         r.EndedAt.Time,
-		EndReason:       r.EndReason,
-		EndedBy:         r.EndedBy,
-	}
+	s := r.Session
+	s.CreatedAt, s.LastSeenAt, s.AuthTime = r.CreatedAt.Time, r.LastSeenAt.Time, r.AuthTime.Time
+	s.AccessExpiresAt, s.ExpiresAt, s.MaxExpiresAt = r.AccessExpiresAt.Time, r.ExpiresAt.Time, r.MaxExpiresAt.Time
+	s.EndedAt = r.EndedAt.Time
+	return s
 }
 
 func sessionsOf(rows []sessionRow) []issuer.Session {
@@ -79,70 +52,59 @@ func sessionsOf(rows []sessionRow) []issuer.Session {
 }
 
 var insertSession = newStatement(`
-	INSERT INTO sessions (id, user_id, token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at,
-		auth_time, access_expires_at, expires_at, max_expires_at, refresh_family, refresh_current)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	INSERT INTO sessions (id, user_id, token_id, ip, user_agent, device, amr, generation,
+		created_at, last_seen_at, auth_time, access_expires_at, expires_at, max_expires_at, refresh_family, refresh_current)
+	VALUES (:id, :subject, :token_id, :ip, :user_agent, :device, :amr, :generation,
+		:created_at, :last_seen_at, :auth_time, :access_expires_at, :expires_at, :max_expires_at, :refresh_family, :refresh_current)`)
 
 // Start implements [issuer.Ledger].
 func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Session, []issuer.Revocation, error) {
 	var started issuer.Session
 	var displaced []issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		how := inShare
+		mode := forShare
 		if start.MaxSessions > 0 {
-			how = forUpdate // two logins at once must see each other's session
+			mode = forUpdate // so that two logins at the same time see each other's session
 		}
-		user, err := tx.proven(ctx, how, start.Subject, start.CredentialVersion)
+		user, err := tx.lockVerified(ctx, mode, start.Subject, start.CredentialVersion)
 		if err != nil {
 			return err
 		}
-		if displaced, err = tx.makeRoom(ctx, start); err != nil {
+		if displaced, err = tx.enforceSessionLimit(ctx, start); err != nil {
 			return err
 		}
-		now := micros(start.At)
-		started = issuer.Session{
-			ID:       start.ID,
-			Subject:  start.Subject,
-			Username: user.Username,
-			TokenID:  start.TokenID,
-			Client: issuer.Client{
-				IP:        clean(start.Client.IP),
-				UserAgent: clean(start.Client.UserAgent),
-				Device:    clean(start.Client.Device),
+		now := at(start.At)
+		row := refreshRow{
+			sessionRow: sessionRow{
+				Session: issuer.Session{
+					ID: start.ID, Subject: start.Subject, Username: user.Username, TokenID: start.TokenID,
+					Client: issuer.Client{IP: clean(start.Client.IP), UserAgent: clean(start.Client.UserAgent), Device: clean(start.Client.Device)},
+					AMR:    start.AMR, Generation: user.Generation,
+				},
+				CreatedAt: now, LastSeenAt: now, AuthTime: now,
+				AccessExpiresAt: at(start.AccessExpiresAt), ExpiresAt: at(start.ExpiresAt), MaxExpiresAt: at(start.MaxExpiresAt),
 			},
-			AMR:             start.AMR,
-			Generation:      user.Generation,
-			CreatedAt:       now,
-			LastSeenAt:      now,
-			AuthTime:        now,
-			AccessExpiresAt: micros(start.AccessExpiresAt),
-			ExpiresAt:       micros(start.ExpiresAt),
-			MaxExpiresAt:    micros(start.MaxExpiresAt),
+			RefreshFamily:  start.RefreshFamily[:],
+			RefreshCurrent: start.RefreshCurrent[:],
 		}
-		if _, err := tx.exec(ctx, insertSession, started.ID, started.Subject, started.TokenID,
-			started.IP, started.UserAgent, started.Device, started.AMR, started.Generation,
-			at(now), at(now), at(now), at(started.AccessExpiresAt), at(started.ExpiresAt), at(started.MaxExpiresAt),
-			start.RefreshFamily[:], start.RefreshCurrent[:]); err != nil {
+		if _, err := tx.exec(ctx, insertSession, row); err != nil {
 			return err
 		}
-		return tx.record(ctx, event{at: now, kind: eventSessionStarted, user: start.Subject, session: start.ID, actor: issuer.ByUser})
-	}, inShare, insertSession, insertEvent)
-	if err != nil {
-		return issuer.Session{}, nil, s.wrap("start session "+start.ID, err)
-	}
-	return started, displaced, nil
+		started = row.session()
+		return tx.record(ctx, event{At: now, Type: eventSessionStarted, UserID: start.Subject, SessionID: start.ID, Actor: issuer.ByUser})
+	}, forShare, insertSession, insertEvent)
+	return started, displaced, s.wrap("start session "+start.ID, err)
 }
 
-var openSessions = newStatement(`
-	SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
+var openSessions = newStatement(`SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
 
-// displacedAtOnce is how many sessions one login ends at most. More are in excess
-// only when fewer became allowed than a user has: then each login brings them nearer.
-const displacedAtOnce = 100
+// maxDisplaced is the maximum number of sessions that one login ends. More can be
+// in excess only after the limit was lowered. Each login then ends some of them.
+const maxDisplaced = 100
 
-// makeRoom holds a user, who is locked for update, to the number of sessions
-// that are allowed, the one that is about to start included.
-func (t *tx) makeRoom(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
+// enforceSessionLimit makes room for a session that is about to start, or returns
+// [issuer.ErrTooManySessions]. The user is locked for update.
+func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
 	if start.MaxSessions == 0 {
 		return nil, nil
 	}
@@ -155,9 +117,9 @@ func (t *tx) makeRoom(ctx context.Context, start issuer.Start) ([]issuer.Revocat
 		return nil, issuer.ErrTooManySessions
 	}
 	var displaced []issuer.Revocation
-	for _, id := range ids[:min(excess, displacedAtOnce)] {
+	for _, id := range ids[:min(excess, maxDisplaced)] {
 		end := issuer.Ending{At: start.At, Reason: issuer.ReasonSessionLimit, By: issuer.BySystem}
-		_, revocation, _, err := t.end(ctx, start.Subject, id, end)
+		_, revocation, _, err := t.revoke(ctx, start.Subject, id, end)
 		if err != nil {
 			return nil, err
 		}
@@ -166,10 +128,11 @@ func (t *tx) makeRoom(ctx context.Context, start issuer.Start) ([]issuer.Revocat
 	return displaced, nil
 }
 
-// proven locks a user, so that neither the password nor the generation
-// changes before the transaction ends, and refuses one whose proof no longer holds.
-func (t *tx) proven(ctx context.Context, how *statement, subject string, credentialVersion int64) (lockedUser, error) {
-	user, err := t.lockUser(ctx, how, subject, issuer.ErrSubjectGone)
+// lockVerified locks a user whose password a client has proven. Neither the
+// password nor the generation then changes before the transaction ends. It returns
+// an error if the proof no longer holds.
+func (t *tx) lockVerified(ctx context.Context, mode *statement, subject string, credentialVersion int64) (lockedUser, error) {
+	user, err := t.lockRow(ctx, mode, subject, issuer.ErrSubjectGone)
 	switch {
 	case err != nil:
 		return user, err
@@ -181,8 +144,8 @@ func (t *tx) proven(ctx context.Context, how *statement, subject string, credent
 	return user, nil
 }
 
-// One statement, and therefore one snapshot: a generation that is newer than
-// the session would let through what was ended in between.
+// findSession is one statement and therefore reads one snapshot. With a generation that
+// is newer than the session, a session that was revoked in between would count as active.
 var findSession = newStatement(`
 	SELECT ` + sessionColumns + `,
 		(SELECT token_gen FROM users WHERE users.id = sessions.user_id) AS subject_generation,
@@ -190,15 +153,14 @@ var findSession = newStatement(`
 		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens
 	FROM sessions WHERE id = ? AND user_id = ?`)
 
-// Find implements [issuer.Ledger]. A revoked token is listed until
-// [issuer.Margin] after its expiry, because a check accepts it for a part of
-// that time.
+// Find implements [issuer.Ledger]. It lists a revoked token until [issuer.Margin] after its expiry,
+// because a check still accepts the token for a part of that time.
 func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) (issuer.Record, error) {
 	var row struct {
 		sessionRow
-		SubjectGeneration int64   `db:"subject_generation"`
-		SubjectUntil      stamp   `db:"subject_until"`
-		RevokedTokens     *string `db:"revoked_tokens"`
+		SubjectGeneration int64
+		SubjectUntil      timestamp
+		RevokedTokens     *string
 	}
 	err := s.db.get(ctx, &row, issuer.ErrNotFound, findSession, at(now.Add(-issuer.Margin)), id, subject)
 	if err != nil {
@@ -241,14 +203,7 @@ var (
 // History implements [issuer.Ledger].
 func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page) ([]issuer.Login, error) {
 	var rows []sessionRow
-	var failed []struct {
-		ID        string        `db:"id"`
-		IP        string        `db:"ip"`
-		UserAgent string        `db:"user_agent"`
-		Device    string        `db:"device"`
-		Reason    issuer.Reason `db:"reason"`
-		CreatedAt stamp         `db:"created_at"`
-	}
+	var failed []attemptRow
 	err := s.db.list(ctx, &rows, allSessions, subject, before(page), limit(page))
 	if err == nil {
 		err = s.db.list(ctx, &failed, failedLogins, subject, before(page), limit(page))
@@ -265,7 +220,7 @@ func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page
 			ID:        f.ID,
 			Client:    issuer.Client{IP: f.IP, UserAgent: f.UserAgent, Device: f.Device},
 			CreatedAt: f.CreatedAt.Time,
-			EndReason: f.Reason,
+			EndReason: issuer.Reason(f.Reason),
 		}})
 	}
 	slices.SortFunc(logins, func(a, b issuer.Login) int { return cmp.Compare(b.ID, a.ID) })
@@ -275,7 +230,7 @@ func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page
 	return logins, nil
 }
 
-// before is the id that a page begins below: one that no id reaches for the first.
+// before returns the id below which a page begins. For the first page it is above every id.
 func before(page issuer.Page) string { return cmp.Or(page.Before, "~") }
 
 func limit(page issuer.Page) int64 {

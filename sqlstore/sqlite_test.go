@@ -10,9 +10,9 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestSQLiteFileIsItsOwnersAlone(t *testing.T) {
+func TestSQLite_MakesFileOnlyOwnerCanRead(t *testing.T) {
 	t.Parallel()
-	// A name that means something else in a URL.
+	// Characters of the name have other meanings in a URL.
 	path := filepath.Join(t.TempDir(), "what? a 100%25 #1 file.db")
 	db := open(t, "sqlite:"+path, sqlstore.Options{})
 	if err := db.Migrate(t.Context()); err != nil {
@@ -31,12 +31,12 @@ func TestSQLiteFileIsItsOwnersAlone(t *testing.T) {
 			t.Errorf("%s has mode %v", file, mode)
 		}
 	}
-	if len(files) < 2 || files[0] != path { // it and its log
-		t.Errorf("files %q", files)
+	if len(files) < 2 || files[0] != path { // the database and its log
+		t.Errorf("the files are %q, want %s and its log", files, path)
 	}
 }
 
-func TestSQLiteOutlivesTheProcess(t *testing.T) {
+func TestSQLite_KeepsSessionsAcrossRestart(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "sessiond.db")
 	first, err := sqlstore.Open(t.Context(), url, sqlstore.Options{})
@@ -69,6 +69,6 @@ func TestSQLiteOutlivesTheProcess(t *testing.T) {
 	}
 	list, err := second.Sessions().Active(t.Context(), subject, end.At, issuer.Page{})
 	if err != nil || len(list) != 1 || list[0] != live {
-		t.Errorf("active after a restart: %+v (%v), want %+v", list, err, live)
+		t.Errorf("active sessions after the restart: %+v (%v), want %+v", list, err, live)
 	}
 }

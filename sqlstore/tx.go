@@ -12,63 +12,64 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// tx is a transaction. SQL outside of this file goes through its methods, or
-// those of DB for a statement that is a transaction by itself.
+// tx is a transaction. SQL in other files runs by its methods, or by those of DB if
+// a statement is a transaction of its own.
 type tx struct {
 	db *DB
 	tx *sqlx.Tx
 }
 
 const (
-	// attempts is how often a transaction is run that others undo.
-	attempts = 3
-	// headStart is what the others get before it is run again: at once it would
-	// take the same locks back before they wake up.
-	headStart = 10 * time.Millisecond
+	// maxAttempts is how often a transaction runs if other transactions cause a rollback.
+	maxAttempts = 3
+	// retryDelay lets the other transactions go first. Without it, the retry would take the same
+	// locks before they wake up.
+	retryDelay = 10 * time.Millisecond
 )
 
-// inTx runs fn in a transaction that is committed when fn returns nil. It runs
-// it again when the database undid it for the sake of another transaction, so
-// fn must leave nothing behind but what it does to tx and assigns anew.
+// inTx runs fn in a transaction and commits it if fn returns nil. If another transaction causes a
+// rollback, inTx runs fn again. The only effects of fn must therefore be those on tx, and variables
+// that it sets in every run.
 //
-// The statements named are prepared first. That is for transactions that are run
-// all the time: for logins and refreshes it halves what they cost Postgres.
-func (db *DB) inTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error, often ...*statement) error {
-	return db.inTxOf(ctx, db.timeout, fn, often...)
+// The statements in prepare are prepared before. Preparing is for frequent transactions: it halves
+// Postgres's work for a login or a refresh.
+func (db *DB) inTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
+	return db.inTxWithin(ctx, db.timeout, fn, prepare...)
 }
 
-// patience is how much longer a transaction may take that ends all sessions of a
-// user. Each is a row, and there may be a hundred thousand of them; whoever opened
-// those must not keep the user from ending them.
-const patience = 4
+// longTx is how much longer a transaction may take that revokes all sessions of a
+// user. There may be a hundred thousand of them, and an attacker who opened them
+// must not keep the user from revoking them.
+const longTx = 4
 
-// inLongTx is inTx with patience. Each of its statements still has the time of one.
+// inLongTx is like inTx, but the transaction may take longTx times as long. The time limit of each
+// statement stays the same.
 func (db *DB) inLongTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
-	return db.inTxOf(ctx, patience*db.timeout, fn)
+	return db.inTxWithin(ctx, longTx*db.timeout, fn)
 }
 
-func (db *DB) inTxOf(ctx context.Context, length time.Duration, fn func(ctx context.Context, tx *tx) error, often ...*statement) error {
-	ctx, cancel := context.WithTimeout(ctx, length)
+func (db *DB) inTxWithin(ctx context.Context, timeout time.Duration, fn func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for _, s := range often {
+	for _, s := range prepare {
 		if _, err := db.prepare(ctx, s); err != nil {
 			return db.failure(ctx, err)
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		err := db.once(ctx, fn)
-		if f, ok := errors.AsType[*failure](err); !ok || !f.conflict || attempt == attempts {
+		err := db.attempt(ctx, fn)
+		if f, ok := errors.AsType[*failure](err); !ok || !f.conflict || attempt == maxAttempts {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return db.failure(ctx, err)
-		case <-time.After(headStart):
+		case <-time.After(retryDelay):
 		}
 	}
 }
 
-func (db *DB) once(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
+func (db *DB) attempt(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
 	t, err := db.sql.BeginTxx(ctx, nil)
 	if err != nil {
 		return db.failure(ctx, err)
@@ -80,15 +81,10 @@ func (db *DB) once(ctx context.Context, fn func(ctx context.Context, tx *tx) err
 	return db.failure(ctx, t.Commit())
 }
 
-// bound gives one call its time.
-func (db *DB) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, db.timeout)
-}
-
-// get reads one row; none is returned when there is no such row.
-func (t *tx) get(ctx context.Context, dst any, none error, s *statement, args ...any) error {
-	if !wellFormed(args) {
-		return none
+// get reads one row into dst. It returns notFound if there is no row.
+func (t *tx) get(ctx context.Context, dst any, notFound error, s *statement, args ...any) error {
+	if args = s.bind(args); !wellFormed(args...) {
+		return notFound
 	}
 	var err error
 	if prepared := t.prepared(ctx, s); prepared != nil {
@@ -97,22 +93,22 @@ func (t *tx) get(ctx context.Context, dst any, none error, s *statement, args ..
 		err = t.tx.GetContext(ctx, dst, t.db.dialect.text(s), args...)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
-		return none
+		return notFound
 	}
 	return t.db.failure(ctx, err)
 }
 
-// list reads rows into a slice.
+// list reads all rows into the slice dst.
 func (t *tx) list(ctx context.Context, dst any, s *statement, args ...any) error {
-	if !wellFormed(args) {
+	if args = s.bind(args); !wellFormed(args...) {
 		return nil
 	}
 	return t.db.failure(ctx, t.tx.SelectContext(ctx, dst, t.db.dialect.text(s), args...))
 }
 
-// exec writes and tells how many rows it wrote.
+// exec writes, and returns the number of rows that it wrote.
 func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int64, error) {
-	if !wellFormed(args) {
+	if args = s.bind(args); !wellFormed(args...) {
 		return 0, errMalformed
 	}
 	var result sql.Result
@@ -129,8 +125,8 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int64, error)
 	return n, t.db.failure(ctx, err)
 }
 
-// prepared is a statement that was prepared before; nil when it was not. To
-// prepare it now would take a second connection, which SQLite does not have.
+// prepared returns the prepared form of s, or nil if s was not prepared before the transaction.
+// Preparing it now would need a second connection, which SQLite does not have.
 func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 	if prepared, ok := t.db.prepared.Load(s); ok {
 		return t.tx.StmtxContext(ctx, prepared)
@@ -138,30 +134,30 @@ func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 	return nil
 }
 
-// get is [tx.get] in a transaction of its own, prepared once per connection: it
-// is what a check waits for when the store does not know, and what a login begins with.
-func (db *DB) get(ctx context.Context, dst any, none error, s *statement, args ...any) error {
-	if !wellFormed(args) {
-		return none
+// get is like [tx.get], in a transaction of its own. The statement is prepared once per connection,
+// because a login begins with one, and a check whose session is unknown waits for one.
+func (db *DB) get(ctx context.Context, dst any, notFound error, s *statement, args ...any) error {
+	if args = s.bind(args); !wellFormed(args...) {
+		return notFound
 	}
-	ctx, cancel := db.bound(ctx)
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	prepared, err := db.prepare(ctx, s)
 	if err == nil {
 		err = prepared.GetContext(ctx, dst, args...)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
-		return none
+		return notFound
 	}
 	return db.failure(ctx, err)
 }
 
-// list is [tx.list] in a transaction of its own.
+// list is like [tx.list], in a transaction of its own.
 func (db *DB) list(ctx context.Context, dst any, s *statement, args ...any) error {
-	if !wellFormed(args) {
+	if args = s.bind(args); !wellFormed(args...) {
 		return nil
 	}
-	ctx, cancel := db.bound(ctx)
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	prepared, err := db.prepare(ctx, s)
 	if err == nil {
@@ -172,17 +168,17 @@ func (db *DB) list(ctx context.Context, dst any, s *statement, args ...any) erro
 
 // exec writes in a transaction of its own.
 func (db *DB) exec(ctx context.Context, s *statement, args ...any) error {
-	if !wellFormed(args) {
+	if args = s.bind(args); !wellFormed(args...) {
 		return errMalformed
 	}
-	ctx, cancel := db.bound(ctx)
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	_, err := db.sql.ExecContext(ctx, db.dialect.text(s), args...)
 	return db.failure(ctx, err)
 }
 
-// prepare prepares a statement when it is first used, since at the start there
-// may be no tables yet.
+// prepare prepares a statement at its first use. When the program starts there may
+// be no tables yet.
 func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	if prepared, ok := db.prepared.Load(s); ok {
 		return prepared.(*sqlx.Stmt), nil
@@ -198,11 +194,11 @@ func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	return prepared, nil
 }
 
-// errMalformed: a text that no database takes as a value. As a key it is not an
+// errMalformed means that no database can store the text. A malformed key is not an
 // error: nothing is stored under it.
 var errMalformed = errors.New("text that is not UTF-8 or contains NUL")
 
-func wellFormed(args []any) bool {
+func wellFormed(args ...any) bool {
 	for _, arg := range args {
 		if s, ok := arg.(string); ok && (!utf8.ValidString(s) || strings.ContainsRune(s, 0)) {
 			return false
@@ -211,15 +207,14 @@ func wellFormed(args []any) bool {
 	return true
 }
 
-// clean makes a text that came from a client storable: a login must not fail
-// over the user agent it came from.
+// clean makes a client's text storable, so that a login does not fail because of its user agent.
 func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// wrap gives an error of a method its operation. Failures of the database
-// become unavailable, the word that the caller's contract has for them; every
-// other error is an answer and is returned as it is.
+// wrap adds the operation to an error of a method. A failure of the database
+// becomes unavailable, the error that the caller's contract has for it. Every other
+// error is an answer and stays as it is.
 func wrap(operation string, unavailable, err error) error {
 	switch f, ok := errors.AsType[*failure](err); {
 	case !ok:

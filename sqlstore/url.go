@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -13,26 +12,22 @@ import (
 	"github.com/lib/pq"
 )
 
-// Hosts returns the hosts that [Open] dials for a Postgres URL, and reports whether it refuses
-// to talk to them unencrypted. It asks the configuration that Open dials with, in which lib/pq
-// also follows PGHOST, PGHOSTADDR and PGSERVICE. Unix sockets are left out. The error quotes
-// no host, user or password.
+// Hosts returns the hosts that [Open] dials for a Postgres URL, and reports whether
+// every connection to them is encrypted. It reads the configuration that Open dials
+// with, in which lib/pq also obeys PGHOST, PGHOSTADDR and PGSERVICE. Unix sockets
+// are left out. The error quotes no password.
 func Hosts(rawURL string) (hosts []string, encrypted bool, err error) {
 	cfg, err := postgresConfig(rawURL, 0)
 	if err != nil {
 		return nil, false, err
 	}
-	add := func(host string, addr netip.Addr) {
-		if host != "" && !isSocket(host) {
-			hosts = append(hosts, host)
+	for _, h := range append([]pq.ConfigMultihost{{Host: cfg.Host, Hostaddr: cfg.Hostaddr}}, cfg.Multi...) {
+		if h.Host != "" && !isSocket(h.Host) {
+			hosts = append(hosts, h.Host)
 		}
-		if addr.IsValid() {
-			hosts = append(hosts, addr.String())
+		if h.Hostaddr.IsValid() {
+			hosts = append(hosts, h.Hostaddr.String())
 		}
-	}
-	add(cfg.Host, cfg.Hostaddr)
-	for _, m := range cfg.Multi {
-		add(m.Host, m.Hostaddr)
 	}
 	switch cfg.SSLMode {
 	case "", pq.SSLModeRequire, pq.SSLModeVerifyCA, pq.SSLModeVerifyFull: // "" means require
@@ -41,23 +36,22 @@ func Hosts(rawURL string) (hosts []string, encrypted bool, err error) {
 	return hosts, encrypted, nil
 }
 
-// limits are the settings by which Postgres itself gives up, even if the replica that asked
-// is gone.
+// limits are the settings with which Postgres itself ends a statement, even if the replica is gone.
 var limits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
 
 var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
 
-// postgresConfig is what a Postgres URL and the environment say, with our defaults.
+// postgresConfig returns the configuration that a Postgres URL and the environment
+// ask for, with our defaults.
 func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return pq.Config{}, errMalformedURL // the parser's own message may quote a part of the password
+		return pq.Config{}, errMalformedURL // url.Parse's error may quote a part of the password
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return pq.Config{}, errors.New("want a URL that begins with postgres://")
 	}
-	// An @ behind the hosts shows that they are a part of the password, and so does a port
-	// that is none.
+	// An @ behind the hosts shows that they are a part of the password. So does an invalid port.
 	_, rest, _ := strings.Cut(rawURL, "://")
 	_, badPort := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16)
 	if i := strings.IndexAny(rest, "/?#"); badPort != nil || i >= 0 && strings.Contains(rest[i:], "@") {
@@ -87,13 +81,13 @@ func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	return cfg, nil
 }
 
-// isSocket reports whether lib/pq takes host for the name of a Unix socket.
+// isSocket reports whether host is the name of a Unix socket to lib/pq.
 func isSocket(host string) bool {
 	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@")
 }
 
-// withoutLimits returns the configuration for migrations, which take their time and wait for
-// one another.
+// withoutLimits returns the configuration for migrations, which may take long and
+// wait for each other.
 func withoutLimits(cfg pq.Config) pq.Config {
 	cfg = cfg.Clone()
 	for _, name := range limits {

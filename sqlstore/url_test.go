@@ -10,8 +10,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and looks up. No part
-// of a password may be among them, however the URL was mistyped.
+// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and
+// looks up. No part of a password may be among them, however the URL was mistyped.
 func TestHosts_NamesWhatIsDialed(t *testing.T) {
 	for _, c := range []struct {
 		url  string
@@ -54,8 +54,8 @@ func TestHosts_RefusesOtherSchemes(t *testing.T) {
 	}
 }
 
-// TestHosts_ReportsEncryption checks the mode that lib/pq would dial with. allow and prefer fall back
-// to plain text.
+// TestHosts_ReportsEncryption checks the mode that lib/pq would dial with. allow
+// and prefer fall back to plain text.
 func TestHosts_ReportsEncryption(t *testing.T) {
 	for parameters, want := range map[string]bool{
 		"":                    true, // verify-full is what Open adds
@@ -76,8 +76,8 @@ func TestHosts_ReportsEncryption(t *testing.T) {
 	}
 }
 
-// TestHosts_FollowsEnvironment checks the variables by which lib/pq can be led away from the hosts of
-// the URL.
+// TestHosts_FollowsEnvironment checks the variables by which lib/pq can be led away
+// from the hosts of the URL.
 func TestHosts_FollowsEnvironment(t *testing.T) {
 	services := filepath.Join(t.TempDir(), "services")
 	if err := os.WriteFile(services, []byte("[elsewhere]\nhost=192.0.2.1\nsslmode=disable\n"), 0o600); err != nil {

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -11,7 +12,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Users is where users live.
+// Users is the user store.
 type Users struct{ db *DB }
 
 var (
@@ -23,46 +24,62 @@ func (u *Users) wrap(operation string, err error) error {
 	return wrap(operation, identity.ErrUnavailable, err)
 }
 
-const userColumns = `id, username, email, first_name, last_name, password_hash, password_version, status,
-	email_verified_at, created_at, updated_at`
-
+// userRow is a user as all statements below read and write it. A new field of
+// [identity.User] needs a column of its name in snake case, which is then read,
+// inserted, updated and erased. If a profile sets it, withProfile needs a line too.
+// Times replace those of the embedded user, because SQLite stores times as text.
 type userRow struct {
-	ID              string          `db:"id"`
-	Username        string          `db:"username"`
-	Email           string          `db:"email"`
-	FirstName       string          `db:"first_name"`
-	LastName        string          `db:"last_name"`
-	PasswordHash    string          `db:"password_hash"`
-	PasswordVersion int64           `db:"password_version"`
-	Status          identity.Status `db:"status"`
-	EmailVerifiedAt stamp           `db:"email_verified_at"`
-	CreatedAt       stamp           `db:"created_at"`
-	UpdatedAt       stamp           `db:"updated_at"`
+	identity.User
+	EmailVerifiedAt, CreatedAt, UpdatedAt timestamp
 }
 
 func (r *userRow) user() identity.User {
-	return identity.User{
-		ID:              r.ID,
-		Username:        r.Username,
-		Email:           r.Email,
-		FirstName:       r.FirstName,
-		LastName:        r.LastName,
-		PasswordHash:    r.PasswordHash,
-		PasswordVersion: r.PasswordVersion,
-		Status:          r.Status,
-		EmailVerifiedAt: r.EmailVerifiedAt.Time,
-		CreatedAt:       r.CreatedAt.Time,
-		UpdatedAt:       r.UpdatedAt.Time,
+	u := r.User
+	u.EmailVerifiedAt, u.CreatedAt, u.UpdatedAt = r.EmailVerifiedAt.Time, r.CreatedAt.Time, r.UpdatedAt.Time
+	return u
+}
+
+// keyedUser is a user together with the keys by which names are unique.
+type keyedUser struct {
+	userRow
+	UsernameKey, EmailKey string
+}
+
+func withKeys(u identity.User) keyedUser {
+	return keyedUser{userRow{u, at(u.EmailVerifiedAt), at(u.CreatedAt), at(u.UpdatedAt)}, identity.Fold(u.Username), identity.Fold(u.Email)}
+}
+
+// withProfile returns a user with the fields that a profile sets.
+func withProfile(u identity.User, p identity.Profile) identity.User {
+	set := func(field, given *string) {
+		if given != nil {
+			*field = *given
+		}
 	}
+	set(&u.FirstName, p.FirstName)
+	set(&u.LastName, p.LastName)
+	set(&u.Email, p.Email)
+	return u
 }
 
 var (
-	userByID = newStatement(`
-		SELECT ` + userColumns + ` FROM users WHERE id = ? AND deleted_at IS NULL`)
-	userByUsername = newStatement(`
-		SELECT ` + userColumns + ` FROM users WHERE username_key = ?`)
-	userByEmail = newStatement(`
-		SELECT ` + userColumns + ` FROM users WHERE email_key = ?`)
+	userColumns = strings.Join(columns[userRow](), ", ")
+	insertUser  = newStatement(`
+		INSERT INTO users (` + strings.Join(columns[keyedUser](), ", ") + `)
+		VALUES (:` + strings.Join(columns[keyedUser](), ", :") + `)`)
+	updateUser = newStatement(`
+		UPDATE users SET ` + assignments(columns[keyedUser]("id", "username", "username_key",
+		"password_hash", "password_version", "status", "created_at")) + ` WHERE id = :id`)
+	// eraseUser overwrites every column with a userRow that has only an id, a status and a
+	// time. The columns named here are kept. A new column is erased unless it is added to them.
+	eraseUser = newStatement(`
+		UPDATE users SET ` + assignments(columns[userRow]("id", "password_version", "created_at")) + `,
+			username_key = NULL, email_key = NULL, deleted_at = :updated_at
+		WHERE id = :id`)
+
+	userByID       = newStatement(`SELECT ` + userColumns + ` FROM users WHERE id = ? AND deleted_at IS NULL`)
+	userByUsername = newStatement(`SELECT ` + userColumns + ` FROM users WHERE username_key = ?`)
+	userByEmail    = newStatement(`SELECT ` + userColumns + ` FROM users WHERE email_key = ?`)
 )
 
 // ByID implements [identity.Store].
@@ -92,52 +109,47 @@ var (
 	lockStale = newStatement(`
 		SELECT id FROM users
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
-	lockStaleEmail = newStatement(`
-		SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
-	// The status is written out, or SQLite would not use the index of pending users.
+	lockStaleEmail = newStatement(`SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
+	// The status is not a parameter, because SQLite would then not use the index of pending users.
 	lockOldestPending = newStatement(`
 		SELECT id FROM users
 		WHERE status = 'pending' AND created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`)
 	usernameTaken = newStatement(`SELECT count(*) FROM users WHERE username_key = ?`)
 	emailTaken    = newStatement(`SELECT count(*) FROM users WHERE email_key = ? AND id <> ?`)
-	insertUser    = newStatement(`
-		INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash,
-			password_version, status, email_verified_at, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 )
 
-// Names of the constraints in the migrations.
+// The constraints' names in the migrations.
 const (
 	usernameUnique = "users_username_unique"
 	emailUnique    = "users_email_unique"
 )
 
 // Create implements [identity.Store].
-func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, mail *mail.Envelope) error {
-	usernameKey, emailKey := identity.Fold(user.Username), identity.Fold(user.Email)
+func (u *Users) Create(ctx context.Context, user identity.User, stalePending time.Time, notice *mail.Envelope) error {
+	row := withKeys(user)
+	row.UpdatedAt = at(later(user.CreatedAt, user.UpdatedAt))
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if err := tx.removeStale(ctx, stalePending, lockStale, usernameKey, emailKey); err != nil {
+		if err := tx.removeStale(ctx, stalePending, lockStale, row.UsernameKey, row.EmailKey); err != nil {
 			return err
 		}
-		if err := tx.free(ctx, identity.ErrUsernameTaken, usernameTaken, usernameKey); err != nil {
+		if err := tx.checkFree(ctx, identity.ErrUsernameTaken, usernameTaken, row.UsernameKey); err != nil {
 			return err
 		}
-		if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, user.ID); err != nil {
+		if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailTaken, row.EmailKey, user.ID); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, insertUser, user.ID, user.Username, usernameKey, user.Email, emailKey, user.FirstName, user.LastName,
-			user.PasswordHash, user.PasswordVersion, string(user.Status), at(user.EmailVerifiedAt), at(user.CreatedAt), at(later(user.CreatedAt, user.UpdatedAt))); err != nil {
+		if _, err := tx.exec(ctx, insertUser, row); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: user.CreatedAt, kind: eventUserRegistered, user: user.ID, actor: issuer.ByUser}); err != nil {
+		if err := tx.record(ctx, event{At: row.CreatedAt, Type: eventUserRegistered, UserID: user.ID, Actor: issuer.ByUser}); err != nil {
 			return err
 		}
-		if mail == nil {
+		if notice == nil {
 			return nil
 		}
-		return tx.enqueue(ctx, *mail, user.CreatedAt)
+		return tx.enqueue(ctx, *notice, user.CreatedAt)
 	})
-	// Another replica was faster since the names were looked at.
+	// Another replica may have taken a name after the names were checked.
 	if constraint, ok := u.db.dialect.unique(err); ok {
 		switch constraint {
 		case usernameUnique:
@@ -149,8 +161,7 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 	return u.wrap("create user "+user.ID, err)
 }
 
-// removeStale removes users that never confirmed their address and stand in the
-// way of a name.
+// removeStale removes users who have never confirmed their address and hold a name that is needed.
 func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement, keys ...any) error {
 	var ids []string
 	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
@@ -159,8 +170,8 @@ func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement,
 	return t.removePending(ctx, ids)
 }
 
-// removePending removes pending users who are locked, and all that refers to them:
-// sessions do not, since none of them ever signed in.
+// removePending removes pending users whose rows are locked, with all that refers
+// to them. They have no sessions, because a pending user cannot sign in.
 func (t *tx) removePending(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -191,14 +202,11 @@ func (u *Users) ForgetPending(ctx context.Context, before time.Time, limit int) 
 		}
 		return tx.removePending(ctx, ids)
 	})
-	if err != nil {
-		return 0, u.wrap("forget lapsed registrations", err)
-	}
-	return len(ids), nil
+	return len(ids), u.wrap("forget lapsed registrations", err)
 }
 
-// free returns taken when a statement counts any row.
-func (t *tx) free(ctx context.Context, taken error, count *statement, args ...any) error {
+// checkFree returns taken if the statement counts any row.
+func (t *tx) checkFree(ctx context.Context, taken error, count *statement, args ...any) error {
 	var n int
 	if err := t.get(ctx, &n, nil, count, args...); err != nil {
 		return err
@@ -209,71 +217,78 @@ func (t *tx) free(ctx context.Context, taken error, count *statement, args ...an
 	return nil
 }
 
-var updateUser = newStatement(`
-	UPDATE users SET first_name = ?, last_name = ?, email = ?, email_key = ?, email_verified_at = ?, updated_at = ?
-	WHERE id = ?`)
-
-// Update implements [identity.Store]. Mailed tokens are forgotten because they prove
-// that somebody reads the old address.
+// Update implements [identity.Store]. A new address makes mailed tokens invalid, because they prove
+// that the client reads the old address.
 func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stalePending, now time.Time) (identity.User, error) {
 	var user identity.User
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.lockLiving(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
+		if _, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
 			return err
 		}
-		// Read under the lock: all columns are written, also those that do not change.
-		var row userRow
-		if err := tx.get(ctx, &row, identity.ErrNotFound, userByID, id); err != nil {
+		// Read under the lock, because fields that the profile does not set are written too.
+		var stored userRow
+		if err := tx.get(ctx, &stored, identity.ErrNotFound, userByID, id); err != nil {
 			return err
 		}
-		old := row.user()
-		user = changed(old, p)
-		user.UpdatedAt = micros(now)
-		emailKey := identity.Fold(user.Email)
-		moved := emailKey != identity.Fold(old.Email)
-		if moved {
-			user.EmailVerifiedAt = time.Time{}
-			if err := tx.removeStale(ctx, stalePending, lockStaleEmail, emailKey); err != nil {
+		old := stored.user()
+		row := withKeys(withProfile(old, p))
+		row.UpdatedAt = at(now)
+		newEmail := row.EmailKey != identity.Fold(old.Email)
+		if newEmail {
+			row.EmailVerifiedAt = timestamp{}
+			if err := tx.removeStale(ctx, stalePending, lockStaleEmail, row.EmailKey); err != nil {
 				return err
 			}
-			if err := tx.free(ctx, identity.ErrEmailTaken, emailTaken, emailKey, id); err != nil {
+			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailTaken, row.EmailKey, id); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.exec(ctx, updateUser, user.FirstName, user.LastName, user.Email, emailKey,
-			at(user.EmailVerifiedAt), at(user.UpdatedAt), id); err != nil {
+		user = row.user()
+		if _, err := tx.exec(ctx, updateUser, row); err != nil {
 			return err
 		}
-		if !moved {
+		if !newEmail {
 			return nil
 		}
 		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{at: now, kind: eventEmailChanged, user: id, actor: issuer.ByUser}); err != nil {
+		if err := tx.record(ctx, event{At: at(now), Type: eventEmailChanged, UserID: id, Actor: issuer.ByUser}); err != nil {
 			return err
 		}
 		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
 	})
-	if u.db.violates(err, emailUnique) {
+	// Another replica may have taken the address after it was checked.
+	if _, ok := u.db.dialect.unique(err); ok {
 		return identity.User{}, identity.ErrEmailTaken
 	}
-	if err != nil {
-		return identity.User{}, u.wrap("update user "+id, err)
-	}
-	return user, nil
+	return user, u.wrap("update user "+id, err)
 }
 
-// changed is a user with what a profile gives.
-func changed(u identity.User, p identity.Profile) identity.User {
-	if p.FirstName != nil {
-		u.FirstName = *p.FirstName
-	}
-	if p.LastName != nil {
-		u.LastName = *p.LastName
-	}
-	if p.Email != nil {
-		u.Email = *p.Email
-	}
-	return u
+// Delete implements [identity.Store].
+func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mail.Envelope) (int64, error) {
+	var revocation int64
+	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
+		user, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound)
+		if err != nil {
+			return err
+		}
+		_, revoked, err := tx.revokeAll(ctx, user, "", issuer.Ending{At: now, Reason: issuer.ReasonAccountDeleted, By: issuer.ByUser})
+		if err != nil {
+			return err
+		}
+		revocation = revoked.ID
+		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
+			return err
+		}
+		erased := userRow{User: identity.User{ID: id, Status: identity.StatusDeleted}, UpdatedAt: at(now)}
+		if _, err := tx.exec(ctx, eraseUser, erased); err != nil {
+			return err
+		}
+		if err := tx.record(ctx, event{At: at(now), Type: eventUserDeleted, UserID: id, Actor: issuer.ByUser}); err != nil {
+			return err
+		}
+		return tx.enqueue(ctx, notice, now)
+	})
+	return revocation, u.wrap("delete user "+id, err)
 }

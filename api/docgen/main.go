@@ -3,7 +3,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	_ "embed" // the template
 	"html/template"
 	"log"
@@ -21,22 +20,24 @@ var page string
 func main() {
 	openAPI, err := os.ReadFile("openapi.json")
 	if err == nil {
-		openAPI, err = render(openAPI)
-	}
-	if err == nil {
-		err = os.WriteFile("docs.html", openAPI, 0o600)
+		err = os.WriteFile("docs.html", render(openAPI), 0o600)
 	}
 	if err != nil {
 		log.Fatal("docgen: ", err)
 	}
 }
 
-// render returns the page for an OpenAPI document, which must be valid JSON.
-func render(openAPI []byte) ([]byte, error) {
-	t := template.New("docs").Funcs(template.FuncMap{"split": strings.Split, "quote": quote, "general": func() map[string]string { return general }})
+// render returns the page for an OpenAPI document.
+func render(openAPI []byte) []byte {
+	t := template.New("docs").Funcs(template.FuncMap{
+		"split": strings.Split, "upper": strings.ToUpper, "url": url, "general": func() map[string]string { return general }, "quote": quote,
+	})
+	root = parse("", openAPI)
 	var out bytes.Buffer
-	err := template.Must(t.Parse(page)).Execute(&out, parse(nil, "", openAPI))
-	return out.Bytes(), err
+	if err := template.Must(t.Parse(page)).Execute(&out, root); err != nil {
+		log.Panic(err)
+	}
+	return out.Bytes()
 }
 
 // general are the responses that the page describes once for all operations, by status.
@@ -49,11 +50,13 @@ type node struct {
 	Name  string // in the object or array that holds the node
 	Nodes []*node
 	raw   jsontext.Value
-	root  *node
 }
 
-func parse(root *node, name string, raw jsontext.Value) *node {
-	n := &node{Name: name, raw: raw, root: root}
+// root is the document, in which references are looked up.
+var root *node
+
+func parse(name string, raw jsontext.Value) *node {
+	n := &node{Name: name, raw: raw}
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
 	if start, _ := dec.ReadToken(); start.Kind() != '{' && start.Kind() != '[' {
 		return n
@@ -65,7 +68,7 @@ func parse(root *node, name string, raw jsontext.Value) *node {
 			name = token.String()
 		}
 		value, _ := dec.ReadValue()
-		n.Nodes = append(n.Nodes, parse(cmp.Or(root, n), name, value.Clone()))
+		n.Nodes = append(n.Nodes, parse(name, value.Clone()))
 	}
 	return n
 }
@@ -81,7 +84,7 @@ func (n *node) Get(path ...string) *node {
 	if path[0] == "$ref" || n.Get("$ref") == nil {
 		return nil
 	}
-	return n.root.Get(strings.Split(n.Get("$ref").String(), "/")[1:]...).Get(path...)
+	return root.Get(strings.Split(n.Get("$ref").String(), "/")[1:]...).Get(path...)
 }
 
 // Each returns the nodes in the node at the end of a path.
@@ -101,11 +104,6 @@ func (n *node) First(path ...string) *node {
 func (n *node) Ref() string {
 	ref := n.Get("$ref").String()
 	return ref[strings.LastIndexByte(ref, '/')+1:]
-}
-
-// Requires reports whether an object must have the member of a name.
-func (n *node) Requires(name string) bool {
-	return slices.ContainsFunc(n.Each("required"), func(m *node) bool { return m.String() == name })
 }
 
 // String returns a string without quotes, and any other value as JSON.
@@ -133,42 +131,22 @@ func (n *node) JSON() (string, error) {
 func (n *node) Between(minimum, maximum, unit string) string {
 	low, high := n.Get(minimum).String(), n.Get(maximum).String()
 	switch {
-	case low == high && low == "":
+	case low+high == "":
 		return ""
-	case low == high:
-		return low + unit
 	case low == "":
 		return "at most " + high + unit
 	case high == "":
 		return "at least " + low + unit
-	default:
-		return low + "–" + high + unit
+	case low != high:
+		low += "–" + high
 	}
+	return low + unit
 }
 
-// operation is a method of a path.
-type operation struct {
-	Method, Path string
-	Item         *node
-	*node
-}
-
-// Operations returns the operations of a tag.
-func (n *node) Operations(tag *node) (out []operation) {
-	for _, item := range n.Each("paths") {
-		for _, method := range []string{"post", "get", "put", "patch", "delete"} {
-			if op := item.Get(method); op.First("tags").String() == tag.Get("name").String() {
-				out = append(out, operation{strings.ToUpper(method), item.Name, item, op})
-			}
-		}
-	}
-	return out
-}
-
-// URL returns the path with the examples of its parameters.
-func (o operation) URL() string {
-	path, separator := o.Path, "?"
-	for _, p := range o.Each("parameters") {
+// url returns the path of an operation with the examples of its parameters.
+func url(path string, operation *node) string {
+	separator := "?"
+	for _, p := range operation.Each("parameters") {
 		name, example := p.Get("name").String(), p.Get("example").String()
 		if p.Get("in").String() == "path" {
 			path = strings.ReplaceAll(path, "{"+name+"}", example)
@@ -193,5 +171,4 @@ func (n *node) Shapes() []*node {
 	})
 }
 
-// quote quotes s for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

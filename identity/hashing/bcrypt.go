@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -13,29 +13,64 @@ import (
 	"golang.org/x/crypto/blowfish" //nolint:staticcheck // SA1019: deprecated as a cipher; bcrypt is made of it
 )
 
-// x/crypto's bcrypt keeps a core for the whole of a hash. Here the same rounds, done by
-// x/crypto's Blowfish, give way every so many, some 0.25 ms. A low priority alone is not
-// enough: the kernel may have whoever just woke wait for the end of a tick, 4 ms, when
-// that one has had more than its share of late. See decision 0012.
+// x/crypto's bcrypt keeps a core busy for a whole hash. This file runs the same rounds, with
+// x/crypto's Blowfish, and yields the CPU every few rounds, about every 0.25 ms. A low priority alone
+// is not enough: the kernel may let a thread that just woke wait for the end of a tick, 4 ms, if that
+// thread had more than its share recently. Decision 0012 has the measurements.
 //
-// Where there always is somebody to give way to, who always does gets next to nothing.
-// So a hash that takes more than farBehind times as long as it would without company
-// insists: it goes on with some 1.5 ms at once, and at the priority of the process.
+// On a machine that is always busy, a hash that always yields gets almost no CPU. So a hash that
+// takes more than farBehind times as long as it would alone insists: it yields about every 1.5 ms
+// only, at the priority of its process.
 const (
-	roundsAtOnce    = 4
-	farBehind       = 10
-	insistingAtOnce = 24
+	yieldEvery  = 4 // rounds
+	farBehind   = 10
+	insistEvery = 24 // rounds
 )
 
-// The parts of a hash behind "$2a$10$", and the text that is encrypted.
-const (
-	saltBytes, saltChars = 16, 22
-	digestBytes          = 23 // of 24: the last is dropped by all
-	maxSecret            = 72
-	magic                = "OrpheanBeholderScryDoubt"
+// implementation is one way to run bcrypt.
+type implementation struct {
+	compare  func(hash, secret []byte, idle bool) error
+	generate func(secret []byte, cost int, idle bool) ([]byte, error)
+}
+
+var (
+	yielding = implementation{compare, generate}
+	xcrypto  = implementation{
+		func(hash, secret []byte, _ bool) error { return bcrypt.CompareHashAndPassword(hash, secret) },
+		func(secret []byte, cost int, _ bool) ([]byte, error) {
+			return bcrypt.GenerateFromPassword(secret, cost)
+		},
+	}
 )
 
-var encoding = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
+// knownAnswers are hashes that x/crypto's bcrypt made, and their secrets.
+var knownAnswers = []struct{ secret, hash string }{
+	{"", "$2a$04$nfDs5QMXHY6c6k6voDh.ee7ocid2tXwdYo6cGCK7lOCM1uQGmoo7."},
+	{"correct horse battery staple", "$2a$04$.GgXeDCVJ.pNkpUDELJOdOlWTS73F9q13pyhBUEDTACc1Kuexi8ei"},
+	{"\xff\xa3 and\x00zero", "$2a$04$V8Z3s9SpfeX58Be4BmSoJuLOxBZvWNF7E5g3DSRtPmva8zRjLzHrW"},
+	{string(bytes.Repeat([]byte("y"), maxSecret)), "$2a$04$SKPRdrHCs7CoM2QXPBwHC.rml/oxNlMOwUXvM7qRoFg.rufBG3toK"},
+}
+
+// check compares the implementation with x/crypto's bcrypt on known answers. It returns an error if
+// they differ.
+func (i implementation) check() error {
+	for n, known := range knownAnswers {
+		for _, secret := range []string{known.secret, known.secret + "x"} {
+			want := bcrypt.CompareHashAndPassword([]byte(known.hash), []byte(secret))
+			if got := i.compare([]byte(known.hash), []byte(secret), false); !errors.Is(got, want) {
+				return fmt.Errorf("known answer %d: got %v, x/crypto %v", n, got, want)
+			}
+		}
+		made, err := i.generate([]byte(known.secret), bcrypt.MinCost, false)
+		if err == nil {
+			err = bcrypt.CompareHashAndPassword(made, []byte(known.secret))
+		}
+		if err != nil {
+			return fmt.Errorf("known answer %d: x/crypto refuses the new hash: %w", n, err)
+		}
+	}
+	return nil
+}
 
 // compare is [bcrypt.CompareHashAndPassword].
 func compare(hash, secret []byte, idle bool) error {
@@ -47,7 +82,7 @@ func compare(hash, secret []byte, idle bool) error {
 	if len(rest) < saltChars {
 		return bcrypt.ErrHashTooShort
 	}
-	salt, err := encoding.DecodeString(string(rest[:saltChars]))
+	salt, err := bcryptBase64.DecodeString(string(rest[:saltChars]))
 	if err != nil {
 		return fmt.Errorf("salt of a hash: %w", err)
 	}
@@ -61,7 +96,7 @@ func compare(hash, secret []byte, idle bool) error {
 	return nil
 }
 
-// generate is [bcrypt.GenerateFromPassword], which raises no cost by itself.
+// generate is [bcrypt.GenerateFromPassword], but it refuses a cost below the minimum.
 func generate(secret []byte, cost int, idle bool) ([]byte, error) {
 	if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {
 		return nil, bcrypt.InvalidCostError(cost)
@@ -72,7 +107,7 @@ func generate(secret []byte, cost int, idle bool) ([]byte, error) {
 	salt := make([]byte, saltBytes)
 	rand.Read(salt)
 	sum, err := digest(secret, salt, cost, idle)
-	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, encoding.EncodeToString(salt), sum), err
+	return fmt.Appendf(nil, "$2a$%02d$%s%s", cost, bcryptBase64.EncodeToString(salt), sum), err
 }
 
 func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
@@ -84,39 +119,38 @@ func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
 	return r.sum(), nil
 }
 
-// rounds are those of one hash.
+// rounds are the rounds of one hash.
 type rounds struct {
 	cipher     *blowfish.Cipher
 	key, salt  []byte
 	done, left int
 	begun      time.Time
-	quickest   time.Duration // of one
+	quickest   time.Duration // of a single round
 }
 
 func begin(secret, salt []byte, cost int) (*rounds, error) {
-	key := append(bytes.Clone(secret), 0) // as C has it
+	key := append(bytes.Clone(secret), 0) // bcrypt hashes the NUL of the C string too
 	c, err := blowfish.NewSaltedCipher(key, salt)
 	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
 }
 
-// finish does all of them, on a thread of the idle class if told to, but for those of a
-// hash that is far behind.
+// finish runs all rounds: on a thread of the idle class if told to, until the hash is far behind.
 func (r *rounds) finish(idle bool) {
-	giving := func() { r.run(roundsAtOnce, farBehind) }
+	polite := func() { r.run(yieldEvery, farBehind) }
 	if idle {
-		onThread(idleThread, giving)
+		onThread(idleThread, polite)
 	} else {
-		giving()
+		polite()
 	}
-	r.run(insistingAtOnce, math.MaxInt)
+	r.run(insistEvery, math.MaxInt)
 }
 
-// run does those that are left, so many at once, until those that are done took more
-// than behind times as long as they would have alone.
-func (r *rounds) run(atOnce, behind int) {
+// run runs the rounds that are left and yields after every so many. It stops early if those done so
+// far took more than behind times as long as they would have taken alone.
+func (r *rounds) run(every, behind int) {
 	for r.left > 0 {
-		giveWay()
-		start, n := time.Now(), min(atOnce, r.left)
+		yield()
+		start, n := time.Now(), min(every, r.left)
 		for range n {
 			blowfish.ExpandKey(r.key, r.cipher)
 			blowfish.ExpandKey(r.salt, r.cipher)
@@ -130,12 +164,13 @@ func (r *rounds) run(atOnce, behind int) {
 	}
 }
 
+// sum encrypts bcrypt's magic text and returns the digest.
 func (r *rounds) sum() []byte {
-	text := []byte(magic)
+	text := []byte("OrpheanBeholderScryDoubt")
 	for block := range 3 {
 		for range 64 {
 			r.cipher.Encrypt(text[block*blowfish.BlockSize:], text[block*blowfish.BlockSize:])
 		}
 	}
-	return encoding.AppendEncode(nil, text[:digestBytes])
+	return bcryptBase64.AppendEncode(nil, text[:digestBytes])
 }

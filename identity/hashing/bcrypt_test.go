@@ -15,11 +15,10 @@ var secrets = []string{
 	"", "a", "correct horse battery staple", "ünïcödé", "with\x00zero", "\xff\xff\xa3", strings.Repeat("x", 71), strings.Repeat("y", 72),
 }
 
-// What one makes the other one knows, and neither knows another secret by it.
-func TestSameAsXCrypto(t *testing.T) {
+func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	for _, secret := range secrets {
 		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
-			idle := cost > bcrypt.MinCost // each way once
+			idle := cost > bcrypt.MinCost // both ways
 			ours, err := generate([]byte(secret), cost, idle)
 			if err != nil {
 				t.Fatal(err)
@@ -29,13 +28,13 @@ func TestSameAsXCrypto(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(ours) != len(theirs) || !bytes.Equal(ours[:7], theirs[:7]) {
-				t.Errorf("%q is not written as %q", ours, theirs)
+				t.Errorf("%q has another form than %q", ours, theirs)
 			}
 			for _, hash := range [][]byte{ours, theirs} {
 				for _, asked := range []string{secret, secret + "x", "a", ""} {
 					got, want := compare(hash, []byte(asked), idle), bcrypt.CompareHashAndPassword(hash, []byte(asked))
 					if !errors.Is(got, want) {
-						t.Errorf("%s, %q: %v, and x/crypto %v", hash, asked, got, want)
+						t.Errorf("%s, %q: %v, want %v as x/crypto", hash, asked, got, want)
 					}
 				}
 			}
@@ -43,19 +42,18 @@ func TestSameAsXCrypto(t *testing.T) {
 	}
 }
 
-// A hash that is far behind stops giving way, for another thread to go on with it: the
-// outcome is the same, and one that is on time is not disturbed.
-func TestFarBehind(t *testing.T) {
-	salt, err := encoding.DecodeString(strings.Repeat("a", saltChars))
+// A hash that is far behind stops yielding. Its result is the same.
+func TestBcrypt_InsistsWhenFarBehind(t *testing.T) {
+	salt, err := bcryptBase64.DecodeString(strings.Repeat("a", saltChars))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const cost = bcrypt.MinCost + 2
-	want, err := digest([]byte("x"), salt, cost, false) // which is x/crypto's: see above
+	want, err := digest([]byte("x"), salt, cost, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for late, done := range map[time.Duration]int{-time.Hour: 1 << cost, time.Hour: roundsAtOnce} {
+	for late, done := range map[time.Duration]int{-time.Hour: 1 << cost, time.Hour: yieldEvery} {
 		for _, idle := range []bool{false, true} {
 			begun := func() *rounds {
 				r, err := begin([]byte("x"), salt, cost)
@@ -66,8 +64,8 @@ func TestFarBehind(t *testing.T) {
 				return r
 			}
 			r := begun()
-			if r.run(roundsAtOnce, farBehind); r.done != done || r.left != 1<<cost-done {
-				t.Errorf("late by %v: gave way for %d, with %d left of %d", late, r.done, r.left, 1<<cost)
+			if r.run(yieldEvery, farBehind); r.done != done || r.left != 1<<cost-done {
+				t.Errorf("late by %v: yielded during %d rounds, with %d left of %d", late, r.done, r.left, 1<<cost)
 			}
 			r = begun()
 			r.finish(idle)
@@ -78,8 +76,8 @@ func TestFarBehind(t *testing.T) {
 	}
 }
 
-// Hashes of other makers have other versions; one of a longer secret knows its first 72 bytes.
-func TestHashesOfOthers(t *testing.T) {
+// Other implementations write other versions. bcrypt ignores all but the first 72 bytes of a secret.
+func TestBcrypt_VerifiesOtherVersionsAndLongSecrets(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("z", 72)), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -89,13 +87,13 @@ func TestHashesOfOthers(t *testing.T) {
 		for _, secret := range []string{strings.Repeat("z", 72), strings.Repeat("z", 90), strings.Repeat("z", 71), "z"} {
 			got, want := compare(hash, []byte(secret), false), bcrypt.CompareHashAndPassword(hash, []byte(secret))
 			if (got == nil) != (want == nil) {
-				t.Errorf("%s, %d bytes: %v, and x/crypto %v", version, len(secret), got, want)
+				t.Errorf("%s, %d bytes: %v, want %v as x/crypto", version, len(secret), got, want)
 			}
 		}
 	}
 }
 
-func TestBadHashes(t *testing.T) {
+func TestBcrypt_RefusesMalformedHashesAndCosts(t *testing.T) {
 	good, err := generate([]byte("x"), bcrypt.MinCost, false)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +102,7 @@ func TestBadHashes(t *testing.T) {
 	rand.Read(noise)
 	for _, hash := range [][]byte{nil, []byte("$2a$04$"), good[:59], good[:30], noise, []byte("$3a$04$" + string(good[7:])), []byte("$2a$99$" + string(good[7:])), []byte(string(good[:7]) + "!" + string(good[8:])), append(good[:60:60], 'x'), []byte(strings.Repeat("$", 60)), []byte("$2a$04$" + strings.Repeat("a", 50) + "$ab")} {
 		if compare(hash, []byte("x"), false) == nil {
-			t.Errorf("%q: no error", hash)
+			t.Errorf("%q was accepted", hash)
 		}
 	}
 	for _, cost := range []int{-1, 0, 3, 32} {
@@ -117,13 +115,34 @@ func TestBadHashes(t *testing.T) {
 	}
 }
 
+// broken is a bcrypt that accepts every secret.
+var broken = implementation{
+	compare:  func([]byte, []byte, bool) error { return nil },
+	generate: generate,
+}
+
+func TestBcrypt_CheckFindsDifferences(t *testing.T) {
+	if s := newServer(yielding); s.fault != nil {
+		t.Errorf("the real one: %v", s.fault)
+	}
+	for why, i := range map[string]implementation{
+		"accepts every secret":   broken,
+		"refuses every secret":   {func([]byte, []byte, bool) error { return bcrypt.ErrMismatchedHashAndPassword }, generate},
+		"makes hashes of nobody": {compare, func(_ []byte, cost int, idle bool) ([]byte, error) { return generate(nil, cost, idle) }},
+	} {
+		if newServer(i).fault == nil {
+			t.Errorf("the check accepts a bcrypt that %s", why)
+		}
+	}
+}
+
 func BenchmarkDigest(b *testing.B) {
 	for _, way := range []struct {
 		name string
 		hash func([]byte, int) ([]byte, error)
 	}{
-		{"giving way", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, false) }},
-		{"on a thread", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, true) }},
+		{"yielding", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, false) }},
+		{"on an idle thread", func(secret []byte, cost int) ([]byte, error) { return generate(secret, cost, true) }},
 		{"x/crypto", bcrypt.GenerateFromPassword},
 	} {
 		b.Run(way.name, func(b *testing.B) {

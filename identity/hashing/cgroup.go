@@ -13,14 +13,18 @@ import (
 	"time"
 )
 
-// cpuLimit is how many cores' time this process may use: all of the machine's,
-// or what its control group leaves of them.
+// Where the kernel describes control groups, cgroups(7).
+const (
+	membershipFile = "/proc/self/cgroup"
+	cgroupMount    = "/sys/fs/cgroup"
+)
+
+// cpuLimit returns how many cores' time this process may use.
 func cpuLimit() float64 {
-	return min(float64(runtime.NumCPU()), groupLimit("/proc/self/cgroup", "/sys/fs/cgroup"))
+	return min(float64(runtime.NumCPU()), groupLimit(membershipFile, cgroupMount))
 }
 
-// groupLimit reads the limit of a control group and of those above it, of
-// version 2 or 1: cgroups(7). Without one it is infinite.
+// groupLimit returns the lowest CPU limit of the control group and those above it; infinite: none.
 func groupLimit(membership, mount string) float64 {
 	limit := math.Inf(1)
 	for dir, v := range groups(membership, mount) {
@@ -29,12 +33,12 @@ func groupLimit(membership, mount string) float64 {
 	return limit
 }
 
-// groupStopped is for how long the kernel has stopped us because a limit was used up.
-func groupStopped(membership, mount string) (longest time.Duration) {
+// throttledTime returns for how long the kernel has stopped this process because a limit was used up.
+func throttledTime(membership, mount string) (longest time.Duration) {
 	for dir, v := range groups(membership, mount) {
 		for line := range strings.Lines(content(dir, "cpu.stat")) {
-			if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == v.stopped {
-				n, _ := strconv.ParseInt(value, 10, 64) // the kernel's
+			if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == v.throttled {
+				n, _ := strconv.ParseInt(value, 10, 64) // the kernel writes a number
 				longest = max(longest, time.Duration(n)*v.unit)
 			}
 		}
@@ -42,33 +46,41 @@ func groupStopped(membership, mount string) (longest time.Duration) {
 	return longest
 }
 
-// version is what differs between the versions of control groups.
+// version is a version of control groups.
 type version struct {
-	limit   func(dir string) float64
-	stopped string // in cpu.stat
-	unit    time.Duration
+	limit     func(dir string) float64
+	throttled string // name of a line in cpu.stat
+	unit      time.Duration
 }
 
-// groups yields the directories of the control group of the CPU and of those above it.
+var (
+	versionOne = version{func(dir string) float64 {
+		return quota(content(dir, "cpu.cfs_quota_us"), content(dir, "cpu.cfs_period_us"))
+	}, "throttled_time", time.Nanosecond}
+	versionTwo = version{func(dir string) float64 {
+		return quota(strings.Fields(content(dir, "cpu.max"))...)
+	}, "throttled_usec", time.Microsecond}
+)
+
+// groups yields the directories of the process's CPU control group and of those above it.
 func groups(membership, mount string) iter.Seq2[string, version] {
 	return func(yield func(string, version) bool) {
-		data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant, but in tests
+		data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant outside of tests
 		if err != nil {
 			return
 		}
 		for line := range strings.Lines(string(data)) {
-			// 0::/path of version 2, or 4:cpu,cpuacct:/path
+			// Version 2 writes 0::/path, version 1 writes 4:cpu,cpuacct:/path.
 			_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 			controllers, group, _ := strings.Cut(rest, ":")
-			v := version{versionTwo, "throttled_usec", time.Microsecond}
-			switch {
-			case controllers == "":
-			case slices.Contains(strings.Split(controllers, ","), "cpu"):
-				v = version{versionOne, "throttled_time", time.Nanosecond}
-			default:
-				continue
+			v := versionTwo
+			if controllers != "" {
+				if !slices.Contains(strings.Split(controllers, ","), "cpu") {
+					continue
+				}
+				v = versionOne
 			}
-			// A container may see itself as the root, or the path that the host sees.
+			// A container sees its own group either as the root, or by the host's path.
 			for ; ; group = path.Dir(group) {
 				if !yield(filepath.Join(mount, controllers, group), v) {
 					return
@@ -81,27 +93,22 @@ func groups(membership, mount string) iter.Seq2[string, version] {
 	}
 }
 
-func versionTwo(dir string) float64 { return quota(strings.Fields(content(dir, "cpu.max"))) }
-
-func versionOne(dir string) float64 {
-	return quota([]string{content(dir, "cpu.cfs_quota_us"), content(dir, "cpu.cfs_period_us")})
-}
-
-// quota is a number of microseconds in so many.
-func quota(fields []string) float64 {
+// quota returns the cores of a limit, which is written as microseconds of CPU time and the period in
+// microseconds. Without a limit, the first is "max" or -1.
+func quota(fields ...string) float64 {
 	if len(fields) != 2 {
 		return math.Inf(1)
 	}
 	time, err := strconv.ParseFloat(fields[0], 64)
 	period, periodErr := strconv.ParseFloat(fields[1], 64)
-	if err != nil || periodErr != nil || time <= 0 || period <= 0 { // "max", -1
+	if err != nil || periodErr != nil || time <= 0 || period <= 0 {
 		return math.Inf(1)
 	}
 	return time / period
 }
 
 func content(dir, name string) string {
-	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // G304: of the kernel's
+	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // G304: a file of the kernel
 	if err != nil {
 		return ""
 	}

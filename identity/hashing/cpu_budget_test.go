@@ -2,98 +2,33 @@ package hashing
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
 
-func TestGroupLimit(t *testing.T) {
-	for name, c := range map[string]struct {
-		membership string
-		files      map[string]string
-		want       float64
-	}{
-		"no control groups":                  {"", nil, math.Inf(1)},
-		"version 2":                          {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "150000 100000\n"}, 1.5},
-		"version 2, unlimited":               {"0::/pod\n", map[string]string{"pod/cpu.max": "max 100000\n"}, math.Inf(1)},
-		"version 2, the group above":         {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "max 100000", "pod/cpu.max": "50000 100000"}, 0.5},
-		"version 2, the least of both":       {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "200000 100000", "pod/cpu.max": "100000 100000"}, 1},
-		"version 2, itself the root":         {"0::/\n", map[string]string{"cpu.max": "200000 100000"}, 2},
-		"version 2, the path of the host":    {"0::/host/pod\n", map[string]string{"cpu.max": "25000 100000"}, 0.25},
-		"version 1":                          {"5:memory:/m\n4:cpu:/web\n", map[string]string{"cpu/web/cpu.cfs_quota_us": "100000", "cpu/web/cpu.cfs_period_us": "50000"}, 2},
-		"version 1, together with another":   {"4:cpu,cpuacct:/web\n", map[string]string{"cpu,cpuacct/web/cpu.cfs_quota_us": "100000", "cpu,cpuacct/web/cpu.cfs_period_us": "100000"}, 1},
-		"version 1, unlimited":               {"4:cpu:/web\n", map[string]string{"cpu/web/cpu.cfs_quota_us": "-1", "cpu/web/cpu.cfs_period_us": "100000"}, math.Inf(1)},
-		"version 1, another controller's":    {"4:cpuset:/web\n", map[string]string{"cpuset/web/cpu.cfs_quota_us": "1", "cpuset/web/cpu.cfs_period_us": "100000"}, math.Inf(1)},
-		"nonsense":                           {"nonsense\n0::\n::::\n", map[string]string{"cpu.max": "a lot"}, math.Inf(1)},
-		"a period of nothing is no division": {"0::/\n", map[string]string{"cpu.max": "1000 0"}, math.Inf(1)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			mount := t.TempDir()
-			membership := filepath.Join(mount, "membership")
-			if c.membership != "" {
-				write(t, membership, c.membership)
-			}
-			for file, text := range c.files {
-				write(t, filepath.Join(mount, file), text)
-			}
-			if got := groupLimit(membership, mount); got != c.want {
-				t.Errorf("%v cores, want %v", got, c.want)
-			}
-		})
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestCPUBudget(t *testing.T) {
-	now, used, stopped := time.Unix(0, 0), time.Duration(0), time.Duration(0)
+func TestCPUBudget_LeavesRoomForEverythingElse(t *testing.T) {
+	now, used, throttled := time.Unix(0, 0), time.Duration(0), time.Duration(0)
 	b := &cpuBudget{
 		limit: 1.5, slots: 2, reserve: 0.05, now: func() time.Time { return now },
-		used: func() time.Duration { return used }, stopped: func() time.Duration { return stopped },
+		used: func() time.Duration { return used }, throttled: func() time.Duration { return throttled },
 	}
 	for _, step := range []struct {
-		name                  string
-		passed, used, stopped time.Duration
-		want                  float64
+		name                    string
+		passed, used, throttled time.Duration
+		want                    float64
 	}{
-		{"nothing is known yet: all but the reserve", 0, 0, 0, 0.7125},
-		{"before a second has passed", 900 * time.Millisecond, 900 * time.Millisecond, 0, 0.7125},
-		{"the others took half a core, and a smaller reserve did", 1100 * time.Millisecond, 100 * time.Millisecond, 0, 0.47},
-		{"and now nothing", time.Second, 0, 0, 0.72375},
-		{"they took it all, and something is left for hashes", time.Second, 1500 * time.Millisecond, 0, 0.15},
-		{"the kernel had to stop us: a larger reserve", time.Second, 0, 100 * time.Millisecond, 0.705},
-		{"and for a moment only, which is tolerated", time.Second, 0, time.Millisecond, 0.70875},
-		{"a quiet minute: the least reserve", time.Minute, 0, 0, 0.735},
+		{"at first, everything but the reserve", 0, 0, 0, 0.7125},
+		{"within the first second, the same", 900 * time.Millisecond, 900 * time.Millisecond, 0, 0.7125},
+		{"after the others used half a core", 1100 * time.Millisecond, 100 * time.Millisecond, 0, 0.47},
+		{"after the others used nothing", time.Second, 0, 0, 0.72375},
+		{"after the others used everything, the minimum", time.Second, 1500 * time.Millisecond, 0, 0.15},
+		{"after throttling, a larger reserve", time.Second, 0, 100 * time.Millisecond, 0.705},
+		{"after a tolerable moment of throttling", time.Second, 0, time.Millisecond, 0.70875},
+		{"after a quiet minute, the smallest reserve", time.Minute, 0, 0, 0.735},
 	} {
-		now, used, stopped = now.Add(step.passed), used+step.used, stopped+step.stopped
+		now, used, throttled = now.Add(step.passed), used+step.used, throttled+step.throttled
 		if got := b.share(); math.Abs(got-step.want) > 1e-9 {
-			t.Errorf("%s: %v, want %v", step.name, got, step.want)
+			t.Errorf("%s: share %v, want %v", step.name, got, step.want)
 		}
-	}
-}
-
-func TestGroupStopped(t *testing.T) {
-	for name, c := range map[string]struct{ membership, file, text string }{
-		"version 2": {"0::/pod\n", "pod/cpu.stat", "usage_usec 9\nnr_throttled 2\nthrottled_usec 1500\n"},
-		"version 1": {"4:cpu:/web\n", "cpu/web/cpu.stat", "nr_periods 5\nthrottled_time 1500000\n"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			mount := t.TempDir()
-			membership := filepath.Join(mount, "membership")
-			write(t, membership, c.membership)
-			write(t, filepath.Join(mount, c.file), c.text)
-			if got := groupStopped(membership, mount); got != 1500*time.Microsecond {
-				t.Errorf("stopped for %v", got)
-			}
-		})
 	}
 }

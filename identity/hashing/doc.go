@@ -1,4 +1,4 @@
-// Package hashing makes and verifies password hashes, and makes them a bounded resource of the machine:
-// a queue decides who may hash, a separate process hashes at a low priority, and a CPU budget
-// leaves room for everything else.
+// Package hashing makes and verifies password hashes, and bounds what that costs the machine. A
+// [Queue] decides which request may hash, a [Worker] hashes in a process of low priority, and a CPU
+// budget leaves room for everything else.
 package hashing

@@ -12,9 +12,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Bounds of the bcrypt cost. Below, a stolen table is cheap to search; above,
-// one login keeps a core busy for more than a second, which is a denial of
-// service by itself.
+// Bounds of the bcrypt cost. Below MinCost, a stolen table is cheap to search. Above MaxCost, one
+// login keeps a core busy for more than a second, which is a denial of service by itself.
 const (
 	MinCost = 10
 	MaxCost = 14
@@ -22,47 +21,38 @@ const (
 
 // Hasher makes and verifies password hashes. It is safe for concurrent use.
 //
-// bcrypt reads 72 bytes at most and takes NUL for the end of a round, so that
-// two passwords can be one to it. A password is therefore first put through
-// HMAC-SHA-384 under a pepper and written in base64: 64 characters without NUL
-// that differ whenever the passwords do.
+// bcrypt reads at most 72 bytes and repeats a shorter password with a NUL between, so two passwords
+// can be the same to it. A password therefore first goes through HMAC-SHA-384 under a pepper. The
+// base64 of that is 64 characters without NUL, and differs whenever the passwords do.
 type Hasher struct {
-	// Queue bounds how many hash at once. Nil: nothing does.
+	// Queue bounds how many requests hash at once. Nil: no bound.
 	Queue *Queue
-	// Engine runs bcrypt. Nil: this process does.
+	// Engine runs bcrypt. Nil: x/crypto's bcrypt in this process.
 	Engine Engine
 
 	cost    int
-	current string            // id of the pepper that hashes
-	peppers map[string][]byte // by id; all of them verify
+	current string            // id of the pepper for new hashes
+	peppers map[string][]byte // keys by id; all of them verify
 }
 
-// NewHasher returns a Hasher that hashes at a cost from [MinCost] to [MaxCost]
-// with the first pepper. The other peppers still verify, and so does the public
-// empty one, which also hashes when none is given; the pre-hash then only
-// lifts bcrypt's limits and adds no secret.
+// NewHasher returns a Hasher that hashes at a cost from [MinCost] to [MaxCost] with the first pepper.
+// The other peppers still verify, and so does the public empty one. Without peppers the empty one
+// also hashes: the pre-hash then lifts bcrypt's limits and adds no secret.
 func NewHasher(cost int, peppers []Pepper) (*Hasher, error) {
-	if cost < MinCost || cost > MaxCost {
-		return nil, fmt.Errorf("bcrypt cost %d: must be from %d to %d", cost, MinCost, MaxCost)
-	}
-	return newHasher(cost, peppers)
+	return newHasher(cost, MinCost, peppers)
 }
 
-// NewInsecureHasher is NewHasher for tests, with a cost down to bcrypt's least,
-// 4, that is quick and protects nothing.
+// NewInsecureHasher is NewHasher for tests. Its cost may be as low as bcrypt's minimum of 4, which
+// is quick and protects nothing.
 func NewInsecureHasher(cost int, peppers []Pepper) (*Hasher, error) {
-	if cost < bcrypt.MinCost || cost > MaxCost {
-		return nil, fmt.Errorf("bcrypt cost %d: must be from %d to %d", cost, bcrypt.MinCost, MaxCost)
-	}
-	return newHasher(cost, peppers)
+	return newHasher(cost, bcrypt.MinCost, peppers)
 }
 
-func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
-	h := &Hasher{
-		cost:    cost,
-		current: publicPepper,
-		peppers: map[string][]byte{publicPepper: nil},
+func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
+	if cost < minCost || cost > MaxCost {
+		return nil, fmt.Errorf("bcrypt cost %d: must be from %d to %d", cost, minCost, MaxCost)
 	}
+	h := &Hasher{cost: cost, current: publicPepper, peppers: map[string][]byte{publicPepper: nil}}
 	for i, p := range peppers {
 		if err := p.check(); err != nil {
 			return nil, err
@@ -78,37 +68,33 @@ func newHasher(cost int, peppers []Pepper) (*Hasher, error) {
 	return h, nil
 }
 
-// nobodyHash is a hash that is no password's.
-func nobodyHash(cost int) []byte {
-	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltLength+sumLength))
-}
-
-// makeUp spends what a hash of the current cost takes beyond one of a lower cost
-// s: runs of the costs s, s+1 … k-1, which with the one that was made are 2^k.
-func (h *Hasher) makeUp(ctx context.Context, cost int, secret []byte) error {
-	for ; cost < h.cost; cost++ {
-		if err := h.spend(ctx, nobodyHash(cost), secret); err != nil {
-			return err
-		}
+// Hash is [Turn.Hash] in a turn of its own, for programs that serve no requests.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	turn, err := h.Enter(ctx, Visitor{}, nil)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	defer turn.Leave()
+	return turn.Hash(ctx, password)
 }
 
-// spend compares with a hash that is no password's.
-func (h *Hasher) spend(ctx context.Context, nobody, secret []byte) error {
-	err := h.engine().Compare(ctx, nobody, secret)
-	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		return nil
-	}
-	return err
-}
-
-// CheckHash tells whether Verify can work with the hash: it is one of ours
-// under a pepper that is configured, or plain bcrypt ($2a$, $2b$, $2y$), and its
-// cost is not above [MaxCost]. The error never quotes the hash.
+// CheckHash returns nil if [Turn.Verify] can work with the hash: it is one of ours under a configured
+// pepper, or plain bcrypt ($2a$, $2b$ or $2y$), and its cost is at most [MaxCost]. The error never
+// quotes the hash.
 func (h *Hasher) CheckHash(hash string) error {
 	_, err := h.parse(hash)
 	return err
+}
+
+func (h *Hasher) parse(hash string) (storedHash, error) {
+	stored, err := parseHash(hash)
+	if err != nil {
+		return storedHash{}, err
+	}
+	if _, configured := h.peppers[stored.pepper]; !configured && !stored.plain {
+		return storedHash{}, fmt.Errorf("its pepper %q is not configured", stored.pepper)
+	}
+	return stored, nil
 }
 
 func (h *Hasher) engine() Engine {
@@ -118,29 +104,30 @@ func (h *Hasher) engine() Engine {
 	return h.Engine
 }
 
+// prehash returns what bcrypt hashes instead of the password.
 func (h *Hasher) prehash(pepper, password string) []byte {
 	mac := hmac.New(sha512.New384, h.peppers[pepper])
 	mac.Write([]byte(password))
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
-func (h *Hasher) parse(hash string) (storedHash, error) {
-	stored, err := parseHash(hash)
-	if err != nil {
-		return storedHash{}, err
+// spendDifference takes the time by which a hash of the current cost k takes longer than one of a
+// lower cost c. One hash at each of the costs c, c+1, … k-1 adds up to it.
+func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) error {
+	for ; cost < h.cost; cost++ {
+		if err := h.spend(ctx, cost, secret); err != nil {
+			return err
+		}
 	}
-	if _, known := h.peppers[stored.pepper]; !known && !stored.plain {
-		return storedHash{}, fmt.Errorf("its pepper %q is not configured", stored.pepper)
-	}
-	return stored, nil
+	return nil
 }
 
-// Hash is [Turn.Hash] in a turn of its own, for programs that serve no requests.
-func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	turn, err := h.Enter(ctx, Visitor{}, nil)
-	if err != nil {
-		return "", err
+// spend takes the time of a hash. It compares the secret with a hash that no password has.
+func (h *Hasher) spend(ctx context.Context, cost int, secret []byte) error {
+	nobody := fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltChars+digestChars))
+	err := h.engine().Compare(ctx, nobody, secret)
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return nil
 	}
-	defer turn.Leave()
-	return turn.Hash(ctx, password)
+	return err
 }

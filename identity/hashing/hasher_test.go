@@ -13,14 +13,14 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The vectors lie beside the project, not in it.
+// The vectors are beside the project's directory.
 const vectors = "../../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(vectors + name)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("SKIPPED: the test vectors %s%s are not there", vectors, name)
+		t.Skipf("SKIPPED: there are no test vectors in %s%s", vectors, name)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -76,12 +76,12 @@ func verify(t *testing.T, h *Hasher, hash, password string) (ok, rehash bool) {
 	return ok, rehash
 }
 
-func TestVerifyPlainBcryptVectors(t *testing.T) {
+func TestVerify_PlainBcryptVectors(t *testing.T) {
 	var file map[string][]struct {
 		Password string `json:"password_b64"`
 		Hash     string `json:"hash"`
 		Valid    bool   `json:"valid"`
-		Expected string `json:"expected_2y"` // in place of valid, in the table of $2y$
+		Expected string `json:"expected_2y"` // instead of valid, in the table for $2y$
 	}
 	if err := json.Unmarshal(readVector(t, "bcrypt/pyca_bcrypt_vectors.json"), &file); err != nil {
 		t.Fatal(err)
@@ -94,46 +94,46 @@ func TestVerifyPlainBcryptVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Two of the passwords hold a NUL, which we refuse for plain bcrypt: to other
-			// implementations it ends the password.
+			// Two of the passwords hold a NUL. Plain bcrypt refuses those, because a NUL ends the password
+			// in other implementations.
 			want := (c.Valid || c.Expected == c.Hash) && !strings.Contains(string(raw), "\x00")
 			ok, rehash := verify(t, h, c.Hash, string(raw))
 			if ok != want || rehash != want {
 				t.Errorf("%s %d (%s): ok %v, rehash %v; want %v", table, i, c.Hash, ok, rehash, want)
 			}
 			if ok, _ := verify(t, h, c.Hash, string(raw)+"x"); ok {
-				t.Errorf("%s %d (%s): also matches another password", table, i, c.Hash)
+				t.Errorf("%s %d (%s): matches another password too", table, i, c.Hash)
 			}
 			tested++
 		}
 	}
 	if tested < 28 {
-		t.Errorf("only %d vectors", tested)
+		t.Errorf("tested %d vectors, want at least 28", tested)
 	}
 }
 
-func TestPlainBcryptMatchesExactlyOrNotAtAll(t *testing.T) {
+func TestVerify_PlainBcryptMatchesTheExactPassword(t *testing.T) {
 	long := strings.Repeat("a", 72)
 	for _, c := range []struct {
 		why, hashed, tried string
 		want               bool
 	}{
-		{"the same", "secret", "secret", true},
-		{"the longest that bcrypt reads", long, long, true},
-		{"the library compares the first 72 bytes only", long, long + "b", false},
-		{"bcrypt repeats the password with a NUL between", "secret", "secret\x00secret", false},
-		{"the empty password is one", "", "", true},
-		{"and NUL is not it", "", "\x00", false},
-		{"72 bytes in characters of three", strings.Repeat("€", 24), strings.Repeat("€", 24), true},
-		{"and one more", strings.Repeat("€", 24), strings.Repeat("€", 25), false},
+		{"the same password", "secret", "secret", true},
+		{"the longest password that bcrypt reads", long, long, true},
+		{"one byte more, which the library ignores", long, long + "b", false},
+		{"twice with a NUL between, as bcrypt repeats it", "secret", "secret\x00secret", false},
+		{"the empty password", "", "", true},
+		{"a NUL for the empty password", "", "\x00", false},
+		{"72 bytes in characters of three bytes", strings.Repeat("€", 24), strings.Repeat("€", 24), true},
+		{"one such character more", strings.Repeat("€", 24), strings.Repeat("€", 25), false},
 	} {
 		if ok, _ := verify(t, quickHasher(t), plainHash(t, c.hashed), c.tried); ok != c.want {
-			t.Errorf("%s: %v", c.why, ok)
+			t.Errorf("%s: matches %v, want %v", c.why, ok, c.want)
 		}
 	}
 }
 
-func TestPreHashTellsApartWhatBcryptDoesNot(t *testing.T) {
+func TestVerify_DistinguishesPasswordsThatAreEqualToBcrypt(t *testing.T) {
 	h := quickHasher(t)
 	passwords := []string{
 		"", "\x00", "a", "a\x00", "a\x00a", "a\x00b",
@@ -150,7 +150,7 @@ func TestPreHashTellsApartWhatBcryptDoesNot(t *testing.T) {
 	}
 }
 
-func TestStoredFormNamesSchemeAndPepper(t *testing.T) {
+func TestHash_StoredFormNamesSchemeAndPepper(t *testing.T) {
 	for _, c := range []struct {
 		peppers []Pepper
 		want    string
@@ -159,21 +159,20 @@ func TestStoredFormNamesSchemeAndPepper(t *testing.T) {
 		{[]Pepper{{"k2", key('2')}, {"k1", key('1')}}, `^\$sessiond\$v=1\$p=k2\$2a\$04\$[./A-Za-z0-9]{53}$`},
 	} {
 		if got := mustHash(t, quickHasher(t, c.peppers...), "secret"); !regexp.MustCompile(c.want).MatchString(got) {
-			t.Errorf("%s is not %s", got, c.want)
+			t.Errorf("stored as %s, want %s", got, c.want)
 		}
 	}
 }
 
-// The form must not change under the users' feet: this hash was made by the
-// first version.
-func TestOldHashesStillVerify(t *testing.T) {
+// The first version made this hash. Its form must keep verifying.
+func TestVerify_AcceptsHashOfTheFirstVersion(t *testing.T) {
 	const stored = "$sessiond$v=1$p=k1$2a$04$91h2Pe99mCfoHeIpvEMHleJvpE1wwhsh4gGiJnITGdgMoqWm.MWPu"
 	if ok, rehash := verify(t, quickHasher(t, Pepper{"k1", key('1')}), stored, "correct horse"); !ok || rehash {
 		t.Errorf("ok %v, rehash %v", ok, rehash)
 	}
 }
 
-func TestRehash(t *testing.T) {
+func TestVerify_AsksToRehashOutdatedHashes(t *testing.T) {
 	one, two := Pepper{"k1", key('1')}, Pepper{"k2", key('2')}
 	current := quickHasher(t, two, one)
 	cheaper := quickHasher(t, two)
@@ -183,13 +182,13 @@ func TestRehash(t *testing.T) {
 		want      bool
 	}{
 		{"current", mustHash(t, current, "secret"), false},
-		{"the pepper before", mustHash(t, quickHasher(t, one), "secret"), true},
-		{"from before there were peppers", mustHash(t, quickHasher(t), "secret"), true},
+		{"an earlier pepper", mustHash(t, quickHasher(t, one), "secret"), true},
+		{"no pepper", mustHash(t, quickHasher(t), "secret"), true},
 		{"another cost", mustHash(t, cheaper, "secret"), true},
 		{"imported", plainHash(t, "secret"), true},
 	} {
 		if ok, rehash := verify(t, current, c.hash, "secret"); !ok || rehash != c.want {
-			t.Errorf("%s: ok %v, rehash %v", c.why, ok, rehash)
+			t.Errorf("%s: ok %v, rehash %v, want rehash %v", c.why, ok, rehash, c.want)
 		}
 		if ok, rehash := verify(t, current, c.hash, "wrong"); ok || rehash {
 			t.Errorf("%s, wrong password: ok %v, rehash %v", c.why, ok, rehash)
@@ -197,21 +196,21 @@ func TestRehash(t *testing.T) {
 	}
 }
 
-func TestPepperIsPartOfThePassword(t *testing.T) {
+func TestVerify_NeedsTheSamePepper(t *testing.T) {
 	hash := mustHash(t, quickHasher(t, Pepper{"k", key('1')}), "secret")
 	if ok, _ := verify(t, quickHasher(t, Pepper{"k", key('2')}), hash, "secret"); ok {
 		t.Error("verifies under another key")
 	}
 	_, _, err := enter(t, quickHasher(t)).Verify(t.Context(), hash, "secret")
 	if err == nil || !strings.Contains(err.Error(), `"k"`) {
-		t.Errorf("without the pepper: %v; want an error that names it", err)
+		t.Errorf("without the pepper: %v, want an error that names it", err)
 	}
 }
 
-func TestCostBounds(t *testing.T) {
+func TestNewHasher_BoundsTheCost(t *testing.T) {
 	for _, cost := range []int{-1, 0, 4, 9, 15, 31} {
 		if _, err := NewHasher(cost, nil); err == nil {
-			t.Errorf("cost %d is accepted", cost)
+			t.Errorf("accepts cost %d", cost)
 		}
 	}
 	for _, cost := range []int{10, 14} {
@@ -221,12 +220,12 @@ func TestCostBounds(t *testing.T) {
 	}
 	for _, cost := range []int{3, 15} {
 		if _, err := NewInsecureHasher(cost, nil); err == nil {
-			t.Errorf("insecure cost %d is accepted", cost)
+			t.Errorf("NewInsecureHasher accepts cost %d", cost)
 		}
 	}
 }
 
-func TestBadPeppersAreRefused(t *testing.T) {
+func TestNewHasher_RefusesBadPeppers(t *testing.T) {
 	for _, peppers := range [][]Pepper{
 		{{"", key('1')}},
 		{{"0", key('1')}},
@@ -236,12 +235,12 @@ func TestBadPeppersAreRefused(t *testing.T) {
 		{{"a", key('1')}, {"a", key('2')}},
 	} {
 		if _, err := NewHasher(10, peppers); err == nil {
-			t.Errorf("accepted: %q", peppers[0].ID)
+			t.Errorf("accepts pepper %q", peppers[0].ID)
 		}
 	}
 }
 
-func TestCheckHash(t *testing.T) {
+func TestCheckHash_AcceptsOnlyWhatVerifies(t *testing.T) {
 	const (
 		salt = "KdcLHRSDmEh2dzKHQO2z3e"
 		sum  = "1w8T4iJ6SXeJ1bK0gcKC2OL9t6zGZbm"
@@ -258,20 +257,20 @@ func TestCheckHash(t *testing.T) {
 		{"$sessiond$v=1$p=0$2a$10$" + salt + sum, true},
 		{"", false},
 		{"$", false},
-		{"$2a$15$" + salt + sum, false}, // a second and more for each login
+		{"$2a$15$" + salt + sum, false}, // would take more than a second for each login
 		{"$2a$31$" + salt + sum, false},
 		{"$2a$03$" + salt + sum, false},
 		{"$2a$+9$" + salt + sum, false},
 		{"$2a$1$" + salt + sum + "a", false},
 		{"$2x$10$" + salt + sum, false}, // made by an implementation with a known bug
 		{"$2$10$" + salt + sum, false},
-		{"$2a$10$" + salt + sum + "m", false}, // the library would ignore what follows
+		{"$2a$10$" + salt + sum + "m", false}, // the library would ignore the last letter
 		{"$2a$10$" + salt + sum[1:], false},
-		{"$2a$10$" + salt + sum[:30] + "n", false}, // no encoder ends a sum in n: it would match nothing
+		{"$2a$10$" + salt + sum[:30] + "n", false}, // no encoder writes an n at the end, so nothing would match
 		{"$2a$10$" + salt[:21] + "!" + sum, false},
 		{"$2a$10$" + salt[:10] + "\n" + salt[11:] + sum, false},
 		{"$2a$10$" + salt + sum[:10] + "\n" + sum[11:], false},
-		{"$sessiond$v=1$p=k2$2a$10$" + salt + sum, false}, // not configured
+		{"$sessiond$v=1$p=k2$2a$10$" + salt + sum, false}, // a pepper that is not configured
 		{"$sessiond$v=1$p=$2a$10$" + salt + sum, false},
 		{"$sessiond$v=1$p=k1", false},
 		{"$sessiond$v=2$p=k1$2a$10$" + salt + sum, false},
@@ -287,7 +286,7 @@ func TestCheckHash(t *testing.T) {
 			t.Errorf("the error quotes the hash: %v", err)
 		}
 		if c.good {
-			continue // and some of them would take a second to verify
+			continue // some of them take a second to verify
 		}
 		if _, _, err := enter(t, h).Verify(t.Context(), c.hash, "x"); err == nil {
 			t.Errorf("Verify accepts %q", c.hash)
@@ -295,22 +294,22 @@ func TestCheckHash(t *testing.T) {
 	}
 }
 
-func TestNothingIsHashedOnceTheContextEnded(t *testing.T) {
+func TestTurn_HashesNothingAfterTheContextEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	h := quickHasher(t)
-	hash := peppered(publicPepper, string(nobodyHash(h.cost)))
+	hash := plainHash(t, "secret")
 	_, hashErr := h.Hash(ctx, "secret")
 	_, _, verifyErr := enter(t, h).Verify(ctx, hash, "secret")
 	nobodyErr := enter(t, h).VerifyNobody(ctx, "secret")
 	for _, err := range []error{hashErr, verifyErr, nobodyErr} {
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want the context's error", err)
 		}
 	}
 }
 
-func TestVerifyNobodyTakesAsLongAsVerify(t *testing.T) {
+func TestVerifyNobody_TakesAsLongAsVerify(t *testing.T) {
 	h, err := NewInsecureHasher(8, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +323,7 @@ func TestVerifyNobodyTakesAsLongAsVerify(t *testing.T) {
 			}
 		})
 	if wrong, nobody := took[0], took[1]; nobody < wrong*2/3 || nobody > wrong*3/2 {
-		t.Errorf("a wrong password takes %v, nobody's %v", wrong, nobody)
+		t.Errorf("Verify takes %v for a wrong password, VerifyNobody %v", wrong, nobody)
 	}
 }
 
@@ -342,14 +341,14 @@ func FuzzParseHash(f *testing.F) {
 			return
 		}
 		if cost, err := bcrypt.Cost([]byte(stored.bcrypt)); err != nil || cost != stored.cost {
-			t.Fatalf("%q: the library reads cost %d, %v", hash, cost, err)
+			t.Fatalf("%q: cost %d, but the library reads %d, %v", hash, stored.cost, cost, err)
 		}
 		if again := peppered(stored.pepper, stored.bcrypt); !stored.plain && again != hash {
-			t.Fatalf("%q is read as %q", hash, again)
+			t.Fatalf("%q was parsed as %q", hash, again)
 		}
 		if h.CheckHash(hash) == nil && stored.cost <= 5 {
 			if _, _, err := enter(t, h).Verify(t.Context(), hash, "x"); err != nil {
-				t.Fatalf("%q passes CheckHash, and then: %v", hash, err)
+				t.Fatalf("%q passes CheckHash, but Verify returns %v", hash, err)
 			}
 		}
 	})

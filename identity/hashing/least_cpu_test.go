@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// leastCPU runs each function in turn, five times, and returns the least
-// processor time that each took: unlike the clock's time, it is the same on a
-// busy machine.
+// leastCPU runs all functions five times and returns the least CPU time that each of them took. Unlike
+// elapsed time, CPU time does not depend on how busy the machine is.
 func leastCPU(t *testing.T, fs ...func()) []time.Duration {
 	t.Helper()
 	used := func() time.Duration {

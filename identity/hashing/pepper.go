@@ -7,15 +7,14 @@ import (
 	"strings"
 )
 
-// Pepper is a secret that is mixed into passwords and kept apart from the
-// database, so that a copy of the database alone cannot be searched.
+// Pepper is a secret that is mixed into every password. It is kept apart from the database, so that
+// nobody can search a copy of the database for passwords.
 type Pepper struct {
-	ID  string // 1 to 32 of A-Z a-z 0-9 - _; written into each hash, so never reused
+	ID  string // 1 to 32 of A-Z a-z 0-9 - _; it is part of each stored hash, so it is never reused
 	Key []byte // at least 32 bytes
 }
 
-// publicPepper names the empty key, under which is hashed what was hashed when
-// no pepper was configured.
+// publicPepper is the id of the empty key, which hashes while no pepper is configured.
 const publicPepper = "0"
 
 const (
@@ -23,14 +22,12 @@ const (
 	minPepperKey = 32
 )
 
-// ParsePeppers reads a pepper file: one "id:key" a line, the key in base64 and
-// at least 32 bytes long; the first one hashes and the others still verify. Blank
-// lines and lines that begin with # are skipped. Errors name the line and quote
-// nothing.
+// ParsePeppers reads a pepper file. Each line is "id:key", with a key of at least 32 bytes in base64.
+// The first pepper hashes and the others still verify. Blank lines and lines that begin with # are
+// skipped. Errors name the line and quote nothing.
 func ParsePeppers(file []byte) ([]Pepper, error) {
 	var peppers []Pepper
-	seen := map[string]bool{}
-	number := 0
+	seen, number := map[string]bool{}, 0
 	for line := range strings.Lines(string(file)) {
 		number++
 		line = strings.TrimSpace(line)
@@ -39,7 +36,7 @@ func ParsePeppers(file []byte) ([]Pepper, error) {
 		}
 		id, encoded, found := strings.Cut(line, ":")
 		if !found {
-			return nil, fmt.Errorf("pepper file, line %d: not of the form id:base64key", number)
+			return nil, fmt.Errorf("pepper file, line %d: want ID:BASE64-KEY", number)
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 		if err != nil {
@@ -50,13 +47,13 @@ func ParsePeppers(file []byte) ([]Pepper, error) {
 			return nil, fmt.Errorf("pepper file, line %d: %w", number, err)
 		}
 		if seen[id] {
-			return nil, fmt.Errorf("pepper file, line %d: its id is given twice", number)
+			return nil, fmt.Errorf("pepper file, line %d: want a unique id", number)
 		}
 		seen[id] = true
 		peppers = append(peppers, p)
 	}
 	if len(peppers) == 0 {
-		return nil, errors.New("pepper file: no pepper in it")
+		return nil, errors.New("pepper file: want at least one pepper")
 	}
 	return peppers, nil
 }
@@ -64,11 +61,11 @@ func ParsePeppers(file []byte) ([]Pepper, error) {
 func (p Pepper) check() error {
 	switch {
 	case p.ID == publicPepper:
-		return fmt.Errorf("pepper id %q stands for no pepper", publicPepper)
+		return fmt.Errorf("pepper id %q is reserved: it means no pepper", publicPepper)
 	case !validPepperID(p.ID):
-		return fmt.Errorf("a pepper id is 1 to %d of A-Z a-z 0-9 - _", maxPepperID)
+		return fmt.Errorf("pepper id: want 1 to %d of A-Z a-z 0-9 - _", maxPepperID)
 	case len(p.Key) < minPepperKey:
-		return fmt.Errorf("a pepper key has at least %d bytes", minPepperKey)
+		return fmt.Errorf("pepper key: want at least %d bytes", minPepperKey)
 	}
 	return nil
 }

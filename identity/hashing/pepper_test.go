@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestParsePeppers(t *testing.T) {
+func TestParsePeppers_ReadsKeysAndRefusesBadFiles(t *testing.T) {
 	one, two := base64.StdEncoding.EncodeToString(key('1')), base64.StdEncoding.EncodeToString(key('2'))
 	got, err := ParsePeppers([]byte("# newest first\r\n\r\n  2026-b:" + two + "  \r\nold_1:" + one))
 	if err != nil {
@@ -24,8 +24,8 @@ func TestParsePeppers(t *testing.T) {
 		{"an id that would break the stored form", "a$b:" + one},
 		{"short key", "a:" + base64.StdEncoding.EncodeToString(key('1')[1:])},
 		{"not base64", "a:" + strings.Repeat("!", 44)},
-		{"a base64 that has a twin", "a:" + one[:len(one)-2] + "F="},
-		{"twice", "a:" + one + "\na:" + two},
+		{"base64 with a non-zero rest, a second spelling of a key", "a:" + one[:len(one)-2] + "F="},
+		{"an id twice", "a:" + one + "\na:" + two},
 	} {
 		_, err := ParsePeppers([]byte(c.file))
 		if err == nil {
@@ -45,7 +45,7 @@ func FuzzParsePeppers(f *testing.F) {
 			return
 		}
 		if _, err := NewHasher(MinCost, peppers); err != nil {
-			t.Fatalf("parsed, and then: %v", err)
+			t.Fatalf("ParsePeppers accepts it, but NewHasher returns %v", err)
 		}
 	})
 }

@@ -4,11 +4,9 @@ package hashing
 
 import "runtime"
 
-// lowerThread does nothing where threads have no priorities of their own.
+// Other systems have no priority for a single thread, so these two do nothing.
 func lowerThread() {}
+func idleThread()  {}
 
-// idleThread does nothing there either.
-func idleThread() {}
-
-// giveWay lets those of this process go first who wait for this core.
-func giveWay() { runtime.Gosched() }
+// yield lets the other goroutines of this process run first.
+func yield() { runtime.Gosched() }

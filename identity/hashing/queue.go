@@ -10,66 +10,69 @@ import (
 	"time"
 )
 
-// Queue decides who may hash a password, which keeps a core busy for many
-// milliseconds, and who has to wait or to come back later. As many hash at once
-// as there are slots; the others wait in turn, no longer than its patience. Whom
-// it could not serve in time it turns away at once.
+// Queue decides which request may hash a password now, which one waits and which one is refused. A
+// hash keeps a core busy for many milliseconds, so as many requests hash at once as there are slots.
+// The others wait for their turn. A request that cannot be served within the queue's patience is
+// refused at once.
 //
-// Addresses take turns, however many requests each of them has waiting, so that
-// a flood from one delays the others by one hash. Known devices take three turns
-// of four, if they need them. When it is full, who came back before they were
-// told to gives way, then the address with the most waiting. Those who name one
-// account, and those whose address has just had a turn, have a part of the places
-// only, as strangers and again as known devices.
+// Addresses take turns, however many requests each of them has waiting: a flood from one address
+// delays every other address by one hash. Known devices get three turns of four if they need them.
+//
+// If the queue is full, a newcomer evicts a request that was retried too early, or else one of the
+// address with the most requests waiting. Requests that name the same account, and requests from
+// addresses that just had a turn, may fill only a part of the queue. Strangers and known devices are
+// counted separately for that.
 type Queue struct {
 	QueueOptions
 
-	mu       sync.Mutex
-	running  int
-	lanes    [2]lane // strangers, known devices
-	away     memory  // until when an address is too early
-	served   memory  // until when it has had a turn of late
-	expected returns
-	held     int           // who came back too early, and waits for the answer
-	known    int           // turns of known devices since the last of a stranger
-	took     time.Duration // of a turn with a hash, and its rest; a moving average
-	quickest time.Duration // hash of late
+	mu                 sync.Mutex
+	running            int  // turns in a slot, and slots that rest
+	strangers, devices lane // the requests that wait: without and with a known device
+	deviceTurns        int  // turns of known devices since the last one of a stranger
+
+	backoff      addressMemory // addresses that were refused, until they may try again
+	served       addressMemory // addresses that had a turn recently
+	absent       returnCounter // refused clients that are expected back
+	delayed      int           // refusals that are held back because their clients retried early
+	turnTime     time.Duration // of a turn with a hash and the rest after it; a moving average
+	shortestHash time.Duration // of recent hashes
 }
 
-// QueueOptions is how a [Queue] works.
+// QueueOptions configures a [Queue].
 type QueueOptions struct {
-	Slots int // how many hash at once
-	// Share is how much of its time a slot may hash; it rests in between. Nil: all.
+	Slots int // how many requests hash at once
+	// Share is the part of its time that a slot may hash. It rests in between. Nil: all of it.
 	Share    func() float64
-	Patience time.Duration // how long one may wait for a turn
-	Took     time.Duration // a guess at what a hash takes, until some were made
-	Observer Observer      // nil: nobody
+	Patience time.Duration // how long a request may wait for its turn
+	HashTime time.Duration // an estimate of how long a hash takes, until some were measured
+	Observer Observer      // may be nil
 }
 
 const (
-	// leastHash bounds how many may wait when hashes are quick.
-	leastHash = time.Millisecond
-	// filled is how much of what can be served in time may wait: not every hash
-	// takes the same.
-	filled = 0.5
-	// perAccount is the share of the places that strangers may have who try the
-	// passwords of one account, and again that its known devices may have: one that
-	// is in many hands must not push out everybody else.
-	perAccount = 0.25
-	// perServed is the share of the places that strangers may have, and again known
-	// devices, from addresses that had a turn within the usual time: who comes for the
-	// first time finds one.
-	perServed = 0.5
-	// knownTurns of known devices are followed by one of a stranger.
-	knownTurns = 3
-	// Those who were turned away come back after 1 to so many seconds, at random, so
-	// that they do not return together: usually, and when very many are away.
-	usualReturn, mostReturn = 5, 30
-	// Who comes back before that, or within the usual time, is answered as late as
-	// this, or a client that tries again and again would cost more than one that
-	// hashes. No more than maxHeld wait for that, and of so many addresses it is known.
-	hold    = 200 * time.Millisecond
-	maxHeld = 10_000
+	// minTurnTime bounds the queue's length when hashes are quick.
+	minTurnTime = time.Millisecond
+	// fillFactor is the part of the requests that can be served in time that may wait: some hashes
+	// take longer than others.
+	fillFactor = 0.5
+	// accountShare is the part of the queue that strangers may fill who try passwords of one account,
+	// and the part that known devices of that account may fill. Otherwise an attack on one account
+	// would evict everybody else.
+	accountShare = 0.25
+	// servedShare is the part of the queue for strangers, and for known devices, whose address had a
+	// turn recently. The rest stays free for addresses that come for the first time.
+	servedShare = 0.5
+	// devicesPerStranger turns of known devices are followed by one of a stranger.
+	devicesPerStranger = 3
+	// A refused client is told to retry after a random delay of at least 1 second, so that clients do
+	// not return together. The delay is at most usualDelay, and at most maxDelay if very many clients
+	// are away.
+	usualDelay = 5 * time.Second
+	maxDelay   = 30 * time.Second
+	// earlyPenalty delays the refusal of a client that retries before it was told to. Otherwise a
+	// client that retries in a loop would cost more than one that hashes.
+	earlyPenalty = 200 * time.Millisecond
+	// maxTracked bounds the delayed refusals, and the addresses in each memory.
+	maxTracked = 10_000
 )
 
 // NewQueue returns a queue.
@@ -77,254 +80,200 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Observer == nil {
 		o.Observer = unobserved{}
 	}
-	q := &Queue{QueueOptions: o, took: max(o.Took, leastHash)}
-	for i := range q.lanes {
-		q.lanes[i].account = map[string]int{}
+	return &Queue{
+		QueueOptions: o, turnTime: max(o.HashTime, minTurnTime),
+		strangers: lane{accounts: map[string]int{}}, devices: lane{accounts: map[string]int{}},
 	}
-	return q
 }
 
-// busy turns one away. q.mu is held.
-func (q *Queue) busy(reason string) error {
-	q.Observer.Shed(reason)
-	// Of those who are away twice as many return in a second as can be served: enough
-	// for the queue to stay full, and no more, since turning away takes CPU, too.
-	rate := float64(q.Slots) / q.took.Seconds()
-	most := min(mostReturn, max(usualReturn, int(float64(q.expected.from(time.Now()))/rate)))
-	var random [1]byte
-	rand.Read(random[:])
-	return &RetryError{After: time.Duration(1+int(random[0])%most) * time.Second, Err: ErrBusy}
-}
-
-// Visitor is who wants a turn.
+// Visitor describes a request that wants a turn.
 type Visitor struct {
 	Address     string
 	Account     string
-	KnownDevice bool // a device that has signed in to this account before
+	KnownDevice bool // the device has signed in to this account before
 }
 
-// lane is a queue in which addresses take turns.
-type lane struct {
-	ring    []*backlog // each with somebody waiting; the first is next
-	waiting int
-	again   int            // who wait, and have had a turn of late
-	account map[string]int // who wait, by the account they name
-}
-
-// backlog are those who wait from one address, first come first.
-type backlog struct {
-	address string
-	turns   []*place
-}
-
-// place is one place in the queue, and then a slot.
+// place is a request's place in the queue, and then its slot.
 type place struct {
-	q       *Queue
-	v       Visitor
-	joined  time.Time
-	began   time.Time     // when it got its slot
-	granted chan struct{} // closed: it has a slot, or is shed
-	shed    error
-	early   bool       // its address was told to come later
-	again   bool       // its address has had a turn of late
-	state   placeState // guarded by q.mu
-	hashes  int        // that were made
+	queue    *Queue
+	visitor  Visitor
+	joined   time.Time
+	began    time.Time     // when it got its slot
+	decided  chan struct{} // closed when it has a slot, or was evicted
+	evicted  error         // the refusal, if it was evicted
+	early    bool          // its address was told to retry later
+	returned bool          // its address had a turn recently
+	state    placeState    // guarded by queue.mu
+	hashes   int           // how many were made in this slot
 }
 
 type placeState int
 
 const (
-	waiting placeState = iota
-	hashing
-	over
+	stateWaiting placeState = iota
+	stateHashing
+	stateOver
 )
 
-// Len is how many wait.
+// Len returns how many requests wait.
 func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.lanes[0].waiting + q.lanes[1].waiting
+	return q.strangers.waiting + q.devices.waiting
 }
 
-// join takes a place in the queue, which has to be left. [RetryError].
+// enter waits for a slot, which the caller must leave. See [Hasher.Enter].
+func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
+	p, err := q.join(v, time.Now())
+	if err != nil {
+		q.refused(ctx, v.Address, err, time.Now())
+		return nil, err
+	}
+	if admit != nil {
+		err = admit(ctx)
+	}
+	if err == nil {
+		err = p.wait(ctx)
+	}
+	if err != nil {
+		p.leave()
+		q.refused(ctx, v.Address, err, time.Now())
+		return nil, err
+	}
+	return p, nil
+}
+
+// join takes a place, or returns a [RetryError]. The caller must leave the place.
 func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
-	t := &place{q: q, v: v, joined: now, granted: make(chan struct{})}
+	p := &place{queue: q, visitor: v, joined: now, decided: make(chan struct{})}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t.early = q.away.has(v.Address, now)
-	t.again = q.served.has(v.Address, now)
+	p.early, p.returned = q.backoff.has(v.Address, now), q.served.has(v.Address, now)
 	if q.running < q.Slots {
-		q.grant(t)
-		return t, nil
+		q.grant(p)
+		return p, nil
 	}
-	l := q.laneOf(t)
-	if v.Account != "" && float64(l.account[v.Account]) >= perAccount*float64(q.capacity()) {
+	l, capacity := q.laneOf(p), q.capacity()
+	switch {
+	case v.Account != "" && float64(l.accounts[v.Account]) >= accountShare*float64(capacity):
 		return nil, q.busy("account")
-	}
-	if t.again && float64(l.again) >= perServed*float64(q.capacity()) {
+	case p.returned && float64(l.returned) >= servedShare*float64(capacity):
+		return nil, q.busy("full")
+	case q.strangers.waiting+q.devices.waiting >= capacity && !q.makeRoom(p):
 		return nil, q.busy("full")
 	}
-	if q.lanes[0].waiting+q.lanes[1].waiting >= q.capacity() && !q.makeRoom(t) {
-		return nil, q.busy("full")
-	}
-	l.add(t)
-	return t, nil
+	l.add(p)
+	return p, nil
 }
 
-// turnAway notes when an address is to come back, and holds up the answer to one
-// that was told before.
-func (q *Queue) turnAway(ctx context.Context, address string, err error, now time.Time) {
-	retry := (*RetryError)(nil)
+// capacity returns how many requests may wait.
+func (q *Queue) capacity() int {
+	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
+}
+
+func (q *Queue) laneOf(p *place) *lane {
+	if p.visitor.KnownDevice {
+		return &q.devices
+	}
+	return &q.strangers
+}
+
+// makeRoom evicts a waiting request for p and reports whether it found one. q.mu is held.
+func (q *Queue) makeRoom(p *place) bool {
+	l := &q.strangers
+	if l.waiting == 0 {
+		l = &q.devices
+	}
+	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device goes before any stranger
+	// A stranger evicts no known device for being early.
+	if early := l.newestEarly(); early != nil && !p.early && (p.visitor.KnownDevice || l == &q.strangers) {
+		q.evict(early, "full")
+		return true
+	}
+	longest := slices.MaxFunc(l.ring, func(a, b *backlog) int { return len(a.places) - len(b.places) })
+	if !precedes && len(longest.places) <= l.waitingFrom(p.visitor.Address)+1 {
+		return false
+	}
+	q.evict(longest.places[len(longest.places)-1], "full")
+	return true
+}
+
+// evict refuses a request that waits. q.mu is held.
+func (q *Queue) evict(p *place, reason string) {
+	q.laneOf(p).remove(p)
+	p.state, p.evicted = stateOver, q.busy(reason)
+	close(p.decided)
+}
+
+// busy returns the refusal of a request. q.mu is held.
+func (q *Queue) busy(reason string) error {
+	q.Observer.Shed(reason)
+	// Twice as many clients return in a second as can be served. That keeps the queue full, and no
+	// fuller, because refusing takes CPU too.
+	served := time.Duration(q.absent.count(time.Now())) * q.turnTime / time.Duration(q.Slots)
+	delay := min(maxDelay, max(usualDelay, served)) / time.Second
+	var random [1]byte
+	rand.Read(random[:])
+	return &RetryError{After: time.Duration(1+int(random[0])%int(delay)) * time.Second, Err: ErrBusy}
+}
+
+// refused remembers when a refused client may try again. If the client retried early, refused
+// returns only after a delay.
+func (q *Queue) refused(ctx context.Context, address string, err error, now time.Time) {
+	var retry *RetryError
 	if !errors.As(err, &retry) {
 		return
 	}
 	q.mu.Lock()
-	early := q.away.has(address, now) && q.held < maxHeld
+	early := q.backoff.has(address, now) && q.delayed < maxTracked
 	if early {
-		q.held++
+		q.delayed++
 	} else if errors.Is(err, ErrBusy) {
-		q.expected.add(now.Add(retry.After))
+		q.absent.add(now.Add(retry.After))
 	}
-	// For who was early it begins anew: or who never waits would now and then pass for
-	// one who did.
-	q.away.keep(address, now, min(retry.After, usualReturn*time.Second))
+	// This restarts the wait of a client that retried early. Otherwise a client that retries in a
+	// tight loop would sometimes look as if it had waited.
+	q.backoff.keep(address, now, min(retry.After, usualDelay))
 	q.mu.Unlock()
 	if !early {
 		return
 	}
-	wait := time.NewTimer(hold)
-	defer wait.Stop()
+	penalty := time.NewTimer(earlyPenalty)
+	defer penalty.Stop()
 	select {
-	case <-wait.C:
+	case <-penalty.C:
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
-	q.held--
+	q.delayed--
 	q.mu.Unlock()
 }
 
-// capacity is how many can be served within patience.
-func (q *Queue) capacity() int {
-	return max(q.Slots, int(filled*float64(q.Slots)*float64(q.Patience)/float64(q.took)))
-}
-
-func (q *Queue) laneOf(t *place) *lane {
-	if t.v.KnownDevice {
-		return &q.lanes[1]
-	}
-	return &q.lanes[0]
-}
-
-// makeRoom sheds the newest of those who came earlier than they were told to, for
-// one who did not, or else of the address that has most waiting, if that is more
-// than t's has, or strangers for a known device.
-func (q *Queue) makeRoom(t *place) bool {
-	l := &q.lanes[0]
-	if l.waiting == 0 {
-		l = &q.lanes[1]
-	}
-	if early := l.newestEarly(); early != nil && !t.early && (t.v.KnownDevice || l == &q.lanes[0]) {
-		q.drop(early, "full")
-		return true
-	}
-	longest := slices.MaxFunc(l.ring, func(a, b *backlog) int { return len(a.turns) - len(b.turns) })
-	if passes := t.v.KnownDevice && l == &q.lanes[0]; !passes && len(longest.turns) <= l.from(t.v.Address)+1 {
-		return false
-	}
-	q.drop(longest.turns[len(longest.turns)-1], "full")
-	return true
-}
-
-// drop sheds one who waits. q.mu is held.
-func (q *Queue) drop(t *place, reason string) {
-	q.laneOf(t).remove(t)
-	t.state, t.shed = over, q.busy(reason)
-	close(t.granted)
-}
-
-func (q *Queue) grant(t *place) {
+// grant gives p a slot. q.mu is held.
+func (q *Queue) grant(p *place) {
 	q.running++
-	t.began, t.state = time.Now(), hashing
-	q.served.keep(t.v.Address, t.began, usualReturn*time.Second)
-	close(t.granted)
+	p.began, p.state = time.Now(), stateHashing
+	q.served.keep(p.visitor.Address, p.began, usualDelay)
+	close(p.decided)
 }
 
-// next gives a free slot to whose turn it is. q.mu is held.
+// next gives the free slots to the requests whose turn it is. q.mu is held.
 func (q *Queue) next() {
 	for q.running < q.Slots {
-		strangers, known := &q.lanes[0], &q.lanes[1]
-		l := strangers
-		if known.waiting > 0 && (strangers.waiting == 0 || q.known < knownTurns) {
-			l = known
+		l := &q.strangers
+		if q.devices.waiting > 0 && (l.waiting == 0 || q.deviceTurns < devicesPerStranger) {
+			l = &q.devices
 		}
 		if l.waiting == 0 {
 			return
 		}
-		if l == known {
-			q.known++
+		if l == &q.devices {
+			q.deviceTurns++
 		} else {
-			q.known = 0
+			q.deviceTurns = 0
 		}
-		t := l.ring[0].turns[0]
-		l.remove(t)
-		l.pass(t.v.Address)
-		q.grant(t)
+		q.grant(l.next())
 	}
-}
-
-// wait returns when it is the turn of t. [RetryError], or the error of ctx.
-func (t *place) wait(ctx context.Context) error {
-	late := time.NewTimer(time.Until(t.joined.Add(t.q.Patience)))
-	defer late.Stop()
-	select {
-	case <-t.granted:
-	case <-ctx.Done():
-		return fmt.Errorf("hash password: %w", ctx.Err())
-	case <-late.C:
-		t.q.mu.Lock()
-		if t.state == waiting {
-			t.q.drop(t, "late")
-		}
-		t.q.mu.Unlock()
-		<-t.granted
-	}
-	if t.shed != nil {
-		return t.shed
-	}
-	return nil
-}
-
-// leave gives up the place or the slot. It may be called again.
-func (t *place) leave() {
-	t.q.mu.Lock()
-	defer t.q.mu.Unlock()
-	switch t.state {
-	case waiting:
-		t.q.laneOf(t).remove(t)
-	case hashing:
-		if rest := t.rest(); rest > 0 {
-			time.AfterFunc(rest, t.q.release)
-			break
-		}
-		t.q.running--
-		t.q.next()
-	}
-	t.state = over
-}
-
-// rest is how long the slot of t has to rest now. What it waited for meanwhile, for
-// the CPU or for a database, was rest, too. q.mu is held.
-func (t *place) rest() (rest time.Duration) {
-	if t.hashes == 0 {
-		return 0
-	}
-	took := time.Since(t.began)
-	if t.q.Share != nil {
-		work := float64(t.hashes) * float64(t.q.quickest)
-		rest = max(0, time.Duration(work/t.q.Share())-took)
-	}
-	t.q.took = max(leastHash, t.q.took+(took+rest-t.q.took)/16)
-	return rest
 }
 
 // release frees a slot.
@@ -335,99 +284,68 @@ func (q *Queue) release() {
 	q.next()
 }
 
-// hashed notes what a hash took.
-func (t *place) hashed(took time.Duration) {
-	t.q.mu.Lock()
-	t.hashes++
-	if t.q.quickest == 0 {
-		t.q.quickest = took
-	}
-	t.q.quickest = min(took, t.q.quickest+(took-t.q.quickest)/64)
-	t.q.mu.Unlock()
-	t.q.Observer.Hashed(t.began.Sub(t.joined), took)
-}
-
-// newestEarly is the last to come of those who were told to come later. Nil: none.
-func (l *lane) newestEarly() (newest *place) {
-	for _, b := range l.ring {
-		for _, t := range b.turns {
-			if t.early && (newest == nil || !t.joined.Before(newest.joined)) {
-				newest = t
-			}
+// wait returns nil once p has a slot. It returns a [RetryError] if p is evicted, and ctx's error.
+func (p *place) wait(ctx context.Context) error {
+	late := time.NewTimer(time.Until(p.joined.Add(p.queue.Patience)))
+	defer late.Stop()
+	select {
+	case <-p.decided:
+	case <-ctx.Done():
+		return fmt.Errorf("hash password: %w", ctx.Err())
+	case <-late.C:
+		p.queue.mu.Lock()
+		if p.state == stateWaiting {
+			p.queue.evict(p, "late")
 		}
+		p.queue.mu.Unlock()
+		<-p.decided
 	}
-	return newest
+	return p.evicted
 }
 
-// from is how many wait from an address.
-func (l *lane) from(address string) int {
-	if i := l.find(address); i >= 0 {
-		return len(l.ring[i].turns)
+// leave gives up the place or the slot. It may be called again.
+func (p *place) leave() {
+	q := p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch p.state {
+	case stateWaiting:
+		q.laneOf(p).remove(p)
+	case stateHashing:
+		if rest := p.rest(); rest > 0 {
+			time.AfterFunc(rest, q.release)
+			break
+		}
+		q.running--
+		q.next()
 	}
-	return 0
+	p.state = stateOver
 }
 
-func (l *lane) find(address string) int {
-	return slices.IndexFunc(l.ring, func(b *backlog) bool { return b.address == address })
+// rest returns how long p's slot has to rest now. Time in which the turn waited for the CPU or for a
+// database counts as rest. q.mu is held.
+func (p *place) rest() (rest time.Duration) {
+	if p.hashes == 0 {
+		return 0
+	}
+	q, elapsed := p.queue, time.Since(p.began)
+	if q.Share != nil {
+		work := float64(p.hashes) * float64(q.shortestHash)
+		rest = max(0, time.Duration(work/q.Share())-elapsed)
+	}
+	q.turnTime = max(minTurnTime, q.turnTime+(elapsed+rest-q.turnTime)/16)
+	return rest
 }
 
-func (l *lane) add(t *place) {
-	l.count(t, 1)
-	l.account[t.v.Account]++
-	if i := l.find(t.v.Address); i >= 0 {
-		l.ring[i].turns = append(l.ring[i].turns, t)
-		return
+// hashed records how long a hash took.
+func (p *place) hashed(took time.Duration) {
+	q := p.queue
+	q.mu.Lock()
+	p.hashes++
+	if q.shortestHash == 0 {
+		q.shortestHash = took
 	}
-	l.ring = append(l.ring, &backlog{address: t.v.Address, turns: []*place{t}})
-}
-
-func (l *lane) count(t *place, n int) {
-	l.waiting += n
-	if t.again {
-		l.again += n
-	}
-}
-
-// remove takes out one who waits, and its address with the last one.
-func (l *lane) remove(t *place) {
-	l.count(t, -1)
-	if l.account[t.v.Account]--; l.account[t.v.Account] == 0 {
-		delete(l.account, t.v.Account)
-	}
-	i := l.find(t.v.Address)
-	b := l.ring[i]
-	b.turns = slices.DeleteFunc(b.turns, func(other *place) bool { return other == t })
-	if len(b.turns) == 0 {
-		l.ring = slices.Delete(l.ring, i, i+1)
-	}
-}
-
-// pass makes an address the last, after a turn of its own.
-func (l *lane) pass(address string) {
-	if i := l.find(address); i >= 0 {
-		b := l.ring[i]
-		l.ring = append(slices.Delete(l.ring, i, i+1), b)
-	}
-}
-
-// turn waits for a turn, which has to be left.
-func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
-	now := time.Now()
-	t, err := q.join(v, now)
-	if err != nil {
-		q.turnAway(ctx, v.Address, err, time.Now())
-		return nil, err
-	}
-	if admit != nil {
-		err = admit(ctx)
-	}
-	if err == nil {
-		err = t.wait(ctx)
-	}
-	if err != nil {
-		t.leave()
-		q.turnAway(ctx, v.Address, err, time.Now())
-		return nil, err
-	}
-	return t, nil
+	q.shortestHash = min(took, q.shortestHash+(took-q.shortestHash)/64)
+	q.mu.Unlock()
+	q.Observer.Hashed(p.began.Sub(p.joined), took)
 }

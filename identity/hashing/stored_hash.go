@@ -10,31 +10,31 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The form in which a password hash is stored:
+// A password hash is stored as bcrypt of the pre-hash, with the id of its pepper in front:
 //
-//	$sessiond$v=1$p=PEPPER$2a$10$SALT22SUM31
+//	$sessiond$v=1$p=PEPPER$2a$10$SALT22DIGEST31
 //
-// that is, bcrypt of the pre-hash under the pepper of that id; or plain bcrypt,
-// for users who were imported and have not signed in since.
+// Users who were imported and have not signed in since have plain bcrypt.
 const hashPrefix = "$sessiond$v=1$p="
 
+// The form of a bcrypt hash: a head with the version and the cost, then the salt and the digest in
+// bcrypt's own base64.
 const (
-	bcryptHead = len("$2a$10$")
-	saltLength = 22
-	sumLength  = 31
+	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+	headChars                = len("$2a$10$")
+	saltBytes, saltChars     = 16, 22
+	digestBytes, digestChars = 23, 31 // bcrypt drops the last of 24 bytes
+	maxSecret                = 72     // bytes; bcrypt ignores the rest
 )
 
-// bcryptBase64 is strict because bcrypt compares text: a sum that no encoder
-// writes would be imported without complaint and match no password.
-var bcryptBase64 = base64.NewEncoding(
-	"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").
-	WithPadding(base64.NoPadding).Strict()
+var bcryptBase64 = base64.NewEncoding(bcryptAlphabet).WithPadding(base64.NoPadding)
 
-var errMalformedHash = errors.New("neither bcrypt nor a form of ours")
+var errMalformedHash = errors.New("neither bcrypt nor a hash of this service")
 
 type storedHash struct {
 	plain  bool   // bcrypt of the password itself
-	pepper string // id; only when not plain
+	pepper string // id; empty if plain
 	cost   int
 	bcrypt string
 }
@@ -56,13 +56,16 @@ func parseHash(hash string) (storedHash, error) {
 	}
 	h.bcrypt = rest
 
-	// The library is laxer than this: it ignores what follows the sum, and
-	// takes any letter for the version.
-	if len(rest) != bcryptHead+saltLength+sumLength || rest[:2] != "$2" ||
-		strings.IndexByte("aby", rest[2]) < 0 || rest[3] != '$' || rest[6] != '$' {
+	// The library accepts more: it ignores whatever follows the digest, and takes any letter as the
+	// version.
+	if len(rest) != headChars+saltChars+digestChars || rest[:2] != "$2" ||
+		strings.IndexByte("aby", rest[2]) < 0 || rest[3] != '$' || rest[6] != '$' ||
+		!isDigit(rest[4]) || !isDigit(rest[5]) || strings.Trim(rest[headChars:], bcryptAlphabet) != "" {
 		return storedHash{}, errMalformedHash
 	}
-	if !isDigit(rest[4]) || !isDigit(rest[5]) {
+	// bcrypt compares text. A digest that no encoder writes would match no password, so the import
+	// must refuse it.
+	if _, err := bcryptBase64.Strict().DecodeString(rest[headChars+saltChars:]); err != nil {
 		return storedHash{}, errMalformedHash
 	}
 	cost, err := strconv.Atoi(rest[4:6])
@@ -73,14 +76,6 @@ func parseHash(hash string) (storedHash, error) {
 		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d", cost, MaxCost)
 	}
 	h.cost = cost
-
-	salt, sum := rest[bcryptHead:bcryptHead+saltLength], rest[bcryptHead+saltLength:]
-	if strings.Trim(salt, "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "" {
-		return storedHash{}, errMalformedHash
-	}
-	if _, err := bcryptBase64.DecodeString(sum); err != nil {
-		return storedHash{}, errMalformedHash
-	}
 	return h, nil
 }
 

@@ -68,12 +68,12 @@ func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	return peppered(h.current, string(hash)), nil
 }
 
-// Verify reports whether the password is the one that was hashed and, if it is, whether it should
-// be hashed again because the cost, the pepper or the form is no longer the current one. It takes
-// as long as [Turn.VerifyNobody], unless the hash has a higher cost than the current one.
+// Verify reports whether the password is the one that was hashed. If it is, rehash reports whether it
+// should be hashed again, because the cost, the pepper or the form is no longer the current one.
+// Verify takes as long as [Turn.VerifyNobody], unless the hash has a higher cost than the current one.
 //
-// An error means that nothing was decided: ctx was done, the engine failed, or no password could
-// ever match the hash (see [Hasher.CheckHash]).
+// An error means that nothing was decided: ctx was done, the engine failed, or the hash is one that
+// [Hasher.CheckHash] refuses.
 func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
 	h := t.hasher
 	stored, err := h.parse(hash)
@@ -96,7 +96,7 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 		if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 			return err
 		}
-		return cmp.Or(h.makeUp(ctx, stored.cost, secret), err)
+		return cmp.Or(h.spendDifference(ctx, stored.cost, secret), err)
 	})
 	switch {
 	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
@@ -109,12 +109,12 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 	return true, stored.plain || stored.pepper != h.current || stored.cost != h.cost, nil
 }
 
-// VerifyNobody takes as long as verifying a hash of the current cost. Callers use it where there is
-// no such user, so that the time of the answer does not reveal that.
+// VerifyNobody takes as long as verifying a hash of the current cost. Callers use it if there is no
+// such user, because a quicker answer would reveal that.
 func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	h := t.hasher
 	return t.work(ctx, func() error {
-		return h.spend(ctx, nobodyHash(h.cost), h.prehash(h.current, password))
+		return h.spend(ctx, h.cost, h.prehash(h.current, password))
 	})
 }
 

@@ -17,7 +17,13 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Worker is a process that hashes. It implements [Engine].
+// Worker is an [Engine] in a process of its own, which yields the CPU to everything else on the
+// machine.
+//
+// A hash keeps a core busy for tens of milliseconds. A token check that arrives meanwhile would have
+// to wait until the Go scheduler, or the kernel, takes the core away. A low priority for some threads
+// of the same process does not work: the garbage collector waits for all of its threads. Nothing
+// waits for the worker. Decision 0012 has the measurements.
 type Worker struct {
 	command func() *exec.Cmd
 	idle    bool
@@ -25,36 +31,36 @@ type Worker struct {
 
 	mu     sync.Mutex
 	client *rpc.Client
-	ended  chan struct{} // closed when the present process has
+	ended  chan struct{} // closed when the current process has ended
 	closed bool
 }
 
-// StartWorker starts the process: command, which has to call [ServeWorker], with nothing
-// on its standard streams but for us. slots is how many hash at once; idle, that
-// they run only when nothing else wants to, while that is not too seldom.
+// StartWorker starts the process. The command must call [RunWorker] and nothing else may use its
+// standard streams. slots is how many hashes run at once. With idle, a hash runs only when nothing
+// else wants the CPU, until it is far behind.
 func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
 	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
-		// It ends when its standard input does, and so with us, however that comes.
+		// The worker ends when its standard input does, so it ends with this process in any case.
 		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
-		// One more than hash, for who reads the questions.
+		// One thread more than slots reads the requests.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
-		// Signals from a terminal are for us: it ends when we do.
+		// A terminal's signals must not reach the worker: it ends when this process does.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		return cmd
 	}}
 	return w, w.start()
 }
 
-// start starts a process. w.mu is held, or nobody knows w yet.
+// start starts a process. w.mu is held, or w is not shared yet.
 func (w *Worker) start() error {
 	cmd := w.command()
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return fmt.Errorf("start the process that hashes: %w", err)
+		return fmt.Errorf("start the hashing worker: %w", err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("start the process that hashes: %w", err)
+		return fmt.Errorf("start the hashing worker: %w", err)
 	}
 	if w.idle {
 		onThread(lowerThread, func() { err = cmd.Start() })
@@ -62,28 +68,37 @@ func (w *Worker) start() error {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("start the process that hashes: %w", err)
+		return fmt.Errorf("start the hashing worker: %w", err)
 	}
 	client, ended := rpc.NewClient(pipes{out, in}), make(chan struct{})
 	w.client, w.ended = client, ended
+	go w.reportFault(client)
 	go func() {
 		defer close(ended)
 		err := cmd.Wait()
-		_ = client.Close() // whoever still waits for an answer is told
+		_ = client.Close() // fails the calls that still wait
 		if !w.isClosed() {
-			w.log.Error("the process that hashes passwords ended", "error", err)
+			w.log.Error("the hashing worker ended", "error", err)
 		}
 	}()
 	return nil
 }
 
-// onThread runs f on a thread whose priority was lowered, and waits for it. The thread
-// ends with its goroutine, since nothing may raise it again.
+// reportFault logs an error if the worker's bcrypt failed its check.
+func (w *Worker) reportFault(client *rpc.Client) {
+	var fault string
+	if err := client.Call(service+".Fault", Job{}, &fault); err == nil && fault != "" {
+		w.log.Error("the bcrypt that yields the CPU gives wrong results; the worker uses x/crypto's, which delays checks more", "error", fault)
+	}
+}
+
+// onThread runs f on a thread of lowered priority and waits for it. The thread ends with its
+// goroutine, because a process may not raise a priority again.
 func onThread(lower, f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good
+		runtime.LockOSThread() // never unlocked
 		lower()
 		f()
 	}()
@@ -96,7 +111,7 @@ func (w *Worker) isClosed() bool {
 	return w.closed
 }
 
-// Close ends the process, and waits until it has.
+// Close ends the process and waits for its end.
 func (w *Worker) Close() error {
 	w.mu.Lock()
 	w.closed = true
@@ -128,13 +143,13 @@ func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []
 	return hash, err
 }
 
-// call asks the process. What it could not answer is [ErrUnavailable].
+// call asks the process. It returns [ErrUnavailable] if there is no answer.
 func (w *Worker) call(ctx context.Context, method string, j Job, answer any) error {
 	client, err := w.running()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	// Always waited for: the slot is in use until the hash is made.
+	// This waits even if ctx ends, because the slot is in use until the hash is made.
 	call := <-client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1)).Done
 	if call.Error == nil {
 		return nil
@@ -145,8 +160,7 @@ func (w *Worker) call(ctx context.Context, method string, j Job, answer any) err
 	return fmt.Errorf("%w: hash password: %w", ErrUnavailable, call.Error)
 }
 
-// running returns the client of a process that runs, for which it starts
-// another one if need be.
+// running returns the client of a running process. It starts another process if the last one ended.
 func (w *Worker) running() (*rpc.Client, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,25 +175,44 @@ func (w *Worker) running() (*rpc.Client, error) {
 	if err := w.start(); err != nil {
 		return nil, err
 	}
-	w.log.Info("the process that hashes passwords was started again")
+	w.log.Info("the hashing worker was started again")
 	return w.client, nil
 }
 
-// Job is what is asked of the process, in words of net/rpc. Secrets are pre-hashed, but for the passwords of
-// users who were imported.
+// Job is a request to the process; net/rpc needs it exported. Secrets are pre-hashed, except the
+// passwords of imported users.
 type Job struct {
 	Hash, Secret []byte
 	Cost         int
-	Idle         bool // it begins on a thread that runs only when nothing else wants to
+	Idle         bool // begin on a thread that runs only when nothing else wants the CPU
 }
 
 const service = "Bcrypt"
 
-// server is what net/rpc makes methods of.
-type server struct{}
+// server has the methods that net/rpc calls.
+type server struct {
+	bcrypt implementation
+	fault  error // why bcrypt is x/crypto's
+}
 
-func (server) Compare(j Job, equal *bool) error {
-	err := compare(j.Hash, j.Secret, j.Idle)
+// newServer checks an implementation and falls back to x/crypto's if it fails.
+func newServer(i implementation) server {
+	if err := i.check(); err != nil {
+		return server{xcrypto, err}
+	}
+	return server{i, nil}
+}
+
+// Fault returns why the server fell back to x/crypto's bcrypt; empty: it did not.
+func (s server) Fault(_ Job, reason *string) error {
+	if s.fault != nil {
+		*reason = s.fault.Error()
+	}
+	return nil
+}
+
+func (s server) Compare(j Job, equal *bool) error {
+	err := s.bcrypt.compare(j.Hash, j.Secret, j.Idle)
 	*equal = err == nil
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return nil
@@ -187,16 +220,28 @@ func (server) Compare(j Job, equal *bool) error {
 	return err
 }
 
-func (server) Generate(j Job, hash *[]byte) (err error) {
-	*hash, err = generate(j.Secret, j.Cost, j.Idle)
+func (s server) Generate(j Job, hash *[]byte) (err error) {
+	*hash, err = s.bcrypt.generate(j.Secret, j.Cost, j.Idle)
 	return err
 }
 
-// ServeWorker is the process's whole work: it hashes until in ends.
-func ServeWorker(in io.ReadCloser, out io.WriteCloser) error {
+// RunWorker is the whole work of the worker process: it hashes until its standard input ends.
+func RunWorker() error { return runWorker(yielding) }
+
+func runWorker(i implementation) error {
+	// The runtime polls a non-blocking input. For a thread that blocks in a read, it would wake every
+	// 20 µs, which costs the hashes CPU.
+	if err := syscall.SetNonblock(syscall.Stdin, true); err != nil {
+		return fmt.Errorf("hashing worker: standard input: %w", err)
+	}
+	return serve(os.NewFile(uintptr(syscall.Stdin), os.Stdin.Name()), os.Stdout, i)
+}
+
+// serve hashes until in ends.
+func serve(in io.ReadCloser, out io.WriteCloser, i implementation) error {
 	s := rpc.NewServer()
-	if err := s.RegisterName(service, server{}); err != nil {
-		return fmt.Errorf("identity/hashing: %w", err)
+	if err := s.RegisterName(service, newServer(i)); err != nil {
+		return fmt.Errorf("hashing worker: %w", err)
 	}
 	s.ServeConn(pipes{in, out})
 	return nil
@@ -211,16 +256,6 @@ func (p pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
 
 func (p pipes) Close() error {
 	err := p.out.Close()
-	_ = p.ReadCloser.Close() // the process may end at that, and its end closes this too
+	_ = p.ReadCloser.Close() // the worker may have ended by now, which closes this end too
 	return err
-}
-
-// RunWorker is for a program's main: it serves on the standard streams.
-func RunWorker() error {
-	// Polled, since a thread that waits in a read has the Go runtime look after it every
-	// 20 µs, at the cost of those who hash.
-	if err := syscall.SetNonblock(syscall.Stdin, true); err != nil {
-		return fmt.Errorf("identity/hashing: standard input: %w", err)
-	}
-	return ServeWorker(os.NewFile(uintptr(syscall.Stdin), os.Stdin.Name()), os.Stdout)
 }

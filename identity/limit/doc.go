@@ -1,5 +1,8 @@
-// Package limit counts what may be done only so often: guesses at a password,
-// registrations, mails to one address. It holds the rules, apart from where
-// their counts are kept, the contract of who keeps them, and a [Local] keeper
-// for when there is no other. It imports none of ours.
+// Package limit bounds how often clients may do what costs or risks something: guess passwords,
+// register, cause mail.
+//
+// An action is charged to one or several buckets, for example one for the client's address and one for
+// the account. If any bucket is empty, the action is refused and no bucket is charged. An action that
+// came to nothing is refunded. The rules are in actions.go. counter.go has the pure algorithm. A
+// [Limiter] stores the counters: [Local] in memory, and package redisstore for all replicas.
 package limit

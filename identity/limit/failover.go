@@ -8,53 +8,50 @@ import (
 )
 
 const (
-	// shortly is how long the shared limiter has for an answer: somebody waits,
-	// and perhaps keeps a slot for hashing busy.
-	shortly = 150 * time.Millisecond
-	// pause is how long it is left alone after it had none, so that not everybody
-	// waits in vain.
+	// sharedTimeout bounds a call of the shared limiter. A client waits for it, and may hold a slot for
+	// hashing meanwhile.
+	sharedTimeout = 150 * time.Millisecond
+	// pause is how long the shared limiter is left alone after it failed, so that not every client
+	// waits for the timeout.
 	pause = time.Second
 )
 
-// Failover asks a limiter that all replicas share and, when that does not
-// answer, this process's own: never nobody.
-// What the own one allows is not known to the other replicas, so that an outage
-// multiplies every budget by their number, once.
+// Failover asks the limiter that all replicas share. If that does not answer, it asks this process's
+// own limiter. The other replicas do not see what the own limiter allows, so an outage of the shared
+// limiter multiplies every limit by the number of replicas, once.
 type Failover struct {
 	shared, own Limiter
-	resumes     atomic.Int64 // when the shared one is asked again, in Unix ms
+	resumes     atomic.Int64 // when the shared limiter is asked again, in Unix milliseconds; 0: now
 }
 
 // NewFailover returns a Failover.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Charge takes of the shared limiter, or else of this process's own. The Decision
-// says which; it is needed to give back.
+// Charge charges the shared limiter, or else this process's own. Refund needs its Decision.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
-	if f.asks(now) {
-		d, err := f.charge(ctx, now, keys)
+	if f.asksShared(now) {
+		d, err := f.chargeShared(ctx, now, keys)
 		if err == nil {
 			f.resumes.Store(0)
 			return d
 		}
-		if ctx.Err() == nil { // or it is the caller who did not wait
+		if ctx.Err() == nil { // otherwise the caller gave up, and the limiter may be well
 			f.resumes.Store(now.Add(pause).UnixMilli())
 		}
 	}
-	d, _ := f.own.Charge(ctx, now, keys) // a Local does not err
+	d, _ := f.own.Charge(ctx, now, keys) // a Local never fails
 	d.Local = true
 	return d
 }
 
-func (f *Failover) charge(ctx context.Context, now time.Time, keys []Key) (Decision, error) {
-	ctx, cancel := context.WithTimeout(ctx, shortly)
+func (f *Failover) chargeShared(ctx context.Context, now time.Time, keys []Key) (Decision, error) {
+	ctx, cancel := context.WithTimeout(ctx, sharedTimeout)
 	defer cancel()
 	return f.shared.Charge(ctx, now, keys)
 }
 
-// asks tells whether the shared limiter is to be asked. After a pause one caller
-// goes ahead.
-func (f *Failover) asks(now time.Time) bool {
+// asksShared reports whether to ask the shared limiter. After a pause, a single caller tries it first.
+func (f *Failover) asksShared(now time.Time) bool {
 	resumes := f.resumes.Load()
 	switch {
 	case resumes == 0:
@@ -66,19 +63,19 @@ func (f *Failover) asks(now time.Time) bool {
 	}
 }
 
-// Refund gives back what the decision d took; also for a caller who has left.
+// Refund refunds what the decision d charged. It does so even if ctx has ended.
 func (f *Failover) Refund(ctx context.Context, now time.Time, d Decision, keys []Key) error {
 	if d.Local {
 		return f.own.Refund(ctx, now, keys)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortly)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sharedTimeout)
 	defer cancel()
 	return f.shared.Refund(ctx, now, keys)
 }
 
-// Clear forgets all takes of keys, here and there.
+// Clear forgets all charges of the keys in both limiters. It does so even if ctx has ended.
 func (f *Failover) Clear(ctx context.Context, keys []Key) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortly)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sharedTimeout)
 	defer cancel()
 	return errors.Join(f.own.Clear(ctx, keys), f.shared.Clear(ctx, keys))
 }

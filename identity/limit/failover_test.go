@@ -9,7 +9,7 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// flaky is a shared limiter that may be down.
+// flaky is a shared limiter that can be down or hang.
 type flaky struct {
 	*limit.Local
 	down  bool
@@ -43,43 +43,42 @@ func newFailover() (*limit.Failover, *flaky) {
 	return limit.NewFailover(shared, limit.NewLocal(100)), shared
 }
 
-func TestFailover(t *testing.T) {
+func TestFailover_UsesItsOwnLimiterDuringAnOutage(t *testing.T) {
 	f, shared := newFailover()
-	keys := []limit.Key{budget.Of("a")}
-	take := func(at time.Time, allowed, own bool) {
+	keys := []limit.Key{bucket.Of("a")}
+	charge := func(at time.Time, allowed, local bool) {
 		t.Helper()
-		if d := f.Charge(t.Context(), at, keys); d.Allowed != allowed || d.Local != own {
-			t.Errorf("Charge = %+v; want allowed %t, own %t", d, allowed, own)
+		if d := f.Charge(t.Context(), at, keys); d.Allowed != allowed || d.Local != local {
+			t.Errorf("Charge = %+v, want allowed %t, local %t", d, allowed, local)
 		}
 	}
 	for range 5 {
-		take(noon, true, false)
+		charge(noon, true, false)
 	}
-	take(noon, false, false)
+	charge(noon, false, false)
 
 	shared.down = true
 	for range 5 {
-		take(noon, true, true) // its own budget, which is full yet
+		charge(noon, true, true) // the own limiter's bucket is still full
 	}
-	take(noon, false, true)
+	charge(noon, false, true)
 	if shared.asked != 7 {
-		t.Errorf("while it is down, it was asked %d times within a moment", shared.asked-6)
+		t.Errorf("within a second of the failure, it was asked %d times, want once", shared.asked-6)
 	}
-	take(noon.Add(time.Second), false, true)
-	take(noon.Add(time.Second), false, true)
+	charge(noon.Add(time.Second), false, true)
+	charge(noon.Add(time.Second), false, true)
 	if shared.asked != 8 {
 		t.Errorf("a second later it was asked %d times, want once", shared.asked-7)
 	}
 
 	shared.down = false
-	take(noon.Add(2*time.Second), false, false)
-	take(noon.Add(2*time.Second), false, false)
+	charge(noon.Add(2*time.Second), false, false)
+	charge(noon.Add(2*time.Second), false, false)
 }
 
-// TestFailoverGivesBack where it took, also for who has left; and clears both.
-func TestFailoverGivesBack(t *testing.T) {
+func TestFailover_RefundsWhereItChargedAndClearsBoth(t *testing.T) {
 	f, shared := newFailover()
-	keys := []limit.Key{budget.Of("a")}
+	keys := []limit.Key{bucket.Of("a")}
 	here := f.Charge(t.Context(), noon, keys)
 	shared.down = true
 	f.Charge(t.Context(), noon, keys)
@@ -95,10 +94,10 @@ func TestFailoverGivesBack(t *testing.T) {
 		}
 	}
 	if n := shared.Len(); n != 0 {
-		t.Errorf("the shared limiter holds %d keys", n)
+		t.Errorf("the shared limiter still holds %d keys", n)
 	}
 	if d := f.Charge(t.Context(), noon, keys); !d.Local || d.Tightest.Left != 3 {
-		t.Errorf("%+v: one of two was given back", d)
+		t.Errorf("%+v, want 3 left: one of two charges was refunded", d)
 	}
 
 	shared.down = false
@@ -116,11 +115,10 @@ func TestFailoverGivesBack(t *testing.T) {
 	}
 }
 
-// TestFailoverWaits for no answer much longer than it says, and not at all for
-// who has left, which says nothing of the shared limiter.
-func TestFailoverWaits(t *testing.T) {
+// A caller that gives up says nothing about the shared limiter, so the next caller asks it again.
+func TestFailover_WaitsForAHangingLimiterOnce(t *testing.T) {
 	f, shared := newFailover()
-	keys := []limit.Key{budget.Of("a")}
+	keys := []limit.Key{bucket.Of("a")}
 	shared.hangs = true
 	left, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -132,14 +130,14 @@ func TestFailoverWaits(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	if took := time.Since(begin); took < 100*time.Millisecond || took > 5*time.Second {
-		t.Errorf("it waited for %v", took)
+		t.Errorf("waited for %v, want about 150ms", took)
 	}
 	begin = time.Now()
 	f.Charge(t.Context(), noon, keys)
 	if took := time.Since(begin); took > 100*time.Millisecond {
-		t.Errorf("and then for %v once more", took)
+		t.Errorf("the next call waited for %v too", took)
 	}
 	if shared.asked != 2 {
-		t.Errorf("it was asked %d times", shared.asked)
+		t.Errorf("the shared limiter was asked %d times, want 2", shared.asked)
 	}
 }

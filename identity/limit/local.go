@@ -7,36 +7,35 @@ import (
 	"time"
 )
 
-// Local is a [Limiter] in memory. It holds so many keys at most; for one more it
-// gives up that which would be forgotten next, so that a flood of keys drives
-// out what is forgotten already, then other keys of the flood, and last the long
-// memory of a name under attack.
+// Local is a [Limiter] in memory with a bounded number of keys. A new key beyond that replaces the key
+// that expires next. So a flood of new keys first replaces expired keys, then keys of the flood, and
+// last the backoff counter of an account under attack, which expires late.
 type Local struct {
 	most int
 
 	mu      sync.Mutex
-	entries map[place]*entry
-	next    byTime
+	entries map[keyName]*entry
+	next    byExpiry
 }
 
 var _ Limiter = (*Local)(nil)
 
-// place is a key without what its rule says.
-type place struct{ rule, id string }
+// keyName identifies a key without the details of its rule.
+type keyName struct{ rule, id string }
 
 type entry struct {
-	place
-	state     State
-	forgotten int64
-	index     int // in the heap
+	keyName
+	state  State
+	expiry int64
+	index  int // in the heap
 }
 
-// NewLocal returns a Local of at most so many keys.
+// NewLocal returns a Local that holds at most so many keys.
 func NewLocal(most int) *Local {
-	return &Local{most: most, entries: map[place]*entry{}}
+	return &Local{most: most, entries: map[keyName]*entry{}}
 }
 
-// Len is how many keys are held.
+// Len returns how many keys are held.
 func (l *Local) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +76,7 @@ func (l *Local) Clear(_ context.Context, keys []Key) error {
 func (l *Local) states(keys []Key) []State {
 	states := make([]State, len(keys))
 	for i, k := range keys {
-		if e := l.entries[place{k.Rule.Name, k.ID}]; e != nil {
+		if e := l.entries[keyName{k.Rule.Name, k.ID}]; e != nil {
 			states[i] = e.state
 		}
 	}
@@ -85,47 +84,47 @@ func (l *Local) states(keys []Key) []State {
 }
 
 func (l *Local) set(k Key, s State) {
-	at := place{k.Rule.Name, k.ID}
-	e := l.entries[at]
+	name := keyName{k.Rule.Name, k.ID}
+	e := l.entries[name]
 	switch {
 	case s == State{}:
 		if e != nil {
 			l.drop(e)
 		}
 	case e != nil:
-		e.state, e.forgotten = s, k.Rule.forgotten(s)
+		e.state, e.expiry = s, k.Rule.expiry(s)
 		heap.Fix(&l.next, e.index)
 	default:
 		if len(l.entries) >= l.most {
 			l.drop(l.next[0])
 		}
-		e = &entry{place: at, state: s, forgotten: k.Rule.forgotten(s)}
-		l.entries[at] = e
+		e = &entry{keyName: name, state: s, expiry: k.Rule.expiry(s)}
+		l.entries[name] = e
 		heap.Push(&l.next, e)
 	}
 }
 
 func (l *Local) drop(e *entry) {
 	heap.Remove(&l.next, e.index)
-	delete(l.entries, e.place)
+	delete(l.entries, e.keyName)
 }
 
-// byTime is a heap of entries; the first is forgotten next.
-type byTime []*entry
+// byExpiry is a heap of entries. The first one expires next.
+type byExpiry []*entry
 
-func (h byTime) Len() int           { return len(h) }
-func (h byTime) Less(i, j int) bool { return h[i].forgotten < h[j].forgotten }
-func (h byTime) Swap(i, j int) {
+func (h byExpiry) Len() int           { return len(h) }
+func (h byExpiry) Less(i, j int) bool { return h[i].expiry < h[j].expiry }
+func (h byExpiry) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
 
-func (h *byTime) Push(e any) {
+func (h *byExpiry) Push(e any) {
 	e.(*entry).index = len(*h)
 	*h = append(*h, e.(*entry))
 }
 
-func (h *byTime) Pop() any {
+func (h *byExpiry) Pop() any {
 	old := *h
 	e := old[len(old)-1]
 	old[len(old)-1] = nil

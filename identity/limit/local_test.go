@@ -12,11 +12,11 @@ import (
 
 var (
 	noon    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	budget  = limit.Rule{Name: "budget", Burst: 5, Every: time.Minute}
+	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
-func TestLocal(t *testing.T) {
+func TestLocal_KeepsTheContract(t *testing.T) {
 	t.Parallel()
 	limittest.Run(t, func(*testing.T) []limit.Limiter {
 		l := limit.NewLocal(1000)
@@ -24,43 +24,40 @@ func TestLocal(t *testing.T) {
 	})
 }
 
-// TestLocalIsBounded: a flood of keys drives out what is forgotten, then itself;
-// a name that is under attack stays.
-func TestLocalIsBounded(t *testing.T) {
+func TestLocal_FloodOfKeysReplacesItself(t *testing.T) {
 	l := limit.NewLocal(100)
-	take := func(at time.Time, k limit.Key) limit.Decision {
+	charge := func(at time.Time, k limit.Key) limit.Decision {
 		d, err := l.Charge(t.Context(), at, []limit.Key{k})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return d
 	}
-	victim, gone := backoff.Of("victim"), budget.Of("gone")
+	victim, expiring := backoff.Of("victim"), bucket.Of("expiring")
 	for range 10 {
-		take(noon, victim)
+		charge(noon, victim)
 	}
-	take(noon, gone)
+	charge(noon, expiring)
 	for i := range 1000 {
-		take(noon.Add(time.Second), budget.Of(strconv.Itoa(i)))
+		charge(noon.Add(time.Second), bucket.Of(strconv.Itoa(i)))
 		if n := l.Len(); n > 100 {
-			t.Fatalf("%d keys are held", n)
+			t.Fatalf("%d keys are held, want at most 100", n)
 		}
 	}
-	if d := take(noon, victim); d.Allowed {
-		t.Error("a flood made it forget a name under attack")
+	if d := charge(noon, victim); d.Allowed {
+		t.Error("a flood of keys replaced an account under attack")
 	}
-	if d := take(noon.Add(time.Second), budget.Of("999")); d.Tightest.Left != 3 {
-		t.Errorf("it holds not even the newest of the flood: %+v", d)
+	if d := charge(noon.Add(time.Second), bucket.Of("999")); d.Tightest.Left != 3 {
+		t.Errorf("the newest key of the flood is gone: %+v", d)
 	}
-	if d := take(noon, gone); d.Tightest.Left != 4 {
-		t.Errorf("what would be forgotten first outlived the flood: %+v", d)
+	if d := charge(noon, expiring); d.Tightest.Left != 4 {
+		t.Errorf("the key that expires first outlived the flood: %+v", d)
 	}
 }
 
-// TestLocalKeepsNothing: keys whose takes were all given back are not held.
-func TestLocalKeepsNothing(t *testing.T) {
+func TestLocal_ForgetsKeysThatWereRefunded(t *testing.T) {
 	l := limit.NewLocal(100)
-	keys := []limit.Key{budget.Of("a"), backoff.Of("a")}
+	keys := []limit.Key{bucket.Of("a"), backoff.Of("a")}
 	for range 3 {
 		if _, err := l.Charge(t.Context(), noon, keys); err != nil {
 			t.Fatal(err)
@@ -72,13 +69,13 @@ func TestLocalKeepsNothing(t *testing.T) {
 		}
 	}
 	if n := l.Len(); n != 0 {
-		t.Errorf("%d keys are held", n)
+		t.Errorf("%d keys are held, want 0", n)
 	}
 }
 
-func TestKeysAreShort(t *testing.T) {
+func TestKey_HasAFixedLength(t *testing.T) {
 	for _, text := range []string{"", "ada", strings.Repeat("a", 1<<20), "\x00\xff}{", "ада"} {
-		if k := budget.Of(text, text); len(k.ID) != 22 {
+		if k := bucket.Of(text, text); len(k.ID) != 22 {
 			t.Errorf("Of(%.10q) = %q", text, k.ID)
 		}
 	}

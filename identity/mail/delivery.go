@@ -13,41 +13,49 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Postman delivers what is in the outbox. Each mail is sent at least once, and
-// twice only when a replica dies between sending it and noting so; any number of
-// replicas may run one.
+// Mailer hands messages to a mail server. It is safe for concurrent use.
+type Mailer interface {
+	// Send returns nil once the server has accepted the message. It returns [ErrRejected] if the server
+	// never will. After any other error, the same mail is sent again later.
+	Send(ctx context.Context, m Message) error
+}
+
+// ErrRejected: the mail server refuses this address permanently.
+var ErrRejected = errors.New("address rejected")
+
+// Postman delivers the mail in the outbox. It sends each mail at least once. It sends one twice only if
+// a replica dies after sending it and before recording that. Any number of replicas may run one.
 type Postman struct {
 	Outbox Outbox
 	Tokens TokenIssuer
-	// Mailer sends. nil: no mail is configured, and what was queued is dropped.
+	// Mailer sends the mail. Nil: no mail server is configured, and the mail is dropped.
 	Mailer Mailer
 	// Now is the clock that all replicas share.
 	Now func() time.Time
-	// PublicURL is where people reach this service. Links are made of it and
-	// of nothing that a request said.
+	// PublicURL is where people reach this service. Links are made from it and never from a request.
 	PublicURL string
-	// ResetURL and VerifyURL are the pages that the links of the two mails lead
-	// to; empty means reset and verify under PublicURL. The first takes the token as
-	// the query parameter resetPasswordToken, the second as the fragment token=…
+	// ResetURL and VerifyURL are the pages that the links lead to; empty: reset and verify under
+	// PublicURL. ResetURL gets the token as the query parameter resetPasswordToken, VerifyURL gets it as
+	// the fragment token=….
 	ResetURL, VerifyURL string
 	Log                 *slog.Logger
 }
 
 const (
-	mailPoll = time.Second
-	// mailLease outlives the sending of a batch, so that no other replica
-	// sends the same mails meanwhile.
-	mailLease   = time.Minute
-	mailTimeout = 30 * time.Second
-	mailBatch   = 8 // sent at the same time
+	pollInterval = time.Second
+	// claimLease is longer than the sending of a batch takes, so that no other replica sends the same
+	// mails meanwhile.
+	claimLease  = time.Minute
+	sendTimeout = 30 * time.Second
+	batchSize   = 8 // mails that are sent concurrently
 
 	firstRetry = 2 * time.Second
 	lastRetry  = 10 * time.Minute
 )
 
-// Run delivers mail until ctx is done: every second.
+// Run delivers mail every second until ctx is done.
 func (p *Postman) Run(ctx context.Context) {
-	ticker := time.NewTicker(mailPoll)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	failing := false
 	for {
@@ -56,7 +64,7 @@ func (p *Postman) Run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			p.Log.ErrorContext(ctx, "the outbox cannot be worked on; trying on", slog.Any("error", err))
+			p.Log.ErrorContext(ctx, "the outbox does not answer; mail waits until it does", slog.Any("error", err))
 		}
 		failing = err != nil
 		select {
@@ -67,21 +75,20 @@ func (p *Postman) Run(ctx context.Context) {
 	}
 }
 
-// Deliver makes one pass: it works on all mail that is due and returns how many
-// were sent. A mail that could not be sent is due again later and is no error;
-// an error means that the store failed, and what was claimed comes up again when
-// its lease is over.
+// Deliver works through all mail that is due and returns how many mails it sent. A mail that cannot be
+// sent becomes due again later and is no error. An error means that the outbox failed. The mails that
+// were claimed become due again when their lease ends.
 func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 	for {
-		mails, err := p.Outbox.DueMail(ctx, p.now(), mailLease, mailBatch)
+		mails, err := p.Outbox.DueMail(ctx, p.now(), claimLease, batchSize)
 		if err != nil || len(mails) == 0 {
 			return n, err
 		}
 		sent := make([]bool, len(mails))
 		var batch errgroup.Group
-		for i, m := range mails {
+		for i, e := range mails {
 			batch.Go(func() (err error) {
-				sent[i], err = p.deliver(ctx, m)
+				sent[i], err = p.deliver(ctx, e)
 				return err
 			})
 		}
@@ -97,59 +104,58 @@ func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 	}
 }
 
-// deliver sends one mail and notes what became of it. Only a note that cannot be
-// made is an error.
-func (p *Postman) deliver(ctx context.Context, m Envelope) (sent bool, err error) {
-	// The note is made also when ctx has ended: a mail that was sent as the
-	// program was told to stop would go out again.
-	noteCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mailLease)
+// deliver sends one mail and records the outcome in the outbox. It returns an error only if that fails.
+func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error) {
+	// The outcome is recorded even if ctx ends. Otherwise a mail that was sent during shutdown would be
+	// sent again.
+	recordCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLease)
 	defer cancel()
 
-	secret, err := p.send(ctx, m)
+	secret, err := p.send(ctx, e)
 	if err == nil {
-		return true, p.Outbox.MailDone(noteCtx, m.ID)
+		return true, p.Outbox.MailDone(recordCtx, e.ID)
 	}
-	log := p.Log.With(slog.Int64("mail", m.ID), slog.String("kind", string(m.Kind)),
-		slog.Int("attempt", m.Attempts), slog.String("error", withoutSecret(err, secret)))
-	again := p.now().Add(retryAfter(m.Attempts))
+	log := p.Log.With(slog.Int64("mail", e.ID), slog.String("kind", string(e.Kind)),
+		slog.Int("attempt", e.Attempts), slog.String("error", withoutSecret(err, secret)))
+	again := p.now().Add(retryDelay(e.Attempts))
 	switch {
 	case errors.Is(err, ErrUnwanted):
 		log.InfoContext(ctx, "mail dropped")
-	case errors.Is(err, ErrRejected), again.Sub(m.QueuedAt) > MaxAge(m.Kind):
+	case errors.Is(err, ErrRejected), again.Sub(e.QueuedAt) > MaxAge(e.Kind):
 		log.ErrorContext(ctx, "mail dropped: it could not be sent")
 	default:
 		log.WarnContext(ctx, "mail not sent; it will be tried again", slog.Time("again", again))
-		return false, p.Outbox.MailRetry(noteCtx, m.ID, again)
+		return false, p.Outbox.MailRetry(recordCtx, e.ID, again)
 	}
-	return false, p.Outbox.MailDone(noteCtx, m.ID)
+	return false, p.Outbox.MailDone(recordCtx, e.ID)
 }
 
-// send makes the message and sends it. The secret in it is returned so that it
-// can be kept out of the log.
-func (p *Postman) send(ctx context.Context, m Envelope) (secret string, err error) {
+// send writes and sends a mail. It returns the secret in the mail, so that the caller can keep it out of
+// the log.
+func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err error) {
 	switch {
 	case p.Mailer == nil:
-		return "", unwanted("no mail server is configured")
-	case m.To == "":
-		return "", unwanted("it has no address")
-	case p.now().Sub(m.QueuedAt) > MaxAge(m.Kind):
-		return "", unwanted("it is too old")
+		return "", fmt.Errorf("%w: no mail server is configured", ErrUnwanted)
+	case e.To == "":
+		return "", fmt.Errorf("%w: it has no address", ErrUnwanted)
+	case p.now().Sub(e.QueuedAt) > MaxAge(e.Kind):
+		return "", fmt.Errorf("%w: it is too old", ErrUnwanted)
 	}
-	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 
 	public, err := url.Parse(p.PublicURL)
 	if err != nil {
 		return "", fmt.Errorf("public URL: %w", err)
 	}
-	data := letterData{Product: product, Site: public.Host, Name: m.Name}
-	if m.Kind == KindPasswordReset || m.Kind == KindVerifyEmail {
-		token, err := p.Tokens.IssueToken(ctx, m)
+	data := letterData{Product: product, Site: public.Host, Name: e.Name}
+	if e.Kind == KindPasswordReset || e.Kind == KindVerifyEmail {
+		token, err := p.Tokens.IssueToken(ctx, e)
 		if err != nil {
 			return "", err
 		}
-		secret, m.To, data.Name, data.Lifetime = token.Secret, token.To, token.Name, inWords(token.Lifetime)
-		if m.Kind == KindPasswordReset {
+		secret, e.To, data.Name, data.Lifetime = token.Secret, token.To, token.Name, inWords(token.Lifetime)
+		if e.Kind == KindPasswordReset {
 			data.Link, err = resetLink(cmp.Or(p.ResetURL, public.JoinPath("reset").String()), secret)
 		} else {
 			data.Link, err = verifyLink(cmp.Or(p.VerifyURL, public.JoinPath("verify").String()), secret)
@@ -158,45 +164,23 @@ func (p *Postman) send(ctx context.Context, m Envelope) (secret string, err erro
 			return secret, err
 		}
 	}
-	msg, err := compose(m.Kind, m.To, data)
+	msg, err := compose(e.Kind, e.To, data)
 	if err != nil {
 		return secret, err
 	}
 	return secret, p.Mailer.Send(ctx, msg)
 }
 
-func unwanted(why string) error { return fmt.Errorf("%w: %s", ErrUnwanted, why) }
-
-func resetLink(page, token string) (string, error) {
-	link, err := url.Parse(page)
-	if err != nil {
-		return "", fmt.Errorf("reset URL: %w", err)
+// retryDelay doubles from 2 s to 10 min with each attempt.
+func retryDelay(attempts int) time.Duration {
+	delay := firstRetry
+	for ; attempts > 1 && delay < lastRetry; attempts-- {
+		delay *= 2
 	}
-	query := link.Query()
-	query.Set("resetPasswordToken", token)
-	link.RawQuery = query.Encode()
-	return link.String(), nil
+	return min(delay, lastRetry)
 }
 
-func verifyLink(page, token string) (string, error) {
-	link, err := url.Parse(page)
-	if err != nil {
-		return "", fmt.Errorf("verify URL: %w", err)
-	}
-	link.Fragment, link.RawFragment = "token="+token, ""
-	return link.String(), nil
-}
-
-// retryAfter doubles from 2 s to 10 min with each attempt.
-func retryAfter(attempts int) time.Duration {
-	wait := firstRetry
-	for ; attempts > 1 && wait < lastRetry; attempts-- {
-		wait *= 2
-	}
-	return min(wait, lastRetry)
-}
-
-// withoutSecret is for logs: a mail server may quote the message it refuses.
+// withoutSecret returns an error's text for the log. A mail server may quote the message it refuses.
 func withoutSecret(err error, secret string) string {
 	if secret == "" {
 		return err.Error()

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// mailboxSize is how many messages a DevMailbox keeps.
+// mailboxSize is how many messages a mailbox keeps.
 const mailboxSize = 200
 
-// DevMailbox keeps mail in a file instead of sending it: one JSON object a line, oldest
-// first. It is for development, and safe for concurrent use within one process.
+// DevMailbox is a [Mailer] for development. It stores mail in a file instead of sending it, one JSON
+// object per line, oldest first. It is safe for concurrent use within one process.
 type DevMailbox struct {
 	path string
 
@@ -37,48 +37,47 @@ type KeptMessage struct {
 
 var _ Mailer = (*DevMailbox)(nil)
 
-// NewDevMailbox opens the box in that file, which need not exist yet.
+// NewDevMailbox opens the mailbox in a file, which need not exist yet.
 func NewDevMailbox(path string) (*DevMailbox, error) {
 	b := &DevMailbox{path: path}
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the path is configuration
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open mailbox: %w", err)
+		return nil, fmt.Errorf("open the mailbox: %w", err)
 	}
 	for line := range bytes.Lines(data) {
 		var k KeptMessage
-		if json.Unmarshal(line, &k) == nil { // else it was cut short by a crash
+		if json.Unmarshal(line, &k) == nil { // a crash may have cut a line short
 			b.kept = append(b.kept, k)
 		}
 	}
 	b.kept = newest(b.kept)
-	// This also mends the end of a file that was cut short, onto which the next
-	// line would be written.
+	// This also removes a line that was cut short. Otherwise the next message would be appended to it.
 	if err := b.rewrite(); err != nil {
-		return nil, fmt.Errorf("open mailbox: %w", err)
+		return nil, fmt.Errorf("open the mailbox: %w", err)
 	}
 	return b, nil
 }
 
-// Send keeps the message.
+// Send implements [Mailer]. It stores the message.
 func (b *DevMailbox) Send(_ context.Context, m Message) error {
 	k := KeptMessage{To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, SentAt: time.Now().UTC()}
 	line, err := json.Marshal(k)
 	if err != nil {
-		return fmt.Errorf("keep mail: %w", err)
+		return fmt.Errorf("store mail in the mailbox: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.append(append(line, '\n')); err != nil {
-		return fmt.Errorf("keep mail: %w", err)
+		return fmt.Errorf("store mail in the mailbox: %w", err)
 	}
 	b.kept = newest(append(b.kept, k))
 	if b.lines >= 2*mailboxSize {
-		_ = b.rewrite() // if not now, after the next: the message is kept already
+		_ = b.rewrite() // if it fails, the next Send tries again: the message is already stored
 	}
 	return nil
 }
 
-// List returns what is kept, newest first; never nil.
+// List returns the messages, newest first. It is never nil.
 func (b *DevMailbox) List() []KeptMessage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,7 +99,7 @@ func (b *DevMailbox) append(line []byte) error {
 	return nil
 }
 
-// rewrite makes the file hold just what is kept.
+// rewrite makes the file hold only the messages that are kept.
 func (b *DevMailbox) rewrite() error {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
@@ -120,6 +119,7 @@ func (b *DevMailbox) rewrite() error {
 	return nil
 }
 
+// newest returns the last mailboxSize messages.
 func newest(kept []KeptMessage) []KeptMessage {
 	if extra := len(kept) - mailboxSize; extra > 0 {
 		return slices.Delete(kept, 0, extra)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func openBox(t *testing.T, path string) *DevMailbox {
+func openMailbox(t *testing.T, path string) *DevMailbox {
 	t.Helper()
 	b, err := NewDevMailbox(path)
 	if err != nil {
@@ -27,15 +27,15 @@ func send(t *testing.T, b *DevMailbox, subject string) {
 	}
 }
 
-func TestBoxKeepsMailAcrossRestarts(t *testing.T) {
+func TestDevMailbox_KeepsMailAcrossRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
-	b := openBox(t, path)
+	b := openMailbox(t, path)
 	if list, err := json.Marshal(b.List()); err != nil || string(list) != "[]" {
 		t.Errorf("empty: %s, %v", list, err)
 	}
 	send(t, b, "first")
 	send(t, b, "second")
-	for _, b := range []*DevMailbox{b, openBox(t, path)} {
+	for _, b := range []*DevMailbox{b, openMailbox(t, path)} {
 		list := b.List()
 		if len(list) != 2 || list[0].Subject != "second" || list[1].Subject != "first" {
 			t.Fatalf("got %+v", list)
@@ -55,22 +55,22 @@ func TestBoxKeepsMailAcrossRestarts(t *testing.T) {
 	}
 	for _, name := range []string{`"to"`, `"subject"`, `"text"`, `"html"`, `"sent_at"`} {
 		if !strings.Contains(string(list), name) {
-			t.Errorf("%s is not in %s", name, list)
+			t.Errorf("the JSON lacks %s: %s", name, list)
 		}
 	}
 }
 
-func TestBoxKeepsTheNewest200(t *testing.T) {
+func TestDevMailbox_KeepsTheNewest200(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
-	b := openBox(t, path)
+	b := openMailbox(t, path)
 	const sent = 3*mailboxSize + 7
 	for i := range sent {
 		send(t, b, fmt.Sprint(i))
 	}
-	for _, b := range []*DevMailbox{b, openBox(t, path)} {
+	for _, b := range []*DevMailbox{b, openMailbox(t, path)} {
 		list := b.List()
 		if len(list) != mailboxSize || list[0].Subject != fmt.Sprint(sent-1) || list[mailboxSize-1].Subject != fmt.Sprint(sent-mailboxSize) {
-			t.Errorf("%d, from %s to %s", len(list), list[0].Subject, list[len(list)-1].Subject)
+			t.Errorf("it holds %d messages, from %s to %s", len(list), list[0].Subject, list[len(list)-1].Subject)
 		}
 	}
 	data, err := os.ReadFile(path)
@@ -78,13 +78,13 @@ func TestBoxKeepsTheNewest200(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lines := strings.Count(string(data), "\n"); lines > 2*mailboxSize {
-		t.Errorf("the file has %d lines", lines)
+		t.Errorf("the file has %d lines, want at most %d", lines, 2*mailboxSize)
 	}
 }
 
-func TestBoxOutlivesACrashInTheMiddleOfALine(t *testing.T) {
+func TestDevMailbox_SurvivesALineThatWasCutShort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
-	send(t, openBox(t, path), "whole")
+	send(t, openMailbox(t, path), "whole")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -92,15 +92,15 @@ func TestBoxOutlivesACrashInTheMiddleOfALine(t *testing.T) {
 	if err := os.WriteFile(path, append(data, data[:len(data)/2]...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	send(t, openBox(t, path), "after")
-	if list := openBox(t, path).List(); len(list) != 2 || list[0].Subject != "after" || list[1].Subject != "whole" {
+	send(t, openMailbox(t, path), "after")
+	if list := openMailbox(t, path).List(); len(list) != 2 || list[0].Subject != "after" || list[1].Subject != "whole" {
 		t.Errorf("got %+v", list)
 	}
 }
 
-func TestBoxIsSafeForConcurrentUse(t *testing.T) {
+func TestDevMailbox_IsSafeForConcurrentUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
-	b := openBox(t, path)
+	b := openMailbox(t, path)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -111,13 +111,13 @@ func TestBoxIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := len(openBox(t, path).List()); n != 80 {
-		t.Errorf("kept %d", n)
+	if n := len(openMailbox(t, path).List()); n != 80 {
+		t.Errorf("it holds %d messages, want 80", n)
 	}
 }
 
-func TestBoxThatCannotBeWritten(t *testing.T) {
+func TestNewDevMailbox_FailsIfItCannotWrite(t *testing.T) {
 	if _, err := NewDevMailbox(filepath.Join(t.TempDir(), "missing", "mail.jsonl")); err == nil {
-		t.Error("opened")
+		t.Error("opened a mailbox in a missing directory")
 	}
 }

@@ -1,17 +1,17 @@
 package mail
 
 import (
-	"context"
 	"embed"
 	"errors"
 	"fmt"
 	htmltemplate "html/template"
+	"net/url"
 	"strings"
 	"text/template"
 	"time"
 )
 
-// Message is one mail, ready to be sent, in two forms of the same content.
+// Message is a written mail with the same content as text and as HTML.
 type Message struct {
 	To      string // one bare address
 	Subject string
@@ -19,24 +19,13 @@ type Message struct {
 	HTML    string
 }
 
-// Mailer hands messages to a mail server. A nil error means that the server
-// has taken the message. [ErrRejected] means that it never will; after any other
-// error the same mail is tried again later, so Send returns none once the
-// message was taken. Safe for concurrent use.
-type Mailer interface {
-	Send(ctx context.Context, m Message) error
-}
-
-// ErrRejected: the mail server refuses this address for good.
-var ErrRejected = errors.New("address rejected")
-
 // product is how mails call this service.
 const product = "sessiond"
 
 //go:embed templates
 var templateFiles embed.FS
 
-// letters are the templates of all mails; a mail of another kind cannot be sent.
+// letters holds the templates of every kind of mail.
 var letters = map[Kind]letter{
 	KindPasswordReset:   parseLetter(KindPasswordReset),
 	KindVerifyEmail:     parseLetter(KindVerifyEmail),
@@ -48,16 +37,16 @@ var letters = map[Kind]letter{
 }
 
 type letter struct {
-	text *template.Template // and, as "subject", the subject
+	text *template.Template // it also defines the template "subject"
 	html *htmltemplate.Template
 }
 
-// letterData is what a template may name.
+// letterData holds the values for a template.
 type letterData struct {
 	Product  string
 	Site     string // host of the public URL
 	Name     string // the account's username
-	Link     string // only in mails that carry one
+	Link     string // empty in mails without a link
 	Lifetime string // of the link, in words
 }
 
@@ -69,10 +58,10 @@ func parseLetter(kind Kind) letter {
 	}
 }
 
-// compose fills the templates of a kind. Its errors are faults of the templates.
+// compose writes a mail of a kind.
 func compose(kind Kind, to string, data letterData) (Message, error) {
-	l, known := letters[kind]
-	if !known {
+	l, ok := letters[kind]
+	if !ok {
 		return Message{}, fmt.Errorf("compose mail: no template for kind %q", kind)
 	}
 	var subject, text, html strings.Builder
@@ -86,7 +75,29 @@ func compose(kind Kind, to string, data letterData) (Message, error) {
 	return Message{To: to, Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// inWords writes a lifetime for people: "10 minutes", "24 hours".
+// resetLink returns the page's URL with the token as a query parameter.
+func resetLink(page, token string) (string, error) {
+	link, err := url.Parse(page)
+	if err != nil {
+		return "", fmt.Errorf("reset URL: %w", err)
+	}
+	query := link.Query()
+	query.Set("resetPasswordToken", token)
+	link.RawQuery = query.Encode()
+	return link.String(), nil
+}
+
+// verifyLink returns the page's URL with the token in the fragment.
+func verifyLink(page, token string) (string, error) {
+	link, err := url.Parse(page)
+	if err != nil {
+		return "", fmt.Errorf("verify URL: %w", err)
+	}
+	link.Fragment, link.RawFragment = "token="+token, ""
+	return link.String(), nil
+}
+
+// inWords writes a lifetime for people, as "10 minutes" or "24 hours".
 func inWords(d time.Duration) string {
 	switch {
 	case d < time.Minute:

@@ -11,9 +11,9 @@ var allKinds = []Kind{
 	KindPasswordReset, KindVerifyEmail, KindAddressTaken, KindPasswordChanged, KindEmailChanged, KindAccountDeleted, KindTokenTheft,
 }
 
-func TestEveryMailReadsWell(t *testing.T) {
+func TestCompose_EveryKindIsComplete(t *testing.T) {
 	if len(letters) != len(allKinds) {
-		t.Errorf("%d letters for %d kinds", len(letters), len(allKinds))
+		t.Errorf("%d letters, want one for each of %d kinds", len(letters), len(allKinds))
 	}
 	subjects := map[string]Kind{}
 	for _, kind := range allKinds {
@@ -26,7 +26,7 @@ func TestEveryMailReadsWell(t *testing.T) {
 			t.Fatal(err)
 		}
 		if twin, taken := subjects[m.Subject]; taken {
-			t.Errorf("%s and %s have one subject", kind, twin)
+			t.Errorf("%s and %s have the same subject", kind, twin)
 		}
 		subjects[m.Subject] = kind
 		if m.To != "a@example.com" || m.Subject == "" || strings.ContainsAny(m.Subject, "\r\n<") {
@@ -45,13 +45,13 @@ func TestEveryMailReadsWell(t *testing.T) {
 		if data.Link != "" && strings.Count(m.HTML, `href="https://auth.example.com/x?a=1&amp;b=2#token=t-_"`) != 2 {
 			t.Errorf("%s: the HTML lacks the link:\n%s", kind, m.HTML)
 		}
-		// Nothing is fetched, so that opening a mail tells nobody.
+		// A mail loads nothing, so that nobody learns when it is opened.
 		if regexp.MustCompile(`(?i)<(img|link|script|iframe)|src=|url\(|@import`).MatchString(m.HTML) {
 			t.Errorf("%s: the HTML loads something:\n%s", kind, m.HTML)
 		}
 		for _, line := range strings.Split(m.Text, "\n") {
 			if len([]rune(line)) > 100 {
-				t.Errorf("%s: long line %q", kind, line)
+				t.Errorf("%s: the line %q is too long", kind, line)
 			}
 		}
 		if strings.Contains(m.Text+m.HTML, "no value") || !strings.Contains(m.Text, "\n\n") {
@@ -59,22 +59,22 @@ func TestEveryMailReadsWell(t *testing.T) {
 		}
 	}
 	if _, err := compose("greetings", "a@example.com", letterData{}); err == nil {
-		t.Error("a mail without a template is composed")
+		t.Error("composed a mail without a template")
 	}
 }
 
-func TestInWords(t *testing.T) {
+func TestInWords_WritesLifetimes(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		time.Second: "1 second", 30 * time.Second: "30 seconds", time.Minute: "1 minute", 10 * time.Minute: "10 minutes",
 		time.Hour: "60 minutes", 24 * time.Hour: "24 hours",
 	} {
 		if got := inWords(d); got != want {
-			t.Errorf("%v: %q", d, got)
+			t.Errorf("%v is written %q, want %q", d, got, want)
 		}
 	}
 }
 
-func TestLinks(t *testing.T) {
+func TestLinks_KeepTheQueryOfThePage(t *testing.T) {
 	for _, c := range []struct {
 		make       func(page, token string) (string, error)
 		page, want string
@@ -85,18 +85,18 @@ func TestLinks(t *testing.T) {
 		{verifyLink, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
 	} {
 		if got, err := c.make(c.page, "t-_"); err != nil || got != c.want {
-			t.Errorf("%s: %s, %v; want %s", c.page, got, err, c.want)
+			t.Errorf("%s: got %s, %v, want %s", c.page, got, err, c.want)
 		}
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryDelay_DoublesUpToTenMinutes(t *testing.T) {
 	for attempts, want := range map[int]time.Duration{
 		0: 2 * time.Second, 1: 2 * time.Second, 2: 4 * time.Second, 3: 8 * time.Second, 9: 512 * time.Second,
 		10: 10 * time.Minute, 11: 10 * time.Minute, 1 << 30: 10 * time.Minute,
 	} {
-		if got := retryAfter(attempts); got != want {
-			t.Errorf("after %d attempts: %v; want %v", attempts, got, want)
+		if got := retryDelay(attempts); got != want {
+			t.Errorf("after %d attempts: %v, want %v", attempts, got, want)
 		}
 	}
 }

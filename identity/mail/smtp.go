@@ -18,11 +18,10 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// timeout bounds the connecting, and each exchange with the server after it;
-// the caller's context bounds the whole.
+// timeout bounds the dial and each exchange with the server. The caller's context bounds the whole.
 const timeout = 15 * time.Second
 
-// SMTP sends each message over a connection of its own. Safe for concurrent use.
+// SMTP is a [Mailer] that sends each message over a connection of its own. It is safe for concurrent use.
 type SMTP struct {
 	host       string
 	port       int
@@ -30,8 +29,7 @@ type SMTP struct {
 	user, pass string
 	from       *netmail.Address
 	tls        *tls.Config
-	// anywhere: an unencrypted connection may leave the private network.
-	anywhere bool
+	anywhere   bool // an unencrypted connection may leave the private network
 }
 
 var _ Mailer = (*SMTP)(nil)
@@ -39,25 +37,24 @@ var _ Mailer = (*SMTP)(nil)
 type security int
 
 const (
-	startTLS    security = iota // smtp: nothing is said before TLS stands
+	startTLS    security = iota // smtp: nothing is sent before STARTTLS succeeded
 	implicitTLS                 // smtps
 	plainText                   // smtp+plain
 )
 
-// NewSMTP reads the mail server's address, which is one of
+// NewSMTP returns a mailer for the server at a URL, which is one of
 //
 //	smtp://user:password@host:587        STARTTLS, which the server must offer
 //	smtps://user:password@host:465       TLS from the first byte
 //	smtp+plain://user:password@host:25   not encrypted
 //
-// User with password, and port, may be left out; the ports above are the
-// defaults. Without allowPlaintext, smtp+plain reaches loopback and private
-// addresses only. from is the sender, as "a@b" or "Name <a@b>". Errors quote
-// nothing of the address.
+// The user with the password, and the port, are optional. The ports above are the defaults. Without
+// allowPlaintext, smtp+plain may connect only to loopback and private addresses. from is the sender, as
+// "a@b" or "Name <a@b>". Errors quote nothing of the URL.
 func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	u, err := url.Parse(smtpURL)
 	if err != nil || u.Opaque != "" {
-		return nil, errors.New("not a URL") // err would quote the password
+		return nil, errors.New("want a URL") // err would quote the password
 	}
 	s := &SMTP{host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
 	s.pass, _ = u.User.Password()
@@ -69,40 +66,39 @@ func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	case "smtp+plain":
 		s.security, s.port = plainText, 25
 	default:
-		return nil, errors.New("the scheme must be smtp, smtps or smtp+plain")
+		return nil, errors.New("want the scheme smtp, smtps or smtp+plain")
 	}
 	if port := u.Port(); port != "" {
 		if s.port, err = strconv.Atoi(port); err != nil || s.port < 1 || s.port > 65535 {
-			return nil, errors.New("bad port")
+			return nil, errors.New("want a port from 1 to 65535")
 		}
 	}
 	switch ip, err := netip.ParseAddr(s.host); {
 	case s.host == "":
-		return nil, errors.New("no host")
+		return nil, errors.New("want a host")
 	case (s.user == "") != (s.pass == ""):
-		return nil, errors.New("user and password go together")
+		return nil, errors.New("want both a user and a password, or neither")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("nothing may follow the host and port")
+		return nil, errors.New("want nothing after the host and port")
 	case err == nil && !s.mayReach(ip):
 		return nil, errPlaintext
 	}
 	if s.from, err = netmail.ParseAddress(from); err != nil || control(from) {
-		return nil, errors.New("the sender is not an address")
+		return nil, errors.New("the sender: want an address, as a@b or Name <a@b>")
 	}
 	s.tls = &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}
 	return s, nil
 }
 
-var errPlaintext = errors.New("smtp+plain to an address that is neither loopback nor private")
+var errPlaintext = errors.New("smtp+plain: want a loopback or private address")
 
-// mayReach tells whether mail and password may travel to that address.
+// mayReach reports whether mail and the password may be sent to an address.
 func (s *SMTP) mayReach(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	return s.security != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
 }
 
-// Send hands the message to the server. [ErrRejected] when the server
-// refuses the address with a 5xx.
+// Send implements [Mailer]. It returns [ErrRejected] if the server refuses the address with a 5xx.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg, err := s.compose(m)
 	if err != nil {
@@ -116,7 +112,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		if err := c.SendWithSMTPClient(server, msg); err != nil {
 			return err
 		}
-		// The server has the message; how it says goodbye changes nothing.
+		// The server has accepted the message. A failure to say goodbye changes nothing.
 		_ = c.CloseWithSMTPClient(server)
 		return nil
 	})
@@ -130,8 +126,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	return fmt.Errorf("send mail by %s: %w", s.address(), err)
 }
 
-// Check connects, secures the connection and signs in, as sending would, and
-// sends nothing.
+// Check connects, secures the connection and signs in like Send, but sends nothing.
 func (s *SMTP) Check(ctx context.Context) error {
 	err := s.connect(ctx, func(c *gomail.Client) error {
 		server, err := c.DialToSMTPClientWithContext(ctx)
@@ -146,13 +141,12 @@ func (s *SMTP) Check(ctx context.Context) error {
 	return nil
 }
 
-// compose builds the message with both parts. The library encodes what goes
-// into a header; control characters, which could only be an attempt to add one,
-// are refused before.
+// compose returns the message with both parts. The library encodes header values. compose refuses
+// control characters, because they can only be an attempt to add a header.
 func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	to, err := netmail.ParseAddress(m.To)
 	if err != nil || to.Address != m.To || control(m.To) {
-		return nil, fmt.Errorf("compose mail: %w: not one bare address", ErrRejected)
+		return nil, fmt.Errorf("compose mail: %w: want one bare address", ErrRejected)
 	}
 	if control(m.Subject) {
 		return nil, errors.New("compose mail: control character in the subject")
@@ -162,7 +156,7 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	msg.SetAddrHeaderFromMailAddress(gomail.HeaderTo, to)
 	msg.Subject(m.Subject)
 	msg.SetDate()
-	// The library's own id would tell this machine's name.
+	// The library's message id would reveal the name of this machine.
 	msg.SetMessageIDWithValue(rand.Text() + "@" + s.from.Address[strings.LastIndexByte(s.from.Address, '@')+1:])
 	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office replies
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
@@ -170,14 +164,14 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// connect hands use a client whose connection ends with ctx, and with use: the
-// library heeds ctx only while it dials, and leaves the connection open when the
-// greeting, TLS or the sign-in fails.
+// connect calls use with a client whose connection is closed when ctx ends or use returns. The library
+// respects ctx only while it dials, and leaves the connection open if the greeting, TLS or the sign-in
+// fails.
 func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) error {
 	var conn net.Conn
 	defer func() {
 		if conn != nil {
-			_ = conn.Close() // mostly closed already
+			_ = conn.Close() // usually it is closed already
 		}
 	}()
 	stop := func() bool { return true }
@@ -197,14 +191,14 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 		gomail.WithTimeout(timeout),
 		gomail.WithDialContextFunc(dial),
 		gomail.WithoutNoop(),
-		gomail.WithoutRset(), // its failing would make a message that was taken look unsent
+		gomail.WithoutRset(), // if it failed, an accepted message would look unsent
 	}
 	auth := []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin}
 	switch s.security {
 	case startTLS:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTLSConfig(s.tls))
 	case implicitTLS:
-		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS)) // dial has done it
+		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS)) // dial has set up TLS
 	case plainText:
 		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS))
 		auth = []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc}
@@ -224,14 +218,13 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 	return err
 }
 
-// secure finishes a connection as far as that is done before SMTP is spoken.
+// secure prepares a new connection for SMTP: it starts implicit TLS, or checks the peer's address.
 func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if s.security == implicitTLS {
 		conn := tls.Client(raw, s.tls)
 		return conn, conn.HandshakeContext(ctx)
 	}
-	// A name may lead anywhere, and elsewhere tomorrow: what counts is where
-	// it led now.
+	// A host name may resolve to any address, so the check is on the address that was dialed.
 	peer, err := netip.ParseAddrPort(raw.RemoteAddr().String())
 	if err != nil || !s.mayReach(peer.Addr()) {
 		return nil, errPlaintext
@@ -241,4 +234,5 @@ func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 
 func (s *SMTP) address() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
 
+// control reports whether a text contains a control character.
 func control(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }

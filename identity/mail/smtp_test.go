@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 const testPassword = "p@ss:word/%"
 
-// server is a mail server that keeps what it is sent.
+// server is a mail server that stores what it receives.
 type server struct {
 	*smtp.Server
 	addr string
@@ -55,8 +55,8 @@ type delivery struct {
 	data string
 }
 
-// startServer listens on a free port of loopback, or on addr if given. implicit
-// TLS or STARTTLS, as asked; with neither, it offers nothing.
+// startServer listens on addr, or on a free port of loopback if addr is empty. It offers STARTTLS,
+// implicit TLS, or neither.
 func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 	t.Helper()
 	s := &server{cert: certificate(t)}
@@ -87,7 +87,7 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		_ = s.Serve(listener)
 	}()
 	s.stop = sync.OnceFunc(func() {
-		// Both: the server knows the listener only once Serve has begun.
+		// Close both, because the server knows its listener only after Serve has begun.
 		_ = listener.Close()
 		_ = s.Close()
 		<-done
@@ -156,7 +156,7 @@ func (s *smtpSession) Data(r io.Reader) error {
 func (s *smtpSession) Reset()        {}
 func (s *smtpSession) Logout() error { return nil }
 
-// certificate makes a server's configuration whose one certificate is its own root.
+// certificate returns a TLS configuration with a self-signed certificate.
 func certificate(t *testing.T) *tls.Config {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -185,7 +185,7 @@ func certificate(t *testing.T) *tls.Config {
 	}
 }
 
-// client returns a mailer for the server that trusts its certificate.
+// client returns a mailer that trusts the server's certificate.
 func client(t *testing.T, scheme string, s *server, password string) *SMTP {
 	t.Helper()
 	u := url.URL{Scheme: scheme, Host: s.addr}
@@ -207,7 +207,7 @@ var message = Message{
 	HTML:    "<p>Hello älice</p>\n",
 }
 
-// parts reads the text and the HTML of a message as a mail program would.
+// parts decodes the text and the HTML of a message like a mail program.
 func parts(t *testing.T, data string) (header netmail.Header, text, html string) {
 	t.Helper()
 	msg, err := netmail.ReadMessage(strings.NewReader(data))
@@ -228,7 +228,7 @@ func parts(t *testing.T, data string) (header netmail.Header, text, html string)
 			t.Fatal(err)
 		}
 		if part.Header.Get("Content-Transfer-Encoding") != "quoted-printable" {
-			t.Fatalf("part in %q", part.Header.Get("Content-Transfer-Encoding"))
+			t.Fatalf("a part is encoded as %q", part.Header.Get("Content-Transfer-Encoding"))
 		}
 		body, err := io.ReadAll(quotedprintable.NewReader(part))
 		if err != nil {
@@ -237,7 +237,7 @@ func parts(t *testing.T, data string) (header netmail.Header, text, html string)
 		bodies = append(bodies, part.Header.Get("Content-Type")+"\n"+strings.ReplaceAll(string(body), "\r\n", "\n"))
 	}
 	if len(bodies) != 2 {
-		t.Fatalf("%d parts", len(bodies))
+		t.Fatalf("%d parts, want 2", len(bodies))
 	}
 	text, isText := strings.CutPrefix(bodies[0], "text/plain; charset=UTF-8\n")
 	html, isHTML := strings.CutPrefix(bodies[1], "text/html; charset=UTF-8\n")
@@ -247,7 +247,7 @@ func parts(t *testing.T, data string) (header netmail.Header, text, html string)
 	return msg.Header, text, html
 }
 
-func TestSend(t *testing.T) {
+func TestSMTP_SendsBySchemeAndCredentials(t *testing.T) {
 	for _, c := range []struct {
 		why, scheme        string
 		starttls, implicit bool
@@ -271,7 +271,7 @@ func TestSend(t *testing.T) {
 			}
 			got := s.deliveries()
 			if len(got) != 1 {
-				t.Fatalf("%d deliveries", len(got))
+				t.Fatalf("%d deliveries, want 1", len(got))
 			}
 			d := got[0]
 			if d.tls != c.wantTLS || (d.user == "sessiond") != (c.password != "") || d.from != "noreply@example.com" {
@@ -299,7 +299,7 @@ func TestSend(t *testing.T) {
 				t.Errorf("message id %q", id)
 			}
 			if host, err := os.Hostname(); err == nil && strings.Contains(d.data, host) {
-				t.Errorf("the message tells the name of this machine, %s", host)
+				t.Errorf("the message reveals the name of this machine, %s", host)
 			}
 			if header.Get("X-Mailer")+header.Get("User-Agent") != "" || header.Get("Auto-Submitted") != "auto-generated" {
 				t.Errorf("header %v", header)
@@ -308,7 +308,7 @@ func TestSend(t *testing.T) {
 	}
 }
 
-func TestNothingIsSaidWithoutTLS(t *testing.T) {
+func TestSMTP_SendsNothingWithoutTLS(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		server *server
@@ -316,9 +316,9 @@ func TestNothingIsSaidWithoutTLS(t *testing.T) {
 		trust  bool
 	}{
 		{"STARTTLS is not offered", startServer(t, "", false, false), "smtp", true},
-		{"STARTTLS with a stranger's certificate", startServer(t, "", true, false), "smtp", false},
-		{"TLS with a stranger's certificate", startServer(t, "", false, true), "smtps", false},
-		{"TLS to a server that speaks none", startServer(t, "", false, false), "smtps", true},
+		{"STARTTLS with an untrusted certificate", startServer(t, "", true, false), "smtp", false},
+		{"TLS with an untrusted certificate", startServer(t, "", false, true), "smtps", false},
+		{"TLS to a server without it", startServer(t, "", false, false), "smtps", true},
 	} {
 		mailer := client(t, c.scheme, c.server, testPassword)
 		if !c.trust {
@@ -331,7 +331,7 @@ func TestNothingIsSaidWithoutTLS(t *testing.T) {
 			t.Errorf("%s: %v", c.why, err)
 		}
 		if err := mailer.Check(t.Context()); err == nil {
-			t.Errorf("%s: the check finds nothing", c.why)
+			t.Errorf("%s: Check succeeds", c.why)
 		}
 		if got := c.server.deliveries(); len(got) != 0 {
 			t.Errorf("%s: delivered %v", c.why, got)
@@ -339,7 +339,7 @@ func TestNothingIsSaidWithoutTLS(t *testing.T) {
 	}
 }
 
-func TestWrongPassword(t *testing.T) {
+func TestSMTP_WrongPasswordIsNoRejection(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, "wrong-secret")
 	for _, err := range []error{mailer.Send(t.Context(), message), mailer.Check(t.Context())} {
@@ -349,7 +349,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-func TestRefusedAddress(t *testing.T) {
+func TestSMTP_RejectedIsAPermanentRefusal(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, testPassword)
 	for _, c := range []struct {
@@ -369,7 +369,7 @@ func TestRefusedAddress(t *testing.T) {
 	}
 }
 
-func TestNoHeaderCanBeAdded(t *testing.T) {
+func TestSMTP_RefusesHeaderInjection(t *testing.T) {
 	s := startServer(t, "", false, false)
 	mailer := client(t, "smtp+plain", s, "")
 	for _, m := range []Message{
@@ -390,7 +390,7 @@ func TestNoHeaderCanBeAdded(t *testing.T) {
 	if got := s.deliveries(); len(got) != 0 {
 		t.Errorf("delivered %v", got)
 	}
-	// What stands in the body stays there.
+	// In the body, the same text is only text.
 	m := message
 	m.Text = "one\r\n.\r\nMAIL FROM:<x@example.org>\r\n\r\nBcc: b@example.org\r\n"
 	if err := mailer.Send(t.Context(), m); err != nil {
@@ -405,7 +405,7 @@ func TestNoHeaderCanBeAdded(t *testing.T) {
 	}
 }
 
-func TestAddressesThatAreNotASCII(t *testing.T) {
+func TestSMTP_SendsToNonASCIIAddresses(t *testing.T) {
 	s := startServer(t, "", false, false)
 	m := message
 	m.To = "jörg@exämple.org"
@@ -417,7 +417,7 @@ func TestAddressesThatAreNotASCII(t *testing.T) {
 	}
 }
 
-// script listens once and plays a server's part.
+// script returns a mailer for a server that accepts one connection and handles it with play.
 func script(t *testing.T, play func(net.Conn)) *SMTP {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -445,9 +445,8 @@ func script(t *testing.T, play func(net.Conn)) *SMTP {
 	return mailer
 }
 
-// A server that has taken a message and then vanishes has taken it; trying
-// again would send it twice.
-func TestTakenIsTaken(t *testing.T) {
+// Another attempt would send the message twice.
+func TestSMTP_AcceptedMessageIsSentEvenIfTheServerVanishes(t *testing.T) {
 	mailer := script(t, func(conn net.Conn) {
 		lines := bufio.NewScanner(conn)
 		say := func(s string) { _, _ = io.WriteString(conn, s+"\r\n") }
@@ -470,10 +469,10 @@ func TestTakenIsTaken(t *testing.T) {
 	}
 }
 
-func TestSilentServerIsLeftWithTheContext(t *testing.T) {
+func TestSMTP_LeavesASilentServerWhenTheContextEnds(t *testing.T) {
 	for _, c := range []struct{ why, says string }{
 		{"no greeting", ""},
-		{"a greeting and nothing more", "220 hello\r\n"},
+		{"only a greeting", "220 hello\r\n"},
 	} {
 		hungUp := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -497,8 +496,8 @@ func TestSilentServerIsLeftWithTheContext(t *testing.T) {
 	}
 }
 
-// The library leaves the connection open when a greeting is not to its taste.
-func TestFailedConnectionIsClosed(t *testing.T) {
+// The library leaves the connection open if it does not accept the greeting.
+func TestSMTP_ClosesAFailedConnection(t *testing.T) {
 	hungUp := make(chan struct{})
 	mailer := script(t, func(conn net.Conn) {
 		_, _ = io.WriteString(conn, "220 hello\r\n")
@@ -510,7 +509,7 @@ func TestFailedConnectionIsClosed(t *testing.T) {
 		close(hungUp)
 	})
 	if err := mailer.Send(t.Context(), message); err == nil {
-		t.Error("sent")
+		t.Error("sent a message to a server that refuses EHLO")
 	}
 	await(t, hungUp)
 }
@@ -524,7 +523,7 @@ func await(t *testing.T, done <-chan struct{}) {
 	}
 }
 
-func TestNewSMTP(t *testing.T) {
+func TestNewSMTP_ParsesTheURL(t *testing.T) {
 	for _, c := range []struct {
 		why, url string
 		anywhere bool
@@ -537,7 +536,7 @@ func TestNewSMTP(t *testing.T) {
 		{"IPv6", "smtp+plain://[::1]:1025", false, "[::1]:1025"},
 		{"private", "smtp+plain://10.1.2.3", false, "10.1.2.3:25"},
 		{"public", "smtp+plain://192.0.2.1", false, ""},
-		{"public, in IPv6's clothes", "smtp+plain://[::ffff:192.0.2.1]", false, ""},
+		{"public, as an IPv4-mapped IPv6 address", "smtp+plain://[::ffff:192.0.2.1]", false, ""},
 		{"public, allowed", "smtp+plain://192.0.2.1", true, "192.0.2.1:25"},
 		{"public, encrypted", "smtp://192.0.2.1", false, "192.0.2.1:587"},
 		{"no scheme", "mail.example.com:587", false, ""},
@@ -551,7 +550,7 @@ func TestNewSMTP(t *testing.T) {
 		{"port is a word", "smtp://u:s3cret@mail.example.com:smtp", false, ""},
 		{"path", "smtp://u:s3cret@mail.example.com/x", false, ""},
 		{"query", "smtp://u:s3cret@mail.example.com?tls=off", false, ""},
-		{"fragment, as of a password with #", "smtp://u:s3cret#@mail.example.com", false, ""},
+		{"a fragment, from a password with #", "smtp://u:s3cret#@mail.example.com", false, ""},
 		{"a password with %", "smtp://u:s3cret%@mail.example.com", false, ""},
 		{"empty", "", false, ""},
 	} {
@@ -560,27 +559,27 @@ func TestNewSMTP(t *testing.T) {
 		case err != nil && c.want != "":
 			t.Errorf("%s: %v", c.why, err)
 		case err == nil && s.address() != c.want:
-			t.Errorf("%s: address %s; want %q", c.why, s.address(), c.want)
+			t.Errorf("%s: address %s, want %q", c.why, s.address(), c.want)
 		case err != nil && strings.Contains(err.Error(), "s3cret"):
 			t.Errorf("%s: the error quotes the password: %v", c.why, err)
 		}
 	}
 	for _, from := range []string{"", "noreply", "a@b.example, c@d.example", "a@b.example\r\nBcc: c@d.example", "X\r\nBcc: c@d.example <a@b.example>"} {
 		if _, err := NewSMTP("smtp://mail.example.com", from, false); err == nil {
-			t.Errorf("sender %q is accepted", from)
+			t.Errorf("accepts the sender %q", from)
 		}
 	}
 }
 
-// strangeConn is a connection that a name led to.
-type strangeConn struct {
+// connTo is a connection to an address that a host name resolved to.
+type connTo struct {
 	net.Conn
 	peer net.Addr
 }
 
-func (c strangeConn) RemoteAddr() net.Addr { return c.peer }
+func (c connTo) RemoteAddr() net.Addr { return c.peer }
 
-func TestPlainNameThatLeadsOutside(t *testing.T) {
+func TestSMTP_RefusesAPlaintextNameThatResolvesToAPublicAddress(t *testing.T) {
 	for _, c := range []struct {
 		peer     string
 		anywhere bool
@@ -597,7 +596,7 @@ func TestPlainNameThatLeadsOutside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn := strangeConn{peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))}
+		conn := connTo{peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))}
 		if _, err := s.secure(t.Context(), conn); (err == nil) != c.want {
 			t.Errorf("%s, anywhere %v: %v", c.peer, c.anywhere, err)
 		}

@@ -1,14 +1,14 @@
-// Command example is a service that checks tokens by itself: it needs Redis, the
-// service's public keys, and its introspection for what Redis does not know.
+// Command example is a service that verifies sessiond's tokens in its own process. It needs
+// sessiond's Redis and public keys, and its introspection for what Redis does not know.
 //
-//	SESSIOND_EXAMPLE_ADDR           where to listen; 127.0.0.1:8081 when empty
-//	SESSIOND_EXAMPLE_REDIS_URL      as the service's SESSIOND_REDIS_URL
-//	SESSIOND_EXAMPLE_REDIS_PREFIX   as the service's SESSIOND_REDIS_PREFIX
-//	SESSIOND_EXAMPLE_URL            of the service, for its keys and its introspection
-//	SESSIOND_EXAMPLE_CLIENT_ID      made by sessiond clients add
-//	SESSIOND_EXAMPLE_CLIENT_SECRET
-//	SESSIOND_EXAMPLE_ISSUER         as the service's SESSIOND_ISSUER
-//	SESSIOND_EXAMPLE_AUDIENCE       as the service's SESSIOND_AUDIENCE
+//	SESSIOND_EXAMPLE_ADDR           the address to listen on (default: 127.0.0.1:8081)
+//	SESSIOND_EXAMPLE_REDIS_URL      same as sessiond's SESSIOND_REDIS_URL
+//	SESSIOND_EXAMPLE_REDIS_PREFIX   same as sessiond's SESSIOND_REDIS_PREFIX
+//	SESSIOND_EXAMPLE_URL            the URL of sessiond
+//	SESSIOND_EXAMPLE_CLIENT_ID      from "sessiond clients add"
+//	SESSIOND_EXAMPLE_CLIENT_SECRET  from "sessiond clients add"
+//	SESSIOND_EXAMPLE_ISSUER         same as sessiond's SESSIOND_ISSUER
+//	SESSIOND_EXAMPLE_AUDIENCE       same as sessiond's SESSIOND_AUDIENCE
 package main
 
 import (
@@ -79,10 +79,10 @@ func serve(ctx context.Context, h http.Handler) error {
 	}
 	slog.Info("serving", "addr", listener.Addr().String())
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	ended := make(chan error, 1)
-	context.AfterFunc(ctx, func() { ended <- server.Shutdown(context.WithoutCancel(ctx)) })
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() { stopped <- server.Shutdown(context.WithoutCancel(ctx)) })
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return <-ended
+	return <-stopped
 }

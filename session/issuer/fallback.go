@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,46 +11,39 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
+// LedgerFallback is a [session.Fallback] that reads the ledger. If the store answers, it also
+// backfills the store, so that the next check of the session needs no fallback.
+type LedgerFallback struct {
+	Store  Store
+	Finder Finder
+	// Limit bounds how many reads run at once. Without it, a wiped store would become a flood of
+	// SQL. A check that gets no place within Timeout fails with [session.ErrUnavailable]. Nil: no
+	// limit.
+	Limit session.Limit
+	// Timeout bounds the wait for a place plus the read. Zero: 1 s.
+	Timeout time.Duration
+}
+
 // Finder reads a session from the durable truth. [Ledger] is one.
 type Finder interface {
 	Find(ctx context.Context, subject, id string, now time.Time) (Record, error)
 }
 
-// LedgerFallback is the [session.Fallback] of who can reach the ledger. When the store
-// is there to take it, it puts back what the ledger says, so that the next check
-// need not ask.
-type LedgerFallback struct {
-	Store  Store
-	Finder Finder
-	// Limit bounds how many reads of the ledger run at once, so that a wiped
-	// store does not become a flood of SQL. A check that gets no turn within
-	// Timeout is [session.ErrUnavailable]. Nil: unbounded.
-	Limit session.Limit
-	// Timeout bounds waiting for a turn and reading together. Zero: 1 s.
-	Timeout time.Duration
-}
-
 var _ session.Fallback = (*LedgerFallback)(nil)
 
-// Check implements [session.Fallback]. Every caller makes a reading of its own: joining
-// one that began before a revocation would bring the revoked session back.
+// Check implements [session.Fallback]. Each call reads the ledger by itself. Sharing a read that
+// began before a revocation would accept the revoked session again.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
-	timeout := f.Timeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	leave, ok := f.Limit.Enter(ctx)
-	if !ok {
-		return fmt.Errorf("%w: too many checks wait for the ledger", session.ErrUnavailable)
+	ctx, leave, err := f.Limit.Enter(ctx, cmp.Or(f.Timeout, time.Second))
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
 	}
 	defer leave()
 
 	var lease string
 	var leased bool
 	if q.StoreUp {
-		// An error here only means that nothing is put back.
+		// Without a lease there is no backfill, and the check goes on.
 		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)
 	}
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
@@ -57,18 +51,18 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 	case errors.Is(err, ErrNotFound):
 		return session.ErrRevoked
 	case err != nil:
-		return fmt.Errorf("session: check of session %s: %w", q.Ref.SessionID, err)
+		return fmt.Errorf("issuer: check of session %s: %w", q.Ref.SessionID, err)
 	}
 	if leased {
 		if snapshot, ok := record.snapshot(q.Now); ok {
-			// What could not be put back is read again by the next check.
+			// If this fails, the next check reads the ledger again.
 			_, _ = f.Store.Backfill(ctx, lease, q.Ref, snapshot)
 		}
 	}
 	return record.verdict(q.Ref.TokenID, q.Now)
 }
 
-// verdict is the rule of a check on the durable truth.
+// verdict returns nil if the ledger says that a token is in force.
 func (r *Record) verdict(tokenID string, now time.Time) error {
 	switch r.StatusAt(now) {
 	case StatusActive:
@@ -83,19 +77,17 @@ func (r *Record) verdict(tokenID string, now time.Time) error {
 	}
 }
 
-// snapshot is what the store may keep of a record. A session that has expired is
-// not kept: a refresh that is being committed just now may prolong it, and an
-// entry that says ended is for ever.
-func (r *Record) snapshot(now time.Time) (Snapshot, bool) {
-	f := Snapshot{Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil}
-	switch r.StatusAt(now) {
-	case StatusActive:
-		f.Entry = session.Entry{Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens}
-		return f, true
-	case StatusExpired:
+// snapshot returns what the store may keep of a record. It reports false for an expired session: a
+// refresh that commits right now may prolong it, and an ended entry could not become active again.
+func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
+	status := r.StatusAt(now)
+	if status == StatusExpired {
 		return Snapshot{}, false
-	default:
-		f.Entry = session.Entry{Ended: true, Generation: r.Generation, ExpiresAt: r.ExpiresAt}
-		return f, true
 	}
+	return Snapshot{
+		Entry: session.Entry{
+			Ended: status != StatusActive, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
+		},
+		Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil,
+	}, true
 }

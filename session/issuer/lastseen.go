@@ -11,23 +11,22 @@ import (
 )
 
 const (
-	seenFlush = 5 * time.Second
-	seenBatch = 500
-	// seenPending bounds memory, to about 2 MB, and with seenFlush the load on
-	// the ledger: 2,000 sessions a second from one replica.
-	seenPending = 10_000
+	seenInterval = 5 * time.Second
+	seenBatch    = 500
+	// maxPending bounds the memory to about 2 MB. Together with seenInterval it also bounds the
+	// load that one replica puts on the ledger to 2,000 sessions a second.
+	maxPending = 10_000
 )
 
-// LastSeen gathers the uses of sessions, as [session.Verifier.Seen] tells of them, and
-// writes them to the ledger in batches, away from the requests. Nothing depends
-// on it but what people are shown, so it gives way to everything: when the
-// ledger is slow or away, it waits with a bounded number of sessions.
+// LastSeen collects uses of sessions from [session.Verifier.Seen] and writes them to the ledger in
+// batches, apart from the requests. Only what people are shown depends on it. So it slows nothing
+// down: while the ledger is slow or away, it holds back a bounded number of uses and drops others.
 type LastSeen struct {
 	ledger Toucher
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	pending map[string]time.Time // by session id, its latest use
+	pending map[string]time.Time // the latest use of each session, by id
 }
 
 // Toucher records when sessions were used. [Ledger] is one.
@@ -35,34 +34,33 @@ type Toucher interface {
 	Touch(ctx context.Context, uses []Use) error
 }
 
-// NewLastSeen returns a LastSeen that writes while [LastSeen.Run] runs.
+// NewLastSeen returns a LastSeen. It writes while [LastSeen.Run] runs.
 func NewLastSeen(ledger Toucher, log *slog.Logger) *LastSeen {
 	return &LastSeen{ledger: ledger, log: log, pending: make(map[string]time.Time)}
 }
 
-// Add queues a use, for a [session.Verifier]'s Seen. False: as many sessions wait
-// as may, and this is not one of them.
+// Add queues a use, and reports whether it did. It refuses a session that is not queued yet if the
+// queue is full. It fits [session.Verifier.Seen].
 func (l *LastSeen) Add(ref session.Ref, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.put(ref.SessionID, now)
+	return l.add(ref.SessionID, now)
 }
 
-func (l *LastSeen) put(id string, at time.Time) bool {
-	known, waits := l.pending[id]
-	if !waits && len(l.pending) >= seenPending {
+func (l *LastSeen) add(id string, at time.Time) bool {
+	latest, queued := l.pending[id]
+	if !queued && len(l.pending) >= maxPending {
 		return false
 	}
-	if at.After(known) {
+	if at.After(latest) {
 		l.pending[id] = at
 	}
 	return true
 }
 
-// Run writes what was noted every 5 seconds until ctx ends, and then once more.
-// That last time takes 5 seconds at most.
+// Run writes the queue every 5 seconds until ctx ends, and then once more for at most 5 seconds.
 func (l *LastSeen) Run(ctx context.Context) {
-	tick := time.NewTicker(seenFlush)
+	tick := time.NewTicker(seenInterval)
 	defer tick.Stop()
 	for failing, last := false, false; !last; {
 		select {
@@ -72,16 +70,17 @@ func (l *LastSeen) Run(ctx context.Context) {
 		last = ctx.Err() != nil
 		err := l.flush(ctx)
 		if err != nil && !failing {
-			l.log.WarnContext(ctx, "when sessions were last seen is not recorded at present", "error", err)
+			l.log.WarnContext(ctx, "cannot record when sessions were last seen", "error", err)
 		}
 		failing = err != nil
 	}
 }
 
-// flush writes all that waits, also when ctx has ended. At a failure the rest
-// waits on, and what failed too, unless waiting does not mend it.
+// flush writes the queue, even if ctx has ended. If a batch fails, the batches after it are queued
+// again. The failed batch is queued again only if the ledger was unavailable. Other errors would
+// come back for ever.
 func (l *LastSeen) flush(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenFlush)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenInterval)
 	defer cancel()
 	uses := l.take()
 	for len(uses) > 0 {
@@ -90,7 +89,11 @@ func (l *LastSeen) flush(ctx context.Context) error {
 			if !errors.Is(err, session.ErrUnavailable) {
 				uses = uses[n:]
 			}
-			l.putBack(uses)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for _, use := range uses {
+				l.add(use.SessionID, use.At)
+			}
 			return err
 		}
 		uses = uses[n:]
@@ -98,6 +101,7 @@ func (l *LastSeen) flush(ctx context.Context) error {
 	return nil
 }
 
+// take empties the queue.
 func (l *LastSeen) take() []Use {
 	l.mu.Lock()
 	pending := l.pending
@@ -108,12 +112,4 @@ func (l *LastSeen) take() []Use {
 		uses = append(uses, Use{SessionID: id, At: at})
 	}
 	return uses
-}
-
-func (l *LastSeen) putBack(uses []Use) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, use := range uses {
-		l.put(use.SessionID, use.At)
-	}
 }

@@ -48,8 +48,8 @@ func (n *noteBook) taken() [][]Use {
 	return batches
 }
 
-// withLastSeen runs f beside a LastSeen that runs, under a clock that only moves
-// when all wait; stop ends it. No goroutine may be left.
+// withLastSeen runs f beside a LastSeen that runs, under a clock that only moves when all wait;
+// stop ends it. No goroutine may be left.
 func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, book *noteBook, logs *bytes.Buffer, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +66,7 @@ func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, book *noteBook
 
 // flushed lets the next flush pass.
 func flushed() {
-	time.Sleep(seenFlush)
+	time.Sleep(seenInterval)
 	synctest.Wait()
 }
 
@@ -90,7 +90,7 @@ func TestLastSeenGathersUses(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		time.Sleep(seenFlush - time.Nanosecond)
+		time.Sleep(seenInterval - time.Nanosecond)
 		synctest.Wait()
 		if early := book.taken(); early != nil {
 			t.Errorf("written early: %v", early)
@@ -135,7 +135,7 @@ func TestLastSeenWritesInBatches(t *testing.T) {
 func TestLastSeenIsBounded(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, _ *bytes.Buffer, _ func()) {
 		book.fail(session.ErrUnavailable)
-		noteMany(t, l, "s", seenPending)
+		noteMany(t, l, "s", maxPending)
 		for range 2 { // what was put back counts too
 			if l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
 				t.Error("one too many was taken")
@@ -154,8 +154,8 @@ func TestLastSeenIsBounded(t *testing.T) {
 		for _, batch := range book.taken() {
 			n += len(batch)
 		}
-		if n != seenPending {
-			t.Errorf("%d written, want %d", n, seenPending)
+		if n != maxPending {
+			t.Errorf("%d written, want %d", n, maxPending)
 		}
 	})
 }
@@ -187,8 +187,8 @@ func (s *slowBook) Touch(ctx context.Context, uses []Use) error {
 	}
 }
 
-// What is noted while a batch is on its way, and then the service stops, is
-// written as well; a ledger that never answers holds up the stop by two flushes.
+// What is noted while a batch is on its way, and then the service stops, is written as well; a
+// ledger that never answers holds up the stop by two flushes.
 func TestLastSeenEndsWhileItWrites(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestLastSeenEndsWhileItWrites(t *testing.T) {
 				<-book.asked
 			}
 			<-done
-			if took := time.Since(stopped); took > 2*seenFlush {
+			if took := time.Since(stopped); took > 2*seenInterval {
 				t.Errorf("ended after %v", took)
 			}
 			if got := book.taken(); answers && (len(got) != 2 || got[1][0].SessionID != "late") {
@@ -273,7 +273,7 @@ func TestLastSeenAndAFailingLedger(t *testing.T) {
 }
 
 func BenchmarkLastSeen_Add(b *testing.B) {
-	ids := make([]string, seenPending+1)
+	ids := make([]string, maxPending+1)
 	for i := range ids {
 		ids[i] = NewID()
 	}
@@ -281,15 +281,15 @@ func BenchmarkLastSeen_Add(b *testing.B) {
 	for _, full := range []bool{false, true} {
 		b.Run(fmt.Sprintf("full=%v", full), func(b *testing.B) {
 			l := NewLastSeen(nil, nil)
-			for _, id := range ids[:seenPending] {
+			for _, id := range ids[:maxPending] {
 				l.Add(session.Ref{SessionID: id}, now)
 			}
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					if full {
-						l.Add(session.Ref{SessionID: ids[seenPending]}, now)
+						l.Add(session.Ref{SessionID: ids[maxPending]}, now)
 					} else {
-						l.Add(session.Ref{SessionID: ids[i%seenPending]}, now.Add(time.Duration(i)))
+						l.Add(session.Ref{SessionID: ids[i%maxPending]}, now.Add(time.Duration(i)))
 					}
 				}
 			})

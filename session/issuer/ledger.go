@@ -5,94 +5,88 @@ import (
 	"time"
 )
 
-// Ledger is the durable truth about sessions. It is asked on login, on refresh,
-// on revoke, for lists, and when the store does not know an answer.
+// Ledger is the durable truth about sessions. It is used for a login, a refresh, a revocation and a
+// list, and for a check whose answer the store does not know.
 //
-// Every method is safe for concurrent use by many replicas. Locks are taken on
-// the user's row first and on session rows after it. A failure of the database
-// is [session.ErrUnavailable] and leaves nothing half done; times given are UTC from
-// the one clock that all replicas share.
+// Many replicas may call every method at once. A method locks the user's row first and session rows
+// after it. If the database fails, the error is [session.ErrUnavailable] and nothing is half done.
+// All times are UTC, from the one clock that all replicas share.
 type Ledger interface {
-	// Start records a login. In the inserting transaction it locks the user's
-	// row, refuses with ErrSubjectGone when the user is no longer active and
-	// with ErrCredentialChanged when the user's password version is not
-	// start.CredentialVersion, and stamps the user's generation and name on
-	// the session it returns. When the user has start.MaxSessions active ones,
-	// it refuses with ErrTooManySessions or ends the oldest, as start says, and
-	// returns what the store has to learn of that.
+	// Start records a login. In the transaction that inserts the session it locks the user's row,
+	// and copies the user's generation and name to the session that it returns. It returns
+	// ErrSubjectGone if the user is not active, and ErrCredentialChanged if the user's password
+	// version is not start.CredentialVersion. If the user already has start.MaxSessions active
+	// sessions, it either returns ErrTooManySessions, or ends the oldest and returns the
+	// revocations to enforce; start.EndOldest decides.
 	Start(ctx context.Context, start Start) (Session, []Revocation, error)
 
-	// Find reads one session for a check, from the primary, whatever its state.
-	// ErrNotFound when this subject has no session of that id.
+	// Find reads one session for a check, from the primary, whatever its status. It returns
+	// ErrNotFound if the subject has no such session.
 	Find(ctx context.Context, subject, id string, now time.Time) (Record, error)
 
-	// Rotate finds the session whose refresh family has this hash, locks the
-	// user's row in share and then the session, hands the session to decide and
-	// stores what decide says, all in one transaction. ErrNotFound when no
-	// session has that family. An error of decide is returned as it is and
-	// changes nothing. The Revocation is non-nil when decide ended the session.
+	// Rotate exchanges a refresh token. In one transaction it finds the session whose refresh
+	// family has this hash, locks the user's row for sharing and then the session, calls decide,
+	// and stores the result. It returns ErrNotFound if no session has that family. An error of
+	// decide is returned unchanged, and nothing is stored. The Revocation is not nil if decide
+	// ended the session.
 	Rotate(ctx context.Context, family Hash, decide func(Rotatable) (Rotation, error)) (Session, *Revocation, error)
 
-	// Reauthenticate stamps a fresh AuthTime and newest access token on an active
-	// session, under the same guards as Start. ErrNotFound when it has ended.
+	// Reauthenticate records a new AuthTime and a new access token of an active session. It checks
+	// the user like Start. It returns ErrNotFound if the session has ended.
 	Reauthenticate(ctx context.Context, re Reauthentication) (Session, error)
 
-	// Touch moves LastSeenAt of the sessions used on to those uses, all in one
-	// statement. It leaves alone what is not active at the time of its use, what
-	// was seen less than [session.SeenInterval] before it, and what it does not know. It
-	// waits for no lock: a session that is being written at the moment is left
-	// out, since whoever writes it has mostly just seen it. Of two uses of one
-	// session the later counts.
+	// Touch moves LastSeenAt of the used sessions forward, in one statement. It skips a session
+	// that it does not know, that was not active when it was used, or that was seen less than
+	// [session.SeenInterval] before. It waits for no lock: it skips a locked session, because
+	// whoever writes that session has usually just seen it. Of two uses of one session the later
+	// counts.
 	Touch(ctx context.Context, uses []Use) error
 
-	// Active lists the sessions of a subject that are active at now, newest first.
+	// Active lists a subject's sessions that are active at now, newest first.
 	Active(ctx context.Context, subject string, now time.Time, page Page) ([]Session, error)
 
-	// History lists all logins of a subject, ended and failed ones too, newest
-	// first. Failed ones carry Failed, ID, Client, CreatedAt and EndReason only.
+	// History lists all logins of a subject, including ended and failed ones, newest first. A
+	// failed one has only Failed, ID, Client, CreatedAt and EndReason.
 	History(ctx context.Context, subject string, page Page) ([]Login, error)
 
-	// Revoke ends one session and records, in the same transaction, that the
-	// store has yet to learn of it. Ending one that has ended already, by
-	// request or by expiry, changes nothing in its history and still returns it
-	// with a Revocation. ErrNotFound when this subject has no such session.
+	// Revoke ends one session and records, in the same transaction, a revocation to enforce. If the
+	// session has ended or expired before, Revoke leaves its history alone and still returns it
+	// with a revocation. It returns ErrNotFound if the subject has no such session.
 	Revoke(ctx context.Context, subject, id string, end Ending) (Session, Revocation, error)
 
-	// RevokeAll raises the subject's generation and ends all its active
-	// sessions but keep (empty: none is kept), which moves to the new
-	// generation. It returns the sessions it ended, newest first. ErrSubjectGone
-	// when there is no such user. When keep is given and is not active,
-	// it is not revived.
+	// RevokeAll raises the subject's generation and ends all its active sessions except keep, which
+	// moves to the new generation if it is active. Empty: it ends all. It returns the sessions that
+	// it ended, newest first, or ErrSubjectGone if there is no such user.
 	RevokeAll(ctx context.Context, subject, keep string, end Ending) ([]Session, Revocation, error)
 
-	// RevokeToken puts one access token of a session on the durable list of
-	// revoked tokens until expiry; the session goes on. Idempotent.
+	// RevokeToken records one access token of a session as revoked, until expiry. The session stays
+	// active. It is idempotent.
 	RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (Revocation, error)
 
-	// Revocation reads a recorded revocation; ErrNotFound when it is done.
+	// Revocation reads a recorded revocation. It returns ErrNotFound if that one is done.
 	Revocation(ctx context.Context, id int64) (Revocation, error)
 
-	// DueRevocations claims at most limit revocations that were due at now, so
-	// that no other replica claims them before now plus lease.
+	// DueRevocations claims up to limit revocations that are due at now. No other replica gets them
+	// before now plus lease.
 	DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Revocation, error)
 
-	// RevocationDone forgets revocations that are in force. Idempotent.
+	// RevocationDone deletes the records of enforced revocations. It is idempotent.
 	RevocationDone(ctx context.Context, ids ...int64) error
 }
 
-// Use says that a token of a session was found good.
+// Use says that a token of a session was accepted.
 type Use struct {
 	SessionID string
 	At        time.Time
 }
 
-// Hash is a SHA-256. Secrets that we hand out are kept as nothing else.
+// Hash is a SHA-256. The ledger stores the secrets that we hand out as hashes only.
 type Hash [32]byte
 
 // Start is what a login records.
 type Start struct {
 	ID, Subject, TokenID string
-	CredentialVersion    int64 // the password version that was verified
+	CredentialVersion    int64 // the version of the password that was verified
 	Client               Client
 	AMR                  string
 	At                   time.Time // CreatedAt, LastSeenAt and AuthTime
@@ -101,36 +95,35 @@ type Start struct {
 	MaxExpiresAt         time.Time
 	RefreshFamily        Hash
 	RefreshCurrent       Hash
-	MaxSessions          int  // most active sessions of the user, this one included; 0: any number
-	EndOldest            bool // what to do when there are more; else refuse
+	MaxSessions          int  // active sessions of the user, this one included; 0: no limit
+	EndOldest            bool // at the limit, end the oldest session; otherwise refuse the login
 }
 
-// Record is a session as a check needs it: itself and those of its access
-// tokens that were revoked by themselves and have not expired yet.
+// Record is what a check needs to know of a session, from one reading.
 type Record struct {
 	Session
-	RevokedTokens     []string  // jti
-	SubjectGeneration int64     // read together with the session
+	RevokedTokens     []string // jti of its revoked access tokens that have not expired
+	SubjectGeneration int64
 	SubjectUntil      time.Time // when the subject's newest access token expires
 }
 
-// Rotatable is a session and the state of its refresh tokens, locked.
+// Rotatable is a locked session with the state of its refresh tokens.
 type Rotatable struct {
 	Session
-	Current   Hash      // of the refresh token that is good now
-	Previous  Hash      // of the one it replaced; zero before the first rotation
-	Sealed    []byte    // the current one, sealed under a key that only the previous one yields
+	Current   Hash      // of the refresh token in force
+	Previous  Hash      // of the token that Current replaced; zero before the first rotation
+	Sealed    []byte    // the current token, encrypted with a key that only the previous one yields
 	RotatedAt time.Time // when Current replaced Previous
 }
 
-// Rotation is what becomes of a Rotatable. Either End is set, and the session
-// is ended as by Revoke, or the other fields are stored.
+// Rotation is what the ledger stores for a Rotatable. If End is set it ends the session, as Revoke
+// does, and ignores the fields below Notify.
 type Rotation struct {
 	End             *Ending
-	Notify          string // kind of the mail that tells the user of End; empty: none
+	Notify          string // kind of the mail that tells the user about End; empty: no mail
 	TokenID         string
 	At              time.Time // LastSeenAt, which the ledger never moves back
-	AccessExpiresAt time.Time // the ledger keeps the later of this and what it has
+	AccessExpiresAt time.Time // the ledger keeps a later one
 	ExpiresAt       time.Time
 	Current         Hash
 	Previous        Hash
@@ -143,23 +136,23 @@ type Reauthentication struct {
 	Subject, ID, TokenID string
 	CredentialVersion    int64
 	AMR                  string
-	At                   time.Time // AuthTime; LastSeenAt, which the ledger never moves back
-	AccessExpiresAt      time.Time // the ledger keeps the later of this and what it has
+	At                   time.Time // AuthTime, and LastSeenAt, which the ledger never moves back
+	AccessExpiresAt      time.Time // the ledger keeps a later one
 }
 
-// Revocation is an end that the ledger has committed and the store has to
-// learn. Applying one twice, or late, is harmless.
+// Revocation is an end that the ledger has committed and the store has to apply. Applying it twice
+// or late is harmless.
 type Revocation struct {
 	ID      int64  `json:"-"`
 	Subject string `json:"sub"`
-	// SessionID names the one session that ended, or whose token was revoked.
+	// SessionID names the one session that ended, or the session of the revoked token.
 	SessionID string `json:"sid,omitempty"`
-	// TokenID is set when a token was revoked by itself, and its session goes on.
+	// TokenID is set if one token was revoked and its session stays active.
 	TokenID string `json:"jti,omitempty"`
-	// Generation is set when all sessions of a lower one ended.
+	// Generation is set if all sessions of a lower generation ended.
 	Generation int64 `json:"gen,omitempty"`
-	// Keep names the session that moved to the new Generation.
+	// Keep names the session that moved to Generation.
 	Keep string `json:"keep,omitempty"`
-	// Until is the expiry of the newest access token concerned.
+	// Until is the expiry of the newest access token that is concerned.
 	Until time.Time `json:"until"`
 }

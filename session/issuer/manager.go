@@ -10,28 +10,28 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Manager opens, renews, lists and ends sessions. It embeds the [session.Verifier] that
-// checks them. All fields are required unless said otherwise.
+// Manager opens, refreshes, lists and revokes sessions. It embeds the [session.Verifier] that
+// checks their tokens. All fields are required unless they say otherwise.
 type Manager struct {
 	session.Verifier
-	// Store is told of revocations. It is the store that Verifier looks at.
+
+	// Store is told of revocations. Verifier.Store must be the same store.
 	Store  Store
 	Ledger Ledger
 	Log    *slog.Logger
 
-	// AccessTTL is how long an access token lasts.
+	// AccessTTL is the life of an access token.
 	AccessTTL time.Duration
-	// IdleTTL ends a session that was not refreshed for so long.
+	// IdleTTL is the life of a session after its login or last refresh.
 	IdleTTL time.Duration
-	// MaxTTL ends every session so long after its login.
+	// MaxTTL is the life of a session after its login.
 	MaxTTL time.Duration
-	// RefreshGrace is how long after a refresh its answer can be had again
-	// with the same refresh token. Zero: never.
+	// RefreshGrace is how long a client may fetch a lost refresh reply again. Zero: not at all.
 	RefreshGrace time.Duration
-	// MaxSessions is how many active sessions a user may have. Zero: any number.
+	// MaxSessions is how many active sessions a user may have. Zero: no limit.
 	MaxSessions int
-	// EndOldest ends the oldest sessions for a login beyond MaxSessions, which
-	// is refused otherwise.
+	// EndOldest makes a login beyond MaxSessions end the user's oldest sessions. Otherwise such a
+	// login is refused.
 	EndOldest bool
 
 	outage outage // of Ledger
@@ -40,9 +40,9 @@ type Manager struct {
 // TokenSet is what a login or a refresh hands out.
 type TokenSet struct {
 	AccessToken  string
-	RefreshToken string        // empty after a re-authentication: the old one goes on
+	RefreshToken string        // empty after a re-authentication, which leaves the old one in force
 	TokenID      string        // jti of AccessToken
-	ExpiresIn    time.Duration // of AccessToken, whole seconds
+	ExpiresIn    time.Duration // of AccessToken, in whole seconds
 }
 
 // Subject is a user whose password was just verified.
@@ -51,12 +51,16 @@ type Subject struct {
 	CredentialVersion int64 // the version of the password that was verified
 }
 
-// pwd is the authentication method reference of a password (RFC 8176).
+// pwd is the RFC 8176 name for authentication by password.
 const pwd = "pwd"
 
-// Start opens a session for a user whose password was just verified. Once it
-// has returned without error the login is in the ledger. Errors: ErrSubjectGone,
-// ErrCredentialChanged, ErrTooManySessions, session.ErrUnavailable.
+// clientID is the client_id of every access token (RFC 9068 section 2.2). Users sign in to this
+// service itself and not through a third party.
+const clientID = "sessiond"
+
+// Start opens a session for a user whose password was just verified. When it returns nil, the
+// ledger has recorded the login. Errors: ErrSubjectGone, ErrCredentialChanged, ErrTooManySessions,
+// [session.ErrUnavailable].
 func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (TokenSet, Session, error) {
 	now := m.Now()
 	refresh := newRefreshToken()
@@ -74,8 +78,8 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	}
 	for _, r := range displaced {
 		if err := m.enforce(ctx, r); err != nil {
-			// No reason to keep the user out: the outbox finishes it.
-			m.Log.WarnContext(ctx, "a displaced session waits for the store", "error", err)
+			// The outbox enforces it later. The login must not fail because of that.
+			m.Log.WarnContext(ctx, "a displaced session is not revoked yet", "error", err)
 		}
 	}
 	set, err := m.tokens(&s, now)
@@ -86,13 +90,12 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	return set, s, nil
 }
 
-// Reauthenticate renews the proof of identity of a running session and hands
-// out an access token that says so; the refresh token stays. Errors as of
-// Start, and session.ErrRevoked when the session has ended.
+// Reauthenticate records that the user of an active session has proved their identity again. It
+// returns an access token that says so; the refresh token stays in force. Errors: those of Start,
+// and [session.ErrRevoked] if the session has ended.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
-	// The session's own expiry is not known before its row is read, and can
-	// only be earlier: tokens caps what is handed out.
+	// The session's own expiry, unknown until its row is read, may be earlier. tokens respects it.
 	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
 		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
@@ -107,8 +110,8 @@ func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject 
 	return set, s, err
 }
 
-// accessExpiry is the exp of an access token made now in a session that ends at
-// sessionExpiry: a token never outlives its session.
+// accessExpiry returns the exp of an access token that is issued now. A token never outlives its
+// session.
 func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
 	issued := now.Truncate(time.Second)
 	return earlier(issued.Add(m.AccessTTL), sessionExpiry.Truncate(time.Second))
@@ -129,11 +132,7 @@ func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	return TokenSet{AccessToken: token, TokenID: s.TokenID, ExpiresIn: claims.ExpiresAt.Sub(issued)}, nil
 }
 
-// clientID is the client_id of every access token (RFC 9068 section 2.2): users
-// sign in with this service itself, not through a third party.
-const clientID = "sessiond"
-
-// Find reads one session of a subject that is active. Errors: ErrNotFound, session.ErrUnavailable.
+// Find returns an active session of a subject. Errors: ErrNotFound, [session.ErrUnavailable].
 func (m *Manager) Find(ctx context.Context, subject, id string) (Session, error) {
 	now := m.Now()
 	record, err := m.Ledger.Find(ctx, subject, id, now)
@@ -155,7 +154,7 @@ func (m *Manager) Active(ctx context.Context, subject string, page Page) ([]Sess
 	return list, nil
 }
 
-// History lists all logins of a subject, ended and failed ones too, newest first.
+// History lists all logins of a subject, including ended and failed ones, newest first.
 func (m *Manager) History(ctx context.Context, subject string, page Page) ([]Login, error) {
 	list, err := m.Ledger.History(ctx, subject, page)
 	if err != nil {

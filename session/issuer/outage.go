@@ -8,19 +8,19 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// outageGap parts two outages: a ledger that has not failed for so long was back.
+// outageGap separates two outages: after that long without a failure, the ledger was back.
 const outageGap = 10 * time.Second
 
-// outage is when the ledger could not be reached, the last time that it could not.
-// The zero value: never. It hears of the replica's own questions alone: who holds a
-// refresh token can make requests fail, and must not prolong their grace by it.
+// outage is the latest time span in which the ledger could not be reached. The zero value: there
+// was none. Only the replica's own polls count. A holder of a refresh token can make requests fail,
+// and must not extend the token's grace that way.
 type outage struct {
 	mu          sync.Mutex
 	began, last time.Time
 }
 
-// note hears what a question to the ledger came to.
-func (o *outage) note(err error, now time.Time) {
+// observe records the result of a poll of the ledger.
+func (o *outage) observe(err error, now time.Time) {
 	if !errors.Is(err, session.ErrUnavailable) {
 		return
 	}
@@ -34,10 +34,10 @@ func (o *outage) note(err error, now time.Time) {
 	}
 }
 
-// hid tells whether an outage began within grace of then, and kept whoever asked
-// again from being answered until less than grace ago.
-func (o *outage) hid(then, now time.Time, grace time.Duration) bool {
+// extendsGrace reports whether an outage began within the grace of a rotation, and ended less than
+// grace ago.
+func (o *outage) extendsGrace(rotated, now time.Time, grace time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.began.Before(then.Add(grace)) && !then.After(o.last) && now.Before(o.last.Add(grace))
+	return o.began.Before(rotated.Add(grace)) && !rotated.After(o.last) && now.Before(o.last.Add(grace))
 }

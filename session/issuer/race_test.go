@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// rounds is how often a race is run: few times, or as often as its promise is
-// made for when SESSIOND_TEST_LONG is 1.
+// rounds is how often a race is run: few times, or as often as its promise is made for when
+// SESSIOND_TEST_LONG is 1.
 func rounds(few, all int) int {
 	if os.Getenv("SESSIOND_TEST_LONG") == "1" {
 		return all
@@ -27,9 +27,9 @@ func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 	t.Run("real", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t))) })
 }
 
-// Many clients refresh with one token at once: two tabs, a retry, a lost answer.
-// All get the same successor, and nobody is signed out. Then a grandparent is
-// replayed, and the whole family is dead on every replica.
+// Many clients refresh with one token at once: two tabs, a retry, a lost answer. All get the same
+// successor, and nobody is signed out. Then a grandparent is replayed, and the whole family is dead
+// on every replica.
 func TestRefreshRace(t *testing.T) {
 	const parallel = 200
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
@@ -43,7 +43,8 @@ func TestRefreshRace(t *testing.T) {
 				wg.Go(func() {
 					set, _, err := w.Replica(i).Refresh(t.Context(), first.RefreshToken)
 					for errors.Is(err, session.ErrUnavailable) {
-						// 200 on few connections: some wait too long, and a 503 leaves the token usable.
+						// 200 on few connections: some wait too long, and a 503 leaves the token
+						// usable.
 						set, _, err = w.Replica(i).Refresh(t.Context(), first.RefreshToken)
 					}
 					mu.Lock()
@@ -173,8 +174,8 @@ func TestKeptSessionIsNeverRefused(t *testing.T) {
 	})
 }
 
-// A hundred logins at once never leave more sessions than are allowed, whether
-// those beyond are refused or take the place of the oldest.
+// A hundred logins at once never leave more sessions than are allowed, whether those beyond are
+// refused or take the place of the oldest.
 func TestSessionCapIsExact(t *testing.T) {
 	const limit, parallel = 5, 100
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {

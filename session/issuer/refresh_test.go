@@ -32,8 +32,8 @@ func (l shaky) DueRevocations(ctx context.Context, now time.Time, lease time.Dur
 	return l.Ledger.DueRevocations(ctx, now, lease, limit)
 }
 
-// Who lost the answer to a refresh to an outage gets it when that is over, however
-// long it took and from whichever replica.
+// Who lost the answer to a refresh to an outage gets it when that is over, however long it took and
+// from whichever replica.
 func TestRefreshAfterOutage(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		now, lost, away := time.Now(), false, false

@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/issuertest"
 )
 
-// owe records the end of a session as a replica does that dies before it can tell
-// the store; the session was checked before.
+// owe records the end of a session as a replica does that dies before it can tell the store; the
+// session was checked before.
 func owe(t *testing.T, w *issuertest.World) (token string) {
 	t.Helper()
 	set, s := w.Start(t)
@@ -57,8 +57,8 @@ func TestRevocationsAreLeftToWhoReachesTheStore(t *testing.T) {
 	})
 }
 
-// without is a store that cannot be told of one subject, like a Cluster of which
-// one server is away.
+// without is a store that cannot be told of one subject, like a Cluster of which one server is
+// away.
 type without struct {
 	issuer.Store
 	subject string

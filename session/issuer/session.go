@@ -2,15 +2,15 @@ package issuer
 
 import "time"
 
-// Client says where a login came from, as far as it can be known.
+// Client says where a login came from, as far as that is known.
 type Client struct {
-	IP        string // canonical text of an IPv4 or IPv6 address, without zone; may be empty
+	IP        string // canonical text of an IPv4 or IPv6 address without zone, or empty
 	UserAgent string // valid UTF-8, at most 512 bytes
-	Device    string // readable, as "Chrome on macOS"
+	Device    string // for people, such as "Chrome on macOS"
 }
 
-// Session is one sign-in, as the ledger records it. Times are UTC with
-// microseconds; a zero time means "not".
+// Session is one sign-in, as the ledger records it. Times are UTC with microseconds. A zero time
+// means never.
 type Session struct {
 	ID       string // sid
 	Subject  string // sub
@@ -18,14 +18,14 @@ type Session struct {
 	TokenID  string // jti of the newest access token
 	Client
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
-	Generation      int64     // the subject's when this session was opened or kept
+	Generation      int64     // the subject's, when this session was opened or last kept by RevokeAll
 	CreatedAt       time.Time // the login
-	LastSeenAt      time.Time // the newest login, refresh, re-authentication or, to a minute or two, use
-	AuthTime        time.Time // when the user last proved who they are
+	LastSeenAt      time.Time // the newest login, refresh or re-authentication; or use, to a minute or two
+	AuthTime        time.Time // when the user last proved their identity
 	AccessExpiresAt time.Time // exp of the newest access token
 	ExpiresAt       time.Time // idle or absolute expiry, whichever is first
 	MaxExpiresAt    time.Time // absolute expiry
-	EndedAt         time.Time // zero while it was not ended; plain expiry leaves it zero
+	EndedAt         time.Time // zero unless the session was ended; expiry leaves it zero
 	EndReason       Reason
 	EndedBy         Actor
 }
@@ -33,16 +33,16 @@ type Session struct {
 // Reason says why a session ended or a login failed.
 type Reason string
 
-// Why a session ended.
+// The reasons for the end of a session.
 const (
-	ReasonLogout          Reason = "logout"         // its own user signed out there
-	ReasonRevoked         Reason = "revoked"        // its user ended it from elsewhere
-	ReasonRevokedOthers   Reason = "revoked_others" // its user ended all others
-	ReasonRevokedAll      Reason = "revoked_all"    // its user ended all
+	ReasonLogout          Reason = "logout"         // the user signed out in this session
+	ReasonRevoked         Reason = "revoked"        // the user revoked it from another session
+	ReasonRevokedOthers   Reason = "revoked_others" // the user revoked all other sessions
+	ReasonRevokedAll      Reason = "revoked_all"    // the user revoked all sessions
 	ReasonPasswordChanged Reason = "password_changed"
 	ReasonPasswordReset   Reason = "password_reset"
 	ReasonAccountDeleted  Reason = "account_deleted"
-	ReasonTokenTheft      Reason = "token_theft"   // a refresh token was used after its successor
+	ReasonTokenTheft      Reason = "token_theft"   // a replaced refresh token was used again
 	ReasonSessionLimit    Reason = "session_limit" // a newer login took its place
 	ReasonIdle            Reason = "idle_timeout"
 	ReasonMaxLifetime     Reason = "max_lifetime"
@@ -51,16 +51,16 @@ const (
 // Actor says who ended a session.
 type Actor string
 
-// Who ended a session.
+// The actors that end sessions.
 const (
 	ByUser   Actor = "user"
 	BySystem Actor = "system"
 )
 
-// Status is what a session is at a moment.
+// Status is the state of a session at some time.
 type Status string
 
-// The statuses of a session, and of a login that opened none.
+// The statuses of a session, and of a failed login.
 const (
 	StatusActive    Status = "active"
 	StatusLoggedOut Status = "logged_out"
@@ -69,8 +69,7 @@ const (
 	StatusFailed    Status = "failed"
 )
 
-// StatusAt tells what the session is at now. Expiry is not written anywhere:
-// it follows from the times.
+// StatusAt returns the session's status at now. Expiry is not recorded: it follows from the times.
 func (s *Session) StatusAt(now time.Time) Status {
 	switch {
 	case !s.EndedAt.IsZero() && s.EndReason == ReasonLogout:
@@ -84,8 +83,7 @@ func (s *Session) StatusAt(now time.Time) Status {
 	}
 }
 
-// Ending tells when, why and by whom the session ended as seen at now; the zero
-// Ending while it is active.
+// Ending returns the session's end as seen at now. It is zero while the session is active.
 func (s *Session) Ending(now time.Time) Ending {
 	switch s.StatusAt(now) {
 	case StatusActive:
@@ -108,15 +106,14 @@ type Ending struct {
 	By     Actor
 }
 
-// Login is one line of a user's history: a session, or a failed attempt, whose
-// Status is StatusFailed, whose ID names the attempt and whose EndReason says
-// what failed.
+// Login is one line of a user's history: a session or a failed login. For a failed login, ID names
+// the attempt and EndReason says what failed.
 type Login struct {
 	Session
 	Failed bool
 }
 
-// StatusAt is [Session.StatusAt] with StatusFailed for a failed attempt.
+// StatusAt returns [StatusFailed] for a failed login, and the session's status otherwise.
 func (l *Login) StatusAt(now time.Time) Status {
 	if l.Failed {
 		return StatusFailed
@@ -124,8 +121,8 @@ func (l *Login) StatusAt(now time.Time) Status {
 	return l.Session.StatusAt(now)
 }
 
-// Page asks for a part of a list that is newest first.
+// Page selects a part of a list that has the newest first.
 type Page struct {
-	Before string // only ids that sort before this one; empty: from the newest
-	Limit  int    // at most so many; 0: all
+	Before string // only ids that sort before this one; empty: from the newest on
+	Limit  int    // at most this many; 0: all
 }

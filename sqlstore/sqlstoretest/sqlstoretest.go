@@ -1,10 +1,10 @@
-// Package sqlstoretest gives tests a [sqlstore.DB]: on SQLite always, and on real
-// Postgres where the environment names one.
+// Package sqlstoretest opens a [sqlstore.DB] for a test, on SQLite or on a Postgres server that the
+// environment names:
 //
-//	SESSIOND_TEST_POSTGRES_URL   a server on which databases may be made
+//	SESSIOND_TEST_POSTGRES_URL   a server on which the user may create databases
 //
-// A test that needs it and does not find it is skipped, and fails instead when
-// SESSIOND_TEST_REQUIRE_REAL is 1. Every test has a database of its own.
+// If the variable is missing, the tests that need it are skipped. If
+// SESSIOND_TEST_REQUIRE_REAL is 1, they fail instead. Every test has its own database.
 package sqlstoretest
 
 import (
@@ -26,29 +26,29 @@ import (
 
 const (
 	variable = "SESSIOND_TEST_POSTGRES_URL"
-	patience = 30 * time.Second // for a busy machine; nothing waits that long on an idle one
+	timeout  = 30 * time.Second // for a busy machine; nothing waits that long on an idle one
 )
 
-// New returns a migrated SQLite database that lasts as long as the test.
+// New returns a migrated SQLite database, which is closed when the test ends.
 func New(t testing.TB) *sqlstore.DB {
 	t.Helper()
 	return open(t, URL(t))
 }
 
-// NewPostgres returns a migrated Postgres database that lasts as long as the test.
+// NewPostgres returns a migrated Postgres database, which is deleted when the test ends.
 func NewPostgres(t testing.TB) *sqlstore.DB {
 	t.Helper()
 	return open(t, PostgresURL(t))
 }
 
-// URL names a SQLite file in the test's directory, which does not exist yet.
+// URL returns the URL of a SQLite file in the test's directory. The file does not exist yet.
 func URL(t testing.TB) string {
 	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "sessiond.db")
 }
 
-// PostgresURL is the URL of a fresh database without tables, which lasts as long
-// as the test.
+// PostgresURL returns the URL of a new database without tables, which is deleted
+// when the test ends.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
 	base := os.Getenv(variable)
@@ -74,15 +74,15 @@ func PostgresURL(t testing.TB) string {
 	return u.String()
 }
 
-// create makes a database that sorts text as English does, because in production some
-// do: what has to sort bytewise has to say so itself.
+// create creates a database that sorts text by the rules of English, as some do in
+// production. A column that must be sorted bytewise therefore has to say so.
 func create(t testing.TB, base, name string) {
 	t.Helper()
-	// template0: nobody is ever connected to it, which would be in the way.
+	// No session is ever connected to template0. A connected session would make the statement fail.
 	statement := "CREATE DATABASE " + name + " TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
 	err := administer(t, base, statement+" LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
 	if err != nil { // before version 15, or built without it
-		t.Logf("no English: %v", err)
+		t.Logf("no English collation: %v", err)
 		err = administer(t, base, statement)
 	}
 	if err != nil {
@@ -90,11 +90,11 @@ func create(t testing.TB, base, name string) {
 	}
 }
 
-// administer runs a statement on the server of the environment, also in a cleanup,
-// when the test's own context has ended.
+// administer runs a statement on the server. It also works in a cleanup, after the
+// test's context has ended.
 func administer(t testing.TB, base, statement string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), timeout)
 	defer cancel()
 	server, err := sql.Open("postgres", base)
 	if err != nil {
@@ -109,9 +109,9 @@ func administer(t testing.TB, base, statement string) error {
 
 func open(t testing.TB, url string) *sqlstore.DB {
 	t.Helper()
-	// Under -race, and with other tests on the same cores, a healthy database
-	// may need longer than in production.
-	db, err := sqlstore.Open(t.Context(), url, sqlstore.Options{QueryTimeout: patience})
+	// With -race and other tests on the same cores, a healthy database may be
+	// slower than in production.
+	db, err := sqlstore.Open(t.Context(), url, sqlstore.Options{QueryTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

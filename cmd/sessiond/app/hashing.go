@@ -22,7 +22,7 @@ func (s *Settings) newQueue(o hashing.Observer, separate bool) *hashing.Queue {
 	slots := hashing.Slots(separate && hashing.OwnsMachine())
 	return hashing.NewQueue(hashing.QueueOptions{
 		Slots: slots, Share: hashing.CPUShare(slots, separate), Patience: hashPatience, Observer: o,
-		Took: time.Duration(float64(costTenDuration) * math.Exp2(float64(s.BcryptCost-10))),
+		HashTime: time.Duration(float64(costTenDuration) * math.Exp2(float64(s.BcryptCost-10))),
 	})
 }
 

@@ -1,4 +1,4 @@
-// Package limittest holds a [limit.Limiter] to the promises of its comments.
+// Package limittest tests a [limit.Limiter] against the promises of its comments.
 package limittest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Run runs every test of the suite on limiters that share their budgets, as
-// those of several replicas do; open makes them and cleans up.
+// Run runs every test of the suite on limiters that share their counters, like those of several
+// replicas. open returns them and cleans up.
 func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -30,7 +30,7 @@ type test struct {
 	run  func(s *suite)
 }
 
-// suite is limiters that share, and a clock that stands still until it is moved.
+// suite is a test with limiters that share their counters, and a clock that the test moves.
 type suite struct {
 	*testing.T
 	limit.Limiter
@@ -38,10 +38,9 @@ type suite struct {
 	now      time.Time
 }
 
-// In Redis a key lasts as long in real time as by the clock that stands still:
-// no rule here is so quick that a test would notice.
+// Redis expires keys by the real clock. These rules are slow enough that a test does not notice.
 var (
-	budget  = limit.Rule{Name: "budget", Burst: 5, Every: time.Minute}
+	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
@@ -55,7 +54,7 @@ func (s *suite) charge(keys ...limit.Key) limit.Decision {
 		s.Fatalf("Charge: %v", err)
 	}
 	if d.Allowed == (d.RetryAfter > 0) {
-		s.Errorf("%+v: a refusal and no other answer says when to come back", d)
+		s.Errorf("%+v: want RetryAfter in a refusal, and only there", d)
 	}
 	return d
 }
@@ -67,12 +66,12 @@ func (s *suite) refund(keys ...limit.Key) {
 	}
 }
 
-// wantAllowed takes n times.
+// wantAllowed charges the keys n times.
 func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	s.Helper()
 	for i := range n {
 		if d := s.charge(keys...); !d.Allowed {
-			s.Fatalf("take %d of %d: %+v", i+1, n, d)
+			s.Fatalf("charge %d of %d: %+v", i+1, n, d)
 		}
 	}
 }
@@ -84,7 +83,7 @@ func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	}
 }
 
-// exhaust takes of a backoff until it has been told to wait for so long.
+// exhaust charges a backoff counter until it has to wait for so long.
 func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 	s.Helper()
 	for range 100 {
@@ -94,12 +93,12 @@ func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 			s.now = s.now.Add(d.RetryAfter)
 		}
 	}
-	s.Fatalf("never told to wait for %v", wait)
+	s.Fatalf("never had to wait for %v", wait)
 }
 
 var tests = []test{
-	{"a budget is its burst, and one more each time that it has grown by one", func(s *suite) {
-		k := fresh(budget)
+	{"a bucket allows its burst, then one charge per refill", func(s *suite) {
+		k := fresh(bucket)
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
 		s.now = s.now.Add(time.Minute - time.Millisecond)
@@ -111,17 +110,17 @@ var tests = []test{
 		s.wantAllowed(3, k)
 		s.wantRefused(59*time.Second, k)
 	}},
-	{"a budget that was left alone is full and no fuller", func(s *suite) {
-		k := fresh(budget)
+	{"an idle bucket fills up to its burst", func(s *suite) {
+		k := fresh(bucket)
 		s.wantAllowed(5, k)
 		s.now = s.now.Add(240 * time.Hour)
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"all who share it take of one budget: in parallel exactly the burst is allowed", func(s *suite) {
+	{"concurrent charges by all replicas are allowed exactly the burst", func(s *suite) {
 		const callers, tries, burst = 8, 20, 50
 		for _, k := range []limit.Key{
-			fresh(limit.Rule{Name: "budget", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
+			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
 		} {
 			var allowed atomic.Int32
 			var wg sync.WaitGroup
@@ -146,8 +145,8 @@ var tests = []test{
 			}
 		}
 	}},
-	{"when one key refuses, nothing is taken of any", func(s *suite) {
-		mine, theirs, name := fresh(budget), fresh(budget), fresh(backoff)
+	{"a refusal by one key charges no key", func(s *suite) {
+		mine, theirs, name := fresh(bucket), fresh(bucket), fresh(backoff)
 		s.wantAllowed(5, mine)
 		for range 20 {
 			s.wantRefused(time.Minute, theirs, name, mine)
@@ -157,26 +156,26 @@ var tests = []test{
 		s.wantAllowed(10, name)
 		s.wantRefused(time.Second, name)
 	}},
-	{"when several refuse, the longest wait is told", func(s *suite) {
-		one, other := fresh(budget), fresh(backoff)
+	{"a refusal by several keys returns the longest wait", func(s *suite) {
+		one, other := fresh(bucket), fresh(backoff)
 		s.wantAllowed(5, one)
 		s.wantAllowed(10, other)
 		s.wantRefused(time.Minute, one, other)
 		s.wantRefused(time.Minute, other, one)
 	}},
-	{"a backoff is free at first, then the wait doubles from a second to an hour", func(s *suite) {
+	{"a backoff counter allows its burst, then doubles the wait from a second to an hour", func(s *suite) {
 		k := fresh(backoff)
 		s.wantAllowed(10, k)
 		for _, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600, 3600} {
 			wait := time.Duration(seconds) * time.Second
 			s.wantRefused(wait, k)
 			s.now = s.now.Add(wait - time.Millisecond)
-			s.wantRefused(time.Millisecond, k) // being refused makes no wait longer
+			s.wantRefused(time.Millisecond, k) // a refusal does not extend the wait
 			s.now = s.now.Add(time.Millisecond)
 			s.wantAllowed(1, k)
 		}
 	}},
-	{"of a backoff, 44 takes are to be had in a day, and 24 in every day that follows", func(s *suite) {
+	{"a backoff counter allows 44 charges on the first day and 24 on each day after", func(s *suite) {
 		k := fresh(backoff)
 		begin := s.now
 		for day, want := range []int{44, 24, 24} {
@@ -189,23 +188,23 @@ var tests = []test{
 				}
 			}
 			if got != want {
-				s.Errorf("day %d: %d takes, want %d", day+1, got, want)
+				s.Errorf("day %d: %d charges, want %d", day+1, got, want)
 			}
 		}
 	}},
-	{"a backoff is remembered for a day after the last take, and no longer", func(s *suite) {
+	{"a backoff counter remembers its charges for a day after the last one", func(s *suite) {
 		long, short := fresh(backoff), fresh(backoff)
 		s.wantAllowed(10, long)
 		s.wantAllowed(10, short)
-		s.now = s.now.Add(limit.Memory - time.Second)
+		s.now = s.now.Add(limit.BackoffMemory - time.Second)
 		s.wantAllowed(1, long)
 		s.wantRefused(2*time.Second, long)
 		s.now = s.now.Add(time.Second)
 		s.wantAllowed(10, short)
 		s.wantRefused(time.Second, short)
 	}},
-	{"what is given back was never taken", func(s *suite) {
-		k := fresh(budget)
+	{"a refund undoes a charge", func(s *suite) {
+		k := fresh(bucket)
 		s.wantAllowed(4, k)
 		for range 10 {
 			s.wantAllowed(1, k)
@@ -225,20 +224,20 @@ var tests = []test{
 		s.wantAllowed(1, name)
 		s.wantRefused(time.Hour, name)
 	}},
-	{"giving back what was never taken gives nothing", func(s *suite) {
-		for _, k := range []limit.Key{fresh(budget), fresh(backoff)} {
-			s.refund(k, fresh(budget))
+	{"a refund without a charge does nothing", func(s *suite) {
+		for _, k := range []limit.Key{fresh(bucket), fresh(backoff)} {
+			s.refund(k, fresh(bucket))
 			s.wantAllowed(1, k)
 			s.refund(k)
 			s.refund(k)
 			s.wantAllowed(k.Rule.Burst, k)
 			if d := s.charge(k); d.Allowed {
-				s.Errorf("%s: one more than its burst: %+v", k.Rule.Name, d)
+				s.Errorf("%s: allowed more than its burst: %+v", k.Rule.Name, d)
 			}
 		}
 	}},
-	{"in parallel, too, what is given back was never taken", func(s *suite) {
-		k, name := fresh(limit.Rule{Name: "budget", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
+	{"concurrent refunds undo their charges", func(s *suite) {
+		k, name := fresh(limit.Rule{Name: "bucket", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
 		var wg sync.WaitGroup
 		for _, l := range s.replicas {
 			for range 8 {
@@ -258,8 +257,8 @@ var tests = []test{
 		wg.Wait()
 		s.wantAllowed(40, k, name)
 	}},
-	{"what is cleared is as new", func(s *suite) {
-		k, name, other := fresh(budget), fresh(backoff), fresh(budget)
+	{"a cleared key is like a new one", func(s *suite) {
+		k, name, other := fresh(bucket), fresh(backoff), fresh(bucket)
 		s.wantAllowed(5, k)
 		s.wantAllowed(5, other)
 		s.exhaust(name, time.Minute)
@@ -268,21 +267,21 @@ var tests = []test{
 		}
 		s.wantAllowed(5, k)
 		s.wantAllowed(10, name)
-		if d := s.charge(fresh(budget)); !d.Allowed {
+		if d := s.charge(fresh(bucket)); !d.Allowed {
 			s.Errorf("%+v", d)
 		}
 	}},
-	{"rules and keys are told apart", func(s *suite) {
+	{"different rules and texts have different keys", func(s *suite) {
 		id := rand.Text()
 		for _, k := range []limit.Key{
-			budget.Of(id, "bc"), budget.Of(id+"b", "c"), budget.Of(id, "BC"), budget.Of(id + "bc"), budget.Of(id, "bc", ""),
-			limit.Rule{Name: "budget-2", Burst: 5, Every: time.Minute}.Of(id, "bc"), backoff.Of(id, "bc"),
+			bucket.Of(id, "bc"), bucket.Of(id+"b", "c"), bucket.Of(id, "BC"), bucket.Of(id + "bc"), bucket.Of(id, "bc", ""),
+			limit.Rule{Name: "bucket-2", Burst: 5, Every: time.Minute}.Of(id, "bc"), backoff.Of(id, "bc"),
 		} {
 			s.wantAllowed(k.Rule.Burst, k)
 		}
 	}},
-	{"a clock that is a little behind refuses nobody what is free, and gives nobody more", func(s *suite) {
-		k, name := fresh(budget), fresh(backoff)
+	{"a clock that is slightly behind allows neither less nor more", func(s *suite) {
+		k, name := fresh(bucket), fresh(backoff)
 		s.wantAllowed(1, k, name)
 		s.now = s.now.Add(-20 * time.Millisecond)
 		s.wantAllowed(3, k, name)
@@ -293,8 +292,8 @@ var tests = []test{
 		s.wantAllowed(1, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"it tells of the rule that is nearest to refusing, and how much is left", func(s *suite) {
-		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(budget)
+	{"the decision names the rule that is nearest to refusing, and what is left of it", func(s *suite) {
+		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(bucket)
 		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Shared: true})
 		want := func(got limit.Decision, q limit.Quota) {
 			s.Helper()
@@ -303,24 +302,24 @@ var tests = []test{
 			}
 		}
 		want(s.charge(wide), limit.Quota{Rule: "wide", Limit: 100, Window: 1000 * time.Second, Left: 99, Reset: 10 * time.Second})
-		want(s.charge(wide, pair, shared), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 4, Reset: time.Minute})
+		want(s.charge(wide, pair, shared), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 4, Reset: time.Minute})
 		s.wantAllowed(3, pair)
-		want(s.charge(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
-		want(s.charge(pair, wide), limit.Quota{Rule: "budget", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
+		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 
-		// What others left of a shared one is not told, unless it refuses.
+		// The decision does not reveal what is left of a shared rule, unless that rule refuses.
 		want(s.charge(shared), limit.Quota{})
-		want(s.charge(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.Memory, Left: 0, Reset: time.Second})
+		want(s.charge(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 
 		name := fresh(backoff)
-		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 9, Reset: limit.Memory})
+		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.BackoffMemory, Left: 9, Reset: limit.BackoffMemory})
 		s.wantAllowed(8, name)
-		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.Memory, Left: 0, Reset: time.Second})
+		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 	}},
-	{"whatever happens, it answers as Local does", func(s *suite) {
+	{"any sequence of calls gets the same decisions as from Local", func(s *suite) {
 		rapid.Check(s.T, func(t *rapid.T) {
 			model := limit.NewLocal(1000)
-			all := []limit.Key{fresh(budget), fresh(backoff), fresh(limit.Rule{Name: "small", Burst: 1, Every: time.Hour})}
+			all := []limit.Key{fresh(bucket), fresh(backoff), fresh(limit.Rule{Name: "small", Burst: 1, Every: time.Hour})}
 			now := s.now
 			for range rapid.IntRange(1, 40).Draw(t, "steps") {
 				keys := rapid.Permutation(all).Draw(t, "keys")[:rapid.IntRange(1, len(all)).Draw(t, "number")]

@@ -9,7 +9,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// multiply gives the user of a session n more like it.
+// multiply adds n copies of a session.
 func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	t.Helper()
 	if _, err := db.SQL().ExecContext(t.Context(), `
@@ -22,8 +22,9 @@ func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	}
 }
 
-// TestManySessions: a user may have more of them than one statement ends.
-func TestManySessions(t *testing.T) {
+// TestRevokeAll_EndsMoreThanOneStatement covers a user with more sessions than one
+// statement or one login ends.
+func TestRevokeAll_EndsMoreThanOneStatement(t *testing.T) {
 	t.Parallel()
 	const many = 12_000
 	db := sqlstoretest.NewPostgres(t)
@@ -43,21 +44,21 @@ func TestManySessions(t *testing.T) {
 	start.MaxSessions, start.EndOldest = 10, true
 	last, displaced, err := db.Sessions().Start(t.Context(), start)
 	if err != nil {
-		t.Fatalf("a login when fewer became allowed: %v", err)
+		t.Fatalf("Start after the limit was lowered: %v", err)
 	}
 	left := many + 2 - len(displaced)
 	if n := count(open, subject); len(displaced) == 0 || len(displaced) > 1000 || n != left {
-		t.Errorf("one login displaced %d, and %d are open", len(displaced), n)
+		t.Errorf("one login displaced %d sessions and left %d", len(displaced), n)
 	}
 
 	ended, _, err := db.Sessions().RevokeAll(t.Context(), subject, last.ID, issuer.Ending{At: at, Reason: issuer.ReasonRevokedOthers, By: issuer.ByUser})
 	if err != nil || len(ended) != left-1 {
-		t.Errorf("%d ended, %v", len(ended), err)
+		t.Errorf("RevokeAll ended %d sessions, want %d (%v)", len(ended), left-1, err)
 	}
 	if n := count(open, subject); n != 1 {
-		t.Errorf("%d are open", n)
+		t.Errorf("%d sessions are open, want 1", n)
 	}
 	if n := count(`SELECT count(DISTINCT session_id) FROM events WHERE user_id = $1 AND type = 'session.ended'`, subject); n != many+1 {
-		t.Errorf("%d endings are recorded, want %d", n, many+1)
+		t.Errorf("%d endings are in the audit trail, want %d", n, many+1)
 	}
 }

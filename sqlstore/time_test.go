@@ -10,9 +10,9 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestTimesSortAsText(t *testing.T) {
+func TestTime_SortsAsText(t *testing.T) {
 	instant := rapid.Custom(func(t *rapid.T) time.Time {
-		// Few digits after the point, so that texts of different lengths meet.
+		// Few digits after the point, so that texts have different lengths.
 		unit := rapid.SampledFrom([]int64{1, 1000, 100_000, 1_000_000}).Draw(t, "unit")
 		micros := rapid.Int64Range(0, 4_000_000_000_000_000/unit).Draw(t, "units") * unit
 		zone := time.FixedZone("", 3600*rapid.IntRange(-12, 14).Draw(t, "zone"))
@@ -25,22 +25,22 @@ func TestTimesSortAsText(t *testing.T) {
 		}
 		textA, textB := sqlstore.SQLiteText(a), sqlstore.SQLiteText(b)
 		if got, want := cmp.Compare(textA, textB), a.Compare(b); got != want {
-			t.Fatalf("%q and %q compare %d, the times %d", textA, textB, got, want)
+			t.Fatalf("the texts %q and %q compare as %d, the times as %d", textA, textB, got, want)
 		}
 		back, err := sqlstore.ReadTime(textA)
 		if err != nil || back != a.UTC() {
-			t.Fatalf("%q reads %v (%v), want %v", textA, back, err, a.UTC())
+			t.Fatalf("%q is read as %v (%v), want %v", textA, back, err, a.UTC())
 		}
 	})
 }
 
-func TestReadTimeRefusesWhatIsNone(t *testing.T) {
+func TestTime_RefusesOtherValues(t *testing.T) {
 	for _, src := range []any{"yesterday", "", int64(7), []byte("2031-05-06")} {
 		if got, err := sqlstore.ReadTime(src); err == nil {
-			t.Errorf("%v (%T) reads %v", src, src, got)
+			t.Errorf("%v (%T) is read as %v, want an error", src, src, got)
 		}
 	}
 	if got, err := sqlstore.ReadTime(nil); err != nil || !got.IsZero() {
-		t.Errorf("NULL reads %v, %v", got, err)
+		t.Errorf("NULL is read as %v (%v), want the zero time", got, err)
 	}
 }

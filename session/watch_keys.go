@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,16 +12,15 @@ import (
 	"time"
 )
 
-// keyPoll is how often a key file is looked at. Reading it is the one way to
-// notice a change that works for a mounted Kubernetes secret too.
-const keyPoll = time.Second
+// keyFileInterval is how often a key file is read. Polling also notices the change of a mounted
+// Kubernetes secret, which file notifications miss.
+const keyFileInterval = time.Second
 
-// WatchKeys reads a JSON Web Key Set from a file and puts each later change in
-// use within a second, until ctx ends. A change that cannot be used is logged
-// and changes nothing; nor does one that takes the key to sign with away. Nil
-// log: [slog.Default].
+// WatchKeys returns a keyring with the JSON Web Key Set of a file. It uses each later change of the
+// file within a second, until ctx ends. It logs and ignores a change that cannot be read, or that
+// removes the signing key of a set that had one. Nil log: [slog.Default].
 func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
+	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator configured the file
 	if err != nil {
 		return nil, fmt.Errorf("session.WatchKeys: %w", err)
 	}
@@ -28,19 +28,17 @@ func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, er
 	if err != nil {
 		return nil, err
 	}
-	if log == nil {
-		log = slog.Default()
-	}
+	log = cmp.Or(log, slog.Default())
 	ring := NewKeyring(set)
 	go func() {
-		tick := time.NewTicker(keyPoll)
+		tick := time.NewTicker(keyFileInterval)
 		defer tick.Stop()
 		ring.watch(ctx, tick.C, path, data, log)
 	}()
 	return ring, nil
 }
 
-// watch looks at every tick at a file of which last is in use.
+// watch reads the file at every tick. The content last is already in use.
 func (r *Keyring) watch(ctx context.Context, tick <-chan time.Time, path string, last []byte, log *slog.Logger) {
 	for {
 		select {
@@ -50,15 +48,15 @@ func (r *Keyring) watch(ctx context.Context, tick <-chan time.Time, path string,
 		}
 		data, err := os.ReadFile(path) //nolint:gosec // G304: as above
 		if err != nil || bytes.Equal(data, last) {
-			continue // it is being replaced, or it is the same
+			continue // the file is unchanged, or missing while it is being replaced
 		}
 		last = data
 		set, err := ParseKeySet(data)
 		if err == nil && r.Load().CanSign() && !set.CanSign() {
-			err = errors.New("no active key with its private part to sign with")
+			err = errors.New("no active key with a private part")
 		}
 		if err != nil {
-			log.ErrorContext(ctx, "the changed key file cannot be used; the keys stay as they are", "file", filepath.Base(path), "error", err)
+			log.ErrorContext(ctx, "cannot use the changed key file; the old keys stay in use", "file", filepath.Base(path), "error", err)
 			continue
 		}
 		r.Replace(set)

@@ -7,16 +7,20 @@ import (
 	"time"
 )
 
-// SignatureCache remembers tokens whose signature was verified, since verifying
-// takes longer than all else in a check. It remembers no answer: whether a
-// token was revoked is asked each time.
+// SignatureCache remembers tokens with a verified signature, because verifying it takes longer than
+// the rest of a check. It does not remember whether a token was revoked: every check asks the
+// store.
 //
-// It holds a fixed number of tokens, the newest in place of older ones, so that
-// a flood of distinct tokens cannot make it grow. Each is held by its SHA-256 and
-// its claims, about 400 bytes. Verifiers may share one.
+// It holds a fixed number of tokens, and newer ones replace older ones, so that a flood of distinct
+// tokens cannot make it grow. A token takes about 400 bytes: its SHA-256 and its claims. Verifiers
+// may share a cache.
 type SignatureCache struct{ slots []atomic.Pointer[verified] }
 
-// NewSignatureCache returns a cache for so many tokens, rounded up to a power of two.
+// ways is how many slots a token can use. With one, two busy tokens of the same slot would evict
+// each other all the time.
+const ways = 4
+
+// NewSignatureCache returns a cache for this many tokens, rounded up to a power of two.
 func NewSignatureCache(tokens int) *SignatureCache {
 	size := ways
 	for size < tokens {
@@ -25,36 +29,32 @@ func NewSignatureCache(tokens int) *SignatureCache {
 	return &SignatureCache{slots: make([]atomic.Pointer[verified], size)}
 }
 
-// ways is how many slots a token may lie in. With one alone, two busy tokens
-// that meet in it would throw each other out again and again.
-const ways = 4
-
-// verified is a token whose signature is good.
+// verified is a token with a verified signature.
 type verified struct {
 	sum    [sha256.Size]byte
 	claims Claims
-	keys   *KeySet // that it was verified with
-	// The token is accepted in [from, until), Unix seconds: nbf and exp, leeway
-	// included, and the life of its key.
+	keys   *KeySet // the set that verified it
+	// The token is accepted in [from, until), in Unix seconds. These are nbf and exp with the
+	// leeway, and not beyond the end of its key.
 	from, until int64
-	seen        atomic.Int64 // when its use was last reported, Unix seconds
+	seen        atomic.Int64 // when its use was last reported, in Unix seconds
 }
 
 func (t *verified) at(now time.Time) bool { return t.from <= now.Unix() && now.Unix() < t.until }
 
 func digest(token string) [sha256.Size]byte {
-	var buf [1024]byte // a token fits, and is not copied to the heap
+	var buf [1024]byte // on the stack; a token fits
 	return sha256.Sum256(append(buf[:0], token...))
 }
 
-// set returns the slots that a token may lie in.
+// set returns the slots that a token can use.
 func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	i := int(binary.LittleEndian.Uint32(sum[:])) & (len(c.slots) - 1) &^ (ways - 1)
 	return c.slots[i : i+ways]
 }
 
-// find returns the token if it was verified with these very keys, is meant for v
-// and its time is now. Nil: it has to be verified.
+// find returns a token that these very keys verified, that v accepts and that is valid now. It
+// returns nil if there is none, and the token has to be verified.
 func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {
@@ -66,12 +66,12 @@ func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, 
 	return nil
 }
 
-// add remembers a token in a free slot, or in place of one that is of no use
-// any more, or of any.
+// add stores a token in a slot that is free or useless by now, or else in a random one of its
+// slots.
 func (c *SignatureCache) add(sum [sha256.Size]byte, t *verified, now time.Time) {
 	t.sum = sum
 	set := c.set(sum)
-	victim := int(sum[8]) % ways // as good as random
+	victim := int(sum[8]) % ways // a hash byte is as good as random
 	for i := range set {
 		if held := set[i].Load(); held == nil || held.keys != t.keys || held.until <= now.Unix() || held.sum == sum {
 			victim = i

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestWatchKeys(t *testing.T) {
+func TestWatchKeys_UsesOnlyGoodChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	write := func(data []byte) {
 		t.Helper()
@@ -34,37 +34,37 @@ func TestWatchKeys(t *testing.T) {
 		defer close(ended)
 		ring.watch(ctx, tick, path, data, slog.New(slog.DiscardHandler))
 	}()
-	look := func() *KeySet {
-		tick <- time.Time{} // begins to look
-		tick <- time.Time{} // has looked
+	afterTick := func() *KeySet {
+		tick <- time.Time{} // the watch begins to read
+		tick <- time.Time{} // the watch has finished reading
 		return ring.Load()
 	}
 	write(data)
-	if look() != first {
-		t.Error("the same file was put in use again")
+	if afterTick() != first {
+		t.Error("an unchanged file replaced the keys")
 	}
 	for name, data := range map[string][]byte{
-		"not JSON":                     []byte(`{"keys":`),
-		"the key to sign with is gone": encode(mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)),
+		"not JSON":                   []byte(`{"keys":`),
+		"the signing key is missing": encode(mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)),
 	} {
-		if write(data); look() != first {
-			t.Errorf("%s: the keys were replaced", name)
+		if write(data); afterTick() != first {
+			t.Errorf("%s: replaced the keys", name)
 		}
 	}
-	if err := os.Remove(path); err != nil || look() != first {
-		t.Errorf("the file is gone: the keys were replaced (%v)", err)
+	if err := os.Remove(path); err != nil || afterTick() != first {
+		t.Errorf("a removed file replaced the keys (%v)", err)
 	}
 	second := mustKeys(t, AlgES256)
 	write(encode(second.PrivateJSON()))
-	if got := look(); got.Keys()[0].ID != second.Keys()[0].ID {
-		t.Error("a changed file was not put in use")
+	if got := afterTick(); got.Keys()[0].ID != second.Keys()[0].ID {
+		t.Error("a changed file did not replace the keys")
 	}
 	cancel()
 	<-ended
 }
 
-// Who only verifies has a file of public keys.
-func TestWatchPublicKeys(t *testing.T) {
+// A program that only verifies has a file of public keys.
+func TestWatchKeys_ReadsPublicKeys(t *testing.T) {
 	data, err := mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +78,6 @@ func TestWatchPublicKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := WatchKeys(t.Context(), path+".gone", nil); err == nil {
-		t.Error("a file that is not there was read")
+		t.Error("a missing file gave no error")
 	}
 }

@@ -1,0 +1,47 @@
+package api
+
+import "github.com/sessiond/sessiond/identity"
+
+// The fields of a user that clients may read and write. A new one has its place here, in package
+// identity and in openapi.json.
+
+// newUserInput is the body of a registration.
+type newUserInput struct {
+	Username  string `json:"username" required:"true"`
+	Email     string `json:"email" required:"true"`
+	Password  string `json:"password" required:"true"`
+	FirstName string `json:"first_name"`
+	LastName  string `json:"last_name"`
+}
+
+func (in *newUserInput) user(q *request) identity.NewUser {
+	return identity.NewUser{
+		Username: in.Username, Email: in.Email, Password: in.Password, FirstName: in.FirstName, LastName: in.LastName,
+		IP: clientIP(q.Request),
+	}
+}
+
+// profileInput is the body of an update. Absent fields stay as they are.
+type profileInput struct {
+	Email     *string `json:"email"`
+	FirstName *string `json:"first_name"`
+	LastName  *string `json:"last_name"`
+}
+
+// updateProfile updates the signed-in user.
+func (a *API) updateProfile(q *request, in profileInput) (identity.User, error) {
+	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, identity.Profile{
+		Email: in.Email, FirstName: in.FirstName, LastName: in.LastName,
+	})
+}
+
+type profileBody struct {
+	Username  string `json:"username"`
+	Email     string `json:"email"`
+	FirstName string `json:"first_name"`
+	LastName  string `json:"last_name"`
+}
+
+func showProfile(u identity.User) profileBody {
+	return profileBody{Username: u.Username, Email: u.Email, FirstName: u.FirstName, LastName: u.LastName}
+}

@@ -1,0 +1,59 @@
+package hashing
+
+import (
+	"maps"
+	"time"
+)
+
+// addressMemory is a set of at most maxTracked addresses, each with an expiry time.
+type addressMemory struct {
+	until map[string]time.Time
+	swept time.Time // when expired addresses were last removed
+}
+
+// sweepEvery is the least time between two sweeps of a full memory. A sweep for each new address
+// would cost more than a hash.
+const sweepEvery = time.Second
+
+func (m *addressMemory) has(address string, now time.Time) bool {
+	return now.Before(m.until[address])
+}
+
+// keep remembers an address for d. A full memory remembers no further address.
+func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
+	if len(m.until) >= maxTracked && now.Sub(m.swept) >= sweepEvery {
+		m.swept = now
+		maps.DeleteFunc(m.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	if m.until == nil {
+		m.until = map[string]time.Time{}
+	}
+	if _, kept := m.until[address]; kept || len(m.until) < maxTracked {
+		m.until[address] = now.Add(d)
+	}
+}
+
+// returnCounter counts the clients that were told to retry later, by the second of their return.
+type returnCounter struct {
+	at     int64 // Unix seconds; clients of earlier seconds are back
+	counts [maxDelay/time.Second + 2]int
+}
+
+// count returns how many clients have yet to return.
+func (r *returnCounter) count(now time.Time) (n int) {
+	size := int64(len(r.counts))
+	for passed := min(now.Unix()-r.at, size); passed > 0; passed-- {
+		r.counts[(now.Unix()-passed)%size] = 0
+	}
+	r.at = now.Unix()
+	for _, count := range r.counts {
+		n += count
+	}
+	return n
+}
+
+func (r *returnCounter) add(back time.Time) {
+	if size := int64(len(r.counts)); back.Unix()-r.at < size {
+		r.counts[back.Unix()%size]++
+	}
+}

@@ -1,0 +1,278 @@
+package hashing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sys/unix"
+)
+
+// These arguments make this test binary a worker: the real one, or one whose bcrypt is broken.
+const (
+	workerVerb       = "hash-worker"
+	brokenWorkerVerb = "broken-hash-worker"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) != 2 || !strings.HasSuffix(os.Args[1], workerVerb) {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	run := RunWorker
+	if os.Args[1] == brokenWorkerVerb {
+		run = func() error { return runWorker(broken) }
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+var secret = []byte("correct horse battery staple")
+
+func start(t *testing.T) *Worker {
+	t.Helper()
+	return startVerb(t, workerVerb, slog.New(slog.DiscardHandler))
+}
+
+func startVerb(t *testing.T, verb string, log *slog.Logger) *Worker {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := StartWorker([]string{self, verb}, 2, true, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func TestWorker_Hashes(t *testing.T) {
+	w := start(t)
+	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bcrypt.CompareHashAndPassword(hash, secret); err != nil {
+		t.Errorf("x/crypto refuses the new hash: %v", err)
+	}
+	if err := w.Compare(t.Context(), hash, secret); err != nil {
+		t.Errorf("the right secret: %v", err)
+	}
+	if err := w.Compare(t.Context(), hash, []byte("another")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Errorf("a wrong secret: %v", err)
+	}
+	if err := w.Compare(t.Context(), []byte("no hash"), secret); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a text that is no hash: %v", err)
+	}
+	if _, err := w.Generate(t.Context(), secret, bcrypt.MaxCost+1); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a cost that bcrypt does not have: %v", err)
+	}
+}
+
+func TestWorker_FallsBackToXCryptoIfItsBcryptIsBroken(t *testing.T) {
+	var log logged
+	w := startVerb(t, brokenWorkerVerb, slog.New(slog.NewTextHandler(&log, nil)))
+	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Compare(t.Context(), hash, []byte("another")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Errorf("a wrong secret: %v", err)
+	}
+	for !strings.Contains(log.String(), "known answer") { // the fault is reported in the background
+		runtime.Gosched()
+	}
+	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "x/crypto") {
+		t.Errorf("logged %s", text)
+	}
+}
+
+// logged is a log's text.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Hashes run when nothing else wants the CPU, the rest of the worker later than other processes, and
+// this process at its usual priority.
+func TestWorker_LowersItsPriority(t *testing.T) {
+	w := start(t)
+	outcome := make(chan error, 1)
+	go func() {
+		_, err := w.Generate(context.Background(), secret, 10)
+		outcome <- err
+	}()
+	process := child(t)
+	if nice := priority(t, process).Nice; nice != 15 {
+		t.Errorf("the worker has niceness %d, want 15", nice)
+	}
+	idle := func() (all []int) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", process))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("threads of %d: %v, %v", process, threads, err)
+		}
+		for _, path := range threads {
+			thread, err := strconv.Atoi(filepath.Base(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			attr, err := unix.SchedGetAttr(thread, 0) // fails for a thread that has ended
+			if err == nil && attr.Policy == unix.SCHED_IDLE {
+				all = append(all, thread)
+			}
+		}
+		return all
+	}
+	for len(idle()) == 0 {
+		select {
+		case err := <-outcome:
+			t.Fatalf("hashed without a SCHED_IDLE thread: %v", err)
+		default:
+		}
+	}
+	if err := <-outcome; err != nil {
+		t.Error(err)
+	}
+	// The thread ends with its hash. Go cannot end the first thread of a process, but never uses it
+	// again.
+	for left := idle(); len(left) > 1 || len(left) == 1 && left[0] != process; left = idle() {
+		runtime.Gosched()
+	}
+	if own := priority(t, 0); own.Policy != unix.SCHED_NORMAL || own.Nice == 15 {
+		t.Errorf("this process has scheduling policy %d and niceness %d", own.Policy, own.Nice)
+	}
+}
+
+func priority(t *testing.T, pid int) *unix.SchedAttr {
+	t.Helper()
+	attr, err := unix.SchedGetAttr(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attr
+}
+
+func TestWorker_RestartsAfterItWasKilled(t *testing.T) {
+	w := start(t)
+	first := child(t)
+	waiting := make(chan error)
+	go func() {
+		_, err := w.Generate(context.Background(), secret, 20) // would take half a minute
+		waiting <- err
+	}()
+	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the call that waited: %v", err)
+	}
+	for err = errors.New("not asked yet"); err != nil; {
+		// Calls fail in the same way until the end of the process is noticed.
+		if err = w.Compare(t.Context(), hash, secret); err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if child(t) == first {
+		t.Error("the killed process still answers")
+	}
+}
+
+func TestWorker_CloseEndsTheProcess(t *testing.T) {
+	w := start(t)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Compare(t.Context(), nil, secret); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after Close: %v", err)
+	}
+	if pids := children(t); len(pids) > 0 {
+		t.Errorf("left behind: %v", pids)
+	}
+}
+
+func TestWorker_EndsWithItsInput(t *testing.T) {
+	in, parent := io.Pipe()
+	served := make(chan error)
+	go func() { served <- serve(in, discard{}, yielding) }()
+	if err := parent.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) Close() error                { return nil }
+
+func TestStartWorker_FailsWithoutAProgram(t *testing.T) {
+	if _, err := StartWorker([]string{"/nowhere"}, 1, true, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("started a program that does not exist")
+	}
+}
+
+func child(t *testing.T) int {
+	t.Helper()
+	pids := children(t)
+	if len(pids) != 1 {
+		t.Fatalf("%d children, want 1", len(pids))
+	}
+	return pids[0]
+}
+
+func children(t *testing.T) (pids []int) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		t.Skip("SKIPPED: the kernel does not list child processes")
+	}
+	for _, list := range lists {
+		data, _ := os.ReadFile(list) // fails for a thread that has ended
+		for word := range strings.FieldsSeq(string(data)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,171 @@
+package session
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// fetchInterval is how often keys are fetched. A key is published for longer than that before
+	// it signs, so that no check has to wait for a fetch.
+	fetchInterval = 2 * time.Minute
+	// minFetchInterval is the least time between two fetches, however many tokens name unknown
+	// keys. A key that was activated without being published first may be refused for that long.
+	minFetchInterval = 5 * time.Second
+	fetchTimeout     = 3 * time.Second
+	// maxFetchWait bounds how long a check waits for a fetch. Otherwise anybody could hold requests
+	// open with tokens that name unknown keys.
+	maxFetchWait = time.Second
+)
+
+// FetchKeys fetches sessiond's public keys, the JSON Web Key Set at
+// https://…/.well-known/jwks.json, and keeps them fresh until ctx ends. It fetches them every two
+// minutes, and when a token names an unknown key, but at most once in five seconds. If a fetch
+// fails, the keys it has stay in use.
+//
+// Pass the program's ctx: FetchKeys refuses one with a deadline.
+func FetchKeys(ctx context.Context, jwksURL string, o RemoteOptions) (*Keyring, error) {
+	f, err := newKeyFetcher(ctx, jwksURL, o, time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("session.FetchKeys: %w", err)
+	}
+	go func() {
+		tick := time.NewTicker(fetchInterval)
+		defer tick.Stop()
+		f.run(ctx, tick.C)
+	}()
+	return f.ring, nil
+}
+
+// keyFetcher keeps ring up to date with a URL.
+type keyFetcher struct {
+	url    string
+	client *http.Client
+	log    *slog.Logger
+	ring   *Keyring
+	now    func() time.Time
+
+	last    atomic.Pointer[fetchResult]
+	fetches singleflight.Group
+	body    []byte // of the set in use; only the running fetch touches it
+}
+
+type fetchResult struct {
+	at  time.Time
+	err error // nil or an ErrUnavailable
+}
+
+// newKeyFetcher returns a fetcher that has fetched once.
+func newKeyFetcher(ctx context.Context, jwksURL string, o RemoteOptions, now func() time.Time) (*keyFetcher, error) {
+	if _, has := ctx.Deadline(); has {
+		return nil, errors.New("ctx has a deadline, after which the keys would get old; pass the program's ctx")
+	}
+	if err := o.checkURL(jwksURL); err != nil {
+		return nil, err
+	}
+	f := &keyFetcher{url: jwksURL, client: o.client(), log: cmp.Or(o.Log, slog.Default()), ring: &Keyring{}, now: now}
+	f.ring.fetcher = f
+	return f, f.fetch(ctx)
+}
+
+// run fetches at every tick until ctx ends.
+func (f *keyFetcher) run(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+			_ = f.update(ctx) // it logs its error, and the next tick tries again
+		}
+	}
+}
+
+// update fetches the keys, unless that was done within minFetchInterval. It returns the error of
+// the latest fetch. Concurrent callers share one fetch.
+func (f *keyFetcher) update(ctx context.Context) error {
+	if last := f.last.Load(); f.recent(last) {
+		return last.err
+	}
+	done := f.fetches.DoChan("", func() (any, error) {
+		if last := f.last.Load(); f.recent(last) {
+			return nil, last.err
+		}
+		// The caller that began the fetch may leave. The others still need the result.
+		err := f.fetch(context.WithoutCancel(ctx))
+		if err != nil {
+			f.log.WarnContext(ctx, "cannot fetch keys; the old ones stay in use", "error", err)
+		}
+		return nil, err
+	})
+	select {
+	case d := <-done:
+		return d.Err
+	case <-ctx.Done():
+		return fmt.Errorf("session: check given up: %w", context.Cause(ctx))
+	}
+}
+
+func (f *keyFetcher) recent(last *fetchResult) bool { return f.now().Sub(last.at) < minFetchInterval }
+
+// fetch requests the key set and uses it if it is valid and differs from the one in use.
+func (f *keyFetcher) fetch(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w: fetch keys: %w", ErrUnavailable, err)
+		}
+		f.last.Store(&fetchResult{f.now(), err})
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Accept", "application/json")
+	body, err := roundTrip(f.client, r)
+	if err != nil || bytes.Equal(body, f.body) {
+		return err // an equal set stays, because a new one would empty the signature cache
+	}
+	set, err := parsePublicKeys(body)
+	if err != nil {
+		return err
+	}
+	f.body = body
+	f.ring.Replace(set)
+	f.log.InfoContext(ctx, "keys fetched", "keys", len(set.keys))
+	return nil
+}
+
+// parsePublicKeys reads a published key set. It skips keys of kinds that sessiond does not use, and
+// refuses a set with a secret key, because everybody can read that one.
+func parsePublicKeys(data []byte) (*KeySet, error) {
+	set, err := parseKeySet(data, true)
+	if err != nil {
+		return nil, err
+	}
+	for i := range set.keys {
+		if k := &set.keys[i]; k.private != nil {
+			return nil, fmt.Errorf("the published key %s has its private part", k.ID)
+		}
+	}
+	return set, nil
+}
+
+// verifyWithNewer updates the keys and then verifies a token that names an unknown one.
+func (v *Verifier) verifyWithNewer(ctx context.Context, token string, now time.Time) (*verified, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, maxFetchWait, fmt.Errorf("%w: fetching keys takes too long", ErrUnavailable))
+	defer cancel()
+	if err := v.Keys.fetcher.update(ctx); err != nil {
+		return nil, err
+	}
+	return v.verified(token, now)
+}

@@ -1,0 +1,91 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+)
+
+// A refresh token is the secret of its session's token family, followed by a secret of its own. The
+// ledger keeps three hashes: of the family, of the current token and of the previous one. A token
+// with the family's secret that is neither current nor previous must be an older one that is used
+// again. So every older token is recognised at a constant storage cost, and knowing the session's
+// id is not enough to fake one.
+const (
+	familyBytes  = 16
+	secretBytes  = 32
+	refreshBytes = familyBytes + secretBytes
+)
+
+type refreshToken [refreshBytes]byte
+
+func newRefreshToken() refreshToken {
+	var t refreshToken
+	rand.Read(t[:])
+	return t
+}
+
+func parseRefreshToken(s string) (t refreshToken, ok bool) {
+	b64 := base64.RawURLEncoding
+	if len(s) != b64.EncodedLen(refreshBytes) {
+		return t, false
+	}
+	b, err := b64.Strict().DecodeString(s)
+	if err != nil || len(b) != refreshBytes { // fewer bytes if s has line breaks, which decoding skips
+		return t, false
+	}
+	return refreshToken(b), true
+}
+
+func (t refreshToken) String() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
+func (t refreshToken) hash() Hash     { return sha256.Sum256(t[:]) }
+func (t refreshToken) family() Hash   { return sha256.Sum256(t[:familyBytes]) }
+
+// successor returns a new token of the same family.
+func (t refreshToken) successor() refreshToken {
+	next := newRefreshToken()
+	copy(next[:familyBytes], t[:familyBytes])
+	return next
+}
+
+// aead returns a cipher whose key only the holder of t can derive. The nonce may be fixed, because
+// the key encrypts one message: t's successor.
+func (t refreshToken) aead() (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, t[:], nil, "sessiond refresh successor", 32)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: derive successor key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: successor cipher: %w", err)
+	}
+	return cipher.NewGCM(block)
+}
+
+// seal encrypts t's successor, so that only the holder of t can read it.
+func (t refreshToken) seal(next refreshToken) ([]byte, error) {
+	aead, err := t.aead()
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, make([]byte, aead.NonceSize()), next[familyBytes:], nil), nil //nolint:gosec // G407: see aead
+}
+
+// open decrypts t's successor.
+func (t refreshToken) open(sealed []byte) (refreshToken, error) {
+	aead, err := t.aead()
+	if err != nil {
+		return t, err
+	}
+	secret, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, nil)
+	if err != nil || len(secret) != secretBytes {
+		return t, errors.New("issuer: cannot decrypt the sealed successor")
+	}
+	return refreshToken(bytes.Join([][]byte{t[:familyBytes], secret}, nil)), nil
+}

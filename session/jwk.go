@@ -1,0 +1,229 @@
+package session
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// jwk is a JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+type jwk struct {
+	Kty string `json:"kty"`
+	Crv string `json:"crv,omitzero"`
+	Kid string `json:"kid"`
+	Alg string `json:"alg"`
+	Use string `json:"use,omitzero"`
+	X   string `json:"x,omitzero"`
+	Y   string `json:"y,omitzero"`
+	D   string `json:"d,omitzero"`
+	K   string `json:"k,omitzero"`
+
+	// Our own members, in key files only. Times are Unix seconds.
+	Status    KeyStatus `json:"status,omitzero"`
+	CreatedAt int64     `json:"created_at,omitzero"`
+	RetiredAt int64     `json:"retired_at,omitzero"`
+}
+
+type jwkSet struct {
+	Keys []jwk `json:"keys"`
+}
+
+// ParseKeySet reads a JSON Web Key Set. Every key needs a kid and an alg. The active key signs if
+// the set has its private part.
+func ParseKeySet(data []byte) (*KeySet, error) { return parseKeySet(data, false) }
+
+// parseKeySet is ParseKeySet. With skipOthers it skips keys of other kinds (RFC 7517 section 5).
+func parseKeySet(data []byte, skipOthers bool) (*KeySet, error) {
+	var set jwkSet
+	if err := json.Unmarshal(data, &set); err != nil {
+		// The decoder's own message could quote the key.
+		return nil, errors.New("session.ParseKeySet: not a JSON Web Key Set")
+	}
+	keys := make([]Key, 0, len(set.Keys))
+	for i, j := range set.Keys {
+		k, err := j.key()
+		if skipOthers && errors.Is(err, errKeyKind) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("session.ParseKeySet: key %d: %w", i+1, err)
+		}
+		k.Status, k.CreatedAt, k.RetiredAt = j.Status, unixTime(j.CreatedAt), unixTime(j.RetiredAt)
+		keys = append(keys, k)
+	}
+	return NewKeySet(keys...)
+}
+
+var errKeyKind = errors.New("want a signing key (use sig): Ed25519 (EdDSA), P-256 (ES256) or oct (HS256)")
+
+func (j *jwk) key() (Key, error) {
+	if j.Use != "" && j.Use != "sig" {
+		return Key{}, fmt.Errorf("use %q: %w", j.Use, errKeyKind)
+	}
+	if j.Kid == "" || len(j.Kid) > 100 {
+		return Key{}, errors.New("kid: want 1 to 100 bytes")
+	}
+	var raw [4][]byte
+	for i, member := range []string{j.X, j.Y, j.D, j.K} {
+		b, err := decodeSegment(member)
+		if err != nil {
+			return Key{}, errors.New("x, y, d or k is not base64url")
+		}
+		raw[i] = b
+	}
+	x, y, d, k := raw[0], raw[1], raw[2], raw[3]
+	switch {
+	case j.Kty == "OKP" && j.Crv == "Ed25519" && j.Alg == AlgEdDSA:
+		return okpKey(j.Kid, x, d)
+	case j.Kty == "EC" && j.Crv == "P-256" && j.Alg == AlgES256:
+		return ecKey(j.Kid, x, y, d)
+	case j.Kty == "oct" && j.Alg == AlgHS256:
+		if err := checkSecret(k); err != nil {
+			return Key{}, err
+		}
+		return hmacKey(j.Kid, k), nil
+	default:
+		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: %w", j.Kty, j.Crv, j.Alg, errKeyKind)
+	}
+}
+
+// minHMACKey is the least size of an HS256 key in bytes (RFC 7518 section 3.2).
+const minHMACKey = 32
+
+// checkSecret refuses an HS256 key that is short, or that an attacker may know. The secrets that
+// examples, lists and leaks publish are texts, and some repeat few bytes. 32 random bytes are a
+// text once in 10^11 times, and never have so few distinct ones.
+func checkSecret(k []byte) error {
+	if len(k) < minHMACKey {
+		return fmt.Errorf("an HS256 key needs at least %d bytes", minHMACKey)
+	}
+	const minDistinct = 16 // 32 random bytes have about 30
+	distinct := map[byte]bool{}
+	for _, b := range k {
+		distinct[b] = true
+	}
+	isText := utf8.Valid(k) && !bytes.ContainsFunc(bytes.TrimSpace(k), unicode.IsControl)
+	if len(distinct) < minDistinct || isText {
+		return errors.New("an HS256 key must be random bytes and not a text that may be known: make one with sessiond keys new --alg HS256")
+	}
+	return nil
+}
+
+func okpKey(id string, x, d []byte) (Key, error) {
+	k := Key{ID: id, Alg: AlgEdDSA, public: ed25519.PublicKey(x), method: jwt.SigningMethodEdDSA}
+	switch {
+	case len(x) != ed25519.PublicKeySize:
+		return Key{}, errors.New("x is not an Ed25519 public key")
+	case len(d) == 0:
+		return k, nil
+	case len(d) != ed25519.SeedSize:
+		return Key{}, errors.New("d is not an Ed25519 seed")
+	}
+	private := ed25519.NewKeyFromSeed(d)
+	if !private.Public().(ed25519.PublicKey).Equal(k.public) {
+		return Key{}, errors.New("x does not belong to d")
+	}
+	k.private = private
+	return k, nil
+}
+
+func ecKey(id string, x, y, d []byte) (Key, error) {
+	const size = 32
+	if len(x) != size || len(y) != size {
+		return Key{}, errors.New("x or y is not a P-256 coordinate")
+	}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	if err != nil {
+		return Key{}, errors.New("x and y are not a point of P-256")
+	}
+	k := Key{ID: id, Alg: AlgES256, public: public, method: jwt.SigningMethodES256}
+	if len(d) == 0 {
+		return k, nil
+	}
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
+	if err != nil {
+		return Key{}, errors.New("d is not a P-256 scalar")
+	}
+	if !private.PublicKey.Equal(public) {
+		return Key{}, errors.New("x and y do not belong to d")
+	}
+	k.private = private
+	return k, nil
+}
+
+// PrivateJSON returns the set with its secrets as a JSON Web Key Set, for the key file.
+func (s *KeySet) PrivateJSON() ([]byte, error) {
+	return s.encode(true, func(*Key) bool { return true })
+}
+
+// PublicJSON returns the JSON Web Key Set that verifies our tokens at now. It leaves HS256 keys
+// out, because they have no public part.
+func (s *KeySet) PublicJSON(now time.Time) ([]byte, error) {
+	return s.encode(false, func(k *Key) bool { return k.Usable(now) })
+}
+
+func (s *KeySet) encode(secrets bool, include func(*Key) bool) ([]byte, error) {
+	set := jwkSet{Keys: []jwk{}}
+	for i := range s.keys {
+		k := &s.keys[i]
+		if !include(k) {
+			continue
+		}
+		j := jwk{Kid: k.ID, Alg: k.Alg, Use: "sig"}
+		if secrets {
+			j.Status, j.CreatedAt, j.RetiredAt = k.Status, unixSeconds(k.CreatedAt), unixSeconds(k.RetiredAt)
+		}
+		b64 := base64.RawURLEncoding.EncodeToString
+		switch public := k.public.(type) {
+		case ed25519.PublicKey:
+			j.Kty, j.Crv, j.X = "OKP", "Ed25519", b64(public)
+			if private, ok := k.private.(ed25519.PrivateKey); ok && secrets {
+				j.D = b64(private.Seed())
+			}
+		case *ecdsa.PublicKey:
+			point, _ := public.Bytes() // cannot fail for P-256
+			j.Kty, j.Crv, j.X, j.Y = "EC", "P-256", b64(point[1:33]), b64(point[33:])
+			if private, ok := k.private.(*ecdsa.PrivateKey); ok && secrets {
+				scalar, _ := private.Bytes()
+				j.D = b64(scalar)
+			}
+		case []byte:
+			if !secrets {
+				continue
+			}
+			j.Kty, j.K = "oct", b64(public)
+		}
+		set.Keys = append(set.Keys, j)
+	}
+	out, err := json.Marshal(set, jsontext.WithIndent("  "))
+	if err != nil {
+		return nil, fmt.Errorf("session.KeySet: encode: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+func unixTime(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+func unixSeconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

@@ -1,0 +1,179 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+// Revoke implements [issuer.Ledger].
+func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.Ending) (issuer.Session, issuer.Revocation, error) {
+	var ended issuer.Session
+	var revocation issuer.Revocation
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
+		if _, err = tx.lockRow(ctx, forShare, subject, issuer.ErrNotFound); err != nil {
+			return err
+		}
+		ended, revocation, _, err = tx.revoke(ctx, subject, id, end)
+		return err
+	})
+	return ended, revocation, s.wrap("revoke session "+id, err)
+}
+
+// endingRow holds the parameters of the statements that end sessions.
+type endingRow struct {
+	UserID string
+	ID     string // of the session that ends, or that is kept
+	At     timestamp
+	Reason issuer.Reason
+	By     issuer.Actor
+	Limit  int
+}
+
+var (
+	endSession = newStatement(`
+		UPDATE sessions SET ended_at = :at, end_reason = :reason, ended_by = :by
+		WHERE id = :id AND user_id = :user_id AND ended_at IS NULL AND expires_at > :at
+		RETURNING ` + sessionColumns)
+	readSession    = newStatement(`SELECT ` + sessionColumns + ` FROM sessions WHERE id = ? AND user_id = ?`)
+	outdateSession = newStatement(`UPDATE sessions SET generation = 0 WHERE id = ? AND user_id = ? AND ended_at IS NULL`)
+)
+
+// revoke ends one session of a user whose row is locked, and posts the revocation.
+// It reports whether the session was active before. A session that has ended stays
+// as it is, but the revocation is posted again, because the store may not know of
+// it. A session that has expired gets generation 0, which no user has. Otherwise a
+// delayed refresh, or one by a clock that is behind, could revive it.
+func (t *tx) revoke(ctx context.Context, subject, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, wasActive bool, err error) {
+	var row sessionRow
+	var rows []sessionRow
+	if err = t.list(ctx, &rows, endSession, endingRow{UserID: subject, ID: id, At: at(end.At), Reason: end.Reason, By: end.By}); err != nil {
+		return ended, revocation, false, err
+	}
+	if wasActive = len(rows) == 1; wasActive {
+		row = rows[0]
+		err = t.record(ctx, event{At: at(end.At), Type: eventSessionEnded, UserID: subject, SessionID: id, Actor: end.By, Detail: string(end.Reason)})
+	} else if err = t.get(ctx, &row, issuer.ErrNotFound, readSession, id, subject); err == nil && row.EndedAt.IsZero() {
+		_, err = t.exec(ctx, outdateSession, id, subject)
+	}
+	if err != nil {
+		return ended, revocation, false, err
+	}
+	ended = row.session()
+	revocation, err = t.postRevocation(ctx, issuer.Revocation{Subject: subject, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
+	return ended, revocation, wasActive, err
+}
+
+// RevokeAll implements [issuer.Ledger].
+func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
+	var ended []issuer.Session
+	var revocation issuer.Revocation
+	err := s.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
+		user, err := tx.lockUser(ctx, forUpdate, subject, issuer.ErrSubjectGone)
+		if err != nil {
+			return err
+		}
+		ended, revocation, err = tx.revokeAll(ctx, user, keep, end)
+		return err
+	})
+	return ended, revocation, s.wrap("revoke all sessions of "+subject, err)
+}
+
+var (
+	raiseGeneration = newStatement(`UPDATE users SET token_gen = ?, token_gen_raised_at = ? WHERE id = ?`)
+	keepSession     = newStatement(`
+		UPDATE sessions SET generation = ?
+		WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?`)
+	recordEndings = newStatement(`
+		INSERT INTO events (at, type, user_id, session_id, actor, detail)
+		SELECT :at::timestamptz, '` + eventSessionEnded + `', user_id, id, :by, :reason FROM sessions
+		WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit`)
+	endSessions = newStatement(`
+		UPDATE sessions SET ended_at = :at, end_reason = :reason, ended_by = :by
+		WHERE id IN (SELECT id FROM sessions
+			WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit)
+		RETURNING ` + sessionColumns)
+	newestAccess = newStatement(`SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)
+)
+
+// maxEndedAtOnce keeps a statement that ends many sessions within the time limit of one statement.
+const maxEndedAtOnce = 5000
+
+// revokeAll raises the generation of a user that is locked for update, and ends all
+// active sessions. If keep is one of them, that session stays. No other transaction
+// changes the user's sessions in the meantime, because that needs a share of the lock.
+func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
+	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
+	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {
+		return nil, revocation, err
+	}
+	if wellFormed(keep) && keep != "" {
+		kept, err := t.exec(ctx, keepSession, revocation.Generation, keep, user.ID, at(end.At))
+		if err != nil {
+			return nil, revocation, err
+		}
+		if kept == 1 {
+			revocation.Keep = keep
+		}
+	}
+	others := endingRow{UserID: user.ID, ID: revocation.Keep, At: at(end.At), Reason: end.Reason, By: end.By, Limit: maxEndedAtOnce}
+	var rows []sessionRow
+	for more := true; more; {
+		if _, err := t.exec(ctx, recordEndings, others); err != nil {
+			return nil, revocation, err
+		}
+		var some []sessionRow
+		if err := t.list(ctx, &some, endSessions, others); err != nil {
+			return nil, revocation, err
+		}
+		rows = append(rows, some...)
+		more = len(some) == maxEndedAtOnce
+	}
+	var until timestamp
+	if err := t.get(ctx, &until, nil, newestAccess, user.ID); err != nil {
+		return nil, revocation, err
+	}
+	revocation.Until = until.Time
+	if until.IsZero() { // the user has never signed in
+		revocation.Until = micros(end.At)
+	}
+	revocation, err := t.postRevocation(ctx, revocation, end.At)
+	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.ID, a.ID) })
+	return sessionsOf(rows), revocation, err
+}
+
+var (
+	lockSession         = newStatement(`SELECT id FROM sessions WHERE id = ? AND user_id = ? FOR UPDATE`)
+	forgetExpiredTokens = newStatement(`DELETE FROM revoked_tokens WHERE session_id = ? AND expires_at <= ?`)
+	insertRevokedToken  = newStatement(`INSERT INTO revoked_tokens (session_id, jti, user_id, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+)
+
+// RevokeToken implements [issuer.Ledger]. It returns [issuer.ErrNotFound] if the
+// subject has no such session.
+func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (issuer.Revocation, error) {
+	var revocation issuer.Revocation
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		var locked string
+		if err := tx.get(ctx, &locked, issuer.ErrNotFound, lockSession, id, subject); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, forgetExpiredTokens, id, at(now.Add(-issuer.Margin))); err != nil {
+			return err
+		}
+		added, err := tx.exec(ctx, insertRevokedToken, id, tokenID, subject, at(expiry))
+		if err != nil {
+			return err
+		}
+		if added == 1 {
+			if err := tx.record(ctx, event{At: at(now), Type: eventTokenRevoked, UserID: subject, SessionID: id, Actor: issuer.ByUser, Detail: tokenID}); err != nil {
+				return err
+			}
+		}
+		revocation, err = tx.postRevocation(ctx, issuer.Revocation{Subject: subject, SessionID: id, TokenID: tokenID, Until: micros(expiry)}, now)
+		return err
+	})
+	return revocation, s.wrap("revoke a token of session "+id, err)
+}

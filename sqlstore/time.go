@@ -1,0 +1,59 @@
+package sqlstore
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"time"
+)
+
+// timestamp is a time in the database: UTC, to the microsecond, and NULL if it is zero.
+//
+// SQLite stores it as text in the form sqliteTime. The text sorts like the time
+// although trailing zeros are dropped: where one text ends its fraction, the other
+// has a point or a digit, and the "+" of the zone sorts before both.
+type timestamp struct{ time.Time }
+
+const sqliteTime = "2006-01-02 15:04:05.999999999-07:00" // the driver's _time_format=sqlite
+
+func at(t time.Time) timestamp { return timestamp{micros(t)} }
+
+func micros(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Value implements [driver.Valuer].
+func (t timestamp) Value() (driver.Value, error) {
+	if t.IsZero() {
+		return nil, nil
+	}
+	return t.Time, nil
+}
+
+// Scan implements [database/sql.Scanner].
+func (t *timestamp) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		t.Time = time.Time{}
+	case time.Time:
+		t.Time = v.UTC()
+	case string:
+		parsed, err := time.Parse(sqliteTime, v)
+		if err != nil {
+			return fmt.Errorf("read a time: %w", err)
+		}
+		t.Time = parsed.UTC()
+	default:
+		return fmt.Errorf("read a time: want a time or text, got %T", src)
+	}
+	return nil
+}
