@@ -10,8 +10,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The handlers of the classic routes. Nothing but routes.go uses this file, so the classic routes
-// can be switched off there.
+// The handlers of the classic routes. These routes can be switched off in routes.go, because no
+// other file uses this one.
 
 // signedInBody answers a login.
 type signedInBody struct {

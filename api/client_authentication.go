@@ -8,7 +8,7 @@ import (
 )
 
 // Clients are the OAuth clients that may introspect tokens: the SHA-256 of each client's secret, by
-// the client's id. The secrets are random, so a fast hash protects them well enough.
+// the client's id. A fast hash protects the secrets well enough, because they are random.
 type Clients map[string][sha256.Size]byte
 
 // errClient means that the caller did not authenticate as a client.

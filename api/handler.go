@@ -104,8 +104,8 @@ func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	}
 }
 
-// callHandler turns a panic into an error. So a panic does not end the process, and the response
-// does not show it.
+// callHandler turns a panic into an error, because its client must get a response that does not show
+// the cause.
 func callHandler(h handler, q *request) (rep reply, err error) {
 	defer func() {
 		switch p := recover(); p {
@@ -141,8 +141,8 @@ func (a *API) authenticate(r *http.Request) (session.Claims, error) {
 	return claims, err
 }
 
-// writeJSON encodes the whole body before it sends the first byte. So a body that cannot be
-// encoded becomes a 500 and not half a response.
+// writeJSON encodes the whole body before it sends the first byte. Otherwise a body that cannot be
+// encoded would become half a response.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType string, body any) {
 	var buf bytes.Buffer
 	if err := json.MarshalWrite(&buf, body, json.Deterministic(true)); err != nil {

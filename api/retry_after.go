@@ -19,5 +19,5 @@ func retryAfter(err error) string {
 	return strconv.Itoa(seconds(after))
 }
 
-// seconds rounds up, so that a client that waits for them is not too early.
+// seconds rounds up, because a client that waits for them must not be too early.
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }

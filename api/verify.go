@@ -11,7 +11,7 @@ const verifyPattern = "/v1/verify"
 
 // gatewayCheck answers a gateway that asks whether to forward a request. The gateway may ask with
 // any method. A 200 has no body, and its headers name the user to the service behind the gateway. A
-// gateway asks for every request, so a 200 is logged at the level debug only.
+// 200 is logged at the level debug only, because a gateway asks for every request.
 func (a *API) gatewayCheck() http.Handler {
 	check := a.plain(func(w http.ResponseWriter, r *http.Request) error {
 		claims, err := a.authenticate(r)

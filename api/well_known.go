@@ -8,9 +8,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jwksMaxAge is how long verifiers may cache the public keys, in seconds.
-const jwksMaxAge = "300"
-
 // getJWKS answers /.well-known/jwks.json (RFC 7517).
 func (a *API) getJWKS(q *request) (reply, error) {
 	set, err := a.Sessions.Keys.Load().PublicJSON(a.Now())
@@ -19,7 +16,7 @@ func (a *API) getJWKS(q *request) (reply, error) {
 	}
 	sum := sha256.Sum256(set)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
-	q.replyHeader.Set("Cache-Control", "public, max-age="+jwksMaxAge)
+	q.replyHeader.Set("Cache-Control", "public, max-age=300")
 	q.replyHeader.Set("ETag", tag)
 	if q.Header.Get("If-None-Match") == tag {
 		return reply{status: http.StatusNotModified}, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// heldEngine hashes when it is let.
+// heldEngine hashes once let is closed.
 type heldEngine struct {
 	once       sync.Once
 	begun, let chan struct{}
@@ -36,14 +36,13 @@ func (e *heldEngine) Generate(_ context.Context, secret []byte, cost int) ([]byt
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// siege fills the queue of a world with strangers, each from an address of
-// their own, until one more would be turned away.
+// siege is a queue that strangers have filled, each from another address.
 type siege struct {
 	engine *heldEngine
-	gone   chan error // of the strangers
+	gone   chan error // what the strangers got
 }
 
-const besiegers = 9 // one hashes
+const besiegers = 9 // one of them hashes, the others wait
 
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
@@ -51,7 +50,7 @@ func besiege(t *testing.T, w *world) *siege {
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 	for i := range besiegers {
 		go func() {
-			// By the names of others: of one account, fewer may wait.
+			// Each names another account, because fewer requests may wait for a single one.
 			_, err := w.Authenticate(t.Context(), fmt.Sprint("nobody", i), password, identity.Origin{IP: fmt.Sprint("192.0.2.", i)})
 			s.gone <- err
 		}()
@@ -63,16 +62,15 @@ func besiege(t *testing.T, w *world) *siege {
 	return s
 }
 
-// admits has somebody come, for whom a stranger has to give way, ends the siege
-// and returns what came of it.
-func (s *siege) admits(t *testing.T, come func() error) error {
+// admits sends a request that should evict a stranger. It ends the siege and returns the request's error.
+func (s *siege) admits(t *testing.T, request func() error) error {
 	in := make(chan error, 1)
-	go func() { in <- come() }()
+	go func() { in <- request() }()
 	var early error
 	select {
 	case err := <-s.gone:
 		if !errors.Is(err, identity.ErrBusy) {
-			t.Errorf("who gave way is told: %v", err)
+			t.Errorf("the evicted stranger got %v", err)
 		}
 	case early = <-in:
 		in <- early
@@ -84,15 +82,13 @@ func (s *siege) admits(t *testing.T, come func() error) error {
 	}
 	for range left {
 		if err := <-s.gone; !errors.Is(err, identity.ErrNotFound) {
-			t.Errorf("a stranger is told: %v", err)
+			t.Errorf("a stranger got %v", err)
 		}
 	}
 	return <-in
 }
 
-// While strangers fill the queue, a new one is turned away; who has a token of the
-// account gets in.
-func TestKnownDevicePassesAFullQueue(t *testing.T) {
+func TestAuthenticate_KnownDevicePassesAFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.DeviceSecret = []byte("secret")
 	alice, bob := w.register("Alice"), w.register("bob")
@@ -100,9 +96,9 @@ func TestKnownDevicePassesAFullQueue(t *testing.T) {
 	s := besiege(t, w)
 	for i, c := range []struct{ why, login, token string }{
 		{"no token", "alice", ""},
-		{"another's token", "alice", ofBob},
-		{"a token that was altered", "alice", "B" + ofAlice[1:]},
-		{"a token of hers for another login", "bob", ofAlice},
+		{"another user's token", "alice", ofBob},
+		{"an altered token", "alice", "B" + ofAlice[1:]},
+		{"a token for another login", "bob", ofAlice},
 	} {
 		from := identity.Origin{IP: fmt.Sprint("198.51.100.", i), DeviceToken: c.token}
 		_, err := w.Authenticate(t.Context(), c.login, password, from)
@@ -122,8 +118,7 @@ func TestKnownDevicePassesAFullQueue(t *testing.T) {
 	}
 }
 
-// So does who reads the user's mail.
-func TestResetPassesAFullQueue(t *testing.T) {
+func TestReset_PassesAFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	if err := w.RequestReset(t.Context(), "alice@example.com"); err != nil {
@@ -139,21 +134,20 @@ func TestResetPassesAFullQueue(t *testing.T) {
 		t.Errorf("the reset: %v", err)
 	}
 	if !w.signsIn("alice", otherPassword) {
-		t.Error("the reset did not take")
+		t.Error("the reset is not in effect")
 	}
 }
 
-// Whoever has an IPv6 address has the whole /64, and its addresses are one in the
-// queue: they leave places for others.
-func TestANetworkDoesNotFillTheQueue(t *testing.T) {
-	for why, come := range map[string]func(w *world, name, ip string) error{
+// A client with an IPv6 address has the whole /64. All its addresses count as one in the queue.
+func TestQueue_IPv6NetworkDoesNotFillIt(t *testing.T) {
+	for why, request := range map[string]func(w *world, name, ip string) error{
 		"logins": func(w *world, name, ip string) error {
 			return second(w.Authenticate(t.Context(), name, password, identity.Origin{IP: ip}))
 		},
 		"registrations": func(w *world, name, ip string) error {
 			return second(w.Register(t.Context(), identity.NewUser{Username: name, Email: name + "@example.com", Password: password, IP: ip}))
 		},
-		"who is signed in": func(w *world, name, ip string) error {
+		"re-authentications": func(w *world, name, ip string) error {
 			u, err := w.store.ByUsername(t.Context(), name)
 			if err == nil {
 				_, err = w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{IP: ip})
@@ -166,7 +160,7 @@ func TestANetworkDoesNotFillTheQueue(t *testing.T) {
 		for i := range besiegers {
 			names = append(names, fmt.Sprint("attacker", i))
 		}
-		if why == "who is signed in" {
+		if why == "re-authentications" {
 			for _, name := range names {
 				w.register(name)
 			}
@@ -176,29 +170,29 @@ func TestANetworkDoesNotFillTheQueue(t *testing.T) {
 		w.Hasher.Engine, w.Hasher.Queue = engine, queue
 		gone, in := make(chan error, besiegers), make(chan error, 1)
 		for i, name := range names[1:] {
-			go func() { gone <- come(w, name, fmt.Sprintf("2001:db8:0:1:%x::1", i)) }()
+			go func() { gone <- request(w, name, fmt.Sprintf("2001:db8:0:1:%x::1", i)) }()
 		}
 		<-engine.begun
 		for queue.Len()+len(gone) < besiegers-1 {
 			runtime.Gosched()
 		}
 		waiting := queue.Len()
-		go func() { in <- come(w, names[0], "2001:db8:0:2::1") }()
+		go func() { in <- request(w, names[0], "2001:db8:0:2::1") }()
 		for queue.Len() == waiting && len(in) == 0 {
 			runtime.Gosched()
 		}
 		close(engine.let)
 		if err := <-in; errors.Is(err, identity.ErrBusy) {
-			t.Errorf("%s: somebody else, when %d wait from one network: %v", why, waiting, err)
+			t.Errorf("%s: another client, while %d requests wait from one network: %v", why, waiting, err)
 		}
-		turnedAway := 0
+		refused := 0
 		for range besiegers {
 			if err := <-gone; errors.Is(err, identity.ErrBusy) {
-				turnedAway++
+				refused++
 			}
 		}
-		if turnedAway != besiegers-1-waiting {
-			t.Errorf("%s: %d of the network were turned away, and %d waited", why, turnedAway, waiting)
+		if refused != besiegers-1-waiting {
+			t.Errorf("%s: of the network's requests %d were refused and %d waited", why, refused, waiting)
 		}
 	}
 }

@@ -11,56 +11,51 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Why a login failed, as the history tells it.
+// Why a login failed, as the history shows it.
 const (
 	reasonWrongPassword = "wrong_password"
 	reasonUnverified    = "unverified"
 	reasonUnknownUser   = "unknown_user"
 )
 
-// Authenticate verifies the password of the user of that username, or of that
-// email when there is an @ in it. ErrNotFound when there is none, after the
-// time of a verification and recorded like one: people type passwords into the
-// field of the name, so without it. ErrWrongPassword, which is recorded; also for a user
-// whose address is not confirmed yet, so that the answer tells nothing to whoever
-// registered somebody else's address. ErrLimited, as a [RetryError], when there
-// were too many of those.
+// Authenticate verifies a password. login is a username or, if it contains an @, an email.
+//
+// It returns ErrWrongPassword also for a user whose address is not confirmed yet. Otherwise a person who
+// registered somebody else's address would learn something. It returns ErrNotFound if there is no such
+// user, after the time of a verification. Both are recorded, an unknown login without its name, because
+// people type passwords into that field. It returns ErrLimited in a [RetryError] after too many failures.
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
-	device := s.knownDevice(from.DeviceToken, login)
-	c := s.newCharge(limit.ActionLogin, from, limit.Login(Fold(login), device, from.IP)...)
-	defer func() { c.settle(ctx, err) }()
-	visitor := hashing.Visitor{Address: limit.Address(from.IP), Account: Fold(login), KnownDevice: device != ""}
-	turn, err := s.Hasher.Enter(ctx, visitor, c.charge)
+	account, device := Fold(login), s.recognizeDevice(from.DeviceToken, login)
+	charge := s.newCharge(limit.ActionLogin, from, limit.Login(account, device, from.IP)...)
+	defer func() { charge.settle(ctx, err) }()
+	visitor := hashing.Visitor{Address: limit.Address(from.IP), Account: account, KnownDevice: device != ""}
+	turn, err := s.Hasher.Enter(ctx, visitor, charge.charge)
 	if err != nil {
 		return User{}, err
 	}
 	defer turn.Leave()
-	u, err := s.lookUp(ctx, login)
-	if errors.Is(err, ErrNotFound) {
-		if err := verifyNobody(ctx, turn, password); err != nil {
-			return User{}, err
-		}
-		if err := s.recordAttempt(ctx, "", reasonUnknownUser, from); err != nil {
-			return User{}, err
-		}
-		return User{}, ErrNotFound
-	}
-	if err != nil {
+
+	u, err := s.userByLogin(ctx, login)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return User{}, s.refuseUnknown(ctx, turn, password, from)
+	case err != nil:
 		return User{}, err
 	}
 	return s.authenticate(ctx, turn, u, password, from)
 }
 
-// Reauthenticate verifies the password of a user who is signed in. ErrNotFound,
-// ErrWrongPassword, ErrLimited as a [RetryError].
+// Reauthenticate verifies the password of a signed-in user. It returns ErrNotFound, ErrWrongPassword, or
+// ErrLimited in a [RetryError].
 func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (_ User, err error) {
-	c := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
-	defer func() { c.settle(ctx, err) }()
-	turn, err := s.Hasher.Enter(ctx, signedIn(id, from), c.charge)
+	charge := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
+	defer func() { charge.settle(ctx, err) }()
+	turn, err := s.Hasher.Enter(ctx, signedIn(id, from), charge.charge)
 	if err != nil {
 		return User{}, err
 	}
 	defer turn.Leave()
+
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {
 		return User{}, err
@@ -68,7 +63,12 @@ func (s *Service) Reauthenticate(ctx context.Context, id, password string, from 
 	return s.authenticate(ctx, turn, u, password, from)
 }
 
-func (s *Service) lookUp(ctx context.Context, login string) (User, error) {
+// signedIn describes a signed-in user to the queue. Strangers do not delay a known device.
+func signedIn(id string, from Origin) hashing.Visitor {
+	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
+}
+
+func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
 	switch {
 	case !storable(login):
 		return User{}, ErrNotFound
@@ -79,8 +79,9 @@ func (s *Service) lookUp(ctx context.Context, login string) (User, error) {
 	}
 }
 
+// authenticate verifies the password of a user who may sign in, and re-hashes it if needed.
 func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (User, error) {
-	rehash, err := s.confirm(ctx, turn, u, password, from)
+	rehash, err := s.verifyPassword(ctx, turn, u, password, from)
 	if err != nil {
 		return User{}, err
 	}
@@ -93,45 +94,46 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	return u, nil
 }
 
-// confirm verifies that the password is the user's. ErrWrongPassword, which is
-// recorded.
-func (s *Service) confirm(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
+// verifyPassword returns ErrWrongPassword, and records it, if the password is not the user's.
+func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
 	ok := false
 	if plausible(password) {
 		ok, rehash, err = turn.Verify(ctx, u.PasswordHash, password)
 	} else {
-		err = verifyNobody(ctx, turn, password)
+		err = turn.VerifyNobody(ctx, "")
 	}
-	switch {
-	case err != nil:
-		return false, err
-	case !ok:
-		return false, s.refuse(ctx, u, reasonWrongPassword, from)
+	if err == nil && !ok {
+		err = s.refuse(ctx, u, reasonWrongPassword, from)
 	}
-	return rehash, nil
+	return rehash, err
 }
 
-// verifyNobody spends the time of a verification on a password that is not
-// hashed when no user can have it.
-func verifyNobody(ctx context.Context, turn *hashing.Turn, password string) error {
+// refuseUnknown takes as long as a wrong password of a user and returns ErrNotFound.
+func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, password string, from Origin) error {
 	if !plausible(password) {
 		password = ""
 	}
-	return turn.VerifyNobody(ctx, password)
+	if err := turn.VerifyNobody(ctx, password); err != nil {
+		return err
+	}
+	if err := s.recordAttempt(ctx, "", reasonUnknownUser, from); err != nil {
+		return err
+	}
+	return ErrNotFound
 }
 
-// errUnrecorded comes with the error that kept a wrong password from being
-// recorded. It was a guess all the same.
-var errUnrecorded = errors.New("wrong password, not recorded")
-
-// refuse records a failed login and returns ErrWrongPassword. What cannot be
-// recorded is not answered: guesses would go unseen.
+// refuse records a failed login and returns ErrWrongPassword. If it cannot be recorded, refuse returns
+// another error, so that no guess goes unseen.
 func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
 	if err := s.recordAttempt(ctx, u.ID, reason, from); err != nil {
 		return err
 	}
 	return ErrWrongPassword
 }
+
+// errUnrecorded wraps the error that kept a failed login from being recorded. The login was a guess all
+// the same, so its charge stays.
+var errUnrecorded = errors.New("failed login not recorded")
 
 func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from Origin) error {
 	now := s.now()
@@ -150,8 +152,8 @@ func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from
 	return nil
 }
 
-// rehash replaces the hash of a password that was just verified by one of the
-// current form. The login succeeds without it, too.
+// rehash replaces the hash of a verified password by one of the current form. The login succeeds even if
+// that fails.
 func (s *Service) rehash(ctx context.Context, turn *hashing.Turn, u *User, password string) {
 	hash, err := turn.Hash(ctx, password)
 	if err == nil {

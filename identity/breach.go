@@ -8,21 +8,16 @@ import (
 	"time"
 )
 
-// BreachList knows passwords that were in a breach of some service. Safe for
-// concurrent use.
+// BreachList knows passwords that were in a breach of some service. It is safe for concurrent use.
 type BreachList interface {
-	// Contains tells whether the password is on it. Its errors, which quote
-	// nothing of the password, mean that it could not be found out.
+	// Contains reports whether a password is on the list. An error means that this is unknown. It quotes
+	// nothing of the password.
 	Contains(ctx context.Context, password string) (bool, error)
 }
 
-// breachWarning is the least time between two warnings that the list is away.
-const breachWarning = time.Minute
-
-// checkBreached refuses a new password that is known to be breached: FieldErrors
-// of the field "password". When the list is away that is [ErrUnavailable], if it
-// is required. It is asked outside of transactions, and before the hash, which is
-// dear.
+// checkBreached returns FieldErrors for the field "password" if a new password was breached. If the list
+// does not answer, it returns [ErrUnavailable] when the list is required. Callers use it outside of
+// transactions and before the expensive hash.
 func (s *Service) checkBreached(ctx context.Context, password string) error {
 	if s.Breaches == nil {
 		return nil
@@ -30,29 +25,31 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 	breached, err := s.Breaches.Contains(ctx, password)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("ask whether the password is breached: %w", ctx.Err())
+		return fmt.Errorf("check whether the password was breached: %w", ctx.Err())
 	case err != nil:
 		s.observer().Breached("unavailable")
 		if s.BreachesRequired {
-			return fmt.Errorf("%w: ask whether the password is breached: %w", ErrUnavailable, err)
+			return fmt.Errorf("%w: check whether the password was breached: %w", ErrUnavailable, err)
 		}
-		if now := s.now(); s.breachesWarned.due(now) {
+		if s.breachWarning.due(s.now()) {
 			s.Log.WarnContext(ctx, "new passwords are not checked for breaches at present", slog.Any("error", err))
 		}
 		return nil
 	case breached:
 		s.observer().Breached("yes")
-		return invalidField("password", &problem{CodeBreached, "is known from a breach; choose another one"})
+		return invalidField("password", &problem{CodeBreached, "was in a data breach; choose another one"})
 	}
 	s.observer().Breached("no")
 	return nil
 }
 
-// lastWarned is when a warning was given; zero: never.
-type lastWarned struct{ micros atomic.Int64 }
+// warning is a warning that is logged at most once per minute.
+type warning struct {
+	loggedAt atomic.Int64 // Unix microseconds; 0: never
+}
 
-// due tells one of those who ask at once to warn.
-func (w *lastWarned) due(now time.Time) bool {
-	last := w.micros.Load()
-	return now.UnixMicro()-last >= breachWarning.Microseconds() && w.micros.CompareAndSwap(last, now.UnixMicro())
+// due reports whether to log the warning now. Of concurrent callers, one gets true.
+func (w *warning) due(now time.Time) bool {
+	last := w.loggedAt.Load()
+	return now.UnixMicro()-last >= time.Minute.Microseconds() && w.loggedAt.CompareAndSwap(last, now.UnixMicro())
 }

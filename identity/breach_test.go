@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a list that knows one password, and hook is called when it is asked.
+// breaches is a BreachList with one password. It calls hook each time.
 type breaches struct {
 	known string
 	err   error
@@ -26,18 +26,16 @@ func (b *breaches) Contains(_ context.Context, password string) (bool, error) {
 	return b.err == nil && password == b.known, b.err
 }
 
-// breachAnswers counts what the observer is told.
-type breachAnswers struct {
-	countedTurns
-	told []string
-}
+// breachAnswers is an Observer that records what it is told about breaches.
+type breachAnswers struct{ told []string }
 
-func (b *breachAnswers) Breached(answer string) { b.told = append(b.told, answer) }
+func (b *breachAnswers) Breached(answer string)   { b.told = append(b.told, answer) }
+func (*breachAnswers) Limited(string, bool, bool) {}
 
 const breached = "tr0ub4dor&3 and more"
 
-// ways are all in which a new password is set; each returns what came of it.
-func (w *world) ways() map[string]func(password string) error {
+// settingPasswords returns every way to set a new password.
+func (w *world) settingPasswords() map[string]func(password string) error {
 	u := w.register("alice")
 	w.want("request", w.RequestReset(w.Context(), "alice@example.com"), nil)
 	token := w.token(w.one("alice@example.com", "new"))
@@ -57,11 +55,11 @@ func (w *world) ways() map[string]func(password string) error {
 
 var errAway = errors.New("connection refused")
 
-func TestBreachedPasswordsAreRefusedWhereverOneIsSet(t *testing.T) {
+func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		list, told := &breaches{known: breached}, &breachAnswers{}
-		set := w.ways()[way]
+		set := w.settingPasswords()[way]
 		w.Breaches, w.Observer = list, told
 		if got := codes(set(breached)); len(got) != 1 || got["password"] != "breached" {
 			t.Errorf("%s: %v", way, got)
@@ -71,16 +69,16 @@ func TestBreachedPasswordsAreRefusedWhereverOneIsSet(t *testing.T) {
 		}
 		w.want(way, set(otherPassword+" 2"), nil)
 		if got := strings.Join(told.told, " "); got != "yes no" {
-			t.Errorf("%s: told %q", way, got)
+			t.Errorf("%s: observed %q", way, got)
 		}
 	}
 }
 
-func TestWhileTheListIsAway(t *testing.T) {
+func TestBreaches_UnavailableListIsFatalIfRequired(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		told := &breachAnswers{}
-		set := w.ways()[way]
+		set := w.settingPasswords()[way]
 		w.Breaches, w.Observer, w.BreachesRequired = &breaches{err: errAway}, told, true
 		w.want(way+", required", set(otherPassword), identity.ErrUnavailable)
 		if got := codes(set("password1")); got["password"] != "too_common" {
@@ -90,14 +88,14 @@ func TestWhileTheListIsAway(t *testing.T) {
 		if got := codes(set("password1")); got["password"] != "too_common" {
 			t.Errorf("%s: %v", way, got)
 		}
-		w.want(way, set(otherPassword), nil) // and nothing had changed
+		w.want(way, set(otherPassword), nil) // the refusals changed nothing
 		if got := strings.Join(told.told, " "); got != "unavailable unavailable" {
-			t.Errorf("%s: told %q", way, got)
+			t.Errorf("%s: observed %q", way, got)
 		}
 	}
 }
 
-func TestTheWarningComesOnceAMinute(t *testing.T) {
+func TestBreaches_WarnsOnceAMinute(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.Breaches = &breaches{err: errAway}
@@ -115,21 +113,20 @@ func TestTheWarningComesOnceAMinute(t *testing.T) {
 	warned(time.Microsecond, 2)
 }
 
-// Who has left is told nothing, and it is not counted as an answer.
-func TestLeavingWhileTheListIsAsked(t *testing.T) {
+func TestBreaches_CancelledCheckIsNotObserved(t *testing.T) {
 	w := newWorld(t)
 	told := &breachAnswers{}
 	ctx, leave := context.WithCancel(t.Context())
 	w.Breaches, w.Observer = &breaches{err: errAway, hook: leave}, told
 	w.want("register", w.RegisterByMail(ctx, identity.NewUser{Username: "bob", Email: "bob@example.com", Password: password}), context.Canceled)
 	if len(told.told) != 0 {
-		t.Errorf("told %q", told.told)
+		t.Errorf("observed %q", told.told)
 	}
 }
 
-// Whether a name or an address is taken must not be told by whether, or when, the
-// list is asked; and a wrong proof is not worth a question.
-func TestWhenTheListIsAsked(t *testing.T) {
+// The check runs before a registration's lookups, so that it does not reveal taken names. It does not run
+// after a wrong password or token.
+func TestBreaches_CheckDoesNotRevealTakenNames(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	list := &breaches{known: breached}
@@ -144,13 +141,13 @@ func TestWhenTheListIsAsked(t *testing.T) {
 		}
 	}
 	if len(list.asked) != 3 {
-		t.Errorf("asked %d times", len(list.asked))
+		t.Errorf("the list was asked %d times, want 3", len(list.asked))
 	}
 	wrong := "wrong horse"
 	w.want("change", second(w.ChangePassword(t.Context(), u.ID, &wrong, breached, "", identity.Origin{})), identity.ErrWrongPassword)
 	w.want("reset", second(w.CompleteReset(t.Context(), "", "nonsense", breached, identity.Origin{})), identity.ErrInvalidToken)
 	w.signsIn("alice", breached)
 	if len(list.asked) != 3 {
-		t.Errorf("asked %d times", len(list.asked))
+		t.Errorf("the list was asked %d times, want 3", len(list.asked))
 	}
 }

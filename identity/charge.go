@@ -8,27 +8,27 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Admit charges an action of a client to its limits. email is the address that a reset asks for.
-// refund is for an action that came to nothing. It returns ErrLimited, as a [RetryError].
+// Admit charges a client's action to its rate limits. email is the address that a reset asks for. The
+// caller refunds an action that came to nothing. Admit returns ErrLimited in a [RetryError].
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
 	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
 	return c.refund, c.charge(ctx)
 }
 
-// charge is one action that is charged to the limits, and perhaps refunded.
+// charge is one action's charge to the rate limits.
 type charge struct {
-	s       *Service
-	action  string
-	quota   *limit.Decision
-	keys    []limit.Key
-	charged limit.Decision
+	s        *Service
+	action   string
+	quota    *limit.Decision
+	keys     []limit.Key
+	decision limit.Decision // allowed: it was charged
 }
 
 func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
 	return &charge{s: s, action: action, quota: from.Quota, keys: keys}
 }
 
-// charge asks the limits. It returns ErrLimited, as a [RetryError].
+// charge charges the limits. It returns ErrLimited in a [RetryError].
 func (c *charge) charge(ctx context.Context) error {
 	if c.s.Limits == nil {
 		return nil
@@ -41,11 +41,11 @@ func (c *charge) charge(ctx context.Context) error {
 	if !d.Allowed {
 		return &RetryError{After: d.RetryAfter, Err: ErrLimited}
 	}
-	c.charged = d
+	c.decision = d
 	return nil
 }
 
-// settle refunds the charge unless the password was wrong.
+// settle refunds the charge unless the outcome is a wrong password.
 func (c *charge) settle(ctx context.Context, outcome error) {
 	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
 	if !wrong {
@@ -55,25 +55,24 @@ func (c *charge) settle(ctx context.Context, outcome error) {
 
 // refund undoes the charge, if there was one.
 func (c *charge) refund(ctx context.Context) {
-	if !c.charged.Allowed {
+	if !c.decision.Allowed {
 		return
 	}
-	if err := c.s.Limits.Refund(ctx, c.s.now(), c.charged, c.keys); err != nil {
-		c.s.Log.DebugContext(ctx, "a charge was not refunded", slog.Any("error", err))
+	if err := c.s.Limits.Refund(ctx, c.s.now(), c.decision, c.keys); err != nil {
+		c.s.Log.DebugContext(ctx, "a rate limit was not refunded", slog.Any("error", err))
 	}
 }
 
-// clearGuesses forgets the guesses at a user's password from everywhere, and those made from here:
-// the client has shown that it reads the user's mail.
+// clearGuesses forgets the guesses at the password of a user who proved to read their mail.
 func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	if s.Limits == nil {
 		return
 	}
 	var keys []limit.Key
 	for _, login := range []string{u.Username, u.Email} {
-		keys = append(keys, limit.Guesses(Fold(login), s.knownDevice(from.DeviceToken, login), from.IP)...)
+		keys = append(keys, limit.Guesses(Fold(login), s.recognizeDevice(from.DeviceToken, login), from.IP)...)
 	}
 	if err := s.Limits.Clear(ctx, keys); err != nil {
-		s.Log.DebugContext(ctx, "guesses before the reset still count", slog.Any("error", err))
+		s.Log.DebugContext(ctx, "guesses from before the reset still count", slog.Any("error", err))
 	}
 }

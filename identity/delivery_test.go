@@ -16,14 +16,14 @@ import (
 
 var errServerDown = errors.New("connection refused")
 
-func TestMailIsRetriedUntilTheServerIsBack(t *testing.T) {
+func TestPostman_RetriesUntilTheServerIsBack(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
 	var tokens []string
 	w.mailbox.refuseWith(func(m mail.Message) error {
 		tokens = append(tokens, w.token(m))
-		return fmt.Errorf("rejected: %s", m.Text) // as spam filters do
+		return fmt.Errorf("rejected: %s", m.Text) // spam filters quote the mail
 	})
 	waits := []time.Duration{0, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second}
 	for i, wait := range waits {
@@ -31,20 +31,20 @@ func TestMailIsRetriedUntilTheServerIsBack(t *testing.T) {
 			w.clock.pass(wait - time.Millisecond)
 			w.deliver()
 			if len(tokens) != i {
-				t.Fatalf("attempt %d comes too early", i+1)
+				t.Fatalf("attempt %d was made too early", i+1)
 			}
 			w.clock.pass(time.Millisecond)
 		}
 		w.deliver()
 		if len(tokens) != i+1 {
-			t.Fatalf("attempt %d is not made", i+1)
+			t.Fatalf("attempt %d was not made", i+1)
 		}
 	}
 	w.mailbox.refuseWith(nil)
 	w.deliver() // nothing is due yet
 	w.clock.pass(32 * time.Second)
 	delivered := w.token(w.one("alice@example.com", "new"))
-	w.want("the secret that was delivered", second(w.CheckReset(t.Context(), delivered)), nil)
+	w.want("the delivered token", second(w.CheckReset(t.Context(), delivered)), nil)
 	w.clock.pass(24 * time.Hour)
 	if mails := w.deliver(); len(mails) != 0 {
 		t.Errorf("delivered again: %v", mails)
@@ -52,7 +52,7 @@ func TestMailIsRetriedUntilTheServerIsBack(t *testing.T) {
 	log := w.log.String()
 	for _, token := range append(tokens, delivered) {
 		if strings.Contains(log, token) {
-			t.Error("a secret is in the log")
+			t.Error("the log contains a token")
 		}
 	}
 	if strings.Count(log, "tried again") != len(waits) {
@@ -60,7 +60,7 @@ func TestMailIsRetriedUntilTheServerIsBack(t *testing.T) {
 	}
 }
 
-func TestMailIsGivenUp(t *testing.T) {
+func TestPostman_GivesUpOldMail(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		queue func(w *world, u identity.User) error
@@ -69,7 +69,7 @@ func TestMailIsGivenUp(t *testing.T) {
 		{"a reset after an hour", func(w *world, _ identity.User) error {
 			return w.RequestReset(w.Context(), "alice@example.com")
 		}, time.Hour},
-		{"another after a day", func(w *world, u identity.User) error {
+		{"another mail after a day", func(w *world, u identity.User) error {
 			return second(w.ChangePassword(w.Context(), u.ID, nil, password, "", identity.Origin{}))
 		}, 24 * time.Hour},
 	} {
@@ -83,7 +83,7 @@ func TestMailIsGivenUp(t *testing.T) {
 		begin := w.clock.Now()
 		for w.clock.Now().Before(begin.Add(2 * c.after)) {
 			w.deliver()
-			w.clock.pass(c.after / 144) // for the longer one, the longest wait between two attempts
+			w.clock.pass(c.after / 144) // ten minutes of a day: the longest wait between two attempts
 		}
 		if lasted := last.Sub(begin); lasted > c.after || lasted < c.after*2/3 || attempts < 5 {
 			t.Errorf("%s: %d attempts in %v", c.why, attempts, lasted)
@@ -98,32 +98,32 @@ func TestMailIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestMailThatIsNotWantedAnyMore(t *testing.T) {
+func TestPostman_DropsUnwantedMail(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		happen func(w *world, u identity.User) error
-		want   []string // subjects of what is sent all the same
+		want   []string // subjects of the mails that are sent
 	}{
 		{"nothing happened", func(*world, identity.User) error { return nil }, []string{"Choose a new"}},
 		{"the user is gone", func(w *world, u identity.User) error {
 			return second(w.Delete(w.Context(), u.ID))
 		}, []string{"was deleted"}},
-		{"the address is another's now", func(w *world, u identity.User) error {
+		{"the user has another address", func(w *world, u identity.User) error {
 			moved := "al@example.net"
 			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &moved}))
 		}, []string{"another address"}},
-		{"the address is another user's now", func(w *world, u identity.User) error {
+		{"another user has the address", func(w *world, u identity.User) error {
 			moved, taken := "al@example.net", "alice@example.com"
 			if _, err := w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &moved}); err != nil {
 				return err
 			}
 			return second(w.UpdateProfile(w.Context(), w.register("bob").ID, identity.Profile{Email: &taken}))
 		}, []string{"Choose a new", "another address", "another address"}},
-		{"the address is spelt otherwise", func(w *world, u identity.User) error {
-			spelt := "ALICE@example.com"
-			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &spelt}))
+		{"the address has another spelling", func(w *world, u identity.User) error {
+			spelling := "ALICE@example.com"
+			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &spelling}))
 		}, []string{"Choose a new"}},
-		{"too old: nobody delivered for long", func(w *world, _ identity.User) error {
+		{"the mail was not delivered for more than an hour", func(w *world, _ identity.User) error {
 			w.clock.pass(time.Hour + time.Second)
 			return nil
 		}, nil},
@@ -137,7 +137,7 @@ func TestMailThatIsNotWantedAnyMore(t *testing.T) {
 			t.Errorf("%s: delivered %v", c.why, mails)
 			continue
 		}
-		for _, m := range mails { // in any order: they are sent at once
+		for _, m := range mails { // in any order, because they are sent concurrently
 			if !slices.ContainsFunc(c.want, func(want string) bool { return strings.Contains(m.Subject, want) }) {
 				t.Errorf("%s: delivered %q", c.why, m.Subject)
 			}
@@ -145,8 +145,8 @@ func TestMailThatIsNotWantedAnyMore(t *testing.T) {
 	}
 }
 
-// A link must not go to an address that its user left while the mail was made.
-func TestNoLinkGoesToAnAddressThatWasLeftMeanwhile(t *testing.T) {
+// The user changes the address while the mail is written.
+func TestPostman_SendsNoLinkToAnAddressThatWasJustChanged(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		queue func(w *world) error
@@ -176,7 +176,7 @@ func TestNoLinkGoesToAnAddressThatWasLeftMeanwhile(t *testing.T) {
 	}
 }
 
-// overtaken is a store whose users change once they were read.
+// overtaken is a store in which change happens right after a user is read.
 type overtaken struct {
 	identity.Store
 	change func(identity.User)
@@ -194,7 +194,7 @@ func (o *overtaken) ByID(ctx context.Context, id string) (identity.User, error) 
 	return u, err
 }
 
-func TestMailsThatCannotBeSent(t *testing.T) {
+func TestPostman_UnsendableMailDoesNotBlockOthers(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -203,24 +203,24 @@ func TestMailsThatCannotBeSent(t *testing.T) {
 	w.mailbox.refuseWith(nil)
 	w.clock.pass(time.Minute)
 	if mails := w.deliver(); len(mails) != 0 {
-		t.Errorf("a refused address was tried again: %v", mails)
+		t.Errorf("a rejected address was tried again: %v", mails)
 	}
 
 	for _, m := range []mail.Envelope{
 		{Kind: mail.KindPasswordChanged, UserID: u.ID},
-		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // of a newer replica
+		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // from a newer replica
 		{Kind: mail.KindTokenTheft, UserID: u.ID, To: "alice@example.com", Name: "alice"},
 	} {
 		w.want("queue", w.store.Enqueue(t.Context(), m, w.clock.Now()), nil)
 	}
-	w.one("alice@example.com", "signed you out") // the others are not in its way
+	w.one("alice@example.com", "signed you out")
 	w.clock.pass(time.Hour)
 	if mails := w.deliver(); len(mails) != 0 {
 		t.Errorf("delivered %v", mails)
 	}
 }
 
-func TestWithoutAMailServerTheOutboxIsEmptied(t *testing.T) {
+func TestPostman_DropsMailWithoutAMailServer(t *testing.T) {
 	w := newWorld(t)
 	w.MailEnabled = false
 	u := w.register("alice")
@@ -229,11 +229,11 @@ func TestWithoutAMailServerTheOutboxIsEmptied(t *testing.T) {
 	w.deliver()
 	w.postman.Mailer = w.mailbox
 	if mails := w.deliver(); len(mails) != 0 {
-		t.Errorf("still there: %v", mails)
+		t.Errorf("the mail is still in the outbox: %v", mails)
 	}
 }
 
-func TestReplicasDoNotSendTwice(t *testing.T) {
+func TestPostman_ReplicasDoNotSendTwice(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	const queued = 40
@@ -258,8 +258,7 @@ func TestReplicasDoNotSendTwice(t *testing.T) {
 	}
 }
 
-// A mail that went out as the program was told to stop must not go out again.
-func TestStoppingWhileSending(t *testing.T) {
+func TestPostman_RecordsMailThatIsSentDuringShutdown(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -275,22 +274,22 @@ func TestStoppingWhileSending(t *testing.T) {
 	}
 }
 
-func TestDeathWhileSending(t *testing.T) {
+func TestPostman_SendsMailOfADeadReplicaAfterItsLease(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // and then it died
+	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // the replica dies then
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claimed %v, %v", claimed, err)
 	}
 	if mails := w.deliver(); len(mails) != 0 {
-		t.Errorf("sent under another's lease: %v", mails)
+		t.Errorf("sent during the other replica's lease: %v", mails)
 	}
 	w.clock.pass(time.Minute)
 	w.one("alice@example.com", "new")
 }
 
-func TestPagesOfTheLinks(t *testing.T) {
+func TestPostman_LinksToTheConfiguredPages(t *testing.T) {
 	w := newWorld(t)
 	w.postman.ResetURL = "https://www.example.com/new-password?lang=de"
 	w.postman.VerifyURL = "https://www.example.com/welcome"
@@ -305,7 +304,7 @@ func TestPagesOfTheLinks(t *testing.T) {
 	}
 }
 
-func TestRunDeliversWhenWoken(t *testing.T) {
+func TestPostman_RunDelivers(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	arrived := make(chan struct{}, 16)
@@ -321,14 +320,14 @@ func TestRunDeliversWhenWoken(t *testing.T) {
 		select {
 		case <-arrived:
 		case <-time.After(20 * time.Second):
-			t.Fatal("nothing arrives")
+			t.Fatal("no mail arrives")
 		}
 	}
 	stop()
 	<-done
 }
 
-func TestRunOutlivesTheStore(t *testing.T) {
+func TestPostman_RunSurvivesAFailingOutbox(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
 	broken := &failingOutbox{Outbox: w.store, tried: make(chan struct{}, 16)}
@@ -348,7 +347,7 @@ func TestRunOutlivesTheStore(t *testing.T) {
 	}
 }
 
-// failingOutbox is a store whose outbox does not answer.
+// failingOutbox is an outbox that does not answer.
 type failingOutbox struct {
 	mail.Outbox
 	tried chan struct{}

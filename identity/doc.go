@@ -1,6 +1,7 @@
-// Package identity knows who the users are: their names, passwords, password
-// resets and mail. It does not know what a session is; where changing a
-// password or deleting an account ends sessions, its [Store] does both in one
-// transaction and hands back the number of the revocation that is then put in
-// force.
+// Package identity knows people: their names, passwords, devices and mail. It does not know what a
+// session is. A changed password or a deleted account ends sessions, though: the [Store] does both in
+// one transaction and returns the number of the recorded revocation, which the caller then enforces.
+//
+// It uses package hashing for password hashes, package limit for rate limits and package mail to
+// deliver mail.
 package identity

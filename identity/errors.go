@@ -6,25 +6,24 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// Errors of this package. What is none of these, and no [FieldErrors], is a
-// fault of the program.
+// Errors of this package. Any other error, except [FieldErrors], is a fault of the program.
 var (
 	ErrUsernameTaken = errors.New("username taken")
 	ErrEmailTaken    = errors.New("email taken")
-	// ErrNotFound: no such user.
+	// ErrNotFound: there is no such user.
 	ErrNotFound = errors.New("user not found")
-	// ErrWrongPassword: the user exists, the password is not theirs.
+	// ErrWrongPassword: the user exists and has another password.
 	ErrWrongPassword = errors.New("wrong password")
-	// ErrInvalidToken: a mailed token that is unknown, used, replaced or expired.
+	// ErrInvalidToken: a mailed token is unknown, used, replaced or expired.
 	ErrInvalidToken = errors.New("invalid or expired token")
-	// ErrPasswordChanged: the password changed while this change was under way.
+	// ErrPasswordChanged: the password changed during this change.
 	ErrPasswordChanged = errors.New("password changed meanwhile")
 	// ErrMailDisabled: no mail server is configured.
 	ErrMailDisabled = errors.New("mail is not configured")
-	// ErrLimited: too many tries. It comes as a [RetryError].
+	// ErrLimited: a rate limit refused the attempt. It comes in a [RetryError].
 	ErrLimited = errors.New("too many tries")
 
-	// ErrBusy: too many passwords wait to be hashed. It comes as a [RetryError].
+	// ErrBusy: too many passwords wait to be hashed. It comes in a [RetryError].
 	ErrBusy = hashing.ErrBusy
 	// ErrUnavailable: a dependency did not answer, so nothing was decided.
 	ErrUnavailable = hashing.ErrUnavailable

@@ -2,11 +2,11 @@ package identity
 
 import "strings"
 
-// FieldError says what is wrong with one field of what was sent.
+// FieldError says what is wrong with one field of the input.
 type FieldError struct {
-	Field  string `json:"field"`  // as the caller knows it: "username", "email", "password", "first_name", "last_name"
+	Field  string `json:"field"`  // its name on the wire: "username", "email", "password", "first_name", "last_name"
 	Code   string `json:"code"`   // one of the Code constants
-	Detail string `json:"detail"` // a sentence for people; never quotes the value
+	Detail string `json:"detail"` // a sentence for people; it never quotes the value
 }
 
 // The codes of field errors.
@@ -16,42 +16,42 @@ const (
 	CodeTooLong    = "too_long"
 	CodeInvalid    = "invalid"
 	CodeTooCommon  = "too_common"  // a password from the list of common ones
-	CodeTooSimilar = "too_similar" // a password made of the user's own name or address
-	CodeBreached   = "breached"    // a password that the [BreachList] knows
+	CodeTooSimilar = "too_similar" // a password made from the user's own name or address
+	CodeBreached   = "breached"    // a password on the [BreachList]
 )
 
-// FieldErrors are all the fields that are wrong.
+// FieldErrors lists every field that is wrong.
 type FieldErrors []FieldError
 
-// Error lists the fields and codes.
+// Error lists the fields and their codes.
 func (e FieldErrors) Error() string {
-	parts := make([]string, len(e))
-	for i, f := range e {
-		parts[i] = f.Field + ": " + f.Code
-	}
-	return "invalid fields: " + strings.Join(parts, ", ")
+	return "invalid fields: " + e.join(", ", func(f FieldError) string { return f.Code })
 }
 
-// details is Error for people.
+// details lists the fields and their details, for people.
 func (e FieldErrors) details() string {
-	parts := make([]string, len(e))
-	for i, f := range e {
-		parts[i] = f.Field + ": " + f.Detail
-	}
-	return strings.Join(parts, "; ")
+	return e.join("; ", func(f FieldError) string { return f.Detail })
 }
 
-// problem is what is wrong with a value; nil when nothing is.
+func (e FieldErrors) join(separator string, text func(FieldError) string) string {
+	parts := make([]string, len(e))
+	for i, f := range e {
+		parts[i] = f.Field + ": " + text(f)
+	}
+	return strings.Join(parts, separator)
+}
+
+// problem is what is wrong with a value. A nil problem means that it is valid.
 type problem struct{ code, detail string }
 
-// check adds the problem of a field, if there is one.
+// check adds a field's problem, if there is one.
 func (e *FieldErrors) check(field string, p *problem) {
 	if p != nil {
 		*e = append(*e, FieldError{Field: field, Code: p.code, Detail: p.detail})
 	}
 }
 
-// err returns nil when no field is wrong: an empty FieldErrors is not a nil error.
+// err returns nil if no field is wrong. An empty FieldErrors would be a non-nil error.
 func (e FieldErrors) err() error {
 	if len(e) == 0 {
 		return nil

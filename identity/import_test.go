@@ -2,9 +2,13 @@ package identity_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,7 +20,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// imported is what an import reports, as "line: detail" for each problem.
+// importUsers imports a text. It returns the problems as "line: detail".
 func (w *world) importUsers(format, text string) (report identity.ImportReport, problems []string, err error) {
 	w.Helper()
 	report, err = identity.Import(w.Context(), strings.NewReader(text), format, w.store, w.Hasher, w.clock.Now, w.NewID, nil)
@@ -35,7 +39,7 @@ func plainHash(t *testing.T, password string) string {
 	return string(hash)
 }
 
-func TestImport(t *testing.T) {
+func TestImport_AddsUsersWithTheirHashes(t *testing.T) {
 	hash := plainHash(t, password)
 	ours, err := quickHasher(t).Hash(t.Context(), password)
 	if err != nil {
@@ -69,34 +73,70 @@ func TestImport(t *testing.T) {
 			t.Errorf("%s: %+v, %v", format, bob, err)
 		}
 		if !w.signsIn("alice", password) || !w.signsIn("bob", password) || w.signsIn("alice", otherPassword) {
-			t.Errorf("%s: the passwords do not verify", format)
+			t.Errorf("%s: the imported passwords do not verify", format)
 		}
-		// Running it again changes nothing.
+		// A second run changes nothing.
 		report, problems, err = w.importUsers(format, text)
 		if err != nil || report.Imported != 0 || report.Skipped != 2 || !strings.Contains(problems[0], "username taken") {
-			t.Errorf("%s again: %+v, %v", format, report, err)
+			t.Errorf("%s, second run: %+v, %v", format, report, err)
 		}
 	}
 }
 
-func TestImportReportsBadLines(t *testing.T) {
+// A person who adds a field to the profile must also add it to the import.
+func TestImport_CoversEveryProfileField(t *testing.T) {
+	hash := plainHash(t, password)
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
+		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(field.Name, "${1}_$2")) // FirstName: first_name
+		user := map[string]string{"username": "alice", "email": "alice@example.com", "password_hash": hash}
+		if user[name] == "" {
+			user[name] = "some text"
+		}
+		names := slices.Sorted(maps.Keys(user))
+		var values []string
+		for _, n := range names {
+			values = append(values, user[n])
+		}
+		jsonl, err := json.Marshal(user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		csv := strings.Join(names, ",") + "\n" + strings.Join(values, ",")
+		for format, text := range map[string]string{"csv": csv, "jsonl": string(jsonl)} {
+			w := newWorld(t)
+			if _, problems, err := w.importUsers(format, text); err != nil || len(problems) != 0 {
+				t.Errorf("%s: the import lacks the profile field %s: %v, %q", format, field.Name, err, problems)
+				continue
+			}
+			u, err := w.store.ByUsername(t.Context(), "alice")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := reflect.ValueOf(u).FieldByName(field.Name).String(); got != user[name] {
+				t.Errorf("%s: the import drops the profile field %s: got %q, want %q", format, field.Name, got, user[name])
+			}
+		}
+	}
+}
+
+func TestImport_ReportsBadLines(t *testing.T) {
 	hash := plainHash(t, password)
 	costly := strings.Replace(hash, "$04$", "$15$", 1)
 	lines := []struct{ csv, json, want string }{
 		{"alice,alice@example.com," + hash + ",,", `{"username":"alice","email":"alice@example.com","password_hash":"` + hash + `"}`, ""},
 		{"ALICE,b@example.com," + hash + ",,", `{"username":"ALICE","email":"b@example.com","password_hash":"` + hash + `"}`, "username taken"},
 		{"bob,Alice@example.com," + hash + ",,", `{"username":"bob","email":"Alice@example.com","password_hash":"` + hash + `"}`, "email taken"},
-		{"b@b,nowhere,,,", `{"username":"b@b","email":"nowhere"}`, "username: must not contain an @; email: must be an email address; password_hash: a hash is needed"},
+		{"b@b,nowhere,,,", `{"username":"b@b","email":"nowhere"}`, "username: must not contain an @; email: must be an email address; password_hash: a hash is required"},
 		{"bob,b@example.com," + costly + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + costly + `"}`, "cost 15 is above 14"},
 		{"bob,b@example.com," + hash + "x,,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `x"}`, "neither bcrypt nor"},
 		{"bob,b@example.com,$sessiond$v=1$p=k7" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"$sessiond$v=1$p=k7` + hash + `"}`, `"k7" is not configured`},
-		{"bob,b@example.com," + hash, `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","admin":true}`, "|3 columns where the header has 5|known names"},
-		{`bob,"b@example.com,` + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash, "|not CSV|known names"},
+		{"bob,b@example.com," + hash, `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","admin":true}`, "|3 columns: want 5|known names"},
+		{`bob,"b@example.com,` + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash, "|want CSV|known names"},
 		{"bob,b@example.com," + hash + ",yes,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","email_verified":"yes"}`, "|email_verified|known names"},
 		{"bob,b@example.com," + hash + ",,yesterday", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","created_at":"yesterday"}`, "created_at"},
 		{"bob,b@example.com," + hash + ",,2999-01-01T00:00:00Z", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","created_at":"2999-01-01T00:00:00Z"}`, "created_at"},
 		{"bo\xffb,b@example.com," + hash + ",,", `{"username":"bo` + "\xff" + `b","email":"b@example.com","password_hash":"` + hash + `"}`, "|UTF-8|known names"},
-		{"bob,b@example.com," + hash + ",," + strings.Repeat("x", 70000), `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","first_name":"` + strings.Repeat("x", 70000) + `"}`, "longer than"},
+		{"bob,b@example.com," + hash + ",," + strings.Repeat("x", 70000), `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","first_name":"` + strings.Repeat("x", 70000) + `"}`, "at most 65536 bytes"},
 		{"bob,b@example.com," + hash + ",,2020-01-01T00:00:00Z,", `{"username":"x","username":"bob","email":"b@example.com","password_hash":"` + hash + `"}`, "|6 columns|known names"},
 		{" , , ,, ", `[]`, "|username|known names"},
 		{"carol,carol@example.com," + hash + ",false,2020-01-01T00:00:00Z", `{"username":"carol","email":"carol@example.com","password_hash":"` + hash + `"}`, ""},
@@ -140,16 +180,16 @@ func TestImportReportsBadLines(t *testing.T) {
 	}
 }
 
-func TestImportHeaders(t *testing.T) {
+func TestImport_ChecksTheHeader(t *testing.T) {
 	hash := plainHash(t, password)
 	for _, c := range []struct{ header, want string }{
 		{"", "header"},
-		{"username,email", "lacks password_hash"},
+		{"username,email", "want a column password_hash"},
 		{"username,email,password_hash,shoe_size", "column 4"},
 		{"username,email,email,password_hash", "column 3"},
 		{"Username,email,password_hash", "column 1"},
 		{"bob,b@example.com," + hash, "column 1"},
-		{`"username,email`, "not CSV"},
+		{`"username,email`, "want CSV"},
 	} {
 		w := newWorld(t)
 		_, _, err := w.importUsers("csv", c.header+"\nbob,b@example.com,"+hash+"\n")
@@ -159,17 +199,17 @@ func TestImportHeaders(t *testing.T) {
 	}
 	w := newWorld(t)
 	if _, _, err := w.importUsers("csv", ""); !errors.Is(err, io.EOF) {
-		t.Errorf("empty file: %v", err)
+		t.Errorf("empty CSV file: %v", err)
 	}
 	if report, _, err := w.importUsers("jsonl", ""); err != nil || report.Imported != 0 {
-		t.Errorf("empty file: %v", err)
+		t.Errorf("empty JSON file: %v", err)
 	}
 	if _, _, err := w.importUsers("xml", ""); err == nil {
-		t.Error("xml is accepted")
+		t.Error("accepts the format xml")
 	}
 }
 
-func TestImportStopsWithTheStore(t *testing.T) {
+func TestImport_StopsWhenTheStoreFails(t *testing.T) {
 	w := newWorld(t)
 	hash := plainHash(t, password)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -188,7 +228,7 @@ func TestImportStopsWithTheStore(t *testing.T) {
 	}
 }
 
-// lines is an endless file, so that only its end is ever in memory.
+// lines is a file that repeats a line without holding all of them in memory.
 type lines struct {
 	line string
 	left int
@@ -208,7 +248,7 @@ func (l *lines) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestImportOfAHugeBadFileStaysSmall(t *testing.T) {
+func TestImport_HugeBadFileTakesLittleMemory(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why     string
@@ -216,7 +256,7 @@ func TestImportOfAHugeBadFileStaysSmall(t *testing.T) {
 		skipped int
 	}{
 		{"many bad lines", &lines{line: "{}\n", left: 200_000}, 200_000},
-		{"one line without end", &lines{line: strings.Repeat("x", 1<<20), left: 256}, 1},
+		{"one very long line", &lines{line: strings.Repeat("x", 1<<20), left: 256}, 1},
 	} {
 		var before, after runtime.MemStats
 		runtime.GC()

@@ -18,8 +18,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// newLimitedWorld is a world with limits, which standing on Redis are the same;
-// see limittest.
+// newLimitedWorld returns a world with rate limits in memory. Package limittest shows that those in Redis
+// behave the same.
 func newLimitedWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -27,14 +27,14 @@ func newLimitedWorld(t *testing.T) *world {
 	return w
 }
 
-// guess is a login from an address; refused is what the limits said, if they
-// refused it.
+// guess tries to log in from an address. refused is the wait if the limits refused it.
 func (w *world) guess(login, password, ip string) (refused time.Duration, err error) {
 	w.Helper()
 	_, err = w.Authenticate(w.Context(), login, password, identity.Origin{IP: ip})
 	return retryOf(err), err
 }
 
+// retryOf returns the wait of a refusal by the limits, or 0.
 func retryOf(err error) time.Duration {
 	retry := (*identity.RetryError)(nil)
 	if errors.As(err, &retry) && errors.Is(err, identity.ErrLimited) {
@@ -43,8 +43,7 @@ func retryOf(err error) time.Duration {
 	return 0
 }
 
-// wantGuesses wants exactly n wrong guesses to be let through, and then a
-// refusal for so long.
+// wantGuesses checks that the limits allow exactly n wrong guesses and then refuse for the given time.
 func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
 	w.Helper()
 	for i := range n {
@@ -53,15 +52,14 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 		}
 	}
 	if got := retryOf(guess(n)); got != retry {
-		w.Errorf("guess %d is refused for %v, want %v", n+1, got, retry)
+		w.Errorf("guess %d was refused for %v, want %v", n+1, got, retry)
 	}
 }
 
+// address returns the i-th of many addresses.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
-// TestGuessesInADay: whoever has any number of addresses has 44 guesses a day at
-// a name, and as many at the email.
-func TestGuessesInADay(t *testing.T) {
+func TestLimits_Allow44GuessesADayFromAnyNumberOfAddresses(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	w.register("bob")
@@ -78,7 +76,7 @@ func TestGuessesInADay(t *testing.T) {
 				pause = 0
 			case refused > 0:
 				pause = min(pause, refused)
-				// So is the right one, or the refusal would tell.
+				// The right password is refused too. Otherwise the refusal would reveal it.
 				if refused, err = w.guess(login, password, address(i)); refused == 0 {
 					t.Fatalf("the right password: %v", err)
 				}
@@ -89,16 +87,14 @@ func TestGuessesInADay(t *testing.T) {
 		w.clock.pass(pause)
 	}
 	if made["ada"] != 44 || made["ada@example.com"] != 44 {
-		t.Errorf("guesses in a day: %v, want 44 at each name", made)
+		t.Errorf("guesses in a day: %v, want 44 at the username and 44 at the email", made)
 	}
 	if _, err := w.guess("bob", password, address(1)); err != nil {
-		t.Errorf("somebody else, from an address that guessed: %v", err)
+		t.Errorf("another user from an address that guessed: %v", err)
 	}
 }
 
-// TestGuessesTellNothing: names that exist and names that do not are refused
-// alike, by the same numbers.
-func TestGuessesTellNothing(t *testing.T) {
+func TestLimits_DoNotRevealWhichNamesExist(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	type answer struct {
@@ -125,14 +121,14 @@ func TestGuessesTellNothing(t *testing.T) {
 	}
 }
 
-func TestLimitsOfAnAddress(t *testing.T) {
+func TestLimits_BoundGuessesOfAnAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
 	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
 
-	// While the address is refused, it uses up nobody's name: of ada's ten free guesses two are left.
+	// A refused address does not use up other limits: two of ada's ten free guesses are left.
 	for range 20 {
 		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
 			t.Fatal(err)
@@ -143,9 +139,7 @@ func TestLimitsOfAnAddress(t *testing.T) {
 	w.wantGuesses(1, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("more", i), otherPassword, ip); return err })
 }
 
-// TestGuessesThatWereNone: what was right counts for nothing, whatever number of
-// times, and neither does what was not decided.
-func TestGuessesThatWereNone(t *testing.T) {
+func TestLimits_RefundRightPasswordsAndUndecidedLogins(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	from := identity.Origin{IP: "203.0.113.7", Session: "s1"}
@@ -169,16 +163,15 @@ func TestGuessesThatWereNone(t *testing.T) {
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, from.IP); return err })
 }
 
-// forgetful is a store that cannot record what failed.
+// forgetful is a store that cannot record failed logins.
 type forgetful struct{ identity.Store }
 
 func (forgetful) RecordAttempt(context.Context, identity.Attempt) error {
 	return identity.ErrUnavailable
 }
 
-// TestGuessThatIsNotRecorded is a guess all the same: it was answered by the
-// error, for whoever knows how to bring it about.
-func TestGuessThatIsNotRecorded(t *testing.T) {
+// The error reveals that the password was wrong to an attacker who can make the recording fail.
+func TestLimits_ChargeWrongPasswordsThatCannotBeRecorded(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	w.Store = forgetful{w.Store}
@@ -192,9 +185,7 @@ func TestGuessThatIsNotRecorded(t *testing.T) {
 	}
 }
 
-// TestLimitsOfASession: who holds a stolen token locks out neither the other
-// sessions nor a login.
-func TestLimitsOfASession(t *testing.T) {
+func TestLimits_StolenSessionDoesNotLockOutOthers(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	wrong := otherPassword
@@ -208,17 +199,15 @@ func TestLimitsOfASession(t *testing.T) {
 		return err
 	})
 	_, err := w.ChangePassword(t.Context(), u.ID, &wrong, "a third password", "", stolen)
-	w.want("changing the password there", err, identity.ErrLimited)
+	w.want("a change of the password in the stolen session", err, identity.ErrLimited)
 	_, err = w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{IP: "198.51.100.1", Session: "own"})
 	w.want("another session", err, nil)
 	if !w.signsIn("ada", password) {
-		t.Error("a login is refused")
+		t.Error("a login was refused")
 	}
 }
 
-// TestResetForgives: who reads the mail of an account is its owner, and the way
-// in is open again, for both its names.
-func TestResetForgives(t *testing.T) {
+func TestLimits_ResetClearsTheGuessesAtAnAccount(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	from := identity.Origin{IP: "203.0.113.7"}
@@ -226,13 +215,13 @@ func TestResetForgives(t *testing.T) {
 		w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess(login, otherPassword, from.IP); return err })
 		w.wantGuesses(2, time.Second, func(i int) error { _, err := w.guess(login, otherPassword, address(i)); return err })
 	}
-	w.want("asking for a mail", w.RequestReset(t.Context(), u.Email), nil)
+	w.want("request", w.RequestReset(t.Context(), u.Email), nil)
 	token := w.token(w.one(u.Email, "password"))
 	if _, err := w.CompleteReset(t.Context(), "", "another", otherPassword, from); !errors.Is(err, identity.ErrInvalidToken) {
 		t.Fatal(err)
 	}
 	if refused, err := w.guess("ada", password, from.IP); refused == 0 {
-		t.Errorf("after a reset that failed: %v", err)
+		t.Errorf("after a failed reset: %v", err)
 	}
 	if _, err := w.CompleteReset(t.Context(), "", token, otherPassword, from); err != nil {
 		t.Fatal(err)
@@ -242,12 +231,12 @@ func TestResetForgives(t *testing.T) {
 			t.Errorf("%s after the reset: %v", login, err)
 		}
 		if _, err := w.guess(login, otherPassword, address(1)); err != nil {
-			t.Errorf("%s after the reset, from elsewhere: %v", login, err)
+			t.Errorf("%s after the reset, from another address: %v", login, err)
 		}
 	}
 }
 
-func TestAdmit(t *testing.T) {
+func TestAdmit_BoundsEachAction(t *testing.T) {
 	for _, c := range []struct {
 		why           string
 		action, email string
@@ -255,14 +244,14 @@ func TestAdmit(t *testing.T) {
 		allowed       int
 		retry         time.Duration
 	}{
-		{"registrations of an address", limit.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"registrations of a network, which is one's own", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
-		{"an IPv4 address, however it is written", limit.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
+		{"registrations from an address", limit.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"registrations from an IPv6 network", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
+		{"registrations from an IPv4 address in two spellings", limit.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
 		{"mails to one address", limit.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
-		{"mails that an address asks for", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
-		{"guesses at what was mailed", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
-		{"refreshes", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
-		{"of nowhere", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
+		{"mails requested from an address", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"mailed tokens from an address", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
+		{"refreshes from an address", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
+		{"registrations from an unknown address", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
 	} {
 		w := newLimitedWorld(t)
 		for i := range c.allowed + 1 {
@@ -272,21 +261,21 @@ func TestAdmit(t *testing.T) {
 			}
 			_, err := w.Admit(t.Context(), c.action, email, identity.Origin{IP: c.from(i)})
 			if i < c.allowed && err != nil || i == c.allowed && retryOf(err) != c.retry {
-				t.Errorf("%s: number %d: %v", c.why, i+1, err)
+				t.Errorf("%s: action %d: %v", c.why, i+1, err)
 				break
 			}
 		}
 		if _, err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:0:2::1"}); err != nil {
-			t.Errorf("%s: somebody else: %v", c.why, err)
+			t.Errorf("%s: another client: %v", c.why, err)
 		}
 		w.clock.pass(c.retry)
 		if _, err := w.Admit(t.Context(), c.action, c.email, identity.Origin{IP: c.from(0)}); err != nil {
-			t.Errorf("%s: when it is time: %v", c.why, err)
+			t.Errorf("%s: after the wait: %v", c.why, err)
 		}
 	}
 }
 
-// outbox is the work of registering: a row each time, to an address or to none.
+// outbox is a store that remembers the recipients of queued mails.
 type outbox struct {
 	identity.Store
 	to []string
@@ -297,9 +286,8 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 	return o.Store.Enqueue(ctx, m, at)
 }
 
-// TestRegisteringFloodsNoInbox: registering charges of the mails that may be asked for
-// to an address, free or taken, from wherever, and says nothing of it.
-func TestRegisteringFloodsNoInbox(t *testing.T) {
+// Registrations are charged to the mails that an address may get, whether or not it is taken.
+func TestRegisterByMail_DoesNotFloodAnInbox(t *testing.T) {
 	w := newLimitedWorld(t)
 	box := &outbox{Store: w.store}
 	w.Store = box
@@ -308,7 +296,7 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 	register := func(email string) {
 		t.Helper()
 		i++
-		w.want("registering", w.RegisterByMail(t.Context(), identity.NewUser{
+		w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{
 			Username: fmt.Sprint("user", i), Email: email, Password: password, IP: address(i),
 		}), nil)
 	}
@@ -324,18 +312,19 @@ func TestRegisteringFloodsNoInbox(t *testing.T) {
 			t.Errorf("%s: %d mails, want 3", email, n)
 		}
 		if got := retryOf(ask(email)); got != 10*time.Minute {
-			t.Errorf("%s: a reset is refused for %v", email, got)
+			t.Errorf("%s: a reset was refused for %v, want 10m", email, got)
 		}
 	}
-	// The same is written, whether or not a mail is sent.
+	// A mail is queued each time, even if it will not be sent. The first one to the free address is queued
+	// by Create.
 	if len(box.to) != 10+9 {
-		t.Errorf("%d mails were queued, want one each time but the first of the free address", len(box.to))
+		t.Errorf("%d mails were queued, want 19", len(box.to))
 	}
 	w.clock.pass(10 * time.Minute)
 	register(u.Email)
 	w.one(u.Email, "already")
 
-	// A mail that was asked for otherwise counts, but for the one that a new account needs.
+	// Resets count too. The mail of a new account is sent in any case.
 	for range 3 {
 		w.want("a reset", ask("new@example.com"), nil)
 	}
@@ -354,26 +343,23 @@ func (unqueued) Enqueue(context.Context, mail.Envelope, time.Time) error {
 	return identity.ErrUnavailable
 }
 
-// TestMailThatWasNotSent counts for nothing.
-func TestMailThatWasNotSent(t *testing.T) {
+func TestRegisterByMail_RefundsAMailThatWasNotQueued(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	w.Store = unqueued{w.store}
 	for range 5 {
 		err := w.RegisterByMail(t.Context(), identity.NewUser{Username: "eve", Email: "ada@example.com", Password: password})
-		w.want("registering", err, identity.ErrUnavailable)
+		w.want("register", err, identity.ErrUnavailable)
 	}
 	for range 3 {
 		w.want("a reset", second(w.Admit(t.Context(), limit.ActionReset, "ada@example.com", identity.Origin{})), nil)
 	}
 }
 
-// witness keeps what an observer is told of the limits.
+// witness is an Observer that records the decisions of the limits.
 type witness struct{ told []string }
 
-func (o *witness) Hashed(time.Duration, time.Duration) {}
-func (o *witness) Breached(string)                     {}
-func (o *witness) Shed(string)                         {}
+func (o *witness) Breached(string) {}
 func (o *witness) Limited(action string, allowed, shared bool) {
 	o.told = append(o.told, fmt.Sprintf("%s %t %t", action, allowed, shared))
 }
@@ -385,7 +371,7 @@ func (down) Charge(context.Context, time.Time, []limit.Key) (limit.Decision, err
 	return limit.Decision{}, errors.New("down")
 }
 
-func TestLimitsAreObserved(t *testing.T) {
+func TestLimits_AreObserved(t *testing.T) {
 	w, o := newLimitedWorld(t), &witness{}
 	w.Observer = o
 	from := identity.Origin{IP: "203.0.113.7"}
@@ -397,11 +383,11 @@ func TestLimitsAreObserved(t *testing.T) {
 	_, _ = w.guess("ada", password, from.IP)
 	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
 	if !slices.Equal(o.told, want) {
-		t.Errorf("%q, want %q", o.told, want)
+		t.Errorf("observed %q, want %q", o.told, want)
 	}
 }
 
-// watched tells of what a limiter is asked.
+// watched is a limiter that reports its calls.
 type watched struct {
 	limit.Limiter
 	charges, refunds chan struct{}
@@ -417,7 +403,7 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 	return l.Limiter.Refund(ctx, now, d)
 }
 
-// stuck is an engine that is at work until it is told to end.
+// stuck is an engine that works until it is told to end.
 type stuck struct{ begun, end chan struct{} }
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
@@ -430,9 +416,9 @@ func (e *stuck) Compare(context.Context, []byte, []byte) error {
 	return bcrypt.ErrMismatchedHashAndPassword
 }
 
-// TestQueueBeforeLimits: whom the queue turns away has cost the limits nothing;
-// who waits in vain gets back what was taken; who is refused leaves the queue.
-func TestQueueBeforeLimits(t *testing.T) {
+// A request that the queue refuses is not charged, one that waits in vain is refunded, and one that the
+// limits refuse leaves the queue.
+func TestAuthenticate_QueueComesBeforeLimits(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
@@ -442,7 +428,7 @@ func TestQueueBeforeLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// As long as a hash charges an hour, one may wait.
+	// With hashes of an hour, one request may wait.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
@@ -451,12 +437,12 @@ func TestQueueBeforeLimits(t *testing.T) {
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.charges // it has its place
+	<-limiter.charges // the request has its place
 	_, err := w.guess("ada", otherPassword, ip)
-	w.want("one too many", err, identity.ErrBusy)
-	w.want("one who waits in vain", <-late, identity.ErrBusy)
+	w.want("a request beyond the queue", err, identity.ErrBusy)
+	w.want("a request that waits in vain", <-late, identity.ErrBusy)
 	if asked, back := len(limiter.charges), len(limiter.refunds); asked != 0 || back != 1 {
-		t.Errorf("the limits were asked %d times for whom the queue turned away, and were given back %d of one", asked, back)
+		t.Errorf("refused requests led to %d charges and %d refunds, want 0 and 1", asked, back)
 	}
 
 	w.Limits = refusing
@@ -466,7 +452,7 @@ func TestQueueBeforeLimits(t *testing.T) {
 		}
 	}
 	if n := w.Hasher.Queue.Len(); n != 0 {
-		t.Errorf("%d wait whom the limits refused", n)
+		t.Errorf("%d requests wait that the limits refused", n)
 	}
 	close(engine.end)
 	wg.Wait()

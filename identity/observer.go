@@ -1,18 +1,15 @@
 package identity
 
-// Observer is told what the protection of logins does, for metrics. Its methods
-// must not block.
+// Observer is told what protects the logins, for metrics. Its methods must not block.
 type Observer interface {
-	// Limited tells what the limits said of an action ("login", …): allowed or
-	// refused, and whether the limits were the shared ones or, with Redis down,
-	// this replica's own.
+	// Limited reports a decision about an action (see package limit): whether it was allowed, and whether
+	// the shared limits decided or, with Redis down, this replica's own.
 	Limited(action string, allowed, shared bool)
-	// Breached tells how the question whether a password is known to be
-	// breached was answered: "no", "yes" or "unavailable".
+	// Breached reports a check of a new password: "no", "yes" or "unavailable".
 	Breached(answer string)
 }
 
-// unobserved is the Observer of who has none.
+// unobserved is the Observer of a Service without one.
 type unobserved struct{}
 
 func (unobserved) Limited(string, bool, bool) {}

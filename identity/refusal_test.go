@@ -16,9 +16,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// Whoever guesses names must not see by the time which of them exist: every
-// refusal is the same work, as the hasher and the store see it.
-func TestEveryRefusalIsTheSameWork(t *testing.T) {
+// The time of a refusal must not reveal which names exist. So every refusal is the same work for the
+// hasher and the store.
+func TestAuthenticate_EveryRefusalIsTheSameWork(t *testing.T) {
 	w := newWorld(t)
 	current := hasher(t, 7)
 	ours := func(cost int) string {
@@ -46,41 +46,41 @@ func TestEveryRefusalIsTheSameWork(t *testing.T) {
 	huge := strings.Repeat("x", 2000)
 	for _, c := range []struct{ why, login, password, reason string }{
 		{"a wrong password", "alice", otherPassword, "wrong_password"},
-		{"by address", "alice@example.com", otherPassword, "wrong_password"},
-		{"nobody", "bob", otherPassword, "unknown_user"},
-		{"nobody's address", "bob@example.com", otherPassword, "unknown_user"},
-		{"a name that cannot be", "\xff", otherPassword, "unknown_user"},
-		{"a password typed for a name", password, password, "unknown_user"},
-		{"a password that cannot be", "alice", "\xff\xfe", "wrong_password"},
+		{"a wrong password by email", "alice@example.com", otherPassword, "wrong_password"},
+		{"an unknown username", "bob", otherPassword, "unknown_user"},
+		{"an unknown email", "bob@example.com", otherPassword, "unknown_user"},
+		{"an impossible username", "\xff", otherPassword, "unknown_user"},
+		{"a password typed as the username", password, password, "unknown_user"},
+		{"an impossible password", "alice", "\xff\xfe", "wrong_password"},
 		{"a huge password", "alice", huge, "wrong_password"},
-		{"nobody's huge password", "bob", huge, "unknown_user"},
+		{"an unknown username and a huge password", "bob", huge, "unknown_user"},
 		{"a pending user's password", "pending", password, "unverified"},
-		{"not a pending user's password", "pending", otherPassword, "wrong_password"},
+		{"a pending user and a wrong password", "pending", otherPassword, "wrong_password"},
 		{"an old hash", "old", otherPassword, "wrong_password"},
 		{"an old hash and a huge password", "old", huge, "wrong_password"},
-		{"a pending user's password in an old hash", "oldpending", password, "unverified"},
-		{"an old hash of another's", "imported", otherPassword, "wrong_password"},
-		{"the same and more than bcrypt reads", "imported", strings.Repeat("x", 100), "wrong_password"},
+		{"an old hash and a pending user's password", "oldpending", password, "unverified"},
+		{"an imported hash", "imported", otherPassword, "wrong_password"},
+		{"an imported hash and more than bcrypt reads", "imported", strings.Repeat("x", 100), "wrong_password"},
 	} {
 		engine.spent, turns.n, store.got = 0, 0, nil
 		if w.signsIn(c.login, c.password) {
-			t.Errorf("%s: signs in", c.why)
+			t.Errorf("%s: signed in", c.why)
 		}
 		if engine.spent != 1<<7 || turns.n != 1 {
-			t.Errorf("%s: %d rounds in %d turns, want %d in one", c.why, engine.spent, turns.n, 1<<7)
+			t.Errorf("%s: %d rounds in %d turns, want %d rounds in one", c.why, engine.spent, turns.n, 1<<7)
 		}
 		if len(store.got) != 1 || store.got[0].Reason != c.reason {
 			t.Errorf("%s: recorded %+v, want one %s", c.why, store.got, c.reason)
 			continue
 		}
-		// People type passwords into the field of the name.
-		if said := fmt.Sprintf("%+v", store.got); strings.Contains(said, password) || c.reason == "unknown_user" && strings.Contains(said, "bob") {
-			t.Errorf("%s: recorded what was typed: %s", c.why, said)
+		// People type passwords into the username's field.
+		if text := fmt.Sprintf("%+v", store.got); strings.Contains(text, password) || c.reason == "unknown_user" && strings.Contains(text, "bob") {
+			t.Errorf("%s: the login was recorded: %s", c.why, text)
 		}
 	}
 }
 
-// person stores a user with a hash.
+// person adds a user with a given hash.
 func (w *world) person(username, hash string, status identity.Status) {
 	w.Helper()
 	err := w.store.Create(w.Context(), identity.User{
@@ -92,7 +92,7 @@ func (w *world) person(username, hash string, status identity.Status) {
 	}
 }
 
-// countedEngine counts the rounds of bcrypt.
+// countedEngine counts bcrypt's rounds.
 type countedEngine struct{ spent int }
 
 func (e *countedEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -109,15 +109,13 @@ func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// countedTurns counts the turns of the queue.
+// countedTurns counts the queue's turns.
 type countedTurns struct{ n int }
 
 func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
 func (*countedTurns) Shed(string)                           {}
-func (*countedTurns) Limited(string, bool, bool)            {}
-func (*countedTurns) Breached(string)                       {}
 
-// countedAttempts keeps what is recorded.
+// countedAttempts is a store that remembers the recorded attempts.
 type countedAttempts struct {
 	identity.Store
 	got []identity.Attempt
@@ -128,8 +126,8 @@ func (s *countedAttempts) RecordAttempt(ctx context.Context, a identity.Attempt)
 	return s.Store.RecordAttempt(ctx, a)
 }
 
-// A fault while the difference to the current cost is spent decides nothing.
-func TestAFaultIsNoRefusal(t *testing.T) {
+// The engine may also fail while Verify spends the difference to the current cost.
+func TestAuthenticate_FailingEngineIsNoRefusal(t *testing.T) {
 	w := newWorld(t)
 	old, err := hasher(t, 4).Hash(t.Context(), password)
 	if err != nil {
@@ -145,7 +143,7 @@ func TestAFaultIsNoRefusal(t *testing.T) {
 	}
 }
 
-// brokenEngine fails at every run but those before one.
+// brokenEngine fails at every run whose number is a multiple of at.
 type brokenEngine struct{ run, at int }
 
 func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -159,12 +157,12 @@ func (e *brokenEngine) Generate(context.Context, []byte, int) ([]byte, error) {
 	return nil, identity.ErrUnavailable
 }
 
-// A request for a reset leaves the same in the outbox whoever has the address, and
-// what nobody can use is dropped without another attempt.
-func TestResetsForNobody(t *testing.T) {
+// A request for a reset queues the same mail whether or not somebody has the address. The mail is dropped
+// at its first attempt if nobody can use it.
+func TestRequestReset_QueuesTheSameForUnknownAddresses(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	for _, name := range []string{"lapsed", "pending"} {
+	for _, name := range []string{"expired", "pending"} {
 		w.clock.pass(12 * time.Hour)
 		email := name + "@example.com"
 		w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: name, Email: email, Password: password}), nil)
@@ -176,9 +174,9 @@ func TestResetsForNobody(t *testing.T) {
 		arrives      bool
 	}{
 		{"a user who can sign in", "alice@example.com", true},
-		{"nobody", "nobody@example.com", false},
-		{"who has not confirmed the address", "pending@example.com", true},
-		{"a registration that has lapsed", "lapsed@example.com", false},
+		{"an unknown address", "nobody@example.com", false},
+		{"an address that is not confirmed", "pending@example.com", true},
+		{"an expired registration", "expired@example.com", false},
 	} {
 		w.want(c.why, w.RequestReset(t.Context(), c.address), nil)
 		queued, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8)
@@ -191,11 +189,11 @@ func TestResetsForNobody(t *testing.T) {
 		}
 		w.clock.pass(time.Minute)
 		if arrived := len(w.deliver()) == 1; arrived != c.arrives {
-			t.Errorf("%s: arrives: %v", c.why, arrived)
+			t.Errorf("%s: the mail arrived: %v", c.why, arrived)
 		}
 		w.clock.pass(time.Hour)
 		if left, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8); err != nil || len(left) != 0 {
-			t.Errorf("%s: %+v is left, %v", c.why, left, err)
+			t.Errorf("%s: the outbox still holds %+v, %v", c.why, left, err)
 		}
 	}
 	if log := w.log.String(); strings.Count(log, "mail dropped") != 2 || strings.Contains(log, "@") {
@@ -203,8 +201,8 @@ func TestResetsForNobody(t *testing.T) {
 	}
 }
 
-// The name that comes with a reset's token must not be told by the time either.
-func TestAResetsTokenIsLookedForWhoeverIsNamed(t *testing.T) {
+// Otherwise the time would reveal which usernames exist.
+func TestReset_ChecksTokenEvenForUnknownUser(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	store := &countedTokens{Store: w.store}
@@ -215,14 +213,14 @@ func TestAResetsTokenIsLookedForWhoeverIsNamed(t *testing.T) {
 	}{{"alice", identity.ErrInvalidToken}, {"bob", identity.ErrNotFound}, {"\xff", identity.ErrNotFound}} {
 		w.want(c.username, second(w.CompleteReset(t.Context(), c.username, "nonsense", otherPassword, identity.Origin{})), c.want)
 		if store.n != i+1 {
-			t.Errorf("%q: the token was looked for %d times", c.username, store.n-i)
+			t.Errorf("%q: the token was looked up %d times, want once", c.username, store.n-i)
 		}
 	}
 	store.err = identity.ErrUnavailable
 	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword, identity.Origin{})), identity.ErrUnavailable)
 }
 
-// countedTokens counts the looks for a token, and fails them with err.
+// countedTokens is a store that counts the lookups of tokens, and fails them with err.
 type countedTokens struct {
 	identity.Store
 	n   int
@@ -236,8 +234,8 @@ func (s *countedTokens) TokenUser(ctx context.Context, purpose identity.Purpose,
 	return s.Store.TokenUser(ctx, purpose, hash, at)
 }
 
-// An address that only folds to the owner's may be somebody else's mailbox.
-func TestResetGoesToTheOwnersSpelling(t *testing.T) {
+// An address with the same folded form may be somebody else's mailbox.
+func TestReset_GoesToTheOwnersSpelling(t *testing.T) {
 	w := newWorld(t)
 	w.register("kate")
 	const kelvin = "\u212Aate@example.com"
@@ -247,7 +245,7 @@ func TestResetGoesToTheOwnersSpelling(t *testing.T) {
 	}
 }
 
-func TestRetention(t *testing.T) {
+func TestRetention_RemovesFailedLoginsAfter90Days(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	for range 3 {
@@ -256,16 +254,15 @@ func TestRetention(t *testing.T) {
 		w.clock.pass(45 * 24 * time.Hour)
 	}
 	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
-	w.clock.pass(-time.Second) // the second is a second short of 90 days old
+	w.clock.pass(-time.Second) // the second login is one second short of 90 days old
 	w.want("remove", r.Remove(t.Context()), nil)
 	if n := len(w.failures(u)); n != 2 {
 		t.Errorf("%d failed logins are left, want 2", n)
 	}
 }
 
-// A registration is kept for as long as a link to confirm it may work, which is
-// mailed a day after it at the latest.
-func TestRetentionOfRegistrations(t *testing.T) {
+// The link of a registration is mailed a day after it at the latest, and works for a day.
+func TestRetention_KeepsARegistrationWhileItsLinkMayWork(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
 	w.want("register", w.RegisterByMail(t.Context(), alice), nil)
@@ -286,8 +283,7 @@ func TestRetentionOfRegistrations(t *testing.T) {
 	w.want("later still", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 }
 
-// What is old is removed in bounded batches until a batch is not full.
-func TestRetentionRuns(t *testing.T) {
+func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why               string
@@ -309,7 +305,7 @@ func TestRetentionRuns(t *testing.T) {
 		select {
 		case <-store.done:
 		case <-time.After(20 * time.Second):
-			t.Errorf("%s: not all is removed", c.why)
+			t.Errorf("%s: some batches were not asked for", c.why)
 		}
 		stop()
 		<-ended
@@ -319,11 +315,11 @@ func TestRetentionRuns(t *testing.T) {
 	}
 }
 
-// batches is a store that has so many to remove at each call.
+// batches is a store with a given number of rows to remove at each call.
 type batches struct {
 	identity.Store
 	err  error
-	done chan struct{} // closed by the last
+	done chan struct{} // closed by the last call
 
 	mu                sync.Mutex
 	attempts, pending []int
@@ -340,7 +336,7 @@ func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int,
 func (b *batches) remove(from *[]int, limit int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := (*from)[0] // panics when asked once more
+	n := (*from)[0] // panics at a call too many
 	*from = (*from)[1:]
 	if len(b.attempts)+len(b.pending) == 0 {
 		close(b.done)

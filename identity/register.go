@@ -9,13 +9,13 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// NewUser is what somebody registers with. The password is kept nowhere.
+// NewUser is what a person registers with. The password is not stored.
 type NewUser struct {
 	Username, Email, Password, FirstName, LastName string
-	IP                                             string // address of who registers
+	IP                                             string // the client's address
 }
 
-// Register makes a user who can sign in at once. FieldErrors, ErrUsernameTaken,
+// Register creates a user who can sign in at once. It returns FieldErrors, ErrUsernameTaken or
 // ErrEmailTaken.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
@@ -24,14 +24,13 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return User{}, err
 	}
-	// Create has the last word; looking first keeps the hash, which is dear,
-	// for names that are to be had.
-	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
+	// Store.Create decides in the end. Looking first saves the expensive hash if a name is taken.
+	if free, err := s.available(s.Store.ByUsername(ctx, n.Username)); err != nil {
 		return User{}, err
 	} else if !free {
 		return User{}, ErrUsernameTaken
 	}
-	if free, err := s.free(s.Store.ByEmail(ctx, n.Email)); err != nil {
+	if free, err := s.available(s.Store.ByEmail(ctx, n.Email)); err != nil {
 		return User{}, err
 	} else if !free {
 		return User{}, ErrEmailTaken
@@ -46,11 +45,10 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	return u, nil
 }
 
-// RegisterByMail makes a user who can sign in once they have followed the link
-// mailed to them. If the address has an account already, its owner is told of
-// the attempt by mail, as far as the limit of mails to an address allows, and the
-// caller gets the same answer after the same work.
-// FieldErrors, ErrUsernameTaken, ErrMailDisabled.
+// RegisterByMail creates a user who can sign in after following the link in a mail. If the address has an
+// account already, its owner gets a mail about the attempt, unless the address has had too many mails.
+// The caller gets the same result after the same work. It returns FieldErrors, ErrUsernameTaken or
+// ErrMailDisabled.
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkNewUser(n); err != nil {
 		return err
@@ -58,11 +56,11 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if !s.MailEnabled {
 		return ErrMailDisabled
 	}
-	// Asked before the names are looked at, so that it tells nothing of them.
+	// This comes before the lookups, so that its result reveals nothing about them.
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
-	if free, err := s.free(s.Store.ByUsername(ctx, n.Username)); err != nil {
+	if free, err := s.available(s.Store.ByUsername(ctx, n.Username)); err != nil {
 		return err
 	} else if !free {
 		return ErrUsernameTaken
@@ -71,27 +69,27 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err != nil {
 		return err
 	}
-	// Tried also for an address that is taken, which is as much work as a free one.
+	// This also runs if the address is taken, because that case must take as much work.
 	verify := noticeTo(u, mail.KindVerifyEmail)
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
-	// Also for a free address, or how many mails are left to it would tell.
-	notice := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
-	refused := notice.charge(ctx)
+	// A free address is charged too. Otherwise the quota would reveal which addresses are taken.
+	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
+	refused := mails.charge(ctx)
 	if err == nil {
 		return nil
 	}
 	if err = s.tellOwner(ctx, n.Email, refused == nil); err != nil {
-		notice.refund(ctx)
+		mails.refund(ctx)
 	}
 	return err
 }
 
-// tellOwner queues the mail that somebody tried to register an address. One that is
-// not to be sent is queued to nobody, and dropped: to leave it out would be quicker,
-// and tell that the address is taken.
+// tellOwner queues the mail about an attempt to register an address. If send is false, it queues the mail
+// without a recipient, and the mail is dropped later. Queueing none would be quicker, which would reveal
+// that the address is taken.
 func (s *Service) tellOwner(ctx context.Context, email string, send bool) error {
 	owner, err := s.Store.ByEmail(ctx, email)
 	if err != nil {
@@ -139,8 +137,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	}, nil
 }
 
-// VerifyEmail confirms the address of a mailed token and makes a pending user
-// active. ErrInvalidToken.
+// VerifyEmail confirms the address of a mailed token and makes a pending user active. It returns
+// ErrInvalidToken.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// RequestReset queues a mail with a link that lets its reader set a new
-// password. Whether anybody has the address is found out when it is sent, so that
-// neither the answer nor its time tells. FieldErrors, ErrMailDisabled.
+// RequestReset queues a mail with a link to set a new password. The user is looked up when the mail is
+// sent, so neither the result nor its time reveals whether the address has an account. It returns
+// FieldErrors or ErrMailDisabled.
 func (s *Service) RequestReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -18,8 +18,8 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 	return s.Store.Enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: email}, s.now())
 }
 
-// RequestKnownReset is RequestReset for a caller who may be told: ErrNotFound when
-// nobody has this address.
+// RequestKnownReset is RequestReset for callers who may learn whether the address has an account. It
+// returns ErrNotFound if not.
 func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err != nil {
 		return err
 	}
-	if lapsed(u, s.now()) {
+	if registrationExpired(u, s.now()) {
 		return ErrNotFound
 	}
 	return s.RequestReset(ctx, email)
@@ -44,48 +44,46 @@ func (s *Service) checkReset(email string) error {
 	return nil
 }
 
-// CheckReset tells whose password a mailed token may set. It uses nothing up.
-// ErrInvalidToken.
+// CheckReset returns the user whose password a mailed token may set. It does not use up the token. It
+// returns ErrInvalidToken.
 func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 	return s.Store.TokenUser(ctx, PurposeReset, hashToken(token), s.now())
 }
 
-// Reset is a password reset that was completed: whose, and the number of the
-// revocation that ended all their sessions.
+// Reset is a completed password reset: its user, and the number of the revocation that ended all their
+// sessions.
 type Reset struct {
 	User       User
 	Revocation int64
 }
 
-// CompleteReset sets the password of the user of a mailed token, uses the token
-// up and ends all the user's sessions. Guesses at the old password no longer
-// count. username may be empty; if not it must be the user's: ErrNotFound when nobody
-// has it, ErrInvalidToken when somebody else does. FieldErrors.
+// CompleteReset sets the password of a mailed token's user, uses up the token, ends all the user's
+// sessions and clears the guesses at the old password. If username is given, it must be that user's:
+// CompleteReset returns ErrNotFound if nobody has it, and ErrInvalidToken if somebody else does. It also
+// returns FieldErrors.
 func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
 	}
 	var named User
-	var nobody error // told only after the token was looked at, or the time would tell
+	var unknownName error // returned after the token's lookup; otherwise the time would reveal it
 	switch {
 	case username == "":
 	case !storable(username):
-		nobody = ErrNotFound
+		unknownName = ErrNotFound
 	default:
-		if named, nobody = s.Store.ByUsername(ctx, username); nobody != nil && !errors.Is(nobody, ErrNotFound) {
-			return done, nobody
+		if named, unknownName = s.Store.ByUsername(ctx, username); unknownName != nil && !errors.Is(unknownName, ErrNotFound) {
+			return done, unknownName
 		}
 	}
-	// The token is looked at before the hash is made: hashing for whoever asks
-	// would be a gift to a flood of guesses.
+	// The token is checked before anything is hashed. Otherwise guessed tokens would cost us hashes.
 	u, err := s.CheckReset(ctx, token)
-	if nobody != nil && (err == nil || errors.Is(err, ErrInvalidToken)) {
-		return done, nobody
-	}
-	if err != nil {
+	switch {
+	case unknownName != nil && (err == nil || errors.Is(err, ErrInvalidToken)):
+		return done, unknownName
+	case err != nil:
 		return done, err
-	}
-	if username != "" && named.ID != u.ID {
+	case username != "" && named.ID != u.ID:
 		return done, ErrInvalidToken
 	}
 	if err := invalidField("password", s.checkNewPassword(password, contextWords(u.Username, u.Email)...)); err != nil {
@@ -94,7 +92,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err := s.checkBreached(ctx, password); err != nil {
 		return done, err
 	}
-	// Whoever reads the user's mail gets in while strangers fill the queue.
+	// The client reads the user's mail, so strangers who fill the queue must not delay it.
 	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err

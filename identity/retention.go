@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// attemptsKept is how long a failed login can be read.
-	attemptsKept    = 90 * 24 * time.Hour
-	retentionPeriod = time.Hour
-	// retentionBatch is removed at once: a larger one would hold its locks for longer.
+	// attemptRetention is how long the history shows a failed login.
+	attemptRetention  = 90 * 24 * time.Hour
+	retentionInterval = time.Hour
+	// retentionBatch is how many rows are removed at once. A larger batch would hold its locks longer.
 	retentionBatch = 1000
 )
 
-// Retention removes failed logins after 90 days: whoever guesses adds some, also
-// under names that nobody has. And it removes registrations that nobody confirmed, once
-// no link to do so works any more. Any number of replicas may run one.
+// Retention removes failed logins after 90 days, because guesses add many of them, even under names that
+// nobody has. It also removes unconfirmed registrations once their links have expired. Any number of
+// replicas may run one.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -27,13 +27,13 @@ type Retention struct {
 	Log *slog.Logger
 }
 
-// Run removes what is old now and every hour until ctx is done.
+// Run removes old rows now and every hour until ctx is done.
 func (r *Retention) Run(ctx context.Context) {
-	ticker := time.NewTicker(retentionPeriod)
+	ticker := time.NewTicker(retentionInterval)
 	defer ticker.Stop()
 	for {
 		if err := r.Remove(ctx); err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "what is old was not removed; trying again in an hour", slog.Any("error", err))
+			r.Log.WarnContext(ctx, "old logins and registrations were not removed; trying again in an hour", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -43,13 +43,13 @@ func (r *Retention) Run(ctx context.Context) {
 	}
 }
 
-// Remove makes one pass.
+// Remove removes all rows that are old now.
 func (r *Retention) Remove(ctx context.Context) error {
-	// A link that was mailed late works longer than the registration holds its names.
-	pendingKept := mail.MaxAge(mail.KindVerifyEmail) + pendingTTL
+	// A link that was mailed late works longer than its registration holds the names.
+	pendingRetention := mail.MaxAge(mail.KindVerifyEmail) + registrationTTL
 	return errors.Join(
-		inBatches(ctx, r.Now().Add(-attemptsKept), r.Store.ForgetAttempts),
-		inBatches(ctx, r.Now().Add(-pendingKept), r.Store.ForgetPending))
+		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),
+		inBatches(ctx, r.Now().Add(-pendingRetention), r.Store.ForgetPending))
 }
 
 func inBatches(ctx context.Context, before time.Time, forget func(context.Context, time.Time, int) (int, error)) error {

@@ -12,60 +12,52 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// product is how mails call this service.
-const product = "sessiond"
+// registrationTTL is how long a registration waits for its address to be confirmed. The mailed link
+// works as long. After that the username and the address are free again.
+const registrationTTL = 24 * time.Hour
 
-// pendingTTL is how long a registration waits for its address to be confirmed;
-// the mailed link lives as long. After it the name and the address are free again.
-const pendingTTL = 24 * time.Hour
-
-// Service holds the rules about users. Errors are those of this package,
-// [FieldErrors], or a fault; a context's error where it ended before a password
-// was hashed.
+// Service has the rules about users. It returns the errors of this package, [FieldErrors], a fault, or
+// the context's error if the context ended before a password was hashed.
 type Service struct {
 	Store  Store
 	Hasher *hashing.Hasher
 	// Now is the clock that all replicas share.
 	Now func() time.Time
-	// PasswordMinLength is in characters; less than 8 means 8.
+	// PasswordMinLength is in characters. Less than 8 means 8.
 	PasswordMinLength int
-	// MailEnabled tells that somebody delivers the mail; without it whatever
-	// needs a mail to arrive is ErrMailDisabled.
+	// MailEnabled says that mail is delivered. Without it, methods that need mail return ErrMailDisabled.
 	MailEnabled bool
-	// ResetTTL is how long the link of a reset works, counted from its sending; 0 means 10 minutes.
+	// ResetTTL is how long the link of a reset works, counted from its sending; 0: 10 minutes.
 	ResetTTL time.Duration
-	// NewID makes the id of a user: 22 URL-safe characters, 128 random bits.
+	// NewID returns a new user id: 22 URL-safe characters with 128 random bits.
 	NewID func() string
-	// NewTimedID makes the id of a failed login, which sorts by its time.
+	// NewTimedID returns the id of a failed login, which sorts by its time.
 	NewTimedID func(time.Time) string
 	Log        *slog.Logger
-	// DeviceSecret is what all replicas know device tokens by. Empty: none is
-	// given out, and no device is known.
+	// DeviceSecret signs the device tokens of all replicas. Empty: no device gets a token or is known.
 	DeviceSecret []byte
-	// Breaches knows passwords that nobody may choose any more. Nil: only the list
-	// of common ones does.
+	// Breaches knows breached passwords, which nobody may choose. Nil: only common passwords are refused.
 	Breaches BreachList
 	// BreachesRequired refuses new passwords while Breaches does not answer.
 	BreachesRequired bool
-	// Observer is told what the protection of logins does. Nil: nobody is.
+	// Observer may be nil.
 	Observer Observer
-	// Limits bound how often somebody may try. Nil: nothing does.
+	// Limits bounds how often clients may try. Nil: no limits.
 	Limits *limit.Failover
 
-	breachesWarned lastWarned
+	breachWarning warning
 }
 
-// Origin says where a login came from. Its texts are valid UTF-8.
+// Origin describes the client of a request. Its texts are valid UTF-8.
 type Origin struct {
 	IP        string
 	UserAgent string // at most 512 bytes
 	Device    string // readable, as "Chrome on macOS"
-	// DeviceToken is what the device was given when it signed in before; may be
-	// empty, and anything else.
+	// DeviceToken is what the client sent as its device token: any text, or empty.
 	DeviceToken string
-	// Session is that of who is signed in.
+	// Session is the id of a signed-in client's session.
 	Session string
-	// Quota is told what the limits said. Nil: nobody is.
+	// Quota, unless nil, receives the decision of the rate limits.
 	Quota *limit.Decision
 }
 
@@ -76,41 +68,34 @@ func (s *Service) observer() Observer {
 	return s.Observer
 }
 
-// now is in what the stores keep: UTC with microseconds.
+// now returns the time as the stores keep it: in UTC with microseconds.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
-func (s *Service) checkNewPassword(password string, words ...string) *problem {
-	return checkPassword(password, s.PasswordMinLength, words...)
-}
-
-// noticeTo is a mail to a user about their account.
+// noticeTo returns a mail to a user about their account.
 func noticeTo(u User, kind mail.Kind) mail.Envelope {
 	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
 }
 
-// storable tells whether the store can be asked for a name at all: a database
-// refuses other texts with an error instead of finding nothing.
+// storable reports whether the store can look up a name. For other texts, a database returns an error
+// instead of no row.
 func storable(name string) bool {
 	return name != "" && len(name) <= max(maxEmail, maxUsername*utf8.UTFMax) &&
 		utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
 }
 
-// free turns a look-up into an answer whether the name is still to be had: a
-// stale registration holds none.
-func (s *Service) free(u User, err error) (bool, error) {
-	switch {
-	case errors.Is(err, ErrNotFound):
+// available turns the result of a lookup into whether the name is free. An expired registration does not
+// hold a name.
+func (s *Service) available(u User, err error) (bool, error) {
+	if errors.Is(err, ErrNotFound) {
 		return true, nil
-	case err != nil:
-		return false, err
 	}
-	return lapsed(u, s.now()), nil
+	return err == nil && registrationExpired(u, s.now()), err
 }
 
-// lapsed tells whether a registration was not confirmed in time.
-func lapsed(u User, now time.Time) bool {
-	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-pendingTTL))
+// registrationExpired reports whether a registration was not confirmed in time.
+func registrationExpired(u User, now time.Time) bool {
+	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-registrationTTL))
 }
 
-// stalePending is the time before which a pending user's registration lapsed.
-func (s *Service) stalePending() time.Time { return s.now().Add(-pendingTTL) }
+// stalePending returns the time before which pending users' registrations have expired.
+func (s *Service) stalePending() time.Time { return s.now().Add(-registrationTTL) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-func TestRegister(t *testing.T) {
+func TestRegister_CreatesAnActiveUser(t *testing.T) {
 	w := newWorld(t)
 	u, err := w.Register(t.Context(), identity.NewUser{
 		Username: "Alice", Email: "Alice@Example.com", Password: password, FirstName: "Ali", LastName: "Ce",
@@ -46,16 +47,16 @@ func TestRegister(t *testing.T) {
 		why, username, email string
 		want                 error
 	}{
-		{"the name in other letters", "ALICE", "b@example.com", identity.ErrUsernameTaken},
-		{"the address in other letters", "bob", "alice@EXAMPLE.com", identity.ErrEmailTaken},
-		{"both: the name is told first", "alice", "alice@example.com", identity.ErrUsernameTaken},
+		{"the username in another case", "ALICE", "b@example.com", identity.ErrUsernameTaken},
+		{"the email in another case", "bob", "alice@EXAMPLE.com", identity.ErrEmailTaken},
+		{"both: the username is reported first", "alice", "alice@example.com", identity.ErrUsernameTaken},
 	} {
 		_, err := w.Register(t.Context(), identity.NewUser{Username: c.username, Email: c.email, Password: password})
 		w.want(c.why, err, c.want)
 	}
 }
 
-func TestRegisterNamesEveryBadField(t *testing.T) {
+func TestRegister_NamesEveryBadField(t *testing.T) {
 	w := newWorld(t)
 	bad := identity.NewUser{
 		Username: "a@b", Email: "nowhere", Password: "short", FirstName: "a\x00", LastName: strings.Repeat("x", 201),
@@ -68,22 +69,22 @@ func TestRegisterNamesEveryBadField(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := codes(w.RegisterByMail(t.Context(), bad)); !maps.Equal(got, want) {
-		t.Errorf("by mail: %v", got)
+		t.Errorf("by mail: got %v", got)
 	}
 	_, err = w.Register(t.Context(), identity.NewUser{})
 	if got := codes(err); !maps.Equal(got, map[string]string{"username": "required", "email": "required", "password": "required"}) {
-		t.Errorf("nothing given: %v", err)
+		t.Errorf("without any field: %v", err)
 	}
 	_, err = w.Register(t.Context(), identity.NewUser{Username: "catherine", Email: "x@example.com", Password: "Catherine-97"})
 	if got := codes(err); got["password"] != "too_similar" {
-		t.Errorf("password of the name: %v", err)
+		t.Errorf("with a password made from the username: %v", err)
 	}
 }
 
-func TestTakenNamesCostNoHash(t *testing.T) {
+func TestRegister_TakenNamesCostNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	w.Hasher = hasher(t, hashing.MaxCost) // about a second
+	w.Hasher = hasher(t, hashing.MaxCost) // a hash takes about a second
 	register := func(username, email string, want error) func() {
 		return func() {
 			n := identity.NewUser{Username: username, Email: email, Password: password}
@@ -99,12 +100,12 @@ func TestTakenNamesCostNoHash(t *testing.T) {
 		},
 	) {
 		if took > 300*time.Millisecond {
-			t.Errorf("number %d takes %v", i, took)
+			t.Errorf("registration %d takes %v", i, took)
 		}
 	}
 }
 
-func TestOfManyAtOnceOneGetsTheName(t *testing.T) {
+func TestRegister_OneOfManyConcurrentGetsTheUsername(t *testing.T) {
 	w := newWorld(t)
 	errs := make([]error, 8)
 	var all sync.WaitGroup
@@ -121,15 +122,15 @@ func TestOfManyAtOnceOneGetsTheName(t *testing.T) {
 		if err == nil {
 			made++
 		} else {
-			w.want("loser", err, identity.ErrUsernameTaken)
+			w.want("another one", err, identity.ErrUsernameTaken)
 		}
 	}
 	if made != 1 {
-		t.Errorf("%d were made", made)
+		t.Errorf("%d users were created, want 1", made)
 	}
 }
 
-func TestRegisterByMail(t *testing.T) {
+func TestRegisterByMail_UserSignsInAfterConfirmation(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
 	if err := w.RegisterByMail(t.Context(), alice); err != nil {
@@ -145,11 +146,11 @@ func TestRegisterByMail(t *testing.T) {
 	}
 
 	if w.signsIn("alice", password) {
-		t.Error("signs in before the address is confirmed")
+		t.Error("signed in before the address was confirmed")
 	}
 	w.clock.pass(time.Second)
 	if w.signsIn("alice", otherPassword) {
-		t.Error("signs in with another password")
+		t.Error("signed in with another password")
 	}
 	if f := w.failures(u); len(f) != 2 || f[1].EndReason != "unverified" || f[0].EndReason != "wrong_password" {
 		t.Errorf("history %+v", f)
@@ -164,13 +165,14 @@ func TestRegisterByMail(t *testing.T) {
 		t.Errorf("got %+v, %v", u, err)
 	}
 	if !w.signsIn("alice", password) {
-		t.Error("does not sign in")
+		t.Error("cannot sign in after the confirmation")
 	}
 }
 
+// second returns the error of a call with two results.
 func second[T any](_ T, err error) error { return err }
 
-func TestRegisterByMailTellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
+func TestRegisterByMail_TellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	bob := identity.NewUser{Username: "bob", Email: "ALICE@example.com", Password: password}
@@ -184,7 +186,7 @@ func TestRegisterByMailTellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 	_, err := w.store.ByUsername(t.Context(), "bob")
 	w.want("bob", err, identity.ErrNotFound)
 
-	// The answer must not be told apart by its time either.
+	// The time must not reveal it either.
 	w.Hasher = hasher(t, 8)
 	i := 0
 	took := leastCPU(t,
@@ -210,7 +212,7 @@ func hasher(t *testing.T, cost int) *hashing.Hasher {
 	return h
 }
 
-func TestRegisterByMailNeedsMail(t *testing.T) {
+func TestRegisterByMail_NeedsMail(t *testing.T) {
 	w := newWorld(t)
 	w.MailEnabled = false
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}),
@@ -218,29 +220,29 @@ func TestRegisterByMailNeedsMail(t *testing.T) {
 	w.want("reset", w.RequestReset(t.Context(), "alice@example.com"), identity.ErrMailDisabled)
 }
 
-func TestUnconfirmedRegistrationLapses(t *testing.T) {
+func TestRegisterByMail_ExpiresAfterADay(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
 	w.want("first", w.RegisterByMail(t.Context(), alice), nil)
 	token := w.token(w.one("alice@example.com", "Confirm"))
 
 	w.clock.pass(24*time.Hour - time.Microsecond)
-	w.want("the name is held", w.RegisterByMail(t.Context(), alice), identity.ErrUsernameTaken)
+	w.want("the username within a day", w.RegisterByMail(t.Context(), alice), identity.ErrUsernameTaken)
 	other := alice
 	other.Username = "other"
-	w.want("and the address", w.RegisterByMail(t.Context(), other), nil)
+	w.want("the address within a day", w.RegisterByMail(t.Context(), other), nil)
 	w.one("alice@example.com", "already")
 	w.want("a reset", w.RequestKnownReset(t.Context(), "alice@example.com"), nil)
 	reset := w.token(w.one("alice@example.com", "new"))
 
 	w.clock.pass(2 * time.Microsecond)
-	w.want("a reset of a registration that lapsed", w.RequestKnownReset(t.Context(), "alice@example.com"), identity.ErrNotFound)
-	w.want("not longer than a day", second(w.Register(t.Context(), alice)), nil)
+	w.want("a reset of the expired registration", w.RequestKnownReset(t.Context(), "alice@example.com"), identity.ErrNotFound)
+	w.want("the same names after a day", second(w.Register(t.Context(), alice)), nil)
 	w.want("the old link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	w.want("the old reset", second(w.CheckReset(t.Context(), reset)), identity.ErrInvalidToken)
 }
 
-func TestLapsedRegistrationHoldsNoAddress(t *testing.T) {
+func TestUpdateProfile_TakesTheAddressOfAnExpiredRegistration(t *testing.T) {
 	w := newWorld(t)
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "squatter", Email: "alice@example.net", Password: password}), nil)
 	u := w.register("alice")
@@ -248,13 +250,13 @@ func TestLapsedRegistrationHoldsNoAddress(t *testing.T) {
 	move := func() error { return second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &wanted})) }
 
 	w.clock.pass(24 * time.Hour)
-	w.want("for a day it does", move(), identity.ErrEmailTaken)
+	w.want("within a day", move(), identity.ErrEmailTaken)
 	w.clock.pass(time.Microsecond)
-	w.want("not longer", move(), nil)
-	w.want("the squatter", second(w.store.ByUsername(t.Context(), "squatter")), identity.ErrNotFound)
+	w.want("after a day", move(), nil)
+	w.want("the expired registration", second(w.store.ByUsername(t.Context(), "squatter")), identity.ErrNotFound)
 }
 
-func TestAuthenticate(t *testing.T) {
+func TestAuthenticate_ByUsernameOrEmail(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("Alice")
 	from := identity.Origin{IP: "192.0.2.7", UserAgent: "curl/8", Device: "curl"}
@@ -262,16 +264,16 @@ func TestAuthenticate(t *testing.T) {
 		why, login, password string
 		want                 error
 	}{
-		{"by username", "Alice", password, nil},
-		{"in other letters", "aLICE", password, nil},
-		{"by email", "alice@example.com", password, nil},
-		{"in other letters", "Alice@EXAMPLE.com", password, nil},
-		{"the password in other letters", "alice", strings.ToUpper(password), identity.ErrWrongPassword},
-		{"with a space after it", "alice", password + " ", identity.ErrWrongPassword},
+		{"the username", "Alice", password, nil},
+		{"the username in another case", "aLICE", password, nil},
+		{"the email", "alice@example.com", password, nil},
+		{"the email in another case", "Alice@EXAMPLE.com", password, nil},
+		{"the password in another case", "alice", strings.ToUpper(password), identity.ErrWrongPassword},
+		{"a space after the password", "alice", password + " ", identity.ErrWrongPassword},
 		{"empty password", "alice", "", identity.ErrWrongPassword},
-		{"not UTF-8", "alice", "\xff\xfe", identity.ErrWrongPassword},
-		{"huge", "alice", strings.Repeat("x", 1<<20), identity.ErrWrongPassword},
-		{"NUL behind it", "alice", password + "\x00", identity.ErrWrongPassword},
+		{"a password that is not UTF-8", "alice", "\xff\xfe", identity.ErrWrongPassword},
+		{"a huge password", "alice", strings.Repeat("x", 1<<20), identity.ErrWrongPassword},
+		{"NUL after the password", "alice", password + "\x00", identity.ErrWrongPassword},
 		{"unknown username", "bob", password, identity.ErrNotFound},
 		{"unknown email", "bob@example.com", password, identity.ErrNotFound},
 		{"empty login", "", password, identity.ErrNotFound},
@@ -293,7 +295,7 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%s: %d attempts recorded", c.why, recorded)
 		}
 	}
-	w.want("once more", second(w.Authenticate(t.Context(), "alice", otherPassword, from)), identity.ErrWrongPassword)
+	w.want("a wrong password", second(w.Authenticate(t.Context(), "alice", otherPassword, from)), identity.ErrWrongPassword)
 	last := w.failures(u)[0]
 	if !last.Failed || last.IP != from.IP || last.UserAgent != from.UserAgent || last.Device != from.Device ||
 		last.EndReason != "wrong_password" || !last.CreatedAt.Equal(w.clock.Now()) {
@@ -301,21 +303,21 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-func TestReauthenticate(t *testing.T) {
+func TestReauthenticate_VerifiesThePassword(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	got, err := w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{})
 	if err != nil || got != u {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	w.want("wrong", second(w.Reauthenticate(t.Context(), u.ID, otherPassword, identity.Origin{})), identity.ErrWrongPassword)
+	w.want("a wrong password", second(w.Reauthenticate(t.Context(), u.ID, otherPassword, identity.Origin{})), identity.ErrWrongPassword)
 	w.want("nobody", second(w.Reauthenticate(t.Context(), "nobody", password, identity.Origin{})), identity.ErrNotFound)
 	if n := len(w.failures(u)); n != 1 {
-		t.Errorf("%d attempts recorded", n)
+		t.Errorf("%d attempts recorded, want 1", n)
 	}
 }
 
-func TestLoginRehashes(t *testing.T) {
+func TestAuthenticate_RehashesOutdatedHashes(t *testing.T) {
 	w := newWorld(t)
 	plain, err := bcrypt.GenerateFromPassword([]byte(password), 4)
 	if err != nil {
@@ -340,7 +342,7 @@ func TestLoginRehashes(t *testing.T) {
 	}
 
 	if w.signsIn("alice", otherPassword); hash() != imported.PasswordHash {
-		t.Error("a wrong password was hashed")
+		t.Error("a wrong password replaced the hash")
 	}
 	u, err := w.Authenticate(t.Context(), "alice", password, identity.Origin{})
 	if err != nil {
@@ -357,21 +359,21 @@ func TestLoginRehashes(t *testing.T) {
 	one := hashing.Pepper{ID: "k1", Key: []byte(strings.Repeat("1", 32))}
 	w.Hasher = quickHasher(t, one)
 	if !w.signsIn("alice", password) || !strings.HasPrefix(hash(), "$sessiond$v=1$p=k1$2a$04$") {
-		t.Errorf("a pepper was added: %s", hash())
+		t.Errorf("after a pepper was added, the hash is %s", hash())
 	}
 	w.Hasher, err = hashing.NewInsecureHasher(5, []hashing.Pepper{one})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !w.signsIn("alice", password) || !strings.HasPrefix(hash(), "$sessiond$v=1$p=k1$2a$05$") {
-		t.Errorf("the cost was raised: %s", hash())
+		t.Errorf("after the cost was raised, the hash is %s", hash())
 	}
 	if !w.signsIn("alice", password) {
-		t.Error("does not sign in any more")
+		t.Error("cannot sign in with the new hash")
 	}
 }
 
-// failing is a store of which some methods do not work.
+// failing is a store with methods that fail.
 type failing struct {
 	identity.Store
 	rehash, recordAttempt error
@@ -391,7 +393,7 @@ func (f failing) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 	return f.Store.RecordAttempt(ctx, a)
 }
 
-func TestLoginDoesNotDependOnTheRehash(t *testing.T) {
+func TestAuthenticate_SucceedsIfTheRehashFails(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.Hasher = hasher(t, 5)
@@ -406,17 +408,17 @@ func TestLoginDoesNotDependOnTheRehash(t *testing.T) {
 	}
 }
 
-func TestGuessThatCannotBeRecordedIsNotAnswered(t *testing.T) {
+func TestAuthenticate_UnrecordedGuessGetsNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.Store = failing{Store: w.store, recordAttempt: identity.ErrUnavailable}
 	_, err := w.Authenticate(t.Context(), "alice", otherPassword, identity.Origin{})
 	if w.want("guess", err, identity.ErrUnavailable); errors.Is(err, identity.ErrWrongPassword) {
-		t.Error("the guess is answered")
+		t.Error("the error says that the password is wrong")
 	}
 }
 
-func TestUpdateProfile(t *testing.T) {
+func TestUpdateProfile_ChangesTheGivenFields(t *testing.T) {
 	w := newWorld(t)
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}), nil)
 	w.want("verify", w.VerifyEmail(t.Context(), w.token(w.one("alice@example.com", "Confirm"))), nil)
@@ -447,9 +449,9 @@ func TestUpdateProfile(t *testing.T) {
 	if got = update(identity.Profile{LastName: &empty}); got.FirstName != "Ali" || got.LastName != "" {
 		t.Errorf("got %+v", got)
 	}
-	respelt := "Alice@example.com"
-	if got = update(identity.Profile{Email: &respelt}); got.Email != respelt || got.EmailVerifiedAt.IsZero() {
-		t.Errorf("the same address: %+v", got)
+	respelled := "Alice@example.com"
+	if got = update(identity.Profile{Email: &respelled}); got.Email != respelled || got.EmailVerifiedAt.IsZero() {
+		t.Errorf("the same address in another spelling: %+v", got)
 	}
 	if mails := w.deliver(); len(mails) != 0 {
 		t.Errorf("mails %v", mails)
@@ -472,8 +474,27 @@ func TestUpdateProfile(t *testing.T) {
 	}
 }
 
-// Whoever changes a name must not put back an address that was changed meanwhile.
-func TestProfileChangesAtOnceAllCount(t *testing.T) {
+// A person who adds a field to the profile must also validate it.
+func TestProfile_EveryFieldIsValidated(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	bad := "bad\x00"
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
+		var p identity.Profile
+		reflect.ValueOf(&p).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(&bad))
+		if _, err := w.UpdateProfile(t.Context(), u.ID, p); len(codes(err)) != 1 {
+			t.Errorf("UpdateProfile accepts any text as %s: %v", field.Name, err)
+		}
+		n := identity.NewUser{Username: "bob", Email: "bob@example.com", Password: password}
+		reflect.ValueOf(&n).Elem().FieldByName(field.Name).SetString(bad)
+		if _, err := w.Register(t.Context(), n); len(codes(err)) != 1 {
+			t.Errorf("Register accepts any text as %s: %v", field.Name, err)
+		}
+	}
+}
+
+// A change of a name must not undo a concurrent change of the address.
+func TestUpdateProfile_KeepsConcurrentChanges(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	for i := range 20 {
@@ -493,11 +514,11 @@ func TestProfileChangesAtOnceAllCount(t *testing.T) {
 		}
 	}
 	if n := len(w.deliver()); n != 20 {
-		t.Errorf("%d old addresses were told, want 20", n)
+		t.Errorf("%d mails to old addresses, want 20", n)
 	}
 }
 
-func TestChangePassword(t *testing.T) {
+func TestChangePassword_EndsTheOtherSessions(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	kept, ended := w.startSession(u), w.startSession(u)
@@ -507,7 +528,7 @@ func TestChangePassword(t *testing.T) {
 	wrong, right := otherPassword, password
 
 	w.clock.pass(time.Second)
-	w.want("wrong current one", second(change(&wrong, otherPassword)), identity.ErrWrongPassword)
+	w.want("a wrong current password", second(change(&wrong, otherPassword)), identity.ErrWrongPassword)
 	if f := w.failures(u); !f[0].Failed || f[0].IP != "192.0.2.7" {
 		t.Errorf("history %+v", f[0])
 	}
@@ -516,7 +537,7 @@ func TestChangePassword(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if n := w.active(u); n != 2 || !w.signsIn("alice", password) {
-		t.Fatalf("something changed: %d sessions", n)
+		t.Fatalf("a refused change had an effect: %d sessions", n)
 	}
 
 	revocation, err := change(&right, otherPassword)
@@ -524,7 +545,7 @@ func TestChangePassword(t *testing.T) {
 		t.Fatalf("revocation %d, %v", revocation, err)
 	}
 	if w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
-		t.Error("the password is not the new one")
+		t.Error("the new password is not in effect")
 	}
 	logins := w.failures(u)
 	for _, l := range logins {
@@ -533,16 +554,16 @@ func TestChangePassword(t *testing.T) {
 		}
 	}
 	if n := w.active(u); n != 1 {
-		t.Errorf("%d sessions", n)
+		t.Errorf("%d sessions are left, want 1", n)
 	}
 	w.one("alice@example.com", "password was changed")
 
-	w.want("without the current one", second(change(nil, password)), nil)
-	w.want("the same again", second(change(nil, password)), nil)
+	w.want("without the current password", second(change(nil, password)), nil)
+	w.want("the same password again", second(change(nil, password)), nil)
 	w.want("nobody", second(w.ChangePassword(t.Context(), "nobody", nil, password, "", identity.Origin{})), identity.ErrNotFound)
 }
 
-func TestDelete(t *testing.T) {
+func TestDelete_RemovesTheUser(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.startSession(u)
@@ -554,14 +575,14 @@ func TestDelete(t *testing.T) {
 	w.want("user", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 	w.want("again", second(w.Delete(t.Context(), u.ID)), identity.ErrNotFound)
 	if w.active(u) != 0 || w.signsIn("alice", password) {
-		t.Error("still there")
+		t.Error("the deleted user still has a session or signs in")
 	}
 	if again := w.register("alice"); again.ID == u.ID {
 		t.Error("the new account has the old id")
 	}
 }
 
-func TestReset(t *testing.T) {
+func TestReset_SetsThePasswordOnce(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.register("bob")
@@ -581,7 +602,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("mail %s", mail.Text)
 	}
 
-	for range 2 { // looking uses nothing up
+	for range 2 { // a check does not use up the token
 		got, err := w.CheckReset(t.Context(), token)
 		if err != nil || got.ID != u.ID {
 			t.Fatalf("got %+v, %v", got, err)
@@ -593,15 +614,15 @@ func TestReset(t *testing.T) {
 		want                 error
 	}{
 		{"no token", "", "", identity.ErrInvalidToken},
-		{"another", "", token[:42], identity.ErrInvalidToken},
-		{"in other letters", "", strings.ToUpper(token), identity.ErrInvalidToken},
-		{"huge", "", strings.Repeat("x", 1<<20), identity.ErrInvalidToken},
-		{"not UTF-8", "", "\xff\x00", identity.ErrInvalidToken},
-		{"nobody's name", "carol", token, identity.ErrNotFound},
-		{"nobody's name and no token", "carol", "", identity.ErrNotFound},
-		{"a name that cannot be", "a\x00\xff", token, identity.ErrNotFound},
-		{"another's name", "bob", token, identity.ErrInvalidToken},
-		{"another's name and no token", "bob", "", identity.ErrInvalidToken},
+		{"a shorter token", "", token[:42], identity.ErrInvalidToken},
+		{"the token in another case", "", strings.ToUpper(token), identity.ErrInvalidToken},
+		{"a huge token", "", strings.Repeat("x", 1<<20), identity.ErrInvalidToken},
+		{"a token that is not UTF-8", "", "\xff\x00", identity.ErrInvalidToken},
+		{"an unknown username", "carol", token, identity.ErrNotFound},
+		{"an unknown username and no token", "carol", "", identity.ErrNotFound},
+		{"an impossible username", "a\x00\xff", token, identity.ErrNotFound},
+		{"another user's username", "bob", token, identity.ErrInvalidToken},
+		{"another user's username and no token", "bob", "", identity.ErrInvalidToken},
 	} {
 		w.want("check: "+c.why, second(w.CheckReset(t.Context(), c.token)), map[bool]error{true: nil, false: identity.ErrInvalidToken}[c.token == token])
 		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword, identity.Origin{})), c.want)
@@ -613,7 +634,7 @@ func TestReset(t *testing.T) {
 		}
 	}
 	if !w.signsIn("alice", password) {
-		t.Fatal("something changed")
+		t.Fatal("a refused reset had an effect")
 	}
 
 	done, err := w.CompleteReset(t.Context(), "Alice", token, otherPassword, identity.Origin{})
@@ -622,27 +643,27 @@ func TestReset(t *testing.T) {
 	}
 	w.one("alice@example.com", "password was changed")
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
-		t.Error("the reset did not take")
+		t.Error("the reset is not in effect")
 	}
 	w.want("again", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 
-func TestResetExpires(t *testing.T) {
+func TestReset_LinkExpiresAfterItsSending(t *testing.T) {
 	w := newWorld(t)
 	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	w.clock.pass(4 * time.Minute) // the mail server was slow: the link's time begins now
+	w.clock.pass(4 * time.Minute) // the mail is sent late, and the link's time begins then
 	token := w.token(w.one("alice@example.com", "new"))
 	w.clock.pass(5*time.Minute - time.Second)
-	w.want("in time", second(w.CheckReset(t.Context(), token)), nil)
+	w.want("before its expiry", second(w.CheckReset(t.Context(), token)), nil)
 	w.clock.pass(time.Second)
-	w.want("late", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
-	w.want("late", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
+	w.want("check after its expiry", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
+	w.want("after its expiry", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 }
 
-func TestNewestResetCounts(t *testing.T) {
+func TestReset_NewLinkReplacesTheOldOne(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -653,7 +674,7 @@ func TestNewestResetCounts(t *testing.T) {
 	w.want("newer", second(w.CheckReset(t.Context(), newer)), nil)
 }
 
-func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
+func TestReset_OneOfManyConcurrentUsesTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -671,29 +692,29 @@ func TestOfManyAtOnceOneUsesTheReset(t *testing.T) {
 		if err == nil {
 			used++
 		} else {
-			w.want("loser", err, identity.ErrInvalidToken)
+			w.want("another one", err, identity.ErrInvalidToken)
 		}
 	}
 	if used != 1 {
-		t.Errorf("used %d times", used)
+		t.Errorf("the token was used %d times, want once", used)
 	}
 }
 
-func TestBadTokenCostsNoHash(t *testing.T) {
+func TestReset_BadTokenCostsNoHash(t *testing.T) {
 	w := newWorld(t)
 	w.Hasher = hasher(t, hashing.MaxCost)
 	took := leastCPU(t, func() {
 		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})
 	if took[0] > 300*time.Millisecond {
-		t.Errorf("took %v", took[0])
+		t.Errorf("took %v, want at most 300ms", took[0])
 	}
 }
 
-func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
+func TestRegister_NaughtyStringsAreRefusedOrKept(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/blns/blns.json")
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("SKIPPED: the list of naughty strings is not there")
+		t.Skip("SKIPPED: there is no list of naughty strings in ../../shared/vectors")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -716,7 +737,7 @@ func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
 		n.Password = password
 		made, err := w.Register(t.Context(), n)
 		if errors.Is(err, identity.ErrUsernameTaken) {
-			continue // it folds to one before it
+			continue // it folds to the same name as an earlier one
 		}
 		if err != nil {
 			if codes(err) == nil {
@@ -725,7 +746,7 @@ func TestNaughtyStringsAreAnsweredOrTaken(t *testing.T) {
 			continue
 		}
 		if got, err := w.store.ByUsername(t.Context(), s); err != nil || got != made || got.Username != s || got.FirstName != s {
-			t.Errorf("%q is kept as %+v, %v", s, got, err)
+			t.Errorf("%q is stored as %+v, %v", s, got, err)
 		}
 		w.want("reset", second(w.CompleteReset(t.Context(), s, s, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	}

@@ -11,19 +11,19 @@ const (
 	minUsername = 3
 	maxUsername = 64
 	maxText     = 200
-	// maxEmail is in bytes: the longest path that SMTP carries, without its
-	// brackets (RFC 5321 section 4.5.3.1.3). The parts have limits of their own.
+	// maxEmail is the longest path of SMTP in bytes, without its brackets (RFC 5321 section 4.5.3.1.3).
+	// The parts of an address have limits of their own.
 	maxEmail       = 254
 	maxEmailLocal  = 64
 	maxDomainLabel = 63
 )
 
-// checkUsername wants 3 to 64 characters that can be seen. An @ would make it an
-// email at login; an invisible character would make it another user's twin.
+// checkUsername accepts 3 to 64 visible characters. A login with an @ is taken as an email. Invisible
+// characters would make two usernames look the same.
 func checkUsername(s string) *problem {
 	switch n := utf8.RuneCountInString(s); {
 	case s == "":
-		return &problem{CodeRequired, "a username is needed"}
+		return &problem{CodeRequired, "a username is required"}
 	case !utf8.ValidString(s):
 		return &problem{CodeInvalid, "must be valid UTF-8"}
 	case n < minUsername:
@@ -43,16 +43,16 @@ func checkUsername(s string) *problem {
 	return nil
 }
 
-// visible is false for everything without a shape of its own: control and
-// format characters (bidirectional marks, joiners), white space, private use, what
-// Unicode has not assigned, and what renderers may leave out.
+// visible reports whether a character has a shape of its own. It is false for control and format
+// characters (bidirectional marks, joiners), white space, private use, unassigned characters, and those
+// that renderers may leave out.
 func visible(r rune) bool {
 	return unicode.IsPrint(r) && r != ' ' &&
 		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// checkText wants at most 200 characters on one line. Format characters stay
-// allowed: some scripts cannot spell a person's name without joiners.
+// checkText accepts at most 200 characters on one line. It allows format characters, because some scripts
+// need joiners to spell a person's name.
 func checkText(s string) *problem {
 	switch {
 	case !utf8.ValidString(s):
@@ -68,12 +68,12 @@ func checkText(s string) *problem {
 	return nil
 }
 
-// checkEmail wants one bare address as RFC 6531 has it, without the forms that
-// only make trouble: quoted local parts, comments, address literals.
+// checkEmail accepts one bare address of RFC 6531, without quoted local parts, comments and address
+// literals, which only cause trouble.
 func checkEmail(s string) *problem {
 	switch {
 	case s == "":
-		return &problem{CodeRequired, "an email address is needed"}
+		return &problem{CodeRequired, "an email address is required"}
 	case utf8.RuneCountInString(s) > maxText, len(s) > maxEmail:
 		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d characters", maxText)}
 	case !utf8.ValidString(s):
@@ -115,6 +115,6 @@ func validDomain(s string) bool {
 			}
 		}
 	}
-	// No top-level domain is a number: this is an IPv4 address.
+	// No top-level domain is a number, so this would be an IPv4 address.
 	return strings.Trim(label, "0123456789") != ""
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// world is a Service and a Postman on a real store, with a clock that stands
-// still and a mail server in memory.
+// world is a Service and a Postman on a real store, with a clock that the test moves and a mail server in
+// memory.
 type world struct {
 	*identity.Service
 	*testing.T
@@ -74,12 +74,12 @@ func (c *clock) pass(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// mailbox is the mail server: it takes everything, unless told otherwise.
+// mailbox is a mail server that accepts every message unless fail returns an error.
 type mailbox struct {
 	mu   sync.Mutex
 	got  []mail.Message
 	fail func(mail.Message) error
-	hook func() // at each delivery
+	hook func() // called at each delivery
 }
 
 func (m *mailbox) Send(_ context.Context, msg mail.Message) error {
@@ -103,7 +103,7 @@ func (m *mailbox) refuseWith(fail func(mail.Message) error) {
 	m.fail = fail
 }
 
-// take empties the mailbox.
+// take empties the mailbox and returns its messages.
 func (m *mailbox) take() []mail.Message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -112,7 +112,7 @@ func (m *mailbox) take() []mail.Message {
 	return got
 }
 
-// logbook is what was logged.
+// logbook is a log's text.
 type logbook struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -135,7 +135,7 @@ const (
 	otherPassword = "battery staple"
 )
 
-// register makes an active user with the first password.
+// register adds an active user whose password is password.
 func (w *world) register(username string) identity.User {
 	w.Helper()
 	u, err := w.Register(w.Context(), identity.NewUser{
@@ -147,7 +147,7 @@ func (w *world) register(username string) identity.User {
 	return u
 }
 
-// deliver makes one pass of the postman and returns what arrived.
+// deliver delivers the mail that is due and returns what arrived.
 func (w *world) deliver() []mail.Message {
 	w.Helper()
 	if _, err := w.postman.Deliver(w.Context()); err != nil {
@@ -156,7 +156,7 @@ func (w *world) deliver() []mail.Message {
 	return w.mailbox.take()
 }
 
-// one is the only mail that arrives; its subject must contain a word.
+// one delivers exactly one mail, whose subject must contain a text, and returns it.
 func (w *world) one(to, subject string) mail.Message {
 	w.Helper()
 	mails := w.deliver()
@@ -166,7 +166,7 @@ func (w *world) one(to, subject string) mail.Message {
 	return mails[0]
 }
 
-// token is the secret in the link of a mail.
+// token returns the token in a mail's link.
 func (w *world) token(m mail.Message) string {
 	w.Helper()
 	link, err := url.Parse(regexp.MustCompile(`https://\S+`).FindString(m.Text))
@@ -183,15 +183,15 @@ func (w *world) token(m mail.Message) string {
 	return token
 }
 
-// want fails unless err is the one.
+// want fails the test unless err is the wanted one.
 func (w *world) want(what string, err, want error) {
 	w.Helper()
 	if !errors.Is(err, want) {
-		w.Errorf("%s: %v; want %v", what, err, want)
+		w.Errorf("%s: %v, want %v", what, err, want)
 	}
 }
 
-// signsIn tells whether a login with a password succeeds.
+// signsIn reports whether a login succeeds.
 func (w *world) signsIn(login, password string) bool {
 	w.Helper()
 	_, err := w.Authenticate(w.Context(), login, password, identity.Origin{})
@@ -205,7 +205,7 @@ func (w *world) signsIn(login, password string) bool {
 	return false
 }
 
-// failures are the failed logins in a user's history, newest first.
+// failures returns a user's history, which includes the failed logins, newest first.
 func (w *world) failures(u identity.User) []issuer.Login {
 	w.Helper()
 	logins, err := w.db.Sessions().History(w.Context(), u.ID, issuer.Page{})
@@ -215,7 +215,7 @@ func (w *world) failures(u identity.User) []issuer.Login {
 	return logins
 }
 
-// codes are the bad fields that an error names.
+// codes returns the codes of an error's bad fields, by field.
 func codes(err error) map[string]string {
 	var fields identity.FieldErrors
 	if !errors.As(err, &fields) {
@@ -228,7 +228,7 @@ func codes(err error) map[string]string {
 	return codes
 }
 
-// startSession records a login in the ledger.
+// startSession starts a session in the ledger.
 func (w *world) startSession(u identity.User) issuer.Session {
 	w.Helper()
 	now := w.clock.Now()
@@ -244,7 +244,7 @@ func (w *world) startSession(u identity.User) issuer.Session {
 	return s
 }
 
-// active counts the user's sessions that have not ended.
+// active counts a user's active sessions.
 func (w *world) active(u identity.User) int {
 	w.Helper()
 	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), issuer.Page{})

@@ -13,12 +13,12 @@ import (
 // batcher sends lookups that arrive at the same time as one batch: a group of lookups in one round
 // trip. A busy replica and its Redis then pay for a system call once for many lookups.
 //
-// At low load the batcher does nothing. A lookup that finds at most one other in progress
-// is sent directly, by its caller's goroutine. From the third on, lookups queue while a
-// batch is out, and go together when it returns. At high load the batcher yields the CPU
-// once before it sends a batch, so that goroutines that are about to look something up
-// can join it. Yielding takes no time if no goroutine is ready. A long queue is split
-// into two batches, so that Redis answers one while this process handles the other.
+// At low load the batcher does nothing. A lookup that finds at most one other in progress is
+// sent directly, by its caller's goroutine. From the third on, lookups queue while a batch
+// is in progress, and are sent together when it returns. At high load the batcher yields the
+// CPU once before it sends a batch, so that goroutines that are about to look something up
+// can join it. Yielding takes no time if no goroutine is ready. A long queue is split into
+// two batches, so that Redis answers one while this process handles the other.
 type batcher struct {
 	// send answers all lookups in one round trip. Its context ends after timeout.
 	send      func(ctx context.Context, lookups []*lookup)
@@ -28,8 +28,8 @@ type batcher struct {
 	mu       sync.Mutex
 	queue    []*lookup
 	direct   int  // lookups that are sent directly
-	batches  int  // batches that are out
-	late     int  // of these, batches that are out for longer than lateAfter
+	batches  int  // batches in progress
+	late     int  // of these, batches in progress for longer than lateAfter
 	yielding bool // a goroutine has yielded the CPU and will start a sender itself
 	busy     bool // a recent batch had several lookups, so another lookup may be about to arrive
 
@@ -40,7 +40,7 @@ const (
 	// Two direct lookups cost no more than a batch of two, and wait for nothing.
 	maxDirect = 2
 	// After lateAfter, queued lookups no longer wait for a slow batch: another
-	// batch is sent, as long as at most maxBatches are out.
+	// batch is sent, as long as at most maxBatches are in progress.
 	lateAfter  = 5 * time.Millisecond
 	maxBatches = 4
 	// From splitAt queued lookups on, a second batch is worth its cost.
@@ -212,7 +212,7 @@ func (sent *batch) finish() {
 }
 
 // nextBatch appends lookups of the queue to batch and drops those whose callers are
-// gone. If no other batch is out and the queue is long enough for two, it takes
+// gone. If no other batch is in progress and the queue is long enough for two, it takes
 // half of the queue. b.mu is held.
 func (b *batcher) nextBatch(batch []*lookup) []*lookup {
 	most, taken := maxBatch, 0

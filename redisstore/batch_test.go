@@ -60,7 +60,7 @@ func ask(ctx context.Context, b *batcher, n int) <-chan answer {
 	return out
 }
 
-// wantIdle checks that nothing is left once everything that is out was answered or timed out.
+// wantIdle checks that nothing is left once everything in progress was answered or timed out.
 func (b *batcher) wantIdle(t *testing.T) {
 	t.Helper()
 	time.Sleep(time.Second)
@@ -90,7 +90,7 @@ func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
 		synctest.Wait()
 		answers = append(answers, ask(t.Context(), b, 10)) // joins those that wait for the third
 		if len(server.sent) > 0 {
-			t.Error("a lookup was sent directly while a batch was out")
+			t.Error("a lookup was sent directly while a batch was in progress")
 		}
 		close(sent[2].answer)
 		rest := <-server.sent
@@ -136,7 +136,7 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 		if len(server.sent) > 0 {
 			t.Fatal("a third batch was sent")
 		}
-		close(first.answer) // the second is still out, so all queued lookups go together
+		close(first.answer) // the second is still in progress, so all queued lookups go together
 		next := <-server.sent
 		if len(next.lookups) != 2*splitAt+1 {
 			t.Errorf("the next batch has %d lookups, want %d", len(next.lookups), 2*splitAt+1)
@@ -187,7 +187,7 @@ func TestBatcher_SendsPastLateBatch(t *testing.T) {
 		if got := <-queued; got.generation != 3 || got.err != nil || got.took != lateAfter {
 			t.Errorf("the answer behind the slow batch is %+v", got)
 		}
-		// While the late batch is out, new lookups do not wait.
+		// While the late batch is in progress, new lookups do not wait.
 		later := ask(t.Context(), b, 4)
 		close((<-server.sent).answer)
 		if got := <-later; got.generation != 4 || got.took != 0 {
@@ -201,7 +201,7 @@ func TestBatcher_SendsPastLateBatch(t *testing.T) {
 }
 
 // TestBatcher_KeepsDeadlineWhenServerHangs checks that queued lookups end at their own
-// deadlines if no batch is answered, and that no more batches are sent than may be out.
+// deadlines if no batch is answered, and that no more batches are sent than may be in progress.
 func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
@@ -211,7 +211,7 @@ func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		if out := len(server.sent); out != maxDirect+maxBatches {
-			t.Errorf("%d batches are out, want %d", out, maxDirect+maxBatches)
+			t.Errorf("%d batches are in progress, want %d", out, maxDirect+maxBatches)
 		}
 		for n, out := range answers {
 			if got := <-out; !errors.Is(got.err, context.DeadlineExceeded) || got.took > b.timeout {
@@ -291,6 +291,6 @@ func TestBatch_IsNotLateOnceFinished(t *testing.T) {
 	sent.finish()
 	sent.markLate()
 	if b.late != 0 {
-		t.Errorf("%d batches are late and none is out", b.late)
+		t.Errorf("%d batches are late and none is in progress", b.late)
 	}
 }

@@ -18,7 +18,7 @@ func TestNewClient_SetsOptions(t *testing.T) {
 	o := client.(*redis.Client).Options()
 	if !o.ContextTimeoutEnabled || o.MaxRetries != 0 || o.DialerRetries != 1 || o.PoolSize != 7 || o.DB != 2 ||
 		o.MaintNotificationsConfig.Mode != maintnotifications.ModeDisabled || o.ClientName != "sessiond" {
-		t.Errorf("%+v", o)
+		t.Errorf("NewClient set the wrong options: %+v", o)
 	}
 	for name, timeout := range map[string]time.Duration{
 		"dial": o.DialTimeout, "read": o.ReadTimeout, "write": o.WriteTimeout, "pool": o.PoolTimeout,

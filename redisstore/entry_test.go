@@ -81,7 +81,7 @@ func TestDecodeEntry_RefusesForeignValues(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, ok := decodeEntry(value, here); ok {
-			t.Errorf("%s: decodeEntry(%s) = %+v", c.why, c.hex, got)
+			t.Errorf("%s: decodeEntry(%s) = %+v, want no entry", c.why, c.hex, got)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestEncodeEntry_MakesInvalidEntryUnreadable(t *testing.T) {
 		{Generation: 1, ExpiresAt: time.Time{}},
 	} {
 		if got, ok := decodeEntry(encodeEntry(e, here), here); ok {
-			t.Errorf("%+v became %+v", e, got)
+			t.Errorf("%+v was decoded as %+v, want no entry", e, got)
 		}
 	}
 }
@@ -115,14 +115,14 @@ func TestEntry_RoundTrips(t *testing.T) {
 		value := encodeEntry(want, here)
 		got, ok := decodeEntry(value, here)
 		if !ok || !same(got, want) {
-			t.Fatalf("%x: got %+v, %t, want %+v", value, got, ok, want)
+			t.Fatalf("decodeEntry(%x) = %+v, %t, want %+v", value, got, ok, want)
 		}
 		// A truncated active entry is not a valid entry with other contents. The
 		// list of revoked tokens is an exception, but Redis never truncates values.
 		if len(want.RevokedTokens) == 0 {
 			for n := range value {
 				if got, ok := decodeEntry(value[:n], here); ok {
-					t.Fatalf("the first %d bytes of %x are %+v", n, value, got)
+					t.Fatalf("the first %d bytes of %x are decoded as %+v, want no entry", n, value, got)
 				}
 			}
 		}
@@ -145,7 +145,7 @@ func FuzzDecodeEntry(f *testing.F) {
 		// Numbers have several encodings, so the bytes may differ. The entry may not.
 		again, ok := decodeEntry(encodeEntry(e, here), here)
 		if !ok || !same(again, e) {
-			t.Fatalf("%x: %+v became %+v, %t", value, e, again, ok)
+			t.Fatalf("%x is decoded as %+v, which is encoded and decoded as %+v, %t", value, e, again, ok)
 		}
 		if e.Ended && !bytes.Equal(value, endedEntry) {
 			t.Fatalf("%x decodes to an ended entry, want only %x", value, endedEntry)

@@ -20,7 +20,7 @@ func TestKeys_FollowTable(t *testing.T) {
 			k.lease("ada"):              "l:{ada}",
 		} {
 			if got != prefix+want {
-				t.Errorf("key %q, want %q", got, prefix+want)
+				t.Errorf("the key is %q, want %q", got, prefix+want)
 			}
 		}
 		ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
@@ -33,7 +33,7 @@ func TestKeys_FollowTable(t *testing.T) {
 func TestOpen_RefusesPrefixWithBrace(t *testing.T) {
 	for _, prefix := range []string{"{", "}", "{app}:", "app{}", "a}b{"} {
 		if _, err := Open("redis://localhost", Options{Prefix: prefix}); err == nil || !strings.Contains(err.Error(), "brace") {
-			t.Errorf("Open with the prefix %q: %v", prefix, err)
+			t.Errorf("Open with the prefix %q = %v, want an error about the brace", prefix, err)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 				}
 			}
 			if got := len(redisstoretest.Keys(t.Context(), t, v.client, v.prefix)); got != len(ttls) {
-				t.Errorf("%d keys, want %d", got, len(ttls))
+				t.Errorf("Redis has %d keys, want %d", got, len(ttls))
 			}
 		}
 		step := func(err error) {
@@ -146,20 +146,20 @@ func TestLimiter_FailsWithoutRedis(t *testing.T) {
 		"Charge": err, "Refund": l.Refund(ctx, time.Now(), keys), "Clear": l.Clear(ctx, keys),
 	} {
 		if !errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("%s = %v", what, err)
+			t.Errorf("%s with a canceled context = %v, want ErrUnavailable", what, err)
 		}
 	}
 
 	v.command(t, "CONFIG SET maxmemory 1")
 	if _, err := l.Charge(t.Context(), time.Now(), keys); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
-		t.Errorf("Charge = %v", err)
+		t.Errorf("Charge without memory = %v, want ErrUnavailable for OOM", err)
 	}
 	if err := l.Clear(t.Context(), keys); err != nil {
-		t.Errorf("Clear = %v", err)
+		t.Errorf("Clear without memory = %v", err)
 	}
 	v.command(t, "CONFIG SET maxmemory 0")
 	v.command(t, "SCRIPT FLUSH")
 	if d, err := l.Charge(t.Context(), time.Now(), keys); err != nil || !d.Allowed {
-		t.Errorf("Charge = %+v, %v", d, err)
+		t.Errorf("Charge after SCRIPT FLUSH = %+v, %v, want it allowed", d, err)
 	}
 }

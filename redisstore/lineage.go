@@ -18,8 +18,8 @@ type lineage [8]byte
 
 const replidField = "master_replid"
 
-// lineageOf reads the lineage from the reply to INFO replication. Nothing is believed of a server that
-// does not name its lineage.
+// lineageOf reads the lineage from the reply to INFO replication. Nothing is
+// believed of a server that does not name its lineage.
 func lineageOf(info string) (lineage, error) {
 	if l, ok := parseLineage(infoField(info, replidField)); ok {
 		return l, nil

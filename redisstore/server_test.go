@@ -90,17 +90,17 @@ func TestLook_RefusesReplica(t *testing.T) {
 	master.backfill(t, active(1, time.Now().Add(time.Hour)))
 	// One attempt is enough, because a retry does not make a replica a master.
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
-		t.Errorf("the replica was asked %d times", trips)
+		t.Errorf("the replica was asked %d times, want once", trips)
 	}
 	if err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Apply on a replica: %v", err)
+		t.Errorf("Apply on a replica = %v, want ErrUnavailable", err)
 	}
 	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Lease on a replica: %t, %v", ok, err)
+		t.Errorf("Lease on a replica = %t, %v, want ErrUnavailable", ok, err)
 	}
 	report, err := other.Inspect(t.Context())
 	if err != nil || report.Nodes[0].Role != "slave" {
-		t.Errorf("Inspect = %+v, %v", report, err)
+		t.Errorf("Inspect = %+v, %v, want a replica", report, err)
 	}
 
 	// The promoted replica may lack a revocation that was acknowledged.
@@ -204,7 +204,7 @@ func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	}
 	got, err := v.Look(t.Context(), v.ref)
 	if err != nil || !got.Entry.Ended || got.Generation != 7 || !got.TokenRevoked {
-		t.Errorf("Look = %+v, %v", got, err)
+		t.Errorf("Look = %+v, %v, want an ended session, generation 7 and a revoked token", got, err)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
 		if err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("Apply = %v", err)
+			t.Errorf("Apply = %v, want ErrUnavailable", err)
 		}
 		for _, forbidden := range []string{
 			"CLIENT PAUSE 1", "CLIENT KILL TYPE normal", "CLIENT LIST", "GETEX app:s:{a}:s PX 1", "GETEX app:r:{limits}:x PX 1", "DEL app:g:{a}",
@@ -298,10 +298,10 @@ func wantInspected(t *testing.T, report redisstore.Report) {
 		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
-			t.Errorf("%+v", n)
+			t.Errorf("Inspect reports %+v, want a master with the default settings", n)
 		}
 		if n.Skew == nil || n.Skew.Abs() > time.Second {
-			t.Errorf("%s: skew %v", n.Addr, n.Skew)
+			t.Errorf("the clock of %s is %v ahead, want at most a second", n.Addr, n.Skew)
 		}
 	}
 }
@@ -310,30 +310,30 @@ func TestInspect_ReportsNodes(t *testing.T) {
 	t.Parallel()
 	report, err := redisstoretest.Open(t, redisstoretest.StartServer(t), redisstore.Options{}).Inspect(t.Context())
 	if err != nil || report.Cluster || len(report.Nodes) != 1 {
-		t.Fatalf("%+v, %v", report, err)
+		t.Fatalf("Inspect = %+v, %v", report, err)
 	}
 	wantInspected(t, report)
 
 	report, err = redisstoretest.NewCluster(t).Inspect(t.Context())
 	if err != nil || !report.Cluster || len(report.Nodes) < 3 {
-		t.Fatalf("%+v, %v", report, err)
+		t.Fatalf("Inspect = %+v, %v", report, err)
 	}
 	for _, n := range report.Nodes {
 		if n.Version == "" || n.Role != "master" || n.Skew == nil {
-			t.Errorf("%+v", n)
+			t.Errorf("Inspect reports %+v, want a master with its version and clock", n)
 		}
 	}
 
 	// The embedded Redis has no settings.
 	report, err = redisstoretest.New(t).Inspect(t.Context())
 	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].MaxMemoryPolicy != "" || report.Nodes[0].TooOld() || report.Nodes[0].Skew == nil {
-		t.Errorf("%+v, %v", report, err)
+		t.Errorf("Inspect = %+v, %v, want one node without settings", report, err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := redisstoretest.New(t).Inspect(ctx); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Inspect with a canceled context = %v", err)
+		t.Errorf("Inspect with a canceled context = %v, want ErrUnavailable", err)
 	}
 	for version, old := range map[string]bool{"": false, "6.2.14": true, "7.0.0": false, "8.4": false, "255.255.255": false, "x": false} {
 		if got := (redisstore.Node{Version: version}).TooOld(); got != old {

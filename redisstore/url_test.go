@@ -50,8 +50,8 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 		"redisss://:hunter2@localhost",
 		"redis://",
 		"redis://:hunter2@",
-		"redis://:hunter2@:6379",              // no host is not localhost
-		"redis://:hunter2@a,b",                // of what kind?
+		"redis://:hunter2@:6379",              // an empty host does not mean localhost
+		"redis://:hunter2@a,b",                // neither Sentinel nor Cluster
 		"redis+cluster://:hunter2@a,,b",       //
 		"redis+cluster://:hunter2@a:1,b/1",    // a Cluster has no databases
 		"redis+cluster://:hunter2@a:b",        //
@@ -64,7 +64,7 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 		"redis://:hunter2@localhost/1/2",      //
 		"redis://:hunter2@localhost#1",        //
 		"redis://:hunter2@localhost?db=1",     // an option of another client
-		"redis://:hunter2@localhost?master=m", // not Sentinel
+		"redis://:hunter2@localhost?master=m", // only Sentinel has a master
 		"redis+sentinel://:hunter2@localhost", // no master
 		"redis+sentinel://:hunter2@localhost?master=",
 		"redis+sentinel://:hunter2@localhost?master=a&master=b",

@@ -51,7 +51,7 @@ func TestSessions_PassLedgerSuite(t *testing.T) {
 	}
 }
 
-// ledgerUsers does what the ledger's suite needs done to users.
+// ledgerUsers changes users for the ledger's suite.
 type ledgerUsers struct{ db *sqlstore.DB }
 
 func (u ledgerUsers) Add(ctx context.Context, username string) (string, error) {
@@ -95,7 +95,7 @@ func TestUsers_PassStoreSuite(t *testing.T) {
 	}
 }
 
-// beside does what the suite of users needs done to sessions, and reads rows for it.
+// beside changes sessions and reads rows for the user store's suite.
 type beside struct{ db *sqlstore.DB }
 
 func (b beside) Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (string, error) {

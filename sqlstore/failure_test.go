@@ -197,7 +197,7 @@ func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	began := time.Now()
 	_, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo)
 	if took := time.Since(began); !errors.Is(err, session.ErrUnavailable) || took > timeout {
-		t.Errorf("Find = %v after %v", err, took)
+		t.Errorf("Find = %v after %v, want ErrUnavailable after 50ms", err, took)
 	}
 }
 
@@ -223,10 +223,10 @@ func TestDB_IsUnavailableAfterDeadline(t *testing.T) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
 		if _, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo); !errors.Is(err, session.ErrUnavailable) {
-			t.Error(err)
+			t.Errorf("Find after the deadline = %v, want ErrUnavailable", err)
 		}
 		if err := db.Users().VerifyEmail(ctx, identity.TokenHash{}, longAgo); !errors.Is(err, identity.ErrUnavailable) {
-			t.Error(err)
+			t.Errorf("VerifyEmail after the deadline = %v, want ErrUnavailable", err)
 		}
 	})
 }
@@ -282,7 +282,7 @@ func TestStart_GivesUpOnLockedUser(t *testing.T) {
 			db := open(t, rawURL, sqlstore.Options{QueryTimeout: 200 * time.Millisecond})
 			began := time.Now()
 			if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); !errors.Is(err, session.ErrUnavailable) {
-				t.Error(err)
+				t.Errorf("Start on a locked user = %v, want ErrUnavailable", err)
 			}
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("Start gave up only after %v", took)
@@ -352,10 +352,10 @@ func TestDB_IsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
 	u.RawQuery = query.Encode()
 	db := open(t, u.String(), sqlstore.Options{})
 	if err := db.Sessions().RevocationDone(t.Context(), 1); !errors.Is(err, session.ErrUnavailable) {
-		t.Error(err)
+		t.Errorf("RevocationDone on a read-only server = %v, want ErrUnavailable", err)
 	}
 	if _, err := db.Sessions().Find(t.Context(), "nobody", "nothing", longAgo); !errors.Is(err, issuer.ErrNotFound) {
-		t.Errorf("Find on a read-only server = %v", err)
+		t.Errorf("Find on a read-only server = %v, want ErrNotFound", err)
 	}
 }
 
@@ -385,7 +385,7 @@ func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	} {
 		db, err := sqlstore.Open(t.Context(), rawURL, sqlstore.Options{})
 		if err == nil {
-			t.Errorf("%q was opened", rawURL)
+			t.Errorf("Open accepted %q", rawURL)
 			_ = db.Close()
 			continue
 		}

@@ -39,7 +39,7 @@ func TestMigrate_BringsTablesToWantedVersion(t *testing.T) {
 				}
 				return current, wanted
 			}
-			// Twice, because the question must not make a table.
+			// Ask twice, because MigrationStatus must not create a table.
 			for range 2 {
 				if current, wanted := status(); current != 0 || wanted == 0 {
 					t.Errorf("MigrationStatus of an empty database = %d of %d", current, wanted)

@@ -66,7 +66,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	case "sqlite":
 		db, err = openSQLite(rest, opts)
 	default:
-		err = errors.New("sqlstore: want a database URL that begins with postgres:// or sqlite:")
+		err = errors.New("sqlstore: want a database URL such as postgres://HOST/NAME or sqlite:PATH")
 	}
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func TestSQLite_MakesFileOnlyOwnerCanRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if mode := info.Mode().Perm(); mode != 0o600 {
-			t.Errorf("%s has mode %v", file, mode)
+			t.Errorf("%s has the mode %v, want 0600", file, mode)
 		}
 	}
 	if len(files) < 2 || files[0] != path { // the database and its log

@@ -196,7 +196,7 @@ func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 
 // errMalformed means that no database can store the text. A malformed key is not an
 // error: nothing is stored under it.
-var errMalformed = errors.New("text that is not UTF-8 or contains NUL")
+var errMalformed = errors.New("want UTF-8 text without NUL")
 
 func wellFormed(args ...any) bool {
 	for _, arg := range args {

@@ -66,7 +66,7 @@ func TestHosts_ReportsEncryption(t *testing.T) {
 		"sslmode=disable":     false,
 		"sslmode=allow":       false,
 		"sslmode=prefer":      false,
-		// lib/pq takes the first host's word for all of them: a socket is not encrypted.
+		// lib/pq uses the first host's mode for all hosts, and a socket is not encrypted.
 		"host=/var/run/postgresql,192.0.2.1":          false,
 		"host=/var/run/postgresql&hostaddr=192.0.2.1": true,
 	} {
@@ -76,8 +76,8 @@ func TestHosts_ReportsEncryption(t *testing.T) {
 	}
 }
 
-// TestHosts_FollowsEnvironment checks the variables by which lib/pq can be led away
-// from the hosts of the URL.
+// TestHosts_FollowsEnvironment checks the environment variables that make lib/pq dial
+// other hosts than those of the URL, or dial them in another mode.
 func TestHosts_FollowsEnvironment(t *testing.T) {
 	services := filepath.Join(t.TempDir(), "services")
 	if err := os.WriteFile(services, []byte("[elsewhere]\nhost=192.0.2.1\nsslmode=disable\n"), 0o600); err != nil {

@@ -1,221 +1,171 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
+	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 )
 
-// The contenders.
-const (
-	empty          = "empty"
-	emptyAgain     = "empty again" // a second process of the same: the noise
-	plain          = "plain"
-	verify         = "/v1/verify"
-	inProcess      = "in-process"
-	unbatched      = "in-process, unbatched"
-	unbatchedAgain = "unbatched again"
-	ceilingName    = "redis-benchmark"
-)
-
-// comparison is what compare finds.
-type comparison struct {
-	Settings    []setting   `json:"settings"`
-	InProcess   []setting   `json:"in_process"` // batched against unbatched, by goroutines
-	Allocations allocations `json:"allocations"`
-	Resident    int64       `json:"service_resident_bytes"` // at the end
-}
-
-// find returns the setting, nil when it was not measured.
-func (c *comparison) find(callers int, alg, tokens string) *setting {
-	for i := range c.Settings {
-		if t := &c.Settings[i]; t.Callers == callers && t.Alg == alg && t.Tokens == tokens {
-			return t
-		}
+// compare has the baselines, the builds of sessiond and the verifier in process take turns.
+func (b *bench) compare(ctx context.Context) {
+	sp, refs := b.populate(ctx, b.Sessions, false)
+	sp.FillPlain(ctx, refs)
+	batched, _ := b.Verifier(sp.URL, redisstore.Options{})
+	unbatched, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	unbatchedAgain, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
+	servers, services := b.servers(ctx, sp)
+	b.report.Service = services[len(services)-1]
+	against := []string{report.Empty, report.Plain}
+	if len(services) > 1 {
+		against = append(against, services[0])
 	}
-	return nil
-}
-
-func (c *comparison) direct(callers int) *setting {
-	for i := range c.InProcess {
-		if c.InProcess[i].Callers == callers {
-			return &c.InProcess[i]
-		}
+	middle := principal
+	if !slices.Contains(b.Connections, middle) {
+		middle = b.Connections[len(b.Connections)-1]
 	}
-	return nil
-}
-
-// principal is the number of connections at which everything is measured.
-const principal = 64
-
-func (c *config) principal() int {
-	if slices.Contains(c.Connections, principal) {
-		return principal
-	}
-	return c.Connections[len(c.Connections)-1]
-}
-
-// plan lists the settings behind HTTP.
-func (c *config) plan() []setting {
-	var plan []setting
-	add := func(n int, alg, tokens string) {
-		plan = append(plan, setting{
-			Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")), Callers: n, Alg: alg, Tokens: tokens,
-			Against: []string{empty, plain},
-		})
-	}
-	for _, tokens := range c.Tokens {
-		for i, alg := range c.Algorithms {
-			if i > 0 || tokens == fresh {
-				add(c.principal(), alg, tokens)
-				continue
+	for i, tokens := range b.Tokens {
+		for j, alg := range b.Algorithms {
+			connections := []int{middle}
+			if i == 0 && j == 0 {
+				connections = b.Connections
 			}
-			for _, n := range c.Connections {
-				add(n, alg, tokens)
+			for _, n := range connections {
+				b.Scope(func() {
+					var contenders []contender
+					for _, s := range servers {
+						contenders = append(contenders, s(n))
+					}
+					if n == middle && i == 0 && j == 0 { // those without HTTP take turns, too
+						contenders = append(contenders, direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)))
+						if c, err := b.ceiling(ctx, sp); err == nil {
+							contenders = append(contenders, c)
+						} else {
+							b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
+						}
+					}
+					b.takeTurns(ctx, sp, report.Table{
+						Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
+						Callers: n, Alg: alg, Tokens: tokens, Against: against,
+					}, refs, false, contenders...)
+				})
 			}
 		}
 	}
-	return plan
+	alg := b.Algorithms[0]
+	for _, n := range []int{1, 2, principal} {
+		b.takeTurns(ctx, sp, report.Table{
+			Part: report.Direct, Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", alg, count(n, "goroutine")),
+			Callers: n, Alg: alg, Tokens: report.Warm, Against: []string{report.Unbatched},
+		}, refs, n < principal,
+			direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)),
+			direct(again("unbatched"), n, verifying(unbatchedAgain)), direct(report.GoRedis, n, b.goRedis(ctx, sp)))
+	}
 }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// compare has the service, the baselines and the verifier take turns.
-func compare(ctx context.Context, s *stage, r *report) error {
-	r.Comparison = &comparison{}
-	return s.scope(func(s *stage) error { return s.compare(ctx, r) })
-}
-
-// arena is who takes part.
-type arena struct {
-	empty, emptyAgain, plain, service *process
-	batched, unbatched, again         *session.Verifier
-	refs                              []session.Ref
-}
-
-func (s *stage) compare(ctx context.Context, r *report) error {
-	a, err := s.openArena(ctx)
-	if err != nil {
-		return err
-	}
-	plan := s.plan()
-	turns := (s.Rounds+1)*(4*len(plan)+3) + 3*s.Rounds*(1+fineRounds*(len(directCallers)-1))
-	s.say("%d settings, about %v", len(plan)+len(directCallers), (time.Duration(turns) * s.Round * 5 / 4).Round(time.Second))
-	for _, t := range plan {
-		first := t.Callers == s.principal() && t.Alg == s.Algorithms[0] && t.Tokens == warm
-		if t, err = s.compareHTTP(ctx, r, a, t, first); err != nil {
-			return err
-		}
-		r.Comparison.Settings = append(r.Comparison.Settings, t)
-	}
-	if r.Comparison.Resident, _, err = processMemory(a.service.cmd.Process.Pid); err != nil {
-		return err
-	}
-	return s.compareDirect(ctx, r, a)
-}
-
-func (s *stage) openArena(ctx context.Context) (a *arena, err error) {
-	a = &arena{refs: newSessions(s.Sessions)}
-	s.say("putting %s into Redis", count(s.Sessions, "session"))
-	if err := s.space.fill(ctx, a.refs, func(int) {}); err != nil {
-		return nil, err
-	}
-	if err := s.fillPlain(ctx, a.refs); err != nil {
-		return nil, err
-	}
-	for _, b := range []struct {
-		name string
-		into **process
-	}{{empty, &a.empty}, {empty, &a.emptyAgain}, {plain, &a.plain}} {
-		if *b.into, err = s.baseline(ctx, b.name); err != nil {
-			return nil, err
-		}
-	}
-	if a.service, err = s.service(ctx, s.space.url, s.space.prefix); err != nil {
-		return nil, err
-	}
-	for _, v := range []struct {
-		into    **session.Verifier
-		options redisstore.Options
-	}{{&a.batched, redisstore.Options{}}, {&a.unbatched, redisstore.Options{Unbatched: true}}, {&a.again, redisstore.Options{Unbatched: true}}} {
-		if *v.into, err = s.verifier(s.space, v.options); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
-}
-
-// fillPlain gives the plain design what it looks for, and redis-benchmark its three keys.
-func (s *stage) fillPlain(ctx context.Context, refs []session.Ref) error {
-	generation, entry, _ := s.space.ceilingKeys()
-	if err := s.space.client.MSet(ctx, generation, "1", entry, "eleven byte").Err(); err != nil {
-		return fmt.Errorf("put the ceiling's keys into Redis: %w", err)
-	}
-	const at = 1_000
-	for chunk := range slices.Chunk(refs, at) {
-		pipe := s.space.client.Pipeline()
-		for _, ref := range chunk {
-			pipe.Set(ctx, plainSession(s.space.prefix, ref.SessionID), "1", tokenTTL)
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("put the plain design's sessions into Redis: %w", err)
-		}
-	}
-	return nil
-}
-
-// compareHTTP measures one setting; with everybody, those without HTTP take turns, too.
-func (s *stage) compareHTTP(ctx context.Context, r *report, a *arena, t setting, everybody bool) (setting, error) {
-	var contenders []contender
-	for _, c := range []struct {
-		name  string
-		p     *process
-		blind bool
-	}{{empty, a.empty, true}, {plain, a.plain, false}, {verify, a.service, false}, {emptyAgain, a.emptyAgain, true}} {
-		one := served(c.name, c.p, t.Callers, c.name == verify)
-		one.blind = c.blind
-		contenders = append(contenders, one)
-	}
-	if everybody {
-		contenders = append(contenders, direct(inProcess, a.batched, t.Callers), direct(unbatched, a.unbatched, t.Callers))
-		if c, ok := s.ceiling(); ok {
-			contenders = append(contenders, c)
-		}
-	}
-	return s.interleave(ctx, r, t, a.refs, contenders)
-}
-
-// directCallers are the goroutines at which batching is compared to none.
-var directCallers = []int{1, 2, 64}
-
-func (s *stage) compareDirect(ctx context.Context, r *report, a *arena) error {
-	for _, n := range directCallers {
-		t := setting{
-			Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", s.Algorithms[0], count(n, "goroutine")), Callers: n,
-			Alg: s.Algorithms[0], Tokens: warm, Against: []string{unbatched}, fine: n < principal,
-		}
-		t, err := s.interleave(ctx, r, t, a.refs, []contender{
-			direct(inProcess, a.batched, n), direct(unbatched, a.unbatched, n), direct(unbatchedAgain, a.again, n),
+// servers starts all that serve HTTP. Each makes a contender with so many connections. services are
+// the rows of the builds.
+func (b *bench) servers(ctx context.Context, sp *stage.Space) (servers []func(connections int) contender, services []string) {
+	add := func(name string, p *stage.Process, isService, blind bool) {
+		servers = append(servers, func(n int) contender {
+			c := b.served(name, p, n, isService)
+			c.blind = blind
+			return c
 		})
-		if err != nil {
-			return err
-		}
-		r.Comparison.InProcess = append(r.Comparison.InProcess, t)
 	}
-	k := s.keys[s.Algorithms[0]]
-	requests, err := k.mintAll(ctx, a.refs, len(a.refs))
-	if err != nil {
+	add(report.Empty, b.Baseline(ctx, stage.Empty, sp.URL), false, true)
+	add(report.Plain, b.Baseline(ctx, stage.Plain, sp.URL), false, false)
+	for _, build := range b.Builds {
+		services = append(services, strings.TrimSpace(report.Verify+" "+build.Name))
+		add(services[len(services)-1], b.Service(ctx, build, sp.URL, nil), true, false)
+	}
+	if len(b.Builds) > 1 {
+		add(again(services[0]), b.Service(ctx, b.Builds[0], sp.URL, nil), true, false)
+	}
+	add(again(report.Empty), b.Baseline(ctx, stage.Empty, sp.URL), false, true)
+	return servers, services
+}
+
+func verifying(v *session.Verifier) load.Ask {
+	return func(ctx context.Context, _ int, r *load.Request) error {
+		claims, err := v.Verify(ctx, r.Token)
+		return verdict(r, claims, err)
+	}
+}
+
+// verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
+func verdict(r *load.Request, claims session.Claims, err error) error {
+	switch {
+	case r.Revoked && errors.Is(err, session.ErrRevoked):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", load.ErrWrong, err)
+	case r.Revoked || claims.SessionID != r.Session:
+		return fmt.Errorf("%w: session %q, want %q, revoked: %t", load.ErrWrong, claims.SessionID, r.Session, r.Revoked)
+	default:
+		return nil
+	}
+}
+
+// goRedis sends the commands of a check and does nothing else.
+func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
+	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
+	b.Later(client.Close)
+	generation, entry, blacklist := sp.CeilingKeys(ctx)
+	return func(ctx context.Context, _ int, _ *load.Request) error {
+		pipe := client.Pipeline()
+		pipe.GetEx(ctx, generation, -1)
+		pipe.MGet(ctx, generation, entry, blacklist)
+		pipe.Info(ctx, "replication")
+		_, err := pipe.Exec(ctx)
 		return err
 	}
-	r.Comparison.Allocations, err = s.countAllocations(ctx, a.batched, requests)
-	return err
+}
+
+// ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
+// nothing else asks, with enough connections and pipelines.
+func (b *bench) ceiling(ctx context.Context, sp *stage.Space) (contender, error) {
+	program, err := exec.LookPath(b.RedisBenchmark)
+	generation, entry, blacklist := sp.CeilingKeys(ctx)
+	rate := 100_000.0 // a guess, for the first round
+	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
+		const clients, pipeline = 64, 16
+		n := max(int(rate*d.Seconds()), clients*pipeline)
+		out, err := exec.CommandContext(ctx, program, "-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), //nolint:gosec // G204: Redis's own program
+			"-n", strconv.Itoa(n), "MGET", generation, entry, blacklist).Output()
+		must.Do(errors.Join(err, parseCeiling(out, n, w)))
+		rate = w.Rate()
+	}}, err
+}
+
+// parseCeiling reads the CSV of redis-benchmark: a line of names and a line of figures.
+func parseCeiling(out []byte, n int, w *load.Work) error {
+	lines, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
+	if err != nil || len(lines) != 2 {
+		return fmt.Errorf("redis-benchmark: want two lines of CSV: %q", out)
+	}
+	figures := map[string]float64{}
+	for i, name := range lines[0] {
+		figures[name], _ = strconv.ParseFloat(lines[1][i], 64) // 0: not a number
+	}
+	if figures["rps"] <= 0 {
+		return fmt.Errorf("redis-benchmark: want a rate: %q", out)
+	}
+	w.Took = time.Duration(float64(n) / figures["rps"] * float64(time.Second))
+	// Latencies that have the median and the 99th percentile that it has found.
+	p50, p99 := figures["p50_latency_ms"]*float64(time.Millisecond), figures["p99_latency_ms"]*float64(time.Millisecond)
+	return errors.Join(w.Latencies.RecordValues(int64(p50), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99), int64(n/2)))
 }

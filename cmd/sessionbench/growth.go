@@ -2,100 +2,86 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/session"
 )
 
-// defaultAlg is that of the service.
-const defaultAlg = session.AlgEdDSA
-
-// growing is what growth finds: one setting whose contenders are services on
-// Redis databases of different sizes.
-type growing struct {
-	Setting setting      `json:"setting"`
-	Points  []population `json:"points"`
+// populate fills a database of Redis with n sessions.
+func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
+	sp, refs := b.Claim(ctx), stage.NewSessions(n, oneUser)
+	b.Fill(ctx, sp, refs)
+	return sp, refs
 }
 
-// population is one contender of growth.
-type population struct {
-	Name     string `json:"name"` // of its row
-	Sessions int    `json:"sessions"`
-	OneUser  bool   `json:"one_user"` // they are all of one
-	again    bool   // the first once more: the noise
-}
-
-// populations are those of these sizes and one of a single user.
-func populations(sizes []int, crowd int) []population {
-	var ps []population
-	for _, n := range sizes {
-		ps = append(ps, population{Name: count(n, "session"), Sessions: n})
+// growth compares the rate of checks by the number of sessions in Redis. Each number has a database
+// and a service of its own. As many sessions are checked everywhere, spread evenly, so that nothing
+// but the number differs.
+func (b *bench) growth(ctx context.Context) {
+	var contenders []contender
+	var first *stage.Space
+	for i, n := range append(slices.Clone(b.GrowthSessions), b.GrowthUser) {
+		name, oneUser := count(n, "session"), i == len(b.GrowthSessions)
+		if oneUser {
+			name = fmt.Sprintf("%d of one user", n)
+		}
+		sp, refs := b.populate(ctx, n, oneUser)
+		if i == 0 {
+			first = sp
+		}
+		c := b.served(name, b.Service(ctx, b.Latest(), sp.URL, nil), principal, true)
+		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, stage.Pick(refs, b.Sessions), min(n, b.Sessions))
+		contenders = append(contenders, c)
 	}
-	return append(ps,
-		population{Name: fmt.Sprintf("%d of one user", crowd), Sessions: crowd, OneUser: true},
-		population{Name: ps[0].Name + " again", Sessions: sizes[0], again: true})
+	c := b.served(again(contenders[0].name), b.Service(ctx, b.Latest(), first.URL, nil), principal, true)
+	c.requests = contenders[0].requests
+	b.takeTurns(ctx, first, report.Table{
+		Part: report.Growth, Name: fmt.Sprintf("/v1/verify by the sessions in Redis, EdDSA, warm tokens, %s", count(principal, "connection")),
+		Callers: principal, Alg: session.AlgEdDSA, Tokens: report.Warm, Against: []string{contenders[0].name},
+	}, nil, false, append(contenders, c)...)
 }
 
-// growth compares the rate of checks by how much is in Redis. Each size has a
-// database and a service of its own; the sessions that are asked for are as
-// many everywhere, spread evenly, so that nothing but the size differs.
-func growth(ctx context.Context, s *stage, r *report) error {
-	return s.scope(func(s *stage) (err error) {
-		r.Growth, err = s.growth(ctx, r)
-		return err
+// memory fills a Redis with live sessions of as many users and has the service check each once.
+func (b *bench) memory(ctx context.Context) {
+	before := probe.RedisMemory(ctx, b.Redis)
+	sp, refs := b.populate(ctx, b.MemorySessions, false)
+	after := probe.RedisMemory(ctx, b.Redis)
+	service := b.Service(ctx, b.Latest(), sp.URL, nil)
+	idle, _ := probe.Memory(service.PID())
+	cs := must.Get(load.Dial(ctx, principal, service.Addr))
+	defer cs.Close()
+	done := 0
+	for part := range slices.Chunk(refs, 100_000) { // all tokens would fill the machine's memory
+		w := b.checkOnce(ctx, cs, b.Keys.Mint(ctx, session.AlgEdDSA, part, len(part)))
+		done += len(part)
+		b.Say("%d of %d are checked, at %.0f a second", done, len(refs), w.Rate())
+	}
+	resident, peak := probe.Memory(service.PID())
+	b.report.Add(report.Table{
+		Part: report.Memory, Name: fmt.Sprintf("%d live sessions, each checked once", len(refs)),
+		Rows: []report.Row{{Name: report.Verify, Rounds: []report.Figures{{
+			report.IdleMB: idle, report.ResidentMB: resident, report.PeakMB: peak, report.PerSession: (after - before) / float64(len(refs)),
+		}}}},
 	})
 }
 
-func (s *stage) growth(ctx context.Context, r *report) (*growing, error) {
-	g := &growing{Points: populations(s.Growth, s.Crowd)}
-	var contenders []contender
-	var first *space
-	var asked []request
-	for _, p := range g.Points {
-		sp := first
-		if !p.again {
-			var err error
-			if sp, asked, err = s.populate(ctx, p); err != nil {
-				return nil, err
-			}
-			if first == nil {
-				first = sp
-			}
-		} else {
-			asked = contenders[0].own
-		}
-		service, err := s.service(ctx, sp.url, sp.prefix)
-		if err != nil {
-			return nil, err
-		}
-		c := served(p.Name, service, principal, true)
-		c.own = asked
-		contenders = append(contenders, c)
+// checkOnce makes every check once.
+func (b *bench) checkOnce(ctx context.Context, cs load.Clients, requests []load.Request) *load.Work {
+	const long = 10 * time.Minute // for 100,000 checks
+	defer cs.Bound(ctx, long)()
+	w := load.NewWork()
+	must.Do(load.Drive(ctx, len(cs), long, &load.Supply{Requests: requests, Once: true}, cs.Ask(true), w))
+	b.report.Complain("a check of each session", w.Wrong, w.Complaint)
+	if int(w.Latencies.TotalCount()) != len(requests) {
+		must.Do(errors.New("not every session was checked"))
 	}
-	t, err := s.interleave(ctx, r, setting{
-		Name:    fmt.Sprintf("/v1/verify by the sessions in Redis, %s, warm tokens, %s", defaultAlg, count(principal, "connection")),
-		Callers: principal, Alg: defaultAlg, Tokens: warm, Against: []string{g.Points[0].Name},
-	}, nil, contenders)
-	g.Setting = t
-	return g, err
-}
-
-// populate fills a database and makes tokens of some of what is in it.
-func (s *stage) populate(ctx context.Context, p population) (*space, []request, error) {
-	sp, err := s.claimed(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	s.say("putting %s into Redis", p.Name)
-	refs := newSessions(p.Sessions)
-	if p.OneUser {
-		refs = sessionsOfOne(p.Sessions)
-	}
-	if err := sp.fill(ctx, refs, func(done int) { s.say("%d of %d are in Redis", done, p.Sessions) }); err != nil {
-		return nil, nil, err
-	}
-	k := s.keys[defaultAlg]
-	picked := spreadOver(refs, s.Sessions)
-	requests, err := k.mintAll(ctx, picked, len(picked))
-	return sp, requests, err
+	return w
 }

@@ -4,310 +4,210 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime"
+	"sync/atomic"
 	"time"
 
-	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
-	"github.com/sessiond/sessiond/sqlstore"
 )
-
-// vanishing is what vanish finds of one contender.
-type vanishing struct {
-	Name             string  `json:"name"`
-	Checks           int     `json:"checks"`
-	Rate             float64 `json:"checks_per_second"`
-	Vanished         int     `json:"vanished"`
-	Declined         int     `json:"declined"` // 503, or the caller's deadline
-	Wrong            int     `json:"wrong"`
-	P99              float64 `json:"p99_us"`
-	Longest          float64 `json:"longest_ms"`
-	Deadline         float64 `json:"deadline_ms"`
-	GoroutinesBefore int     `json:"goroutines_before"`
-	GoroutinesAfter  int     `json:"goroutines_after"`
-}
 
 const (
-	// leaveEvery: one question of so many is not waited for.
-	leaveEvery = 20
-	// held is how long Redis's reply is held back, once.
-	held = 2 * time.Second
-	// checkDeadline is within what the service answers a check that Redis leaves
-	// waiting: 120 ms for Redis, and the rest for Postgres.
+	leaveEvery = 20              // one request of so many is abandoned
+	held       = 2 * time.Second // how long Redis's reply is held back, once
+	// checkDeadline is in what time sessiond answers a check when Redis does not: 120 ms for Redis,
+	// and the rest for Postgres.
 	checkDeadline = 150 * time.Millisecond
-	// callDeadline is that of a caller without HTTP.
-	callDeadline = 100 * time.Millisecond
-	// revokedEvery: one session of so many was revoked. A reply of Redis that goes
-	// to another check than its own shows as a session that should not be let
-	// through, or should: the session's name alone comes from the token.
-	revokedEvery = 4
+	callDeadline  = 100 * time.Millisecond // of a caller in process
 )
 
-// vanish has clients leave without their answer, at full load, and Redis hold back
-// one reply; all other answers must be right. Here the sessions are in Postgres,
-// too, which is asked when Redis is late.
-func vanish(ctx context.Context, s *stage, r *report) error {
-	return s.scope(func(s *stage) error {
-		requests, ledger, err := s.realSessions(ctx)
-		if err != nil {
-			return err
-		}
-		for _, part := range []func(context.Context, []request, issuer.Finder) (vanishing, work, error){s.vanishHTTP, s.vanishDirect} {
-			v, w, err := part(ctx, requests, ledger)
-			if err != nil {
-				return err
+// vanish has clients leave without their answer at full load, and Redis hold back one reply. All
+// other answers must be right. The sessions are in Postgres, too, which is asked when Redis is late.
+func (b *bench) vanish(ctx context.Context) {
+	sp := b.Claim(ctx)
+	requests, ledger := b.SignIn(ctx, sp, b.Sessions)
+	t := report.Table{Part: report.Vanish, Name: fmt.Sprintf(
+		"%d callers for %v each; one of %d leaves without its answer, and Redis holds one reply back for %v", principal, b.Duration, leaveEvery, held)}
+	for _, name := range []string{report.Verify, report.InProcess} {
+		b.Scope(func() {
+			p := must.Get(startProxy(ctx, sp.Client.Options().Addr))
+			b.Later(p.close)
+			u := must.Get(url.Parse(sp.URL))
+			u.Host = p.listener.Addr().String()
+			f, w := report.Figures{}, load.NewWork()
+			stall := func() *time.Timer {
+				b.Say("%s: one caller of %d leaves without its answer, for %v", name, leaveEvery, b.Duration)
+				return time.AfterFunc(b.Duration/2, func() { p.hold.Store(int64(held)) })
 			}
-			v.Checks, v.Vanished, v.Declined, v.Wrong = w.checks, w.vanished, w.declined, w.wrong
-			v.Rate = float64(w.checks) / w.took.Seconds()
-			v.P99, v.Longest = micros(w.p99), micros(w.longest)/1000
-			r.complain(v.Name, &w)
-			r.Vanishing = append(r.Vanishing, v)
-		}
-		return nil
-	})
-}
-
-// realSessions signs users in, without the cost of passwords, and revokes some
-// of the sessions.
-func (s *stage) realSessions(ctx context.Context) ([]request, issuer.Finder, error) {
-	const perUser = 10
-	s.say("signing in %s", count(s.Sessions, "session"))
-	db, err := sqlstore.Open(ctx, s.databaseURL, sqlstore.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
-	s.later(db.Close)
-	v, err := s.verifier(s.space, redisstore.Options{LookTimeout: patience, ApplyTimeout: patience})
-	if err != nil {
-		return nil, nil, err
-	}
-	v.Now = time.Now
-	ledger := db.Sessions()
-	m := issuer.Manager{
-		Verifier: *v, Store: v.Store.(issuer.Store), Ledger: ledger, Log: slog.New(slog.DiscardHandler),
-		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
-	}
-	var requests []request
-	var user identity.User
-	for i := range s.Sessions {
-		if i%perUser == 0 {
-			user = newUser()
-			if err := db.Users().Create(ctx, user, time.Time{}, nil); err != nil {
-				return nil, nil, err
+			if name == report.Verify {
+				b.vanishHTTP(ctx, u.String(), requests, stall, f, w)
+			} else {
+				b.vanishDirect(ctx, u.String(), requests, ledger, stall, f, w)
 			}
-		}
-		set, opened, err := m.Start(ctx, issuer.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, issuer.Client{})
-		if err != nil {
-			return nil, nil, err
-		}
-		r := newRequest(set.AccessToken, opened.ID)
-		if i%revokedEvery == 0 {
-			r.revoked = true
-			if _, err := m.Revoke(ctx, user.ID, opened.ID, issuer.ReasonRevoked); err != nil {
-				return nil, nil, err
-			}
-		}
-		requests = append(requests, r)
+			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), micros(w.Percentile(99))
+			f[report.Longest] = load.Millis(w.Percentile(100))
+			f[report.Left], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
+			b.report.Complain(name, w.Wrong, w.Complaint)
+			t.Rows = append(t.Rows, report.Row{Name: name, Rounds: []report.Figures{f}})
+		})
 	}
-	return requests, ledger, nil
+	b.report.Add(t)
 }
 
-func newUser() identity.User {
-	id, now := issuer.NewTimedID(time.Now()), time.Now()
-	return identity.User{
-		ID: id, Username: id, Email: id + "@example.com", PasswordHash: "none", PasswordVersion: 1,
-		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
-	}
-}
-
-// proxied starts a proxy to the Redis and returns it with the Redis's URL by way of it.
-func (s *stage) proxied(ctx context.Context) (*proxy, string, error) {
-	u, err := url.Parse(s.space.url)
-	if err != nil || u.Scheme != "redis" {
-		return nil, "", errors.New("vanish: holding a reply back needs a Redis without TLS, redis://")
-	}
-	p, err := startProxy(ctx, s.space.client.Options().Addr)
-	if err != nil {
-		return nil, "", err
-	}
-	u.Host = p.addr()
-	return p, u.String(), nil
-}
-
-// stall has the proxy hold a reply back in mid-run.
-func (s *stage) stall(p *proxy) *time.Timer {
-	return time.AfterFunc(s.Duration/2, func() {
-		s.say("holding one reply of Redis back for %v", held)
-		p.hold.Store(int64(held))
-	})
-}
-
-func (s *stage) vanishHTTP(ctx context.Context, requests []request, _ issuer.Finder) (v vanishing, w work, err error) {
-	v = vanishing{Name: verify, Deadline: micros(checkDeadline) / 1000}
-	err = s.scope(func(s *stage) error {
-		p, redisURL, err := s.proxied(ctx)
-		if err != nil {
-			return err
+func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load.Request, stall func() *time.Timer, f report.Figures, w *load.Work) {
+	service := b.Service(ctx, b.Latest(), redisURL, nil)
+	f[report.Deadline] = load.Millis(checkDeadline)
+	cs := must.Get(load.Dial(ctx, principal, service.Addr))
+	b.checkOnce(ctx, cs, requests) // fills the pools of sessiond
+	cs.Close()
+	f[report.GoroutinesBefore] = settle(ctx, service.Goroutines, 0)
+	cs = must.Get(load.Dial(ctx, principal, service.Addr))
+	cs.Bound(ctx, b.Duration)
+	asked := make([]int, principal)
+	defer stall().Stop()
+	must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, func(ctx context.Context, caller int, r *load.Request) error {
+		asked[caller]++
+		if n := asked[caller] + caller; n%leaveEvery == 0 { // they do not leave at the same time
+			return leave(ctx, &cs[caller], service.Addr, r, n%(2*leaveEvery) == 0)
 		}
-		s.later(p.close)
-		service, err := s.service(ctx, redisURL, s.space.prefix)
-		if err != nil {
-			return err
+		err := cs[caller].Check(r, true)
+		if errors.Is(err, load.ErrWrong) && cs[caller].Status() == http.StatusServiceUnavailable {
+			return load.ErrDeclined
 		}
-		l := &leavers{addr: service.addr, until: time.Now().Add(s.Duration + 2*patience), asked: make([]int, principal)}
-		if l.clients, err = dialAll(ctx, l.addr, principal); err != nil {
-			return err
-		}
-		// The first answers fill Redis and the service's pools.
-		if w, err = s.askOnce(ctx, l.clients, requests); err != nil {
-			return err
-		}
-		l.clients.close()
-		if v.GoroutinesBefore, err = settle(ctx, service.goroutines, 0); err != nil {
-			return err
-		}
-		if l.clients, err = dialAll(ctx, l.addr, principal); err != nil {
-			return err
-		}
-		s.say("%s: one client of %d leaves without its answer, for %v", verify, leaveEvery, s.Duration)
-		timer := s.stall(p)
-		w, err = drive(ctx, principal, s.Duration, &supply{requests: requests}, l.ask)
-		timer.Stop()
-		l.clients.close()
-		if err != nil {
-			return err
-		}
-		v.GoroutinesAfter, err = settle(ctx, service.goroutines, v.GoroutinesBefore)
 		return err
-	})
-	return v, w, err
+	}, w))
+	cs.Close()
+	f[report.GoroutinesAfter] = settle(ctx, service.Goroutines, f[report.GoroutinesBefore])
 }
 
-// leavers are clients some of which leave.
-type leavers struct {
-	clients clients
-	addr    string
-	until   time.Time
-	asked   []int // by each
-}
-
-func (l *leavers) ask(ctx context.Context, caller int, r *request) error {
-	l.asked[caller]++
-	n := l.asked[caller] + caller // not all at once
-	if n%leaveEvery == 0 {
-		return l.leave(ctx, caller, r, n%(2*leaveEvery) == 0)
-	}
-	a, err := l.clients[caller].ask(r.wire)
-	if err != nil {
-		return err
-	}
-	if a.status == http.StatusServiceUnavailable {
-		return errDeclined
-	}
-	return a.judge(r, true)
-}
-
-// leave sends a request and goes, politely or as one whose cable was pulled, and
-// comes back as somebody else.
-func (l *leavers) leave(ctx context.Context, caller int, r *request, politely bool) error {
-	c := l.clients[caller].conn
-	if _, err := c.Write(r.wire); err != nil {
+// leave sends a request and closes the connection, politely or as if the cable was pulled. Then it
+// connects again.
+func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, politely bool) error {
+	if _, err := (*c).Write(r.Wire); err != nil {
 		return fmt.Errorf("send a request: %w", err)
 	}
-	if tcp, ok := c.(*net.TCPConn); ok && !politely {
-		_ = tcp.SetLinger(0) // only makes the end less abrupt
+	if tcp, ok := (*c).Conn.(*net.TCPConn); ok && !politely {
+		_ = tcp.SetLinger(0) // makes Close send a reset
 	}
-	_ = c.Close() // that it may fail is the point
-	next, err := dial(ctx, l.addr)
+	_ = (*c).Close()
+	next, err := load.Dial(ctx, 1, addr)
 	if err != nil {
 		return err
 	}
-	if err := next.conn.SetDeadline(l.until); err != nil {
-		return fmt.Errorf("dial a contender: %w", err)
-	}
-	l.clients[caller] = next
-	return errVanished
+	*c = next[0]
+	return errors.Join(load.ErrVanished, next[0].SetDeadline(time.Now().Add(time.Hour)))
 }
 
-func (s *stage) vanishDirect(ctx context.Context, requests []request, ledger issuer.Finder) (v vanishing, w work, err error) {
-	v = vanishing{Name: inProcess, Deadline: micros(callDeadline) / 1000, GoroutinesBefore: runtime.NumGoroutine()}
-	err = s.scope(func(s *stage) error {
-		p, redisURL, err := s.proxied(ctx)
-		if err != nil {
-			return err
-		}
-		s.later(p.close)
-		verifier, err := s.verifier(&space{url: redisURL, prefix: s.space.prefix}, redisstore.Options{})
-		if err != nil {
-			return err
-		}
-		verifier.Fallback = &issuer.LedgerFallback{Store: verifier.Store.(issuer.Store), Finder: ledger}
+func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []load.Request, ledger issuer.Finder, stall func() *time.Timer, f report.Figures, w *load.Work) {
+	goroutines := func() float64 { return float64(runtime.NumGoroutine()) }
+	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), goroutines()
+	b.Scope(func() {
+		v, store := b.Verifier(redisURL, redisstore.Options{})
+		v.Fallback = &issuer.LedgerFallback{Store: store, Finder: ledger}
 		asked := make([]int, principal)
-		ask := func(ctx context.Context, caller int, r *request) error {
+		ask := func(ctx context.Context, caller int, r *load.Request) error {
 			asked[caller]++
 			after := time.Duration(asked[caller]/leaveEvery%10) * 20 * time.Microsecond
-			return callWithin(ctx, verifier, r, (asked[caller]+caller)%leaveEvery == 0, after)
+			return callWithin(ctx, v, r, (asked[caller]+caller)%leaveEvery == 0, after)
 		}
-		if _, err := drive(ctx, principal, patience, &supply{requests: requests, once: true}, ask); err != nil {
-			return err
-		}
-		s.say("%s: one caller of %d leaves without its answer, for %v", inProcess, leaveEvery, s.Duration)
-		timer := s.stall(p)
-		defer timer.Stop()
-		w, err = drive(ctx, principal, s.Duration, &supply{requests: requests}, ask)
-		return err
+		must.Do(load.Drive(ctx, principal, load.Patience, &load.Supply{Requests: requests, Once: true}, ask, load.NewWork()))
+		defer stall().Stop()
+		must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, ask, w))
 	})
-	if err != nil {
-		return v, w, err
-	}
-	v.GoroutinesAfter, err = settle(ctx, func(context.Context) (int, error) { return runtime.NumGoroutine(), nil }, v.GoroutinesBefore)
-	return v, w, err
+	f[report.GoroutinesAfter] = settle(ctx, goroutines, f[report.GoroutinesBefore])
 }
 
-// callWithin makes one check under callDeadline, from which a caller that leaves
-// turns away after a moment.
-func callWithin(ctx context.Context, v *session.Verifier, r *request, leaves bool, after time.Duration) error {
+// callWithin makes one check under callDeadline. A caller that leaves cancels it after a moment.
+func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leaves bool, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	if leaves {
 		defer time.AfterFunc(after, cancel).Stop()
 	}
-	claims, err := v.Verify(ctx, r.token)
+	claims, err := v.Verify(ctx, r.Token)
 	switch {
 	case err != nil && ctx.Err() != nil && leaves:
-		return errVanished
+		return load.ErrVanished
 	case err != nil && (ctx.Err() != nil || errors.Is(err, session.ErrUnavailable)):
-		return errDeclined
+		return load.ErrDeclined
 	default:
-		return judgeClaims(r, claims, err)
+		return verdict(r, claims, err)
 	}
 }
 
-// settleTimeout is how long what was left behind may take to end.
-const settleTimeout = 10 * time.Second
-
-// settle counts goroutines until there are no more than at most, or for as long
-// as it takes; with at most 0, until the count stands still.
-func settle(ctx context.Context, count func(context.Context) (int, error), atMost int) (int, error) {
-	deadline := time.Now().Add(settleTimeout)
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for last := -1; ; {
-		n, err := count(ctx)
-		if err != nil || n <= atMost || atMost == 0 && n == last || time.Now().After(deadline) {
-			return n, err
+// settle counts goroutines until there are no more than most, for 10 s at the longest. If most is 0,
+// it counts until two counts are the same.
+func settle(ctx context.Context, count func() float64, most float64) (n float64) {
+	deadline := time.Now().Add(10 * time.Second)
+	for last := -1.0; ; last = n {
+		n = count()
+		if n <= most || most == 0 && n == last || time.Now().After(deadline) || ctx.Err() != nil {
+			return n
 		}
-		last = n
-		select {
-		case <-ctx.Done():
-			return n, ctx.Err()
-		case <-tick.C:
-		}
+		load.Pause(ctx, 200*time.Millisecond)
 	}
+}
+
+// proxy passes TCP on to a Redis, and can hold a reply back.
+type proxy struct {
+	listener net.Listener
+	hold     atomic.Int64 // nanoseconds to hold the next reply back for
+	close    func() error
+}
+
+func startProxy(ctx context.Context, target string) (*proxy, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the proxy: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &proxy{listener: listener, close: func() error { cancel(); return listener.Close() }}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(ctx, client, target)
+		}
+	}()
+	return p, nil
+}
+
+func (p *proxy) serve(ctx context.Context, client net.Conn, target string) {
+	defer client.Close() //nolint:errcheck // the sender notices what is lost
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+	if err != nil {
+		return
+	}
+	defer server.Close() //nolint:errcheck // as above
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(client, delayed{server, ctx, &p.hold})
+}
+
+// delayed is a connection from which one piece may be held back.
+type delayed struct {
+	io.Reader
+	ctx  context.Context
+	hold *atomic.Int64
+}
+
+func (d delayed) Read(b []byte) (int, error) {
+	n, err := d.Reader.Read(b)
+	if hold := d.hold.Swap(0); hold > 0 {
+		load.Pause(d.ctx, time.Duration(hold))
+	}
+	return n, err
 }

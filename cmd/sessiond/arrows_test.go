@@ -34,7 +34,6 @@ var arrows = map[string][]string{
 	"cmd/sessiond/httpsuite": {}, // tests only
 	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
 	"deploy/gateways":        {},
-	"cmd/sessionbench":       {"session", "session/issuer", "identity", "identity/hashing", "redisstore", "sqlstore"},
 }
 
 func TestPackages_ImportOnlyWhatArrowsAllow(t *testing.T) {

@@ -3,7 +3,7 @@ package breach
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // G505: what the service's list is sorted by; it protects nothing
+	"crypto/sha1" //nolint:gosec // G505: the service's list is indexed by it; it protects nothing
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,51 +18,51 @@ import (
 )
 
 const (
-	// timeout is what a person who chose a password waits for this at most.
+	// timeout bounds a check, because a person waits for it.
 	timeout = time.Second
-	// maxAnswer is in bytes; a range of today's list has about 40,000.
+	// maxAnswer is in bytes. A range of the present list has about 40,000.
 	maxAnswer = 1 << 20
-	// maxAsked is how many questions are under way at once; others wait.
-	maxAsked     = 16
-	maxRedirects = 3
-	prefixLength = 5
+	// maxConcurrent bounds the checks at a time. Further ones wait.
+	maxConcurrent = 16
+	maxRedirects  = 3
+	prefixLength  = 5
 )
 
-// Range asks a service for all breached passwords whose hashes begin like that
-// of one, and looks for it among them: the service learns 20 bits of the hash of
-// a password whose user it does not know. Safe for concurrent use.
+// Range is an [identity.BreachList]. It asks the service for all hashes with the same first 20 bits as the
+// password's hash, and looks for that hash among them. The service learns these 20 bits and nothing about
+// the user. Range is safe for concurrent use.
 type Range struct {
 	url    string
 	client *http.Client
-	asked  chan struct{}
+	slots  chan struct{}
 }
 
 var _ identity.BreachList = (*Range)(nil)
 
-// NewRange returns a Range that appends the first 5 characters of the SHA-1 of a
-// password, in upper-case hex, to a URL as https://api.pwnedpasswords.com/range/.
+// NewRange returns a Range for a URL such as https://api.pwnedpasswords.com/range/. Each request appends
+// the first 5 characters of the password's SHA-1 in upper-case hex.
 func NewRange(url string) *Range {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = maxAsked
+	transport.MaxIdleConnsPerHost = maxConcurrent
 	return &Range{
-		url: url, asked: make(chan struct{}, maxAsked),
+		url: url, slots: make(chan struct{}, maxConcurrent),
 		client: &http.Client{Transport: transport, CheckRedirect: sameHost},
 	}
 }
 
-// Close closes the connections that wait for another question.
+// Close closes idle connections.
 func (r *Range) Close() error {
 	r.client.CloseIdleConnections()
 	return nil
 }
 
 var (
-	errRedirect = errors.New("the service redirects elsewhere")
-	errTooLong  = errors.New("the answer is too long")
-	errGarbled  = errors.New("the answer is not a list of hashes")
+	errRedirect = errors.New("the service redirects to another host")
+	errTooLong  = errors.New("the response is too long")
+	errGarbled  = errors.New("the response is not a list of hashes")
 )
 
-// sameHost follows no redirect that would show the prefix to somebody else.
+// sameHost refuses redirects to another host, which would learn the prefix.
 func sameHost(r *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects || r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme {
 		return errRedirect
@@ -79,33 +79,33 @@ func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
-	case r.asked <- struct{}{}:
-		defer func() { <-r.asked }()
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return false, fmt.Errorf("breach: too many ask at once: %w", ctx.Err())
+		return false, fmt.Errorf("breach: too many checks at once: %w", ctx.Err())
 	}
 	answer, err := r.fetch(ctx, prefix)
 	if err != nil {
-		return false, fmt.Errorf("breach: %s", without(prefix, err)) // as text: it may hold the prefix
+		return false, fmt.Errorf("breach: %s", withoutPrefix(prefix, err))
 	}
 	return find(answer, suffix)
 }
 
-// fetch returns the suffixes of all hashes with a prefix.
+// fetch returns the suffixes of all hashes with the prefix.
 func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+prefix, nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("User-Agent", "sessiond")
-	request.Header.Set("Add-Padding", "true") // or the length of the answer would tell the prefix
+	request.Header.Set("Add-Padding", "true") // otherwise the length of the response would reveal the prefix
 	resp, err := r.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read, or is given up
+	defer resp.Body.Close() //nolint:errcheck // the body was read or is not needed
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the service answers %d", resp.StatusCode)
+		return nil, fmt.Errorf("the service responds with status %d", resp.StatusCode)
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err == nil && len(answer) > maxAnswer {
@@ -114,11 +114,11 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	return answer, err
 }
 
-// line is a suffix of a hash and how often the password was seen.
+// line has the suffix of a hash and how often its password was seen.
 var line = regexp.MustCompile(`^([0-9A-Fa-f]{35}):([0-9]{1,18})$`)
 
-// find looks for a suffix. What is seen no times is padding. An answer that is
-// not all as it should be says nothing.
+// find looks for a suffix. Lines that were seen 0 times are padding. find returns an error if any line is
+// malformed.
 func find(answer []byte, suffix string) (found bool, err error) {
 	for text := range bytes.Lines(answer) {
 		if text = bytes.TrimSpace(text); len(text) == 0 {
@@ -137,8 +137,8 @@ func find(answer []byte, suffix string) (found bool, err error) {
 	return found, nil
 }
 
-// without is the text of an error without the prefix: net/http quotes the URL,
-// and at times what the service said.
-func without(prefix string, err error) string {
+// withoutPrefix returns an error's text without the prefix. net/http quotes the URL, and sometimes the
+// service's response.
+func withoutPrefix(prefix string, err error) string {
 	return regexp.MustCompile("(?i)"+prefix).ReplaceAllString(err.Error(), "…")
 }

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// password and the two parts of its SHA-1.
+// password, and the two parts of its SHA-1.
 const (
 	password = "correct horse"
 	prefix   = "2F9E5"
@@ -26,7 +26,7 @@ const (
 	other    = "0018A45C4D1DEF81644B54AB7F969B88D65"
 )
 
-// ask asks a service that h plays.
+// ask checks the password at a service with the handler h.
 func ask(t *testing.T, h http.HandlerFunc) (bool, error) {
 	t.Helper()
 	_, list := serve(t, h)
@@ -42,21 +42,21 @@ func serve(t *testing.T, h http.HandlerFunc) (*httptest.Server, *breach.Range) {
 	return server, list
 }
 
-func TestContains(t *testing.T) {
+func TestContains_FindsTheSuffix(t *testing.T) {
 	for _, c := range []struct {
 		why, answer string
 		want        bool
 	}{
 		{"among others", other + ":10\r\n" + suffix + ":3\r\n", true},
 		{"the last, without an end of line", other + ":10\r\n" + suffix + ":1", true},
-		{"in small letters", strings.ToLower(suffix) + ":3\n", true},
+		{"in lower case", strings.ToLower(suffix) + ":3\n", true},
 		{"others", other + ":10\r\n", false},
 		{"as padding", other + ":10\r\n" + suffix + ":0\r\n", false},
-		{"the answer is empty", "", false},
+		{"an empty response", "", false},
 	} {
 		got, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || r.URL.Path != "/range/"+prefix || r.URL.RawQuery != "" {
-				t.Errorf("%s: asked %s %s", c.why, r.Method, r.URL)
+				t.Errorf("%s: requested %s %s", c.why, r.Method, r.URL)
 			}
 			if r.Header.Get("Add-Padding") != "true" || r.Header.Get("User-Agent") != "sessiond" {
 				t.Errorf("%s: header %v", c.why, r.Header)
@@ -69,11 +69,10 @@ func TestContains(t *testing.T) {
 	}
 }
 
-// What does not answer as it should has told nothing, neither way; and its error
-// tells nothing of the password.
-func TestAnswersThatSayNothing(t *testing.T) {
+// A malformed response is an error. The error reveals nothing of the password.
+func TestContains_FailsOnMalformedResponses(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("the prefix was shown to somebody else")
+		t.Error("the prefix was sent to another host")
 	}))
 	t.Cleanup(elsewhere.Close)
 	for _, c := range []struct {
@@ -81,29 +80,29 @@ func TestAnswersThatSayNothing(t *testing.T) {
 		answer http.HandlerFunc
 		want   string // in the error
 	}{
-		{"a page of a proxy", say("<html>Welcome</html>"), "not a list"},
+		{"a proxy's page", say("<html>Welcome</html>"), "not a list"},
 		{"a hit beside garbage", say(suffix + ":3\r\nwelcome " + prefix + "\r\n"), "not a list"},
 		{"no number", say(suffix + ":many"), "not a list"},
 		{"a negative number", say(suffix + ":-1"), "not a list"},
-		{"a number without end", say(suffix + ":" + strings.Repeat("9", 100)), "not a list"},
+		{"a huge number", say(suffix + ":" + strings.Repeat("9", 100)), "not a list"},
 		{"a whole hash", say(prefix + suffix + ":3"), "not a list"},
-		{"a fault", status(500), "answers 500"},
-		{"too many questions", status(429), "answers 429"},
-		{"nothing", status(204), "answers 204"},
+		{"an internal error", status(500), "status 500"},
+		{"a rate limit", status(429), "status 429"},
+		{"no content", status(204), "status 204"},
 		{"more than a range has", func(w http.ResponseWriter, _ *http.Request) {
 			for range 1<<20/40 + 1 {
 				fmt.Fprint(w, suffix+":300\r\n")
 			}
 		}, "too long"},
-		{"an answer cut short", func(w http.ResponseWriter, _ *http.Request) {
+		{"a response that is cut short", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			fmt.Fprint(w, suffix+":3\r\n")
 		}, "EOF"},
-		{"a redirect to another host", redirect(func(r *http.Request) string { return elsewhere.URL + r.URL.Path }), "redirects elsewhere"},
-		{"a redirect to another scheme", redirect(func(r *http.Request) string { return "https://" + r.Host + r.URL.Path }), "redirects elsewhere"},
-		{"redirects without end", redirect(func(r *http.Request) string { return r.URL.Path }), "redirects elsewhere"},
-		{"a redirect that is none", redirect(func(r *http.Request) string { return "http://[" + r.URL.Path }), "…"},
-		{"a hung-up line", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		{"a redirect to another host", redirect(func(r *http.Request) string { return elsewhere.URL + r.URL.Path }), "redirects to another host"},
+		{"a redirect to another scheme", redirect(func(r *http.Request) string { return "https://" + r.Host + r.URL.Path }), "redirects to another host"},
+		{"endless redirects", redirect(func(r *http.Request) string { return r.URL.Path }), "redirects to another host"},
+		{"a malformed redirect", redirect(func(r *http.Request) string { return "http://[" + r.URL.Path }), "…"},
+		{"a closed connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 	} {
 		found, err := ask(t, c.answer)
 		if err == nil || found {
@@ -111,11 +110,11 @@ func TestAnswersThatSayNothing(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v; want %q", c.why, err, c.want)
+			t.Errorf("%s: %v, want %q", c.why, err, c.want)
 		}
 		for _, secret := range []string{password, prefix, suffix} {
 			if strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(secret)) {
-				t.Errorf("%s: the error tells %s: %v", c.why, secret, err)
+				t.Errorf("%s: the error reveals %s: %v", c.why, secret, err)
 			}
 		}
 	}
@@ -136,7 +135,7 @@ func redirect(to func(*http.Request) string) http.HandlerFunc {
 	}
 }
 
-func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
+func TestContains_FollowsARedirectOnTheSameHost(t *testing.T) {
 	found, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/range/"+prefix {
 			http.Redirect(w, r, "/v2/"+prefix, http.StatusFound)
@@ -149,7 +148,7 @@ func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestContains_FailsIfNobodyListens(t *testing.T) {
 	server, list := serve(t, say(""))
 	server.Close()
 	if _, err := list.Contains(t.Context(), password); err == nil || !strings.Contains(err.Error(), "refused") {
@@ -157,8 +156,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// A service that does not answer is given a second, or until the caller leaves.
-func TestASlowService(t *testing.T) {
+func TestContains_WaitsASecondOrUntilTheContextEnds(t *testing.T) {
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
@@ -177,35 +175,34 @@ func TestASlowService(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Fatal("it waits for ever")
+		t.Fatal("Contains still waits after 20 s")
 	}
 
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-asked
-		leave()
+		cancel()
 	}()
 	if _, err := list.Contains(ctx, password); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Many passwords at once are a bounded number of questions at once.
-func TestQuestionsAreBounded(t *testing.T) {
+func TestContains_BoundsConcurrentRequests(t *testing.T) {
 	const most = 16
 	var mu sync.Mutex
-	under, highest := 0, 0
+	running, highest := 0, 0
 	full, release := make(chan struct{}), make(chan struct{})
 	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
 		mu.Lock()
-		under++
-		if highest = max(highest, under); under == most {
+		running++
+		if highest = max(highest, running); running == most {
 			close(full)
 		}
 		mu.Unlock()
 		<-release
 		mu.Lock()
-		under--
+		running--
 		mu.Unlock()
 	})
 	var all sync.WaitGroup
@@ -213,10 +210,10 @@ func TestQuestionsAreBounded(t *testing.T) {
 		all.Go(func() { _, _ = list.Contains(context.WithoutCancel(t.Context()), password) })
 	}
 	<-full
-	ctx, leave := context.WithCancel(t.Context())
-	leave()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
 	if _, err := list.Contains(ctx, password); !errors.Is(err, context.Canceled) {
-		t.Errorf("one more: %v", err)
+		t.Errorf("a cancelled check beyond the bound: %v", err)
 	}
 	for range most {
 		all.Go(func() { _, _ = list.Contains(context.WithoutCancel(t.Context()), password) })
@@ -224,6 +221,6 @@ func TestQuestionsAreBounded(t *testing.T) {
 	close(release)
 	all.Wait()
 	if highest != most {
-		t.Errorf("%d were asked at once, want %d", highest, most)
+		t.Errorf("%d concurrent requests, want %d", highest, most)
 	}
 }

@@ -1,4 +1,3 @@
-// Package breach asks a service whether a password is known from a breach,
-// without telling it which one: the range check of Have I Been Pwned, or of
-// whoever speaks like it.
+// Package breach checks whether a password was in a data breach, at a service with the range API of Have
+// I Been Pwned. The service does not learn the password.
 package breach

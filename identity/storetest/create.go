@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// holder holds a name that somebody else wants.
+// holder is a user who has a name that another user wants.
 type holder struct {
 	what  string
 	age   time.Duration
@@ -19,14 +20,14 @@ type holder struct {
 
 func (s *suite) holders() []holder {
 	return []holder{
-		{"stale", time.Microsecond, s.pending, true},
-		{"pending for just as long as is allowed", 0, s.pending, false},
-		{"confirmed, however old", 365 * day, s.newUser, false},
+		{"a stale pending user", time.Microsecond, s.pending, true},
+		{"a pending user who is just not stale", 0, s.pending, false},
+		{"an old confirmed user", 365 * day, s.newUser, false},
 	}
 }
 
 var createTests = []test{
-	{"stores a user as they wrote themselves, found by id and by both names", func(s *suite) {
+	{"stores a user in their own spelling, found by id, username and email", func(s *suite) {
 		for _, want := range []identity.User{s.newUser(), s.pending()} {
 			s.create(want)
 			s.same("by id", s.read(want.ID), want)
@@ -40,7 +41,7 @@ var createTests = []test{
 			}
 		}
 	}},
-	{"finds nobody under other names", func(s *suite) {
+	{"finds nobody by the wrong kind of name", func(s *suite) {
 		u := s.added()
 		_, err := s.ByID(s.ctx, u.Username)
 		s.want(err, identity.ErrNotFound)
@@ -51,7 +52,7 @@ var createTests = []test{
 		_, err = s.ByUsername(s.ctx, "")
 		s.want(err, identity.ErrNotFound)
 	}},
-	{"a name that no database can hold is nobody's", func(s *suite) {
+	{"finds nobody by a name that no database can store", func(s *suite) {
 		s.added()
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.ByID(s.ctx, odd)
@@ -66,15 +67,15 @@ var createTests = []test{
 			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
 		}
 	}},
-	{"takes a name once, however it is written", func(s *suite) {
+	{"accepts only one spelling of a name", func(s *suite) {
 		for _, same := range [][2]string{
 			{"anna", "ANNA"},
 			{"Straße", "STRASSE"},
-			{"ΣΊΣΥΦΟΣ", "σίσυφος"},    // two small sigmas
-			{"\u00c5sa", "a\u030asa"}, // one character, or a letter and a ring
+			{"ΣΊΣΥΦΟΣ", "σίσυφος"},    // there are two small sigmas
+			{"\u00c5sa", "a\u030asa"}, // one character, or a letter with a combining ring
 			{"\ufb01nn", "FINN"},      // a ligature
 		} {
-			// Together with a name of the test's own, since others use this store.
+			// The unique id makes the names unique, because other tests use the same store.
 			first, second := s.newUser(), s.newUser()
 			first.Username, second.Username = same[0]+first.ID, same[1]+first.ID
 			s.create(first)
@@ -85,7 +86,7 @@ var createTests = []test{
 			s.want(s.Create(s.ctx, fourth, time.Time{}, nil), identity.ErrEmailTaken)
 		}
 	}},
-	{"looks at the username first", func(s *suite) {
+	{"checks the username before the email", func(s *suite) {
 		one, other := s.added(), s.added()
 		u := s.newUser()
 		u.Username, u.Email = one.Username, other.Email
@@ -93,7 +94,7 @@ var createTests = []test{
 		u.Email = one.Email
 		s.want(s.Create(s.ctx, u, time.Time{}, nil), identity.ErrUsernameTaken)
 	}},
-	{"queues the mail with the user, and none without", func(s *suite) {
+	{"queues the mail only if it adds the user", func(s *suite) {
 		u := s.newUser()
 		notice := mailTo(u, mail.KindVerifyEmail)
 		s.ok(s.Create(s.ctx, u, time.Time{}, &notice))
@@ -104,7 +105,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
-	{"removes pending users that are stale, with their tokens, and no others", func(s *suite) {
+	{"removes only stale pending users, with their tokens", func(s *suite) {
 		stale := s.now
 		for _, holder := range s.holders() {
 			byName, byEmail := holder.with(), holder.with()
@@ -114,12 +115,12 @@ var createTests = []test{
 			token := s.issue(byName.ID, identity.PurposeVerify)
 			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: byName.ID, UserID: byName.ID, Reason: "unverified", At: s.now}))
 
-			// One newcomer wants what two others hold.
+			// A new user wants the names of both.
 			u := s.newUser()
 			u.Username, u.Email = byName.Username, byEmail.Email
 			err := s.Create(s.ctx, u, stale, nil)
 			if !holder.stale {
-				if err != identity.ErrUsernameTaken { //nolint:errorlint // returned as it is
+				if err != identity.ErrUsernameTaken { //nolint:errorlint // sentinels are returned unwrapped
 					s.Errorf("%s: error %v", holder.what, err)
 				}
 				s.same(holder.what, s.read(byName.ID), s.asCreated(byName))
@@ -133,19 +134,19 @@ var createTests = []test{
 			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, token, s.now)
 			s.want(err, identity.ErrInvalidToken)
 			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
-			s.same("the newcomer", s.read(u.ID), u)
+			s.same("the new user", s.read(u.ID), u)
 		}
 	}},
-	{"leaves a stale user alone when somebody else holds the other name", func(s *suite) {
+	{"keeps a stale user if another user blocks the new one", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
 		u := s.newUser()
 		u.Username, u.Email = waiting.Username, holder.Email
 		s.want(s.Create(s.ctx, u, s.now, nil), identity.ErrEmailTaken)
-		s.read(waiting.ID) // a refused registration changes nothing
+		s.read(waiting.ID)
 	}},
-	{"gives a name to one of many who want it at once", func(s *suite) {
+	{"gives a name to one of many concurrent users", func(s *suite) {
 		want := s.newUser()
 		s.once(20, identity.ErrUsernameTaken, func() error {
 			u := s.newUser()
@@ -158,7 +159,7 @@ var createTests = []test{
 			return s.Create(s.ctx, u, time.Time{}, nil)
 		})
 	}},
-	{"gives the name of a stale user to one of many who want it at once", func(s *suite) {
+	{"gives a stale user's name to one of many concurrent users", func(s *suite) {
 		waiting := s.pending()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -170,8 +171,7 @@ var createTests = []test{
 	}},
 }
 
-// asCreated is a user as the store shows them at first: not updated before they
-// were created.
+// asCreated returns a user as the store returns it at first: not updated before its creation.
 func (s *suite) asCreated(u identity.User) identity.User {
 	if u.UpdatedAt.Before(u.CreatedAt) {
 		u.UpdatedAt = u.CreatedAt
@@ -180,24 +180,28 @@ func (s *suite) asCreated(u identity.User) identity.User {
 }
 
 var updateTests = []test{
-	{"changes what is given and nothing else", func(s *suite) {
+	{"changes each given field and nothing else", func(s *suite) {
 		want := s.added()
-		for i, c := range []struct {
-			p    identity.Profile
-			want func()
-		}{
-			{identity.Profile{FirstName: new("")}, func() { want.FirstName = "" }},
-			{identity.Profile{LastName: new("Andersdotter")}, func() { want.LastName = "Andersdotter" }},
-			{identity.Profile{}, func() {}},
-			{identity.Profile{Email: new("new." + want.Email)}, func() { want.Email, want.EmailVerifiedAt = "new."+want.Email, time.Time{} }},
-		} {
-			want.UpdatedAt = s.now.Add(time.Duration(i+1) * time.Minute)
-			c.want()
-			s.same("returned", s.update(want.ID, c.p, want.UpdatedAt), want)
-			s.same("stored", s.read(want.ID), want)
+		update := func(what string, p identity.Profile) {
+			want.UpdatedAt = want.UpdatedAt.Add(time.Minute)
+			s.same("returned after "+what, s.update(want.ID, p, want.UpdatedAt), want)
+			s.same("stored after "+what, s.read(want.ID), want)
+		}
+		update("no change", identity.Profile{})
+		want.FirstName = ""
+		update("removing a name", identity.Profile{FirstName: new("")})
+		for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
+			text := "new" + want.Email
+			if field.Name == "Email" {
+				want.EmailVerifiedAt = time.Time{}
+			}
+			var p identity.Profile
+			reflect.ValueOf(&p).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(&text))
+			reflect.ValueOf(&want).Elem().FieldByName(field.Name).SetString(text)
+			update("a change of "+field.Name, p)
 		}
 	}},
-	{"another address is found, and the old one is told and found no more", func(s *suite) {
+	{"a changed address replaces the old one, which gets a mail", func(s *suite) {
 		u := s.added()
 		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		got, err := s.ByEmail(s.ctx, moved.Email)
@@ -211,14 +215,14 @@ var updateTests = []test{
 			s.Errorf("queued %+v", mails)
 		}
 	}},
-	{"refuses an address that somebody else has, and changes nothing", func(s *suite) {
+	{"refuses another user's address and changes nothing", func(s *suite) {
 		holder, u := s.added(), s.added()
 		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, time.Time{}, s.now)
 		s.want(err, identity.ErrEmailTaken)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"removes a pending user that is stale, with their tokens, and no other", func(s *suite) {
+	{"removes only a stale pending user with the address, with its tokens", func(s *suite) {
 		for _, holder := range s.holders() {
 			other, u := holder.with(), s.added()
 			other.CreatedAt = s.now.Add(-holder.age)
@@ -230,28 +234,28 @@ var updateTests = []test{
 				return err
 			}
 			if !holder.stale {
-				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // returned as it is
+				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // sentinels are returned unwrapped
 					s.Errorf("%s: error %v", holder.what, err)
 				}
 				s.same(holder.what, s.read(other.ID), s.asCreated(other))
 				continue
 			}
 			s.ok(update(identity.Profile{FirstName: new("Changed")}))
-			s.read(other.ID) // is not in the way
+			s.read(other.ID) // it did not block this change
 			s.ok(update(identity.Profile{Email: &other.Email}))
 			_, err := s.ByID(s.ctx, other.ID)
 			s.want(err, identity.ErrNotFound)
 			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
 		}
 	}},
-	{"lets users write their own address differently", func(s *suite) {
+	{"lets users change the spelling of their own address", func(s *suite) {
 		u := s.added()
 		u.Email = strings.ToUpper(u.Email)
 		s.update(u.ID, identity.Profile{Email: &u.Email}, s.now)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"gives an address to one of many who want it at once", func(s *suite) {
+	{"gives an address to one of many concurrent users", func(s *suite) {
 		stale := s.pending()
 		stale.CreatedAt = s.now.Add(-day)
 		s.create(stale)
@@ -266,7 +270,7 @@ var updateTests = []test{
 			})
 		}
 	}},
-	{"changes of different fields at once all stay", func(s *suite) {
+	{"keeps concurrent changes of different fields", func(s *suite) {
 		u := s.create(s.pending())
 		for round := range 10 {
 			first, last, email := fmt.Sprint("First", round), fmt.Sprint("Last", round), fmt.Sprint(round, u.Email)
@@ -281,7 +285,7 @@ var updateTests = []test{
 			s.same("afterwards", s.read(u.ID), want)
 		}
 	}},
-	{"a change of name and a confirmation at once both stay", func(s *suite) {
+	{"keeps a change of name concurrent with a confirmation", func(s *suite) {
 		for range 10 {
 			u := s.create(s.pending())
 			token := s.issue(u.ID, identity.PurposeVerify)
@@ -301,7 +305,7 @@ var updateTests = []test{
 			s.same("afterwards", s.read(u.ID), u)
 		}
 	}},
-	{"finds no deleted user and none that never was", func(s *suite) {
+	{"finds no deleted or unknown user", func(s *suite) {
 		u := s.added()
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
@@ -310,7 +314,7 @@ var updateTests = []test{
 			s.want(err, identity.ErrNotFound)
 		}
 	}},
-	{"a mailed token outlives a change of name, not one of address", func(s *suite) {
+	{"a mailed token survives a change of name, but not of address", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.update(u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
@@ -320,12 +324,12 @@ var updateTests = []test{
 		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
-		// It was mailed to the old address, and would confirm the new one.
+		// The link went to the old address and would confirm the new one.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
 }
 
-// update is Update while no pending user is stale.
+// update calls Update while no pending user is stale.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
 	u, err := s.Update(s.ctx, id, p, time.Time{}, at)

@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// Mail is everybody's, so each of these two has a store to itself.
+// The outbox is shared by all users, so each of these groups has its own store.
 var outboxTests = []test{
-	{"a mail is due until it is done, once per lease, oldest first", func(s *suite) {
+	{"a mail is due once per lease until it is done, oldest first", func(s *suite) {
 		first := mail.Envelope{Kind: mail.KindPasswordReset, UserID: "a", To: "a@example.org", Name: "Zoë"}
 		second := mail.Envelope{Kind: mail.KindAddressTaken, To: "b@example.org"}
 		s.ok(s.Enqueue(s.ctx, first, s.now))
@@ -28,7 +28,7 @@ var outboxTests = []test{
 			}
 		}
 		want("before they were queued", claim(s.now.Add(-time.Microsecond), 10))
-		want("none asked for", claim(s.now, 0))
+		want("with a limit of 0", claim(s.now, 0))
 
 		now := s.now.Add(time.Hour)
 		got := claim(now, 1)
@@ -43,26 +43,26 @@ var outboxTests = []test{
 		}
 		second.ID, second.QueuedAt, second.Attempts = got[0].ID, s.now.Add(time.Second), 1
 		want("the second", got, second)
-		want("within the lease", claim(now.Add(time.Minute-time.Microsecond), 10))
+		want("during the lease", claim(now.Add(time.Minute-time.Microsecond), 10))
 		first.Attempts, second.Attempts = 2, 2
 		want("after the lease", claim(now.Add(time.Minute), 10), first, second)
 
 		s.ok(s.MailRetry(s.ctx, first.ID, now.Add(2*time.Hour)))
 		s.ok(s.MailRetry(s.ctx, second.ID, now.Add(time.Minute)))
 		second.Attempts = 3
-		want("the one to be tried again now", claim(now.Add(time.Minute), 10), second)
+		want("the mail to retry now", claim(now.Add(time.Minute), 10), second)
 		s.ok(s.MailDone(s.ctx, second.ID))
 		s.ok(s.MailDone(s.ctx, second.ID))
-		s.ok(s.MailRetry(s.ctx, second.ID, now)) // sent by another replica meanwhile
+		s.ok(s.MailRetry(s.ctx, second.ID, now)) // another replica has sent it
 		first.Attempts = 3
-		want("the one to be tried again later", claim(now.Add(2*time.Hour), 10), first)
+		want("the mail to retry later", claim(now.Add(2*time.Hour), 10), first)
 		s.ok(s.MailDone(s.ctx, first.ID))
-		want("when all is done", claim(now.Add(100*time.Hour), 10))
+		want("when everything is done", claim(now.Add(100*time.Hour), 10))
 	}},
 }
 
 var claimTests = []test{
-	{"no mail goes to two claimers, and none to nobody", func(s *suite) {
+	{"concurrent claimers get each mail exactly once", func(s *suite) {
 		const n = 120
 		for range n {
 			s.ok(s.Enqueue(s.ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: "a@example.org"}, s.now))
@@ -77,7 +77,7 @@ var claimTests = []test{
 					return
 				}
 				if len(mails) > 5 {
-					s.Errorf("%d for a limit of 5", len(mails))
+					s.Errorf("%d mails for a limit of 5", len(mails))
 				}
 				if len(mails) == 0 {
 					return

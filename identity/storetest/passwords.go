@@ -8,7 +8,7 @@ import (
 )
 
 var passwordTests = []test{
-	{"Rehash replaces the hash, and neither the version nor a session", func(s *suite) {
+	{"Rehash replaces only the hash", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		s.ok(s.Rehash(s.ctx, u.ID, u.PasswordHash, "costlier"))
@@ -17,13 +17,13 @@ var passwordTests = []test{
 		s.same("afterwards", got, u)
 		s.ended(u.ID, map[string]string{id: ""})
 	}},
-	{"Rehash does nothing when the hash is another one by now", func(s *suite) {
+	{"Rehash does nothing if the hash has changed", func(s *suite) {
 		u := s.added()
 		s.ok(s.Rehash(s.ctx, u.ID, "outdated", "costlier"))
 		s.same("afterwards", s.read(u.ID), u)
 		s.ok(s.Rehash(s.ctx, "nobody", u.PasswordHash, "costlier"))
 	}},
-	{"SetPassword stores the hash, raises the version, ends all sessions but one and queues the mail", func(s *suite) {
+	{"SetPassword stores the hash, raises the version, ends the other sessions and queues the mail", func(s *suite) {
 		u := s.added()
 		other := s.added()
 		here, there, stranger := s.login(u.ID, 1), s.login(u.ID, 1), s.login(other.ID, 1)
@@ -42,7 +42,7 @@ var passwordTests = []test{
 		}
 		s.login(u.ID, 2)
 	}},
-	{"SetPassword refuses when the password was changed meanwhile, and changes nothing", func(s *suite) {
+	{"SetPassword refuses if the password has changed", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -51,7 +51,7 @@ var passwordTests = []test{
 		s.ended(u.ID, map[string]string{id: ""})
 		s.queued(u.ID)
 	}},
-	{"SetPassword lets one of many change the same password", func(s *suite) {
+	{"SetPassword succeeds once of many concurrent times", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrPasswordChanged, func() error {
 			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -62,7 +62,7 @@ var passwordTests = []test{
 		}
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"SetPassword forgets open resets, and no confirmation of an address", func(s *suite) {
+	{"SetPassword deletes open resets and keeps verification tokens", func(s *suite) {
 		u := s.added()
 		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -71,7 +71,7 @@ var passwordTests = []test{
 		s.want(err, identity.ErrInvalidToken)
 		s.ok(s.VerifyEmail(s.ctx, verify, s.now))
 	}},
-	{"SetPassword finds no user that is gone or never was", func(s *suite) {
+	{"SetPassword finds no deleted or unknown user", func(s *suite) {
 		u := s.added()
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
@@ -98,7 +98,7 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"makes a pending user active, and the link that was to do so is dead", func(s *suite) {
+	{"makes a pending user active and deletes its verification token", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -108,7 +108,7 @@ var resetTests = []test{
 		}
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
-	{"works once, of fifty at once", func(s *suite) {
+	{"succeeds once of fifty concurrent times", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.once(50, identity.ErrInvalidToken, func() error {
@@ -120,7 +120,7 @@ var resetTests = []test{
 		}
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"refuses a token that is unknown, expired, replaced, another user's, or for something else", func(s *suite) {
+	{"refuses a token that is unknown, expired, replaced, another user's or for another purpose", func(s *suite) {
 		u, other := s.added(), s.added()
 		replaced := s.issue(u.ID, identity.PurposeReset)
 		token := s.issue(u.ID, identity.PurposeReset)
@@ -131,28 +131,28 @@ var resetTests = []test{
 			at     time.Time
 		}{
 			"unknown":        {newHash(), u.ID, s.now},
-			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // at the very moment, too
+			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // exactly at its expiry
 			"replaced":       {replaced, u.ID, s.now},
 			"another user's": {token, other.ID, s.now},
-			"nobody's":       {token, "nobody", s.now},
+			"no user's":      {token, "nobody", s.now},
 			"not a reset":    {verify, u.ID, s.now},
 		} {
 			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, mail.KindPasswordChanged))
-			if err != identity.ErrInvalidToken { //nolint:errorlint // returned as it is
+			if err != identity.ErrInvalidToken { //nolint:errorlint // sentinels are returned unwrapped
 				s.Errorf("%s: error %v", what, err)
 			}
 		}
 		s.same("afterwards", s.read(u.ID), u)
 		s.same("the other", s.read(other.ID), other)
 		s.queued(u.ID)
-		// None of the attempts used it up.
+		// The refused attempts did not use up the token.
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 	}},
 }
 
 var deleteTests = []test{
-	{"ends all sessions, queues the mail, and nobody finds the user again", func(s *suite) {
+	{"ends all sessions, queues the mail and hides the user", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
@@ -175,27 +175,35 @@ var deleteTests = []test{
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 		s.want(s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
-			s.Error("a deleted user logged in")
+			s.Error("a deleted user could log in")
 		}
 	}},
-	{"takes the personal data out of the row, which stays", func(s *suite) {
+	// A person who adds a field to identity.User must also erase it here.
+	{"erases every personal text of the user, and keeps the row", func(s *suite) {
 		u := s.added()
-		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
-		s.ok(err)
 		row, err := s.Row(s.ctx, u.ID)
 		s.ok(err)
-		if !contains(row, u.ID) {
-			s.Fatalf("the row is gone: %q", row)
+		for field, value := range personalTexts(&u) {
+			if !contains(row, value.String()) {
+				s.Errorf("User.%s is not in the row before the deletion: %s", field, row)
+			}
 		}
-		for _, personal := range []string{u.Username, u.Email, u.FirstName, u.LastName, u.PasswordHash} {
-			if contains(row, personal) {
-				s.Errorf("the row still holds %q: %s", personal, row)
+		_, err = s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
+		s.ok(err)
+		row, err = s.Row(s.ctx, u.ID)
+		s.ok(err)
+		if !contains(row, u.ID) {
+			s.Fatalf("the row was removed: %q", row)
+		}
+		for field, value := range personalTexts(&u) {
+			if contains(row, value.String()) {
+				s.Errorf("User.%s survives the deletion: %s", field, row)
 			}
 		}
 	}},
-	{"frees the names", func(s *suite) {
+	{"frees the username and the email", func(s *suite) {
 		u := s.added()
-		for range 2 { // twice: a name freed before does not stand in its own way
+		for range 2 { // twice, because the first deleted row must not block the second one
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			s.ok(err)
 			again := s.newUser()
@@ -207,7 +215,7 @@ var deleteTests = []test{
 			u = again
 		}
 	}},
-	{"deletes a user once, of many at once", func(s *suite) {
+	{"succeeds once of many concurrent times", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrNotFound, func() error {
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))

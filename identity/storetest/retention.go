@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// What is old is everybody's, so each of these has a store to itself.
+// Retention affects all users, so each of these groups has its own store.
 var retentionTests = []test{
-	{"failed logins are forgotten when they are old, the oldest first, with what was guessed", func(s *suite) {
+	{"old failed logins are removed, oldest first, with those of unknown users", func(s *suite) {
 		u := s.added()
 		fail := func(userID string, at time.Time) {
 			s.Helper()
@@ -23,7 +23,7 @@ var retentionTests = []test{
 			gotGuesses, gotEvents, err := s.Guesses(s.ctx)
 			s.ok(err)
 			if len(got) != attempts || gotGuesses != guesses || gotEvents != events {
-				s.Errorf("%s: %d attempts, %d guesses and %d events of those are left, want %d, %d and %d",
+				s.Errorf("%s: %d attempts, %d guesses and %d events are left, want %d, %d and %d",
 					what, len(got), gotGuesses, gotEvents, attempts, guesses, events)
 			}
 		}
@@ -32,7 +32,7 @@ var retentionTests = []test{
 			n, err := s.ForgetAttempts(s.ctx, before, limit)
 			s.ok(err)
 			if n != want {
-				s.Errorf("forgot %d before %v, want %d", n, before, want)
+				s.Errorf("removed %d from before %v, want %d", n, before, want)
 			}
 		}
 		for _, minutes := range []time.Duration{-3, -2, -1, 1} {
@@ -43,11 +43,11 @@ var retentionTests = []test{
 		left("before", 4, 4, 4)
 		forget(s.now.Add(-time.Hour), 10, 0)
 		forget(s.now, 0, 0)
-		left("none asked for", 4, 4, 4)
-		forget(s.now, 2, 2) // one of each time, and the two oldest events
-		left("a batch", 3, 3, 2)
+		left("with a limit of 0", 4, 4, 4)
+		forget(s.now, 2, 2) // one attempt of each kind, and the two oldest events
+		left("after a batch", 3, 3, 2)
 		forget(s.now, 10, 4)
-		left("the rest", 1, 1, 1)
+		left("after the rest", 1, 1, 1)
 		forget(s.now, 10, 0)
 
 		for range 20 {
@@ -64,12 +64,12 @@ var retentionTests = []test{
 				}
 			}
 		})
-		left("by many at once", 0, 0, 0)
+		left("after concurrent calls", 0, 0, 0)
 	}},
 }
 
 var pendingTests = []test{
-	{"pending users are forgotten when they are old, the oldest first, and all that is theirs", func(s *suite) {
+	{"old pending users are removed, oldest first, with their tokens and failed logins", func(s *suite) {
 		add := func(u identity.User, age time.Duration) identity.User {
 			s.Helper()
 			u.CreatedAt = s.now.Add(-age)
@@ -80,7 +80,7 @@ var pendingTests = []test{
 			n, err := s.ForgetPending(s.ctx, s.now, limit)
 			s.ok(err)
 			if n != want {
-				s.Errorf("forgot %d, want %d", n, want)
+				s.Errorf("removed %d, want %d", n, want)
 			}
 		}
 		kept := []identity.User{add(s.newUser(), 365*day), add(s.pending(), 0)}
@@ -95,12 +95,12 @@ var pendingTests = []test{
 		s.read(third.ID)
 		for _, u := range []identity.User{first, second} {
 			if row, err := s.Row(s.ctx, u.ID); err == nil {
-				s.Errorf("the row is there: %s", row)
+				s.Errorf("the row is still there: %s", row)
 			}
 			got, err := s.Attempts(s.ctx, u.ID)
 			s.ok(err)
 			if len(got) != 0 {
-				s.Errorf("failed logins are there: %+v", got)
+				s.Errorf("failed logins are still there: %+v", got)
 			}
 			s.want(s.VerifyEmail(s.ctx, tokens[u.ID], s.now), identity.ErrInvalidToken)
 			again := s.newUser()
@@ -131,13 +131,13 @@ var pendingTests = []test{
 			}
 		})
 		if n := forgotten.Load(); n != 20 {
-			s.Errorf("many at once forgot %d, want 20", n)
+			s.Errorf("concurrent calls removed %d, want 20", n)
 		}
 	}},
 }
 
 var confirmTests = []test{
-	{"who confirms their address in time is not forgotten", func(s *suite) {
+	{"a user who confirms the address concurrently is either kept or refused", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)

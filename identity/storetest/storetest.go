@@ -1,10 +1,13 @@
-// Package storetest holds an [identity.Store] to the promises of its comments.
+// Package storetest tests an [identity.Store] and a [mail.Outbox] against the promises of their comments.
 package storetest
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"iter"
+	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -20,29 +23,26 @@ type Store interface {
 	mail.Outbox
 }
 
-// Beside is what else there is in the store's database, and a look behind the
-// store where it shows too little.
+// Beside gives the suite access to the rest of the store's database.
 type Beside interface {
-	// Login records a login that verified the password of a version.
+	// Login starts a session after a login that verified this version of the password.
 	Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (sessionID string, err error)
-	// Endings tells of each session of a user why it ended; "" while it goes on.
+	// Endings returns why each session of a user ended. It is empty for an active session.
 	Endings(ctx context.Context, userID string) (map[string]string, error)
-	// Attempts lists the failed logins that are recorded of a user, newest first.
+	// Attempts returns the recorded failed logins of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
-	// Guesses counts the failed logins that are recorded under no user, and their
-	// events.
+	// Guesses counts the recorded failed logins without a user, and their events.
 	Guesses(ctx context.Context) (attempts, events int, err error)
-	// Revocation tells of a recorded revocation whose sessions ended and which
-	// one was kept.
+	// Revocation returns whose sessions a recorded revocation ended, and which one it kept.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
-	// Mails lists the mails that are queued for a user, oldest first, and claims none.
+	// Mails returns the mails that are queued for a user, oldest first, without claiming them.
 	Mails(ctx context.Context, userID string) ([]mail.Envelope, error)
-	// Row is all that the store's table of users holds of a user, as text.
+	// Row returns everything that the users table holds about a user, as text.
 	Row(ctx context.Context, userID string) (string, error)
 }
 
-// Run runs every test of the suite, each with users of its own. Every group of
-// tests has a store to itself, which open makes and cleans up.
+// Run runs every test of the suite, each with its own users. Every group of tests has its own store, which
+// open returns and cleans up.
 func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 	for _, group := range []struct {
 		name  string
@@ -57,7 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 		{"attempts", attemptTests},
 		{"retention", retentionTests},
 		{"pending", pendingTests},
-		{"confirmed", confirmTests},
+		{"confirmation", confirmTests},
 		{"outbox", outboxTests},
 		{"claimers", claimTests},
 	} {
@@ -78,7 +78,7 @@ type test struct {
 	run  func(s *suite)
 }
 
-// suite is a store, and shorthands that fail the test.
+// suite is a test with a store and helpers that fail the test.
 type suite struct {
 	*testing.T
 	Store
@@ -88,7 +88,7 @@ type suite struct {
 	now time.Time
 }
 
-// at is an instant that shows whether microseconds and UTC survive.
+// at is a time that shows whether the store keeps microseconds and UTC.
 var at = time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC)
 
 const day = 24 * time.Hour
@@ -100,8 +100,8 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want fails the test unless err is exactly the sentinel: answers are returned as
-// they are, so that callers may compare as they like.
+// want fails the test unless err is exactly the sentinel. A store returns sentinels unwrapped, so that
+// callers may compare them in any way.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
 	if err != sentinel { //nolint:errorlint // see above
@@ -109,24 +109,44 @@ func (s *suite) want(err, sentinel error) {
 	}
 }
 
-// newUser is an active user with names of its own, not stored yet.
+// newUser returns a new active user with unique names. Every text field has a value.
 func (s *suite) newUser() identity.User {
 	name := "Zoë." + rand.Text()
-	return identity.User{
+	u := identity.User{
 		ID: rand.Text(), Username: name, Email: name + "@Example.org", FirstName: "Zoë", LastName: "Ångström",
 		PasswordHash: "hash of " + name, PasswordVersion: 1, Status: identity.StatusActive,
 		EmailVerifiedAt: s.now.Add(-time.Hour), CreatedAt: s.now, UpdatedAt: s.now,
 	}
+	for field, value := range personalTexts(&u) {
+		if value.String() == "" {
+			value.SetString(field + " of " + name)
+		}
+	}
+	return u
 }
 
-// pending is newUser before its address is confirmed.
+// personalTexts yields the text fields of a user, by name, that a deletion must erase.
+func personalTexts(u *identity.User) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[identity.User]()) {
+			if f.Type.Kind() != reflect.String || f.Name == "ID" || f.Name == "Status" {
+				continue
+			}
+			if !yield(f.Name, reflect.ValueOf(u).Elem().FieldByIndex(f.Index)) {
+				return
+			}
+		}
+	}
+}
+
+// pending returns a new user whose address is not confirmed.
 func (s *suite) pending() identity.User {
 	u := s.newUser()
 	u.Status, u.EmailVerifiedAt = identity.StatusPending, time.Time{}
 	return u
 }
 
-// create stores a user; no pending one is stale.
+// create adds a user while no pending user is stale.
 func (s *suite) create(u identity.User) identity.User {
 	s.Helper()
 	s.ok(s.Create(s.ctx, u, time.Time{}, nil))
@@ -150,6 +170,12 @@ func (s *suite) same(what string, got, want identity.User) {
 	if got != want {
 		s.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
 	}
+	gotTexts := maps.Collect(personalTexts(&got))
+	for field, value := range personalTexts(&want) {
+		if g := gotTexts[field].String(); g != value.String() {
+			s.Errorf("%s: User.%s is %q, want %q", what, field, g, value)
+		}
+	}
 }
 
 func (s *suite) login(userID string, version int64) string {
@@ -159,7 +185,7 @@ func (s *suite) login(userID string, version int64) string {
 	return id
 }
 
-// ended checks why each of a user's sessions ended.
+// ended checks why a user's sessions ended.
 func (s *suite) ended(userID string, want map[string]string) {
 	s.Helper()
 	got, err := s.Endings(s.ctx, userID)
@@ -171,13 +197,13 @@ func (s *suite) ended(userID string, want map[string]string) {
 	}
 }
 
-// revoked checks a revocation that was returned.
+// revoked checks a recorded revocation.
 func (s *suite) revoked(revocation int64, userID, keep string) {
 	s.Helper()
 	gotUser, gotKeep, err := s.Revocation(s.ctx, revocation)
 	s.ok(err)
 	if gotUser != userID || gotKeep != keep {
-		s.Errorf("revocation %d is of %q and keeps %q, want %q and %q", revocation, gotUser, gotKeep, userID, keep)
+		s.Errorf("revocation %d is for user %q and keeps %q, want %q and %q", revocation, gotUser, gotKeep, userID, keep)
 	}
 }
 
@@ -199,7 +225,7 @@ func mailTo(u identity.User, kind mail.Kind) mail.Envelope {
 	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.FirstName}
 }
 
-// issue stores a new token for a user that lasts an hour.
+// issue stores a new token for a user, which expires in an hour.
 func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHash {
 	s.Helper()
 	hash := newHash()
@@ -209,9 +235,9 @@ func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHas
 
 func newHash() identity.TokenHash { return sha256.Sum256([]byte(rand.Text())) }
 
-// together runs f n times at once and waits.
+// together runs f n times concurrently and waits.
 func (s *suite) together(n int, f func(i int)) {
-	// Connections are open before the race, or opening them would decide it.
+	// This opens the connections before the race. Otherwise opening them would decide it.
 	meet(n, func(int) { _, _ = s.ByID(s.ctx, "nobody") })
 	meet(n, f)
 }
@@ -229,8 +255,7 @@ func meet(n int, f func(i int)) {
 	group.Wait()
 }
 
-// once runs f n times at once and checks that it succeeds once, and fails with
-// the sentinel otherwise.
+// once runs f n times concurrently. It checks that f succeeds once and fails with the sentinel otherwise.
 func (s *suite) once(n int, sentinel error, f func() error) {
 	s.Helper()
 	errs := make([]error, n)
@@ -240,7 +265,7 @@ func (s *suite) once(n int, sentinel error, f func() error) {
 		switch {
 		case err == nil:
 			succeeded++
-		case err != sentinel: //nolint:errorlint // answers are returned as they are
+		case err != sentinel: //nolint:errorlint // sentinels are returned unwrapped
 			s.Errorf("error %v, want %v", err, sentinel)
 		}
 	}

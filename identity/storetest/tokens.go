@@ -9,7 +9,7 @@ import (
 )
 
 var tokenTests = []test{
-	{"the user of a token is found until it expires, by its purpose only", func(s *suite) {
+	{"a token finds its user until it expires, for its purpose only", func(s *suite) {
 		for _, u := range []identity.User{s.newUser(), s.pending()} {
 			s.create(u)
 			token := s.issue(u.ID, identity.PurposeVerify)
@@ -25,7 +25,7 @@ var tokenTests = []test{
 			s.want(err, identity.ErrInvalidToken)
 		}
 	}},
-	{"a new token kills the earlier one of its user and purpose, and no other", func(s *suite) {
+	{"a new token replaces only the earlier one of its user and purpose", func(s *suite) {
 		u, other := s.added(), s.added()
 		old, verify, stranger := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify), s.issue(other.ID, identity.PurposeReset)
 		token := s.issue(u.ID, identity.PurposeReset)
@@ -38,7 +38,7 @@ var tokenTests = []test{
 			s.ok(err)
 		}
 	}},
-	{"of many tokens issued at once one is left", func(s *suite) {
+	{"one of many concurrently issued tokens is left", func(s *suite) {
 		u := s.added()
 		hashes := make([]identity.TokenHash, 20)
 		s.together(len(hashes), func(i int) {
@@ -47,20 +47,20 @@ var tokenTests = []test{
 				s.Error(err)
 			}
 		})
-		alive := 0
+		valid := 0
 		for _, hash := range hashes {
 			if _, err := s.TokenUser(s.ctx, identity.PurposeReset, hash, s.now); err == nil {
-				alive++
+				valid++
 			}
 		}
-		if alive != 1 {
-			s.Errorf("%d tokens are alive, want 1", alive)
+		if valid != 1 {
+			s.Errorf("%d tokens are valid, want 1", valid)
 		}
 	}},
-	{"nobody gets none", func(s *suite) {
+	{"an unknown user gets no token", func(s *suite) {
 		s.want(s.IssueToken(s.ctx, "nobody", "nobody@example.org", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 	}},
-	{"none goes to an address that is not the user's, and the earlier one lives", func(s *suite) {
+	{"an address that is not the user's gets no token, and the earlier token stays", func(s *suite) {
 		u, other := s.added(), s.added()
 		for _, purpose := range []identity.Purpose{identity.PurposeReset, identity.PurposeVerify} {
 			token := s.issue(u.ID, purpose)
@@ -72,7 +72,7 @@ var tokenTests = []test{
 			s.ok(s.IssueToken(s.ctx, u.ID, strings.ToUpper(u.Email), purpose, newHash(), s.now.Add(time.Hour), s.now))
 		}
 	}},
-	{"none outlives a change of address at the same time", func(s *suite) {
+	{"no token survives a concurrent change of address", func(s *suite) {
 		for range 10 {
 			u := s.added()
 			token := newHash()
@@ -85,7 +85,7 @@ var tokenTests = []test{
 					return
 				}
 				err := s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, token, s.now.Add(time.Hour), s.now)
-				if err != nil && err != identity.ErrNotFound { //nolint:errorlint // answers are returned as they are
+				if err != nil && err != identity.ErrNotFound { //nolint:errorlint // sentinels are returned unwrapped
 					s.Error(err)
 				}
 			})
@@ -96,7 +96,7 @@ var tokenTests = []test{
 	{"VerifyEmail activates the user and verifies the address", func(s *suite) {
 		u := s.create(s.pending())
 		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
-			s.Error("a pending user logged in")
+			s.Error("a pending user could log in")
 		}
 		token := s.issue(u.ID, identity.PurposeVerify)
 		at := s.now.Add(time.Minute)
@@ -105,12 +105,12 @@ var tokenTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.login(u.ID, 1)
 	}},
-	{"VerifyEmail works once, of fifty at once", func(s *suite) {
+	{"VerifyEmail succeeds once of fifty concurrent times", func(s *suite) {
 		u := s.create(s.pending())
 		token := s.issue(u.ID, identity.PurposeVerify)
 		s.once(50, identity.ErrInvalidToken, func() error { return s.VerifyEmail(s.ctx, token, s.now) })
 	}},
-	{"VerifyEmail refuses what is unknown, expired, or a reset", func(s *suite) {
+	{"VerifyEmail refuses an unknown, expired or reset token", func(s *suite) {
 		u := s.create(s.pending())
 		token, reset := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		s.want(s.VerifyEmail(s.ctx, newHash(), s.now), identity.ErrInvalidToken)
@@ -121,7 +121,7 @@ var tokenTests = []test{
 }
 
 var attemptTests = []test{
-	{"a failed login is recorded as it was", func(s *suite) {
+	{"a failed login is recorded with all its fields", func(s *suite) {
 		u, other := s.added(), s.added()
 		first := identity.Attempt{ID: "a" + u.ID, UserID: u.ID, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: s.now}
 		second := first
@@ -136,10 +136,10 @@ var attemptTests = []test{
 		got, err = s.Attempts(s.ctx, other.ID)
 		s.ok(err)
 		if len(got) != 0 {
-			s.Errorf("recorded of another user: %+v", got)
+			s.Errorf("recorded for another user: %+v", got)
 		}
 	}},
-	{"a user agent that is no text is recorded as well as it goes", func(s *suite) {
+	{"a user agent with invalid bytes is recorded as far as possible", func(s *suite) {
 		u := s.added()
 		s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: u.ID, UserID: u.ID, UserAgent: "curl\xff/8\x00", Reason: "wrong_password", At: s.now}))
 		got, err := s.Attempts(s.ctx, u.ID)
@@ -148,11 +148,12 @@ var attemptTests = []test{
 			s.Errorf("recorded %+v", got)
 		}
 	}},
-	{"nothing is recorded of a user who is gone", func(s *suite) {
+	{"an attempt of an unknown user is refused", func(s *suite) {
 		s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: "id", UserID: "nobody", At: s.now}), identity.ErrNotFound)
 	}},
 }
 
+// contains reports whether a row holds a text in any case.
 func contains(row, part string) bool {
 	return strings.Contains(strings.ToLower(row), strings.ToLower(part))
 }

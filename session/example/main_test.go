@@ -23,12 +23,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A service of another team beside sessiond, both as processes on real stores:
-// it asks sessiond once for each sign-in and Redis for each request, and goes on
-// when sessiond is gone.
-func TestExampleService(t *testing.T) {
+// sessiond and the example run as processes on real stores. The example asks sessiond once for each
+// session and Redis for each request, and it keeps working when sessiond stops.
+func TestExample_VerifiesWithoutSessiond(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
-	// All that a service that only checks may do in Redis.
+	// These are all the Redis permissions that a verifying service needs.
 	if err := redisstoretest.Client(t, redisURL).Do(t.Context(),
 		"ACL", "SETUSER", "orders", "on", ">secret", "%R~s:*", "%R~b:*", "~g:*", "+@connection", "-@dangerous", "+info", "+mget", "+getex").Err(); err != nil {
 		t.Fatal(err)
@@ -53,7 +52,7 @@ func TestExampleService(t *testing.T) {
 		"SESSIOND_EXAMPLE_ISSUER=https://id.example", "SESSIOND_EXAMPLE_AUDIENCE=https://api.example",
 	}}
 	service, _ := example.start(t)
-	stranger, _ := program{path: example.path, env: append(example.env[:len(example.env):len(example.env)], "SESSIOND_EXAMPLE_CLIENT_SECRET=wrong")}.start(t)
+	withWrongSecret, _ := program{path: example.path, env: append(example.env[:len(example.env):len(example.env)], "SESSIOND_EXAMPLE_CLIENT_SECRET=wrong")}.start(t)
 
 	call(t, "POST", id+"/registerUser", "", `{"username":"ada","email":"ada@example.com","password":"correct horse battery"}`)
 	login := func() string {
@@ -75,56 +74,56 @@ func TestExampleService(t *testing.T) {
 	if got := check("no token", service, "", 401); got.header.Get("WWW-Authenticate") != `Bearer realm="sessiond"` {
 		t.Errorf("challenge %q", got.header.Get("WWW-Authenticate"))
 	}
-	live, ended := login(), login()
+	active, revoked := login(), login()
 
 	asked := toSessiond.messages.Load()
-	check("the first check after a login", service, live, 200)
+	check("the first check after a login", service, active, 200)
 	if toSessiond.messages.Load() == asked {
-		t.Error("the first check after a login did not ask sessiond: who told Redis?")
+		t.Error("the first check after a login did not ask sessiond")
 	}
 	asked, trips := toSessiond.messages.Load(), toRedis.messages.Load()
-	check("the second check", service, live, 200)
+	check("the second check", service, active, 200)
 	if http, redis := toSessiond.messages.Load()-asked, toRedis.messages.Load()-trips; http != 0 || redis != 1 {
 		t.Errorf("the second check cost %d requests and %d round trips, want 0 and 1", http, redis)
 	}
 
-	check("before the logout", service, ended, 200)
-	call(t, "DELETE", id+"/logout", ended, "")
-	check("the request after the logout", service, ended, 401)
+	check("before the logout", service, revoked, 200)
+	call(t, "DELETE", id+"/logout", revoked, "")
+	check("the request after the logout", service, revoked, 401)
 
-	check("wrong credentials, unknown to Redis", stranger, login(), 503)
-	check("wrong credentials, known to Redis", stranger, live, 200)
+	check("wrong credentials, session unknown to Redis", withWrongSecret, login(), 503)
+	check("wrong credentials, session known to Redis", withWrongSecret, active, 200)
 
-	// A key that nobody has seen before signs at once; the example goes on running.
-	oldKey := keyOf(t, live)
+	// sessiond signs with a new key at once, while the example keeps running.
+	oldKey := keyOf(t, active)
 	sessiond.run(t, "keys", "add", "--file", keys)
 	next := regexp.MustCompile(`(\S+) .*published`).FindStringSubmatch(sessiond.run(t, "keys", "list", "--file", keys))
 	sessiond.run(t, "keys", "activate", "--file", keys, "--kid", next[1], "--now")
 	rotated := ""
 	await(t, "the new key signs", func() bool { rotated = login(); return keyOf(t, rotated) != oldKey })
 	await(t, "the new key is fetched", func() bool { return call(t, "GET", service+"/whoami", rotated, "").status == 200 })
-	check("the old key", service, live, 200)
+	check("the old key", service, active, 200)
 
 	unseen := login()
 	stopSessiond()
-	check("live, sessiond gone", service, live, 200)
-	check("rotated, sessiond gone", service, rotated, 200)
-	check("revoked, sessiond gone", service, ended, 401)
-	check("unknown to Redis, sessiond gone", service, unseen, 503)
+	check("active, sessiond stopped", service, active, 200)
+	check("rotated, sessiond stopped", service, rotated, 200)
+	check("revoked, sessiond stopped", service, revoked, 401)
+	check("unknown to Redis, sessiond stopped", service, unseen, 503)
 
 	toRedis.cut(true)
-	for what, token := range map[string]string{"live": live, "revoked": ended, "unseen": unseen} {
-		if got := check(what+", all gone", service, token, 503); got.header.Get("Retry-After") == "" {
+	for what, token := range map[string]string{"active": active, "revoked": revoked, "unseen": unseen} {
+		if got := check(what+", all stopped", service, token, 503); got.header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
 	}
-	check("malformed, all gone", service, "x.y.z", 401)
+	check("malformed, all stopped", service, "x.y.z", 401)
 	toRedis.cut(false)
-	await(t, "Redis is back", func() bool { return call(t, "GET", service+"/whoami", live, "").status == 200 })
-	check("revoked, Redis is back", service, ended, 401)
+	await(t, "Redis is back", func() bool { return call(t, "GET", service+"/whoami", active, "").status == 200 })
+	check("revoked, Redis is back", service, revoked, 401)
 }
 
-// program is one to be run as a process.
+// program is an executable with its environment.
 type program struct {
 	path string
 	env  []string
@@ -154,8 +153,8 @@ func (p program) run(t *testing.T, args ...string) string {
 
 var serving = regexp.MustCompile(`serving.*?(127\.0\.0\.1:\d+)`)
 
-// start returns when the program says where it serves; stop ends it as an
-// operator would, at the latest with the test.
+// start runs the program and returns when it has logged its address. stop interrupts it, at the
+// latest at the end of the test.
 func (p program) start(t *testing.T, args ...string) (base string, stop func()) {
 	t.Helper()
 	cmd := exec.Command(p.path, args...)
@@ -170,10 +169,10 @@ func (p program) start(t *testing.T, args ...string) (base string, stop func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
+	var output strings.Builder
 	lines, drained := bufio.NewScanner(read), make(chan struct{})
 	for base == "" && lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 		if m := serving.FindStringSubmatch(lines.Text()); m != nil {
 			base = "http://" + m[1]
 		}
@@ -188,14 +187,14 @@ func (p program) start(t *testing.T, args ...string) (base string, stop func()) 
 		http.DefaultClient.CloseIdleConnections()
 		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s ended with: %v", filepath.Base(p.path), err)
+			t.Errorf("%s exited with %v", filepath.Base(p.path), err)
 		}
 		<-drained
 		_ = read.Close()
 	}
 	t.Cleanup(stop)
 	if base == "" {
-		t.Fatalf("%s did not start:\n%s", filepath.Base(p.path), said.String())
+		t.Fatalf("%s did not start:\n%s", filepath.Base(p.path), output.String())
 	}
 	return base, stop
 }
@@ -252,14 +251,14 @@ func keyOf(t *testing.T, token string) string {
 	return header.Kid
 }
 
-// await waits for what another process does in its own time.
+// await polls done for what another process does in its own time.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(30 * time.Second); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not true within 30 s", what)
 		}
 	}
 }

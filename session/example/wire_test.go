@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// wire is a TCP proxy that counts what clients send, and can be cut.
+// wire is a TCP proxy that counts messages from clients and can be cut.
 type wire struct {
 	addr     string
-	messages atomic.Int64 // of clients, each a write that no other follows at once
+	messages atomic.Int64 // reads from clients; one write may arrive as one read
 
 	mu    sync.Mutex
 	down  bool
@@ -43,7 +43,7 @@ func startWire(t *testing.T, target string) *wire {
 	return w
 }
 
-// cut ends all connections and takes no new ones, until cut(false).
+// cut closes all connections and refuses new ones until cut(false).
 func (w *wire) cut(down bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestRecord_Verdict(t *testing.T) {
+func TestRecord_VerdictAndSnapshot(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	live := Session{Generation: 3, ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour), AccessExpiresAt: now.Add(time.Minute)}
 	ended := live
@@ -19,14 +19,14 @@ func TestRecord_Verdict(t *testing.T) {
 		name   string
 		record Record
 		want   error
-		kept   bool // the store may keep it
+		kept   bool // the store may keep a snapshot of it
 	}{
 		{"active", Record{Session: live, SubjectGeneration: 3}, nil, true},
 		{"ended", Record{Session: ended, SubjectGeneration: 3}, session.ErrRevoked, true},
-		// A refresh that is being committed may still prolong it.
+		// A refresh that is committing may still prolong it.
 		{"expired", Record{Session: expired, SubjectGeneration: 3}, session.ErrInvalidToken, false},
-		{"its token was revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true},
-		{"below its subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},
+		{"active, token revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true},
+		{"active, below its subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},
 	} {
 		if err := c.record.verdict("jti", now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)

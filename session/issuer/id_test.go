@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestTimedIDsSortByTime(t *testing.T) {
+func TestNewTimedID_SortsByTime(t *testing.T) {
 	seen := map[string]bool{}
 	last := ""
 	for i := range 1000 {
@@ -17,7 +17,7 @@ func TestTimedIDsSortByTime(t *testing.T) {
 		last, seen[id] = id, true
 	}
 	if id := NewID(); len(id) != 22 {
-		t.Errorf("NewID is %d characters", len(id))
+		t.Errorf("NewID has %d characters, want 22", len(id))
 	}
 }
 

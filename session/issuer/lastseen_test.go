@@ -17,70 +17,69 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// noteBook is a ledger that keeps the batches it was given, and fails when told.
-type noteBook struct {
+// fakeLedger records the batches of Touch, and can fail.
+type fakeLedger struct {
 	mu      sync.Mutex
 	batches [][]Use
 	err     error
 }
 
-func (n *noteBook) Touch(_ context.Context, uses []Use) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.err == nil {
-		n.batches = append(n.batches, slices.Clone(uses))
+func (f *fakeLedger) Touch(_ context.Context, uses []Use) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.batches = append(f.batches, slices.Clone(uses))
 	}
-	return n.err
+	return f.err
 }
 
-func (n *noteBook) fail(err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.err = err
+func (f *fakeLedger) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
 }
 
-// taken returns the batches since it was last asked.
-func (n *noteBook) taken() [][]Use {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	batches := n.batches
-	n.batches = nil
+// taken returns the batches since the last call.
+func (f *fakeLedger) taken() [][]Use {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	batches := f.batches
+	f.batches = nil
 	return batches
 }
 
-// withLastSeen runs f beside a LastSeen that runs, under a clock that only moves when all wait;
-// stop ends it. No goroutine may be left.
-func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, book *noteBook, logs *bytes.Buffer, stop func())) {
+// withLastSeen runs f with a running LastSeen, under synctest's clock. stop ends the LastSeen.
+func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, ledger *fakeLedger, logs *bytes.Buffer, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		book, logs := &noteBook{}, &bytes.Buffer{}
-		l := NewLastSeen(book, slog.New(slog.NewTextHandler(logs, nil)))
+		ledger, logs := &fakeLedger{}, &bytes.Buffer{}
+		l := NewLastSeen(ledger, slog.New(slog.NewTextHandler(logs, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); l.Run(ctx) }()
 		stop := func() { cancel(); <-done }
 		defer stop()
-		f(t, l, book, logs, stop)
+		f(t, l, ledger, logs, stop)
 	})
 }
 
-// flushed lets the next flush pass.
-func flushed() {
+// waitForFlush waits for the next flush.
+func waitForFlush() {
 	time.Sleep(seenInterval)
 	synctest.Wait()
 }
 
-func noteMany(t *testing.T, l *LastSeen, prefix string, n int) {
+func addMany(t *testing.T, l *LastSeen, prefix string, n int) {
 	t.Helper()
 	for i := range n {
 		if !l.Add(session.Ref{SessionID: fmt.Sprint(prefix, i)}, time.Now()) {
-			t.Fatalf("use %d was not taken", i)
+			t.Fatalf("use %d was refused", i)
 		}
 	}
 }
 
-func TestLastSeenGathersUses(t *testing.T) {
-	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, _ *bytes.Buffer, _ func()) {
+func TestLastSeen_WritesTheLatestUseOfEachSession(t *testing.T) {
+	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		now := time.Now()
 		var wg sync.WaitGroup
 		for i := range 100 {
@@ -92,11 +91,11 @@ func TestLastSeenGathersUses(t *testing.T) {
 		wg.Wait()
 		time.Sleep(seenInterval - time.Nanosecond)
 		synctest.Wait()
-		if early := book.taken(); early != nil {
-			t.Errorf("written early: %v", early)
+		if early := ledger.taken(); early != nil {
+			t.Errorf("written too early: %v", early)
 		}
-		flushed()
-		got := book.taken()
+		waitForFlush()
+		got := ledger.taken()
 		if len(got) != 1 || len(got[0]) != 2 {
 			t.Fatalf("written: %v, want one batch with two sessions", got)
 		}
@@ -105,22 +104,22 @@ func TestLastSeenGathersUses(t *testing.T) {
 				t.Errorf("written: %v, without %v", got[0], want)
 			}
 		}
-		flushed()
-		if again := book.taken(); again != nil {
+		waitForFlush()
+		if again := ledger.taken(); again != nil {
 			t.Errorf("written again: %v", again)
 		}
 	})
 }
 
-func TestLastSeenWritesInBatches(t *testing.T) {
-	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, _ *bytes.Buffer, _ func()) {
-		noteMany(t, l, "s", 2*seenBatch+1)
-		flushed()
-		got := book.taken()
+func TestLastSeen_WritesInBatches(t *testing.T) {
+	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
+		addMany(t, l, "s", 2*seenBatch+1)
+		waitForFlush()
+		got := ledger.taken()
 		distinct := make(map[string]bool)
 		for _, batch := range got {
 			if len(batch) > seenBatch {
-				t.Errorf("a batch of %d", len(batch))
+				t.Errorf("a batch of %d uses", len(batch))
 			}
 			for _, use := range batch {
 				distinct[use.SessionID] = true
@@ -132,26 +131,26 @@ func TestLastSeenWritesInBatches(t *testing.T) {
 	})
 }
 
-func TestLastSeenIsBounded(t *testing.T) {
-	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, _ *bytes.Buffer, _ func()) {
-		book.fail(session.ErrUnavailable)
-		noteMany(t, l, "s", maxPending)
-		for range 2 { // what was put back counts too
+func TestLastSeen_BoundsItsQueue(t *testing.T) {
+	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
+		ledger.fail(session.ErrUnavailable)
+		addMany(t, l, "s", maxPending)
+		for range 2 { // requeued uses count, too
 			if l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
-				t.Error("one too many was taken")
+				t.Error("a use beyond the bound was accepted")
 			}
 			if !l.Add(session.Ref{SessionID: "s7"}, time.Now()) {
-				t.Error("a later use of a session that waits was not taken")
+				t.Error("a later use of a queued session was refused")
 			}
-			flushed()
+			waitForFlush()
 		}
-		book.fail(nil)
-		flushed()
+		ledger.fail(nil)
+		waitForFlush()
 		if !l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
-			t.Error("not taken although nothing waits")
+			t.Error("refused although the queue is empty")
 		}
 		n := 0
-		for _, batch := range book.taken() {
+		for _, batch := range ledger.taken() {
 			n += len(batch)
 		}
 		if n != maxPending {
@@ -160,70 +159,70 @@ func TestLastSeenIsBounded(t *testing.T) {
 	})
 }
 
-func TestLastSeenWritesOnceMoreAtTheEnd(t *testing.T) {
-	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, _ *bytes.Buffer, stop func()) {
+func TestLastSeen_WritesOnceMoreAtTheEnd(t *testing.T) {
+	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, stop func()) {
 		now := time.Now()
-		noteMany(t, l, "s", 3)
+		addMany(t, l, "s", 3)
 		stop()
-		if got := book.taken(); len(got) != 1 || len(got[0]) != 3 || !time.Now().Equal(now) {
+		if got := ledger.taken(); len(got) != 1 || len(got[0]) != 3 || !time.Now().Equal(now) {
 			t.Errorf("written at the end: %v, after %v", got, time.Since(now))
 		}
 	})
 }
 
-// slowBook answers when it is let.
-type slowBook struct {
-	noteBook
+// slowLedger answers when answer receives.
+type slowLedger struct {
+	fakeLedger
 	asked, answer chan struct{}
 }
 
-func (s *slowBook) Touch(ctx context.Context, uses []Use) error {
+func (s *slowLedger) Touch(ctx context.Context, uses []Use) error {
 	s.asked <- struct{}{}
 	select {
 	case <-s.answer:
-		return s.noteBook.Touch(ctx, uses)
+		return s.fakeLedger.Touch(ctx, uses)
 	case <-ctx.Done():
 		return session.ErrUnavailable
 	}
 }
 
-// What is noted while a batch is on its way, and then the service stops, is written as well; a
-// ledger that never answers holds up the stop by two flushes.
-func TestLastSeenEndsWhileItWrites(t *testing.T) {
+// A use that was added during a write is still written at the end. A ledger that never answers
+// delays the end by at most two flushes.
+func TestLastSeen_EndsWhileItWrites(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			book := &slowBook{asked: make(chan struct{}), answer: make(chan struct{})}
-			l := NewLastSeen(book, slog.New(slog.DiscardHandler))
+			ledger := &slowLedger{asked: make(chan struct{}), answer: make(chan struct{})}
+			l := NewLastSeen(ledger, slog.New(slog.DiscardHandler))
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { defer close(done); l.Run(ctx) }()
 			l.Add(session.Ref{SessionID: "early"}, time.Now())
-			<-book.asked
-			noted := make(chan struct{})
-			go func() { defer close(noted); l.Add(session.Ref{SessionID: "late"}, time.Now()) }()
-			<-noted // nobody who is served waits for the ledger
+			<-ledger.asked
+			added := make(chan struct{})
+			go func() { defer close(added); l.Add(session.Ref{SessionID: "late"}, time.Now()) }()
+			<-added // Add must not wait for the ledger
 			cancel()
 			stopped := time.Now()
 			if answers {
-				book.answer <- struct{}{}
-				<-book.asked
-				book.answer <- struct{}{}
+				ledger.answer <- struct{}{}
+				<-ledger.asked
+				ledger.answer <- struct{}{}
 			} else {
-				<-book.asked
+				<-ledger.asked
 			}
 			<-done
 			if took := time.Since(stopped); took > 2*seenInterval {
 				t.Errorf("ended after %v", took)
 			}
-			if got := book.taken(); answers && (len(got) != 2 || got[1][0].SessionID != "late") {
+			if got := ledger.taken(); answers && (len(got) != 2 || got[1][0].SessionID != "late") {
 				t.Errorf("written: %v", got)
 			}
 		})
 	}
 }
 
-func TestLastSeenAndAFailingLedger(t *testing.T) {
-	withLastSeen(t, func(t *testing.T, l *LastSeen, book *noteBook, logs *bytes.Buffer, _ func()) {
+func TestLastSeen_RetriesOnlyIfTheLedgerIsUnavailable(t *testing.T) {
+	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, logs *bytes.Buffer, _ func()) {
 		warnings := func(want int) {
 			t.Helper()
 			if got := strings.Count(logs.String(), "level=WARN"); got != want {
@@ -233,41 +232,41 @@ func TestLastSeenAndAFailingLedger(t *testing.T) {
 		first := time.Now()
 		l.Add(session.Ref{SessionID: "a"}, first)
 		l.Add(session.Ref{SessionID: "b"}, first)
-		book.fail(fmt.Errorf("touch: %w", session.ErrUnavailable))
+		ledger.fail(fmt.Errorf("touch: %w", session.ErrUnavailable))
 		for range 3 {
-			flushed()
+			waitForFlush()
 		}
 		warnings(1)
 		later := time.Now()
 		l.Add(session.Ref{SessionID: "b"}, later)
-		book.fail(nil)
-		flushed()
-		if got := book.taken(); len(got) != 1 || len(got[0]) != 2 || !slices.Contains(got[0], Use{"a", first}) || !slices.Contains(got[0], Use{"b", later}) {
-			t.Errorf("written when it was back: %v", got)
+		ledger.fail(nil)
+		waitForFlush()
+		if got := ledger.taken(); len(got) != 1 || len(got[0]) != 2 || !slices.Contains(got[0], Use{"a", first}) || !slices.Contains(got[0], Use{"b", later}) {
+			t.Errorf("written after the outage: %v", got)
 		}
 		warnings(1)
 
-		// What no waiting mends is dropped, or it would be in the way for ever.
+		// Another error would come back for ever, so the batch is dropped.
 		l.Add(session.Ref{SessionID: "a"}, time.Now())
-		book.fail(errors.New("no such table"))
-		flushed()
+		ledger.fail(errors.New("no such table"))
+		waitForFlush()
 		warnings(2)
-		book.fail(nil)
-		flushed()
-		if got := book.taken(); got != nil {
-			t.Errorf("written after all: %v", got)
+		ledger.fail(nil)
+		waitForFlush()
+		if got := ledger.taken(); got != nil {
+			t.Errorf("a dropped use was written: %v", got)
 		}
 
-		// What was not tried with it is not dropped with it.
+		// The next batch, which was not tried, stays queued.
 		for i := range seenBatch + 1 {
 			l.Add(session.Ref{SessionID: strconv.Itoa(i)}, time.Now())
 		}
-		book.fail(errors.New("no such session"))
-		flushed()
-		book.fail(nil)
-		flushed()
-		if got := book.taken(); len(got) != 1 || len(got[0]) != 1 {
-			t.Errorf("of one that was not tried, %v was written", got)
+		ledger.fail(errors.New("no such session"))
+		waitForFlush()
+		ledger.fail(nil)
+		waitForFlush()
+		if got := ledger.taken(); len(got) != 1 || len(got[0]) != 1 {
+			t.Errorf("written after a failed batch: %v, want the one use that was not tried", got)
 		}
 	})
 }

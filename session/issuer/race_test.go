@@ -13,8 +13,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// rounds is how often a race is run: few times, or as often as its promise is made for when
-// SESSIOND_TEST_LONG is 1.
+// rounds returns how often to run a race: few times, or all times if SESSIOND_TEST_LONG is 1.
 func rounds(few, all int) int {
 	if os.Getenv("SESSIOND_TEST_LONG") == "1" {
 		return all
@@ -22,15 +21,16 @@ func rounds(few, all int) int {
 	return few
 }
 
+// eachWorld runs f on the embedded and on the real stores.
 func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 	t.Run("embedded", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))) })
 	t.Run("real", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t))) })
 }
 
-// Many clients refresh with one token at once: two tabs, a retry, a lost answer. All get the same
-// successor, and nobody is signed out. Then a grandparent is replayed, and the whole family is dead
-// on every replica.
-func TestRefreshRace(t *testing.T) {
+// Two tabs, a retry or a lost reply make clients refresh with one token at once. All get the same
+// successor, and nobody is signed out. Then an older token is replayed, and every replica refuses
+// the whole family.
+func TestRefresh_GivesRacingClientsOneSuccessor(t *testing.T) {
 	const parallel = 200
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(3, 1000) {
@@ -59,32 +59,32 @@ func TestRefreshRace(t *testing.T) {
 			}
 			wg.Wait()
 			if len(successors) != 1 {
-				t.Fatalf("round %d: %d successors of one token", round, len(successors))
+				t.Fatalf("round %d: %d successors of one token, want 1", round, len(successors))
 			}
 			for next := range successors {
 				if _, _, err := w.Replica(1).Refresh(t.Context(), next); err != nil {
-					t.Fatalf("round %d: the successor is refused: %v", round, err)
+					t.Fatalf("round %d: the successor was refused: %v", round, err)
 				}
 			}
 			for i, m := range w.Replicas {
 				if _, err := m.Verify(t.Context(), access); err != nil {
-					t.Fatalf("round %d: replica %d refuses an honest user: %v", round, i, err)
+					t.Fatalf("round %d: replica %d refused an honest user: %v", round, i, err)
 				}
 			}
 			if _, _, err := w.Replica(2).Refresh(t.Context(), first.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
-				t.Fatalf("round %d: a grandparent was taken: %v", round, err)
+				t.Fatalf("round %d: a token that was replaced twice was accepted: %v", round, err)
 			}
 			for i, m := range w.Replicas {
 				if _, err := m.Verify(t.Context(), access); !errors.Is(err, session.ErrRevoked) {
-					t.Fatalf("round %d: replica %d accepts a token of a stolen family: %v", round, i, err)
+					t.Fatalf("round %d: replica %d accepted a token of the stolen family: %v", round, i, err)
 				}
 			}
 		}
 	})
 }
 
-// End-all has answered, and a refresh was under way: nothing of it is alive.
-func TestRefreshRacesEndAll(t *testing.T) {
+// A refresh that was running when RevokeAll returned must not leave an active session.
+func TestRevokeAll_EndsARacingRefresh(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(50, 10000) {
 			set, _ := w.Start(t)
@@ -97,23 +97,23 @@ func TestRefreshRacesEndAll(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := w.Replica(round).Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-				t.Fatalf("round %d: a session outlives end-all: %v", round, err)
+				t.Fatalf("round %d: a session outlived RevokeAll: %v", round, err)
 			}
 			wg.Wait()
 			if refreshErr == nil {
 				if _, err := w.Replica(round+1).Verify(t.Context(), refreshed.AccessToken); !errors.Is(err, session.ErrRevoked) {
-					t.Fatalf("round %d: a refresh slipped past end-all: %v", round, err)
+					t.Fatalf("round %d: a refresh outlived RevokeAll: %v", round, err)
 				}
 			}
 			if active, err := w.Replicas[0].Active(t.Context(), w.User.ID, issuer.Page{}); err != nil || len(active) > 0 {
-				t.Fatalf("round %d: %d sessions after end-all: %v", round, len(active), err)
+				t.Fatalf("round %d: %d active sessions after RevokeAll: %v", round, len(active), err)
 			}
 		}
 	})
 }
 
-// A check that began before a revocation must not put back what it read.
-func TestCheckRacesRevoke(t *testing.T) {
+// A check that began before a revocation must not backfill what it read.
+func TestRevoke_WinsAgainstARacingCheck(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(100, 10000) {
 			set, s := w.Start(t)
@@ -126,19 +126,19 @@ func TestCheckRacesRevoke(t *testing.T) {
 			}
 			for i, m := range w.Replicas {
 				if _, err := m.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-					t.Fatalf("round %d: replica %d accepts a revoked token: %v", round, i, err)
+					t.Fatalf("round %d: replica %d accepted a revoked token: %v", round, i, err)
 				}
 			}
 			wg.Wait()
 			if _, err := w.Replica(round+1).Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-				t.Fatalf("round %d: a check put a revoked session back: %v", round, err)
+				t.Fatalf("round %d: a check backfilled a revoked session: %v", round, err)
 			}
 		}
 	})
 }
 
-// Ending the others while the kept session is being checked signs it out at no moment.
-func TestKeptSessionIsNeverRefused(t *testing.T) {
+// The kept session is checked all the time while the others are revoked.
+func TestRevokeAll_NeverRefusesTheKeptSession(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		kept, s := w.Start(t)
 		done := make(chan struct{})
@@ -152,7 +152,7 @@ func TestKeptSessionIsNeverRefused(t *testing.T) {
 					default:
 					}
 					if _, err := w.Replica(i).Verify(t.Context(), kept.AccessToken); err != nil {
-						t.Errorf("the kept session is refused: %v", err)
+						t.Errorf("the kept session was refused: %v", err)
 						return
 					}
 				}
@@ -165,7 +165,7 @@ func TestKeptSessionIsNeverRefused(t *testing.T) {
 				break
 			}
 			if _, err := w.Replicas[2].Verify(t.Context(), other.AccessToken); !errors.Is(err, session.ErrRevoked) {
-				t.Errorf("another session outlives end-others: %v", err)
+				t.Errorf("another session outlived RevokeAll: %v", err)
 				break
 			}
 		}
@@ -174,9 +174,9 @@ func TestKeptSessionIsNeverRefused(t *testing.T) {
 	})
 }
 
-// A hundred logins at once never leave more sessions than are allowed, whether those beyond are
-// refused or take the place of the oldest.
-func TestSessionCapIsExact(t *testing.T) {
+// A hundred logins at once never exceed the limit, whether the surplus logins are refused or end
+// the oldest sessions.
+func TestStart_KeepsTheSessionLimitExactly(t *testing.T) {
 	const limit, parallel = 5, 100
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(4, 100) {
@@ -204,10 +204,10 @@ func TestSessionCapIsExact(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			alive := 0
+			active := 0
 			for i, token := range tokens {
 				if _, err := w.Replica(i).Verify(t.Context(), token); err == nil {
-					alive++
+					active++
 				} else if !errors.Is(err, session.ErrRevoked) {
 					t.Fatal(err)
 				}
@@ -216,8 +216,8 @@ func TestSessionCapIsExact(t *testing.T) {
 			if endOldest {
 				opened = parallel
 			}
-			if alive != limit || len(tokens) != opened {
-				t.Fatalf("round %d: %d sessions are alive of %d that were opened, %d are allowed", round, alive, len(tokens), limit)
+			if active != limit || len(tokens) != opened {
+				t.Fatalf("round %d: %d of %d opened sessions are active, want %d", round, active, len(tokens), limit)
 			}
 			if _, err := w.Replicas[0].RevokeAll(t.Context(), w.User.ID, "", issuer.ReasonRevokedAll); err != nil {
 				t.Fatal(err)

@@ -11,13 +11,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/issuertest"
 )
 
-// shaky is a ledger that goes away: the answer to what it was told last is lost.
-type shaky struct {
+// shakyLedger is a ledger that loses replies or is away.
+type shakyLedger struct {
 	issuer.Ledger
-	lost, away *bool // the answers to refreshes; all of it
+	lost, away *bool // lost: the replies to refreshes; away: the whole ledger
 }
 
-func (l shaky) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
+func (l shakyLedger) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
 	s, revocation, err := l.Ledger.Rotate(ctx, family, decide)
 	if *l.lost || *l.away {
 		return issuer.Session{}, nil, session.ErrUnavailable
@@ -25,20 +25,20 @@ func (l shaky) Rotate(ctx context.Context, family issuer.Hash, decide func(issue
 	return s, revocation, err
 }
 
-func (l shaky) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]issuer.Revocation, error) {
+func (l shakyLedger) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]issuer.Revocation, error) {
 	if *l.away {
 		return nil, session.ErrUnavailable
 	}
 	return l.Ledger.DueRevocations(ctx, now, lease, limit)
 }
 
-// Who lost the answer to a refresh to an outage gets it when that is over, however long it took and
-// from whichever replica.
-func TestRefreshAfterOutage(t *testing.T) {
+// A client that lost a refresh reply in an outage can fetch it after the outage, from every replica
+// and however long the outage lasted.
+func TestRefresh_ExtendsTheGraceByAnOutage(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		now, lost, away := time.Now(), false, false
 		for _, m := range w.Replicas {
-			m.Ledger, m.Now = shaky{m.Ledger, &lost, &away}, func() time.Time { return now }
+			m.Ledger, m.Now = shakyLedger{m.Ledger, &lost, &away}, func() time.Time { return now }
 		}
 		refresh := func(i int, token string) (string, error) {
 			set, _, err := w.Replica(i).Refresh(t.Context(), token)
@@ -73,17 +73,17 @@ func TestRefreshAfterOutage(t *testing.T) {
 		}
 		pass(grace / 2)
 		if elsewhere, err := refresh(1, first.RefreshToken); err != nil || elsewhere != again {
-			t.Errorf("by another replica: %v, the same successor: %t", err, elsewhere == again)
+			t.Errorf("at another replica: %v, same successor: %t", err, elsewhere == again)
 		}
 		if _, err := refresh(1, earlier.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
-			t.Errorf("one whose grace was over before: %v", err)
+			t.Errorf("a token whose grace had ended before the outage: %v", err)
 		}
 		pass(grace)
 		if _, err := refresh(1, first.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
 			t.Errorf("long after the outage: %v", err)
 		}
 
-		// Requests that fail are no outage, however many.
+		// Failed requests are not an outage, however many.
 		second, _ := w.Start(t)
 		for range 5 {
 			lost = true
@@ -95,7 +95,7 @@ func TestRefreshAfterOutage(t *testing.T) {
 		}
 		pass(grace / 2)
 		if _, err := refresh(0, second.RefreshToken); !errors.Is(err, session.ErrInvalidToken) {
-			t.Errorf("after requests that failed for longer than the grace: %v", err)
+			t.Errorf("after requests had failed for longer than the grace: %v", err)
 		}
 	})
 }

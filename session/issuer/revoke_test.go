@@ -12,9 +12,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/issuertest"
 )
 
-// owe records the end of a session as a replica does that dies before it can tell the store; the
-// session was checked before.
-func owe(t *testing.T, w *issuertest.World) (token string) {
+// recordOnly records the revocation of a checked session and does not enforce it, like a replica
+// that dies in between.
+func recordOnly(t *testing.T, w *issuertest.World) (token string) {
 	t.Helper()
 	set, s := w.Start(t)
 	if _, err := w.Replica(1).Verify(t.Context(), set.AccessToken); err != nil {
@@ -25,7 +25,7 @@ func owe(t *testing.T, w *issuertest.World) (token string) {
 		t.Fatal(err)
 	}
 	if _, err := w.Replica(1).Verify(t.Context(), set.AccessToken); err != nil {
-		t.Fatalf("in force already: %v", err)
+		t.Fatalf("enforced already: %v", err)
 	}
 	return set.AccessToken
 }
@@ -37,8 +37,9 @@ func wantRevoked(t *testing.T, w *issuertest.World, token string) {
 	}
 }
 
-// A replica that cannot reach the store leaves what is owed to one that can.
-func TestRevocationsAreLeftToWhoReachesTheStore(t *testing.T) {
+// A replica that cannot reach the store claims no revocation. A replica that reaches it enforces
+// them.
+func TestEnforceDue_ClaimsNothingWithoutTheStore(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		away, err := redisstore.Open("redis://127.0.0.1:1", redisstore.Options{})
 		if err != nil {
@@ -46,7 +47,7 @@ func TestRevocationsAreLeftToWhoReachesTheStore(t *testing.T) {
 		}
 		defer away.Close()
 		w.Replica(0).Store = away
-		token := owe(t, w)
+		token := recordOnly(t, w)
 		if err := w.Replica(0).EnforceDue(t.Context()); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("without the store: %v", err)
 		}
@@ -57,34 +58,32 @@ func TestRevocationsAreLeftToWhoReachesTheStore(t *testing.T) {
 	})
 }
 
-// without is a store that cannot be told of one subject, like a Cluster of which one server is
-// away.
-type without struct {
+// partialStore cannot apply revocations of one subject, like a Cluster with one server away.
+type partialStore struct {
 	issuer.Store
 	subject string
 }
 
-func (s without) Apply(ctx context.Context, r issuer.Revocation) error {
+func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) error {
 	if r.Subject == s.subject {
 		return session.ErrUnavailable
 	}
 	return s.Store.Apply(ctx, r)
 }
 
-// One revocation that cannot be put in force holds up no later one.
-func TestRevocationsDoNotHoldUpEachOther(t *testing.T) {
+func TestEnforceDue_ContinuesAfterAFailure(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		other := issuertest.AddUser(t, w.DB)
-		w.Replica(2).Store = without{w.Replica(2).Store, w.User.ID}
-		waits := owe(t, w)
+		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID}
+		waits := recordOnly(t, w)
 		w.User = other
-		token := owe(t, w)
+		token := recordOnly(t, w)
 		if err := w.Replica(2).EnforceDue(t.Context()); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("with one server away: %v", err)
 		}
 		wantRevoked(t, w, token)
 		if _, err := w.Replica(1).Verify(t.Context(), waits); err != nil {
-			t.Errorf("what could not be told: %v", err)
+			t.Errorf("the revocation that failed: %v", err)
 		}
 	})
 }

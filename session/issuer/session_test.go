@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestSessionStatus(t *testing.T) {
+func TestSession_StatusAtAndEnding(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	base := Session{ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour)}
 	with := func(f func(*Session)) Session { s := base; f(&s); return s }
@@ -16,14 +16,14 @@ func TestSessionStatus(t *testing.T) {
 		reason  Reason
 		by      Actor
 	}{
-		{"running", base, StatusActive, "", ""},
-		{"at its last moment", with(func(s *Session) { s.ExpiresAt = now.Add(time.Nanosecond) }), StatusActive, "", ""},
-		{"idle, at the second", with(func(s *Session) { s.ExpiresAt = now }), StatusExpired, ReasonIdle, BySystem},
-		{"at its absolute end", with(func(s *Session) { s.ExpiresAt, s.MaxExpiresAt = now, now }), StatusExpired, ReasonMaxLifetime, BySystem},
+		{"active", base, StatusActive, "", ""},
+		{"active just before its expiry", with(func(s *Session) { s.ExpiresAt = now.Add(time.Nanosecond) }), StatusActive, "", ""},
+		{"expired at its idle expiry", with(func(s *Session) { s.ExpiresAt = now }), StatusExpired, ReasonIdle, BySystem},
+		{"expired at its absolute expiry", with(func(s *Session) { s.ExpiresAt, s.MaxExpiresAt = now, now }), StatusExpired, ReasonMaxLifetime, BySystem},
 		{"signed out", with(func(s *Session) { s.EndedAt, s.EndReason, s.EndedBy = now, ReasonLogout, ByUser }), StatusLoggedOut, ReasonLogout, ByUser},
-		{"ended from elsewhere", with(func(s *Session) { s.EndedAt, s.EndReason, s.EndedBy = now, ReasonRevoked, ByUser }), StatusRevoked, ReasonRevoked, ByUser},
-		// What was ended before it would have expired stays "ended".
-		{"ended, and past its expiry", with(func(s *Session) {
+		{"revoked from another session", with(func(s *Session) { s.EndedAt, s.EndReason, s.EndedBy = now, ReasonRevoked, ByUser }), StatusRevoked, ReasonRevoked, ByUser},
+		// A session that was ended before its expiry stays ended after it.
+		{"ended, then past its expiry", with(func(s *Session) {
 			s.EndedAt, s.EndReason, s.EndedBy, s.ExpiresAt = now.Add(-time.Hour), ReasonTokenTheft, BySystem, now
 		}), StatusRevoked, ReasonTokenTheft, BySystem},
 	} {

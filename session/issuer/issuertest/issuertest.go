@@ -1,4 +1,4 @@
-// Package issuertest runs a few replicas of an issuer on the same stores, for tests.
+// Package issuertest runs three replicas of an issuer on the same stores, for tests.
 package issuertest
 
 import (
@@ -59,7 +59,7 @@ func AddUser(t *testing.T, db *sqlstore.DB) issuer.Subject {
 	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
-// Replica returns the replica i, counted round and round.
+// Replica returns replica i modulo their number.
 func (w *World) Replica(i int) *issuer.Manager { return w.Replicas[i%len(w.Replicas)] }
 
 // Start signs the user in at the first replica.

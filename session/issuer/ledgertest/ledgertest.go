@@ -1,4 +1,4 @@
-// Package ledgertest holds a [issuer.Ledger] to the promises of its comments.
+// Package ledgertest tests that an [issuer.Ledger] keeps the promises of its comments.
 package ledgertest
 
 import (
@@ -13,23 +13,23 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Users is what happens to users beside the ledger, in the same database.
+// Users changes the users of the ledger's database.
 type Users interface {
-	// Add makes an active user whose password has version 1, and returns its id.
+	// Add creates an active user whose password has version 1.
 	Add(ctx context.Context, username string) (subject string, err error)
-	// SetPassword changes the password from a version to the next and ends all
-	// sessions but keep.
+	// SetPassword changes the password from a version to the next and ends all sessions except
+	// keep.
 	SetPassword(ctx context.Context, subject string, fromVersion int64, keep string, at time.Time) error
-	// Delete deletes the user and ends all their sessions.
+	// Delete deletes the user and ends all sessions.
 	Delete(ctx context.Context, subject string, at time.Time) error
-	// Fail records a login that failed.
+	// Fail records a failed login.
 	Fail(ctx context.Context, subject, id, reason string, client issuer.Client, at time.Time) error
-	// Mails lists the kinds of the mails queued for a user.
+	// Mails returns the kinds of the user's queued mails.
 	Mails(ctx context.Context, subject string) ([]string, error)
 }
 
-// Run runs every test of the suite, each with a user of its own. Every group of
-// tests has a ledger to itself, which open makes and cleans up.
+// Run runs every test of the suite, each with its own user. Every group of tests has its own
+// ledger, which open opens and cleans up.
 func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 	for _, group := range []struct {
 		name  string
@@ -37,16 +37,16 @@ func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 	}{
 		{"Start", startTests},
 		{"Find", findTests},
-		{"lists", listTests},
+		{"Active and History", listTests},
 		{"Rotate", rotateTests},
 		{"Reauthenticate", reauthenticateTests},
 		{"Touch", touchTests},
 		{"Revoke", revokeTests},
 		{"RevokeAll", revokeAllTests},
 		{"RevokeToken", revokeTokenTests},
-		{"lease", leaseTests},
-		{"claimers", claimTests},
-		{"text", textTests},
+		{"DueRevocations", dueTests},
+		{"DueRevocations in parallel", parallelDueTests},
+		{"odd text", textTests},
 		{"races", raceTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -62,11 +62,11 @@ func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 }
 
 type test struct {
-	name string // the promise, as a sentence
+	name string // the promise
 	run  func(s *suite)
 }
 
-// suite is one ledger with one user, and shorthands that fail the test.
+// suite is one ledger with one user. Its methods end the test on an error.
 type suite struct {
 	*testing.T
 	issuer.Ledger
@@ -81,15 +81,15 @@ type suite struct {
 func newSuite(t *testing.T, ledger issuer.Ledger, users Users) *suite {
 	s := &suite{
 		T: t, Ledger: ledger, Users: users, ctx: t.Context(), username: "Zoë " + issuer.NewID(),
-		// An instant that shows whether microseconds and UTC survive.
+		// This time shows whether microseconds and UTC survive.
 		now: time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC),
 	}
 	s.subject = s.add(s.username)
 	return s
 }
 
-// stranger adds another user.
-func (s *suite) stranger() string { return s.add(issuer.NewID()) }
+// otherUser adds another user and returns its id.
+func (s *suite) otherUser() string { return s.add(issuer.NewID()) }
 
 func (s *suite) add(name string) string {
 	s.Helper()
@@ -105,8 +105,7 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want fails the test unless err is exactly the sentinel: answers are returned as
-// they are, so that callers may compare as they like.
+// want ends the test unless err is the sentinel itself. A ledger does not wrap its sentinels.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
 	if err != sentinel { //nolint:errorlint // see above
@@ -120,7 +119,7 @@ const (
 	maxTTL    = 72 * time.Hour
 )
 
-// login is what a login of the suite's user at a time records.
+// login returns a login of the suite's user.
 func (s *suite) login(at time.Time) issuer.Start { return loginOf(s.subject, at) }
 
 func loginOf(subject string, at time.Time) issuer.Start {
@@ -134,10 +133,10 @@ func loginOf(subject string, at time.Time) issuer.Start {
 	}
 }
 
-// family is the refresh family of a session of this suite.
+// family returns the hash of a session's refresh family.
 func family(id string) issuer.Hash { return sha256.Sum256([]byte(id)) }
 
-// start logs the suite's user in.
+// start signs the suite's user in.
 func (s *suite) start(at time.Time) issuer.Session {
 	s.Helper()
 	started, _, err := s.Start(s.ctx, s.login(at))
@@ -145,7 +144,7 @@ func (s *suite) start(at time.Time) issuer.Session {
 	return started
 }
 
-// starts logs the suite's user in n times, a second apart.
+// starts signs the suite's user in n times, a second apart.
 func (s *suite) starts(n int) []issuer.Session {
 	s.Helper()
 	list := make([]issuer.Session, n)
@@ -176,7 +175,7 @@ func (s *suite) history(page issuer.Page) []issuer.Login {
 	return list
 }
 
-// due claims what is due and returns what concerns the suite's user.
+// due claims all due revocations and returns those of the suite's user.
 func (s *suite) due(now time.Time) []issuer.Revocation {
 	s.Helper()
 	list, err := s.DueRevocations(s.ctx, now, time.Minute, 1000)
@@ -184,8 +183,8 @@ func (s *suite) due(now time.Time) []issuer.Revocation {
 	return slices.DeleteFunc(list, func(r issuer.Revocation) bool { return r.Subject != s.subject })
 }
 
-// renew rotates a session's refresh token with no further ado.
-func (s *suite) renew(id string, at time.Time) (issuer.Session, error) {
+// refresh rotates a session's refresh token if the session is active.
+func (s *suite) refresh(id string, at time.Time) (issuer.Session, error) {
 	rotated, _, err := s.Rotate(s.ctx, family(id), func(r issuer.Rotatable) (issuer.Rotation, error) {
 		if r.StatusAt(at) != issuer.StatusActive {
 			return issuer.Rotation{}, errEnded
@@ -197,7 +196,7 @@ func (s *suite) renew(id string, at time.Time) (issuer.Session, error) {
 
 var errEnded = errors.New("the session has ended")
 
-// rotation replaces the refresh token of r.
+// rotation returns a rotation that replaces the refresh token of r.
 func rotation(r issuer.Rotatable, at time.Time) issuer.Rotation {
 	return issuer.Rotation{
 		TokenID: issuer.NewID(), At: at, AccessExpiresAt: at.Add(accessTTL), ExpiresAt: at.Add(idleTTL),
@@ -217,7 +216,7 @@ func ids(list []issuer.Session) []string {
 	return out
 }
 
-// newestFirst reverses.
+// newestFirst returns the ids in reverse order.
 func newestFirst(list []issuer.Session) []string {
 	out := ids(list)
 	slices.Reverse(out)
@@ -231,8 +230,7 @@ func (s *suite) sameIDs(what string, got, want []string) {
 	}
 }
 
-// same compares sessions field by field; their times hold no pointers to zones
-// that differ, since all are UTC.
+// same compares all fields of two sessions. Their times can be compared because all are UTC.
 func (s *suite) same(what string, got, want issuer.Session) {
 	s.Helper()
 	if got != want {
@@ -240,14 +238,14 @@ func (s *suite) same(what string, got, want issuer.Session) {
 	}
 }
 
-// together runs f n times at once and waits.
+// together runs f n times in parallel and waits.
 func (s *suite) together(n int, f func(i int)) {
-	// Connections are open before the race, or opening them would decide it.
-	meet(n, func(int) { _, _ = s.Find(s.ctx, s.subject, "nothing", s.now) })
-	meet(n, f)
+	// Open the connections before the race. Otherwise opening them would decide it.
+	parallel(n, func(int) { _, _ = s.Find(s.ctx, s.subject, "nothing", s.now) })
+	parallel(n, f)
 }
 
-func meet(n int, f func(i int)) {
+func parallel(n int, f func(i int)) {
 	var group sync.WaitGroup
 	gate := make(chan struct{})
 	for i := range n {

@@ -8,23 +8,23 @@ import (
 )
 
 var listTests = []test{
-	{"Active lists what is neither ended nor expired, newest first, the subject's only", func(s *suite) {
+	{"Active lists the subject's sessions that have neither ended nor expired, newest first", func(s *suite) {
 		list := s.starts(4)
-		_, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		_, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
 		_, _, err = s.Revoke(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevoked))
 		s.ok(err)
 		want := []string{list[3].ID, list[2].ID, list[0].ID}
 		s.sameIDs("active", ids(s.active(s.now, issuer.Page{})), want)
-		// At the very moment of its expiry a session is expired.
+		// At the moment of its expiry a session is expired.
 		s.sameIDs("just before the first expires", ids(s.active(list[0].ExpiresAt.Add(-time.Microsecond), issuer.Page{})), want)
 		s.sameIDs("as it expires", ids(s.active(list[0].ExpiresAt, issuer.Page{})), want[:2])
 	}},
-	{"Active shows each session as Find does", func(s *suite) {
+	{"Active returns the same session as Find", func(s *suite) {
 		started := s.start(s.now)
 		s.same("listed", s.active(s.now, issuer.Page{})[0], started)
 	}},
-	{"both lists are paged by id without a gap or a double", func(s *suite) {
+	{"pages have neither gaps nor duplicates", func(s *suite) {
 		list := s.starts(7)
 		want := newestFirst(list)
 		for _, size := range []int{1, 3, 7, 10} {
@@ -32,7 +32,7 @@ var listTests = []test{
 			for page := (issuer.Page{Limit: size}); ; {
 				got := ids(s.active(s.now, page))
 				if len(got) > size {
-					s.Fatalf("a page of %d for a limit of %d", len(got), size)
+					s.Fatalf("a page has %d items, with a limit of %d", len(got), size)
 				}
 				active = append(active, got...)
 				if len(got) < size {
@@ -54,8 +54,8 @@ var listTests = []test{
 			s.sameIDs("history", history, want)
 		}
 	}},
-	{"ids sort bytewise, whatever the database's language", func(s *suite) {
-		// In most languages "a" < "B" < "c" and signs count little; in bytes "-" < "B" < "_" < "a".
+	{"ids sort bytewise, whatever the database's collation", func(s *suite) {
+		// In most collations "a" < "B" < "c". In bytes "-" < "B" < "_" < "a".
 		order := []string{"-x", "0x", "Bx", "_x", "ax", "cx"}
 		for _, id := range []string{"ax", "Bx", "_x", "cx", "0x", "-x"} {
 			start := s.login(s.now)
@@ -67,7 +67,7 @@ var listTests = []test{
 		s.sameIDs("all", ids(s.active(s.now, issuer.Page{})), order)
 		s.sameIDs("before ax", ids(s.active(s.now, issuer.Page{Before: "ax"})), order[2:])
 	}},
-	{"History lists ended, expired and failed logins among the active ones", func(s *suite) {
+	{"History lists active, ended, expired and failed logins together", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -75,7 +75,7 @@ var listTests = []test{
 		failedAt := s.now.Add(500 * time.Millisecond)
 		failed := issuer.NewTimedID(failedAt)
 		s.ok(s.Fail(s.ctx, s.subject, failed, "wrong_password", client, failedAt))
-		s.ok(s.Fail(s.ctx, s.stranger(), issuer.NewTimedID(failedAt), "wrong_password", client, failedAt))
+		s.ok(s.Fail(s.ctx, s.otherUser(), issuer.NewTimedID(failedAt), "wrong_password", client, failedAt))
 
 		got := s.history(issuer.Page{})
 		if len(got) != 3 {
@@ -89,7 +89,7 @@ var listTests = []test{
 		late := s.now.Add(maxTTL)
 		for i, status := range []issuer.Status{issuer.StatusExpired, issuer.StatusFailed, issuer.StatusLoggedOut} {
 			if got[i].StatusAt(late) != status {
-				s.Errorf("login %d reads %q later, want %q", i, got[i].StatusAt(late), status)
+				s.Errorf("login %d has status %q later, want %q", i, got[i].StatusAt(late), status)
 			}
 		}
 		if page := s.history(issuer.Page{Limit: 2}); len(page) != 2 || page[1].ID != failed {
@@ -99,13 +99,13 @@ var listTests = []test{
 			s.Errorf("page after the failed login: %+v", page)
 		}
 	}},
-	{"a stranger has empty lists", func(s *suite) {
+	{"an unknown subject has empty lists", func(s *suite) {
 		logins, err := s.History(s.ctx, "nobody", issuer.Page{})
 		s.ok(err)
 		active, err := s.Active(s.ctx, "nobody", s.now, issuer.Page{})
 		s.ok(err)
 		if len(logins)+len(active) != 0 {
-			s.Errorf("%v %v", logins, active)
+			s.Errorf("logins %v, active %v, want none", logins, active)
 		}
 	}},
 }

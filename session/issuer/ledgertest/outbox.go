@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// What is due is everybody's, so each of these two has a ledger to itself.
-var leaseTests = []test{
-	{"a revocation is due until it is done, once per lease", func(s *suite) {
+// DueRevocations claims the revocations of all users, so each of these tests has its own ledger.
+var dueTests = []test{
+	{"returns a revocation once per lease until it is done", func(s *suite) {
 		list := s.starts(2)
 		_, first, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -23,17 +23,17 @@ var leaseTests = []test{
 			return due
 		}
 		if due := claim(s.now.Add(-time.Second), 10); len(due) != 0 {
-			s.Errorf("due before it happened: %+v", due)
+			s.Errorf("due before it was recorded: %+v", due)
 		}
 		now := s.now.Add(2 * time.Second)
 		if due := claim(now, 1); !slices.Equal(due, []issuer.Revocation{first}) {
-			s.Errorf("the first: %+v, want %+v", due, first)
+			s.Errorf("with limit 1: %+v, want %+v", due, first)
 		}
 		if due := claim(now, 10); !slices.Equal(due, []issuer.Revocation{second}) {
-			s.Errorf("what is left: %+v, want %+v", due, second)
+			s.Errorf("the rest: %+v, want %+v", due, second)
 		}
 		if due := claim(now.Add(time.Minute-time.Microsecond), 10); len(due) != 0 {
-			s.Errorf("claimed within the lease: %+v", due)
+			s.Errorf("claimed again within the lease: %+v", due)
 		}
 		if due := claim(now.Add(time.Minute), 10); len(due) != 2 {
 			s.Errorf("after the lease: %+v", due)
@@ -49,8 +49,8 @@ var leaseTests = []test{
 	}},
 }
 
-var claimTests = []test{
-	{"no revocation goes to two claimers, and none to nobody", func(s *suite) {
+var parallelDueTests = []test{
+	{"gives every revocation to exactly one caller", func(s *suite) {
 		const n = 120
 		for range n {
 			started := s.start(s.now)
@@ -67,7 +67,7 @@ var claimTests = []test{
 					return
 				}
 				if len(due) > 5 {
-					s.Errorf("%d for a limit of 5", len(due))
+					s.Errorf("claimed %d with a limit of 5", len(due))
 				}
 				if len(due) == 0 {
 					return
@@ -79,8 +79,8 @@ var claimTests = []test{
 				mu.Unlock()
 			}
 		})
-		// Whoever skips a row that another is claiming may leave early, but that
-		// other has it.
+		// A caller may return early when it skips a locked row, but then another caller has that
+		// row.
 		if len(claimed) != n {
 			s.Errorf("%d of %d revocations were claimed", len(claimed), n)
 		}

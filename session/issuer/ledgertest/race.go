@@ -8,12 +8,11 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Each race is run so often that an implementation without the locks loses
-// one of them.
+// rounds is how often each race runs. An implementation without locks loses at least one of them.
 const rounds = 25
 
 var raceTests = []test{
-	{"fifty rotations at once see one another's result", func(s *suite) {
+	{"Rotate sees the result of every earlier Rotate", func(s *suite) {
 		const n = 50
 		started := s.start(s.now)
 		var rotated atomic.Int64
@@ -29,7 +28,7 @@ var raceTests = []test{
 			}
 			rotated.Add(1)
 		})
-		// Each replaces the token of the one before it, so that all have seen another one.
+		// Each replaces the token of the one before, so all have seen a different one.
 		order := make(map[issuer.Hash]bool)
 		for _, hash := range seen {
 			order[hash] = true
@@ -38,9 +37,9 @@ var raceTests = []test{
 			s.Errorf("%d rotations saw %d different tokens, want %d", rotated.Load(), len(order), n)
 		}
 	}},
-	{"a login that races a change of password never outlives it", func(s *suite) {
+	{"a password change ends every login that races it", func(s *suite) {
 		for round := range rounds {
-			subject := s.stranger()
+			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
 			s.together(5, func(i int) {
 				if i == 0 {
@@ -56,13 +55,13 @@ var raceTests = []test{
 			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
 			s.ok(err)
 			if len(list) != 0 {
-				s.Errorf("round %d: %d sessions of the old password live on", round, len(list))
+				s.Errorf("round %d: %d sessions of the old password are active", round, len(list))
 			}
 		}
 	}},
-	{"logins and refreshes that race the end of all sessions leave no live session of a lower generation", func(s *suite) {
+	{"RevokeAll leaves no active session below the new generation", func(s *suite) {
 		for round := range rounds {
-			subject := s.stranger()
+			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
 			old, _, err := s.Start(s.ctx, loginOf(subject, at))
 			s.ok(err)
@@ -74,7 +73,7 @@ var raceTests = []test{
 				case i%2 == 0:
 					_, _, err = s.Start(s.ctx, loginOf(subject, at))
 				default:
-					if _, err = s.renew(old.ID, at); errors.Is(err, errEnded) {
+					if _, err = s.refresh(old.ID, at); errors.Is(err, errEnded) {
 						err = nil
 					}
 				}
@@ -86,19 +85,19 @@ var raceTests = []test{
 			s.ok(err)
 			for _, live := range list {
 				if live.ID == old.ID {
-					s.Errorf("round %d: the old session lives on", round)
+					s.Errorf("round %d: the old session is active", round)
 				}
 				record, err := s.Find(s.ctx, subject, live.ID, at)
 				s.ok(err)
 				if record.Generation < record.SubjectGeneration {
-					s.Errorf("round %d: a live session has generation %d of %d", round, record.Generation, record.SubjectGeneration)
+					s.Errorf("round %d: an active session has generation %d, its subject %d", round, record.Generation, record.SubjectGeneration)
 				}
 			}
 		}
 	}},
-	{"two devices that each end the others leave at most one of them", func(s *suite) {
+	{"devices that revoke each other leave at most one session", func(s *suite) {
 		for round := range rounds {
-			subject := s.stranger()
+			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
 			var devices [4]issuer.Session
 			for i := range devices {
@@ -111,19 +110,20 @@ var raceTests = []test{
 					s.Error(err)
 				}
 			})
-			// The first keeps itself. Those after it are dead by then and keep nothing.
+			// The first RevokeAll keeps its own session. The later ones find theirs ended and keep
+			// none.
 			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
 			s.ok(err)
 			for _, live := range list {
 				record, err := s.Find(s.ctx, subject, live.ID, at)
 				s.ok(err)
 				if len(list) > 1 || record.Generation > record.SubjectGeneration {
-					s.Errorf("round %d: %d live, generation %d of %d", round, len(list), record.Generation, record.SubjectGeneration)
+					s.Errorf("round %d: %d active, generation %d, its subject %d", round, len(list), record.Generation, record.SubjectGeneration)
 				}
 			}
 		}
 	}},
-	{"one session ended many times at once ends once", func(s *suite) {
+	{"Revoke ends a session once", func(s *suite) {
 		started := s.start(s.now)
 		var at [20]time.Time
 		var ended [20]issuer.Session
@@ -136,7 +136,7 @@ var raceTests = []test{
 		})
 		for i := range ended {
 			if ended[i] != ended[0] {
-				s.Errorf("ended at %v and at %v", ended[0].EndedAt, ended[i].EndedAt)
+				s.Errorf("ended at %v and again at %v", ended[0].EndedAt, ended[i].EndedAt)
 			}
 		}
 	}},

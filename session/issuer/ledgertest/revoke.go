@@ -8,7 +8,7 @@ import (
 )
 
 var revokeTests = []test{
-	{"ends one session and records that the store has to learn of it", func(s *suite) {
+	{"ends one session and records a revocation", func(s *suite) {
 		list := s.starts(2)
 		at := s.now.Add(time.Minute)
 		got, revocation, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(at, issuer.ReasonRevoked))
@@ -20,7 +20,7 @@ var revokeTests = []test{
 		s.same("the other", s.find(list[1].ID, at).Session, list[1])
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: want.ID, Until: want.AccessExpiresAt})
 	}},
-	{"changes nothing in the history of a session that was ended, and revokes it again", func(s *suite) {
+	{"keeps the history of an ended session, and revokes it again", func(s *suite) {
 		started := s.start(s.now)
 		first, _, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -29,46 +29,46 @@ var revokeTests = []test{
 		s.same("the second time", again, first)
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
-	{"leaves an expired session expired, and revokes it all the same", func(s *suite) {
+	{"keeps an expired session expired, and still revokes it", func(s *suite) {
 		started := s.start(s.now)
 		got, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(started.ExpiresAt, issuer.ReasonRevoked))
 		s.ok(err)
 		s.same("returned", got, started)
 		if status := got.StatusAt(started.ExpiresAt); status != issuer.StatusExpired {
-			s.Errorf("it reads %q", status)
+			s.Errorf("status %q, want expired", status)
 		}
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
-	{"finds nothing under an unknown id, and leaves another subject's session alone", func(s *suite) {
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+	{"returns ErrNotFound for an unknown id and for another subject's session", func(s *suite) {
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		for _, id := range []string{stranger.ID, issuer.NewTimedID(s.now)} {
+		for _, id := range []string{foreign.ID, issuer.NewTimedID(s.now)} {
 			_, _, err := s.Revoke(s.ctx, s.subject, id, end(s.now, issuer.ReasonRevoked))
 			s.want(err, issuer.ErrNotFound)
 		}
-		_, _, err = s.Revoke(s.ctx, "nobody", stranger.ID, end(s.now, issuer.ReasonRevoked))
+		_, _, err = s.Revoke(s.ctx, "nobody", foreign.ID, end(s.now, issuer.ReasonRevoked))
 		s.want(err, issuer.ErrNotFound)
-		record, err := s.Find(s.ctx, stranger.Subject, stranger.ID, s.now)
+		record, err := s.Find(s.ctx, foreign.Subject, foreign.ID, s.now)
 		s.ok(err)
-		s.same("the stranger's", record.Session, stranger)
+		s.same("the other user's", record.Session, foreign)
 	}},
-	{"reaches until the newest token, which a refresh moved", func(s *suite) {
+	{"lasts until the newest token expires", func(s *suite) {
 		started := s.start(s.now)
-		renewed, err := s.renew(started.ID, s.now.Add(time.Hour))
+		refreshed, err := s.refresh(started.ID, s.now.Add(time.Hour))
 		s.ok(err)
 		_, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now.Add(2*time.Hour), issuer.ReasonLogout))
 		s.ok(err)
-		if revocation.Until != renewed.AccessExpiresAt {
-			s.Errorf("until %v, want %v", revocation.Until, renewed.AccessExpiresAt)
+		if revocation.Until != refreshed.AccessExpiresAt {
+			s.Errorf("until %v, want %v", revocation.Until, refreshed.AccessExpiresAt)
 		}
 	}},
 }
 
-// recorded checks a revocation that was returned and that it is recorded.
+// recorded checks a returned revocation, and that it is recorded.
 func (s *suite) recorded(got, want issuer.Revocation) {
 	s.Helper()
 	if got.ID == 0 {
-		s.Error("the revocation has no number")
+		s.Error("the revocation has no id")
 	}
 	want.ID = got.ID
 	if got != want {
@@ -82,9 +82,9 @@ func (s *suite) recorded(got, want issuer.Revocation) {
 }
 
 var revokeAllTests = []test{
-	{"ends all active sessions, raises the generation, and returns what it ended", func(s *suite) {
+	{"ends all active sessions, returns them, and raises the generation", func(s *suite) {
 		list := s.starts(3)
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
 		at := s.now.Add(time.Minute)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(at, issuer.ReasonRevokedAll))
@@ -98,11 +98,11 @@ var revokeAllTests = []test{
 		if got := s.find(list[0].ID, at).SubjectGeneration; got != revocation.Generation {
 			s.Errorf("the subject has generation %d, want %d", got, revocation.Generation)
 		}
-		record, err := s.Find(s.ctx, stranger.Subject, stranger.ID, at)
+		record, err := s.Find(s.ctx, foreign.Subject, foreign.ID, at)
 		s.ok(err)
-		s.same("the stranger's", record.Session, stranger)
+		s.same("the other user's", record.Session, foreign)
 	}},
-	{"keeps one, which moves to the new generation", func(s *suite) {
+	{"moves the kept session to the new generation", func(s *suite) {
 		list := s.starts(3)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
@@ -115,18 +115,18 @@ var revokeAllTests = []test{
 		if record.SubjectGeneration != kept.Generation {
 			s.Errorf("the subject has generation %d", record.SubjectGeneration)
 		}
-		if _, err := s.renew(kept.ID, s.now); err != nil {
+		if _, err := s.refresh(kept.ID, s.now); err != nil {
 			s.Errorf("the kept session cannot be refreshed: %v", err)
 		}
 	}},
-	{"revives nothing that was to be kept but is not active", func(s *suite) {
+	{"does not revive a kept session that is not active", func(s *suite) {
 		list := s.starts(3)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		at := list[1].ExpiresAt // the third lives a second longer
-		for _, keep := range []string{list[0].ID, list[1].ID, stranger.ID, "unknown"} {
+		at := list[1].ExpiresAt // the third expires a second later
+		for _, keep := range []string{list[0].ID, list[1].ID, foreign.ID, "unknown"} {
 			before := s.find(list[0].ID, at)
 			_, revocation, err := s.RevokeAll(s.ctx, s.subject, keep, end(at, issuer.ReasonRevokedOthers))
 			s.ok(err)
@@ -138,7 +138,7 @@ var revokeAllTests = []test{
 		s.same("expired before", s.find(list[1].ID, at).Session, list[1])
 		s.sameIDs("still active", ids(s.active(at, issuer.Page{})), nil)
 	}},
-	{"does not touch what had ended or expired by itself", func(s *suite) {
+	{"leaves ended and expired sessions alone", func(s *suite) {
 		list := s.starts(3)
 		loggedOut, _, err := s.Revoke(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -148,27 +148,27 @@ var revokeAllTests = []test{
 		s.sameIDs("ended", ids(ended), []string{list[2].ID})
 		s.same("logged out", s.find(list[1].ID, at).Session, loggedOut)
 		if expired := s.find(list[0].ID, at); expired.StatusAt(at) != issuer.StatusExpired {
-			s.Errorf("the expired one reads %q", expired.StatusAt(at))
+			s.Errorf("the expired session has status %q", expired.StatusAt(at))
 		}
 	}},
-	{"with nothing to end still raises the generation", func(s *suite) {
+	{"raises the generation without any session", func(s *suite) {
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
 		if len(ended) != 0 || revocation.Until.IsZero() {
 			s.Errorf("ended %v, %+v", ended, revocation)
 		}
 		if started := s.start(s.now); started.Generation != revocation.Generation {
-			s.Errorf("generation %d after %d was raised", started.Generation, revocation.Generation)
+			s.Errorf("a new session has generation %d after raising it to %d", started.Generation, revocation.Generation)
 		}
 	}},
-	{"knows no user that never was or is gone", func(s *suite) {
+	{"returns ErrSubjectGone for an unknown and for a deleted user", func(s *suite) {
 		s.ok(s.Delete(s.ctx, s.subject, s.now))
 		for _, subject := range []string{"nobody", s.subject} {
 			_, _, err := s.RevokeAll(s.ctx, subject, "", end(s.now, issuer.ReasonRevokedAll))
 			s.want(err, issuer.ErrSubjectGone)
 		}
 	}},
-	{"a change of password and a deletion do the same, each with its reason", func(s *suite) {
+	{"happens with a password change and a deletion too, each with its reason", func(s *suite) {
 		list := s.starts(2)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, list[1].ID, s.now))
 		first := s.find(list[0].ID, s.now)
@@ -192,7 +192,7 @@ var revokeAllTests = []test{
 }
 
 var revokeTokenTests = []test{
-	{"revokes one token; its session goes on", func(s *suite) {
+	{"revokes one token and leaves its session active", func(s *suite) {
 		started := s.start(s.now)
 		expiry := s.now.Add(time.Minute)
 		revocation, err := s.RevokeToken(s.ctx, s.subject, started.ID, started.TokenID, expiry, s.now)
@@ -204,7 +204,7 @@ var revokeTokenTests = []test{
 			s.Errorf("revoked %q", record.RevokedTokens)
 		}
 	}},
-	{"can be said twice", func(s *suite) {
+	{"is idempotent", func(s *suite) {
 		started := s.start(s.now)
 		for range 2 {
 			_, err := s.RevokeToken(s.ctx, s.subject, started.ID, "jti", s.now.Add(time.Minute), s.now)
@@ -214,10 +214,10 @@ var revokeTokenTests = []test{
 			s.Errorf("revoked %q", got)
 		}
 	}},
-	{"finds nothing under an unknown id, nor another subject's session", func(s *suite) {
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+	{"returns ErrNotFound for an unknown id and for another subject's session", func(s *suite) {
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		for _, id := range []string{stranger.ID, "unknown"} {
+		for _, id := range []string{foreign.ID, "unknown"} {
 			_, err := s.RevokeToken(s.ctx, s.subject, id, "jti", s.now.Add(time.Minute), s.now)
 			s.want(err, issuer.ErrNotFound)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 var rotateTests = []test{
-	{"shows the session as it is and stores what was decided", func(s *suite) {
+	{"passes the session to decide and stores the result", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		var first issuer.Rotatable
@@ -20,19 +20,19 @@ var rotateTests = []test{
 			return decided, nil
 		})
 		s.ok(err)
-		s.same("shown", first.Session, want)
+		s.same("passed", first.Session, want)
 		if first.Current != hashOf(want.ID+" 0") || first.Previous != (issuer.Hash{}) || len(first.Sealed) != 0 || !first.RotatedAt.IsZero() {
 			s.Errorf("before the first rotation: %+v", first)
 		}
 		if revocation != nil {
-			s.Errorf("revocation %+v of a session that goes on", revocation)
+			s.Errorf("revocation %+v of an active session", revocation)
 		}
 		want.TokenID, want.LastSeenAt, want.AccessExpiresAt, want.ExpiresAt = decided.TokenID, at, decided.AccessExpiresAt, decided.ExpiresAt
 		s.same("returned", got, want)
 		s.same("found", s.find(want.ID, at).Session, want)
 
 		_, _, err = s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
-			s.same("shown the second time", r.Session, want)
+			s.same("passed the second time", r.Session, want)
 			if r.Current != decided.Current || r.Previous != decided.Previous || string(r.Sealed) != "sealed" || r.RotatedAt != at {
 				s.Errorf("stored %+v, decided %+v", r, decided)
 			}
@@ -40,15 +40,15 @@ var rotateTests = []test{
 		})
 		s.want(err, errEnded)
 	}},
-	{"finds nothing under an unknown family", func(s *suite) {
+	{"returns ErrNotFound for an unknown family", func(s *suite) {
 		s.start(s.now)
 		_, _, err := s.Rotate(s.ctx, hashOf("unknown"), func(issuer.Rotatable) (issuer.Rotation, error) {
-			s.Error("asked to decide on nothing")
+			s.Error("decide was called without a session")
 			return issuer.Rotation{}, nil
 		})
 		s.want(err, issuer.ErrNotFound)
 	}},
-	{"returns an error of decide as it is, and changes nothing", func(s *suite) {
+	{"returns an error of decide unchanged and stores nothing", func(s *suite) {
 		want := s.start(s.now)
 		for _, own := range []error{errors.New("own"), session.ErrUnavailable, session.ErrInvalidToken} {
 			_, revocation, err := s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
@@ -64,7 +64,7 @@ var rotateTests = []test{
 			s.Errorf("revocations %+v", due)
 		}
 	}},
-	{"never shortens what the ledger knows of access tokens", func(s *suite) {
+	{"never shortens AccessExpiresAt", func(s *suite) {
 		started := s.start(s.now)
 		got, _, err := s.Rotate(s.ctx, family(started.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
 			decided := rotation(r, s.now)
@@ -76,7 +76,7 @@ var rotateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"ends the session when decide says so, records it, and tells the user", func(s *suite) {
+	{"ends the session if decide says so, records a revocation, and mails the user", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		steal := func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -91,13 +91,14 @@ var rotateTests = []test{
 		if revocation == nil || revocation.SessionID != started.ID || revocation.Subject != s.subject || revocation.Until != started.AccessExpiresAt {
 			s.Errorf("revocation %+v", revocation)
 		}
-		// The thief comes again: still revoked, nothing rewritten, no second mail.
+		// The thief tries again. The session is revoked again, but its history stays and no second
+		// mail is sent.
 		at = at.Add(time.Minute)
 		again, revocation, err := s.Rotate(s.ctx, family(started.ID), steal)
 		s.ok(err)
 		s.same("the second time", again, want)
 		if revocation == nil || revocation.SessionID != started.ID {
-			s.Errorf("revocation of the second time: %+v", revocation)
+			s.Errorf("the second revocation: %+v", revocation)
 		}
 		mails, err := s.Mails(s.ctx, s.subject)
 		s.ok(err)
@@ -105,7 +106,7 @@ var rotateTests = []test{
 			s.Errorf("mails %q, want one of token_theft", mails)
 		}
 	}},
-	{"tells nobody of an end that is not to be told", func(s *suite) {
+	{"sends no mail without Notify", func(s *suite) {
 		started := s.start(s.now)
 		e := end(s.now, issuer.ReasonLogout)
 		_, _, err := s.Rotate(s.ctx, family(started.ID), func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -118,27 +119,27 @@ var rotateTests = []test{
 			s.Errorf("mails %q", mails)
 		}
 	}},
-	{"shows an ended session as ended", func(s *suite) {
+	{"passes an ended or expired session to decide", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
-		_, err = s.renew(list[0].ID, s.now)
+		_, err = s.refresh(list[0].ID, s.now)
 		s.want(err, errEnded)
-		_, err = s.renew(list[1].ID, list[1].ExpiresAt)
+		_, err = s.refresh(list[1].ID, list[1].ExpiresAt)
 		s.want(err, errEnded)
 	}},
-	{"does not revive what had expired when all sessions ended, even by a clock that is behind", func(s *suite) {
+	{"does not revive a session that expired before RevokeAll, even with a slow clock", func(s *suite) {
 		started := s.start(s.now)
 		_, _, err := s.RevokeAll(s.ctx, s.subject, "", end(started.ExpiresAt, issuer.ReasonRevokedAll))
 		s.ok(err)
 		behind := started.ExpiresAt.Add(-time.Second)
-		_, err = s.renew(started.ID, behind)
+		_, err = s.refresh(started.ID, behind)
 		s.want(err, issuer.ErrNotFound)
 		if record := s.find(started.ID, behind); record.Generation >= record.SubjectGeneration {
-			s.Errorf("generation %d of %d", record.Generation, record.SubjectGeneration)
+			s.Errorf("generation %d, its subject %d", record.Generation, record.SubjectGeneration)
 		}
 	}},
-	{"does not revive what had expired when it was revoked, even by a clock that is behind", func(s *suite) {
+	{"does not revive a session that expired before Revoke, even with a slow clock", func(s *suite) {
 		list := s.starts(2)
 		revoked := list[1].ExpiresAt
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(revoked, issuer.ReasonRevoked))
@@ -150,11 +151,11 @@ var rotateTests = []test{
 		s.ok(err)
 		for _, expired := range list {
 			behind := expired.ExpiresAt.Add(-time.Second)
-			_, err = s.renew(expired.ID, behind)
+			_, err = s.refresh(expired.ID, behind)
 			s.want(err, issuer.ErrNotFound)
 			record := s.find(expired.ID, revoked)
 			if status := record.StatusAt(revoked); status != issuer.StatusExpired {
-				s.Errorf("it reads %q", status)
+				s.Errorf("status %q, want expired", status)
 			}
 		}
 	}},

@@ -10,7 +10,7 @@ import (
 )
 
 var startTests = []test{
-	{"records a login as it was given, with the user's name and generation", func(s *suite) {
+	{"records the login with the user's name and generation", func(s *suite) {
 		start := s.login(s.now)
 		got, _, err := s.Start(s.ctx, start)
 		s.ok(err)
@@ -23,10 +23,10 @@ var startTests = []test{
 		record := s.find(start.ID, s.now)
 		s.same("found", record.Session, want)
 		if record.SubjectGeneration != got.Generation {
-			s.Errorf("session of generation %d, its subject has %d", got.Generation, record.SubjectGeneration)
+			s.Errorf("the session has generation %d, its subject %d", got.Generation, record.SubjectGeneration)
 		}
 	}},
-	{"refuses a user that never was", func(s *suite) {
+	{"refuses an unknown user", func(s *suite) {
 		_, _, err := s.Start(s.ctx, loginOf("nobody", s.now))
 		s.want(err, issuer.ErrSubjectGone)
 	}},
@@ -35,7 +35,7 @@ var startTests = []test{
 		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, issuer.ErrSubjectGone)
 	}},
-	{"refuses the password of before a change", func(s *suite) {
+	{"refuses an old password version", func(s *suite) {
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, "", s.now))
 		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, issuer.ErrCredentialChanged)
@@ -45,16 +45,16 @@ var startTests = []test{
 		s.ok(err)
 		s.sameIDs("recorded", ids(s.active(s.now, issuer.Page{})), []string{start.ID})
 	}},
-	{"starts in the generation that ending all sessions raised", func(s *suite) {
+	{"uses the generation that RevokeAll raised", func(s *suite) {
 		before := s.start(s.now)
 		_, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
 		after := s.start(s.now.Add(time.Second))
 		if after.Generation != revocation.Generation || after.Generation <= before.Generation {
-			s.Errorf("generation %d before, %d raised, %d after", before.Generation, revocation.Generation, after.Generation)
+			s.Errorf("generation %d before, raised to %d, %d after", before.Generation, revocation.Generation, after.Generation)
 		}
 	}},
-	{"drops what is finer than a microsecond, and every zone but UTC", func(s *suite) {
+	{"records times in UTC with microseconds", func(s *suite) {
 		odd := s.now.Add(789 * time.Nanosecond).In(time.FixedZone("", 3600))
 		got := s.start(odd)
 		for _, at := range []time.Time{got.CreatedAt, s.find(got.ID, s.now).CreatedAt} {
@@ -66,23 +66,23 @@ var startTests = []test{
 }
 
 var findTests = []test{
-	{"finds nothing under an unknown id, nor another subject's session", func(s *suite) {
+	{"returns ErrNotFound for an unknown id and for another subject's session", func(s *suite) {
 		mine := s.start(s.now)
 		_, err := s.Find(s.ctx, s.subject, issuer.NewTimedID(s.now), s.now)
 		s.want(err, issuer.ErrNotFound)
-		_, err = s.Find(s.ctx, s.stranger(), mine.ID, s.now)
+		_, err = s.Find(s.ctx, s.otherUser(), mine.ID, s.now)
 		s.want(err, issuer.ErrNotFound)
 	}},
-	{"finds a session that has ended, and one that has expired", func(s *suite) {
+	{"finds an ended and an expired session", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
 		long := s.now.Add(maxTTL)
 		if status := s.find(list[0].ID, long); status.StatusAt(long) != issuer.StatusLoggedOut {
-			s.Errorf("ended session reads %q", status.StatusAt(long))
+			s.Errorf("the ended session has status %q", status.StatusAt(long))
 		}
 		if status := s.find(list[1].ID, long); status.StatusAt(long) != issuer.StatusExpired {
-			s.Errorf("expired session reads %q", status.StatusAt(long))
+			s.Errorf("the expired session has status %q", status.StatusAt(long))
 		}
 	}},
 	{"lists revoked tokens for as long as a check may accept them", func(s *suite) {
@@ -100,7 +100,7 @@ var findTests = []test{
 		}{
 			{s.now, []string{"a_token", "b-token", "longer"}},
 			{expiry, []string{"a_token", "b-token", "longer"}},
-			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // a check still takes them at this moment
+			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // a check still accepts them now
 			{expiry.Add(issuer.Margin), []string{"longer"}},
 		} {
 			got := slices.Sorted(slices.Values(s.find(one.ID, test.now).RevokedTokens))
@@ -112,36 +112,36 @@ var findTests = []test{
 			s.Errorf("another session has %q", got)
 		}
 	}},
-	{"tells when the newest access token of the subject expires, whichever session's", func(s *suite) {
+	{"returns the expiry of the subject's newest access token, of any session", func(s *suite) {
 		list := s.starts(3)
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now.Add(time.Hour)))
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now.Add(time.Hour)))
 		s.ok(err)
-		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // its token has to be remembered all the same
+		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // its token still counts
 		s.ok(err)
 		record := s.find(list[0].ID, s.now)
-		if record.SubjectUntil != list[2].AccessExpiresAt || !stranger.AccessExpiresAt.After(record.SubjectUntil) {
+		if record.SubjectUntil != list[2].AccessExpiresAt || !foreign.AccessExpiresAt.After(record.SubjectUntil) {
 			s.Errorf("until %v, want %v", record.SubjectUntil, list[2].AccessExpiresAt)
 		}
 	}},
 }
 
 var reauthenticateTests = []test{
-	{"stamps the proof and the token on an active session, and nothing else", func(s *suite) {
+	{"records the proof and the token, and changes nothing else", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
-		re := s.again(want.ID, at)
+		re := s.reauthentication(want.ID, at)
 		got, err := s.Reauthenticate(s.ctx, re)
 		s.ok(err)
 		want.TokenID, want.AMR, want.AuthTime, want.LastSeenAt, want.AccessExpiresAt = re.TokenID, "pwd otp", at, at, re.AccessExpiresAt
 		s.same("returned", got, want)
 		s.same("found", s.find(want.ID, at).Session, want)
-		if _, err := s.renew(want.ID, at); err != nil {
+		if _, err := s.refresh(want.ID, at); err != nil {
 			s.Errorf("the refresh token no longer works: %v", err)
 		}
 	}},
-	{"never shortens what the ledger knows of access tokens", func(s *suite) {
+	{"never shortens AccessExpiresAt", func(s *suite) {
 		started := s.start(s.now)
-		re := s.again(started.ID, s.now)
+		re := s.reauthentication(started.ID, s.now)
 		re.AccessExpiresAt = s.now.Add(time.Minute)
 		got, err := s.Reauthenticate(s.ctx, re)
 		s.ok(err)
@@ -149,40 +149,40 @@ var reauthenticateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"refuses a changed password and a user that is gone", func(s *suite) {
+	{"refuses a changed password and a deleted user", func(s *suite) {
 		started := s.start(s.now)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, started.ID, s.now))
-		_, err := s.Reauthenticate(s.ctx, s.again(started.ID, s.now))
+		_, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
 		s.want(err, issuer.ErrCredentialChanged)
 		s.ok(s.Delete(s.ctx, s.subject, s.now))
-		_, err = s.Reauthenticate(s.ctx, s.again(started.ID, s.now))
+		_, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
 		s.want(err, issuer.ErrSubjectGone)
 	}},
-	{"does not revive a session", func(s *suite) {
+	{"returns ErrNotFound for an ended, an expired and another subject's session", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
-		_, err = s.Reauthenticate(s.ctx, s.again(list[0].ID, s.now))
+		_, err = s.Reauthenticate(s.ctx, s.reauthentication(list[0].ID, s.now))
 		s.want(err, issuer.ErrNotFound)
-		_, err = s.Reauthenticate(s.ctx, s.again(list[1].ID, list[1].ExpiresAt))
+		_, err = s.Reauthenticate(s.ctx, s.reauthentication(list[1].ID, list[1].ExpiresAt))
 		s.want(err, issuer.ErrNotFound)
-		stranger, _, err := s.Start(s.ctx, loginOf(s.stranger(), s.now))
+		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		_, err = s.Reauthenticate(s.ctx, s.again(stranger.ID, s.now))
+		_, err = s.Reauthenticate(s.ctx, s.reauthentication(foreign.ID, s.now))
 		s.want(err, issuer.ErrNotFound)
 	}},
 }
 
-func (s *suite) again(id string, at time.Time) issuer.Reauthentication {
+func (s *suite) reauthentication(id string, at time.Time) issuer.Reauthentication {
 	return issuer.Reauthentication{
 		Subject: s.subject, ID: id, TokenID: issuer.NewID(), CredentialVersion: 1, AMR: "pwd otp",
 		At: at, AccessExpiresAt: at.Add(2 * accessTTL),
 	}
 }
 
-// textTests: what arrives from outside may be no text at all.
+// textTests use text that a database cannot store. Clients can send such text.
 var textTests = []test{
-	{"an id that no database can hold is not found, and empties no list wrongly", func(s *suite) {
+	{"an id that is not valid text names nothing", func(s *suite) {
 		s.start(s.now)
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.Find(s.ctx, s.subject, odd, s.now)
@@ -209,10 +209,10 @@ var textTests = []test{
 		ended, _, err := s.RevokeAll(s.ctx, s.subject, "\xff", end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
 		if len(ended) != 1 {
-			s.Errorf("keeping an impossible session ended %d others, want 1", len(ended))
+			s.Errorf("RevokeAll with an impossible keep ended %d sessions, want 1", len(ended))
 		}
 	}},
-	{"a user agent that is no text does not stop a login", func(s *suite) {
+	{"a user agent that is not valid text does not fail a login", func(s *suite) {
 		start := s.login(s.now)
 		start.Client.UserAgent = "curl\xff/8\x00"
 		_, _, err := s.Start(s.ctx, start)
@@ -221,5 +221,5 @@ var textTests = []test{
 	}},
 }
 
-// hashOf is a secret's hash, any secret's.
+// hashOf returns the hash of any secret.
 func hashOf(text string) issuer.Hash { return sha256.Sum256([]byte(text)) }

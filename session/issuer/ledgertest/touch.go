@@ -8,7 +8,7 @@ import (
 )
 
 var touchTests = []test{
-	{"moves the last use on, to the microsecond, and nothing else", func(s *suite) {
+	{"moves LastSeenAt and nothing else", func(s *suite) {
 		list := s.starts(2)
 		want := list[0]
 		want.LastSeenAt = s.now.Add(5*time.Minute + time.Microsecond)
@@ -16,11 +16,11 @@ var touchTests = []test{
 		s.same("used", s.find(want.ID, s.now).Session, want)
 		s.same("not used", s.find(list[1].ID, s.now).Session, list[1])
 		s.same("listed", s.active(s.now, issuer.Page{})[1], want)
-		if _, err := s.renew(want.ID, want.LastSeenAt); err != nil {
+		if _, err := s.refresh(want.ID, want.LastSeenAt); err != nil {
 			s.Errorf("the refresh token no longer works: %v", err)
 		}
 	}},
-	{"writes a session once a minute at most", func(s *suite) {
+	{"writes a session at most once a minute", func(s *suite) {
 		started := s.start(s.now)
 		for _, step := range []struct{ used, seen time.Duration }{
 			{time.Second, 0},
@@ -31,58 +31,58 @@ var touchTests = []test{
 			{10*time.Minute + 59*time.Second, 10 * time.Minute},
 		} {
 			s.touch(issuer.Use{SessionID: started.ID, At: s.now.Add(step.used)})
-			s.seen(started.ID, s.now.Add(step.seen))
+			s.wantSeen(started.ID, s.now.Add(step.seen))
 		}
 	}},
-	{"counts the minute from a refresh and a re-authentication too", func(s *suite) {
+	{"counts the minute also from a refresh and a re-authentication", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Hour)
-		_, err := s.renew(started.ID, at)
+		_, err := s.refresh(started.ID, at)
 		s.ok(err)
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
-		s.seen(started.ID, at)
+		s.wantSeen(started.ID, at)
 		at = at.Add(time.Hour)
-		_, err = s.Reauthenticate(s.ctx, s.again(started.ID, at))
+		_, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, at))
 		s.ok(err)
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
-		s.seen(started.ID, at)
+		s.wantSeen(started.ID, at)
 	}},
-	{"is never moved back, by nobody", func(s *suite) {
+	{"never moves LastSeenAt back, and neither do other methods", func(s *suite) {
 		started := s.start(s.now)
 		latest := s.now.Add(time.Hour)
 		s.touch(issuer.Use{SessionID: started.ID, At: latest})
 		for _, ago := range []time.Duration{time.Microsecond, 2 * time.Minute, 2 * time.Hour} {
 			s.touch(issuer.Use{SessionID: started.ID, At: latest.Add(-ago)})
-			s.seen(started.ID, latest)
+			s.wantSeen(started.ID, latest)
 		}
-		// These began before the use, and waited.
-		renewed, err := s.renew(started.ID, latest.Add(-time.Second))
+		// These began before the use and had to wait.
+		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
-		again, err := s.Reauthenticate(s.ctx, s.again(started.ID, latest.Add(-time.Second)))
+		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
 		s.ok(err)
-		if renewed.LastSeenAt != latest || again.LastSeenAt != latest {
-			s.Errorf("seen at %v and %v, want %v", renewed.LastSeenAt, again.LastSeenAt, latest)
+		if refreshed.LastSeenAt != latest || again.LastSeenAt != latest {
+			s.Errorf("seen at %v and %v, want %v", refreshed.LastSeenAt, again.LastSeenAt, latest)
 		}
-		s.seen(started.ID, latest)
+		s.wantSeen(started.ID, latest)
 	}},
-	{"leaves alone what has ended or expired by then", func(s *suite) {
+	{"skips sessions that had ended or expired before their use", func(s *suite) {
 		list := s.starts(3)
 		ended, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now.Add(time.Hour), issuer.ReasonLogout))
 		s.ok(err)
-		// The use came first, but is heard of last.
+		// The use was before the end but is reported after it.
 		s.touch(issuer.Use{SessionID: ended.ID, At: ended.EndedAt.Add(-time.Microsecond)},
 			issuer.Use{SessionID: list[1].ID, At: list[1].ExpiresAt},
 			issuer.Use{SessionID: list[2].ID, At: list[2].ExpiresAt.Add(-time.Microsecond)})
 		s.same("ended", s.find(ended.ID, s.now).Session, ended)
 		s.same("expired", s.find(list[1].ID, s.now).Session, list[1])
-		s.seen(list[2].ID, list[2].ExpiresAt.Add(-time.Microsecond))
+		s.wantSeen(list[2].ID, list[2].ExpiresAt.Add(-time.Microsecond))
 		_, _, err = s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now.Add(time.Hour), issuer.ReasonRevokedOthers))
 		s.ok(err)
 		at := s.now.Add(2 * time.Hour)
 		s.touch(issuer.Use{SessionID: list[1].ID, At: at})
-		s.seen(list[1].ID, at) // the one that was kept
+		s.wantSeen(list[1].ID, at) // the kept session
 	}},
-	{"takes no use, unknown sessions, impossible ones, and a session twice", func(s *suite) {
+	{"accepts no uses, unknown and impossible ids, and a session twice", func(s *suite) {
 		s.touch()
 		started := s.start(s.now)
 		at := s.now.Add(3 * time.Minute)
@@ -90,10 +90,10 @@ var touchTests = []test{
 			issuer.Use{SessionID: started.ID, At: at.Add(-time.Minute)}, issuer.Use{SessionID: issuer.NewTimedID(s.now), At: at},
 			issuer.Use{SessionID: started.ID, At: at}, issuer.Use{SessionID: "a\x00b", At: at},
 			issuer.Use{SessionID: started.ID, At: at.Add(-2 * time.Minute)})
-		s.seen(started.ID, at)
+		s.wantSeen(started.ID, at)
 		s.touch(issuer.Use{SessionID: "a\x00b", At: at})
 	}},
-	{"takes a thousand at once, each with its own time, and leaves their order to the caller", func(s *suite) {
+	{"accepts a thousand uses, each with its own time, and does not reorder the caller's list", func(s *suite) {
 		const known, unknown = 40, 960
 		list := s.starts(known)
 		uses := make([]issuer.Use, 0, known+unknown)
@@ -124,8 +124,8 @@ func (s *suite) touch(uses ...issuer.Use) {
 	s.ok(s.Touch(s.ctx, uses))
 }
 
-// seen checks when a session was last seen.
-func (s *suite) seen(id string, want time.Time) {
+// wantSeen checks when a session was last seen.
+func (s *suite) wantSeen(id string, want time.Time) {
 	s.Helper()
 	if got := s.find(id, s.now).LastSeenAt; got != want {
 		s.Errorf("last seen at %v, want %v", got, want)

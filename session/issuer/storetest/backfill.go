@@ -7,124 +7,124 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-var putBackTests = []test{
-	{"nothing is put back without the lease", func(s *suite) {
+var backfillTests = []test{
+	{"refuses a caller without the lease", func(s *suite) {
 		ref := s.ref()
 		for _, lease := range []string{"", issuer.NewID()} {
-			if s.putBack(lease, ref, s.active(1)) {
-				s.Errorf("put back under the lease %q, which nobody held", lease)
+			if s.tryBackfill(lease, ref, s.active(1)) {
+				s.Errorf("backfilled with the lease %q, which nobody holds", lease)
 			}
 		}
 		held := s.lease()
 		for _, lease := range []string{"", issuer.NewID(), held + "x", held[1:]} {
-			if s.putBack(lease, ref, s.active(1)) {
-				s.Errorf("put back under the lease %q, where another is held", lease)
+			if s.tryBackfill(lease, ref, s.active(1)) {
+				s.Errorf("backfilled with the lease %q while another one is held", lease)
 			}
 		}
 		s.wantNothing(ref)
-		if !s.putBack(held, ref, s.active(1)) {
-			s.Error("the holder could not put back after the others had tried")
+		if !s.tryBackfill(held, ref, s.active(1)) {
+			s.Error("the holder was refused after the attempts of others")
 		}
 	}},
-	{"a lease is good for one put-back", func(s *suite) {
+	{"accepts a lease once", func(s *suite) {
 		lease := s.lease()
-		if !s.putBack(lease, s.ref(), s.active(1)) {
-			s.Fatal("the first was refused")
+		if !s.tryBackfill(lease, s.ref(), s.active(1)) {
+			s.Fatal("the first backfill was refused")
 		}
 		ref := s.ref()
-		if s.putBack(lease, ref, s.active(1)) {
-			s.Error("the second was done")
+		if s.tryBackfill(lease, ref, s.active(1)) {
+			s.Error("the second backfill was accepted")
 		}
 		s.wantNoEntry(ref)
 	}},
-	{"a lease is good for its own subject only", func(s *suite) {
+	{"refuses another subject's lease", func(s *suite) {
 		lease := s.lease()
-		stranger := session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}
-		if s.putBack(lease, stranger, s.active(1)) {
-			s.Error("put back for another subject")
+		foreign := session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}
+		if s.tryBackfill(lease, foreign, s.active(1)) {
+			s.Error("backfilled another subject")
 		}
-		s.wantNothing(stranger)
+		s.wantNothing(foreign)
 	}},
-	{"what was read before a revocation is not put back after it", func(s *suite) {
+	{"refuses a reading from before a revocation", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		for _, r := range []issuer.Revocation{
-			s.endOf(one), s.endOfToken(one), s.endOfAll(2, ""), s.endOfAll(2, one.SessionID),
-			s.endOf(other), s.endOfToken(other),
+			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
+			s.sessionRevocation(other), s.tokenRevocation(other),
 		} {
 			lease := s.lease()
 			s.apply(r)
-			if s.putBack(lease, one, s.active(5)) {
-				s.Errorf("put back although %+v came in between", r)
+			if s.tryBackfill(lease, one, s.active(5)) {
+				s.Errorf("backfilled after %+v with a lease from before it", r)
 			}
 			if v := s.look(one); v.HasEntry && !v.Entry.Ended {
 				s.Errorf("after %+v: %+v", r, v)
 			}
 			if v := s.look(one); v.HasGeneration {
-				s.Errorf("a put-back that was refused left the generation: %+v", v)
+				s.Errorf("a refused backfill stored the generation: %+v", v)
 			}
 		}
 	}},
-	{"what is read after a revocation can be put back", func(s *suite) {
+	{"accepts a reading from after a revocation", func(s *suite) {
 		one, other := s.ref(), s.ref()
-		s.apply(s.endOf(one))
-		s.fill(other, s.active(1))
+		s.apply(s.sessionRevocation(one))
+		s.backfill(other, s.active(1))
 		s.wantEntry(other, s.active(1).Entry)
 		s.wantEnded(one)
 	}},
-	{"nothing is put back below a higher generation", func(s *suite) {
-		s.fill(s.ref(), s.active(5))
+	{"refuses a generation below the stored one", func(s *suite) {
+		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
-		if s.putBack(s.lease(), ref, s.active(4)) {
-			s.Error("put back below a higher generation")
+		if s.tryBackfill(s.lease(), ref, s.active(4)) {
+			s.Error("backfilled a generation below the stored one")
 		}
 		s.wantNoEntry(ref)
 		s.wantGeneration(5)
 	}},
-	{"an equal generation is no higher one", func(s *suite) {
-		s.fill(s.ref(), s.active(5))
+	{"accepts the stored generation", func(s *suite) {
+		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
-		s.fill(ref, s.active(5))
+		s.backfill(ref, s.active(5))
 		s.wantEntry(ref, s.active(5).Entry)
 	}},
-	{"the generation that is put back is the subject's, not the entry's", func(s *suite) {
+	{"stores the subject's generation, not the entry's", func(s *suite) {
 		ref := s.ref()
-		fill := s.active(5)
-		fill.Entry.Generation = 3
-		s.fill(ref, fill)
-		s.wantEntry(ref, fill.Entry)
+		snapshot := s.active(5)
+		snapshot.Entry.Generation = 3
+		s.backfill(ref, snapshot)
+		s.wantEntry(ref, snapshot.Entry)
 		s.wantGeneration(5)
 	}},
-	{"a put-back raises the generation", func(s *suite) {
+	{"raises the generation", func(s *suite) {
 		old := s.ref()
-		s.fill(old, s.active(9)) // as text, 9 is above 10
-		s.fill(s.ref(), s.active(10))
+		s.backfill(old, s.active(9)) // as text, 9 is above 10
+		s.backfill(s.ref(), s.active(10))
 		s.wantGeneration(10)
 		s.wantEntry(old, s.active(9).Entry)
 	}},
-	{"a put-back replaces the entry", func(s *suite) {
+	{"replaces the entry", func(s *suite) {
 		ref := s.ref()
-		s.fill(ref, s.active(1))
-		fill := s.active(2)
-		fill.Entry.RevokedTokens = []string{ref.TokenID}
-		s.fill(ref, fill)
-		s.wantEntry(ref, fill.Entry)
-		s.fill(ref, s.ended(2))
+		s.backfill(ref, s.active(1))
+		snapshot := s.active(2)
+		snapshot.Entry.RevokedTokens = []string{ref.TokenID}
+		s.backfill(ref, snapshot)
+		s.wantEntry(ref, snapshot.Entry)
+		s.backfill(ref, s.ended(2))
 		s.wantEnded(ref)
 	}},
-	{"an earlier time does not shorten the generation's", func(s *suite) {
-		s.fill(s.ref(), s.active(1))
-		fill := s.active(2)
-		fill.SubjectUntil = time.Now().Add(-time.Hour - issuer.Margin)
-		s.fill(s.ref(), fill)
+	{"does not shorten the life of the generation", func(s *suite) {
+		s.backfill(s.ref(), s.active(1))
+		snapshot := s.active(2)
+		snapshot.SubjectUntil = time.Now().Add(-time.Hour - issuer.Margin)
+		s.backfill(s.ref(), snapshot)
 		s.wantGeneration(2)
 	}},
-	{"what is past its time is not put back", func(s *suite) {
+	{"refuses what has already expired", func(s *suite) {
 		for _, until := range []time.Time{time.Now().Add(-time.Second - issuer.Margin), time.Unix(0, 0), {}} {
 			ref := s.ref()
-			fill := s.active(1)
-			fill.Until, fill.SubjectUntil = until, until
-			if s.putBack(s.lease(), ref, fill) {
-				s.Errorf("put back although its time was %v", until)
+			snapshot := s.active(1)
+			snapshot.Until, snapshot.SubjectUntil = until, until
+			if s.tryBackfill(s.lease(), ref, snapshot) {
+				s.Errorf("backfilled although it expired at %v", until)
 			}
 			s.wantNothing(ref)
 		}

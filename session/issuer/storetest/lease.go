@@ -9,13 +9,13 @@ import (
 )
 
 var leaseTests = []test{
-	{"a lease is held by one", func(s *suite) {
+	{"gives the lease to one holder", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(s.subject); ok {
-			s.Error("a second one got the lease")
+			s.Error("a second caller got the lease")
 		}
 	}},
-	{"of many that ask at once, one gets the lease", func(s *suite) {
+	{"gives the lease to one of many concurrent callers", func(s *suite) {
 		var got atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {
@@ -31,16 +31,16 @@ var leaseTests = []test{
 		}
 		wg.Wait()
 		if got.Load() != 1 {
-			s.Errorf("%d got the lease", got.Load())
+			s.Errorf("%d callers got the lease, want 1", got.Load())
 		}
 	}},
-	{"each subject has a lease of its own", func(s *suite) {
+	{"is separate for each subject", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(issuer.NewID()); !ok {
-			s.Error("another subject's lease was not to be had")
+			s.Error("another subject's lease was refused")
 		}
 	}},
-	{"a lease ends after LeaseTTL, and its holder has lost it", func(s *suite) {
+	{"ends after LeaseTTL, and its holder loses it", func(s *suite) {
 		started := time.Now()
 		old := s.lease()
 		var fresh string
@@ -48,7 +48,7 @@ var leaseTests = []test{
 			fresh, ok = s.tryLease(s.subject)
 			return ok
 		})
-		// Servers count in whole milliseconds.
+		// Servers count whole milliseconds.
 		if took := time.Since(started); took < issuer.LeaseTTL-10*time.Millisecond {
 			s.Errorf("the lease ended after %v", took)
 		}
@@ -56,35 +56,35 @@ var leaseTests = []test{
 			s.Error("two leases are the same")
 		}
 		ref := s.ref()
-		if s.putBack(old, ref, s.active(1)) {
-			s.Error("put back under a lease that had expired")
+		if s.tryBackfill(old, ref, s.active(1)) {
+			s.Error("backfilled with an expired lease")
 		}
 		s.wantNothing(ref)
 		// The attempt did not take the lease from its new holder.
-		if !s.putBack(fresh, ref, s.active(1)) {
-			s.Error("the new holder could not put back")
+		if !s.tryBackfill(fresh, ref, s.active(1)) {
+			s.Error("the new holder was refused")
 		}
 	}},
-	{"putting back gives the lease back", func(s *suite) {
-		s.fill(s.ref(), s.active(1))
+	{"ends with a backfill", func(s *suite) {
+		s.backfill(s.ref(), s.active(1))
 		s.lease()
 	}},
-	{"a put-back that is refused for a higher generation gives the lease back too", func(s *suite) {
-		s.fill(s.ref(), s.active(2))
-		if s.putBack(s.lease(), s.ref(), s.active(1)) {
-			s.Error("put back below a higher generation")
+	{"ends with a backfill that is refused for its generation", func(s *suite) {
+		s.backfill(s.ref(), s.active(2))
+		if s.tryBackfill(s.lease(), s.ref(), s.active(1)) {
+			s.Error("backfilled a generation below the stored one")
 		}
 		s.lease()
 	}},
-	{"every kind of revocation ends the lease", func(s *suite) {
+	{"ends with every kind of revocation", func(s *suite) {
 		ref := s.ref()
-		for _, r := range []issuer.Revocation{s.endOf(ref), s.endOfToken(ref), s.endOfAll(2, ""), s.endOfAll(3, ref.SessionID)} {
+		for _, r := range []issuer.Revocation{s.sessionRevocation(ref), s.tokenRevocation(ref), s.subjectRevocation(2, ""), s.subjectRevocation(3, ref.SessionID)} {
 			s.lease()
 			s.apply(r)
-			lease := s.lease() // which the next one has to end
+			lease := s.lease()
 			s.apply(r)
-			if s.putBack(lease, ref, s.active(9)) {
-				s.Errorf("put back after %+v", r)
+			if s.tryBackfill(lease, ref, s.active(9)) {
+				s.Errorf("backfilled with a lease from before %+v", r)
 			}
 		}
 	}},

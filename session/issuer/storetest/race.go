@@ -9,36 +9,36 @@ import (
 )
 
 var raceTests = []test{
-	{"while a session is put back, it is not active once its end was applied", func(s *suite) {
+	{"a backfill does not revive a revoked session", func(s *suite) {
 		for range 20 {
 			s.subject = issuer.NewID()
 			ref := s.ref()
-			s.race(ref, s.endOf(ref), s.ended(1))
+			s.race(ref, s.sessionRevocation(ref), s.ended(1))
 		}
 	}},
-	{"while a session is put back, its token is not active once it was revoked", func(s *suite) {
+	{"a backfill does not revive a revoked token", func(s *suite) {
 		for range 20 {
 			s.subject = issuer.NewID()
 			ref := s.ref()
 			after := s.active(1)
 			after.Entry.RevokedTokens = []string{ref.TokenID}
-			s.race(ref, s.endOfToken(ref), after)
+			s.race(ref, s.tokenRevocation(ref), after)
 		}
 	}},
-	{"while a session is put back, it is not active once all were ended", func(s *suite) {
+	{"a backfill does not revive a session after all were revoked", func(s *suite) {
 		for range 20 {
 			s.subject = issuer.NewID()
-			s.race(s.ref(), s.endOfAll(2, ""), s.ended(2))
+			s.race(s.ref(), s.subjectRevocation(2, ""), s.ended(2))
 		}
 	}},
-	{"while the others are ended, the kept session is never below the generation", func(s *suite) {
+	{"a kept session is never below the generation while the others are revoked", func(s *suite) {
 		for range 50 {
 			s.subject = issuer.NewID()
 			kept := s.ref()
-			s.fill(kept, s.active(1))
+			s.backfill(kept, s.active(1))
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				if err := s.Apply(s.ctx, s.endOfAll(2, kept.SessionID)); err != nil {
+				if err := s.Apply(s.ctx, s.subjectRevocation(2, kept.SessionID)); err != nil {
 					s.Errorf("Apply: %v", err)
 				}
 			})
@@ -46,7 +46,7 @@ var raceTests = []test{
 				wg.Go(func() {
 					v, err := s.Look(s.ctx, kept)
 					if err != nil || v.HasEntry && v.HasGeneration && v.Entry.Generation < v.Generation {
-						s.Errorf("Look = %+v, %v: this would sign the kept session out", v, err)
+						s.Errorf("Look = %+v, %v, which would sign the kept session out", v, err)
 					}
 				})
 			}
@@ -55,8 +55,8 @@ var raceTests = []test{
 	}},
 }
 
-// race lets many put a session back while r is applied: as active when they
-// read before r was committed, and as after when they read it later.
+// race lets many replicas backfill a session while r is applied. They backfill it as active if they
+// read it before r was committed, and as after if they read it later.
 func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot) {
 	s.Helper()
 	const replicas = 4
@@ -68,8 +68,8 @@ func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot
 	for range replicas {
 		wg.Go(func() {
 			for first := true; ; first = false {
-				if err := s.putBackOnce(ref, committed, after); err != nil {
-					s.Errorf("put back: %v", err)
+				if err := s.backfillOnce(ref, committed, after); err != nil {
+					s.Errorf("Backfill: %v", err)
 				}
 				if first {
 					running <- struct{}{}
@@ -89,27 +89,27 @@ func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot
 	s.apply(r)
 	for range 5 {
 		v := s.look(ref)
-		known := v.HasEntry && v.HasGeneration
+		complete := v.HasEntry && v.HasGeneration
 		revoked := v.TokenRevoked || v.Entry.Ended || v.Entry.Generation < v.Generation ||
 			slices.Contains(v.Entry.RevokedTokens, ref.TokenID)
-		if known && !revoked {
-			s.Errorf("active after %+v: %+v", r, v)
+		if complete && !revoked {
+			s.Errorf("the session is active after %+v: %+v", r, v)
 		}
 	}
 }
 
-// putBackOnce does what a check does that the store could not answer.
-func (s *suite) putBackOnce(ref session.Ref, committed <-chan struct{}, after issuer.Snapshot) error {
+// backfillOnce does what a check does if the store does not know the session.
+func (s *suite) backfillOnce(ref session.Ref, committed <-chan struct{}, after issuer.Snapshot) error {
 	lease, ok, err := s.Lease(s.ctx, ref.Subject)
 	if err != nil || !ok {
 		return err
 	}
-	fill := s.active(1)
+	snapshot := s.active(1)
 	select {
 	case <-committed:
-		fill = after
+		snapshot = after
 	default:
 	}
-	_, err = s.Backfill(s.ctx, lease, ref, fill)
+	_, err = s.Backfill(s.ctx, lease, ref, snapshot)
 	return err
 }

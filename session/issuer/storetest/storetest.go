@@ -1,4 +1,4 @@
-// Package storetest holds a [issuer.Store] to the promises of its comments.
+// Package storetest tests that an [issuer.Store] keeps the promises of its comments.
 package storetest
 
 import (
@@ -12,9 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Run runs every test of the suite on a store of its own, which newStore makes
-// and cleans up. It takes a little longer than [issuer.LeaseTTL], one of the
-// tests being to see a lease expire.
+// Run runs each test of the suite on a store of its own, which newStore opens and cleans up. It
+// takes a little longer than [issuer.LeaseTTL], because one test waits for a lease to expire.
 func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	for _, group := range []struct {
 		name  string
@@ -22,7 +21,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	}{
 		{"Look", lookTests},
 		{"Lease", leaseTests},
-		{"PutBack", putBackTests},
+		{"Backfill", backfillTests},
 		{"Apply", applyTests},
 		{"expiry", expiryTests},
 		{"races", raceTests},
@@ -39,11 +38,11 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 }
 
 type test struct {
-	name string // the promise, as a sentence
+	name string // the promise
 	run  func(s *suite)
 }
 
-// suite is one store, a subject that no other test uses, and shorthands.
+// suite is one store with a subject that no other test uses.
 type suite struct {
 	*testing.T
 	issuer.Store
@@ -61,13 +60,12 @@ func newSuite(t *testing.T, store issuer.Store) *suite {
 	}
 }
 
-// ref names a token of a new session of the subject.
+// ref returns a token of a new session of the subject.
 func (s *suite) ref() session.Ref {
 	return session.Ref{Subject: s.subject, SessionID: issuer.NewTimedID(time.Now()), TokenID: issuer.NewID()}
 }
 
-// active is what the ledger says of an active session of a generation, which is
-// the subject's as well.
+// active returns what the ledger says of an active session with the subject's generation.
 func (s *suite) active(generation int64) issuer.Snapshot {
 	return issuer.Snapshot{
 		Entry:             session.Entry{Generation: generation, ExpiresAt: s.until.Add(time.Hour).UTC().Truncate(time.Second)},
@@ -78,26 +76,22 @@ func (s *suite) active(generation int64) issuer.Snapshot {
 }
 
 func (s *suite) ended(generation int64) issuer.Snapshot {
-	fill := s.active(generation)
-	fill.Entry = session.Entry{Ended: true}
-	return fill
+	snapshot := s.active(generation)
+	snapshot.Entry = session.Entry{Ended: true}
+	return snapshot
 }
 
-// The three kinds of revocation.
-
-func (s *suite) endOf(ref session.Ref) issuer.Revocation {
+func (s *suite) sessionRevocation(ref session.Ref) issuer.Revocation {
 	return issuer.Revocation{Subject: ref.Subject, SessionID: ref.SessionID, Until: s.until}
 }
 
-func (s *suite) endOfToken(ref session.Ref) issuer.Revocation {
+func (s *suite) tokenRevocation(ref session.Ref) issuer.Revocation {
 	return issuer.Revocation{Subject: ref.Subject, SessionID: ref.SessionID, TokenID: ref.TokenID, Until: s.until}
 }
 
-func (s *suite) endOfAll(generation int64, keep string) issuer.Revocation {
+func (s *suite) subjectRevocation(generation int64, keep string) issuer.Revocation {
 	return issuer.Revocation{Subject: s.subject, Generation: generation, Keep: keep, Until: s.until}
 }
-
-// The methods of the store, where an error ends the test.
 
 func (s *suite) look(ref session.Ref) session.Lookup {
 	s.Helper()
@@ -121,16 +115,16 @@ func (s *suite) lease() string {
 	s.Helper()
 	lease, ok := s.tryLease(s.subject)
 	if !ok {
-		s.Fatal("Lease: another holds it")
+		s.Fatal("Lease: another caller holds it")
 	}
 	return lease
 }
 
-func (s *suite) putBack(lease string, ref session.Ref, fill issuer.Snapshot) (done bool) {
+func (s *suite) tryBackfill(lease string, ref session.Ref, snapshot issuer.Snapshot) (done bool) {
 	s.Helper()
-	done, err := s.Backfill(s.ctx, lease, ref, fill)
+	done, err := s.Backfill(s.ctx, lease, ref, snapshot)
 	if err != nil {
-		s.Fatalf("PutBack: %v", err)
+		s.Fatalf("Backfill: %v", err)
 	}
 	return done
 }
@@ -142,15 +136,13 @@ func (s *suite) apply(r issuer.Revocation) {
 	}
 }
 
-// fill puts back under a lease of its own, as a check does.
-func (s *suite) fill(ref session.Ref, fill issuer.Snapshot) {
+// backfill takes a lease and backfills, as a check does.
+func (s *suite) backfill(ref session.Ref, snapshot issuer.Snapshot) {
 	s.Helper()
-	if !s.putBack(s.lease(), ref, fill) {
-		s.Fatalf("PutBack under a fresh lease was refused: %+v", fill)
+	if !s.tryBackfill(s.lease(), ref, snapshot) {
+		s.Fatalf("Backfill with a fresh lease was refused: %+v", snapshot)
 	}
 }
-
-// What a Look has to show.
 
 func (s *suite) wantNothing(ref session.Ref) {
 	s.Helper()
@@ -187,10 +179,10 @@ func (s *suite) wantGeneration(want int64) {
 	}
 }
 
-func (s *suite) wantBlacklisted(ref session.Ref, want bool) {
+func (s *suite) wantTokenRevoked(ref session.Ref, want bool) {
 	s.Helper()
 	if v := s.look(ref); v.TokenRevoked != want {
-		s.Errorf("Look = %+v, want blacklisted %t", v, want)
+		s.Errorf("Look = %+v, want TokenRevoked %t", v, want)
 	}
 }
 
@@ -199,7 +191,7 @@ func equal(a, b session.Entry) bool {
 		slices.Equal(a.RevokedTokens, b.RevokedTokens)
 }
 
-// eventually waits for what only time brings about.
+// eventually polls done until it returns true.
 func (s *suite) eventually(within time.Duration, what string, done func() bool) {
 	s.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -213,69 +205,69 @@ func (s *suite) eventually(within time.Duration, what string, done func() bool) 
 }
 
 var lookTests = []test{
-	{"of a token it never heard of, it knows nothing", func(s *suite) {
+	{"returns nothing for an unknown token", func(s *suite) {
 		s.wantNothing(s.ref())
 	}},
-	{"what was put back is what a look shows, and nothing of it is lost", func(s *suite) {
+	{"returns exactly what was backfilled", func(s *suite) {
 		for _, entry := range []session.Entry{
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second)},
 			{Generation: 0, ExpiresAt: s.until.Truncate(time.Second)},
 			{Generation: 1 << 40, ExpiresAt: time.Date(2999, 12, 31, 23, 59, 59, 0, time.UTC)},
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second), RevokedTokens: []string{issuer.NewID()}},
-			// Ids of another make than ours are kept as they are.
+			// Ids of other forms than ours are kept unchanged.
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second), RevokedTokens: []string{
 				issuer.NewID(), "short", "", "AAAAAAAAAAAAAAAAAAAAAB", "naïve \x00\xff id", issuer.NewTimedID(s.until), issuer.NewID(),
 			}},
 		} {
 			s.subject = issuer.NewID()
 			ref := s.ref()
-			fill := s.active(entry.Generation)
-			fill.Entry = entry
-			s.fill(ref, fill)
+			snapshot := s.active(entry.Generation)
+			snapshot.Entry = entry
+			s.backfill(ref, snapshot)
 			s.wantEntry(ref, entry)
 			s.wantGeneration(entry.Generation)
-			s.wantBlacklisted(ref, false)
+			s.wantTokenRevoked(ref, false)
 		}
 	}},
-	{"an ended session can be put back too", func(s *suite) {
+	{"returns an ended session that was backfilled", func(s *suite) {
 		ref := s.ref()
-		s.fill(ref, s.ended(3))
+		s.backfill(ref, s.ended(3))
 		s.wantEnded(ref)
 		s.wantGeneration(3)
 	}},
-	{"subjects, sessions and tokens are told apart", func(s *suite) {
+	{"keeps subjects, sessions and tokens apart", func(s *suite) {
 		one, other := s.ref(), s.ref()
-		s.fill(one, s.active(1))
-		s.apply(s.endOfToken(session.Ref{Subject: s.subject, SessionID: other.SessionID, TokenID: other.TokenID}))
+		s.backfill(one, s.active(1))
+		s.apply(s.tokenRevocation(session.Ref{Subject: s.subject, SessionID: other.SessionID, TokenID: other.TokenID}))
 		s.wantNoEntry(other)
-		s.wantBlacklisted(one, false)
+		s.wantTokenRevoked(one, false)
 
-		// The same ids under another subject are another session's.
-		stranger := one
-		stranger.Subject = issuer.NewID()
-		s.wantNothing(stranger)
-		s.apply(s.endOf(stranger))
+		// The same ids under another subject name another session.
+		foreign := one
+		foreign.Subject = issuer.NewID()
+		s.wantNothing(foreign)
+		s.apply(s.sessionRevocation(foreign))
 		s.wantEntry(one, s.active(1).Entry)
 	}},
-	{"without an answer it is unavailable", func(s *suite) {
+	{"returns ErrUnavailable without an answer", func(s *suite) {
 		ref := s.ref()
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
 		_, look := s.Look(ctx, ref)
 		_, _, lease := s.Lease(ctx, ref.Subject)
-		done, putBack := s.Backfill(ctx, "lease", ref, s.active(1))
+		done, backfill := s.Backfill(ctx, "lease", ref, s.active(1))
 		if done {
-			s.Error("PutBack was done without an answer")
+			s.Error("Backfill reported success without an answer")
 		}
 		for method, err := range map[string]error{
-			"Look": look, "Lease": lease, "PutBack": putBack, "Apply": s.Apply(ctx, s.endOf(ref)), "Ping": s.Store.Ping(ctx),
+			"Look": look, "Lease": lease, "Backfill": backfill, "Apply": s.Apply(ctx, s.sessionRevocation(ref)), "Ping": s.Store.Ping(ctx),
 		} {
 			if !errors.Is(err, session.ErrUnavailable) {
 				s.Errorf("%s = %v, want ErrUnavailable", method, err)
 			}
 		}
 	}},
-	{"it answers a ping", func(s *suite) {
+	{"answers a ping", func(s *suite) {
 		if err := s.Ping(s.ctx); err != nil {
 			s.Error(err)
 		}

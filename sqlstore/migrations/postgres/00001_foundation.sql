@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Ids and keys compare bytewise everywhere, so that paging by id means the same
--- in every locale and on every database.
+-- Ids and keys are compared bytewise. Paging by id then gives the same order in every locale and on
+-- every database.
 
 CREATE TABLE users (
     id                  TEXT COLLATE "C" PRIMARY KEY,

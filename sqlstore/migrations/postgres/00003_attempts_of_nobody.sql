@@ -1,6 +1,6 @@
 -- +goose Up
 
--- A login under a name that nobody has is recorded as one that failed on an
--- account, so that the time of the answer does not tell them apart.
+-- A failed login is recorded even if no account has the name. Otherwise the duration of the response
+-- would show whether the account exists.
 
 ALTER TABLE login_attempts ALTER COLUMN user_id DROP NOT NULL;

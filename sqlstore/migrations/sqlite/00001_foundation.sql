@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Times are text in UTC, written so that text order is time order. Numbers of
--- the outbox are never used twice: one that is done stays done.
+-- Times are text in UTC, in a form that sorts like the time. AUTOINCREMENT never reuses a number, so a
+-- late "done" cannot delete another row of the outbox.
 
 CREATE TABLE users (
     id                  TEXT PRIMARY KEY,

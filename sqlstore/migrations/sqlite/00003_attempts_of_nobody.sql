@@ -1,7 +1,7 @@
 -- +goose Up
 
--- A login under a name that nobody has is recorded as one that failed on an
--- account. SQLite takes NOT NULL from a column only by making the table anew.
+-- A failed login is recorded even if no account has the name. SQLite can drop NOT NULL only by copying
+-- the table.
 
 CREATE TABLE login_attempts_new (
     id         TEXT PRIMARY KEY,

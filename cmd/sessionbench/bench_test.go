@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
+	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+)
+
+// TestMain is also the baselines, because the smoke test starts this very program once more.
+func TestMain(m *testing.M) {
+	if os.Getenv(stage.EnvBaseline) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// smoke runs the bench on real servers and returns the report, or skips the test loudly.
+func smoke(t *testing.T, args ...string) (text string, r report.Report) {
+	t.Helper()
+	redisURL, databaseURL := redisstoretest.RealURL(t), os.Getenv("SESSIOND_TEST_POSTGRES_URL")
+	if databaseURL == "" {
+		const message = "NOT TESTED on real Postgres: SESSIOND_TEST_POSTGRES_URL is not set"
+		if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
+			t.Fatal(message)
+		}
+		t.Skip(message)
+	}
+	dir := t.TempDir()
+	args = append(args, "--database-url", databaseURL, "--redis-url", redisURL, "--rounds", "1", "--sessions", "40",
+		"--json", filepath.Join(dir, "bench.json"), "--svg", filepath.Join(dir, "bench.svg"))
+	client := redisstoretest.Client(t, redisURL)
+	before := client.Info(t.Context(), "keyspace").Val()
+	var out, progress bytes.Buffer
+	err := run(t.Context(), args, &out, &progress)
+	t.Log(progress.String())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "Every answer was checked, and right.") {
+		t.Errorf("the report does not say that every answer was right:\n%s", out.String())
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "bench.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	if after := client.Info(t.Context(), "keyspace").Val(); strings.Count(after, "\ndb") > strings.Count(before, "\ndb") {
+		t.Errorf("keys were left behind in Redis: before %s, after %s", before, after)
+	}
+	plots, err := filepath.Glob(filepath.Join(dir, "*.svg"))
+	if err != nil || len(plots) == 0 {
+		t.Errorf("no plot was written: %v", err)
+	}
+	return out.String(), r
+}
+
+// Every figure must be there and every answer right.
+func TestRun_MeasuresAllPartsButStorm(t *testing.T) {
+	_, r := smoke(t, "all", "--round", "50ms", "--connections", "2", "--algorithms", "EdDSA,ES256", "--memory-sessions", "300",
+		"--growth-sessions", "50,100", "--growth-user", "60", "--duration", "200ms")
+	if len(r.Tables) != 4+3+3 { // compare; in-process; memory, growth and vanish
+		t.Errorf("%d tables, want 10", len(r.Tables))
+	}
+	for _, table := range r.Tables {
+		for _, row := range table.Rows {
+			want := []report.Figure{report.Rate, report.P99}
+			switch table.Part {
+			case report.Memory:
+				want = []report.Figure{report.ResidentMB, report.PerSession}
+			case report.Vanish:
+				want = []report.Figure{report.Rate, report.Left, report.GoroutinesAfter}
+			}
+			for _, f := range want {
+				if row.Rounds[0][f] <= 0 {
+					t.Errorf("%s, %s: no %s: %v", table.Name, row.Name, f, row.Rounds)
+				}
+			}
+		}
+	}
+}
+
+func TestRun_MeasuresAStorm(t *testing.T) {
+	text, _ := smoke(t, "storm", "--round", "200ms", "--crowd", "20", "--stampede", "50", "--deployments", "three")
+	if want := "three replicas, unanswered of 10,000 at once: 0"; !strings.Contains(text, want) {
+		t.Errorf("the report does not say %q:\n%s", want, text)
+	}
+}
+
+func TestRun_RefusesWrongFlags(t *testing.T) {
+	t.Setenv("SESSIOND_TEST_POSTGRES_URL", "")
+	t.Setenv("SESSIOND_TEST_REDIS_URL", "")
+	for args, why := range map[string]string{
+		"compare":                     "database-url",
+		"nothing":                     "parts",
+		"compare --rounds -1":         "--rounds",
+		"compare --round 1m":          "--round",
+		"compare --connections 1,x":   "connections",
+		"compare --connections 0":     "above 0",
+		"compare --tokens cold":       "--tokens",
+		"compare --algorithms RS256":  "--algorithms",
+		"memory --memory-sessions 0":  "above 0",
+		"vanish --duration=-1s":       "--duration",
+		"storm --deployments two":     "--deployments",
+		"growth --growth-sessions ''": "growth-sessions",
+	} {
+		words := strings.Fields(args)
+		if len(words) > 1 {
+			words = append(words, "--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1")
+		}
+		if err := run(t.Context(), words, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: error %v, want one that names %s", args, err, why)
+		}
+	}
+}
+
+func TestProxy_HoldsOneReplyBack(t *testing.T) {
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	go func() {
+		if conn, err := echo.Accept(); err == nil {
+			defer conn.Close()
+			_, _ = io.Copy(conn, conn)
+		}
+	}()
+	p, err := startProxy(t.Context(), echo.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", p.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reply := bufio.NewReader(conn)
+	const late = 200 * time.Millisecond
+	for i := range 3 {
+		if i == 1 {
+			p.hold.Store(int64(late))
+		}
+		begin := time.Now()
+		fmt.Fprintf(conn, "%d\n", i)
+		line, err := reply.ReadString('\n')
+		if err != nil || line != fmt.Sprintf("%d\n", i) {
+			t.Fatalf("reply %q, %v", line, err)
+		}
+		if took := time.Since(begin); i == 1 && took < late {
+			t.Errorf("the reply to hold back came after %v", took)
+		}
+	}
+	if held := p.hold.Load(); held != 0 {
+		t.Errorf("another reply would be held back for %v", held)
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := reply.ReadByte(); err == nil {
+		t.Error("close leaves connections open")
+	}
+}
+
+func TestParseCeiling_ReadsTheFiguresOfRedisBenchmark(t *testing.T) {
+	const out = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+"MGET a b c","250000.00","1.5","0.1","1.25","3.0","4.5","9.0"
+`
+	near := func(got, want time.Duration) bool { return (got - want).Abs() < want/500 }
+	w := load.NewWork()
+	if err := parseCeiling([]byte(out), 500_000, w); err != nil || w.Took != 2*time.Second || w.Rate() != 250_000 ||
+		!near(w.Percentile(50), 1250*time.Microsecond) || !near(w.Percentile(99), 4500*time.Microsecond) {
+		t.Errorf("%v in %v, p50 %v, p99 %v: %v", w.Rate(), w.Took, w.Percentile(50), w.Percentile(99), err)
+	}
+	for _, out := range []string{"", "\"test\",\"rps\"\n", "\"test\",\"rps\"\n\"MGET\",\"0\"\n", "Could not connect to Redis"} {
+		if err := parseCeiling([]byte(out), 1, load.NewWork()); err == nil {
+			t.Errorf("%q was accepted", out)
+		}
+	}
+}

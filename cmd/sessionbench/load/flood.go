@@ -1,0 +1,167 @@
+package load
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Password is the password of every user that logs in.
+const Password = "correct horse battery staple"
+
+// Logins is what became of the logins of a flood.
+type Logins struct {
+	SignedIn, Shed, Limited, Unanswered int // 201, 503, 429, none
+
+	Prompt                 int // logins that succeeded within 5 s, retries included
+	Rate                   float64
+	Longest, LongestRefuse time.Duration // of all answers; of the 503s and 429s
+
+	mu    sync.Mutex
+	start sync.Once
+	began time.Time // of a stampede
+}
+
+// Refused is the number of answers that told the client to retry.
+func (l *Logins) Refused() int { return l.Shed + l.Limited }
+
+// count adds one answer. answered is how long it took, total the same with all earlier attempts.
+func (l *Logins) count(status int, answered, total time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Longest = max(l.Longest, answered)
+	switch status {
+	case http.StatusCreated:
+		l.SignedIn++
+		if total <= 5*time.Second {
+			l.Prompt++
+		}
+		return nil
+	case http.StatusServiceUnavailable:
+		l.Shed++
+	case http.StatusTooManyRequests:
+		l.Limited++
+	default:
+		return fmt.Errorf("a login was answered by status %d, want 201, 429 or 503", status)
+	}
+	l.LongestRefuse = max(l.LongestRefuse, answered)
+	return nil
+}
+
+// Flood is a number of clients that log in.
+type Flood struct {
+	Addrs     []string // of the replicas, which the clients are spread over
+	Users     []string // usernames; the clients take turns with them
+	Clients   int
+	Addresses int // the clients share so many source addresses; 0: each has its own
+	First     int // number of the first source address
+	// Spacing is the time between the arrivals of two clients. If it is 0, they arrive at random
+	// within the first second.
+	Spacing  time.Duration
+	Once     bool // each client logs in once, with as many attempts as it takes
+	Rude     bool // clients ignore Retry-After and retry at once
+	Stampede bool // clients connect, send one login at the same moment, and do not retry
+}
+
+// Run has the clients log in, each one login after another, until ctx ends. It counts the answers
+// that arrive at begin or later.
+func (f *Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
+	l := &Logins{began: begin}
+	var g errgroup.Group
+	var connecting sync.WaitGroup
+	connecting.Add(f.Clients)
+	for i := range f.Clients {
+		g.Go(func() error { return f.client(ctx, i, begin, &connecting, l) })
+	}
+	err := g.Wait()
+	l.Rate = float64(l.SignedIn) / time.Since(l.began).Seconds()
+	return l, err
+}
+
+func (f *Flood) client(ctx context.Context, number int, begin time.Time, connecting *sync.WaitGroup, l *Logins) error {
+	switch {
+	case f.Spacing > 0:
+		Pause(ctx, time.Until(begin.Add(time.Duration(number)*f.Spacing)))
+	case !f.Stampede:
+		Pause(ctx, lessThanSecond())
+	}
+	cs, err := Dial(ctx, 1, f.Addrs[number%len(f.Addrs)])
+	connecting.Done()
+	if err != nil {
+		return unlessOver(ctx, err)
+	}
+	defer cs.Close()
+	defer cs.Bound(ctx, time.Hour)()
+	wire, arrived := f.wire(number), time.Now()
+	if f.Stampede {
+		connecting.Wait()
+		l.start.Do(func() { l.began = time.Now() })
+	}
+	for ctx.Err() == nil {
+		asked := time.Now()
+		if f.Stampede {
+			asked = l.began
+		}
+		answer, err := cs[0].Ask(wire)
+		if f.Stampede && err != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.Unanswered++
+			return nil
+		} else if err != nil {
+			return unlessOver(ctx, err)
+		}
+		status, now, since := answer.StatusCode(), time.Now(), asked
+		if f.Once {
+			since = arrived
+		}
+		if !now.Before(begin) {
+			if err := l.count(status, now.Sub(asked), now.Sub(since)); err != nil {
+				return err
+			}
+		}
+		switch {
+		case f.Stampede || status == http.StatusCreated && f.Once:
+			return nil
+		case status != http.StatusCreated && !f.Rude:
+			seconds, _ := strconv.Atoi(string(answer.Header.Peek("Retry-After"))) // 0 if there is none
+			Pause(ctx, time.Duration(seconds)*time.Second+lessThanSecond())
+		}
+	}
+	return nil
+}
+
+// wire is the login of the client with that number. The service believes X-Forwarded-For here.
+func (f *Flood) wire(number int) []byte {
+	from := number
+	if f.Addresses > 0 {
+		from %= f.Addresses
+	}
+	from += f.First
+	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings never fail
+	return fmt.Appendf(nil, "POST /v1/sessions HTTP/1.1\r\nHost: sessionbench\r\nX-Forwarded-For: 10.%d.%d.%d\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", from>>16&0xff, from>>8&0xff, from&0xff, len(body), body)
+}
+
+// unlessOver drops the error of a connection that broke because the time is over.
+func unlessOver(ctx context.Context, err error) error {
+	// A socket may notice its deadline before ctx notices the same one.
+	end, bounded := ctx.Deadline()
+	if ctx.Err() != nil || bounded && !time.Now().Before(end) {
+		return nil
+	}
+	return err
+}
+
+func lessThanSecond() time.Duration {
+	n, _ := rand.Int(rand.Reader, big.NewInt(int64(time.Second))) // the reader never fails
+	return time.Duration(n.Int64())
+}

@@ -1,0 +1,121 @@
+// Package probe reads what the machine, its processes and Redis say about their own work.
+package probe
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+)
+
+// Clocks is what was spent up to a moment, or between two moments.
+type Clocks struct {
+	Wall    time.Duration
+	Machine time.Duration // CPU time of all programs, and what the host took from a virtual machine
+	Self    time.Duration // CPU time of this program and of the programs that it ran to their end
+	Process time.Duration // CPU time of the contender's process
+	Redis   time.Duration // CPU time of Redis
+	Reads   int           // read events of Redis: a pipeline that arrives in one piece is one
+}
+
+var started = time.Now()
+
+// Read reads all clocks, which costs Redis one read event. A pid of 0 stands for no process.
+func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
+	info := must.Get(client.InfoMap(ctx, "stats", "cpu").Result())
+	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
+		c.Redis += seconds(must.Get(strconv.ParseFloat(info["CPU"][name], 64)))
+	}
+	c.Reads = must.Get(strconv.Atoi(info["Stats"]["total_reads_processed"]))
+	all := must.Get(must.Get(procfs.NewDefaultFS()).Stat()).CPUTotal
+	c.Machine = seconds(all.User + all.Nice + all.System + all.Steal)
+	self := must.Get(must.Get(procfs.Self()).Stat())
+	const userHZ = 100 // the unit of CUTime and CSTime, on every architecture that Go runs on
+	c.Self = seconds(self.CPUTime() + float64(self.CUTime+self.CSTime)/userHZ)
+	if pid != 0 && pid != os.Getpid() {
+		c.Process = seconds(must.Get(must.Get(procfs.NewProc(pid)).Stat()).CPUTime())
+	}
+	c.Wall = time.Since(started)
+	return c
+}
+
+// Add adds what was spent between two readings.
+func (c *Clocks) Add(from, to Clocks) {
+	c.Wall += to.Wall - from.Wall
+	c.Machine += to.Machine - from.Machine
+	c.Self += to.Self - from.Self
+	c.Process += to.Process - from.Process
+	c.Redis += to.Redis - from.Redis
+	c.Reads += to.Reads - from.Reads
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// RedisMemory is the memory that Redis uses, in bytes.
+func RedisMemory(ctx context.Context, client *redis.Client) float64 {
+	info := must.Get(client.InfoMap(ctx, "memory").Result())
+	return must.Get(strconv.ParseFloat(info["Memory"]["used_memory"], 64))
+}
+
+// Memory is what a process holds in memory now, and the most that it ever held, in MB.
+func Memory(pid int) (resident, peak float64) {
+	status := must.Get(must.Get(procfs.NewProc(pid)).NewStatus())
+	return float64(status.VmRSS) / 1e6, float64(status.VmHWM) / 1e6
+}
+
+// FamilyMemory is what a process and its children hold in memory now, in MB.
+func FamilyMemory(pid int) (total float64) {
+	for _, p := range must.Get(procfs.AllProcs()) {
+		stat, err := p.Stat()
+		if err != nil || p.PID != pid && stat.PPID != pid {
+			continue // it is no child, or has ended since
+		}
+		if status, err := p.NewStatus(); err == nil {
+			total += float64(status.VmRSS) / 1e6
+		}
+	}
+	return total
+}
+
+// Machine says where the figures come from. What cannot be found out is empty.
+type Machine struct {
+	CPU      string `json:"cpu"`
+	Cores    int    `json:"cores"`
+	Kernel   string `json:"kernel"`
+	Go       string `json:"go"`
+	Redis    string `json:"redis"`
+	Postgres string `json:"postgres"`
+}
+
+// Describe describes this machine and its servers.
+func Describe(ctx context.Context, client *redis.Client, db *sql.DB) Machine {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH}
+	fs := must.Get(procfs.NewDefaultFS())
+	if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
+		m.CPU = cpus[0].ModelName
+	}
+	if release, err := fs.SysctlStrings("kernel.osrelease"); err == nil {
+		m.Kernel = strings.Join(release, " ")
+	}
+	m.Redis = client.InfoMap(ctx, "server").Item("Server", "redis_version")
+	_ = db.QueryRowContext(ctx, "SHOW server_version").Scan(&m.Postgres)
+	return m
+}
+
+func (m Machine) String() string {
+	var parts []string
+	for _, p := range []string{m.CPU, "Linux " + m.Kernel, m.Go, "Redis " + m.Redis, "PostgreSQL " + m.Postgres} {
+		if !strings.HasSuffix(p, " ") {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,163 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
+)
+
+var update = flag.Bool("update", false, "write the golden file")
+
+// canned is a report with figures of every kind.
+func canned() *Report {
+	r := &Report{
+		Machine: probe.Machine{CPU: "A CPU", Cores: 2, Kernel: "6.1", Go: "go1.26", Redis: "7.0.15", Postgres: "15.18"},
+		Service: Verify + " after", Others: Others{Share: 0.07, wall: time.Second},
+	}
+	add := func(t Table, rates ...any) {
+		t.Alg, t.Tokens, t.Round, t.Turn = "EdDSA", Warm, time.Second, 200*time.Millisecond
+		for i := 0; i < len(rates); i += 2 {
+			row := Row{Name: rates[i].(string)}
+			for round := range 3 {
+				f := rates[i+1].(float64) * (1 + 0.02*float64(round))
+				row.Rounds = append(row.Rounds, Figures{Checks: f, Rate: f, P50: 1e6 / f, P99: 5e6 / f, CPU: 4e5 / f, RedisCPU: 1e5 / f, Trips: 1000 / f})
+			}
+			t.Rows = append(t.Rows, row)
+		}
+		r.Add(t)
+	}
+	add(Table{Part: Compare, Name: "64 connections", Callers: 64, Against: []string{Empty, Plain, Verify + " before"}},
+		Empty, 40000., Plain, 8000., Verify+" before", 30000., Verify+" after", 26000., Verify+" before again", 30300., Empty+" again", 41000., InProcess, 120000.)
+	add(Table{Part: Direct, Name: "without HTTP, 1 goroutine", Callers: 1, Against: []string{Unbatched}}, InProcess, 19000., Unbatched, 20000.)
+	add(Table{Part: Growth, Name: "growth", Callers: 64, Against: []string{"1000 sessions"}},
+		"1000 sessions", 1000., "1000000 sessions", 990., "10000 of one user", 800., "1000 sessions again", 1010.)
+	r.Add(Table{Part: Memory, Name: "1000000 live sessions", Rows: []Row{{Name: Verify, Rounds: []Figures{{IdleMB: 20, ResidentMB: 190, PeakMB: 195, PerSession: 381}}}}})
+	r.Add(Table{Part: Vanish, Name: "clients that leave", Rows: []Row{{Name: Verify, Rounds: []Figures{
+		{Rate: 1000, Left: 50, Declined: 0, Wrong: 0, Longest: 170, Deadline: 150, GoroutinesBefore: 17, GoroutinesAfter: 17},
+	}}}})
+	storm := Table{Part: Storm, Name: "one replica", Round: 10 * time.Second}
+	for _, name := range []string{Calm, Flooded, CalmAgain, Unchecked, Crowded, Rude, Full, FullFlood, Stampede} {
+		f := Figures{CheckP50: 1, CheckP99: 3, ToCalm: 1.5, Rate: 500, LoginShare: 0.8, Refused: 40, Longest: 2200, LongestRefusal: 12, ResidentMB: 90, Dark: 0, Unanswered: 0, Recovery: 170}
+		if name == Rude {
+			f[Prompt] = 99
+		}
+		storm.Rows = append(storm.Rows, Row{Name: name, Rounds: []Figures{f}})
+	}
+	r.Add(storm)
+	r.Judge()
+	return r
+}
+
+func TestPrint_MatchesGoldenFile(t *testing.T) {
+	var out bytes.Buffer
+	if err := canned().Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "report.txt")
+	if *update {
+		if err := os.WriteFile(golden, out.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("the report differs from %s (write it with -update):\n%s", golden, out.String())
+	}
+}
+
+// Each threshold looks at the figure that it names, and only at figures that were measured.
+func TestJudge_HoldsEachFigureToItsThreshold(t *testing.T) {
+	r := canned()
+	got := map[string]bool{}
+	for _, v := range r.Verdicts {
+		got[v.What] = v.Holds
+	}
+	for what, holds := range map[string]bool{
+		"rate of /v1/verify to the empty handler's":                                       true,  // 0.65
+		"rate of /v1/verify to the plain design's":                                        true,  // 3.25
+		"rate in-process to /v1/verify's":                                                 true,  // 4.6
+		"rate in-process to unbatched, 1 goroutine":                                       false, // 0.95
+		"p50 in-process to unbatched, 1 goroutine":                                        false, // 1.053
+		"CPU of the service for a check to the empty handler's":                           true,  // 1.54
+		"CPU of Redis for a check to the plain design's":                                  true,  // 0.31
+		"Redis round trips for a check":                                                   true,  // 0.04
+		"memory: the service, resident":                                                   true,
+		"memory: Redis, for a session":                                                    false, // 381
+		"growth: rate with 1000000 sessions to 1000 sessions, less the noise":             true,  // 0.99
+		"growth: rate with 10000 of one user to 1000 sessions, less the noise":            false, // 0.80
+		"vanish, /v1/verify: wrong answers":                                               true,
+		"vanish, /v1/verify: longest wait":                                                false, // 170 ms after 150
+		"vanish, /v1/verify: goroutines left behind":                                      true,
+		"storm, one replica, check p99 beside 64 clients, to calm":                        true, // 1.5
+		"storm, one replica, logins of 64 clients, to the bcrypt limit":                   true, // 0.80
+		"storm, one replica, logins without checks, to the bcrypt limit":                  false,
+		"storm, one replica, check p99 beside a crowd, to calm":                           true,
+		"storm, one replica, logins of a crowd, to the bcrypt limit":                      true,
+		"storm, one replica, longest answer to a client of a crowd":                       true,
+		"storm, one replica, longest refusal of a client of a crowd":                      true,
+		"storm, one replica, /livez failed":                                               true,
+		"storm, one replica, check p99 beside clients that retry at once, to calm":        true,
+		"storm, one replica, rate of checks beside 16 flooders, to that without":          true,
+		"storm, one replica, logins beside checks at full speed, to the bcrypt limit":     true,
+		"storm, one replica, unanswered of 10,000 at once":                                true,
+		"storm, one replica, back to normal after 10,000 at once":                         true,
+		"storm, one replica, resident, with the hashing process":                          true,
+		"storm, one replica, visitors at other addresses who sign in within 5 s, round 1": false, // 99 of 100
+	} {
+		judged, ok := got[what]
+		if !ok || judged != holds {
+			t.Errorf("%s: judged %t, holds %t; want %t", what, ok, judged, holds)
+		}
+		delete(got, what)
+	}
+	for what := range got {
+		t.Errorf("%s was judged but not measured", what)
+	}
+}
+
+func TestNewSpread_IsMedianAndConfidenceInterval(t *testing.T) {
+	twenty := make([]float64, 20)
+	for i := range twenty {
+		twenty[i] = float64(20 - i)
+	}
+	for _, c := range []struct {
+		values []float64
+		want   Spread
+	}{
+		{[]float64{3}, Spread{3, 3, 3}},
+		{[]float64{4, 1, 3, 2}, Spread{2.5, 1, 4}},        // the range stands in
+		{[]float64{7, 1, 6, 2, 5, 3, 4}, Spread{4, 1, 7}}, // 98 %
+		{twenty, Spread{10.5, 6, 15}},                     // order statistics 6 and 15
+		{[]float64{0.5, 0.5, 0.6}, Spread{0.5, 0.5, 0.6}},
+	} {
+		if got := newSpread(c.values); got != c.want {
+			t.Errorf("spread of %v is %v, want %v", c.values, got, c.want)
+		}
+	}
+	if !math.IsNaN(newSpread(nil).Median) {
+		t.Error("the median of no values is a number")
+	}
+}
+
+// A round in which the whole machine was slow must not show.
+func TestRatio_DividesRoundByRound(t *testing.T) {
+	rounds := func(rates ...float64) (all []Figures) {
+		for _, rate := range rates {
+			all = append(all, Figures{Rate: rate})
+		}
+		return all
+	}
+	table := Table{Rows: []Row{{Name: "a", Rounds: rounds(50, 5, 60)}, {Name: "b", Rounds: rounds(100, 10, 100)}}}
+	if got := table.Ratio(Rate, "a", "b"); got != (Spread{0.5, 0.5, 0.6}) {
+		t.Errorf("ratio %v", got)
+	}
+}

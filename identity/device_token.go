@@ -1,0 +1,125 @@
+package identity
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+)
+
+// DeviceTTL is how long a device is recognized after its last login.
+const DeviceTTL = 365 * 24 * time.Hour
+
+// A device token has one entry for each account that signed in on the device, the latest first. An entry
+// has 51 bytes, which are exactly 68 characters of base64:
+//
+//	version 1 · day 2 · id 16 · tag of the username 16 · tag of the email 16
+//
+// A tag is a MAC over the bytes before the tags and a name. So nobody can read a name from a token, and
+// the service recognizes it without a lookup. A device token signs nobody in. It only gives the device a
+// place in the queue, and a backoff counter, apart from those of strangers.
+const (
+	deviceVersion = 1
+	deviceIDStart = 3
+	headSize      = deviceIDStart + 16
+	tagSize       = 16
+	entrySize     = headSize + 2*tagSize
+	entryChars    = entrySize / 3 * 4
+	// maxEntries bounds the number of accounts on a shared device.
+	maxEntries = 4
+)
+
+type deviceEntry [entrySize]byte
+
+func (e *deviceEntry) head() []byte        { return e[:headSize] }
+func (e *deviceEntry) usernameTag() []byte { return e[headSize : headSize+tagSize] }
+func (e *deviceEntry) emailTag() []byte    { return e[headSize+tagSize:] }
+func (e *deviceEntry) id() string {
+	return base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize])
+}
+
+// DeviceToken returns the new device token for a client that signed in as u, or that proved to read u's
+// mail. current is the token that the client sent. The new token renews u's entry and keeps the entries of
+// other accounts.
+func (s *Service) DeviceToken(current string, u User) string {
+	if len(s.DeviceSecret) == 0 {
+		return ""
+	}
+	username, email := Fold(u.Username), Fold(u.Email)
+	var own deviceEntry
+	rand.Read(own[deviceIDStart:headSize])
+	entries := []deviceEntry{own}
+	for _, e := range s.deviceEntries(current) {
+		switch {
+		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // a username never changes
+			copy(own.head(), e.head())
+		case len(entries) < maxEntries:
+			entries = append(entries, e)
+		}
+	}
+	own[0] = deviceVersion
+	binary.BigEndian.PutUint16(own[1:], uint16(s.today())) //nolint:gosec // G115: it fits until 2149
+	copy(own.usernameTag(), s.deviceTag(&own, username))
+	copy(own.emailTag(), s.deviceTag(&own, email))
+	entries[0] = own
+	var text []byte
+	for _, e := range entries {
+		text = base64.RawURLEncoding.AppendEncode(text, e[:])
+	}
+	return string(text)
+}
+
+// recognizeDevice returns the id of the device if its token proves an earlier login with this name.
+// Otherwise it returns an empty string.
+func (s *Service) recognizeDevice(token, login string) (id string) {
+	entries := s.deviceEntries(token)
+	if len(entries) == 0 || !storable(login) {
+		return ""
+	}
+	name := Fold(login)
+	for _, e := range entries {
+		// A username has no @ and an email has one, so neither passes for the other.
+		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
+			return e.id()
+		}
+	}
+	return ""
+}
+
+// deviceEntries decodes a token and drops expired entries. Only the tags tell which accounts the entries
+// belong to.
+func (s *Service) deviceEntries(token string) []deviceEntry {
+	n := len(token) / entryChars
+	// Without a secret, anybody could make tags.
+	if n == 0 || n > maxEntries || len(token)%entryChars != 0 || len(s.DeviceSecret) == 0 {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != n*entrySize { // the decoder skips line breaks
+		return nil
+	}
+	entries := make([]deviceEntry, 0, n)
+	for ; len(raw) > 0; raw = raw[entrySize:] {
+		e := deviceEntry(raw)
+		age := s.today() - int64(binary.BigEndian.Uint16(e[1:]))
+		if e[0] == deviceVersion && age <= int64(DeviceTTL/day) {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// deviceTag returns an entry's tag for a name.
+func (s *Service) deviceTag(e *deviceEntry, name string) []byte {
+	mac := hmac.New(sha256.New, s.DeviceSecret)
+	mac.Write(e.head())
+	mac.Write([]byte(name))
+	return mac.Sum(nil)[:tagSize]
+}
+
+const day = 24 * time.Hour
+
+// today returns the number of days since 1970 in UTC.
+func (s *Service) today() int64 { return s.Now().Unix() / int64(day/time.Second) }

@@ -1,0 +1,263 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	ada  = User{ID: "1", Username: "Ada", Email: "ada@example.com"}
+	bob  = User{ID: "2", Username: "bob", Email: "Bob@example.com"}
+	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// deviceService returns a Service that can only issue and recognize device tokens.
+func deviceService(secret string, now time.Time) *Service {
+	return &Service{DeviceSecret: []byte(secret), Now: func() time.Time { return now }}
+}
+
+// altered returns the token with one bit of a byte flipped.
+func altered(t testing.TB, token string, i int) string {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[i] ^= 1
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func TestRecognizeDevice_NeedsATokenForThisLogin(t *testing.T) {
+	s := deviceService("secret", noon)
+	token := s.DeviceToken("", ada)
+	if len(token) != entryChars {
+		t.Fatalf("the token has %d characters, want %d", len(token), entryChars)
+	}
+	later := func(d time.Duration) *Service { return deviceService("secret", noon.Add(d)) }
+	for _, c := range []struct {
+		why   string
+		by    *Service
+		token string
+		login string
+		known bool
+	}{
+		{"the username", s, token, "Ada", true},
+		{"the username in another case", s, token, "aDA", true},
+		{"the email", s, token, "ada@example.com", true},
+		{"the email in another case", s, token, "ADA@Example.COM", true},
+		{"another user's username", s, token, "bob", false},
+		{"another user's email", s, token, "bob@example.com", false},
+		{"a longer name", s, token, "Adam", false},
+		{"an empty name", s, token, "", false},
+		{"a name with NUL", s, token, "Ada\x00", false},
+		{"a huge name", s, token, strings.Repeat("Ada", 1<<20), false},
+		{"a year later", later(365 * 24 * time.Hour), token, "Ada", true},
+		{"more than a year later", later(366 * 24 * time.Hour), token, "Ada", false},
+		{"a clock that was set back", later(-48 * time.Hour), token, "Ada", true},
+		{"another secret", deviceService("Secret", noon), token, "Ada", false},
+		{"no secret here", deviceService("", noon), token, "Ada", false},
+		{"no token", s, "", "Ada", false},
+		{"one character short", s, token[1:], "Ada", false},
+		{"one character more", s, token + "A", "Ada", false},
+		{"half a token", s, token[:entryChars/2], "Ada", false},
+		{"in quotes", s, `"` + token + `"`, "Ada", false},
+		{"a line break instead of the last character", s, token[:entryChars-1] + "\n", "Ada", false},
+		{"line breaks as long as an entry", s, token + strings.Repeat("\n", entryChars), "Ada", false},
+		{"the standard base64 alphabet", s, strings.Repeat("+/", entryChars/2), "Ada", false},
+		{"another user's token", s, s.DeviceToken("", bob), "Ada", false},
+		{"a huge token", s, strings.Repeat(token, 1000), "Ada", false},
+		{"the last of the allowed entries", s, strings.Repeat(s.DeviceToken("", bob), maxEntries-1) + token, "Ada", true},
+		{"too many entries", s, strings.Repeat(s.DeviceToken("", bob), maxEntries) + token, "Ada", false},
+	} {
+		if id := c.by.recognizeDevice(c.token, c.login); (id != "") != c.known {
+			t.Errorf("%s: recognized as %q, want known %t", c.why, id, c.known)
+		}
+	}
+}
+
+func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
+	s := deviceService("secret", noon)
+	token := s.DeviceToken("", ada)
+	for i := range entrySize {
+		forged := altered(t, token, i)
+		byUsername, byEmail := s.recognizeDevice(forged, "ada"), s.recognizeDevice(forged, "ada@example.com")
+		// Each tag is for one name, so the other name still matches its own tag.
+		wantUsername, wantEmail := i >= headSize+tagSize, i >= headSize && i < headSize+tagSize
+		if (byUsername != "") != wantUsername || (byEmail != "") != wantEmail {
+			t.Errorf("byte %d altered: recognized by username as %q, by email as %q", i, byUsername, byEmail)
+		}
+	}
+	// The entry of a future version has an unknown meaning, even with a good tag.
+	var e deviceEntry
+	e[0] = deviceVersion + 1
+	binary.BigEndian.PutUint16(e[1:], uint16(s.today()))
+	copy(e.usernameTag(), s.deviceTag(&e, "ada"))
+	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada"); id != "" {
+		t.Errorf("a token of version %d is recognized as %q", e[0], id)
+	}
+}
+
+func TestDeviceToken_RevealsNoName(t *testing.T) {
+	s := deviceService("secret", noon)
+	first, second := s.DeviceToken("", ada), s.DeviceToken("", ada)
+	if first == second || s.recognizeDevice(first, "ada") == s.recognizeDevice(second, "ada") {
+		t.Error("two devices have the same token or id")
+	}
+	raw, _ := base64.RawURLEncoding.DecodeString(first)
+	other, _ := base64.RawURLEncoding.DecodeString(second)
+	if bytes.Equal(raw[headSize:], other[headSize:]) {
+		t.Error("two devices have the same tags, which links them")
+	}
+}
+
+func TestDeviceToken_RenewsTheEntryAtEachLogin(t *testing.T) {
+	s := deviceService("secret", noon)
+	token := s.DeviceToken("", ada)
+	id := s.recognizeDevice(token, "ada")
+	for month := range 24 {
+		s = deviceService("secret", noon.Add(time.Duration(month)*30*day))
+		token = s.DeviceToken(token, ada)
+		if got := s.recognizeDevice(token, "ada"); got != id || len(token) != entryChars {
+			t.Fatalf("after %d months: recognized as %q, want %q; %d characters", month, got, id, len(token))
+		}
+	}
+	s = deviceService("secret", noon.Add(10*365*day))
+	if got := s.recognizeDevice(s.DeviceToken(token, ada), "ada"); got == id || got == "" {
+		t.Errorf("an expired entry was renewed: %q", got)
+	}
+}
+
+func TestDeviceToken_FollowsAChangedEmail(t *testing.T) {
+	s := deviceService("secret", noon)
+	token := s.DeviceToken("", ada)
+	id := s.recognizeDevice(token, "ada")
+	moved := ada
+	moved.Email = "lovelace@example.com"
+	if got := s.recognizeDevice(token, moved.Email); got != "" {
+		t.Errorf("recognized by an email without a login: %q", got)
+	}
+	if got := s.recognizeDevice(token, "ada"); got != id {
+		t.Errorf("by username %q, want %q", got, id)
+	}
+	token = s.DeviceToken(token, moved)
+	for login, want := range map[string]string{"ada": id, moved.Email: id, ada.Email: ""} {
+		if got := s.recognizeDevice(token, login); got != want {
+			t.Errorf("after a login, %s is recognized as %q, want %q", login, got, want)
+		}
+	}
+}
+
+func TestDeviceToken_HoldsSeveralAccounts(t *testing.T) {
+	s := deviceService("secret", noon)
+	family := []User{ada, bob, {Username: "cyd", Email: "cyd@example.com"}, {Username: "dee", Email: "dee@example.com"}, {Username: "eve", Email: "eve@example.com"}}
+	token, ids := "", map[string]string{}
+	for round := range 3 {
+		for _, u := range family[:maxEntries] {
+			token = s.DeviceToken(token, u)
+			id := s.recognizeDevice(token, u.Username)
+			if round > 0 && ids[u.Username] != id {
+				t.Errorf("round %d: %s has another device id", round, u.Username)
+			}
+			ids[u.Username] = id
+		}
+	}
+	if len(token) != maxEntries*entryChars {
+		t.Errorf("%d characters for %d accounts", len(token), maxEntries)
+	}
+	for _, u := range family[:maxEntries] {
+		if got := s.recognizeDevice(token, u.Email); got != ids[u.Username] {
+			t.Errorf("%s is recognized as %q, want %q", u.Username, got, ids[u.Username])
+		}
+	}
+	// One account more replaces the account with the oldest login.
+	token = s.DeviceToken(token, family[4])
+	for i, u := range family {
+		if known := s.recognizeDevice(token, u.Username) != ""; known != (i > 0) {
+			t.Errorf("with one account more, %s is recognized: %t", u.Username, known)
+		}
+	}
+}
+
+func TestDeviceToken_ReplacesGarbage(t *testing.T) {
+	s := deviceService("secret", noon)
+	foreign := deviceService("other", noon).DeviceToken("", ada)
+	for why, current := range map[string]string{
+		"garbage":                "garbage\r\nSet-Cookie: a=b",
+		"another secret's entry": foreign,
+		"many such entries":      strings.Repeat(foreign, maxEntries),
+		"too many such entries":  strings.Repeat(foreign, maxEntries+1),
+		"an expired entry":       deviceService("secret", noon.Add(-366*day)).DeviceToken("", bob),
+	} {
+		token := s.DeviceToken(current, ada)
+		if len(token)%entryChars != 0 || len(token) > maxEntries*entryChars || s.recognizeDevice(token, "ada") == "" {
+			t.Errorf("%s: %q", why, token)
+		}
+	}
+}
+
+// Without a secret, anybody could make tokens.
+func TestDeviceToken_NeedsASecret(t *testing.T) {
+	s := deviceService("", noon)
+	if token := s.DeviceToken("", ada); token != "" {
+		t.Errorf("issued %q", token)
+	}
+	e := deviceEntry{deviceVersion}
+	binary.BigEndian.PutUint16(e[1:], uint16(s.today()))
+	copy(e.usernameTag(), s.deviceTag(&e, "ada"))
+	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada"); id != "" {
+		t.Errorf("a token that anybody can make is recognized as %q", id)
+	}
+}
+
+// issuedToken is a token of an earlier release with entries for ada and bob. Browsers hold such tokens.
+const issuedToken = "AVAhKR9Qxs90OflY9wMT6S0ORlzQpwV6geMr5ZLxkpJ5xJIsvmtkp45PH_R5m26GbX5QAVAhx6UB179dTiuUL_YhRSYLfQIdWsug5jk2KVporNNkQ9fYrqNVW93WlAfUGMiFqw9m"
+
+func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
+	s := deviceService("secret", noon)
+	for _, login := range []string{"ada", ada.Email, "bob", bob.Email} {
+		if s.recognizeDevice(issuedToken, login) == "" {
+			t.Errorf("%s is no longer recognized", login)
+		}
+	}
+}
+
+func FuzzDeviceToken(f *testing.F) {
+	s := deviceService("secret", noon)
+	token := issuedToken
+	for _, seed := range []string{token, token[:entryChars], token[entryChars:], "", altered(f, token, 0), strings.Repeat("A", entryChars)} {
+		f.Add(seed, "Ada")
+		f.Add(seed, "bob@example.com")
+	}
+	f.Fuzz(func(t *testing.T, current, login string) {
+		// Only entries of the issued token are accepted. The fuzzer finds no other.
+		if id := s.recognizeDevice(current, login); id != "" && id != s.recognizeDevice(token, login) {
+			t.Errorf("%q with login %q is recognized as %q", current, login, id)
+		}
+		renewed := s.DeviceToken(current, ada)
+		if s.recognizeDevice(renewed, "ada") == "" || len(renewed) > maxEntries*entryChars {
+			t.Errorf("%q was renewed as %q", current, renewed)
+		}
+	})
+}
+
+func BenchmarkRecognizeDevice(b *testing.B) {
+	s := deviceService("secret", noon)
+	token := s.DeviceToken("", ada)
+	for _, c := range []struct{ name, token string }{
+		{"known", token}, {"four strangers", strings.Repeat(token, maxEntries)}, {"none", ""}, {"garbage", strings.Repeat("?", 8000)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			login := "bob"
+			if c.name == "known" {
+				login = "ada"
+			}
+			for b.Loop() {
+				s.recognizeDevice(c.token, login)
+			}
+		})
+	}
+}

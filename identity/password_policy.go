@@ -1,0 +1,97 @@
+package identity
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	minPassword = 8    // characters
+	maxPassword = 1024 // bytes
+	// minContextWord is in characters. Good passwords contain shorter words by chance.
+	minContextWord = 3
+	// serviceName is a word that a guesser tries.
+	serviceName = "sessiond"
+)
+
+// checkNewPassword applies the policy to a new password. It must have the minimum length and at most
+// 1024 bytes of UTF-8. It must not be a common password, or little more than words that a guesser tries
+// first for this user. There are no rules of composition, and the password is never altered.
+func (s *Service) checkNewPassword(password string, words ...string) *problem {
+	return checkPassword(password, s.PasswordMinLength, words...)
+}
+
+func checkPassword(password string, minLength int, words ...string) *problem {
+	minLength = max(minLength, minPassword)
+	switch {
+	case password == "":
+		return &problem{CodeRequired, "a password is required"}
+	case len(password) > maxPassword:
+		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d bytes", maxPassword)}
+	case !utf8.ValidString(password):
+		return &problem{CodeInvalid, "must be valid UTF-8"}
+	case utf8.RuneCountInString(password) < minLength:
+		return &problem{CodeTooShort, fmt.Sprintf("must have at least %d characters", minLength)}
+	}
+	folded := Fold(password)
+	if isCommon(folded) {
+		return &problem{CodeTooCommon, "is one of the most common passwords"}
+	}
+	rest := withoutWords(folded, append(slices.Clone(words), serviceName))
+	if len(rest) < len(folded) && utf8.RuneCountInString(rest) < minLength {
+		return &problem{CodeTooSimilar, "is too similar to the username, the email address or the name of this service"}
+	}
+	return nil
+}
+
+// plausible reports whether some policy could have accepted a password. Other passwords are never hashed.
+func plausible(password string) bool {
+	return len(password) <= maxPassword && utf8.ValidString(password)
+}
+
+// contextWords returns the words that a guesser tries first for a user.
+func contextWords(username, email string) []string {
+	local, _, _ := strings.Cut(email, "@")
+	return []string{username, email, local}
+}
+
+// withoutWords removes the words from a folded text. Longer words go first, because an address contains
+// its local part.
+func withoutWords(folded string, words []string) string {
+	slices.SortFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, w := range words {
+		if utf8.RuneCountInString(w) >= minContextWord {
+			folded = strings.ReplaceAll(folded, Fold(w), "")
+		}
+	}
+	return folded
+}
+
+// commonPasswords has one folded password per line, in bytewise order. The search runs in this text,
+// because a map of it would take megabytes.
+//
+//go:embed common_passwords.txt
+var commonPasswords string
+
+// isCommon reports whether a folded password is on the list.
+func isCommon(folded string) bool {
+	lo, hi := 0, len(commonPasswords) // both at the start of a line
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		begin := strings.LastIndexByte(commonPasswords[lo:mid], '\n') + 1 + lo
+		end := begin + strings.IndexByte(commonPasswords[begin:], '\n')
+		switch strings.Compare(commonPasswords[begin:end], folded) {
+		case 0:
+			return true
+		case -1:
+			lo = end + 1
+		default:
+			hi = begin
+		}
+	}
+	return false
+}
