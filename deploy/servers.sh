@@ -152,7 +152,7 @@ postgres_ready() { postgres_sessions >/dev/null 2>&1; }
 # postgres_sessions prints how many connections PostgreSQL has accepted so far,
 # without those of this function.
 postgres_sessions() {
-  PGCONNECT_TIMEOUT=5 "$pg_bin/psql" -XAtq "$postgres_url/template1" \
+  PGCONNECT_TIMEOUT=60 "$pg_bin/psql" -XAtq "$postgres_url/template1" \
     -c "SELECT sum(sessions) FROM pg_stat_database WHERE datname <> 'template1'"
 }
 

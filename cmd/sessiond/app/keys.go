@@ -20,7 +20,8 @@ sessiond keys activate --file FILE --kid ID       make a published key sign, and
 sessiond keys retire   --file FILE --kid ID       retire a published key
 `
 
-// runKeys creates and changes signing key files. A running serve reads a changed file within a second.
+// runKeys creates and changes signing key files. A running serve reads a changed file within a
+// second.
 func runKeys(args []string, stdout, stderr io.Writer) error {
 	verb := ""
 	if len(args) > 0 {
@@ -225,7 +226,8 @@ func readKeys(path string) (*session.KeySet, error) {
 	return set, nil
 }
 
-// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the start.
+// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the
+// start.
 func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := readKeys(path); err != nil {
 		return nil, err
