@@ -17,12 +17,10 @@ import (
 const (
 	maxSessionsEndOldest = "end-oldest"
 	maxSessionsRefuse    = "refuse"
-
-	breachedAllow  = "allow"
-	breachedRefuse = "refuse"
-
-	limitsOn  = "on"
-	limitsOff = "off"
+	breachedAllow        = "allow"
+	breachedRefuse       = "refuse"
+	limitsOn             = "on"
+	limitsOff            = "off"
 )
 
 // withoutMail says what happens if SMTP_URL is not set.
