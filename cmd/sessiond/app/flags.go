@@ -82,7 +82,7 @@ func (f *flags) parse(args []string, env lookupEnv) error {
 		case *secret.value != "":
 			problems = append(problems, fmt.Errorf("%s and %s_FILE are both set", name, name))
 		default:
-			content, err := os.ReadFile(*secret.file) //nolint:gosec // G304: the operator names the file
+			content, err := os.ReadFile(*secret.file)
 			if err != nil {
 				problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
 			}
