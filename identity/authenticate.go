@@ -11,13 +11,6 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Why a login failed, as the history shows it.
-const (
-	reasonWrongPassword = "wrong_password"
-	reasonUnverified    = "unverified"
-	reasonUnknownUser   = "unknown_user"
-)
-
 // Authenticate verifies a password. login is a username or, if it contains an @, an email.
 //
 // It returns ErrWrongPassword also for a user whose address is not confirmed yet. Otherwise a person who
@@ -86,7 +79,7 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 		return User{}, err
 	}
 	if u.Status != StatusActive {
-		return User{}, s.refuse(ctx, u.ID, reasonUnverified, from, ErrWrongPassword)
+		return User{}, s.refuse(ctx, u.ID, "unverified", from, ErrWrongPassword)
 	}
 	if rehash {
 		s.rehash(ctx, turn, &u, password)
@@ -103,7 +96,7 @@ func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User
 		err = turn.VerifyNobody(ctx, "")
 	}
 	if err == nil && !ok {
-		err = s.refuse(ctx, u.ID, reasonWrongPassword, from, ErrWrongPassword)
+		err = s.refuse(ctx, u.ID, "wrong_password", from, ErrWrongPassword)
 	}
 	return rehash, err
 }
@@ -116,7 +109,7 @@ func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, passwor
 	if err := turn.VerifyNobody(ctx, password); err != nil {
 		return err
 	}
-	return s.refuse(ctx, "", reasonUnknownUser, from, ErrNotFound)
+	return s.refuse(ctx, "", "unknown_user", from, ErrNotFound)
 }
 
 // errUnrecorded wraps the error that kept a failed login from being recorded. The login was a guess all

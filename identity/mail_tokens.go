@@ -13,8 +13,6 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-const defaultResetTTL = 10 * time.Minute
-
 var _ mail.TokenIssuer = (*Service)(nil)
 
 // IssueToken implements [mail.TokenIssuer]. It returns the token for a reset or for the confirmation of
@@ -28,7 +26,7 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	if e.Kind == mail.KindPasswordReset {
 		// The mail goes to the owner's spelling. Another spelling with the same folded form may be a
 		// different person to the mail server.
-		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, defaultResetTTL)
+		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
 	}
 	secret, now := newToken(), s.now()
 	err = s.Store.IssueToken(ctx, u.ID, to, purpose, hashToken(secret), now.Add(ttl), now)

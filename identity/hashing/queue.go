@@ -20,8 +20,8 @@ import (
 //
 // If the queue is full, a newcomer evicts a request that was retried too early, or else one of the
 // address with the most requests waiting. Requests that name the same account, and requests from
-// addresses that just had a turn, may fill only a part of the queue. Strangers and known devices are
-// counted separately for that.
+// addresses that just had a turn, may fill only a part of the queue. Known devices and all others,
+// called strangers, are counted separately for that.
 type Queue struct {
 	QueueOptions
 

@@ -13,21 +13,20 @@ import (
 
 // Turn is one request's turn to hash. It is not safe for concurrent use.
 //
-// The first Hash, Verify or VerifyNobody ends the turn's place in the queue, because the request
-// then goes on without the CPU. A further one, for example to re-hash, queues again as the same
-// visitor.
+// The first Hash, Verify or VerifyNobody gives up the turn's slot, because the request then goes on
+// without the CPU. A further one, for example to re-hash, queues again as the same visitor.
 type Turn struct {
 	hasher  *Hasher
 	visitor Visitor
 	place   *place // nil: it holds none
 }
 
-// Enter waits for a request's turn to hash. Callers enter before they look anything up, because a
-// request that is turned away then costs nothing, and one that waits holds no connection.
+// Enter waits for a request's turn to hash. Callers enter before they look anything up: then a refused
+// request costs nothing, and one that waits holds no connection. The caller must Leave the turn.
 //
-// admit, which may be nil, is called once the request has a place in the queue. If it fails, Enter
-// gives up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the
-// queue turns the request away, and ctx's error if ctx ends first. The caller must Leave the turn.
+// admit, which may be nil, is called once the request has a place in the queue. If it fails, Enter gives
+// up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the queue
+// refuses the request, and ctx's error if ctx ends first.
 func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*Turn, error) {
 	t := &Turn{hasher: h, visitor: v}
 	var err error

@@ -54,8 +54,10 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		name, url string
 		check     func(context.Context, *Settings) error
 	}{
-		{"database", s.DatabaseURL, d.checkDatabase}, {"Redis", s.RedisURL, d.checkRedis},
-		{"mail", s.SMTPURL, d.checkMail}, {"breaches", s.BreachedURL, d.checkBreaches},
+		{"database", s.DatabaseURL, d.checkDatabase},
+		{"Redis", s.RedisURL, d.checkRedis},
+		{"mail", s.SMTPURL, d.checkMail},
+		{"breaches", s.BreachedURL, d.checkBreaches},
 	} {
 		if c.url == "" {
 			continue

@@ -196,7 +196,7 @@ func TestDeviceToken_RecognisesDeviceAfterEmailChange(t *testing.T) {
 		token := a.header.Get("X-Device-Token")
 		s.call(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + p.email}), bearer(a.text(t, "token"))).want(t, 200)
 		for _, login := range []string{p.username, "new-" + p.email} {
-			a := s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": login, "password": password}), header("X-Device-Token", token)).want(t, 201)
+			a := s.newSession(t, login, password, header("X-Device-Token", token)).want(t, 201)
 			if fresh := a.header.Get("X-Device-Token"); deviceID(t, fresh) != deviceID(t, token) || fresh == token {
 				t.Errorf("login as %s: device token %s after %s, want a new token with the same id", login, fresh, token)
 			}

@@ -13,7 +13,7 @@ func TestMaxSessions_FollowsPolicy(t *testing.T) {
 		if a := s.call(t, "POST", "/loginUser", credentials).want(t, 403); a.text(t, "code") != "too_many_sessions" {
 			t.Errorf("got %s, want code too_many_sessions", a.body)
 		}
-		s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": p.username, "password": password})).want(t, 409)
+		s.newSession(t, p.username, password).want(t, 409)
 		s.call(t, "DELETE", "/logout", bearer(second)).want(t, 200)
 		s.login(t, p)
 		if !s.alive(t, p.token) {

@@ -16,7 +16,7 @@ func TestSession_ExpiresAtTheSecond(t *testing.T) {
 		start := c.Now()
 		idle := s.register(t)
 		idleID := s.call(t, "GET", "/v1/sessions/current", bearer(idle.token)).want(t, 200).text(t, "id")
-		kept := s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": idle.username, "password": password})).want(t, 201)
+		kept := s.newSession(t, idle.username, password).want(t, 201)
 		keptID, token, refresh := kept.text(t, "session.id"), kept.text(t, "access_token"), kept.text(t, "refresh_token")
 		if !s.alive(t, token) || !s.alive(t, idle.token) {
 			t.Fatal("a new token is refused")

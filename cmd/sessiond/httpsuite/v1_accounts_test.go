@@ -157,7 +157,7 @@ func TestPendingAccount_OwnerOfAddressTakesItOver(t *testing.T) {
 			pending.email = pending.username + "@example.com"
 			const attackers, owners = "the attacker's passphrase", "the owner's passphrase"
 			login := func(login, password string) response {
-				return s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": login, "password": password}))
+				return s.newSession(t, login, password)
 			}
 			register := func(username, password string) {
 				t.Helper()
