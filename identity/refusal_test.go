@@ -280,7 +280,7 @@ func TestRetention_KeepsARegistrationWhileItsLinkMayWork(t *testing.T) {
 	w.clock.pass(time.Microsecond)
 	w.want("the link", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	w.want("remove", r.Remove(t.Context()), nil)
-	w.want("later still", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
+	w.want("after the link expired", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 }
 
 func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
