@@ -27,8 +27,7 @@ const (
 	insistEvery = 24 // rounds between two yields of a hash that is far behind
 )
 
-// implementation is one way to run bcrypt. If idle is set, the hash runs on a thread that gets the CPU
-// only when nothing else wants it.
+// implementation is one way to run bcrypt; idle says to run only when nothing else wants the CPU.
 type implementation struct {
 	compare  func(hash, secret []byte, idle bool) error
 	generate func(secret []byte, cost int, idle bool) ([]byte, error)
@@ -52,8 +51,7 @@ var knownAnswers = []struct{ secret, hash string }{
 	{string(bytes.Repeat([]byte("y"), maxSecret)), "$2a$04$SKPRdrHCs7CoM2QXPBwHC.rml/oxNlMOwUXvM7qRoFg.rufBG3toK"},
 }
 
-// check compares the implementation with x/crypto's bcrypt on known answers. It returns an error if
-// they differ.
+// check returns an error if the implementation and x/crypto's bcrypt differ on the known answers.
 func (i implementation) check() error {
 	for n, known := range knownAnswers {
 		for _, secret := range []string{known.secret, known.secret + "x"} {

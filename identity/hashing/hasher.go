@@ -36,11 +36,9 @@ type Hasher struct {
 	peppers map[string][]byte // the keys of all peppers by id, also those of older hashes
 }
 
-// Engine runs bcrypt. It returns the errors of package [bcrypt], or [ErrUnavailable] if bcrypt could
-// not run, or ctx's error.
+// Engine runs bcrypt. It returns bcrypt's errors, ctx's error, or [ErrUnavailable] if bcrypt did not run.
 type Engine interface {
-	// Compare returns nil if hash is a hash of secret, and [bcrypt.ErrMismatchedHashAndPassword] if
-	// it is not.
+	// Compare returns nil if hash is a hash of secret, or else [bcrypt.ErrMismatchedHashAndPassword].
 	Compare(ctx context.Context, hash, secret []byte) error
 	// Generate returns a new hash of secret.
 	Generate(ctx context.Context, secret []byte, cost int) ([]byte, error)
@@ -64,8 +62,7 @@ func NewHasher(cost int, peppers []Pepper) (*Hasher, error) {
 	return newHasher(cost, MinCost, peppers)
 }
 
-// NewInsecureHasher is NewHasher for tests. The cost may be as low as bcrypt's minimum of 4, which is
-// quick and protects no password.
+// NewInsecureHasher is NewHasher for tests, with quick but insecure costs from bcrypt's minimum of 4.
 func NewInsecureHasher(cost int, peppers []Pepper) (*Hasher, error) {
 	return newHasher(cost, bcrypt.MinCost, peppers)
 }
@@ -90,8 +87,7 @@ func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
 	return h, nil
 }
 
-// Hash waits for a turn in the queue and then calls [Turn.Hash]. Only programs that serve no requests,
-// such as an import, use it.
+// Hash waits for a turn and calls [Turn.Hash]. It is for programs that serve no requests.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	turn, err := h.Enter(ctx, Visitor{}, nil)
 	if err != nil {

@@ -29,8 +29,7 @@ func (l *lane) next() *place {
 	return p
 }
 
-// newestEarly returns the newest request whose client retried before it was told to. It returns nil if
-// there is none.
+// newestEarly returns the newest request whose client retried before it was told to, or nil.
 func (l *lane) newestEarly() (newest *place) {
 	for _, b := range l.ring {
 		for _, p := range b.places {
@@ -64,8 +63,7 @@ func (l *lane) add(p *place) {
 	l.ring = append(l.ring, &backlog{address: p.visitor.Address, places: []*place{p}})
 }
 
-// remove removes a request. If no other request from its client address waits, the address leaves the
-// ring too.
+// remove removes a request, and its client address from the ring if no other request from there waits.
 func (l *lane) remove(p *place) {
 	l.count(p, -1)
 	i := l.find(p.visitor.Address)

@@ -44,8 +44,7 @@ type Queue struct {
 // QueueOptions configures a [Queue].
 type QueueOptions struct {
 	Slots int // how many requests hash at once
-	// Share returns for which part of the time a slot may hash; else the slot rests. If Share is
-	// nil, a slot may hash all the time.
+	// Share returns for which part of the time a slot may hash. If Share is nil, slots never rest.
 	Share    func() float64
 	Patience time.Duration // how long a request may wait for its turn
 	HashTime time.Duration // estimate of how long a hash takes; the queue then measures real hashes
@@ -185,8 +184,8 @@ func (q *Queue) capacity() int {
 	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
 }
 
-// makeRoom evicts a waiting request to make room for p. It reports whether there was one that p may
-// evict. q.mu is held.
+// makeRoom evicts a waiting request to make room for p. It returns false if p may not evict any request.
+// q.mu is held.
 func (q *Queue) makeRoom(p *place) bool {
 	l := &q.strangers
 	if l.waiting == 0 {

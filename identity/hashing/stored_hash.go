@@ -17,12 +17,11 @@ import (
 // An imported user has a plain bcrypt hash until the first login.
 const hashPrefix = "$sessiond$v=1$p="
 
-// A bcrypt hash has a head with the version and the cost, then the salt and the digest. Salt and digest
-// are in bcrypt's own kind of base64.
+// A bcrypt hash is a version and a cost, then a salt and a digest in bcrypt's own kind of base64.
 const (
 	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-	headChars                = len("$2a$10$")
+	headChars                = len("$2a$10$") // version and cost
 	saltBytes, saltChars     = 16, 22
 	digestBytes, digestChars = 23, 31 // bcrypt makes 24 bytes and drops the last
 	maxSecret                = 72     // bcrypt reads so many bytes of a secret
@@ -30,8 +29,7 @@ const (
 
 var (
 	bcryptBase64 = base64.NewEncoding(bcryptAlphabet).WithPadding(base64.NoPadding)
-	// storedForm is stricter than x/crypto's bcrypt, which accepts any letter as the version and ignores
-	// characters after the digest.
+	// storedForm is stricter than x/crypto, which accepts any version and ignores text after the digest.
 	storedForm = regexp.MustCompile(`^(?:` + regexp.QuoteMeta(hashPrefix) + `([` + pepperIDAlphabet + `]{1,32}))?` +
 		`(\$2[aby]\$([0-9]{2})\$[` + bcryptAlphabet + `]{53})$`)
 	errMalformedHash = errors.New("neither bcrypt nor a hash by sessiond: want $2a$, $2b$, $2y$ or " + hashPrefix)

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Turn is one request's turn to hash: it holds one of the [Queue]'s slots. It is not safe for
-// concurrent use.
+// Turn is one request's turn to hash in a slot of the [Queue]. It is not safe for concurrent use.
 //
 // The first call of Hash, Verify or VerifyNobody frees the slot when it returns, because the request
 // then needs no CPU to speak of. A second call, for example to re-hash, waits for another slot.
@@ -51,8 +50,7 @@ func (t *Turn) Leave() {
 	}
 }
 
-// Hash returns a new hash of the password, in the form that is stored. It returns ctx's error if ctx
-// is done before bcrypt begins.
+// Hash returns a new hash of the password to store, or ctx's error if ctx is done before bcrypt begins.
 func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	h := t.hasher
 	var hash []byte

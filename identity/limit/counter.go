@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// State is what a [Limiter] stores for a key. A key that was never charged has the zero State. All
+// State is what a [Limiter] stores for a key. If the key was never charged, it is the zero State. All
 // times are in Unix milliseconds.
 type State struct {
 	Full int64 // for a bucket: when the bucket is full again
@@ -14,8 +14,7 @@ type State struct {
 	Last, Before int64 // for a backoff counter: times of the last charge and of the charge before that
 }
 
-// charge returns the state after one more charge. If no charge is allowed now, it returns the same
-// state and how long to wait.
+// charge returns the state after one more charge or, if none is allowed now, how long to wait.
 func (r Rule) charge(s State, now int64) (State, time.Duration) {
 	s = r.current(s, now)
 	if r.Every > 0 {

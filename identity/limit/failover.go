@@ -27,8 +27,7 @@ type Failover struct {
 // NewFailover returns a Failover.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Charge charges the shared limiter, or else this process's own. To refund the charge, pass the Decision
-// to Refund.
+// Charge charges the shared limiter, or else this process's own. Refund needs the returned Decision.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asksShared(now) {
 		bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
