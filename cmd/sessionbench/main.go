@@ -135,7 +135,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}()
 	defer must.Catch(&err)
 	b.Open(ctx, b.DatabaseURL, b.RedisURL, b.Build)
-	b.report.Config, b.report.Machine = b.config, probe.Describe(ctx, b.Redis, b.Postgres)
+	b.report.Config, b.report.Machine = b.config, probe.Machine(ctx, b.Redis, b.Postgres)
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context)
@@ -164,7 +164,7 @@ func (b *bench) publish(stdout io.Writer) {
 	if b.SVG == "" {
 		return
 	}
-	plots := must.Get(plot.All(&b.report))
+	plots := plot.All(&b.report)
 	for part, svg := range plots {
 		file, ext := b.SVG, filepath.Ext(b.SVG)
 		if len(plots) > 1 {

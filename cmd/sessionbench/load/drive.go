@@ -111,16 +111,12 @@ func (cs Clients) Close() {
 // Patience is how much longer than its turn an answer may take.
 const Patience = 30 * time.Second
 
-// Bound makes every read and write fail once d and Patience are over or ctx ends. The caller must
-// call release afterwards.
-func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func() bool) {
-	deadline := func(at time.Time) {
-		for _, c := range cs {
-			_ = c.SetDeadline(at) // a broken connection says so when it is used
-		}
-	}
-	deadline(time.Now().Add(d + Patience))
-	return context.AfterFunc(ctx, func() { deadline(time.Unix(1, 0)) })
+// Bound closes the connections once d and Patience are over or ctx ends, unless release is called
+// before. A caller that waits for an answer then gets an error.
+func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func()) {
+	ctx, cancel := context.WithTimeout(ctx, d+Patience)
+	stop := context.AfterFunc(ctx, cs.Close)
+	return func() { stop(); cancel() }
 }
 
 // Ask returns the Ask for Drive that gives each caller a connection.

@@ -19,14 +19,14 @@ import (
 
 // Report is what a run has found.
 type Report struct {
-	Machine   probe.Machine `json:"machine"`
-	Config    any           `json:"config"`
-	Service   string        `json:"service"` // the row of compare that is held to the thresholds
-	Tables    []Table       `json:"tables"`
-	Others    Others        `json:"others"`
-	Verdicts  []Verdict     `json:"thresholds"`
-	Wrong     int           `json:"wrong_answers"`
-	Complaint string        `json:"first_wrong_answer,omitempty"`
+	Machine   string    `json:"machine"`
+	Config    any       `json:"config"`
+	Service   string    `json:"service"` // the row of compare that is held to the thresholds
+	Tables    []Table   `json:"tables"`
+	Others    Others    `json:"others"`
+	Verdicts  []Verdict `json:"thresholds"`
+	Wrong     int       `json:"wrong_answers"`
+	Complaint string    `json:"first_wrong_answer,omitempty"`
 }
 
 // Complain counts the wrong answers of a contender.
@@ -153,9 +153,8 @@ type Figures map[Figure]float64
 
 // Row is one contender, or one scene of a storm.
 type Row struct {
-	Name    string            `json:"name"`
-	Rounds  []Figures         `json:"rounds"`
-	Against map[string]Spread `json:"rate_against,omitempty"` // ratio of its rate to that of others, round by round
+	Name   string    `json:"name"`
+	Rounds []Figures `json:"rounds"`
 }
 
 // Table is one table of the report. Its rows took turns.
@@ -172,11 +171,7 @@ type Table struct {
 }
 
 // Spread is a median with its confidence interval.
-type Spread struct {
-	Median float64 `json:"median"`
-	Low    float64 `json:"least"`
-	High   float64 `json:"most"`
-}
+type Spread struct{ Median, Low, High float64 }
 
 // newSpread summarizes values as benchstat does: their median and its 95 % confidence interval. With 6
 // to 8 values that is their range, and with fewer the range stands in for it. It is NaN if there are
@@ -232,20 +227,6 @@ func (t *Table) Ratio(f Figure, name, to string) Spread {
 	return newSpread(ratios)
 }
 
-// Add adds a table to the report and compares its rows.
-func (r *Report) Add(t Table) {
-	for i := range t.Rows {
-		row := &t.Rows[i]
-		row.Against = map[string]Spread{}
-		for _, other := range t.Against {
-			if against := t.Ratio(Rate, row.Name, other); !math.IsNaN(against.Median) {
-				row.Against[other] = against
-			}
-		}
-	}
-	r.Tables = append(r.Tables, t)
-}
-
 // Of returns the tables of a part.
 func (r *Report) Of(part Part) (tables []*Table) {
 	for i := range r.Tables {
@@ -259,8 +240,8 @@ func (r *Report) Of(part Part) (tables []*Table) {
 // Print writes the report as text.
 func (r *Report) Print(stdout io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v, %d cores\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
-		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine, r.Machine.Cores)
+	fmt.Fprintf(&b, "%s\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
+		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine)
 	for i := range r.Tables {
 		r.Tables[i].print(&b)
 	}
@@ -286,10 +267,7 @@ func (r *Report) Print(stdout io.Writer) error {
 func (t *Table) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s", t.Name)
 	if t.Round > 0 {
-		fmt.Fprintf(w, "; %d rounds of %v", len(t.Rows[0].Rounds), t.Round)
-	}
-	if t.Turn > 0 {
-		fmt.Fprintf(w, " in turns of %v", t.Turn)
+		fmt.Fprintf(w, "; %d rounds of %v in turns of %v", len(t.Rows[0].Rounds), t.Round, t.Turn)
 	}
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer tab.Flush() //nolint:errcheck // to memory
@@ -307,11 +285,8 @@ func (t *Table) print(w io.Writer) {
 		row := &t.Rows[i]
 		fmt.Fprintf(tab, "\n%s\t", row.Name)
 		for _, other := range t.Against {
-			if s, ok := row.Against[other]; ok {
-				fmt.Fprintf(tab, "%.2f\t%.2f–%.2f\t", s.Median, s.Low, s.High)
-			} else {
-				fmt.Fprint(tab, "–\t\t")
-			}
+			s := t.Ratio(Rate, row.Name, other)
+			fmt.Fprintf(tab, "%.2f\t%.2f–%.2f\t", s.Median, s.Low, s.High)
 		}
 		for _, f := range printed {
 			value := row.median(f)

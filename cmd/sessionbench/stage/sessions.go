@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,34 +45,22 @@ func makeKeys(path string) Keys {
 
 // Mint makes n requests of these sessions in turn, each with a token of its own.
 func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) []load.Request {
-	keys, requests, now := ks[alg], make([]load.Request, n), time.Now()
-	inParallel(ctx, runtime.GOMAXPROCS(0), n, func(_ context.Context, i int) error {
-		ref := refs[i%len(refs)]
-		token, err := keys.Sign(&session.Claims{
-			Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
-			IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
-		})
-		requests[i] = load.NewRequest(token, ref.SessionID)
-		return err
-	})
-	return requests
-}
-
-// inParallel calls f for every number below n, by so many goroutines.
-func inParallel(ctx context.Context, goroutines, n int, f func(ctx context.Context, i int) error) {
-	var next atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	for range goroutines {
+	requests, now := make([]load.Request, n), time.Now()
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range requests {
 		g.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := f(ctx, i); err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
+			ref := refs[i%len(refs)]
+			token, err := ks[alg].Sign(&session.Claims{
+				Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
+				IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
+			})
+			requests[i] = load.NewRequest(token, ref.SessionID)
+			return errors.Join(err, ctx.Err())
 		})
 	}
 	must.Do(g.Wait())
+	return requests
 }
 
 // NewSessions names n sessions, each of a user of its own or all of one user.
@@ -159,19 +146,24 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
 		Until: until, SubjectGeneration: 1, SubjectUntil: until,
 	}
-	inParallel(ctx, workers, len(refs), func(ctx context.Context, i int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i, ref := range refs {
 		if i%100_000 == 0 {
 			s.Say("putting sessions into Redis: %d of %d", i, len(refs))
 		}
-		lease, done, err := store.Lease(ctx, refs[i].Subject)
-		if done && err == nil {
-			done, err = store.Backfill(ctx, lease, refs[i], snapshot)
-		}
-		if err == nil && !done {
-			err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", refs[i].SessionID)
-		}
-		return err
-	})
+		g.Go(func() error {
+			lease, done, err := store.Lease(ctx, ref.Subject)
+			if done && err == nil {
+				done, err = store.Backfill(ctx, lease, ref, snapshot)
+			}
+			if err == nil && !done {
+				err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", ref.SessionID)
+			}
+			return err
+		})
+	}
+	must.Do(g.Wait())
 }
 
 // FillPlain gives the plain design its sessions.
@@ -198,15 +190,11 @@ func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.
 	const tokens = 1 << 17 // as in sessiond
 	return &session.Verifier{
 		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
-		Store: store, Fallback: nobody{}, Signatures: session.NewSignatureCache(tokens),
+		Store: store, Signatures: session.NewSignatureCache(tokens),
 	}, store
 }
 
-type nobody struct{}
-
-func (nobody) Check(context.Context, session.Question) error { return session.ErrUnavailable }
-
-// RevokedEvery: of the sessions that SignIn opens, one of so many is revoked. If Redis's reply goes to
+// revokedEvery: of the sessions that SignIn opens, one of so many is revoked. If Redis's reply goes to
 // the wrong check, a live session is refused or a revoked one accepted. The session's name would not
 // show it, because it comes from the token.
 const revokedEvery = 4
@@ -214,8 +202,7 @@ const revokedEvery = 4
 // SignIn opens n sessions as a login does, without the cost of passwords, and revokes some of them.
 func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, issuer.Finder) {
 	s.Say("signing in %d sessions", n)
-	db := must.Get(sqlstore.Open(ctx, s.Latest().DatabaseURL, sqlstore.Options{}))
-	s.Later(db.Close)
+	db := s.openDB(ctx)
 	v, store := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
 	v.Now = time.Now
 	m := issuer.Manager{
@@ -243,12 +230,17 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 // People makes n users who can log in and returns their names. They share one password and its hash,
 // because only checking the hash is measured.
 func (s *Stage) People(ctx context.Context, hash string, n int) (names []string) {
-	db := must.Get(sqlstore.Open(ctx, s.Latest().DatabaseURL, sqlstore.Options{}))
-	defer db.Close() //nolint:errcheck // every statement says what became of it
+	db := s.openDB(ctx)
 	for range n {
 		names = append(names, newUser(ctx, db, hash).Username)
 	}
 	return names
+}
+
+func (s *Stage) openDB(ctx context.Context) *sqlstore.DB {
+	db := must.Get(sqlstore.Open(ctx, s.Latest().databaseURL, sqlstore.Options{}))
+	s.Later(db.Close)
+	return db
 }
 
 func newUser(ctx context.Context, db *sqlstore.DB, hash string) identity.User {
