@@ -14,8 +14,8 @@ func (a *API) cors(next http.Handler) http.Handler {
 	return cors.New(cors.Options{
 		AllowedOrigins: a.CORSOrigins,
 		AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
-		AllowedHeaders: []string{"Authorization", "Content-Type", requestIDHeader, deviceTokenHeader},
-		ExposedHeaders: []string{"X-Auth-Token", deviceTokenHeader, requestIDHeader, "WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"},
+		AllowedHeaders: []string{"Authorization", "Content-Type", requestIDHeader, deviceHeader},
+		ExposedHeaders: []string{"X-Auth-Token", deviceHeader, requestIDHeader, "WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"},
 		MaxAge:         600,
 	}).Handler(next)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-const deviceTokenHeader = "X-Device-Token"
+const deviceHeader = "X-Device-Token"
 
 // A browser keeps the device token in a cookie. The prefix __Host- keeps other hosts of the domain,
 // and pages without TLS, from setting the cookie.
@@ -19,7 +19,7 @@ const (
 // deviceToken returns the device token that the client received at an earlier login, if it sends
 // one. Only the routes that sign in use it.
 func deviceToken(r *http.Request) string {
-	if token := r.Header.Get(deviceTokenHeader); token != "" {
+	if token := r.Header.Get(deviceHeader); token != "" {
 		return token
 	}
 	for _, name := range []string{secureDeviceCookie, deviceCookie} {
@@ -43,6 +43,6 @@ func (a *API) setDeviceToken(q *request, user identity.User) {
 	if scheme, _, _ := strings.Cut(a.PublicURL, ":"); strings.EqualFold(scheme, "https") {
 		c.Name, c.Secure = secureDeviceCookie, true
 	}
-	q.replyHeader.Set(deviceTokenHeader, token)
+	q.replyHeader.Set(deviceHeader, token)
 	q.replyHeader.Set("Set-Cookie", c.String())
 }

@@ -45,7 +45,7 @@ var (
 	errPanic = errors.New("panic")
 )
 
-const wrongCredentials = "Wrong login or password."
+const wrongLogin = "Wrong login or password."
 
 // errorTable maps errors to responses, beside [session.Explain]. An error that is in neither becomes
 // a 500, and only the log shows its cause.
@@ -56,10 +56,10 @@ var errorTable = []struct {
 	detail string
 }{
 	{issuer.ErrNotFound, 404, "session_not_found", "You have no such session."},
-	{issuer.ErrSubjectGone, 401, "invalid_credentials", wrongCredentials},
-	{issuer.ErrCredentialChanged, 401, "invalid_credentials", wrongCredentials},
+	{issuer.ErrSubjectGone, 401, "invalid_credentials", wrongLogin},
+	{issuer.ErrCredentialChanged, 401, "invalid_credentials", wrongLogin},
 	{issuer.ErrTooManySessions, 409, "too_many_sessions", "You have too many active sessions. End one first."},
-	{identity.ErrWrongPassword, 401, "invalid_credentials", wrongCredentials},
+	{identity.ErrWrongPassword, 401, "invalid_credentials", wrongLogin},
 	{identity.ErrNotFound, 404, "user_not_found", "User not found."},
 	{identity.ErrUsernameTaken, 409, "username_taken", "This username is taken."},
 	{identity.ErrEmailTaken, 409, "email_taken", "This email is taken."},

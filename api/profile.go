@@ -21,18 +21,17 @@ func (in *newUserInput) user(q *request) identity.NewUser {
 	}
 }
 
-// profileInput is the body of an update. Absent fields stay as they are.
+// profileInput is the body of an update, with the fields of [identity.Profile] in their order.
+// Absent fields stay as they are.
 type profileInput struct {
-	Email     *string `json:"email"`
 	FirstName *string `json:"first_name"`
 	LastName  *string `json:"last_name"`
+	Email     *string `json:"email"`
 }
 
 // updateProfile updates the signed-in user.
 func (a *API) updateProfile(q *request, in profileInput) (identity.User, error) {
-	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, identity.Profile{
-		Email: in.Email, FirstName: in.FirstName, LastName: in.LastName,
-	})
+	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, identity.Profile(in))
 }
 
 type profileBody struct {

@@ -11,13 +11,6 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Why a login failed, as the history shows it.
-const (
-	reasonWrongPassword = "wrong_password"
-	reasonUnverified    = "unverified"
-	reasonUnknownUser   = "unknown_user"
-)
-
 // Authenticate verifies a password. login is a username or, if it contains an @, an email.
 //
 // It returns ErrWrongPassword also for a user whose address is not confirmed yet. Otherwise a person who
@@ -86,7 +79,7 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 		return User{}, err
 	}
 	if u.Status != StatusActive {
-		return User{}, s.refuse(ctx, u, reasonUnverified, from)
+		return User{}, s.refuse(ctx, u.ID, "unverified", from, ErrWrongPassword)
 	}
 	if rehash {
 		s.rehash(ctx, turn, &u, password)
@@ -103,7 +96,7 @@ func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User
 		err = turn.VerifyNobody(ctx, "")
 	}
 	if err == nil && !ok {
-		err = s.refuse(ctx, u, reasonWrongPassword, from)
+		err = s.refuse(ctx, u.ID, "wrong_password", from, ErrWrongPassword)
 	}
 	return rehash, err
 }
@@ -116,40 +109,24 @@ func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, passwor
 	if err := turn.VerifyNobody(ctx, password); err != nil {
 		return err
 	}
-	if err := s.recordAttempt(ctx, "", reasonUnknownUser, from); err != nil {
-		return err
-	}
-	return ErrNotFound
-}
-
-// refuse records a failed login and returns ErrWrongPassword. If it cannot be recorded, refuse returns
-// another error, so that no guess goes unseen.
-func (s *Service) refuse(ctx context.Context, u User, reason string, from Origin) error {
-	if err := s.recordAttempt(ctx, u.ID, reason, from); err != nil {
-		return err
-	}
-	return ErrWrongPassword
+	return s.refuse(ctx, "", "unknown_user", from, ErrNotFound)
 }
 
 // errUnrecorded wraps the error that kept a failed login from being recorded. The login was a guess all
 // the same, so its charge stays.
 var errUnrecorded = errors.New("failed login not recorded")
 
-func (s *Service) recordAttempt(ctx context.Context, userID, reason string, from Origin) error {
+// refuse records a failed login and returns refusal. If it cannot be recorded, refuse returns
+// errUnrecorded instead, so that no guess goes unseen.
+func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin, refusal error) error {
 	now := s.now()
 	err := s.Store.RecordAttempt(ctx, Attempt{
-		ID:        s.NewTimedID(now),
-		UserID:    userID,
-		IP:        from.IP,
-		UserAgent: from.UserAgent,
-		Device:    from.Device,
-		Reason:    reason,
-		At:        now,
+		ID: s.NewTimedID(now), UserID: userID, IP: from.IP, UserAgent: from.UserAgent, Device: from.Device, Reason: reason, At: now,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnrecorded, err)
 	}
-	return nil
+	return refusal
 }
 
 // rehash replaces the hash of a verified password by one of the current form. The login succeeds even if

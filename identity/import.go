@@ -103,12 +103,7 @@ type importedUser struct {
 
 // add adds the user of a line, or skips the line. It returns the store's errors.
 func (i *importer) add(ctx context.Context, number int, line []byte) error {
-	in, err := i.parse(line)
-	if err != nil {
-		i.skip(number, err)
-		return nil
-	}
-	u, err := i.user(in)
+	u, err := i.user(line)
 	if err != nil {
 		i.skip(number, err)
 		return nil
@@ -132,20 +127,16 @@ func (i *importer) skip(number int, why error) {
 	}
 }
 
-// user validates a line and returns its user.
-func (i *importer) user(in importedUser) (User, error) {
+// user parses and validates a line.
+func (i *importer) user(line []byte) (User, error) {
+	in, err := i.parse(line)
+	if err != nil {
+		return User{}, err
+	}
 	now := i.now().UTC().Truncate(time.Microsecond)
 	u := User{
-		ID:              i.newID(),
-		Username:        in.Username,
-		Email:           in.Email,
-		FirstName:       in.FirstName,
-		LastName:        in.LastName,
-		PasswordHash:    in.PasswordHash,
-		PasswordVersion: 1,
-		Status:          StatusActive,
-		CreatedAt:       now,
-		UpdatedAt:       now,
+		ID: i.newID(), Username: in.Username, Email: in.Email, FirstName: in.FirstName, LastName: in.LastName,
+		PasswordHash: in.PasswordHash, PasswordVersion: 1, Status: StatusActive, CreatedAt: now, UpdatedAt: now,
 	}
 	if in.EmailVerified {
 		u.EmailVerifiedAt = now

@@ -13,54 +13,45 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-const defaultResetTTL = 10 * time.Minute
-
 var _ mail.TokenIssuer = (*Service)(nil)
 
 // IssueToken implements [mail.TokenIssuer]. It returns the token for a reset or for the confirmation of
 // an address.
 func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, error) {
-	purpose, ttl, find := PurposeVerify, registrationTTL, s.verifyRecipient
-	if e.Kind == mail.KindPasswordReset {
-		purpose, ttl, find = PurposeReset, cmp.Or(s.ResetTTL, defaultResetTTL), s.resetRecipient
-	}
-	u, err := find(ctx, e)
+	u, err := s.recipient(ctx, e)
 	if err != nil {
 		return mail.Token{}, err
 	}
+	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
 	if e.Kind == mail.KindPasswordReset {
-		// Another spelling with the same folded form may be a different person to the mail server.
-		e.To = u.Email
+		// The mail goes to the owner's spelling. Another spelling with the same folded form may be a
+		// different person to the mail server.
+		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
 	}
 	secret, now := newToken(), s.now()
-	err = s.Store.IssueToken(ctx, u.ID, e.To, purpose, hashToken(secret), now.Add(ttl), now)
+	err = s.Store.IssueToken(ctx, u.ID, to, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
 		err = unwanted("the user is gone or has another address now")
 	}
 	if err != nil {
 		return mail.Token{}, err
 	}
-	return mail.Token{Secret: secret, Lifetime: ttl, To: e.To, Name: u.Username}, nil
+	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// resetRecipient returns the user with the address of a reset. The user may be pending: the person who
-// reads the mail confirms the address by that, and somebody else may have chosen the password.
-func (s *Service) resetRecipient(ctx context.Context, e mail.Envelope) (User, error) {
-	u, err := s.Store.ByEmail(ctx, e.To)
-	if errors.Is(err, ErrNotFound) || err == nil && registrationExpired(u, s.now()) {
-		return User{}, unwanted("nobody has the address")
+// recipient returns the user of a mail. For a reset, the user may be pending: the person who reads the
+// mail confirms the address by that, and somebody else may have chosen the password.
+func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
+	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
+	if reset {
+		find, key = s.Store.ByEmail, e.To
 	}
-	return u, err
-}
-
-// verifyRecipient returns the user whose address is to be confirmed.
-func (s *Service) verifyRecipient(ctx context.Context, e mail.Envelope) (User, error) {
-	u, err := s.Store.ByID(ctx, e.UserID)
+	u, err := find(ctx, key)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		return User{}, unwanted("the user is gone")
-	case err != nil:
-		return User{}, err
+	case errors.Is(err, ErrNotFound), err == nil && reset && registrationExpired(u, s.now()):
+		return User{}, unwanted("there is no such user")
+	case err != nil || reset:
+		return u, err
 	case Fold(u.Email) != Fold(e.To):
 		return User{}, unwanted("the user has another address now")
 	case !u.EmailVerifiedAt.IsZero():

@@ -25,15 +25,11 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 		return User{}, err
 	}
 	// Store.Create decides in the end. Looking first saves the expensive hash if a name is taken.
-	if free, err := s.available(s.Store.ByUsername(ctx, n.Username)); err != nil {
+	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
 		return User{}, err
-	} else if !free {
-		return User{}, ErrUsernameTaken
 	}
-	if free, err := s.available(s.Store.ByEmail(ctx, n.Email)); err != nil {
+	if err := s.checkFree(ctx, s.Store.ByEmail, n.Email, ErrEmailTaken); err != nil {
 		return User{}, err
-	} else if !free {
-		return User{}, ErrEmailTaken
 	}
 	u, err := s.newUser(ctx, n, StatusActive)
 	if err != nil {
@@ -60,10 +56,8 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
-	if free, err := s.available(s.Store.ByUsername(ctx, n.Username)); err != nil {
+	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
 		return err
-	} else if !free {
-		return ErrUsernameTaken
 	}
 	u, err := s.newUser(ctx, n, StatusPending)
 	if err != nil {
@@ -81,25 +75,32 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err == nil {
 		return nil
 	}
-	if err = s.tellOwner(ctx, n.Email, refused == nil); err != nil {
+	owner, err := s.Store.ByEmail(ctx, n.Email)
+	if err == nil {
+		notice := noticeTo(owner, mail.KindAddressTaken)
+		if refused != nil {
+			// The mail is queued without a recipient and dropped later. Queueing none would be quicker, which
+			// would reveal that the address is taken.
+			notice.To = ""
+		}
+		err = s.Store.Enqueue(ctx, notice, s.now())
+	}
+	if err != nil {
 		mails.refund(ctx)
 	}
 	return err
 }
 
-// tellOwner queues the mail about an attempt to register an address. If send is false, it queues the mail
-// without a recipient, and the mail is dropped later. Queueing none would be quicker, which would reveal
-// that the address is taken.
-func (s *Service) tellOwner(ctx context.Context, email string, send bool) error {
-	owner, err := s.Store.ByEmail(ctx, email)
-	if err != nil {
-		return err
+// checkFree returns taken if a user has the name. An expired registration does not hold a name.
+func (s *Service) checkFree(ctx context.Context, find func(context.Context, string) (User, error), name string, taken error) error {
+	u, err := find(ctx, name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err == nil && !registrationExpired(u, s.now()):
+		return taken
 	}
-	notice := noticeTo(owner, mail.KindAddressTaken)
-	if !send {
-		notice.To = ""
-	}
-	return s.Store.Enqueue(ctx, notice, s.now())
+	return err
 }
 
 func (s *Service) checkNewUser(n NewUser) error {
@@ -124,16 +125,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	}
 	now := s.now()
 	return User{
-		ID:              s.NewID(),
-		Username:        n.Username,
-		Email:           n.Email,
-		FirstName:       n.FirstName,
-		LastName:        n.LastName,
-		PasswordHash:    hash,
-		PasswordVersion: 1,
-		Status:          status,
-		CreatedAt:       now,
-		UpdatedAt:       now,
+		ID: s.NewID(), Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName,
+		PasswordHash: hash, PasswordVersion: 1, Status: status, CreatedAt: now, UpdatedAt: now,
 	}, nil
 }
 

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -61,6 +60,21 @@ type Origin struct {
 	Quota *limit.Decision
 }
 
+// Observer is told what protects the logins, for metrics. Its methods must not block.
+type Observer interface {
+	// Limited reports a decision about an action (see package limit): whether it was allowed, and whether
+	// the shared limits decided or, with Redis down, this replica's own.
+	Limited(action string, allowed, shared bool)
+	// Breached reports a check of a new password: "no", "yes" or "unavailable".
+	Breached(answer string)
+}
+
+// unobserved is the Observer of a Service without one.
+type unobserved struct{}
+
+func (unobserved) Limited(string, bool, bool) {}
+func (unobserved) Breached(string)            {}
+
 func (s *Service) observer() Observer {
 	if s.Observer == nil {
 		return unobserved{}
@@ -81,15 +95,6 @@ func noticeTo(u User, kind mail.Kind) mail.Envelope {
 func storable(name string) bool {
 	return name != "" && len(name) <= max(maxEmail, maxUsername*utf8.UTFMax) &&
 		utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
-}
-
-// available turns the result of a lookup into whether the name is free. An expired registration does not
-// hold a name.
-func (s *Service) available(u User, err error) (bool, error) {
-	if errors.Is(err, ErrNotFound) {
-		return true, nil
-	}
-	return err == nil && registrationExpired(u, s.now()), err
 }
 
 // registrationExpired reports whether a registration was not confirmed in time.

@@ -1,6 +1,6 @@
-// Package session verifies access tokens: signed JWTs (RFC 9068) that are refused from the moment
-// on in which their session is revoked. It is for a service that receives tokens. What issues and
-// revokes them is package session/issuer, which such a service does not need.
+// Package session verifies the access tokens of sessiond: signed JWTs (RFC 9068) that stop working
+// as soon as their session is revoked. It is for services that receive such tokens. Package
+// session/issuer issues and revokes them, and is not needed to verify them.
 //
 // A check has up to three steps:
 //
@@ -21,5 +21,5 @@
 //   - revoked: no longer accepted. The store's record of one revoked token is what other systems
 //     call a blacklist entry.
 //   - generation: a number per subject. A session whose generation is below its subject's is
-//     revoked, so raising the subject's revokes all sessions in one write.
+//     revoked, so raising the subject's generation revokes all its sessions in one write.
 package session

@@ -8,24 +8,27 @@ import (
 
 // The errors of a check. Any other error is a fault of the program.
 var (
-	// ErrNoToken: the request has no bearer token.
+	// ErrNoToken means that the request has no bearer token.
 	ErrNoToken = errors.New("no bearer token")
-	// ErrTwoTokens: the request has more than one Authorization header, and a proxy in front may
-	// have looked at the other one.
+	// ErrTwoTokens means that the request has more than one Authorization header, and a proxy in
+	// front may have looked at the other one.
 	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
-	// ErrInvalidToken: the token is malformed, badly signed, expired, or meant for another service.
+	// ErrInvalidToken means that the token is malformed, badly signed, expired, or meant for
+	// another service.
 	ErrInvalidToken = errors.New("invalid token")
-	// ErrRevoked: the token is well signed and has not expired, but it or its session was revoked.
+	// ErrRevoked means that the token is well signed and has not expired, but it or its session was
+	// revoked.
 	ErrRevoked = errors.New("token revoked")
-	// ErrUnavailable: a dependency did not answer, so nothing was decided. It becomes a 503 and
-	// never a 401, because an outage must not sign anybody out.
+	// ErrUnavailable means that a dependency did not answer, so nothing was decided. It becomes a
+	// 503 and never a 401, because an outage must not sign anybody out.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
 // invalid returns an ErrInvalidToken with a reason for the log. Clients do not see the reason.
 func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, reason) }
 
-// explanations is ordered: ErrTwoTokens is also an ErrInvalidToken.
+// explanations is the only table of these responses. ErrTwoTokens comes before ErrInvalidToken,
+// because it also is one.
 var explanations = []struct {
 	err          error
 	status       int

@@ -30,7 +30,7 @@ const (
 // FetchKeys fetches sessiond's public keys, the JSON Web Key Set at
 // https://…/.well-known/jwks.json, and keeps them fresh until ctx ends. It fetches them every two
 // minutes, and when a token names an unknown key, but at most once in five seconds. If a fetch
-// fails, the keys it has stay in use.
+// fails, the old keys stay in use.
 //
 // Pass the program's ctx: FetchKeys refuses one with a deadline.
 func FetchKeys(ctx context.Context, jwksURL string, o RemoteOptions) (*Keyring, error) {
@@ -145,8 +145,8 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	return nil
 }
 
-// parsePublicKeys reads a published key set. It skips keys of kinds that sessiond does not use, and
-// refuses a set with a secret key, because everybody can read that one.
+// parsePublicKeys reads a published key set. It skips keys of kinds that sessiond does not use. It
+// refuses a set with a secret, because everybody who can fetch the set could sign with it.
 func parsePublicKeys(data []byte) (*KeySet, error) {
 	set, err := parseKeySet(data, true)
 	if err != nil {

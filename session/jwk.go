@@ -102,9 +102,9 @@ func (j *jwk) key() (Key, error) {
 // minHMACKey is the least size of an HS256 key in bytes (RFC 7518 section 3.2).
 const minHMACKey = 32
 
-// checkSecret refuses an HS256 key that is short, or that an attacker may know. The secrets that
-// examples, lists and leaks publish are texts, and some repeat few bytes. 32 random bytes are a
-// text once in 10^11 times, and never have so few distinct ones.
+// checkSecret refuses an HS256 key that is short or that an attacker may know. Secrets in published
+// examples, lists and leaks are texts or repeat a few bytes. 32 random bytes are a text once in
+// 10^11 times, and practically never have so few distinct bytes.
 func checkSecret(k []byte) error {
 	if len(k) < minHMACKey {
 		return fmt.Errorf("an HS256 key needs at least %d bytes", minHMACKey)
@@ -171,7 +171,7 @@ func (s *KeySet) PrivateJSON() ([]byte, error) {
 // PublicJSON returns the JSON Web Key Set that verifies our tokens at now. It leaves HS256 keys
 // out, because they have no public part.
 func (s *KeySet) PublicJSON(now time.Time) ([]byte, error) {
-	return s.encode(false, func(k *Key) bool { return k.Usable(now) })
+	return s.encode(false, func(k *Key) bool { return k.Usable(now) && k.Alg != AlgHS256 })
 }
 
 func (s *KeySet) encode(secrets bool, include func(*Key) bool) ([]byte, error) {
@@ -200,9 +200,6 @@ func (s *KeySet) encode(secrets bool, include func(*Key) bool) ([]byte, error) {
 				j.D = b64(scalar)
 			}
 		case []byte:
-			if !secrets {
-				continue
-			}
 			j.Kty, j.K = "oct", b64(public)
 		}
 		set.Keys = append(set.Keys, j)

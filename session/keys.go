@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -23,11 +24,11 @@ const (
 	AlgHS256 = "HS256"
 )
 
-// KeyStatus says where a key is in its life.
+// KeyStatus is the stage of a key's life.
 type KeyStatus string
 
-// First a key is published, so that every verifier has it before it signs. Then it is active: it
-// signs, as the only one of its set. Then it is retired: it only verifies, until the last token
+// A key is first published, so that every verifier has it before it signs. Then it is active and is
+// the only key of its set that signs. Then it is retired: it only verifies, until the last token
 // that it signed has expired.
 const (
 	KeyPublished KeyStatus = "published"
@@ -66,10 +67,7 @@ func GenerateKey(alg string) (Key, error) {
 	switch alg {
 	case AlgEdDSA:
 		public, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return Key{}, fmt.Errorf("session.GenerateKey: %w", err)
-		}
-		return Key{ID: id, Alg: alg, private: private, public: public, method: jwt.SigningMethodEdDSA}, nil
+		return Key{ID: id, Alg: alg, private: private, public: public, method: jwt.SigningMethodEdDSA}, err
 	case AlgES256:
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -119,9 +117,8 @@ func NewKeySet(keys ...Key) (*KeySet, error) {
 			return nil, fmt.Errorf("session.NewKeySet: key id %q: want a unique id", k.ID)
 		}
 		seen[k.ID] = true
+		k.Status = cmp.Or(k.Status, KeyPublished)
 		switch k.Status {
-		case "":
-			k.Status = KeyPublished
 		case KeyPublished:
 		case KeyActive:
 			if set.signer != nil {

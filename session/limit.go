@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// Limit bounds how many callers do something at once: its capacity. A nil Limit does not limit.
+// Limit bounds how many checks ask a [Fallback] at once. Its capacity is that number. A nil Limit
+// does not limit.
 type Limit chan struct{}
 
-// Enter waits for a place. It returns a context that ends after timeout, the wait included, and
-// leave, which gives the place back. If no place is free before that, the error is
-// [ErrUnavailable].
+// Enter waits for a place. It returns a context for the work and a function that gives the place
+// back. The wait and the work together may take timeout. If no place becomes free in time, Enter
+// returns [ErrUnavailable].
 func (l Limit) Enter(ctx context.Context, timeout time.Duration) (limited context.Context, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	if l == nil {

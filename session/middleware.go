@@ -103,5 +103,5 @@ func (p *problem) write(w http.ResponseWriter, err error) {
 	h.Set("Content-Type", "application/problem+json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // fails if the client has left
+	_, _ = w.Write(body) //nolint:gosec // G705: the body is JSON of fixed sentences
 }

@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// Leeway is how long after its expiry a token is still accepted, because clocks differ.
+// Leeway is how long after its expiry a token is still accepted, because clocks may differ.
 const Leeway = 30 * time.Second
 
-// Store is what a check asks: one round trip to a cache that every replica shares. The cache may
-// lose anything at any moment. Nothing is accepted or refused because of a loss: what is missing is
-// unknown, and the [Fallback] decides.
+// Store is a cache of sessions that every replica shares. It may lose anything at any moment. A
+// loss neither accepts nor refuses a token: what is missing is unknown, and the [Fallback] decides.
 type Store interface {
 	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
 	// reached, the error is [ErrUnavailable].
 	//
-	// It reads the generation before the entry. A revocation of all other sessions raises the
-	// generation and drops the kept session's entry in one step. In this order a concurrent reader
-	// finds no entry and asks the fallback. In the other order it would see the old entry under the
-	// new generation and refuse the session that was kept.
+	// Look reads the generation before the entry, or both at one moment. Revoking all other
+	// sessions raises the generation and drops the kept session's entry in one step. A concurrent
+	// Look then finds no entry, and the fallback decides. In the other order it could find the old
+	// entry and the new generation, and sign the kept session out.
 	Look(ctx context.Context, ref Ref) (Lookup, error)
 }
 
@@ -43,12 +42,12 @@ type Entry struct {
 	Generation int64
 	// ExpiresAt is when the session expires, in whole seconds. After it the verdict is unknown.
 	ExpiresAt time.Time
-	// RevokedTokens are the ids (jti) of this session's revoked tokens. Because they stand here
-	// too, losing the store's own record of a revoked token does not revive it.
+	// RevokedTokens are the ids (jti) of this session's revoked tokens. The store also has a record
+	// of each. The entry repeats them, so that losing that record does not revive the token.
 	RevokedTokens []string
 }
 
-// verdict is what the store says of a token.
+// verdict is the store's answer to a check.
 type verdict int
 
 const (
@@ -57,8 +56,8 @@ const (
 	revoked
 )
 
-// verdict decides whether a token is accepted. If anything is missing or out of date the verdict is
-// unknown, which never signs a user out: the fallback decides.
+// verdict returns what follows from a lookup. It is unknown if anything is missing or out of date.
+// Then the fallback decides, so that a loss never signs a user out.
 func (l *Lookup) verdict(tokenID string, now time.Time) verdict {
 	switch {
 	case l.TokenRevoked, l.HasEntry && l.Entry.Ended:

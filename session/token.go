@@ -37,8 +37,8 @@ func (c *Claims) ref() Ref {
 	return Ref{Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID}
 }
 
-// wireClaims is the payload. Unknown members are skipped, so that during a rolling update a replica
-// accepts the tokens of a newer one.
+// wireClaims is the payload. Unknown members are skipped, so that a replica accepts the tokens of a
+// newer replica during a rolling update.
 type wireClaims struct {
 	Issuer    string   `json:"iss"`
 	Audience  string   `json:"aud"`
@@ -85,7 +85,8 @@ func (s *KeySet) Sign(c *Claims) (string, error) {
 	return signing + "." + b64.EncodeToString(signature), nil
 }
 
-// accept verifies an access token (RFC 7515, RFC 8725) in every respect except whether it was revoked.
+// accept verifies an access token (RFC 7515, RFC 8725) in every respect except whether it was
+// revoked.
 func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified, error) {
 	payload, key, err := s.verifySignature(raw, tokenType, now)
 	if err != nil {
@@ -108,7 +109,7 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	return t, nil
 }
 
-// errUnknownKey: the token names a key that the set does not have, or does not have yet.
+// errUnknownKey means that a token names a key that the set does not have, or does not have yet.
 var errUnknownKey = invalid("unknown kid")
 
 // verifySignature returns the payload of a signed token of type typ, and the key that verified it.
@@ -129,7 +130,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 		return nil, nil, invalid("header is not ours")
 	}
 	if header.Typ != typ {
-		return nil, nil, invalid("typ")
+		return nil, nil, invalid("wrong typ")
 	}
 	key, ok := s.find(header.Kid, now)
 	if !ok {
@@ -145,7 +146,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	}
 	signing := raw[:len(parts[0])+1+len(parts[1])]
 	if err := key.method.Verify(signing, signature, key.public); err != nil {
-		return nil, nil, invalid("signature")
+		return nil, nil, invalid("wrong signature")
 	}
 	payload, err := decodeSegment(parts[1])
 	if err != nil {
@@ -158,13 +159,13 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, error) {
 	switch {
 	case w.Issuer != issuer:
-		return Claims{}, invalid("iss")
+		return Claims{}, invalid("wrong iss")
 	case w.Audience != audience:
-		return Claims{}, invalid("aud")
+		return Claims{}, invalid("wrong aud")
 	case w.Subject == "" || w.SessionID == "" || w.TokenID == "":
 		return Claims{}, invalid("sub, sid or jti is missing")
 	case w.IssuedAt <= 0 || w.ExpiresAt <= w.IssuedAt:
-		return Claims{}, invalid("iat or exp")
+		return Claims{}, invalid("iat or exp is missing or out of order")
 	case now.Unix() >= w.ExpiresAt+int64(Leeway.Seconds()):
 		return Claims{}, invalid("expired")
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):

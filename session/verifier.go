@@ -20,13 +20,13 @@ type Verifier struct {
 	Now func() time.Time
 	// Signatures remembers verified signatures. Nil: each check verifies the signature again.
 	Signatures *SignatureCache
-	// Seen is called with a session whose token was accepted, at most once per [SeenInterval] and
-	// token. If it returns false, the next check calls it again. It must not block. It needs
-	// Signatures, which remember when a token was last reported.
+	// Seen is called when a token was accepted, at most once per token and [SeenInterval]. If it
+	// returns false, the next check calls it again. It must not block. It is never called without
+	// Signatures, which remembers the time of a token's last report. Nil: no reports.
 	Seen func(ref Ref, now time.Time) bool
 }
 
-// SeenInterval is the least time between two reports that a session was used.
+// SeenInterval is the least time between two reports that a token or a session was used.
 const SeenInterval = time.Minute
 
 // Fallback decides whether a token is accepted when the store does not know.
@@ -64,7 +64,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	return t.claims, nil
 }
 
-// VerifyOffline is Verify without the store and the fallback: it does not notice a revocation.
+// VerifyOffline verifies a token like Verify, but does not check whether it was revoked.
 func (v *Verifier) VerifyOffline(token string) (Claims, error) {
 	t, err := v.verified(token, v.now())
 	if err != nil {
@@ -91,11 +91,10 @@ func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 		return t, nil
 	}
 	t, err := set.accept(token, v.Issuer, v.Audience, now)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		v.Signatures.add(sum, t, now)
 	}
-	v.Signatures.add(sum, t, now)
-	return t, nil
+	return t, err
 }
 
 // reportUse calls Seen. It skips a token that was issued just now, because the login or refresh

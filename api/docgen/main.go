@@ -4,8 +4,8 @@ package main
 import (
 	"bytes"
 	_ "embed" // the template
+	"fmt"
 	"html/template"
-	"log"
 	"os"
 	"slices"
 	"strconv"
@@ -23,7 +23,8 @@ func main() {
 		err = os.WriteFile("docs.html", render(openAPI), 0o644) //nolint:gosec // G306: everybody may read source files
 	}
 	if err != nil {
-		log.Fatal("docgen: ", err)
+		fmt.Fprintln(os.Stderr, "docgen:", err)
+		os.Exit(1)
 	}
 }
 
@@ -35,7 +36,7 @@ func render(openAPI []byte) []byte {
 	root = parse("", openAPI)
 	var out bytes.Buffer
 	if err := template.Must(t.Parse(page)).Execute(&out, root); err != nil {
-		log.Panic(err)
+		panic(err)
 	}
 	return out.Bytes()
 }

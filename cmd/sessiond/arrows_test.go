@@ -11,11 +11,11 @@ import (
 
 const (
 	module = "github.com/sessiond/sessiond"
-	root   = "../.." // of the module, from this directory
+	root   = "../.." // path of the module from this directory
 )
 
-// arrows says which of our packages each of them may import. A package that is
-// missing here is a decision that somebody has yet to make.
+// arrows lists, for each package of this module, which of the others it may import. A new package
+// must be added here.
 var arrows = map[string][]string{
 	"session":                {},
 	"session/issuer":         {"session"},
@@ -36,8 +36,8 @@ var arrows = map[string][]string{
 	"deploy/gateways":        {},
 }
 
-func TestArrows(t *testing.T) {
-	// Imports leaves those of test files out: a test may stand on anything.
+func TestPackages_ImportOnlyWhatArrowsAllow(t *testing.T) {
+	// The imports of test files are not checked, because a test may use any package.
 	list := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", "./...")
 	list.Dir = root
 	list.Stderr = os.Stderr
@@ -48,27 +48,27 @@ func TestArrows(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		paths := ours(strings.Fields(line))
 		from, imports := paths[0], paths[1:]
-		allowed, known := arrows[from]
-		if !known && !helper(from) {
-			t.Errorf("package %s: add it to this table, with what it may import", from)
+		allowed, listed := arrows[from]
+		if !listed && !isTestHelper(from) {
+			t.Errorf("package %s is not in the table: add it with the packages that it may import", from)
 		}
 		for _, to := range imports {
 			switch {
-			case helper(from):
-				// It may lean on what it helps to test, but not from below on what is above.
+			case isTestHelper(from):
+				// A test helper may import what it helps to test, but not the packages above it.
 				if r := room(to); r != room(from) && (r == "api" || r == "cmd") {
-					t.Errorf("test helper %s imports %s", from, to)
+					t.Errorf("test helper %s imports %s, which is above it", from, to)
 				}
-			case helper(to):
+			case isTestHelper(to):
 				t.Errorf("%s imports the test helper %s", from, to)
 			case !slices.Contains(allowed, to):
-				t.Errorf("%s imports %s", from, to)
+				t.Errorf("%s imports %s, which the table does not allow", from, to)
 			}
 		}
 	}
 }
 
-// ours leaves only this module's packages, without the module's path.
+// ours returns the packages of this module, without the path of the module.
 func ours(paths []string) []string {
 	var short []string
 	for _, p := range paths {
@@ -79,21 +79,20 @@ func ours(paths []string) []string {
 	return short
 }
 
-// helper tells whether a package is for tests alone: those have names like
-// storetest.
-func helper(p string) bool { return strings.HasSuffix(path.Base(p), "test") }
+// isTestHelper reports whether a package is for tests only. Those have names such as storetest.
+func isTestHelper(p string) bool { return strings.HasSuffix(path.Base(p), "test") }
 
+// room returns the top-level directory of a package.
 func room(p string) string {
 	first, _, _ := strings.Cut(p, "/")
 	return first
 }
 
-// TestTopLevel: who opens the repository sees these rooms and no others.
-func TestTopLevel(t *testing.T) {
+func TestRepository_HasNoOtherTopLevelEntries(t *testing.T) {
 	allowed := []string{
 		"cmd", "api", "session", "identity", "redisstore", "sqlstore", "deploy",
 		"go.mod", "go.sum", "README.md", "LICENSE",
-		"sessiond", // what go build leaves there; git ignores it
+		"sessiond", // written by go build, ignored by git
 	}
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -101,7 +100,7 @@ func TestTopLevel(t *testing.T) {
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) {
-			t.Errorf("%s has no place at the top level", e.Name())
+			t.Errorf("%s is a new entry at the top level: add it to this list if it belongs there", e.Name())
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -128,11 +127,8 @@ func find(answer []byte, suffix string) (found bool, err error) {
 		if part == nil {
 			return false, fmt.Errorf("breach: %w", errGarbled)
 		}
-		seen, err := strconv.ParseInt(string(part[2]), 10, 64)
-		if err != nil {
-			return false, fmt.Errorf("breach: %w", errGarbled)
-		}
-		found = found || seen > 0 && strings.EqualFold(string(part[1]), suffix)
+		seen := len(bytes.Trim(part[2], "0")) > 0
+		found = found || seen && strings.EqualFold(string(part[1]), suffix)
 	}
 	return found, nil
 }

@@ -61,9 +61,8 @@ const (
 	// minHashing is the part of the limit that hashes get even if the rest is busy.
 	minHashing = 0.2
 	// tolerated is the part of the time for which the kernel may throttle this process.
-	tolerated = 0.005
-	// budgetPeriod is how often the share is computed.
-	budgetPeriod = time.Second
+	tolerated    = 0.005
+	budgetPeriod = time.Second // how often the share is computed
 )
 
 // share returns the part of its time that a slot may hash.

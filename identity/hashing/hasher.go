@@ -35,6 +35,27 @@ type Hasher struct {
 	peppers map[string][]byte // keys by id; all of them verify
 }
 
+// Engine runs bcrypt. It returns the errors of [bcrypt], [ErrUnavailable] if bcrypt could not be run,
+// and ctx's error.
+type Engine interface {
+	// Compare returns nil if hash is a hash of secret, and [bcrypt.ErrMismatchedHashAndPassword] if
+	// it is not.
+	Compare(ctx context.Context, hash, secret []byte) error
+	// Generate returns a new hash of secret.
+	Generate(ctx context.Context, secret []byte, cost int) ([]byte, error)
+}
+
+// inProcess runs x/crypto's bcrypt in this process.
+type inProcess struct{}
+
+func (inProcess) Compare(_ context.Context, hash, secret []byte) error {
+	return bcrypt.CompareHashAndPassword(hash, secret)
+}
+
+func (inProcess) Generate(_ context.Context, secret []byte, cost int) ([]byte, error) {
+	return bcrypt.GenerateFromPassword(secret, cost)
+}
+
 // NewHasher returns a Hasher that hashes at a cost from [MinCost] to [MaxCost] with the first pepper.
 // The other peppers still verify, and so does the public empty one. Without peppers the empty one
 // also hashes: the pre-hash then lifts bcrypt's limits and adds no secret.

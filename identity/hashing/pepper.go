@@ -18,6 +18,8 @@ type Pepper struct {
 const publicPepper = "0"
 
 const (
+	pepperIDAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 	maxPepperID  = 32
 	minPepperKey = 32
 )
@@ -27,27 +29,26 @@ const (
 // skipped. Errors name the line and quote nothing.
 func ParsePeppers(file []byte) ([]Pepper, error) {
 	var peppers []Pepper
-	seen, number := map[string]bool{}, 0
-	for line := range strings.Lines(string(file)) {
-		number++
+	seen := map[string]bool{}
+	for i, line := range strings.Split(string(file), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		id, encoded, found := strings.Cut(line, ":")
 		if !found {
-			return nil, fmt.Errorf("pepper file, line %d: want ID:BASE64-KEY", number)
+			return nil, fmt.Errorf("pepper file, line %d: want ID:BASE64-KEY", i+1)
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("pepper file, line %d: the key is not base64", number)
+			return nil, fmt.Errorf("pepper file, line %d: the key is not base64", i+1)
 		}
 		p := Pepper{ID: id, Key: key}
 		if err := p.check(); err != nil {
-			return nil, fmt.Errorf("pepper file, line %d: %w", number, err)
+			return nil, fmt.Errorf("pepper file, line %d: %w", i+1, err)
 		}
 		if seen[id] {
-			return nil, fmt.Errorf("pepper file, line %d: want a unique id", number)
+			return nil, fmt.Errorf("pepper file, line %d: want a unique id", i+1)
 		}
 		seen[id] = true
 		peppers = append(peppers, p)
@@ -62,23 +63,10 @@ func (p Pepper) check() error {
 	switch {
 	case p.ID == publicPepper:
 		return fmt.Errorf("pepper id %q is reserved: it means no pepper", publicPepper)
-	case !validPepperID(p.ID):
+	case p.ID == "" || len(p.ID) > maxPepperID || strings.Trim(p.ID, pepperIDAlphabet) != "":
 		return fmt.Errorf("pepper id: want 1 to %d of A-Z a-z 0-9 - _", maxPepperID)
 	case len(p.Key) < minPepperKey:
 		return fmt.Errorf("pepper key: want at least %d bytes", minPepperKey)
 	}
 	return nil
-}
-
-func validPepperID(id string) bool {
-	if id == "" || len(id) > maxPepperID {
-		return false
-	}
-	for i := range len(id) {
-		c := id[i]
-		if !isDigit(c) && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
 }

@@ -20,8 +20,8 @@ import (
 //
 // If the queue is full, a newcomer evicts a request that was retried too early, or else one of the
 // address with the most requests waiting. Requests that name the same account, and requests from
-// addresses that just had a turn, may fill only a part of the queue. Strangers and known devices are
-// counted separately for that.
+// addresses that just had a turn, may fill only a part of the queue. Known devices and all others,
+// called strangers, are counted separately for that.
 type Queue struct {
 	QueueOptions
 
@@ -46,6 +46,15 @@ type QueueOptions struct {
 	Patience time.Duration // how long a request may wait for its turn
 	HashTime time.Duration // an estimate of how long a hash takes, until some were measured
 	Observer Observer      // may be nil
+}
+
+// Observer is told what a queue does, for metrics. Its methods must not block.
+type Observer interface {
+	// Hashed reports a password hash: how long it waited for its turn, and how long it took.
+	Hashed(waited, took time.Duration)
+	// Shed reports a refused request: "full", "account" (too many for one account) or "late" (it waited
+	// for longer than the queue's patience).
+	Shed(reason string)
 }
 
 const (
@@ -77,9 +86,6 @@ const (
 
 // NewQueue returns a queue.
 func NewQueue(o QueueOptions) *Queue {
-	if o.Observer == nil {
-		o.Observer = unobserved{}
-	}
 	return &Queue{
 		QueueOptions: o, turnTime: max(o.HashTime, minTurnTime),
 		strangers: lane{accounts: map[string]int{}}, devices: lane{accounts: map[string]int{}},
@@ -96,6 +102,7 @@ type Visitor struct {
 // place is a request's place in the queue, and then its slot.
 type place struct {
 	queue    *Queue
+	lane     *lane
 	visitor  Visitor
 	joined   time.Time
 	began    time.Time     // when it got its slot
@@ -125,18 +132,18 @@ func (q *Queue) Len() int {
 // enter waits for a slot, which the caller must leave. See [Hasher.Enter].
 func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
 	p, err := q.join(v, time.Now())
-	if err != nil {
-		q.refused(ctx, v.Address, err, time.Now())
-		return nil, err
-	}
-	if admit != nil {
-		err = admit(ctx)
-	}
 	if err == nil {
-		err = p.wait(ctx)
+		if admit != nil {
+			err = admit(ctx)
+		}
+		if err == nil {
+			err = p.wait(ctx)
+		}
+		if err != nil {
+			p.leave()
+		}
 	}
 	if err != nil {
-		p.leave()
 		q.refused(ctx, v.Address, err, time.Now())
 		return nil, err
 	}
@@ -145,7 +152,10 @@ func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context
 
 // join takes a place, or returns a [RetryError]. The caller must leave the place.
 func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
-	p := &place{queue: q, visitor: v, joined: now, decided: make(chan struct{})}
+	p := &place{queue: q, lane: &q.strangers, visitor: v, joined: now, decided: make(chan struct{})}
+	if v.KnownDevice {
+		p.lane = &q.devices
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.early, p.returned = q.backoff.has(v.Address, now), q.served.has(v.Address, now)
@@ -153,7 +163,7 @@ func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 		q.grant(p)
 		return p, nil
 	}
-	l, capacity := q.laneOf(p), q.capacity()
+	l, capacity := p.lane, q.capacity()
 	switch {
 	case v.Account != "" && float64(l.accounts[v.Account]) >= accountShare*float64(capacity):
 		return nil, q.busy("account")
@@ -169,13 +179,6 @@ func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 // capacity returns how many requests may wait.
 func (q *Queue) capacity() int {
 	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
-}
-
-func (q *Queue) laneOf(p *place) *lane {
-	if p.visitor.KnownDevice {
-		return &q.devices
-	}
-	return &q.strangers
 }
 
 // makeRoom evicts a waiting request for p and reports whether it found one. q.mu is held.
@@ -200,14 +203,16 @@ func (q *Queue) makeRoom(p *place) bool {
 
 // evict refuses a request that waits. q.mu is held.
 func (q *Queue) evict(p *place, reason string) {
-	q.laneOf(p).remove(p)
+	p.lane.remove(p)
 	p.state, p.evicted = stateOver, q.busy(reason)
 	close(p.decided)
 }
 
 // busy returns the refusal of a request. q.mu is held.
 func (q *Queue) busy(reason string) error {
-	q.Observer.Shed(reason)
+	if q.Observer != nil {
+		q.Observer.Shed(reason)
+	}
 	// Twice as many clients return in a second as can be served. That keeps the queue full, and no
 	// fuller, because refusing takes CPU too.
 	served := time.Duration(q.absent.count(time.Now())) * q.turnTime / time.Duration(q.Slots)
@@ -310,7 +315,7 @@ func (p *place) leave() {
 	defer q.mu.Unlock()
 	switch p.state {
 	case stateWaiting:
-		q.laneOf(p).remove(p)
+		p.lane.remove(p)
 	case stateHashing:
 		if rest := p.rest(); rest > 0 {
 			time.AfterFunc(rest, q.release)
@@ -347,5 +352,7 @@ func (p *place) hashed(took time.Duration) {
 	}
 	q.shortestHash = min(took, q.shortestHash+(took-q.shortestHash)/64)
 	q.mu.Unlock()
-	q.Observer.Hashed(p.began.Sub(p.joined), took)
+	if q.Observer != nil {
+		q.Observer.Hashed(p.began.Sub(p.joined), took)
+	}
 }

@@ -4,8 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -28,9 +28,14 @@ const (
 	maxSecret                = 72     // bytes; bcrypt ignores the rest
 )
 
-var bcryptBase64 = base64.NewEncoding(bcryptAlphabet).WithPadding(base64.NoPadding)
-
-var errMalformedHash = errors.New("neither bcrypt nor a hash of this service")
+var (
+	bcryptBase64 = base64.NewEncoding(bcryptAlphabet).WithPadding(base64.NoPadding)
+	// storedForm is stricter than the library, which ignores whatever follows the digest, and takes any
+	// letter as the version.
+	storedForm = regexp.MustCompile(`^(?:` + regexp.QuoteMeta(hashPrefix) + `([` + pepperIDAlphabet + `]{1,32}))?` +
+		`(\$2[aby]\$([0-9]{2})\$[` + bcryptAlphabet + `]{53})$`)
+	errMalformedHash = errors.New("neither bcrypt nor a hash of this service")
+)
 
 type storedHash struct {
 	plain  bool   // bcrypt of the password itself
@@ -44,39 +49,20 @@ func peppered(pepper, bcryptHash string) string {
 }
 
 func parseHash(hash string) (storedHash, error) {
-	var h storedHash
-	rest, ours := strings.CutPrefix(hash, hashPrefix)
-	h.plain = !ours
-	if ours {
-		end := strings.IndexByte(rest, '$')
-		if end < 0 || !validPepperID(rest[:end]) {
-			return storedHash{}, errMalformedHash
-		}
-		h.pepper, rest = rest[:end], rest[end:]
-	}
-	h.bcrypt = rest
-
-	// The library accepts more: it ignores whatever follows the digest, and takes any letter as the
-	// version.
-	if len(rest) != headChars+saltChars+digestChars || rest[:2] != "$2" ||
-		strings.IndexByte("aby", rest[2]) < 0 || rest[3] != '$' || rest[6] != '$' ||
-		!isDigit(rest[4]) || !isDigit(rest[5]) || strings.Trim(rest[headChars:], bcryptAlphabet) != "" {
+	parts := storedForm.FindStringSubmatch(hash)
+	if parts == nil {
 		return storedHash{}, errMalformedHash
 	}
-	// bcrypt compares text. A digest that no encoder writes would match no password, so the import
-	// must refuse it.
-	if _, err := bcryptBase64.Strict().DecodeString(rest[headChars+saltChars:]); err != nil {
+	h := storedHash{plain: parts[1] == "", pepper: parts[1], bcrypt: parts[2]}
+	h.cost, _ = strconv.Atoi(parts[3])
+	// bcrypt compares text. A digest that no encoder writes would match no password, so the import must
+	// refuse it.
+	_, err := bcryptBase64.Strict().DecodeString(h.bcrypt[headChars+saltChars:])
+	switch {
+	case err != nil || h.cost < bcrypt.MinCost:
 		return storedHash{}, errMalformedHash
+	case h.cost > MaxCost:
+		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d", h.cost, MaxCost)
 	}
-	cost, err := strconv.Atoi(rest[4:6])
-	if err != nil || cost < bcrypt.MinCost {
-		return storedHash{}, errMalformedHash
-	}
-	if cost > MaxCost {
-		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d", cost, MaxCost)
-	}
-	h.cost = cost
 	return h, nil
 }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }

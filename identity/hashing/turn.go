@@ -13,33 +13,29 @@ import (
 
 // Turn is one request's turn to hash. It is not safe for concurrent use.
 //
-// The first Hash, Verify or VerifyNobody ends the turn's place in the queue, because the request
-// then goes on without the CPU. A further one, for example to re-hash, queues again as the same
-// visitor.
+// The first Hash, Verify or VerifyNobody gives up the turn's slot, because the request then goes on
+// without the CPU. A further one, for example to re-hash, queues again as the same visitor.
 type Turn struct {
 	hasher  *Hasher
 	visitor Visitor
 	place   *place // nil: it holds none
 }
 
-// Enter waits for a request's turn to hash. Callers enter before they look anything up, because a
-// request that is turned away then costs nothing, and one that waits holds no connection.
+// Enter waits for a request's turn to hash. Callers enter before they look anything up: then a refused
+// request costs nothing, and one that waits holds no connection. The caller must Leave the turn.
 //
-// admit, which may be nil, is called once the request has a place in the queue. If it fails, Enter
-// gives up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the
-// queue turns the request away, and ctx's error if ctx ends first. The caller must Leave the turn.
+// admit, which may be nil, is called once the request has a place in the queue. If it fails, Enter gives
+// up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the queue
+// refuses the request, and ctx's error if ctx ends first.
 func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*Turn, error) {
 	t := &Turn{hasher: h, visitor: v}
-	if h.Queue == nil {
-		if admit != nil {
-			if err := admit(ctx); err != nil {
-				return nil, err
-			}
-		}
-		return t, nil
-	}
 	var err error
-	if t.place, err = h.Queue.enter(ctx, v, admit); err != nil {
+	if h.Queue != nil {
+		t.place, err = h.Queue.enter(ctx, v, admit)
+	} else if admit != nil {
+		err = admit(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -80,16 +76,12 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 	if err != nil {
 		return false, false, fmt.Errorf("verify password: the stored hash: %w", err)
 	}
-	var secret []byte
-	possible := true
+	secret, possible := h.prehash(stored.pepper, password), true
 	if stored.plain {
 		// bcrypt would compare the first 72 bytes only, and take "a\x00a" for "a".
-		possible = len(password) <= maxSecret && strings.IndexByte(password, 0) < 0
-		if possible {
+		if possible = len(password) <= maxSecret && strings.IndexByte(password, 0) < 0; possible {
 			secret = []byte(password)
 		}
-	} else {
-		secret = h.prehash(stored.pepper, password)
 	}
 	err = t.work(ctx, func() error {
 		err := h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
@@ -99,12 +91,10 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 		return cmp.Or(h.spendDifference(ctx, stored.cost, secret), err)
 	})
 	switch {
-	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
+	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword), err == nil && !possible:
 		return false, false, nil
 	case err != nil:
 		return false, false, err
-	case !possible:
-		return false, false, nil
 	}
 	return true, stored.plain || stored.pepper != h.current || stored.cost != h.cost, nil
 }
@@ -123,20 +113,17 @@ func (t *Turn) work(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("hash password: %w", err)
 	}
-	queue := t.hasher.Queue
-	if queue == nil {
-		return f()
-	}
 	if t.place == nil {
-		var err error
-		if t.place, err = queue.enter(ctx, t.visitor, nil); err != nil {
+		again, err := t.hasher.Enter(ctx, t.visitor, nil)
+		if err != nil {
 			return err
 		}
+		t.place = again.place
 	}
 	defer t.Leave()
 	begun := time.Now()
 	err := f()
-	if !errors.Is(err, ErrUnavailable) { // a hash that was not made says nothing about the time it takes
+	if t.place != nil && !errors.Is(err, ErrUnavailable) { // the time of a hash that was not made says nothing
 		t.place.hashed(time.Since(begun))
 	}
 	return err

@@ -55,16 +55,11 @@ func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Wor
 func (w *Worker) start() error {
 	cmd := w.command()
 	in, err := cmd.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("start the hashing worker: %w", err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("start the hashing worker: %w", err)
-	}
-	if w.idle {
+	out, outErr := cmd.StdoutPipe()
+	err = errors.Join(err, outErr)
+	if err == nil && w.idle {
 		onThread(lowerThread, func() { err = cmd.Start() })
-	} else {
+	} else if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
@@ -77,7 +72,9 @@ func (w *Worker) start() error {
 		defer close(ended)
 		err := cmd.Wait()
 		_ = client.Close() // fails the calls that still wait
-		if !w.isClosed() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.closed {
 			w.log.Error("the hashing worker ended", "error", err)
 		}
 	}()
@@ -103,12 +100,6 @@ func onThread(lower, f func()) {
 		f()
 	}()
 	<-done
-}
-
-func (w *Worker) isClosed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closed
 }
 
 // Close ends the process and waits for its end.

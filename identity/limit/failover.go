@@ -30,7 +30,9 @@ func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared
 // Charge charges the shared limiter, or else this process's own. Refund needs its Decision.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asksShared(now) {
-		d, err := f.chargeShared(ctx, now, keys)
+		bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
+		d, err := f.shared.Charge(bounded, now, keys)
+		cancel()
 		if err == nil {
 			f.resumes.Store(0)
 			return d
@@ -42,12 +44,6 @@ func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decisi
 	d, _ := f.own.Charge(ctx, now, keys) // a Local never fails
 	d.Local = true
 	return d
-}
-
-func (f *Failover) chargeShared(ctx context.Context, now time.Time, keys []Key) (Decision, error) {
-	ctx, cancel := context.WithTimeout(ctx, sharedTimeout)
-	defer cancel()
-	return f.shared.Charge(ctx, now, keys)
 }
 
 // asksShared reports whether to ask the shared limiter. After a pause, a single caller tries it first.

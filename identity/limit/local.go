@@ -3,6 +3,7 @@ package limit
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -125,9 +126,8 @@ func (h *byExpiry) Push(e any) {
 }
 
 func (h *byExpiry) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
+	last := len(*h) - 1
+	e := (*h)[last]
+	*h = slices.Delete(*h, last, last+1)
 	return e
 }

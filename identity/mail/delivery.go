@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -84,21 +85,19 @@ func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 		if err != nil || len(mails) == 0 {
 			return n, err
 		}
-		sent := make([]bool, len(mails))
+		var sent atomic.Int64
 		var batch errgroup.Group
-		for i, e := range mails {
-			batch.Go(func() (err error) {
-				sent[i], err = p.deliver(ctx, e)
+		for _, e := range mails {
+			batch.Go(func() error {
+				ok, err := p.deliver(ctx, e)
+				if ok {
+					sent.Add(1)
+				}
 				return err
 			})
 		}
 		err = batch.Wait()
-		for _, ok := range sent {
-			if ok {
-				n++
-			}
-		}
-		if err != nil {
+		if n += int(sent.Load()); err != nil {
 			return n, err
 		}
 	}
@@ -155,12 +154,11 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 			return "", err
 		}
 		secret, e.To, data.Name, data.Lifetime = token.Secret, token.To, token.Name, inWords(token.Lifetime)
-		if e.Kind == KindPasswordReset {
-			data.Link, err = resetLink(cmp.Or(p.ResetURL, public.JoinPath("reset").String()), secret)
-		} else {
-			data.Link, err = verifyLink(cmp.Or(p.VerifyURL, public.JoinPath("verify").String()), secret)
+		page := cmp.Or(p.ResetURL, public.JoinPath("reset").String())
+		if e.Kind == KindVerifyEmail {
+			page = cmp.Or(p.VerifyURL, public.JoinPath("verify").String())
 		}
-		if err != nil {
+		if data.Link, err = tokenLink(e.Kind, page, secret); err != nil {
 			return secret, err
 		}
 	}

@@ -21,18 +21,14 @@ const mailboxSize = 200
 type DevMailbox struct {
 	path string
 
-	mu    sync.Mutex
-	kept  []KeptMessage // oldest first, at most mailboxSize
-	lines int           // in the file
+	mu   sync.Mutex
+	kept []KeptMessage // oldest first
 }
 
 // KeptMessage is a message in a [DevMailbox].
 type KeptMessage struct {
-	To      string    `json:"to"`
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"`
-	HTML    string    `json:"html"`
-	SentAt  time.Time `json:"sent_at"`
+	Message
+	SentAt time.Time `json:"sent_at"`
 }
 
 var _ Mailer = (*DevMailbox)(nil)
@@ -44,15 +40,14 @@ func NewDevMailbox(path string) (*DevMailbox, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open the mailbox: %w", err)
 	}
+	var kept []KeptMessage
 	for line := range bytes.Lines(data) {
 		var k KeptMessage
-		if json.Unmarshal(line, &k) == nil { // a crash may have cut a line short
-			b.kept = append(b.kept, k)
+		if json.Unmarshal(line, &k) == nil { // an older release may have left a line cut short
+			kept = append(kept, k)
 		}
 	}
-	b.kept = newest(b.kept)
-	// This also removes a line that was cut short. Otherwise the next message would be appended to it.
-	if err := b.rewrite(); err != nil {
+	if err := b.store(kept); err != nil {
 		return nil, fmt.Errorf("open the mailbox: %w", err)
 	}
 	return b, nil
@@ -60,19 +55,10 @@ func NewDevMailbox(path string) (*DevMailbox, error) {
 
 // Send implements [Mailer]. It stores the message.
 func (b *DevMailbox) Send(_ context.Context, m Message) error {
-	k := KeptMessage{To: m.To, Subject: m.Subject, Text: m.Text, HTML: m.HTML, SentAt: time.Now().UTC()}
-	line, err := json.Marshal(k)
-	if err != nil {
-		return fmt.Errorf("store mail in the mailbox: %w", err)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.append(append(line, '\n')); err != nil {
+	if err := b.store(append(slices.Clone(b.kept), KeptMessage{m, time.Now().UTC()})); err != nil {
 		return fmt.Errorf("store mail in the mailbox: %w", err)
-	}
-	b.kept = newest(append(b.kept, k))
-	if b.lines >= 2*mailboxSize {
-		_ = b.rewrite() // if it fails, the next Send tries again: the message is already stored
 	}
 	return nil
 }
@@ -86,24 +72,12 @@ func (b *DevMailbox) List() []KeptMessage {
 	return list
 }
 
-func (b *DevMailbox) append(line []byte) error {
-	f, err := os.OpenFile(b.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(line)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	b.lines++
-	return nil
-}
-
-// rewrite makes the file hold only the messages that are kept.
-func (b *DevMailbox) rewrite() error {
+// store replaces the file by one with the newest messages.
+func (b *DevMailbox) store(messages []KeptMessage) error {
+	messages = messages[max(0, len(messages)-mailboxSize):]
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
-	for _, k := range b.kept {
+	for _, k := range messages {
 		if err := encoder.Encode(k); err != nil {
 			return err
 		}
@@ -115,14 +89,6 @@ func (b *DevMailbox) rewrite() error {
 	if err := os.Rename(next, b.path); err != nil {
 		return err
 	}
-	b.lines = len(b.kept)
+	b.kept = messages
 	return nil
-}
-
-// newest returns the last mailboxSize messages.
-func newest(kept []KeptMessage) []KeptMessage {
-	if extra := len(kept) - mailboxSize; extra > 0 {
-		return slices.Delete(kept, 0, extra)
-	}
-	return kept
 }

@@ -13,10 +13,10 @@ import (
 
 // Message is a written mail with the same content as text and as HTML.
 type Message struct {
-	To      string // one bare address
-	Subject string
-	Text    string
-	HTML    string
+	To      string `json:"to"` // one bare address
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	HTML    string `json:"html"`
 }
 
 // product is how mails call this service.
@@ -75,25 +75,20 @@ func compose(kind Kind, to string, data letterData) (Message, error) {
 	return Message{To: to, Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// resetLink returns the page's URL with the token as a query parameter.
-func resetLink(page, token string) (string, error) {
+// tokenLink returns a page's URL with the token: in the fragment to verify an email, or else as a query
+// parameter.
+func tokenLink(kind Kind, page, token string) (string, error) {
 	link, err := url.Parse(page)
 	if err != nil {
-		return "", fmt.Errorf("reset URL: %w", err)
+		return "", fmt.Errorf("link in mail of kind %q: %w", kind, err)
+	}
+	if kind == KindVerifyEmail {
+		link.Fragment, link.RawFragment = "token="+token, ""
+		return link.String(), nil
 	}
 	query := link.Query()
 	query.Set("resetPasswordToken", token)
 	link.RawQuery = query.Encode()
-	return link.String(), nil
-}
-
-// verifyLink returns the page's URL with the token in the fragment.
-func verifyLink(page, token string) (string, error) {
-	link, err := url.Parse(page)
-	if err != nil {
-		return "", fmt.Errorf("verify URL: %w", err)
-	}
-	link.Fragment, link.RawFragment = "token="+token, ""
 	return link.String(), nil
 }
 

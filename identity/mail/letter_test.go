@@ -74,17 +74,17 @@ func TestInWords_WritesLifetimes(t *testing.T) {
 	}
 }
 
-func TestLinks_KeepTheQueryOfThePage(t *testing.T) {
+func TestTokenLink_KeepsTheQueryOfThePage(t *testing.T) {
 	for _, c := range []struct {
-		make       func(page, token string) (string, error)
+		kind       Kind
 		page, want string
 	}{
-		{resetLink, "https://a.example/reset", "https://a.example/reset?resetPasswordToken=t-_"},
-		{resetLink, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de&resetPasswordToken=t-_#top"},
-		{verifyLink, "https://a.example/verify", "https://a.example/verify#token=t-_"},
-		{verifyLink, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
+		{KindPasswordReset, "https://a.example/reset", "https://a.example/reset?resetPasswordToken=t-_"},
+		{KindPasswordReset, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de&resetPasswordToken=t-_#top"},
+		{KindVerifyEmail, "https://a.example/verify", "https://a.example/verify#token=t-_"},
+		{KindVerifyEmail, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
 	} {
-		if got, err := c.make(c.page, "t-_"); err != nil || got != c.want {
+		if got, err := tokenLink(c.kind, c.page, "t-_"); err != nil || got != c.want {
 			t.Errorf("%s: got %s, %v, want %s", c.page, got, err, c.want)
 		}
 	}

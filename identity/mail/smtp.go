@@ -25,7 +25,7 @@ const timeout = 15 * time.Second
 type SMTP struct {
 	host       string
 	port       int
-	security   security
+	scheme     string // one of defaultPorts
 	user, pass string
 	from       *netmail.Address
 	tls        *tls.Config
@@ -34,13 +34,13 @@ type SMTP struct {
 
 var _ Mailer = (*SMTP)(nil)
 
-type security int
-
 const (
-	startTLS    security = iota // smtp: nothing is sent before STARTTLS succeeded
-	implicitTLS                 // smtps
-	plainText                   // smtp+plain
+	startTLS    = "smtp" // nothing is sent before STARTTLS succeeded
+	implicitTLS = "smtps"
+	plainText   = "smtp+plain"
 )
+
+var defaultPorts = map[string]int{startTLS: 587, implicitTLS: 465, plainText: 25}
 
 // NewSMTP returns a mailer for the server at a URL, which is one of
 //
@@ -56,16 +56,9 @@ func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	if err != nil || u.Opaque != "" {
 		return nil, errors.New("want a URL") // err would quote the password
 	}
-	s := &SMTP{host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
+	s := &SMTP{scheme: u.Scheme, port: defaultPorts[u.Scheme], host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
 	s.pass, _ = u.User.Password()
-	switch u.Scheme {
-	case "smtp":
-		s.security, s.port = startTLS, 587
-	case "smtps":
-		s.security, s.port = implicitTLS, 465
-	case "smtp+plain":
-		s.security, s.port = plainText, 25
-	default:
+	if s.port == 0 {
 		return nil, errors.New("want the scheme smtp, smtps or smtp+plain")
 	}
 	if port := u.Port(); port != "" {
@@ -95,7 +88,7 @@ var errPlaintext = errors.New("smtp+plain: want a loopback or private address")
 // mayReach reports whether mail and the password may be sent to an address.
 func (s *SMTP) mayReach(ip netip.Addr) bool {
 	ip = ip.Unmap()
-	return s.security != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
+	return s.scheme != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
 }
 
 // Send implements [Mailer]. It returns [ErrRejected] if the server refuses the address with a 5xx.
@@ -194,7 +187,7 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 		gomail.WithoutRset(), // if it failed, an accepted message would look unsent
 	}
 	auth := []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin}
-	switch s.security {
+	switch s.scheme {
 	case startTLS:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTLSConfig(s.tls))
 	case implicitTLS:
@@ -220,7 +213,7 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 
 // secure prepares a new connection for SMTP: it starts implicit TLS, or checks the peer's address.
 func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
-	if s.security == implicitTLS {
+	if s.scheme == implicitTLS {
 		conn := tls.Client(raw, s.tls)
 		return conn, conn.HandshakeContext(ctx)
 	}

@@ -7,16 +7,16 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Errors of this package, besides those of package session.
+// The errors of this package, besides those of package session.
 var (
-	// ErrNotFound: this subject has no such session.
+	// ErrNotFound means that the subject has no such session.
 	ErrNotFound = errors.New("session not found")
-	// ErrSubjectGone: the user was deleted or suspended in the meantime.
+	// ErrSubjectGone means that the user was deleted or suspended in the meantime.
 	ErrSubjectGone = errors.New("subject gone")
-	// ErrCredentialChanged: the password was changed after it was verified and before the session
-	// was recorded.
+	// ErrCredentialChanged means that the password was changed after it was verified and before the
+	// session was recorded.
 	ErrCredentialChanged = errors.New("credential changed")
-	// ErrTooManySessions: the user has as many active sessions as are allowed.
+	// ErrTooManySessions means that the user has as many active sessions as are allowed.
 	ErrTooManySessions = errors.New("too many sessions")
 )
 

@@ -40,8 +40,7 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 	}
 	defer leave()
 
-	var lease string
-	var leased bool
+	lease, leased := "", false
 	if q.StoreUp {
 		// Without a lease there is no backfill, and the check goes on.
 		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)

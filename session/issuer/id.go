@@ -4,14 +4,15 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
-// sortable is base64url with its alphabet in ASCII order, so that encoded values sort like the
-// bytes.
-var sortable = base64.NewEncoding(
-	"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz").
-	WithPadding(base64.NoPadding)
+// urlSafe is the alphabet of base64url in ASCII order.
+const urlSafe = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+
+// sortable encodes bytes so that the encoded values sort like the bytes.
+var sortable = base64.NewEncoding(urlSafe).WithPadding(base64.NoPadding)
 
 // idTick is the unit of the time in a [NewTimedID]. 48 bits of it last until the year 2112.
 const idTick = 16 * time.Microsecond
@@ -35,14 +36,5 @@ func NewID() string {
 // ValidID reports whether s has the form of an id: 1 to 64 URL-safe characters. Check an id that
 // came from outside before it reaches a store.
 func ValidID(s string) bool {
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
+	return s != "" && len(s) <= 64 && strings.Trim(s, urlSafe) == ""
 }

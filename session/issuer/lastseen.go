@@ -19,8 +19,8 @@ const (
 )
 
 // LastSeen collects uses of sessions from [session.Verifier.Seen] and writes them to the ledger in
-// batches, apart from the requests. Only what people are shown depends on it. So it slows nothing
-// down: while the ledger is slow or away, it holds back a bounded number of uses and drops others.
+// batches, apart from the requests. Only displayed times depend on it, so it must not slow anything
+// down. While the ledger is slow or away, it holds a bounded number of uses and refuses others.
 type LastSeen struct {
 	ledger Toucher
 	log    *slog.Logger
@@ -39,8 +39,8 @@ func NewLastSeen(ledger Toucher, log *slog.Logger) *LastSeen {
 	return &LastSeen{ledger: ledger, log: log, pending: make(map[string]time.Time)}
 }
 
-// Add queues a use, and reports whether it did. It refuses a session that is not queued yet if the
-// queue is full. It fits [session.Verifier.Seen].
+// Add queues a use for [session.Verifier.Seen] and reports whether it did. If the queue is full, it
+// refuses a session that is not queued yet.
 func (l *LastSeen) Add(ref session.Ref, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,8 +77,8 @@ func (l *LastSeen) Run(ctx context.Context) {
 }
 
 // flush writes the queue, even if ctx has ended. If a batch fails, the batches after it are queued
-// again. The failed batch is queued again only if the ledger was unavailable. Other errors would
-// come back for ever.
+// again. The failed batch is queued again only if the ledger was unavailable. Any other error would
+// come back with every try.
 func (l *LastSeen) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenInterval)
 	defer cancel()

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Ledger is the durable truth about sessions. It is used for a login, a refresh, a revocation and a
-// list, and for a check whose answer the store does not know.
+// Ledger is the durable truth about sessions. Logins, refreshes, revocations and lists use it, and
+// checks of sessions that the store does not know.
 //
-// Many replicas may call every method at once. A method locks the user's row first and session rows
+// Many replicas may call its methods at once. A method locks the user's row first and session rows
 // after it. If the database fails, the error is [session.ErrUnavailable] and nothing is half done.
 // All times are UTC, from the one clock that all replicas share.
 type Ledger interface {
@@ -25,9 +25,9 @@ type Ledger interface {
 	Find(ctx context.Context, subject, id string, now time.Time) (Record, error)
 
 	// Rotate exchanges a refresh token. In one transaction it finds the session whose refresh
-	// family has this hash, locks the user's row for sharing and then the session, calls decide,
-	// and stores the result. It returns ErrNotFound if no session has that family. An error of
-	// decide is returned unchanged, and nothing is stored. The Revocation is not nil if decide
+	// family has this hash, takes a shared lock on the user's row and then locks the session, calls
+	// decide, and stores the result. It returns ErrNotFound if no session has that family. An error
+	// of decide is returned unchanged, and nothing is stored. The Revocation is not nil if decide
 	// ended the session.
 	Rotate(ctx context.Context, family Hash, decide func(Rotatable) (Rotation, error)) (Session, *Revocation, error)
 
@@ -36,10 +36,10 @@ type Ledger interface {
 	Reauthenticate(ctx context.Context, re Reauthentication) (Session, error)
 
 	// Touch moves LastSeenAt of the used sessions forward, in one statement. It skips a session
-	// that it does not know, that was not active when it was used, or that was seen less than
-	// [session.SeenInterval] before. It waits for no lock: it skips a locked session, because
-	// whoever writes that session has usually just seen it. Of two uses of one session the later
-	// counts.
+	// that is unknown, that was not active when it was used, or that was seen less than
+	// [session.SeenInterval] before. It does not wait for locks: it skips a locked session, because
+	// the transaction that holds the lock has usually just recorded a use. Of two uses of one
+	// session the later counts.
 	Touch(ctx context.Context, uses []Use) error
 
 	// Active lists a subject's sessions that are active at now, newest first.
@@ -54,16 +54,16 @@ type Ledger interface {
 	// with a revocation. It returns ErrNotFound if the subject has no such session.
 	Revoke(ctx context.Context, subject, id string, end Ending) (Session, Revocation, error)
 
-	// RevokeAll raises the subject's generation and ends all its active sessions except keep, which
-	// moves to the new generation if it is active. Empty: it ends all. It returns the sessions that
-	// it ended, newest first, or ErrSubjectGone if there is no such user.
+	// RevokeAll raises the subject's generation and ends all its active sessions except keep. An
+	// active keep moves to the new generation; an empty keep names no session. RevokeAll returns
+	// the sessions that it ended, newest first, or ErrSubjectGone if there is no such user.
 	RevokeAll(ctx context.Context, subject, keep string, end Ending) ([]Session, Revocation, error)
 
 	// RevokeToken records one access token of a session as revoked, until expiry. The session stays
 	// active. It is idempotent.
 	RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (Revocation, error)
 
-	// Revocation reads a recorded revocation. It returns ErrNotFound if that one is done.
+	// Revocation reads a recorded revocation. It returns ErrNotFound if it is already done.
 	Revocation(ctx context.Context, id int64) (Revocation, error)
 
 	// DueRevocations claims up to limit revocations that are due at now. No other replica gets them
@@ -85,18 +85,15 @@ type Hash [32]byte
 
 // Start is what a login records.
 type Start struct {
-	ID, Subject, TokenID string
-	CredentialVersion    int64 // the version of the password that was verified
-	Client               Client
-	AMR                  string
-	At                   time.Time // CreatedAt, LastSeenAt and AuthTime
-	AccessExpiresAt      time.Time
-	ExpiresAt            time.Time
-	MaxExpiresAt         time.Time
-	RefreshFamily        Hash
-	RefreshCurrent       Hash
-	MaxSessions          int  // active sessions of the user, this one included; 0: no limit
-	EndOldest            bool // at the limit, end the oldest session; otherwise refuse the login
+	ID, Subject, TokenID                     string
+	CredentialVersion                        int64 // the version of the password that was verified
+	Client                                   Client
+	AMR                                      string
+	At                                       time.Time // CreatedAt, LastSeenAt and AuthTime
+	AccessExpiresAt, ExpiresAt, MaxExpiresAt time.Time
+	RefreshFamily, RefreshCurrent            Hash
+	MaxSessions                              int  // active sessions of the user, this one included; 0: no limit
+	EndOldest                                bool // at the limit, end the oldest session; otherwise refuse the login
 }
 
 // Record is what a check needs to know of a session, from one reading.
@@ -153,6 +150,6 @@ type Revocation struct {
 	Generation int64 `json:"gen,omitempty"`
 	// Keep names the session that moved to Generation.
 	Keep string `json:"keep,omitempty"`
-	// Until is the expiry of the newest access token that is concerned.
+	// Until is the expiry of the newest affected access token.
 	Until time.Time `json:"until"`
 }

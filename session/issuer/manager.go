@@ -15,7 +15,7 @@ import (
 type Manager struct {
 	session.Verifier
 
-	// Store is told of revocations. Verifier.Store must be the same store.
+	// Store applies revocations. Set the Verifier's Store to the same store.
 	Store  Store
 	Ledger Ledger
 	Log    *slog.Logger
@@ -26,7 +26,8 @@ type Manager struct {
 	IdleTTL time.Duration
 	// MaxTTL is the life of a session after its login.
 	MaxTTL time.Duration
-	// RefreshGrace is how long a client may fetch a lost refresh reply again. Zero: not at all.
+	// RefreshGrace is how long after a refresh the client may fetch a lost reply again, with the
+	// same refresh token. Zero: not at all.
 	RefreshGrace time.Duration
 	// MaxSessions is how many active sessions a user may have. Zero: no limit.
 	MaxSessions int

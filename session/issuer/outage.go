@@ -8,12 +8,12 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// outageGap separates two outages: after that long without a failure, the ledger was back.
+// outageGap separates two outages. After that long without a failure, the ledger was back.
 const outageGap = 10 * time.Second
 
-// outage is the latest time span in which the ledger could not be reached. The zero value: there
-// was none. Only the replica's own polls count. A holder of a refresh token can make requests fail,
-// and must not extend the token's grace that way.
+// outage is the latest time span in which this replica could not reach the ledger. The zero value
+// means that there was none. Only the replica's own polls count, and not requests. The holder of a
+// refresh token can make requests fail, and must not extend the token's grace that way.
 type outage struct {
 	mu          sync.Mutex
 	began, last time.Time
@@ -34,7 +34,7 @@ func (o *outage) observe(err error, now time.Time) {
 	}
 }
 
-// extendsGrace reports whether an outage began within the grace of a rotation, and ended less than
+// extendsGrace reports whether an outage began within the grace of a rotation and ended less than
 // grace ago.
 func (o *outage) extendsGrace(rotated, now time.Time, grace time.Duration) bool {
 	o.mu.Lock()

@@ -35,8 +35,8 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// EnforceDue enforces the recorded revocations that are due, once. One that fails does not hold up
-// the others, because on a Cluster only its server may be away.
+// EnforceDue enforces the recorded revocations that are due, once. A failure does not hold up the
+// others, because on a Cluster one server may be away while the others answer.
 func (m *Manager) EnforceDue(ctx context.Context) error {
 	// Claim nothing while this replica cannot reach the store. Another replica may reach it.
 	limit, away := outboxBatch, m.Store.Ping(ctx)

@@ -10,10 +10,10 @@ import (
 // theftMail is the kind of the mail that tells a user about a stolen token.
 const theftMail = "token_theft"
 
-// Refresh exchanges a refresh token for a new token set (RFC 6749 section 6) and replaces the
-// refresh token (RFC 9700 section 4.14). It returns [session.ErrInvalidToken] if the token is
-// unknown or was replaced too long ago, or its session has ended. After [session.ErrUnavailable]
-// the client can try again with the same token.
+// Refresh exchanges a refresh token for a new token set (RFC 6749 section 6) with a new refresh
+// token (RFC 9700 section 4.14). It returns [session.ErrInvalidToken] if the token is unknown or
+// was replaced too long ago, or its session has ended. After [session.ErrUnavailable] the client
+// can try again with the same token.
 func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session, error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {
@@ -57,7 +57,7 @@ func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ 
 	rotation.AccessExpiresAt = m.accessExpiry(now, rotation.ExpiresAt)
 	switch hash := presented.hash(); {
 	// The client presents the current token. It gets a successor, which becomes the current token.
-	// The ledger keeps the successor sealed, so that a client with the old token can get it again.
+	// The ledger keeps the successor sealed, for a client whose reply gets lost.
 	case hash == r.Current:
 		next = presented.successor()
 		rotation.Current, rotation.Previous, rotation.RotatedAt = next.hash(), hash, now
@@ -77,8 +77,8 @@ func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ 
 	}
 }
 
-// inGrace reports whether a client may fetch a lost refresh reply again. If the ledger was away,
-// the grace begins when it is back, because no client could ask before.
+// inGrace reports whether a client may fetch a lost refresh reply again. After an outage of the
+// ledger the grace begins anew, because no client could refresh during the outage.
 func (m *Manager) inGrace(rotated, now time.Time) bool {
 	return now.Before(rotated.Add(m.RefreshGrace)) || m.outage.extendsGrace(rotated, now, m.RefreshGrace)
 }

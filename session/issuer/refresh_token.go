@@ -14,9 +14,9 @@ import (
 
 // A refresh token is the secret of its session's token family, followed by a secret of its own. The
 // ledger keeps three hashes: of the family, of the current token and of the previous one. A token
-// with the family's secret that is neither current nor previous must be an older one that is used
-// again. So every older token is recognised at a constant storage cost, and knowing the session's
-// id is not enough to fake one.
+// with the family's secret that is neither the current nor the previous one is an older token. So
+// older tokens are recognised without storing them, and nobody who only knows the session's id can
+// fake one.
 const (
 	familyBytes  = 16
 	secretBytes  = 32

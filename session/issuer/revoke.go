@@ -18,7 +18,7 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 	return s, m.enforce(ctx, revocation)
 }
 
-// RevokeAll ends all sessions of a subject except keep and returns them. Empty: it ends all.
+// RevokeAll ends all sessions of a subject except keep, which may be empty, and returns them.
 // Errors: those of Revoke.
 func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) ([]Session, error) {
 	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: ByUser})
@@ -29,7 +29,7 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 }
 
 // RevokeToken revokes one access token; its session stays active (RFC 7009). It returns nil for a
-// token that nobody accepts anyway.
+// token that is invalid anyway.
 func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	c, err := m.VerifyOffline(token)
 	if err != nil {

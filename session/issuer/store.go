@@ -18,12 +18,12 @@ const clockSkew = 60 * time.Second
 // LeaseTTL bounds how long one replica may take to read a session from the ledger and backfill it.
 const LeaseTTL = 3 * time.Second
 
-// Store is a cache of the ledger that every replica reaches in one round trip. It may lose anything
-// at any moment. No revoked token is accepted and no honest user refused because of that: what is
-// missing is read from the ledger.
+// Store is a cache of the ledger that all replicas share. It may lose anything at any moment. A
+// loss never makes a check accept a revoked token or refuse an honest user, because what is missing
+// is read from the ledger.
 //
-// Entries come in by Backfill only. They expire Margin after the newest token they answer for. If
-// the store cannot be reached, every method's error is [session.ErrUnavailable].
+// Active entries come in by Backfill only. An entry expires Margin after the newest token it
+// answers for. If the store cannot be reached, every method returns [session.ErrUnavailable].
 type Store interface {
 	session.Store
 
@@ -45,9 +45,9 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
-// Snapshot is what the ledger said of a session and its subject in one reading. SubjectGeneration
-// is the subject's and not the entry's. With the entry's, which may be lower, entries that a
-// revocation had ended would be accepted again once the store has lost the higher generation.
+// Snapshot is what the ledger said of a session and its subject in one reading. The subject's
+// generation may be higher than the entry's. A store that has lost it must learn the higher one.
+// Otherwise it would accept entries that a revocation ended.
 type Snapshot struct {
 	Entry             session.Entry
 	Until             time.Time // expiry of the session's newest access token; kept for Margin longer

@@ -17,8 +17,8 @@ import (
 // clientID matches a valid client id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// runClients lets a client introspect tokens, and prints the client's secret once. The file contains
-// only a hash of it.
+// runClients lets a client introspect tokens, and prints the client's secret once. The file
+// contains only a hash of it.
 func runClients(args []string, stdout, stderr io.Writer) (err error) {
 	if len(args) == 0 || args[0] != "add" {
 		return errors.New("usage: sessiond clients add --file FILE --id ID, which lets a client introspect tokens and prints its secret")

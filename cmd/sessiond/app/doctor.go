@@ -25,7 +25,8 @@ const doctorTimeout = 5 * time.Second
 // store keeps its entries longer than a token is valid, by more than this.
 const tolerableSkew = 30 * time.Second
 
-// runDoctor checks a configuration against the real servers and prints what to fix. It changes nothing.
+// runDoctor checks a configuration against the real servers and prints what to fix. It changes
+// nothing.
 func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
 	var s Settings
 	f := newFlags("doctor", stderr)
@@ -53,8 +54,10 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		name, url string
 		check     func(context.Context, *Settings) error
 	}{
-		{"database", s.DatabaseURL, d.checkDatabase}, {"Redis", s.RedisURL, d.checkRedis},
-		{"mail", s.SMTPURL, d.checkMail}, {"breaches", s.BreachedURL, d.checkBreaches},
+		{"database", s.DatabaseURL, d.checkDatabase},
+		{"Redis", s.RedisURL, d.checkRedis},
+		{"mail", s.SMTPURL, d.checkMail},
+		{"breaches", s.BreachedURL, d.checkBreaches},
 	} {
 		if c.url == "" {
 			continue

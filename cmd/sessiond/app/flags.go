@@ -33,20 +33,24 @@ const metricsAddr = "metrics-addr"
 // flags is a flag set that also reads the environment.
 type flags struct {
 	*flag.FlagSet
-	secrets map[string]*string // flag name → destination of its value
-	files   map[string]*string // flag name → file that holds its value
+	secrets []secretFlag
+}
+
+// secretFlag is a setting whose value may also be read from a file.
+type secretFlag struct {
+	name        string
+	value, file *string
 }
 
 func newFlags(verb string, stderr io.Writer) *flags {
 	fs := flag.NewFlagSet("sessiond "+verb, flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	return &flags{FlagSet: fs, secrets: map[string]*string{}, files: map[string]*string{}}
+	return &flags{FlagSet: fs}
 }
 
-// secret adds a setting whose value may also be read from a file.
 func (f *flags) secret(dst *string, name, help string) {
 	f.StringVar(dst, name, "", help)
-	f.secrets[name], f.files[name] = dst, f.String(name+"-file", "", "file that contains the value of --"+name)
+	f.secrets = append(f.secrets, secretFlag{name, dst, f.String(name+"-file", "", "file that contains the value of --"+name)})
 }
 
 // parse reads the arguments, and the environment for every flag that the arguments leave out. Its
@@ -71,19 +75,18 @@ func (f *flags) parse(args []string, env lookupEnv) error {
 			problems = append(problems, fmt.Errorf("%s: not a valid value", name))
 		}
 	})
-	for name, dst := range f.secrets {
-		file := *f.files[name]
+	for _, secret := range f.secrets {
+		name := envName(secret.name)
 		switch {
-		case file == "":
-		case *dst != "":
-			problems = append(problems, fmt.Errorf("%s and %s_FILE are both set", envName(name), envName(name)))
+		case *secret.file == "":
+		case *secret.value != "":
+			problems = append(problems, fmt.Errorf("%s and %s_FILE are both set", name, name))
 		default:
-			content, err := os.ReadFile(file) //nolint:gosec // G304: the operator names the file
+			content, err := os.ReadFile(*secret.file)
 			if err != nil {
-				problems = append(problems, fmt.Errorf("%s_FILE: %w", envName(name), err))
-				continue
+				problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
 			}
-			*dst = strings.TrimRight(string(content), "\r\n")
+			*secret.value = strings.TrimRight(string(content), "\r\n")
 		}
 	}
 	return errors.Join(problems...)

@@ -15,9 +15,6 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// importProgress is the number of lines after which an import prints its progress.
-const importProgress = 1000
-
 // runImport adds users with password hashes from another system.
 func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var in, format, peppers string
@@ -51,7 +48,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		defer file.Close() //nolint:errcheck // the file is only read
 	}
 	report, err := identity.Import(ctx, file, format, db.Users(), hasher, time.Now, issuer.NewID, func(done int) {
-		if done%importProgress == 0 {
+		if done%1000 == 0 {
 			fmt.Fprintf(stderr, "%d lines\n", done)
 		}
 	})

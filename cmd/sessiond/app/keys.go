@@ -20,7 +20,8 @@ sessiond keys activate --file FILE --kid ID       make a published key sign, and
 sessiond keys retire   --file FILE --kid ID       retire a published key
 `
 
-// runKeys creates and changes signing key files. A running serve reads a changed file within a second.
+// runKeys creates and changes signing key files. A running serve reads a changed file within a
+// second.
 func runKeys(args []string, stdout, stderr io.Writer) error {
 	verb := ""
 	if len(args) > 0 {
@@ -82,15 +83,15 @@ func writeKey(path, alg string) error {
 	if err != nil {
 		return err
 	}
-	set, err := session.NewKeySet(key)
+	return writeKeys(path, key)
+}
+
+// writeKeys creates a key file that only its owner can read.
+func writeKeys(path string, keys ...session.Key) (err error) {
+	set, err := session.NewKeySet(keys...)
 	if err != nil {
 		return err
 	}
-	return writeKeys(path, set)
-}
-
-// writeKeys creates a file that only its owner can read.
-func writeKeys(path string, set *session.KeySet) (err error) {
 	data, err := set.PrivateJSON()
 	if err != nil {
 		return err
@@ -116,12 +117,11 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 	if err != nil {
 		return err
 	}
-	if set, err = session.NewKeySet(keys...); err != nil {
-		return err
-	}
 	next := path + ".new"
-	if err := writeKeys(next, set); err != nil {
+	if err := writeKeys(next, keys...); errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("another change may be running: %w", err)
+	} else if err != nil {
+		return err
 	}
 	if err := os.Rename(next, path); err != nil {
 		return errors.Join(err, os.Remove(next))
@@ -225,7 +225,8 @@ func readKeys(path string) (*session.KeySet, error) {
 	return set, nil
 }
 
-// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the start.
+// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the
+// start.
 func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := readKeys(path); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func listen(ctx context.Context, flagName, addr string, c *closers) (net.Listene
 func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 	var peppers []hashing.Pepper
 	if s.PasswordPepperFile != "" {
-		data, err := os.ReadFile(s.PasswordPepperFile) //nolint:gosec // G703: the operator names the file
+		data, err := os.ReadFile(s.PasswordPepperFile)
 		if err == nil {
 			peppers, err = hashing.ParsePeppers(data)
 		}

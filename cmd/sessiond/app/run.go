@@ -18,8 +18,8 @@ const usage = `sessiond signs users in, tracks their sessions, and revokes them 
   sessiond import    add users with their password hashes from CSV or JSON lines
   sessiond doctor    check a configuration against the real servers
 
-Every flag can also be set by an environment variable: --redis-url is SESSIOND_REDIS_URL.
-"sessiond VERB -h" lists the flags of a verb.
+Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDIS_URL.
+"sessiond VERB -h" lists the settings of a verb.
 `
 
 const serveVerb = "serve"

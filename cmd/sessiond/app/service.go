@@ -54,12 +54,14 @@ type Service struct {
 
 const (
 	// ledgerReads is the share of the database connections that checks may use. The other
-	// connections stay free for logins, also when Redis was wiped and every check reads the database.
+	// connections stay free for logins, also when Redis was wiped and every check reads the
+	// database.
 	ledgerReads = 0.5
-	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB in all.
+	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB in
+	// all.
 	cachedSignatures = 1 << 17
-	// localLimits is the number of buckets that a replica keeps in memory while Redis is down, about
-	// 30 MB in all.
+	// localLimits is the number of buckets that a replica keeps in memory while Redis is down,
+	// about 30 MB in all.
 	localLimits = 100_000
 	// shutdownTimeout is how long running requests may take after the service was told to stop.
 	shutdownTimeout = 15 * time.Second

@@ -17,12 +17,10 @@ import (
 const (
 	maxSessionsEndOldest = "end-oldest"
 	maxSessionsRefuse    = "refuse"
-
-	breachedAllow  = "allow"
-	breachedRefuse = "refuse"
-
-	limitsOn  = "on"
-	limitsOff = "off"
+	breachedAllow        = "allow"
+	breachedRefuse       = "refuse"
+	limitsOn             = "on"
+	limitsOff            = "off"
 )
 
 // withoutMail says what happens if SMTP_URL is not set.
@@ -84,21 +82,21 @@ func (s *Settings) common(f *flags) {
 	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
 	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "a session expires if it is not refreshed for this long")
 	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "a session expires this long after its login, even if it is refreshed")
-	f.DurationVar(&s.RefreshGrace, "refresh-grace", 30*time.Second, "how long a client may repeat a refresh whose reply it lost, at most 5m; 0: not at all")
+	f.DurationVar(&s.RefreshGrace, "refresh-grace", 30*time.Second, "how long a client may repeat a refresh whose reply was lost, at most 5m; 0: not at all")
 	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls; 0: no limit")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
-	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "with --max-sessions, what a login above the maximum does: end-oldest or refuse")
+	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "with --max-sessions, what happens to a login above the maximum: refuse, or end-oldest to revoke the oldest session")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
 	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, one id:base64 per line; the first one is used for new hashes")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
 	f.StringVar(&s.BreachedURL, "breached-url", "", "range URL of a breached-password service, such as https://api.pwnedpasswords.com/range/ (default: new passwords are not checked)")
-	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url, what to do with a new password while the service does not answer: allow or refuse")
+	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url, what happens to a new password while the service does not answer: allow or refuse")
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "lifetime of a password reset link, at most 10m")
 	f.StringVar(&s.ResetURL, "reset-url", "", "your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "your page that email confirmation links open (default: PUBLIC_URL/verify)")
 	f.StringVar(&s.ClientsFile, "clients-file", "", "file of the clients that may introspect tokens; sessiond clients add writes it")
 	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; with off, passwords can be guessed without limit, so use it for tests and benchmarks only")
-	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "the classic routes do not reveal whether an account exists")
+	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal on the classic routes whether an account exists")
 }
 
 // database adds the flags of every verb that uses Postgres.
@@ -116,8 +114,8 @@ func (s *Settings) production(f *flags) {
 	f.secret(&s.RedisURL, "redis-url", "Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
 	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key")
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys; sessiond keys new writes it")
-	f.secret(&s.SMTPURL, "smtp-url", "mail server: smtp://user:password@host:587 or smtps://; without it "+withoutMail)
-	f.StringVar(&s.MailFrom, "mail-from", "", "with --smtp-url, sender of the mails")
+	f.secret(&s.SMTPURL, "smtp-url", "mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
+	f.StringVar(&s.MailFrom, "mail-from", "", "with --smtp-url, sender address of the mails")
 	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503, so that load balancers notice")
 }
 

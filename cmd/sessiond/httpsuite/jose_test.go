@@ -8,10 +8,9 @@ import (
 	"testing"
 )
 
-// A service in another language verifies our tokens with the library that its
-// people use, and our published keys. SESSIOND_TEST_JOSE names a directory in
-// which npm has installed jose.
-func TestNodeVerifiesOurTokens(t *testing.T) {
+// TestToken_IsVerifiedByNodeJose verifies tokens as a service in JavaScript does, with jose and our
+// published keys. SESSIOND_TEST_JOSE is a directory in which npm has installed jose.
+func TestToken_IsVerifiedByNodeJose(t *testing.T) {
 	dir := os.Getenv("SESSIOND_TEST_JOSE")
 	if dir == "" {
 		t.Skip("NOT TESTED with Node's jose: SESSIOND_TEST_JOSE is not set")
@@ -36,11 +35,11 @@ console.log(payload.sub);
 			return strings.TrimSpace(string(out)), err
 		}
 		if sub, err := verify(p.token); err != nil || sub != claimsOf(t, p.token)["sub"] {
-			t.Errorf("%s: Node's jose refuses our token: %v\n%s", alg, err, sub)
+			t.Errorf("%s: jose refuses a valid token: %v\n%s", alg, err, sub)
 		}
 		tampered := p.token[:len(p.token)-6] + "AAAAAA"
 		if _, err := verify(tampered); err == nil {
-			t.Errorf("%s: Node's jose accepts a tampered token: the test proves nothing", alg)
+			t.Errorf("%s: jose accepts a tampered token", alg)
 		}
 	}
 }

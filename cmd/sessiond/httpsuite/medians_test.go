@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// estimate is a median, and bounds between which the true one lies.
+// estimate is the median of samples, with bounds of the true median.
 type estimate struct{ low, median, high time.Duration }
 
-// estimateMedian bounds a median by two of the samples themselves, whatever their
-// distribution: how many of them are below the true one is binomial. It errs
-// with probability miss at most. ok is false when there are too few samples.
+// estimateMedian returns the median and two of the samples as its bounds. The bounds hold for any
+// distribution, because the number of samples below the true median is binomial. They miss the true
+// median with probability miss at most. ok is false if there are too few samples.
 func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool) {
 	sorted := slices.Sorted(slices.Values(samples))
 	n := len(sorted)
@@ -24,10 +24,10 @@ func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool)
 	return estimate{sorted[rank-1], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[n-rank]}, true
 }
 
-// boundRank is the largest rank, from 1, such that the median of n samples is
-// below the sample of that rank with probability miss/2 at most. 0: none is.
+// boundRank returns the largest rank for which the median is below the sample of that rank, of n,
+// with probability miss/2 at most. Ranks start at 1; 0 means that there is none.
 func boundRank(n int, miss float64) int {
-	below := 0.0 // probability of fewer than rank samples below the median
+	below := 0.0 // probability that fewer than rank samples are below the median
 	for rank := 1; rank <= n/2; rank++ {
 		below += math.Exp(logChoose(n, rank-1) - float64(n)*math.Ln2)
 		if below > miss/2 {
@@ -37,30 +37,31 @@ func boundRank(n int, miss float64) int {
 	return n / 2
 }
 
+// logChoose returns the logarithm of the binomial coefficient.
 func logChoose(n, k int) float64 {
 	gamma := func(x int) float64 { v, _ := math.Lgamma(float64(x + 1)); return v }
 	return gamma(n) - gamma(k) - gamma(n-k)
 }
 
-// apart bounds the difference of two medians. When neither estimate errs, nor
-// does it.
-func apart(a, b estimate) (low, high time.Duration) { return a.low - b.high, a.high - b.low }
+// difference returns bounds of the difference between two medians. They hold if both estimates
+// hold.
+func difference(a, b estimate) (low, high time.Duration) { return a.low - b.high, a.high - b.low }
 
-// The ranks of printed tables of the sign test's interval at 95 %.
-func TestBoundRank(t *testing.T) {
+// TestBoundRank_MatchesTables compares the ranks with printed tables of the sign test at 95 %.
+func TestBoundRank_MatchesTables(t *testing.T) {
 	for n, want := range map[int]int{1: 0, 5: 0, 6: 1, 8: 1, 9: 2, 10: 2, 12: 3, 15: 4, 20: 6, 25: 8, 50: 18, 100: 40} {
 		if got := boundRank(n, 0.05); got != want {
 			t.Errorf("%d samples: rank %d, want %d", n, got, want)
 		}
 	}
 	if got := boundRank(2000, 1); got != 1000 {
-		t.Errorf("a bound that may always err is rank %d of 2000", got)
+		t.Errorf("with miss 1: rank %d of 2000, want 1000", got)
 	}
 }
 
-func TestEstimateMedian(t *testing.T) {
+func TestEstimateMedian_ReturnsSamplesAsBounds(t *testing.T) {
 	if _, ok := estimateMedian([]time.Duration{1, 2, 3, 4, 5}, 0.05); ok {
-		t.Error("five samples bound a median")
+		t.Error("five samples are enough, want too few")
 	}
 	even, _ := estimateMedian([]time.Duration{60, 10, 20, 30, 50, 40}, 0.05)
 	if want := (estimate{10, 35, 60}); even != want {
@@ -70,18 +71,19 @@ func TestEstimateMedian(t *testing.T) {
 	if want := (estimate{2, 5, 8}); odd != want {
 		t.Errorf("got %v, want %v", odd, want)
 	}
-	if low, high := apart(even, odd); low != 2 || high != 58 {
-		t.Errorf("apart by %v to %v", low, high)
+	if low, high := difference(even, odd); low != 2 || high != 58 {
+		t.Errorf("the difference is %v to %v, want 2 to 58", low, high)
 	}
 }
 
-// The bounds hold as often as they promise, for latencies with a long tail too.
-func TestEstimatesHold(t *testing.T) {
+// TestEstimateMedian_MissesAsOftenAsPromised simulates latencies with a long tail. Its random
+// numbers are fixed.
+func TestEstimateMedian_MissesAsOftenAsPromised(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	latency := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(time.Millisecond)) }
 	truth := 693147 * time.Nanosecond // the median of those, ln 2
 	const rounds = 2000
-	missed, told := 0, 0
+	missed, different := 0, 0
 	for range rounds {
 		a, b := make([]time.Duration, 101), make([]time.Duration, 101)
 		for i := range a {
@@ -92,14 +94,14 @@ func TestEstimatesHold(t *testing.T) {
 		if truth < ea.low || truth > ea.high {
 			missed++
 		}
-		if low, high := apart(ea, eb); low > 0 || high < 0 {
-			told++
+		if low, high := difference(ea, eb); low > 0 || high < 0 {
+			different++
 		}
 	}
 	if missed > rounds*6/100 || missed == 0 {
-		t.Errorf("%d of %d bounds miss the median", missed, rounds)
+		t.Errorf("%d of %d bounds miss the median, want 1 to 6 %%", missed, rounds)
 	}
-	if told > rounds*5/100 {
-		t.Errorf("%d of %d pairs with one median are told apart", told, rounds)
+	if different > rounds*5/100 {
+		t.Errorf("%d of %d pairs with the same median seem different, want at most 5 %%", different, rounds)
 	}
 }

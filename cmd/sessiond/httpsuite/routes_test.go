@@ -8,14 +8,13 @@ import (
 	"testing"
 )
 
-// route is one of the service's. Fields and parameters are written as in the
-// contract: required ones with a star.
+// route is a route of the service. Required fields and parameters have a star, as in the contract.
 type route struct {
 	method, path string
 	kind         routeKind
 	protected    bool
-	fields       string // of the body
-	params       string // of the query
+	fields       string // of the request body
+	params       string // of the query string
 }
 
 type routeKind int
@@ -73,7 +72,7 @@ var routes = []route{
 	{"GET", "/verify", v1, false, "", ""},
 }
 
-// everyRoute is routes with the classic ones at both of their places.
+// everyRoute returns all routes, and the classic ones under both of their paths.
 func everyRoute() []route {
 	all := slices.Clone(routes)
 	for _, r := range routes {
@@ -85,7 +84,7 @@ func everyRoute() []route {
 	return all
 }
 
-// names splits fields or params; required tells which must be there.
+// names splits the fields or parameters of a route, and returns all of them and the required ones.
 func names(text string) (all, required []string) {
 	for _, name := range strings.Fields(text) {
 		name, star := strings.CutSuffix(name, "*")
@@ -97,22 +96,22 @@ func names(text string) (all, required []string) {
 	return all, required
 }
 
-// at fills in the id that a path names.
+// at returns the path with id for its parameter.
 func (r *route) at(id string) string {
 	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
 }
 
-// auth is what gets a request to the route past its door.
+// auth returns the authentication that the route accepts.
 func (r *route) auth(token string, client option) option {
 	if r.path == "/oauth/introspect" {
 		return client
 	}
-	return bearerOf(token)
+	return bearer(token)
 }
 
-// The sweeps go over routes. What is in the served document and not there
-// would be swept by nobody.
-func TestNoRouteIsForgotten(t *testing.T) {
+// TestRoutes_MatchOpenAPI compares the table of routes with the OpenAPI document. Many tests run
+// for every route in the table, and would miss a route that is only documented.
+func TestRoutes_MatchOpenAPI(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	type media struct {
 		Schema struct {
@@ -151,7 +150,7 @@ func TestNoRouteIsForgotten(t *testing.T) {
 			r, known := want[name]
 			delete(want, name)
 			if !known {
-				t.Errorf("%s is documented and not in the table", name)
+				t.Errorf("%s is documented but not in the table", name)
 				continue
 			}
 			var op struct {
@@ -163,7 +162,7 @@ func TestNoRouteIsForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 			if protected := op.Security == nil; protected != r.protected || atBoth != (r.kind == classic) {
-				t.Errorf("%s: documented as protected %v, at /api/v1 %v", name, protected, atBoth)
+				t.Errorf("%s: documented as protected: %v, under /api/v1: %v; the table disagrees", name, protected, atBoth)
 			}
 			var params []string
 			for _, p := range op.Parameters {
@@ -183,16 +182,16 @@ func TestNoRouteIsForgotten(t *testing.T) {
 				}
 				checkNames(t, name+" fields", r.fields, fields)
 				if isForm := strings.Contains(kind, "form"); isForm && r.kind == v1 || !isForm && r.kind == oauth {
-					t.Errorf("%s: documented to take %s", name, kind)
+					t.Errorf("%s: documented with a body of type %s, which it does not accept", name, kind)
 				}
 			}
 			if hasBody := len(op.RequestBody.Content) > 0; hasBody != (r.fields != "") {
-				t.Errorf("%s: documented with a body %v", name, hasBody)
+				t.Errorf("%s: documented with a body: %v; the table disagrees", name, hasBody)
 			}
 		}
 	}
 	for name := range want {
-		t.Errorf("%s is in the table and not documented", name)
+		t.Errorf("%s is in the table but not documented", name)
 	}
 }
 
@@ -209,6 +208,6 @@ func checkNames(t *testing.T, what, want string, got []string) {
 	slices.Sort(a)
 	slices.Sort(b)
 	if !slices.Equal(a, b) {
-		t.Errorf("%s are documented as %v, in the table %v", what, b, a)
+		t.Errorf("%s: documented %v, in the table %v", what, b, a)
 	}
 }

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// shape is a JSON object with these members and no other. A value is what the
-// member must equal, another shape, a list, or a matcher.
+// shape is a JSON object with exactly these members. A value is the expected value, another shape,
+// a list, or a matcher.
 type shape map[string]any
 
-// matcher complains about a value, or says nothing.
+// matcher returns what is wrong with a value, or "".
 type matcher func(v any) string
 
 var (
 	aText matcher = func(v any) string {
 		if s, ok := v.(string); !ok || s == "" {
-			return "want some text"
+			return "want a string that is not empty"
 		}
 		return ""
 	}
 	anyText matcher = func(v any) string {
 		if _, ok := v.(string); !ok {
-			return "want a text"
+			return "want a string"
 		}
 		return ""
 	}
@@ -44,14 +44,14 @@ var (
 	aTime matcher = func(v any) string {
 		s, _ := v.(string)
 		if at, err := time.Parse(time.RFC3339Nano, s); err != nil || at.Location() != time.UTC || at.IsZero() {
-			return "want a time of RFC 3339 in UTC"
+			return "want an RFC 3339 time in UTC"
 		}
 		return ""
 	}
 )
 
-// compare complains about everything in which got, as decoded from JSON, is not
-// want. at names the place.
+// compare fails the test for every difference between want and got, which was decoded from JSON. at
+// is the path of the compared values.
 func compare(t testing.TB, at string, want, got any) {
 	t.Helper()
 	switch want := want.(type) {
@@ -62,7 +62,7 @@ func compare(t testing.TB, at string, want, got any) {
 	case shape:
 		object, ok := got.(map[string]any)
 		if !ok {
-			t.Errorf("%s: want an object, got %#v", at, got)
+			t.Errorf("%s: got %#v, want an object", at, got)
 			return
 		}
 		for name, value := range want {
@@ -80,7 +80,7 @@ func compare(t testing.TB, at string, want, got any) {
 	case []any:
 		list, ok := got.([]any)
 		if !ok || len(list) != len(want) {
-			t.Errorf("%s: want a list of %d, got %v", at, len(want), got)
+			t.Errorf("%s: got %v, want a list of %d", at, got, len(want))
 			return
 		}
 		for i := range want {
@@ -95,8 +95,8 @@ func compare(t testing.TB, at string, want, got any) {
 	}
 }
 
-// is fails the test unless the answer has this status and, as JSON, exactly this body.
-func (a answer) is(t testing.TB, status int, want any) answer {
+// is fails the test unless the response has this status and exactly this JSON body.
+func (a response) is(t testing.TB, status int, want any) response {
 	t.Helper()
 	a.want(t, status)
 	if got := a.header.Get("Content-Type"); got != "application/json; charset=utf-8" {
@@ -108,8 +108,8 @@ func (a answer) is(t testing.TB, status int, want any) answer {
 	return a
 }
 
-// empty fails the test unless the answer has this status and no body.
-func (a answer) empty(t testing.TB, status int) answer {
+// empty fails the test unless the response has this status and no body.
+func (a response) empty(t testing.TB, status int) response {
 	t.Helper()
 	a.want(t, status)
 	if len(a.body) > 0 || a.header.Get("Content-Type") != "" {
@@ -125,10 +125,9 @@ type problemBody struct {
 	Errors []struct{ Field, Code, Detail string }
 }
 
-// problem fails the test unless the answer is a problem (RFC 9457) of this
-// status and code that complains about these fields. message is on the classic
-// routes alone.
-func (a answer) problem(t testing.TB, classic bool, status int, code string, fields ...string) problemBody {
+// problem fails the test unless the response is a problem document (RFC 9457) with this status,
+// this code, and errors for exactly these fields. Only those of the classic routes have a message.
+func (a response) problem(t testing.TB, classic bool, status int, code string, fields ...string) problemBody {
 	t.Helper()
 	a.want(t, status)
 	if got := a.header.Get("Content-Type"); got != "application/problem+json; charset=utf-8" {
@@ -152,10 +151,10 @@ func (a answer) problem(t testing.TB, classic bool, status int, code string, fie
 	switch {
 	case status != http.StatusUnauthorized:
 		if len(challenge) > 0 {
-			t.Errorf("a challenge beside status %d: %q", status, challenge)
+			t.Errorf("status %d has the challenge %q, want none", status, challenge)
 		}
 	case len(challenge) != 1 || !strings.HasPrefix(challenge[0], "Bearer"):
-		t.Errorf("401 with the challenge %q", challenge)
+		t.Errorf("401 has the challenges %q, want one that starts with Bearer", challenge)
 	}
 	var p problemBody
 	a.into(t, &p)

@@ -9,13 +9,14 @@ import (
 	"testing"
 )
 
-// An entry of a device token, and where in it the device's id is.
+// entryLength is the length of one entry of a device token.
 const entryLength = 68
 
+// deviceID returns the id of the device in the first entry of a device token.
 func deviceID(t testing.TB, token string) string {
 	t.Helper()
 	if len(token) == 0 || len(token)%entryLength != 0 {
-		t.Fatalf("no device token: %q", token)
+		t.Fatalf("%q: want a device token", token)
 	}
 	return token[4:25]
 }
@@ -24,7 +25,7 @@ func deviceID(t testing.TB, token string) string {
 type browser struct {
 	*service
 	jar *cookiejar.Jar
-	at  *url.URL // what it has in its address bar
+	at  *url.URL // the URL that it shows
 }
 
 func (s *service) newBrowser(t testing.TB) *browser {
@@ -36,8 +37,8 @@ func (s *service) newBrowser(t testing.TB) *browser {
 	return &browser{s, jar, &url.URL{Scheme: "https", Host: "id.example", Path: "/"}}
 }
 
-// post sends the browser's cookies, and keeps those of the answer.
-func (b *browser) post(t testing.TB, method, path string, body shape) answer {
+// post sends the browser's cookies, and keeps those of the response.
+func (b *browser) post(t testing.TB, method, path string, body shape) response {
 	t.Helper()
 	a := b.call(t, method, path, jsonBody(body), func(r *http.Request) {
 		for _, c := range b.jar.Cookies(b.at) {
@@ -48,12 +49,13 @@ func (b *browser) post(t testing.TB, method, path string, body shape) answer {
 	return a
 }
 
-// device is the token that an answer hands out; the cookie has to hold the same.
-func (a answer) device(t testing.TB, cookie string) string {
+// device returns the device token of a response. It fails the test unless the cookie contains the
+// same token.
+func (a response) device(t testing.TB, cookie string) string {
 	t.Helper()
 	lines := a.header.Values("Set-Cookie")
 	if len(lines) != 1 {
-		t.Fatalf("Set-Cookie: %q", lines)
+		t.Fatalf("Set-Cookie is %q, want one", lines)
 	}
 	token := a.header.Get("X-Device-Token")
 	want := fmt.Sprintf("%s=%s; Path=/; Max-Age=31536000; HttpOnly; ", cookie, token)
@@ -61,14 +63,14 @@ func (a answer) device(t testing.TB, cookie string) string {
 		want += "Secure; "
 	}
 	if want += "SameSite=Lax"; lines[0] != want {
-		t.Errorf("Set-Cookie: %s\nwant        %s", lines[0], want)
+		t.Errorf("Set-Cookie is %s\nwant          %s", lines[0], want)
 	}
 	deviceID(t, token)
 	return token
 }
 
-// deviceCookie is the cookie's name: without TLS, as in dev, no browser takes
-// one with the prefix.
+// deviceCookie returns the name of the device cookie. Browsers refuse the prefix __Host- without
+// TLS, as in dev.
 func (s *service) deviceCookie() string {
 	if s.prefix == "" {
 		return "sessiond_device"
@@ -76,7 +78,7 @@ func (s *service) deviceCookie() string {
 	return "__Host-sessiond_device"
 }
 
-func TestDeviceTokens(t *testing.T) {
+func TestDeviceToken_RecognisesDevice(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) { testDeviceTokens(t, s, s.deviceCookie()) })
 	t.Run("serve without TLS", func(t *testing.T) {
 		testDeviceTokens(t, startServe(t, 1, "PUBLIC_URL=http://127.0.0.1"), "sessiond_device")
@@ -84,13 +86,13 @@ func TestDeviceTokens(t *testing.T) {
 }
 
 func testDeviceTokens(t *testing.T, s *service, cookie string) {
-	name := freshName()
+	name := newName()
 	email := name + "@example.com"
 	classic, v1 := shape{"username": name, "password": password}, shape{"login": email, "password": password}
 	home := s.newBrowser(t)
 	id := deviceID(t, home.post(t, "POST", "/registerUser", shape{"username": name, "email": email, "password": password}).want(t, 200).device(t, cookie))
 
-	// However it comes along, it is known, and renewed.
+	// The service recognises the token in the cookie and in the header, and renews it.
 	for _, r := range []struct {
 		path   string
 		body   shape
@@ -98,51 +100,52 @@ func testDeviceTokens(t *testing.T, s *service, cookie string) {
 	}{{"/loginUser", classic, 200}, {"/api/v1/loginUser", classic, 200}, {"/v1/sessions", v1, 201}} {
 		token := home.post(t, "POST", r.path, r.body).want(t, r.status).device(t, cookie)
 		if deviceID(t, token) != id {
-			t.Errorf("POST %s: with the cookie it is another device", r.path)
+			t.Errorf("POST %s: with the cookie, got another device id", r.path)
 		}
 		a := s.call(t, "POST", r.path, jsonBody(r.body), header("X-Device-Token", token), header("Cookie", cookie+"=garbage")).want(t, r.status)
 		if deviceID(t, a.device(t, cookie)) != id {
-			t.Errorf("POST %s: with the header it is another device", r.path)
+			t.Errorf("POST %s: with the header, got another device id", r.path)
 		}
 		if a := s.call(t, "POST", r.path, jsonBody(r.body)).want(t, r.status); deviceID(t, a.device(t, cookie)) == id {
-			t.Errorf("POST %s: without a token it is the same device", r.path)
+			t.Errorf("POST %s: without a token, got the same device id", r.path)
 		}
 		a = s.call(t, "POST", r.path, jsonBody(r.body), header("X-Device-Token", "B"+token[1:])).want(t, r.status)
 		if fresh := a.device(t, cookie); len(fresh) > entryLength || deviceID(t, fresh) == id {
-			t.Errorf("POST %s: a token of no version of ours is kept: %s", r.path, fresh)
+			t.Errorf("POST %s: a token of an unknown version was kept: %s", r.path, fresh)
 		}
 	}
 
-	// What does not sign in hands out none, and takes none away.
+	// Requests that do not sign in return no device token, and do not remove the cookie.
 	held := home.jar.Cookies(home.at)
 	access := home.post(t, "POST", "/loginUser", classic).want(t, 200).text(t, "token")
-	for what, a := range map[string]answer{
+	for what, a := range map[string]response{
 		"a wrong password":        home.post(t, "POST", "/loginUser", shape{"username": name, "password": password + "x"}).want(t, 403),
 		"a wrong password on /v1": home.post(t, "POST", "/v1/sessions", shape{"login": email, "password": password + "x"}).want(t, 401),
-		"nobody":                  home.post(t, "POST", "/loginUser", shape{"username": name + "x", "password": password}).want(t, 401),
-		"a taken name":            home.post(t, "POST", "/registerUser", shape{"username": name, "email": email, "password": password}).want(t, 403),
-		"no reset token":          home.post(t, "POST", "/v1/password-resets/complete", shape{"token": "x", "password": password}).want(t, 404),
-		"signing out":             s.call(t, "DELETE", "/logout", bearerOf(access), header("X-Device-Token", held[0].Value)).want(t, 200),
-		"a device token as bearer": s.call(t, "GET", "/user/logins/show", bearerOf(held[0].Value),
+		"an unknown username":     home.post(t, "POST", "/loginUser", shape{"username": name + "x", "password": password}).want(t, 401),
+		"a taken username":        home.post(t, "POST", "/registerUser", shape{"username": name, "email": email, "password": password}).want(t, 403),
+		"an invalid reset token":  home.post(t, "POST", "/v1/password-resets/complete", shape{"token": "x", "password": password}).want(t, 404),
+		"a logout":                s.call(t, "DELETE", "/logout", bearer(access), header("X-Device-Token", held[0].Value)).want(t, 200),
+		"a device token as bearer token": s.call(t, "GET", "/user/logins/show", bearer(held[0].Value),
 			header("Cookie", cookie+"="+held[0].Value)).want(t, 401),
 		"a device token alone": s.call(t, "GET", "/user/logins/deletes/all", header("X-Device-Token", held[0].Value),
 			header("Cookie", cookie+"="+held[0].Value)).want(t, 401),
 	} {
 		if a.header.Get("Set-Cookie") != "" || a.header.Get("X-Device-Token") != "" {
-			t.Errorf("%s hands out a device token: %v", what, a.header)
+			t.Errorf("%s returned a device token: %v", what, a.header)
 		}
 		if strings.Contains(string(a.body), held[0].Value[:25]) {
-			t.Errorf("%s shows the device token: %s", what, a.body)
+			t.Errorf("%s shows the device token in its body: %s", what, a.body)
 		}
 	}
 	if deviceID(t, home.post(t, "POST", "/loginUser", classic).want(t, 200).device(t, cookie)) != id {
-		t.Error("after signing out the device is another one")
+		t.Error("after a logout, got another device id")
 	}
 }
 
-// Whoever reads the mail is let in, and is known from then on: that is the
-// owner's way in while others try the password.
-func TestDeviceTokenAfterReset(t *testing.T) {
+// TestDeviceToken_IsIssuedByPasswordReset: a reset by mail is the owner's way in while an
+// attacker's guesses slow down logins from unknown devices. The device that completed the reset
+// must be recognised afterwards.
+func TestDeviceToken_IsIssuedByPasswordReset(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		third := "a third passphrase"
@@ -153,20 +156,19 @@ func TestDeviceTokenAfterReset(t *testing.T) {
 			id := deviceID(t, a.header.Get("X-Device-Token"))
 			again := away.post(t, "POST", "/loginUser", shape{"username": p.username, "password": body["password"]}).want(t, 200)
 			if deviceID(t, again.header.Get("X-Device-Token")) != id {
-				t.Errorf("after %s %s the device is unknown", method, path)
+				t.Errorf("after %s %s, a login does not recognise the device", method, path)
 			}
 			return id
 		}
 		first := complete("PUT", "/updatePasswordViaEmail", shape{"username": p.username, "password": third, "resetPasswordToken": s.resetToken(t, p)}, 200)
 		second := complete("POST", "/v1/password-resets/complete", shape{"token": s.resetToken(t, p), "password": third + "!"}, 204)
 		if first == second {
-			t.Error("two devices are one")
+			t.Error("two devices got the same id")
 		}
 	})
 }
 
-// Two people at one computer, in turn.
-func TestDeviceTokensOnASharedBrowser(t *testing.T) {
+func TestDeviceToken_KeepsTwoUsersOfOneBrowser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		people := []person{s.register(t), s.register(t)}
 		shared := s.newBrowser(t)
@@ -176,57 +178,55 @@ func TestDeviceTokensOnASharedBrowser(t *testing.T) {
 				a := shared.post(t, "POST", "/loginUser", shape{"username": p.username, "password": password}).want(t, 200)
 				id := deviceID(t, a.device(t, s.deviceCookie()))
 				if round > 0 && ids[p.username] != id {
-					t.Errorf("round %d: the other's login made a stranger of %s", round, p.username)
+					t.Errorf("round %d: after the login of the other user, %s has another device id", round, p.username)
 				}
 				ids[p.username] = id
 			}
 		}
 		if ids[people[0].username] == ids[people[1].username] {
-			t.Error("two accounts have one id")
+			t.Error("two users of one browser have the same device id")
 		}
 	})
 }
 
-// Another email is another name of the same device, once it has signed in.
-func TestDeviceTokenAndAnotherEmail(t *testing.T) {
+func TestDeviceToken_RecognisesDeviceAfterEmailChange(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
-		a := s.call(t, "POST", "/loginUser", jsonBody(shape{"username": p.username, "password": password})).want(t, 200)
+		a := s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200)
 		token := a.header.Get("X-Device-Token")
-		s.call(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + p.email}), bearerOf(a.text(t, "token"))).want(t, 200)
+		s.call(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + p.email}), bearer(a.text(t, "token"))).want(t, 200)
 		for _, login := range []string{p.username, "new-" + p.email} {
-			a := s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": login, "password": password}), header("X-Device-Token", token)).want(t, 201)
+			a := s.newSession(t, login, password, header("X-Device-Token", token)).want(t, 201)
 			if fresh := a.header.Get("X-Device-Token"); deviceID(t, fresh) != deviceID(t, token) || fresh == token {
-				t.Errorf("as %s: %s after %s", login, fresh, token)
+				t.Errorf("login as %s: device token %s after %s, want a new token with the same id", login, fresh, token)
 			}
 		}
 	})
 }
 
-// Replicas know each other's tokens, and those from before a restart.
-func TestReplicasKnowTheSameDevices(t *testing.T) {
+func TestDeviceToken_IsValidOnOtherReplicaAndAfterRestart(t *testing.T) {
 	login := func(t *testing.T, base string, p person, token string) string {
 		t.Helper()
-		a := callAt(t, base, "POST", "/loginUser", jsonBody(shape{"username": p.username, "password": password}), header("X-Device-Token", token)).want(t, 200)
+		a := callAt(t, base, "POST", "/loginUser", credentials(p.username, password), header("X-Device-Token", token)).want(t, 200)
 		return a.header.Get("X-Device-Token")
 	}
-	t.Run("serve", func(t *testing.T) {
+	t.Run("other replica of serve", func(t *testing.T) {
 		s := startServe(t, 2)
 		p := s.register(t)
 		first := login(t, s.replicas[0], p, "")
 		if second := login(t, s.replicas[1], p, first); deviceID(t, second) != deviceID(t, first) {
-			t.Error("a stranger to the other replica")
+			t.Error("the other replica does not recognise the device")
 		}
 	})
-	t.Run("dev", func(t *testing.T) {
+	t.Run("restart of dev", func(t *testing.T) {
 		data := t.TempDir()
-		s, stop := tryDev(t, data)
+		s, stop := startStoppableDev(t, data)
 		defer stop()
 		p := s.register(t)
 		first := login(t, s.base, p, "")
 		stop()
 		if second := login(t, startDev(t, data).base, p, first); deviceID(t, second) != deviceID(t, first) {
-			t.Error("a stranger after a restart")
+			t.Error("the device is not recognised after a restart")
 		}
 	})
 }

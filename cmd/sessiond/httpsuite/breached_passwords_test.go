@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// leaked is a password that the service of these tests knows from a breach.
+// leaked is a password that the breached-password service of these tests knows.
 const leaked = "leaked horse battery"
 
-// breachService plays the service, and fails while away is set.
+// breachService starts a breached-password service. It fails while away is set.
 func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	t.Helper()
 	sum := sha1.Sum([]byte(leaked))
@@ -34,17 +34,18 @@ func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	return server.URL + "/range/", away
 }
 
-// A password that is known from a breach is refused by every route that sets one,
-// and what becomes of the others while the service is away is a setting.
-func TestBreachedPasswords(t *testing.T) {
+// TestBreachedPassword_IsRefusedByEveryRoute: every route that sets a password refuses a breached
+// one. While the breached-password service does not answer, BREACHED_POLICY decides about new
+// passwords.
+func TestBreachedPassword_IsRefusedByEveryRoute(t *testing.T) {
 	for _, policy := range []string{"allow", "refuse"} {
-		t.Run(policy, func(t *testing.T) {
+		t.Run("policy "+policy, func(t *testing.T) {
 			url, away := breachService(t)
 			eachMode(t, func(t *testing.T, s *service) {
 				away.Store(false)
 				p := s.register(t)
 				token := s.resetToken(t, p)
-				signedIn := bearerOf(s.login(t, p))
+				signedIn := bearer(s.login(t, p))
 				routes := []struct {
 					method, path, field string
 					ok                  int
@@ -66,7 +67,7 @@ func TestBreachedPasswords(t *testing.T) {
 						return shape{"username": p.username, "password": password}
 					}},
 				}
-				set := func(i int, password string) answer {
+				set := func(i int, password string) response {
 					r := routes[i]
 					return s.call(t, r.method, r.path, signedIn, jsonBody(r.body(password)))
 				}
@@ -76,25 +77,25 @@ func TestBreachedPasswords(t *testing.T) {
 						Errors []struct{ Field, Code string }
 					}
 					if a.into(t, &body); len(body.Errors) != 1 || body.Errors[0].Field != r.field || body.Errors[0].Code != "breached" {
-						t.Errorf("%s: %s", r.path, a.body)
+						t.Errorf("%s: got %s, want the error breached for %s", r.path, a.body, r.field)
 					}
 				}
 				away.Store(true)
 				if policy == "refuse" {
 					for i, r := range routes {
 						if a := set(i, goodPassword).want(t, 503); a.text(t, "code") != "unavailable" || a.header.Get("Retry-After") == "" {
-							t.Errorf("%s: %s", r.path, a.body)
+							t.Errorf("%s: got %s, want code unavailable and Retry-After", r.path, a.body)
 						}
 					}
-					if signedIn := s.login(t, p); !s.alive(t, signedIn) { // nothing changed
-						t.Error("the old password is good, and its session is not")
+					if signedIn := s.login(t, p); !s.alive(t, signedIn) { // no route changed anything
+						t.Error("a login with the old password succeeds, but its token is refused")
 					}
 					away.Store(false)
 				}
 				for i := range routes {
-					if i == 3 { // the reset ended every session
+					if i == 3 { // the reset before it revoked every session
 						again := person{username: p.username}
-						signedIn = bearerOf(s.loginWith(t, again, goodPassword))
+						signedIn = bearer(s.loginWith(t, again, goodPassword))
 						set := jsonBody(shape{"current_password": goodPassword, "new_password": password})
 						s.call(t, "PUT", routes[i].path, signedIn, set).want(t, routes[i].ok)
 						continue
@@ -103,12 +104,12 @@ func TestBreachedPasswords(t *testing.T) {
 				}
 				log := s.logged(t)
 				if warned := strings.Count(log, "not checked for breaches"); (warned == 1) != (policy == "allow") {
-					t.Errorf("warned %d times", warned)
+					t.Errorf("the log has %d warnings about passwords that were not checked", warned)
 				}
 				sum := sha1.Sum([]byte(goodPassword))
 				for _, secret := range []string{leaked, goodPassword, strings.ToUpper(hex.EncodeToString(sum[:])[:5])} {
 					if strings.Contains(log, secret) {
-						t.Errorf("%q is in the log", secret)
+						t.Errorf("the log contains %q", secret)
 					}
 				}
 			}, "BREACHED_URL="+url, "BREACHED_POLICY="+policy, "BCRYPT_COST=10", "LIMITS=off")
@@ -116,7 +117,8 @@ func TestBreachedPasswords(t *testing.T) {
 	}
 }
 
+// loginWith signs the person in with another password than usual.
 func (s *service) loginWith(t testing.TB, p person, password string) string {
 	t.Helper()
-	return s.call(t, "POST", "/loginUser", jsonBody(shape{"username": p.username, "password": password})).want(t, 200).text(t, "token")
+	return s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200).text(t, "token")
 }

@@ -1,24 +1,21 @@
 package httpsuite
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 )
 
-// proxy passes connections to a server until it is cut.
+// proxy forwards connections to a server. A test can cut them, or hold back what clients send.
 type proxy struct {
 	addr, target string
 
 	mu    sync.Mutex
 	down  bool
 	conns map[net.Conn]struct{}
-	hold  int           // how many more messages of clients pass; -1: all
-	held  chan struct{} // closed when one was held back
+	hold  int           // how many more messages of clients are forwarded; -1: all
+	held  chan struct{} // closed when a message was held back
 	wg    sync.WaitGroup
 }
 
@@ -46,6 +43,7 @@ func startProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
+// serve forwards one connection.
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
@@ -57,13 +55,13 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.pass(server, client, p.mayPass) })
-	wg.Go(func() { p.pass(client, server, func() bool { return true }) })
+	wg.Go(func() { p.forward(server, client, p.mayForward) })
+	wg.Go(func() { p.forward(client, server, func() bool { return true }) })
 	wg.Wait()
 }
 
-// pass copies what one end says to the other, message by message, while it may.
-func (p *proxy) pass(to, from net.Conn, may func() bool) {
+// forward copies messages from one end to the other while allowed returns true.
+func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 64<<10)
@@ -72,8 +70,8 @@ func (p *proxy) pass(to, from net.Conn, may func() bool) {
 		if err != nil {
 			return
 		}
-		if !may() {
-			// Nobody hears of it until the connection is cut.
+		if !allowed() {
+			// Neither end notices until the connection is cut.
 			_, _ = io.Copy(io.Discard, from)
 			return
 		}
@@ -83,7 +81,8 @@ func (p *proxy) pass(to, from net.Conn, may func() bool) {
 	}
 }
 
-func (p *proxy) mayPass() bool {
+// mayForward reports whether the next message of a client is forwarded.
+func (p *proxy) mayForward() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.hold {
@@ -101,8 +100,8 @@ func (p *proxy) mayPass() bool {
 	return true
 }
 
-// holdAfter lets n more messages of clients pass and holds back the rest, until
-// the proxy is cut and mended. The channel is closed when one is held back.
+// holdAfter forwards n more messages of clients and holds back the rest until the proxy is mended.
+// The returned channel is closed when a message is held back.
 func (p *proxy) holdAfter(n int) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,6 +109,7 @@ func (p *proxy) holdAfter(n int) <-chan struct{} {
 	return p.held
 }
 
+// add registers connections to cut, and reports whether they may be used.
 func (p *proxy) add(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +119,7 @@ func (p *proxy) add(conns ...net.Conn) bool {
 	return !p.down
 }
 
-// cut ends all connections and takes no new ones.
+// cut closes all connections and refuses new ones.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,26 +130,9 @@ func (p *proxy) cut() {
 	clear(p.conns)
 }
 
+// mend accepts connections again and forwards all messages.
 func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.down, p.hold = false, -1
-}
-
-// claimsOf reads an access token as anybody can, without a key.
-func claimsOf(t *testing.T, token string) map[string]any {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		t.Fatalf("not a JWT: %q", token)
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var claims map[string]any
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		t.Fatal(err)
-	}
-	return claims
 }

@@ -1,0 +1,44 @@
+package api
+
+import (
+	"net/http/httptest"
+	"reflect"
+	"testing"
+
+	"github.com/sessiond/sessiond/identity"
+)
+
+// setStrings gives every string field of the struct that p points to a value of its own.
+func setStrings(p any) {
+	v := reflect.ValueOf(p).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.String {
+			v.Field(i).SetString(v.Type().Field(i).Name)
+		}
+	}
+}
+
+func TestNewUserInput_PassesEveryFieldOn(t *testing.T) {
+	var in newUserInput
+	setStrings(&in)
+	user := in.user(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)})
+	v := reflect.ValueOf(user)
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; v.Field(i).IsZero() {
+			t.Errorf("newUserInput.user does not set the field %s of identity.NewUser", name)
+		}
+	}
+}
+
+func TestShowProfile_ShowsEveryFieldThatCanBeUpdated(t *testing.T) {
+	var user identity.User
+	setStrings(&user)
+	shown := reflect.ValueOf(showProfile(user))
+	updated := reflect.TypeFor[identity.Profile]()
+	for i := range updated.NumField() {
+		name := updated.Field(i).Name
+		if f := shown.FieldByName(name); !f.IsValid() || f.String() != name {
+			t.Errorf("showProfile does not show the field %s of identity.Profile", name)
+		}
+	}
+}

@@ -1,0 +1,442 @@
+package httpsuite
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// vectors is the directory of public test vectors. It is not part of this repository.
+const vectors = "../../../../shared/vectors/"
+
+// vector reads a file of test vectors, and skips the test if it is missing.
+func vector(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(vectors + name)
+	if os.IsNotExist(err) {
+		t.Skipf("NOT TESTED against the vectors: %s is missing", vectors+name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// target is a service that receives bad input. It has two users. The sender's requests may change
+// the sender, if they turn out to be valid, but never the bystander.
+type target struct {
+	*service
+	sender, bystander person
+	client            option
+	before            string
+}
+
+// withBadInput runs f, which sends bad input to a service. It fails the test if the input changed
+// the bystander, caused an error in the log, or stopped the process.
+func withBadInput(t *testing.T, s *service, client option, f func(t *testing.T, x *target)) {
+	t.Helper()
+	x := &target{service: s, sender: s.register(t), bystander: s.register(t), client: client}
+	x.before = x.bystanderView(t)
+	f(t, x)
+	if after := x.bystanderView(t); after != x.before {
+		t.Errorf("bad input changed the bystander:\n%s\nbefore:\n%s", after, x.before)
+	}
+	s.login(t, x.bystander)
+	s.call(t, "GET", "/livez").want(t, 200)
+	s.call(t, "GET", "/readyz").want(t, 200)
+	for line := range strings.Lines(s.logged(t)) {
+		if strings.Contains(line, "level=ERROR") || strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, "panic") {
+			t.Errorf("bad input caused an error in the log: %s", line)
+		}
+	}
+}
+
+// bystanderView returns what the bystander can read about themselves.
+func (x *target) bystanderView(t *testing.T) string {
+	t.Helper()
+	me := x.call(t, "GET", "/v1/users/me", bearer(x.bystander.token)).want(t, 200)
+	sessions := x.call(t, "GET", "/v1/sessions", bearer(x.bystander.token)).want(t, 200)
+	logins := x.call(t, "GET", "/v1/logins", bearer(x.bystander.token)).want(t, 200)
+	return string(me.body) + "\n" + string(sessions.body) + "\n" + string(logins.body)
+}
+
+// eachBodyRoute calls f for every route that accepts a body.
+func eachBodyRoute(f func(r route, fields, required []string)) {
+	for _, r := range routes {
+		if r.fields != "" {
+			fields, required := names(r.fields)
+			f(r, fields, required)
+		}
+	}
+}
+
+// validBody returns a body with all required fields and values of the right form. A registration
+// gets new names each time.
+func (x *target) validBody(r route, p person) map[string]any {
+	body := map[string]any{}
+	_, required := names(r.fields)
+	for _, field := range required {
+		body[field] = map[string]string{
+			"username": p.username, "login": p.username, "email": p.email, "password": password, "new_password": goodPassword,
+			"current_password": "wrong passphrase", "token": strings.Repeat("A", 43), "resetPasswordToken": strings.Repeat("A", 43),
+			"grant_type": "refresh_token", "refresh_token": strings.Repeat("A", 64),
+		}[field]
+	}
+	if r.path == "/registerUser" || r.path == "/v1/users" {
+		body["username"] = newName()
+		body["email"] = newName() + "@example.com"
+	}
+	return body
+}
+
+// send sends a body in the encoding that the route accepts.
+func (x *target) send(t *testing.T, r route, token string, body map[string]any) response {
+	t.Helper()
+	opt := jsonBody(body)
+	if r.kind == oauth {
+		var pairs []string
+		for name, value := range body {
+			pairs = append(pairs, name, fmt.Sprint(value))
+		}
+		opt = formBody(pairs...)
+	}
+	return x.call(t, r.method, r.path, opt, r.auth(token, x.client))
+}
+
+// wantBadRequest fails the test unless the response is a 400 that names these fields. "*" stands
+// for any fields.
+func (r *route) wantBadRequest(t *testing.T, what string, a response, fields ...string) {
+	t.Helper()
+	if a.status != http.StatusBadRequest {
+		t.Errorf("%s %s with %s: status %d, want 400: %.200s", r.method, r.path, what, a.status, a.body)
+		return
+	}
+	if r.kind == oauth {
+		a.oauthError(t, 400, "invalid_request")
+		return
+	}
+	var p problemBody
+	a.into(t, &p)
+	var named []string
+	for _, e := range p.Errors {
+		named = append(named, e.Field)
+	}
+	if p.Code != "invalid_request" || len(named) == 0 || fields[0] != "*" && !slices.Equal(named, fields) {
+		t.Errorf("%s %s with %s: %s names the fields %q, want %q", r.method, r.path, what, p.Code, named, fields)
+	}
+}
+
+// inParallel calls f for each item, from a few goroutines.
+func inParallel[T any](items []T, f func(T)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(items); i = int(next.Add(1)) - 1 {
+				f(items[i])
+			}
+		})
+	}
+	wg.Wait()
+}
+
+type suiteFile struct {
+	name string
+	data []byte
+}
+
+func jsonSuite(t *testing.T) []suiteFile {
+	t.Helper()
+	paths, err := filepath.Glob(vectors + "json_test_suite/test_parsing/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Skipf("NOT TESTED against the vectors: %sjson_test_suite is missing", vectors)
+	}
+	files := make([]suiteFile, len(paths))
+	for i, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = suiteFile{filepath.Base(path), data}
+	}
+	return files
+}
+
+// TestBody_RefusesJSONTestSuite sends the files of JSONTestSuite to every route. Every route
+// refuses those that are not JSON. It refuses the others too, because none has the fields of a
+// request.
+func TestBody_RefusesJSONTestSuite(t *testing.T) {
+	files := jsonSuite(t)
+	path, client := clientsFile(t)
+	eachMode(t, func(t *testing.T, s *service) {
+		withBadInput(t, s, client, func(t *testing.T, x *target) {
+			files := files
+			if s.prefix != "" { // a sample is enough, because serve runs the same code as dev
+				files = every(files, 10)
+			}
+			inParallel(files, func(f suiteFile) {
+				eachBodyRoute(func(r route, _, _ []string) {
+					contentType, data := "application/json", f.data
+					if r.kind == oauth {
+						contentType = "application/x-www-form-urlencoded"
+					}
+					a := x.call(t, r.method, r.path, rawBody(contentType, data), r.auth(x.sender.token, client))
+					if empty := bytes.Equal(bytes.TrimSpace(data), []byte("{}")); r.method == "PATCH" && empty {
+						a.want(t, 200) // a valid request that changes nothing
+						return
+					}
+					if len(data) > 64<<10 {
+						a.want(t, 413)
+						return
+					}
+					r.wantBadRequest(t, f.name, a, "*")
+					var value any
+					if err := json.Unmarshal(data, &value); r.kind != oauth && (err != nil || !isStringOrNull(value)) {
+						fields, _ := names(r.fields)
+						nested := fmt.Sprintf(`{%q:%s}`, fields[0], data)
+						r.wantBadRequest(t, fields[0]+" of "+f.name, x.call(t, r.method, r.path, rawBody(contentType, []byte(nested)), r.auth(x.sender.token, client)), "*")
+					}
+				})
+			})
+		})
+	}, "CLIENTS_FILE="+path)
+}
+
+// isStringOrNull reports whether a value is valid for a field.
+func isStringOrNull(v any) bool {
+	_, ok := v.(string)
+	return ok || v == nil
+}
+
+// every returns every nth item of a list.
+func every[T any](list []T, n int) []T {
+	var out []T
+	for i := 0; i < len(list); i += n {
+		out = append(out, list[i])
+	}
+	return out
+}
+
+func TestBody_RefusesBadFields(t *testing.T) {
+	path, client := clientsFile(t)
+	eachMode(t, func(t *testing.T, s *service) {
+		withBadInput(t, s, client, func(t *testing.T, x *target) {
+			refused := map[string]bool{} // usernames of refused registrations
+			eachBodyRoute(func(r route, fields, required []string) {
+				raw := func(contentType, body string) response {
+					return x.call(t, r.method, r.path, rawBody(contentType, []byte(body)), r.auth(x.sender.token, client))
+				}
+				without := func(field string) map[string]any {
+					body := x.validBody(r, x.sender)
+					if name, ok := body["username"].(string); ok && name != x.sender.username {
+						refused[name] = true
+					}
+					delete(body, field)
+					return body
+				}
+				for _, field := range required {
+					r.wantBadRequest(t, "no "+field, x.send(t, r, x.sender.token, without(field)), field)
+					empty := without(field)
+					empty[field] = ""
+					r.wantBadRequest(t, "an empty "+field, x.send(t, r, x.sender.token, empty), field)
+				}
+				if r.kind == oauth {
+					for _, field := range fields {
+						r.wantBadRequest(t, field+" twice", raw("application/x-www-form-urlencoded", field+"=a&"+field+"=b"), field)
+					}
+					r.wantBadRequest(t, "a form with a bad escape", raw("application/x-www-form-urlencoded", fields[0]+"=%zz"), "body")
+					return
+				}
+				for _, field := range fields {
+					for _, bad := range []string{`1`, `-1.5e300`, `true`, `[]`, `["x"]`, `{}`, `{"$gt":""}`, `{"` + field + `":"x"}`} {
+						r.wantBadRequest(t, field+" as "+bad, raw("application/json", x.withRaw(r, without(field), field, bad)), field)
+					}
+					for what, bad := range map[string]string{
+						"invalid UTF-8": "\"a\xff\"", "overlong UTF-8": "\"\xc0\xaf\"", "a lone surrogate": `"\ud800"`, "a surrogate in UTF-8": "\"\xed\xa0\x80\"",
+						"a raw control character": "\"a\x01\"", "a raw newline": "\"a\n\"", "a bad escape": `"\x41"`, "no quotes": `abc`, "single quotes": `'abc'`,
+						"a huge number":     `1e999`,
+						"nesting of 20,000": strings.Repeat("[", 20000), "nested objects": strings.Repeat(`{"a":`, 9000),
+					} {
+						a := raw("application/json", x.withRaw(r, without(field), field, bad))
+						r.wantBadRequest(t, field+" as "+what, a, field)
+						if len(a.body) > 2000 {
+							t.Errorf("%s %s with %s as %s: response of %d bytes, want at most 2000", r.method, r.path, field, what, len(a.body))
+						}
+					}
+					r.wantBadRequest(t, field+" twice", raw("application/json", fmt.Sprintf(`{%q:"one value",%q:"another value"}`, field, field)), field)
+					capital := strings.ToUpper(field[:1]) + field[1:]
+					r.wantBadRequest(t, "field "+capital, raw("application/json", fmt.Sprintf(`{%q:"some value"}`, capital)), capital)
+					body := without(field)
+					null := raw("application/json", x.withRaw(r, body, field, "null"))
+					if slices.Contains(required, field) {
+						r.wantBadRequest(t, field+" as null", null, field)
+					} else if name, ok := body["username"].(string); ok && null.status < 300 {
+						delete(refused, name) // the request was valid, because null means that the field is left out
+					}
+				}
+				for _, extra := range []string{"nonsense", "__proto__", "", "a/b~c"} {
+					body := without("")
+					body[extra] = "x"
+					want := extra
+					if extra == "" || extra == "a/b~c" { // a name that errors cannot quote
+						want = "body"
+					}
+					r.wantBadRequest(t, "field "+extra, x.send(t, r, x.sender.token, body), want)
+				}
+				for what, bad := range map[string]string{
+					"two documents": `{} {}`, "trailing data": `{}x`, "a trailing comma": `{"a":"b",}`, "a comment": `{} // x`, "a byte order mark": "\ufeff{}",
+					"UTF-16": "{\x00}\x00", "a list": `[]`, "a string": `"x"`, "null": `null`, "a number": `0`, "an open brace": `{`, "NaN": `NaN`, "a NUL": "\x00",
+					"nesting": strings.Repeat("[", 60<<10), "one long word": strings.Repeat("x", 60<<10),
+				} {
+					r.wantBadRequest(t, what, raw("application/json", bad), "*")
+				}
+				if r.kind == classic {
+					form := "application/x-www-form-urlencoded"
+					r.wantBadRequest(t, "a form with a bad escape", raw(form, fields[0]+"=%zz"), "body")
+					r.wantBadRequest(t, "a form with an unknown field", raw(form, "role=admin"), "role")
+					for _, field := range fields {
+						r.wantBadRequest(t, field+" twice in a form", raw(form, field+"=a&"+field+"=b"), field)
+						r.wantBadRequest(t, field+" in a form in bad UTF-8", raw(form, field+"=a%ff"), field)
+					}
+				}
+			})
+			inParallel(slices.Collect(maps.Keys(refused)), func(name string) {
+				s.call(t, "POST", "/loginUser", credentials(name, password)).problem(t, true, 401, "user_not_found")
+			})
+			t.Logf("%d refused registrations created no user", len(refused))
+		})
+	}, "CLIENTS_FILE="+path)
+}
+
+// withRaw returns the body with one field of raw text, which need not be JSON.
+func (x *target) withRaw(_ route, body map[string]any, field, raw string) string {
+	delete(body, field)
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	rest := strings.TrimPrefix(string(data), "{")
+	if rest != "}" {
+		rest = "," + rest
+	}
+	return fmt.Sprintf(`{%q:%s%s`, field, raw, rest)
+}
+
+func TestBody_NullLeavesOptionalFieldUnchanged(t *testing.T) {
+	s := startDev(t, t.TempDir())
+	p := s.register(t)
+	s.call(t, "PATCH", "/v1/users/me", bearer(p.token), jsonBody(shape{"first_name": "Ada", "last_name": "King"})).want(t, 200)
+	null := jsonBody(shape{"first_name": nil, "last_name": nil, "email": nil})
+	want := userShape(p, false)
+	want["first_name"], want["last_name"] = "Ada", "King"
+	s.call(t, "PATCH", "/v1/users/me", bearer(p.token), null).is(t, 200, want)
+	s.call(t, "PUT", "/updateUser", bearer(p.token), jsonBody(shape{"username": p.username, "first_name": nil, "email": nil})).want(t, 200)
+	s.call(t, "GET", "/v1/users/me", bearer(p.token)).is(t, 200, want)
+	want["first_name"] = ""
+	s.call(t, "PATCH", "/v1/users/me", bearer(p.token), jsonBody(shape{"first_name": ""})).is(t, 200, want)
+}
+
+func TestRequest_RefusesHugeBodiesAndHeaders(t *testing.T) {
+	path, client := clientsFile(t)
+	eachMode(t, func(t *testing.T, s *service) {
+		withBadInput(t, s, client, func(t *testing.T, x *target) {
+			eachBodyRoute(func(r route, fields, _ []string) {
+				contentType, fill := "application/json", " "
+				if r.kind == oauth {
+					contentType, fill = "application/x-www-form-urlencoded", "&"
+				}
+				sizes := []int{2 << 20, 64<<10 + 1}
+				for _, size := range sizes {
+					body := []byte(strings.Repeat(fill, size))
+					for what, opt := range map[string]option{
+						"": rawBody(contentType, body),
+						" in chunks": func(req *http.Request) {
+							rawBody(contentType, body)(req)
+							req.ContentLength = -1
+						},
+					} {
+						a := x.call(t, r.method, r.path, opt, r.auth(x.sender.token, client))
+						if a.status != http.StatusRequestEntityTooLarge {
+							t.Errorf("%s %s with %d bytes%s: status %d, want 413", r.method, r.path, size, what, a.status)
+						}
+					}
+				}
+				// A body of the maximum size is read, and refused because of its content.
+				largest := []byte(strings.Repeat(fill, 64<<10))
+				if a := x.call(t, r.method, r.path, rawBody(contentType, largest), r.auth(x.sender.token, client)); a.status != 400 && r.method != "PATCH" {
+					t.Errorf("%s %s with 64 KiB: status %d, want 400", r.method, r.path, a.status)
+				}
+				if r.kind != oauth {
+					long := x.withRaw(r, x.validBody(r, x.sender), fields[0], `"`+strings.Repeat("x", 60<<10)+`"`)
+					a := x.call(t, r.method, r.path, rawBody("application/json", []byte(long)), r.auth(x.sender.token, client))
+					if a.status < 400 || a.status > 499 || len(a.body) > 2000 {
+						t.Errorf("%s %s with %s of 60 KB: status %d and %d bytes, want 4xx and at most 2000 bytes", r.method, r.path, fields[0], a.status, len(a.body))
+					}
+				}
+			})
+			for _, r := range routes {
+				a := x.call(t, r.method, r.at("x"), header("X-Long", strings.Repeat("x", 25<<10)), r.auth(x.sender.token, client))
+				if a.status != http.StatusRequestHeaderFieldsTooLarge {
+					t.Errorf("%s %s with a header of 25 KB: status %d, want 431", r.method, r.path, a.status)
+				}
+			}
+			x.call(t, "GET", "/findUser?username="+strings.Repeat("x", 25<<10), bearer(x.sender.token)).want(t, 431)
+			x.call(t, "GET", "/findUser?username="+strings.Repeat("x", 12<<10), bearer(x.sender.token)).want(t, 403)
+			x.call(t, "GET", "/user/logins/delete/"+strings.Repeat("x", 12<<10), bearer(x.sender.token)).want(t, 400)
+		})
+	}, "CLIENTS_FILE="+path)
+}
+
+func TestBody_RefusesOtherContentTypes(t *testing.T) {
+	path, client := clientsFile(t)
+	eachMode(t, func(t *testing.T, s *service) {
+		withBadInput(t, s, client, func(t *testing.T, x *target) {
+			eachBodyRoute(func(r route, fields, _ []string) {
+				types := []string{
+					"", "text/plain", "text/html", "application/xml", "application/ld+json", "application/json-patch+json", "multipart/form-data; boundary=x",
+					"application/octet-stream", "json", "application/", ";", "application/json; charset=latin1", "application/json; charset=utf-16",
+					"application/json; charset", "application/json, text/plain", `application/json; x="`,
+				}
+				body := []byte(`{"` + fields[0] + `":"x"}`)
+				switch r.kind {
+				case oauth:
+					types = append(types, "application/json")
+				case v1:
+					types = append(types, "application/x-www-form-urlencoded")
+				}
+				for _, contentType := range types {
+					a := x.call(t, r.method, r.path, rawBody(contentType, body), r.auth(x.sender.token, client))
+					if a.status != http.StatusUnsupportedMediaType {
+						t.Errorf("%s %s with Content-Type %q: status %d, want 415: %s", r.method, r.path, contentType, a.status, a.body)
+					}
+				}
+				if r.kind == oauth {
+					return
+				}
+				two := func(req *http.Request) {
+					rawBody("application/json", body)(req)
+					req.Header["Content-Type"] = []string{"application/json", "text/plain"}
+				}
+				if a := x.call(t, r.method, r.path, two, r.auth(x.sender.token, client)); a.status != 415 {
+					t.Errorf("%s %s with two Content-Types: status %d, want 415", r.method, r.path, a.status)
+				}
+				for _, contentType := range []string{"application/json", "APPLICATION/JSON", "application/json; charset=UTF-8", `application/json;charset="utf-8"`} {
+					a := x.call(t, r.method, r.path, rawBody(contentType, []byte(`{"nonsense":"x"}`)), r.auth(x.sender.token, client))
+					r.wantBadRequest(t, "Content-Type "+contentType, a, "nonsense")
+				}
+			})
+		})
+	}, "CLIENTS_FILE="+path)
+}

@@ -1,0 +1,184 @@
+package httpsuite
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// from returns a transport whose connections come from an address of this machine.
+func from(t *testing.T, ip string) *http.Transport {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	transport := &http.Transport{DialContext: dialer.DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// signIn signs a person in with the given transport and headers, and returns the session as the
+// service shows it.
+func (s *service) signIn(t *testing.T, transport *http.Transport, base string, p person, h http.Header) map[string]any {
+	t.Helper()
+	body := strings.NewReader(fmt.Sprintf(`{"login":%q,"password":%q}`, p.username, password))
+	r, err := http.NewRequestWithContext(t.Context(), "POST", base+"/v1/sessions", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range h {
+		r.Header[name] = values
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var response struct {
+		AccessToken string `json:"access_token"`
+		Session     map[string]any
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&response); err != nil || resp.StatusCode != 201 {
+		t.Fatalf("login: status %d, want 201: %v", resp.StatusCode, err)
+	}
+	var current map[string]any
+	s.call(t, "GET", "/v1/sessions/current", bearer(response.AccessToken)).want(t, 200).into(t, &current)
+	for _, name := range []string{"ip_address", "device", "user_agent"} {
+		if current[name] != response.Session[name] {
+			t.Errorf("%s is %v in the login response and %v later", name, response.Session[name], current[name])
+		}
+	}
+	return current
+}
+
+// TestClientAddress_IsThatOfTheConnection: on a listener for IPv4 and IPv6, each address has one
+// spelling.
+func TestClientAddress_IsThatOfTheConnection(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("NOT TESTED over IPv6: %v", err)
+	}
+	_ = l.Close()
+	s := startServe(t, 1, "ADDR=:0") // both address families on one listener
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.base = "http://127.0.0.1:" + port
+	p := s.register(t)
+	for peer, base := range map[string]string{"127.0.0.1": s.base, "127.0.0.7": s.base, "::1": "http://[::1]:" + port} {
+		got := s.signIn(t, from(t, peer), base, p, nil)
+		if got["ip_address"] != peer {
+			t.Errorf("a login from %s has the address %v", peer, got["ip_address"])
+		}
+	}
+}
+
+func TestClientAddress_IgnoresForwardedHeadersOfUntrustedPeer(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		forged := http.Header{}
+		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Fastly-Client-Ip"} {
+			forged.Set(name, "203.0.113.9")
+		}
+		forged.Set("Forwarded", "for=203.0.113.9")
+		for _, peer := range []string{"127.0.0.1", "127.0.0.7"} {
+			if got := s.signIn(t, from(t, peer), s.base, p, forged); got["ip_address"] != peer {
+				t.Errorf("a login from %s has the address %v", peer, got["ip_address"])
+			}
+		}
+		// Failed logins too.
+		s.newSession(t, p.username, "wrong passphrase", func(r *http.Request) { r.Header = forged.Clone(); r.Header.Set("Content-Type", "application/json") }).want(t, 401)
+		var history struct {
+			Items []struct {
+				IP     string `json:"ip_address"`
+				Status string `json:"status"`
+			}
+		}
+		s.call(t, "GET", "/v1/logins?limit=1", bearer(p.token)).want(t, 200).into(t, &history)
+		if got := history.Items[0]; got.Status != "failed" || got.IP != "127.0.0.1" {
+			t.Errorf("the failed login is %+v, want failed from 127.0.0.1", got)
+		}
+	})
+}
+
+// TestClientAddress_IsRightmostUntrustedOfForwardedFor: behind trusted proxies, the client is the
+// rightmost address that is not one of theirs. The client wrote everything to the left of it.
+func TestClientAddress_IsRightmostUntrustedOfForwardedFor(t *testing.T) {
+	var cases []struct {
+		Strategy, Name, Header, Want string
+		Headers                      map[string][]string
+		RemoteAddr                   string   `json:"remote_addr"`
+		TrustedRanges                []string `json:"trusted_ranges"`
+		WantErr                      bool     `json:"want_err"`
+	}
+	if err := json.Unmarshal(vector(t, "xff/realclientip_cases.json"), &cases); err != nil {
+		t.Fatal(err)
+	}
+	ran, byRanges := 0, map[string][]int{}
+	for i, c := range cases {
+		// Skip the cases that TCP makes impossible, that test another header, or whose trusted
+		// ranges are missing in the file.
+		peerIsIP := c.RemoteAddr == "" || strings.HasPrefix(c.RemoteAddr, "9.9.9.9") || strings.HasPrefix(c.RemoteAddr, "10.0.0.5")
+		if c.Strategy != "RightmostTrustedRangeStrategy" || c.WantErr || c.Header != "X-Forwarded-For" || !peerIsIP ||
+			strings.HasPrefix(c.Name, "Cloudflare") || c.Name == "Peer empty: walks header as normal" {
+			continue
+		}
+		ranges := strings.Join(append(c.TrustedRanges, "127.0.0.1/32"), ",")
+		byRanges[ranges] = append(byRanges[ranges], i)
+		ran++
+	}
+	if ran < 8 {
+		t.Errorf("only %d cases apply, want at least 8", ran)
+	}
+	t.Logf("%d of %d cases apply", ran, len(cases))
+	for ranges, indices := range byRanges {
+		s := startDev(t, t.TempDir(), "TRUSTED_PROXIES="+ranges)
+		p := s.register(t)
+		for _, i := range indices {
+			c := cases[i]
+			// 127.0.0.1 is a trusted proxy, 127.0.0.9 is not.
+			peer, want := "127.0.0.1", c.Want
+			if strings.HasPrefix(c.RemoteAddr, "9.9.9.9") {
+				peer, want = "127.0.0.9", "127.0.0.9"
+			}
+			if want == "" {
+				want = peer // the headers are malformed
+			}
+			if got := s.signIn(t, from(t, peer), s.base, p, c.Headers); got["ip_address"] != want {
+				t.Errorf("%s: the address is %v, want %s", c.Name, got["ip_address"], want)
+			}
+		}
+	}
+}
+
+func TestClientAddress_ParsesSpellingsOfForwardedFor(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		for _, c := range []struct {
+			name, peer string
+			xff        []string
+			want       string
+		}{
+			{"IPv4", "127.0.0.1", []string{"203.0.113.9"}, "203.0.113.9"},
+			{"IPv6 in a long spelling", "127.0.0.1", []string{"2001:0DB8:0:0:0:0:0:0001"}, "2001:db8::1"},
+			{"IPv4 mapped to IPv6", "127.0.0.1", []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
+			{"IPv6 with a zone", "127.0.0.1", []string{"fe80::1%eth0"}, "fe80::1"},
+			{"an entry that the client wrote", "127.0.0.1", []string{"198.51.100.1, 203.0.113.9"}, "203.0.113.9"},
+			{"a header that the client wrote", "127.0.0.1", []string{"198.51.100.1", "203.0.113.9"}, "203.0.113.9"},
+			{"two trusted proxies", "127.0.0.1", []string{"203.0.113.9, 10.1.2.3"}, "203.0.113.9"},
+			{"only a trusted proxy", "127.0.0.1", []string{"10.1.2.3"}, "127.0.0.1"},
+			{"a trusted proxy mapped to IPv6", "127.0.0.1", []string{"203.0.113.9, ::ffff:10.1.2.3"}, "203.0.113.9"},
+			{"a malformed last entry", "127.0.0.1", []string{"203.0.113.9, nonsense"}, "127.0.0.1"},
+			{"no header", "127.0.0.1", nil, "127.0.0.1"},
+			{"empty headers", "127.0.0.1", []string{"", " , "}, "127.0.0.1"},
+			{"an untrusted peer", "127.0.0.9", []string{"203.0.113.9"}, "127.0.0.9"},
+		} {
+			if got := s.signIn(t, from(t, c.peer), s.base, p, http.Header{"X-Forwarded-For": c.xff}); got["ip_address"] != c.want {
+				t.Errorf("%s: the address is %v, want %s", c.name, got["ip_address"], c.want)
+			}
+		}
+	}, "TRUSTED_PROXIES=127.0.0.1, 10.0.0.0/8")
+}

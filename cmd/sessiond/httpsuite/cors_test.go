@@ -1,0 +1,74 @@
+package httpsuite
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
+	corsHeaders := func(a response) http.Header {
+		h := http.Header{}
+		for name, values := range a.header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				h[name] = values
+			}
+		}
+		return h
+	}
+	preflight := func(t *testing.T, s *service, origin string) response {
+		return s.call(t, "OPTIONS", "/updateUser", header("Origin", origin),
+			header("Access-Control-Request-Method", "PUT"), header("Access-Control-Request-Headers", "authorization,content-type,x-device-token"))
+	}
+	login := func(t *testing.T, s *service, p person, origin string) response {
+		return s.call(t, "POST", "/loginUser", header("Origin", origin), credentials(p.username, password)).want(t, 200)
+	}
+	unlisted := []string{
+		"null", "https://trusted.com.evil", "https://eviltrusted.com", "http://trusted.com", "https://trusted.com:8443",
+		"https://sub.trusted.com", "https://trusted.com@evil.example", "*", "",
+	}
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		for _, origin := range append(unlisted, "https://trusted.com") {
+			for _, a := range []response{preflight(t, s, origin), s.call(t, "GET", "/livez", header("Origin", origin))} {
+				if h := corsHeaders(a); len(h) > 0 {
+					t.Errorf("by default, origin %q gets %v", origin, h)
+				}
+			}
+		}
+		if h := corsHeaders(login(t, s, p, "https://trusted.com")); len(h) > 0 {
+			t.Errorf("by default, a login gets %v", h)
+		}
+	})
+	t.Run("with CORS_ORIGINS", func(t *testing.T) {
+		s := startDev(t, t.TempDir(), "CORS_ORIGINS=https://trusted.com, http://localhost:3000")
+		p := s.register(t)
+		for _, origin := range unlisted {
+			for _, a := range []response{preflight(t, s, origin), login(t, s, p, origin)} {
+				if h := corsHeaders(a); len(h) > 0 {
+					t.Errorf("unlisted origin %q gets %v", origin, h)
+				}
+			}
+		}
+		for _, origin := range []string{"https://trusted.com", "http://localhost:3000"} {
+			h := corsHeaders(preflight(t, s, origin))
+			if h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "PUT") ||
+				!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "x-device-token") {
+				t.Errorf("a preflight request from %s gets %v", origin, h)
+			}
+			a := login(t, s, p, origin)
+			h = corsHeaders(a)
+			if h.Get("Access-Control-Allow-Origin") != origin || !strings.HasPrefix(strings.ToLower(h.Get("Access-Control-Expose-Headers")), "x-auth-token, x-device-token,") {
+				t.Errorf("a login from %s gets %v", origin, h)
+			}
+			if h.Get("Access-Control-Allow-Credentials") != "" {
+				t.Error("Access-Control-Allow-Credentials is set, so pages could send cookies")
+			}
+			if !slices.Contains(slices.Collect(maps.Keys(a.header)), "Vary") {
+				t.Error("a response that depends on the origin has no Vary")
+			}
+		}
+	})
+}

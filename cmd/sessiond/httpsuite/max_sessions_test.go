@@ -1,0 +1,35 @@
+package httpsuite
+
+import (
+	"testing"
+)
+
+func TestMaxSessions_FollowsPolicy(t *testing.T) {
+	t.Run("refuse returns 403", func(t *testing.T) {
+		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2", "MAX_SESSIONS_POLICY=refuse")
+		p := s.register(t)
+		second := s.login(t, p)
+		credentials := credentials(p.username, password)
+		if a := s.call(t, "POST", "/loginUser", credentials).want(t, 403); a.text(t, "code") != "too_many_sessions" {
+			t.Errorf("got %s, want code too_many_sessions", a.body)
+		}
+		s.newSession(t, p.username, password).want(t, 409)
+		s.call(t, "DELETE", "/logout", bearer(second)).want(t, 200)
+		s.login(t, p)
+		if !s.alive(t, p.token) {
+			t.Error("a refused login revoked another session")
+		}
+	})
+	t.Run("end-oldest revokes the oldest session", func(t *testing.T) {
+		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2")
+		p := s.register(t)
+		id := s.call(t, "GET", "/v1/sessions/current", bearer(p.token)).want(t, 200).text(t, "id")
+		second, third := s.login(t, p), s.login(t, p)
+		if s.alive(t, p.token) || !s.alive(t, second) || !s.alive(t, third) {
+			t.Error("a third login must revoke the oldest session and no other")
+		}
+		if h := s.history(t, third, id); h.Status != "revoked" || h.EndReason != "session_limit" || h.EndedBy != "system" {
+			t.Errorf("the history has %+v", h)
+		}
+	})
+}

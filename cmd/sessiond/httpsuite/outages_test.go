@@ -1,0 +1,148 @@
+package httpsuite
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// startRedis starts a Redis server for one test, which may wipe and monitor it.
+func startRedis(t *testing.T) (client *redis.Client, url string) {
+	t.Helper()
+	url = redisstoretest.StartServer(t)
+	client = redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(url, "redis://")})
+	t.Cleanup(func() { _ = client.Close() })
+	return client, url
+}
+
+func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
+	client, url := startRedis(t)
+	s := startServe(t, 3, "REDIS_URL="+url)
+	var active, revoked []string
+	for range 3 {
+		p := s.register(t)
+		tokens := s.manyLogins(t, p, 8)
+		for _, token := range append(slices.Clone(tokens), p.token) {
+			s.alive(t, token)
+		}
+		s.call(t, "DELETE", "/logout", bearer(tokens[0])).want(t, 200)
+		s.call(t, "POST", "/oauth/revoke", formBody("token", tokens[1])).want(t, 200)
+		id := s.call(t, "GET", "/v1/sessions/current", bearer(tokens[2])).want(t, 200).text(t, "id")
+		s.call(t, "DELETE", "/v1/sessions/"+id, bearer(p.token)).want(t, 204)
+		revoked, active = append(revoked, tokens[:3]...), append(active, append(tokens[3:], p.token)...)
+	}
+	// One user revokes all other sessions, another user revokes all.
+	p := s.register(t)
+	others := s.manyLogins(t, p, 3)
+	s.call(t, "DELETE", "/v1/sessions?except=current", bearer(p.token)).want(t, 200)
+	revoked, active = append(revoked, others...), append(active, p.token)
+	q := s.register(t)
+	s.call(t, "GET", "/user/logins/deletes/all", bearer(q.token)).want(t, 200)
+	revoked = append(revoked, q.token)
+
+	for round := range 3 {
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for i, token := range active {
+			if !aliveAt(t, s.replicas[(i+round)%3], token) {
+				t.Errorf("round %d: active session %d is refused", round, i)
+			}
+		}
+		for i, token := range revoked {
+			// The first check reads Postgres, the second one the entry that the first one
+			// backfilled.
+			if aliveAt(t, s.replicas[(i+round)%3], token) || aliveAt(t, s.replicas[(i+round+1)%3], token) {
+				t.Errorf("round %d: revoked session %d is accepted", round, i)
+			}
+		}
+	}
+	t.Logf("%d active and %d revoked sessions, 3 times FLUSHALL", len(active), len(revoked))
+}
+
+// TestRedisOutage_KeepsLoginsAndEnforcesRevocationsLater: while Redis is down, logins and checks
+// work. A revocation gets a 503, because Redis does not know of it. It is enforced when Redis is
+// back.
+func TestRedisOutage_KeepsLoginsAndEnforcesRevocationsLater(t *testing.T) {
+	_, url := startRedis(t)
+	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
+	s := startServe(t, 1, "REDIS_URL=redis://"+proxy.addr)
+	p := s.register(t)
+	old := s.login(t, p)
+	if !s.alive(t, old) {
+		t.Fatal("a new token is refused")
+	}
+	proxy.cut()
+	token := s.login(t, p)
+	if !s.alive(t, token) || !s.alive(t, old) {
+		t.Error("without Redis, an active session is refused")
+	}
+	a := s.call(t, "DELETE", "/logout", bearer(old)).want(t, 503)
+	if a.header.Get("Retry-After") == "" {
+		t.Error("the 503 of the logout has no Retry-After")
+	}
+	if s.alive(t, old) {
+		t.Error("a session that is revoked in Postgres is accepted")
+	}
+	proxy.mend()
+	// Redis still has the session as active. On a quiet machine this takes less than 5 s.
+	begin := time.Now()
+	await(t, "the recorded revocation is enforced in Redis", func() bool { return !s.alive(t, old) })
+	t.Logf("enforced %v after Redis was back", time.Since(begin).Round(time.Millisecond))
+	if !s.alive(t, token) {
+		t.Error("another session was revoked")
+	}
+}
+
+// TestOutageOfBothStores_Returns503: without both stores, the service can neither accept nor refuse
+// a token. A 401 would sign users out.
+func TestOutageOfBothStores_Returns503(t *testing.T) {
+	_, redisURL := startRedis(t)
+	redisProxy := startProxy(t, strings.TrimPrefix(redisURL, "redis://"))
+	database, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	databaseProxy := startProxy(t, database.Host)
+	database.Host = databaseProxy.addr
+	s := startServe(t, 1, "REDIS_URL=redis://"+redisProxy.addr, "DATABASE_URL="+database.String())
+	p := s.register(t)
+	revoked := s.login(t, p)
+	s.call(t, "DELETE", "/logout", bearer(revoked)).want(t, 200)
+
+	redisProxy.cut()
+	databaseProxy.cut()
+	for name, a := range map[string]response{
+		"a valid token":                      s.call(t, "GET", "/v1/users/me", bearer(p.token)),
+		"a revoked token":                    s.call(t, "GET", "/v1/users/me", bearer(revoked)),
+		"a gateway check":                    s.call(t, "GET", "/v1/verify", bearer(p.token)),
+		"a gateway check of a revoked token": s.call(t, "PROPFIND", "/v1/verify/x", bearer(revoked)),
+		"revoking all":                       s.call(t, "GET", "/user/logins/deletes/all", bearer(p.token)),
+		"a login":                            s.call(t, "POST", "/loginUser", credentials(p.username, password)),
+		"a refresh":                          s.call(t, "POST", "/oauth/token", refreshGrant(p.refresh)),
+		"readiness":                          s.call(t, "GET", "/readyz"),
+		"revoking a token":                   s.call(t, "POST", "/oauth/revoke", formBody("token", p.token)),
+	} {
+		if a.status != 503 || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: status %d, Retry-After %q, want 503 with Retry-After", name, a.status, a.header.Get("Retry-After"))
+		}
+	}
+	s.call(t, "GET", "/livez").want(t, 200)
+
+	redisProxy.mend()
+	databaseProxy.mend()
+	await(t, "a valid token is accepted after the outage", func() bool {
+		return s.call(t, "GET", "/v1/users/me", bearer(p.token)).status == 200
+	})
+	if s.alive(t, revoked) {
+		t.Error("a revoked session is accepted after the outage")
+	}
+	s.refreshed(t, p.refresh, 200)
+}

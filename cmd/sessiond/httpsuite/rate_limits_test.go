@@ -1,0 +1,406 @@
+package httpsuite
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
+)
+
+// limitsByAddress switches the limits on, and trusts the X-Forwarded-For of the tests.
+var limitsByAddress = []string{"LIMITS=on", "TRUSTED_PROXIES=127.0.0.0/8"}
+
+// fromAddress makes the request come from the ith address, through a trusted proxy.
+func fromAddress(i int) option {
+	return header("X-Forwarded-For", fmt.Sprintf("198.18.%d.%d", i>>8, i&255))
+}
+
+// guess sends the body of a login of this person.
+func (p person) guess(password string) option {
+	return credentials(p.username, password)
+}
+
+// wantLimited fails the test unless the response is a 429 of this rule, with all headers that it
+// needs.
+func (a response) wantLimited(t *testing.T, rule string) {
+	t.Helper()
+	a.want(t, 429)
+	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 1 {
+		t.Errorf("Retry-After is %q, want at least 1", a.header.Get("Retry-After"))
+	}
+	if got := a.header.Get("RateLimit"); !strings.HasPrefix(got, `"`+rule+`";r=0;t=`+a.header.Get("Retry-After")) {
+		t.Errorf("RateLimit is %q, want rule %s, r=0 and t=%s", got, rule, a.header.Get("Retry-After"))
+	}
+	if got := a.header.Get("RateLimit-Policy"); !regexp.MustCompile(`^"` + rule + `";q=\d+;w=\d+$`).MatchString(got) {
+		t.Errorf("RateLimit-Policy is %q", got)
+	}
+}
+
+// guessesWithin returns how many guesses for one account the backoff allows within d: 10 at once,
+// then after 1 s, 2 s, 4 s and so on up to 1 h. It allows 44 in a day.
+func guessesWithin(d time.Duration) int {
+	n := 10
+	for wait := time.Second; d >= wait; n++ {
+		d -= wait
+		wait = min(2*wait, time.Hour)
+	}
+	return n
+}
+
+// TestLoginLimits_BoundGuessesWithoutLockingOwnerOut attacks one account from a thousand addresses
+// through three replicas. The attacker gets no more guesses than documented. The owner signs in
+// every time from a device with a token, and so does another user.
+func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut(t *testing.T) {
+	if n := guessesWithin(24*time.Hour - time.Second); n != 44 {
+		t.Fatalf("this test allows %d guesses in a day, but the documentation says 44", n)
+	}
+	s := startServe(t, 3, limitsByAddress...)
+	victim, other := s.register(t), s.register(t)
+	token := s.call(t, "POST", "/loginUser", victim.guess(password)).want(t, 200).header.Get("X-Device-Token")
+	var made, refused atomic.Int32
+	var done atomic.Bool
+	var attackers, others sync.WaitGroup
+	begin := time.Now()
+	const addresses, workers = 1000, 8
+	for worker := range workers {
+		attackers.Go(func() {
+			for i := worker; i < addresses || !done.Load(); i += workers {
+				a := callAt(t, s.replicas[i%3], "POST", "/loginUser", victim.guess("wrong password"), fromAddress(i%addresses))
+				switch a.status {
+				case 403:
+					made.Add(1)
+				case 429:
+					refused.Add(1)
+				case 503: // the queue for password hashes is full
+				default:
+					t.Errorf("guess %d: status %d, want 403, 429 or 503: %s", i, a.status, a.body)
+				}
+			}
+		})
+	}
+	others.Go(func() {
+		for i := range 10 {
+			if a := retryAt(t, s.replicas[i%3], "POST", "/loginUser", other.guess(password), fromAddress(5000+i)); a.status != 200 {
+				t.Errorf("login %d of another user: status %d, want 200: %s", i, a.status, a.body)
+			}
+		}
+	})
+	logins := 100
+	if testing.Short() {
+		logins = 10
+	}
+	others.Go(func() {
+		for i := range logins {
+			a := retryAt(t, s.replicas[i%3], "POST", "/loginUser", victim.guess(password), fromAddress(i%addresses), header("X-Device-Token", token))
+			if a.status != 200 {
+				t.Errorf("login %d of the owner with a device token: status %d, want 200: %s", i, a.status, a.body)
+			}
+		}
+	})
+	others.Wait()
+	done.Store(true)
+	attackers.Wait()
+	took := time.Since(begin)
+	if n := int(made.Load()); n < 10 || n > guessesWithin(took) {
+		t.Errorf("%d guesses were allowed in %v, want 10 to %d", n, took, guessesWithin(took))
+	}
+	t.Logf("%d guesses were allowed in %v and %d refused; the owner signed in %d times", made.Load(), took.Round(time.Millisecond), refused.Load(), logins)
+
+	// An unknown device is refused with the correct password too, but the owner can reset it by
+	// mail.
+	for _, base := range s.replicas {
+		wantLockedAt(t, base, victim)
+	}
+	link := s.resetToken(t, victim)
+	s.call(t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{
+		"username": victim.username, "password": goodPassword, "resetPasswordToken": link,
+	})).want(t, 200)
+	s.call(t, "POST", "/loginUser", victim.guess(goodPassword), fromAddress(7001)).want(t, 200)
+	if strings.Contains(s.logged(t), `"status":429`) {
+		t.Error("429 responses are logged, so an attacker could flood the log")
+	}
+}
+
+// wantLockedAt fails the test unless a login from an unknown device is limited, although its
+// password is correct. A wrong guess before it takes the attempt that the backoff may just have
+// allowed. The login counts only if it ends before the Retry-After of that guess, because a machine
+// may be slow.
+func wantLockedAt(t *testing.T, base string, p person) {
+	t.Helper()
+	await(t, "a login within the Retry-After of a refused guess", func() bool {
+		start := time.Now()
+		guess := retryAt(t, base, "POST", "/loginUser", p.guess("wrong password"), fromAddress(7000))
+		if guess.status != 429 {
+			return false
+		}
+		a := retryAt(t, base, "POST", "/v1/sessions", jsonBody(shape{"login": p.username, "password": password}), fromAddress(7000))
+		seconds, _ := strconv.Atoi(guess.header.Get("Retry-After"))
+		if time.Since(start) >= time.Duration(seconds-1)*time.Second {
+			return false
+		}
+		a.wantLimited(t, "login-account")
+		return true
+	})
+}
+
+// retryAt is callAt, but repeats a request that gets a 503, as that response tells the client to. A
+// busy machine may fill the queue for password hashes.
+func retryAt(t *testing.T, base, method, path string, opts ...option) (a response) {
+	t.Helper()
+	await(t, method+" "+path+" is not answered by 503", func() bool {
+		a = callAt(t, base, method, path, opts...)
+		return a.status != 503
+	})
+	return a
+}
+
+func TestLoginLimits_HoldWithoutRedis(t *testing.T) {
+	_, url := startRedis(t)
+	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
+	s := startServe(t, 1, append(slices.Clone(limitsByAddress), "REDIS_URL=redis://"+proxy.addr)...)
+	victim, other := s.register(t), s.register(t)
+	proxy.cut()
+	begin := time.Now()
+	var last response
+	made := 0
+	for i := 0; last.status != 429; i++ {
+		last = s.call(t, "POST", "/loginUser", victim.guess("wrong password"), fromAddress(i))
+		if last.status == 403 {
+			made++
+		}
+		if i > 100 {
+			t.Fatal("none of 100 guesses was limited")
+		}
+	}
+	last.wantLimited(t, "login-account")
+	if took := time.Since(begin); made < 10 || made > guessesWithin(took) {
+		t.Errorf("%d guesses were allowed in %v, want 10 to %d", made, took, guessesWithin(took))
+	}
+	for i := range 10 {
+		s.call(t, "POST", "/loginUser", other.guess(password), fromAddress(200+i)).want(t, 200)
+	}
+	proxy.mend()
+	s.call(t, "POST", "/loginUser", other.guess(password), fromAddress(300)).want(t, 200)
+}
+
+// TestLimits_MatchDocumentedNumbers uses up the limit of every limited route.
+func TestLimits_MatchDocumentedNumbers(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		nobody := person{username: "nobody"}
+		none := jsonBody(shape{})
+		token := jsonBody(shape{"token": "x"})
+		auth := bearer(p.token)
+		for i, c := range []struct {
+			rule   string
+			limit  int
+			routes []string
+			as     []option
+		}{
+			{"login-address-account", 8, []string{"POST /loginUser", "POST /v1/sessions"}, []option{nobody.guess("wrong password")}},
+			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, []option{none}},
+			{"reset-email", 3, []string{"POST /forgotPassword", "POST /v1/password-resets"}, []option{jsonBody(shape{"email": "n@example.com"})}},
+			{
+				"mailed-token-address", 30,
+				[]string{
+					"POST /v1/users/verify", "POST /v1/password-resets/check", "POST /v1/password-resets/complete",
+					"GET /reset?resetPasswordToken=x", "PUT /updatePasswordViaEmail",
+				},
+				[]option{token},
+			},
+			{
+				"password-session", 10,
+				[]string{"POST /v1/sessions/current/reauthenticate", "PUT /v1/users/me/password", "PUT /updatePassword"},
+				[]option{auth},
+			},
+			{"refresh-address", 1000, []string{"POST /oauth/token"}, []option{refreshGrant("x")}},
+		} {
+			bodies := map[string]option{
+				"POST /v1/sessions":                        jsonBody(shape{"login": "nobody", "password": "wrong password"}),
+				"POST /v1/sessions/current/reauthenticate": jsonBody(shape{"password": "wrong password"}),
+				"PUT /v1/users/me/password":                jsonBody(shape{"current_password": "wrong password", "new_password": goodPassword}),
+				"PUT /updatePassword": jsonBody(shape{
+					"username": p.username, "current_password": "wrong password", "password": goodPassword,
+				}),
+			}
+			send := func(route string) response {
+				method, path, _ := strings.Cut(route, " ")
+				opts := append(slices.Clone(c.as), fromAddress(1000+i))
+				if body := bodies[route]; body != nil {
+					opts = append(opts, body)
+				}
+				return s.call(t, method, path, opts...)
+			}
+			made := 0
+			begin := time.Now()
+			a := send(c.routes[0])
+			for ; a.status != 429; a = send(c.routes[made%len(c.routes)]) {
+				made++
+				if (c.rule == "reset-email") != (a.header.Get("RateLimit") == "" || !strings.Contains(a.header.Get("RateLimit"), c.rule)) {
+					t.Errorf("%s: RateLimit of response %d is %q", c.rule, made, a.header.Get("RateLimit"))
+				}
+				if made > 2*c.limit {
+					t.Fatalf("%s: %d requests were allowed and none limited", c.rule, made)
+				}
+			}
+			// A limit may refill while the test runs.
+			if more := int(time.Since(begin) / (50 * time.Millisecond)); made < c.limit || made > c.limit+more {
+				t.Errorf("%s: %d requests were allowed, want %d", c.rule, made, c.limit)
+			}
+			if c.rule == "refresh-address" { // it refills within 50 ms, so further requests may succeed
+				a.wantLimited(t, c.rule)
+				if got := a.text(t, "error"); got != "temporarily_unavailable" {
+					t.Errorf("a limited refresh returned %s, want temporarily_unavailable", a.body)
+				}
+				continue
+			}
+			for _, route := range c.routes {
+				a := send(route)
+				a.wantLimited(t, c.rule)
+				if got := a.text(t, "code"); got != "rate_limited" || a.header.Get("Content-Type") != "application/problem+json; charset=utf-8" {
+					t.Errorf("%s: got %s %s, want a problem rate_limited", route, a.header.Get("Content-Type"), a.body)
+				}
+			}
+		}
+		// Another session of the same user has a limit of its own.
+		s.call(t, "POST", "/v1/sessions/current/reauthenticate", bearer(s.login(t, p)), jsonBody(shape{"password": password})).want(t, 200)
+	}, limitsByAddress...)
+}
+
+// TestLimits_AreRefundedDuringOutage: while the database is down, requests get a 503 that tells the
+// client to retry. Those retries must not count when the database is back.
+func TestLimits_AreRefundedDuringOutage(t *testing.T) {
+	database, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := startProxy(t, database.Host)
+	database.Host = proxy.addr
+	s := startServe(t, 1, append(slices.Clone(limitsByAddress), "DATABASE_URL="+database.String())...)
+	p := s.register(t)
+	name := newName()
+	email := jsonBody(shape{"email": p.email})
+	newUser := registration(name, name+"@example.com", password)
+	token := jsonBody(shape{"token": "x"})
+	complete := jsonBody(shape{"token": "x", "password": goodPassword})
+	reset := jsonBody(shape{"username": name, "password": goodPassword, "resetPasswordToken": "x"})
+	proxy.cut()
+	for _, c := range []struct {
+		limit  int
+		routes map[string]option
+	}{
+		{3, map[string]option{"POST /v1/password-resets": email, "POST /forgotPassword": email}},
+		{20, map[string]option{"POST /v1/users": newUser, "POST /registerUser": newUser}},
+		{30, map[string]option{
+			"POST /v1/users/verify": token, "POST /v1/password-resets/check": token, "POST /v1/password-resets/complete": complete,
+			"GET /reset?resetPasswordToken=x": header("Accept", "*/*"), "PUT /updatePasswordViaEmail": reset,
+		}},
+	} {
+		for range c.limit/len(c.routes) + 1 {
+			for route, body := range c.routes {
+				method, path, _ := strings.Cut(route, " ")
+				s.call(t, method, path, body).want(t, 503)
+			}
+		}
+	}
+	proxy.mend()
+	sent := 0
+	await(t, "three reset mails after the outage", func() bool {
+		a := s.call(t, "POST", "/v1/password-resets", email)
+		switch a.status {
+		case 202:
+			sent++
+		case 503:
+		default:
+			t.Fatalf("reset mail %d after the outage: status %d, want 202: %s", sent+1, a.status, a.body)
+		}
+		return sent == 3
+	})
+	s.call(t, "POST", "/v1/password-resets", email).wantLimited(t, "reset-email")
+}
+
+// TestLimits_DoNotRevealAccounts: with HIDE_ACCOUNTS, the responses for known and unknown names are
+// the same before a limit, at it, and after it.
+func TestLimits_DoNotRevealAccounts(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		known := person{username: newName()}
+		known.email = known.username + "@example.com"
+		s.call(t, "POST", "/registerUser", registration(known.username, known.email, password)).want(t, 200)
+		token := verifyLink.FindStringSubmatch(s.awaitMail(t, known.email, "#token=").Text)[1]
+		s.call(t, "POST", "/v1/users/verify", jsonBody(shape{"token": token})).want(t, 204)
+		unknown := person{username: "nobody", email: "nobody@example.com"}
+
+		times := regexp.MustCompile(`t=\d+`)
+		same := func(what string, send func(p person, address int) response) (status int) {
+			t.Helper()
+			a, b := send(known, 2000), send(unknown, 3000)
+			for _, h := range []http.Header{a.header, b.header} { // they may differ in the time until a retry
+				for _, name := range []string{"Ratelimit", "Retry-After"} {
+					if got := h.Get(name); got != "" {
+						h.Set(name, times.ReplaceAllString(strings.TrimLeft(got, "0123456789"), "t"))
+					}
+				}
+			}
+			sameResponse(t, what, a, b)
+			return a.status
+		}
+		for i := range 10 {
+			status := same(fmt.Sprint("login ", i+1, " from one address for a known and an unknown name"), func(p person, address int) response {
+				return s.call(t, "POST", "/loginUser", p.guess("wrong password"), fromAddress(address))
+			})
+			if want := map[bool]int{true: 401, false: 429}[i < 8]; status != want {
+				t.Errorf("login %d from one address: status %d, want %d", i+1, status, want)
+			}
+		}
+		same("a limited login from many addresses for a known and an unknown name", func(p person, address int) (a response) {
+			for i := 1; i < 20 && a.status != 429; i++ {
+				a = s.call(t, "POST", "/loginUser", p.guess("wrong password"), fromAddress(address+i))
+			}
+			return a.want(t, 429)
+		})
+		// The registration already sent one mail to the known address.
+		s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": unknown.email}), fromAddress(4000)).want(t, 200)
+		for i := range 3 {
+			status := same(fmt.Sprint("mail ", i+1, " to a known and an unknown address"), func(p person, address int) response {
+				return s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": p.email}), fromAddress(address))
+			})
+			if want := map[bool]int{true: 200, false: 429}[i < 2]; status != want {
+				t.Errorf("mail %d: status %d, want %d", i+1, status, want)
+			}
+		}
+	}, append(slices.Clone(limitsByAddress), "HIDE_ACCOUNTS=true")...)
+}
+
+func TestLimits_AreOnByDefaultAndWarnIfOff(t *testing.T) {
+	const warning = "SESSIOND_LIMITS is off"
+	on := startDev(t, t.TempDir(), "LIMITS=", "CORS_ORIGINS=https://app.example")
+	a := on.call(t, "POST", "/loginUser", person{username: "nobody"}.guess("wrong password"), header("Origin", "https://app.example")).want(t, 401)
+	if got, policy := a.header.Get("RateLimit"), a.header.Get("RateLimit-Policy"); got != `"login-address-account";r=7;t=1800` || policy != `"login-address-account";q=8;w=14400` {
+		t.Errorf("RateLimit is %s, RateLimit-Policy is %s", got, policy)
+	}
+	if exposed := a.header.Get("Access-Control-Expose-Headers"); !strings.Contains(exposed, http.CanonicalHeaderKey("RateLimit")+", Ratelimit-Policy") {
+		t.Errorf("Access-Control-Expose-Headers is %q, want it to contain both", exposed)
+	}
+	if strings.Contains(on.logged(t), warning) {
+		t.Error("the log warns that the limits are off, but they are on")
+	}
+	off := startDev(t, t.TempDir())
+	for range 12 {
+		a := off.call(t, "POST", "/loginUser", person{username: "nobody"}.guess("wrong password")).want(t, 401)
+		if a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
+			t.Fatalf("with the limits off, got headers %v", a.header)
+		}
+	}
+	if !strings.Contains(off.logged(t), warning) {
+		t.Error("the log does not warn that the limits are off")
+	}
+}

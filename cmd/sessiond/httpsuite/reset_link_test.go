@@ -1,0 +1,36 @@
+package httpsuite
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestResetLink_ExpiresAndIgnoresHostHeader: an attacker who requests a reset with a forged Host
+// header must not get a link to their own site into the mail.
+func TestResetLink_ExpiresAndIgnoresHostHeader(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": p.email}), func(r *http.Request) { r.Host = "evil.example" },
+			header("X-Forwarded-Host", "evil.example"), header("Forwarded", "host=evil.example")).want(t, 200)
+		m := s.awaitMail(t, p.email, "resetPasswordToken=")
+		if strings.Contains(m.Text, "evil.example") {
+			t.Errorf("the mail contains the host of the request:\n%s", m.Text)
+		}
+		public := "https://id.example"
+		if s.prefix == "" { // dev
+			public = s.base
+		}
+		if !strings.Contains(m.Text, public+"/reset?resetPasswordToken=") {
+			t.Errorf("the mail has no link that starts with %s:\n%s", public, m.Text)
+		}
+		token := resetLink.FindStringSubmatch(m.Text)[1]
+		await(t, "the reset link expires", func() bool { return s.call(t, "GET", "/reset?resetPasswordToken="+token).status == 403 })
+		s.call(t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{"username": p.username, "password": goodPassword, "resetPasswordToken": token})).
+			problem(t, true, 403, "invalid_reset_token")
+		if !s.alive(t, p.token) {
+			t.Error("an expired link revoked a session")
+		}
+		s.login(t, p)
+	}, "RESET_TTL=2s")
+}

@@ -1,0 +1,232 @@
+package httpsuite
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sessiond/sessiond/cmd/sessiond/app"
+	"github.com/sessiond/sessiond/session/issuer"
+)
+
+// service is the program under test, seen from outside.
+type service struct {
+	base     string   // URL of the first replica
+	replicas []string // URLs of all replicas
+	mails    func() []keptMail
+	logs     *lockedBuffer
+	prefix   string // of the service's keys in the real Redis; empty in dev
+}
+
+// eachMode runs f against dev and against serve. Dev runs in this process. Serve is a real process
+// on real Postgres and Redis servers.
+func eachMode(t *testing.T, f func(t *testing.T, s *service), settings ...string) {
+	t.Run("dev", func(t *testing.T) { f(t, startDev(t, t.TempDir(), settings...)) })
+	t.Run("serve", func(t *testing.T) { f(t, startServe(t, 1, settings...)) })
+}
+
+// startDev runs dev in this process, so that the race detector sees it. The settings are
+// NAME=value, without the prefix. It stops dev at the end of the test.
+func startDev(t *testing.T, data string, settings ...string) *service {
+	t.Helper()
+	s, stop := startStoppableDev(t, data, settings...)
+	t.Cleanup(stop)
+	return s
+}
+
+// startStoppableDev is startDev, but the caller stops dev. It may call stop twice.
+func startStoppableDev(t *testing.T, data string, settings ...string) (s *service, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	// Most tests sign in many times from one address. rate_limits_test.go tests the limits.
+	env := environment(append([]string{"BCRYPT_COST=4", "LIMITS=off"}, settings...))
+	out, logs := &lockedBuffer{}, &lockedBuffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- app.Run(ctx, []string{"dev", "--addr", "127.0.0.1:0", "--data", data}, env.lookup, out, logs)
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		http.DefaultClient.CloseIdleConnections()
+		if err := <-done; err != nil {
+			t.Errorf("dev stopped with error: %v", err)
+		}
+	})
+	s = &service{logs: logs}
+	s.base = awaitOutput(t, out, done, regexp.MustCompile(`(http://127\.0\.0\.1:\d+) `))
+	s.replicas = []string{s.base}
+	s.mails = func() []keptMail {
+		var kept []keptMail
+		s.call(t, "GET", "/dev/mail").into(t, &kept)
+		return kept
+	}
+	return s, stop
+}
+
+// startServe starts n replicas as processes on a new Postgres database, the shared Redis and a mail
+// server of this test.
+func startServe(t *testing.T, n int, settings ...string) *service {
+	t.Helper()
+	env := serveEnvironment(t)
+	s := &service{logs: &lockedBuffer{}, prefix: env["SESSIOND_REDIS_PREFIX"]}
+	env.set(settings)
+	if _, set := env["SESSIOND_SMTP_URL"]; !set {
+		server := startSMTP(t)
+		env["SESSIOND_SMTP_URL"], env["SESSIOND_MAIL_FROM"] = "smtp+plain://"+server.addr, "id@example.com"
+		s.mails = server.received
+	}
+	t.Cleanup(s.printComplaints(t))
+	binary := program(t)
+	runProgram(t, binary, env, "migrate")
+	for range n {
+		s.replicas = append(s.replicas, startReplica(t, binary, env, s.logs))
+	}
+	s.base = s.replicas[0]
+	return s
+}
+
+// startReplica starts one serve process and returns its base URL.
+func startReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) string {
+	t.Helper()
+	base, _ := startKillableReplica(t, binary, env, logs)
+	return base
+}
+
+// startKillableReplica is startReplica with a function that kills the process, as the loss of its
+// machine would.
+func startKillableReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) (base string, kill func()) {
+	t.Helper()
+	own := &lockedBuffer{}
+	cmd := exec.Command(binary, "serve")
+	cmd.Env = env.list()
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(own, logs), io.MultiWriter(own, logs)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	var killed bool
+	kill = func() {
+		killed = true
+		_ = cmd.Process.Kill()
+		if err := <-done; err == nil {
+			t.Error("a killed replica exited without an error")
+		}
+	}
+	t.Cleanup(func() {
+		if killed {
+			return
+		}
+		_ = cmd.Process.Signal(os.Interrupt)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("a replica stopped with error: %v", err)
+			}
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			t.Error("a replica did not stop after an interrupt")
+		}
+	})
+	return "http://" + awaitOutput(t, own, done, regexp.MustCompile(`"msg":"serving","addr":"([^"]+)"`)), kill
+}
+
+// logged returns the log of all requests so far. It sends one more request to each replica and
+// waits for its line, because the output of a process arrives with a delay.
+func (s *service) logged(t *testing.T) string {
+	t.Helper()
+	for _, base := range s.replicas {
+		id := issuer.NewID()
+		callAt(t, base, "GET", "/nowhere", header("X-Request-Id", id)).want(t, 404)
+		awaitOutput(t, s.logs, nil, regexp.MustCompile(`\brequest_id"?[:=]"?(`+id+`).*\n`))
+	}
+	return s.logs.String()
+}
+
+// printComplaints returns a cleanup that prints the service's warnings and errors if the test
+// failed.
+func (s *service) printComplaints(t *testing.T) func() {
+	return func() {
+		if !t.Failed() {
+			return
+		}
+		const most = 20
+		printed := 0
+		for line := range strings.Lines(s.logs.String()) {
+			if !strings.Contains(line, `"level":"INFO"`) && printed < most {
+				t.Log(strings.TrimSpace(line))
+				printed++
+			}
+		}
+	}
+}
+
+var (
+	buildOnce sync.Once
+	builtPath string
+	buildErr  error
+)
+
+// program builds the binary once. It builds it without the race detector, with which the password
+// hashes of these tests would take minutes.
+func program(t *testing.T) string {
+	t.Helper()
+	buildOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // it outlives the first test that needs it
+		if err != nil {
+			buildErr = err
+			return
+		}
+		builtPath = filepath.Join(dir, "sessiond")
+		out, err := exec.Command("go", "build", "-o", builtPath, "..").CombinedOutput()
+		if err != nil {
+			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if buildErr != nil {
+		t.Fatal(buildErr)
+	}
+	return builtPath
+}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if builtPath != "" {
+			_ = os.RemoveAll(filepath.Dir(builtPath))
+		}
+		os.Exit(status)
+	}))
+}
+
+func runProgram(t *testing.T, binary string, env environ, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Env = env.list()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("sessiond %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// runLong skips a test unless SESSIOND_TEST_LONG=1. These tests compare timings, which a busy
+// machine distorts and which take minutes to measure.
+func runLong(t *testing.T) {
+	t.Helper()
+	if !isLong() {
+		t.Skip("takes minutes; runs with SESSIOND_TEST_LONG=1")
+	}
+}
+
+func isLong() bool { return os.Getenv("SESSIOND_TEST_LONG") == "1" }

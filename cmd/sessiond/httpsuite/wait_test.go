@@ -1,0 +1,78 @@
+package httpsuite
+
+import (
+	"bytes"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for something that must happen. A busy machine may take long,
+// so it is far more than a test normally needs.
+const patience = 2 * time.Minute
+
+// await waits until a condition holds, and fails the test if it does not in time.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for this: %s", patience, what)
+		}
+	}
+}
+
+// awaitOutput waits until the output of a program matches re, and returns its first group. done
+// receives the error with which the program ends; it may be nil.
+func awaitOutput(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.Regexp) string {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		changed := out.changed()
+		if m := re.FindStringSubmatch(out.String()); m != nil {
+			return m[1]
+		}
+		select {
+		case <-changed:
+		case err := <-done:
+			t.Fatalf("the program ended early: %v\n%s", err, out.String())
+		case <-deadline:
+			t.Fatalf("no output that matches %s within %v:\n%s", re, patience, out.String())
+		}
+	}
+}
+
+// lockedBuffer is a buffer to which a program writes while a test reads it.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buf    bytes.Buffer
+	notify chan struct{}
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.notify != nil {
+		close(b.notify)
+		b.notify = nil
+	}
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// changed returns a channel that the next write closes.
+func (b *lockedBuffer) changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.notify == nil {
+		b.notify = make(chan struct{})
+	}
+	return b.notify
+}
