@@ -42,7 +42,7 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	}
 	dir := t.TempDir()
 	args = append(args, "--database-url", databaseURL, "--redis-url", redisURL, "--rounds", "1", "--sessions", "40",
-		"--json", filepath.Join(dir, "bench.json"), "--svg", filepath.Join(dir, "bench.svg"))
+		"--json", filepath.Join(dir, "bench.json"), "--svg", dir)
 	client := redisstoretest.Client(t, redisURL)
 	before := client.Info(t.Context(), "keyspace").Val()
 	var out, progress bytes.Buffer
@@ -109,14 +109,14 @@ func TestRun_RefusesWrongFlags(t *testing.T) {
 	for args, why := range map[string]string{
 		"compare":                     "database-url",
 		"nothing":                     "parts",
-		"compare --rounds -1":         "--rounds",
+		"compare --rounds=-1":         "more than 0",
 		"compare --round 1m":          "--round",
 		"compare --connections 1,x":   "connections",
-		"compare --connections 0":     "above 0",
+		"compare --connections 0":     "more than 0",
 		"compare --tokens cold":       "--tokens",
 		"compare --algorithms RS256":  "--algorithms",
-		"memory --memory-sessions 0":  "above 0",
-		"vanish --duration=-1s":       "--duration",
+		"memory --memory-sessions 0":  "more than 0",
+		"vanish --duration=-1s":       "more than 0",
 		"storm --deployments two":     "--deployments",
 		"growth --growth-sessions ''": "growth-sessions",
 	} {

@@ -26,7 +26,7 @@ func (b *bench) compare(ctx context.Context) {
 	sp, refs := b.populate(ctx, b.Sessions, false)
 	sp.FillPlain(ctx, refs)
 	batched, unbatched, unbatchedAgain := b.verifying(sp, false), b.verifying(sp, true), b.verifying(sp, true)
-	names, servers := []string{report.Empty, report.Plain}, []*stage.Process{b.Baseline(ctx, stage.Empty, sp.URL), b.Baseline(ctx, stage.Plain, sp.URL)}
+	names, servers := []string{report.Empty, report.Plain}, []*stage.Process{b.Baseline(ctx, report.Empty, sp.URL), b.Baseline(ctx, report.Plain, sp.URL)}
 	against := slices.Clone(names)
 	for _, build := range b.Builds {
 		b.report.Service = strings.TrimSpace(report.Verify + " " + build.Name)
@@ -36,11 +36,8 @@ func (b *bench) compare(ctx context.Context) {
 		against = append(against, names[2])
 		names, servers = append(names, again(names[2])), append(servers, b.Service(ctx, b.Builds[0], sp.URL, nil))
 	}
-	names, servers = append(names, again(report.Empty)), append(servers, b.Baseline(ctx, stage.Empty, sp.URL))
-	middle := principal
-	if !slices.Contains(b.Connections, middle) {
-		middle = b.Connections[len(b.Connections)-1]
-	}
+	names, servers = append(names, again(report.Empty)), append(servers, b.Baseline(ctx, report.Empty, sp.URL))
+	middle := b.Connections[len(b.Connections)/2]
 	table := func(alg, tokens string, n int, withoutHTTP bool) {
 		var contenders []contender
 		for i, name := range names {
@@ -48,8 +45,8 @@ func (b *bench) compare(ctx context.Context) {
 		}
 		if withoutHTTP {
 			contenders = append(contenders, direct(report.InProcess, n, batched), direct(report.Unbatched, n, unbatched))
-			if program, err := exec.LookPath(b.RedisBenchmark); err == nil {
-				contenders = append(contenders, ceiling(ctx, program, sp))
+			if program, err := exec.LookPath("redis-benchmark"); err == nil {
+				contenders = append(contenders, ceiling(program, sp))
 			} else {
 				b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
 			}
@@ -75,7 +72,7 @@ func (b *bench) compare(ctx context.Context) {
 			Part: report.Direct, Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", alg, count(n, "goroutine")),
 			Callers: n, Alg: alg, Tokens: report.Warm, Against: []string{report.Unbatched},
 		}, refs, n < principal, direct(report.InProcess, n, batched), direct(report.Unbatched, n, unbatched),
-			direct(again("unbatched"), n, unbatchedAgain), direct(report.GoRedis, n, b.goRedis(ctx, sp)))
+			direct(again("unbatched"), n, unbatchedAgain), direct(report.GoRedis, n, b.goRedis(sp)))
 	}
 }
 
@@ -90,27 +87,20 @@ func (b *bench) verifying(sp *stage.Space, unbatched bool) load.Ask {
 
 // verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
 func verdict(r *load.Request, claims session.Claims, err error) error {
-	switch {
-	case r.Revoked && errors.Is(err, session.ErrRevoked):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w: %w", load.ErrWrong, err)
-	case r.Revoked || claims.SessionID != r.Session:
-		return fmt.Errorf("%w: session %q, want %q, revoked: %t", load.ErrWrong, claims.SessionID, r.Session, r.Revoked)
-	default:
+	if r.Revoked && errors.Is(err, session.ErrRevoked) || err == nil && !r.Revoked && claims.SessionID == r.Session {
 		return nil
 	}
+	return fmt.Errorf("%w: session %q and error %v, want session %q, revoked: %t", load.ErrWrong, claims.SessionID, err, r.Session, r.Revoked)
 }
 
 // goRedis sends the commands of a check and does nothing else.
-func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
+func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
 	b.Later(client.Close)
-	generation, entry, blacklist := sp.CeilingKeys(ctx)
 	return func(ctx context.Context, _ int, _ *load.Request) error {
 		pipe := client.Pipeline()
-		pipe.GetEx(ctx, generation, -1)
-		pipe.MGet(ctx, generation, entry, blacklist)
+		pipe.GetEx(ctx, stage.CeilingKeys[0], -1)
+		pipe.MGet(ctx, stage.CeilingKeys...)
 		pipe.Info(ctx, "replication")
 		_, err := pipe.Exec(ctx)
 		return err
@@ -119,14 +109,13 @@ func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
 
 // ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
 // nothing else asks, with enough connections and pipelines.
-func ceiling(ctx context.Context, program string, sp *stage.Space) contender {
-	generation, entry, blacklist := sp.CeilingKeys(ctx)
+func ceiling(program string, sp *stage.Space) contender {
 	rate := 100_000.0 // a guess, for the first round
 	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
 		const clients, pipeline = 64, 16
 		n := max(int(rate*d.Seconds()), clients*pipeline)
-		out, err := exec.CommandContext(ctx, program, "-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), //nolint:gosec // G204: Redis's own program
-			"-n", strconv.Itoa(n), "MGET", generation, entry, blacklist).Output()
+		args := []string{"-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), "-n", strconv.Itoa(n), "MGET"}
+		out, err := exec.CommandContext(ctx, program, append(args, stage.CeilingKeys...)...).Output() //nolint:gosec // G204: Redis's own program
 		must.Do(errors.Join(err, parseCeiling(string(out), n, w)))
 		rate = w.Rate()
 	}}
@@ -146,8 +135,7 @@ func parseCeiling(out string, n int, w *load.Work) error {
 	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
 }
 
-// principal is the number of connections at which everything is measured.
-const principal = 64
+const principal = 64 // connections, at which everything is measured
 
 // contender is one of those that take turns.
 type contender struct {
@@ -186,14 +174,14 @@ const (
 	// coarseTurns is into how many turns a contender's round is cut. A machine that becomes slower
 	// for a while then does so for all contenders.
 	coarseTurns = 5
-	// fineTurns is for contenders that differ by little and have few callers. The wait of two
-	// threads for each other is up to three times as long when the kernel runs them on two cores,
-	// and that changes every few milliseconds. Clocks cannot be read in such short turns.
+	// fineTurns is for contenders that differ by little and have few callers. Two threads wait for
+	// each other up to three times as long when the kernel runs them on two cores, which changes
+	// every few milliseconds. Clocks cannot be read in such short turns.
 	fineTurns  = 500
 	fineRounds = 3 // for each of the usual ones
 )
 
-// round is what one contender does in a round.
+// round is what a contender does in one.
 type round struct {
 	contender
 	from  *load.Supply
@@ -276,18 +264,18 @@ func (b *bench) clocked(ctx context.Context, sp *stage.Space, one *round, d time
 
 func (one *round) figures() report.Figures {
 	w, checks := one.work, float64(max(one.work.Latencies.TotalCount(), 1))
-	f := report.Figures{report.Checks: checks, report.Rate: w.Rate(), report.P50: micros(w.Percentile(50)), report.P99: micros(w.Percentile(99))}
+	f := report.Figures{report.Checks: checks, report.Rate: w.Rate(), report.P50: load.Micros(w.Percentile(50)), report.P99: load.Micros(w.Percentile(99))}
 	if one.turns == 0 {
 		return f
 	}
-	f[report.RedisCPU] = micros(one.spent.Redis) / checks
+	f[report.RedisCPU] = load.Micros(one.spent.Redis) / checks
 	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // one of each turn is ours
-	f[report.LoadCPU] = micros(one.spent.Self) / checks
+	f[report.LoadCPU] = load.Micros(one.spent.Self) / checks
 	switch {
 	case one.ask != nil:
 		f[report.CPU] = f[report.LoadCPU]
 	case one.pid != 0:
-		f[report.CPU] = micros(one.spent.Process) / checks
+		f[report.CPU] = load.Micros(one.spent.Process) / checks
 		f[report.ResidentMB], _ = probe.Memory(one.pid)
 	}
 	return f
@@ -303,8 +291,6 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
-
-func micros(d time.Duration) float64 { return 1000 * load.Millis(d) }
 
 // populate fills a database of Redis with n sessions.
 func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
@@ -328,11 +314,11 @@ func (b *bench) growth(ctx context.Context) {
 		if i == 0 {
 			first = sp
 		}
-		c := b.served(name, b.Service(ctx, b.Latest(), sp.URL, nil), principal)
-		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, stage.Pick(refs, b.Sessions), min(n, b.Sessions))
+		c := b.served(name, b.Service(ctx, b.Latest, sp.URL, nil), principal)
+		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, refs, min(n, b.Sessions))
 		contenders = append(contenders, c)
 	}
-	c := b.served(again(contenders[0].name), b.Service(ctx, b.Latest(), first.URL, nil), principal)
+	c := b.served(again(contenders[0].name), b.Service(ctx, b.Latest, first.URL, nil), principal)
 	c.requests = contenders[0].requests
 	b.takeTurns(ctx, first, report.Table{
 		Part: report.Growth, Name: fmt.Sprintf("/v1/verify by the sessions in Redis, EdDSA, warm tokens, %s", count(principal, "connection")),
@@ -345,7 +331,7 @@ func (b *bench) memory(ctx context.Context) {
 	before := probe.RedisMemory(ctx, b.Redis)
 	sp, refs := b.populate(ctx, b.MemorySessions, false)
 	after := probe.RedisMemory(ctx, b.Redis)
-	service := b.Service(ctx, b.Latest(), sp.URL, nil)
+	service := b.Service(ctx, b.Latest, sp.URL, nil)
 	idle, _ := probe.Memory(service.PID)
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
 	defer cs.Close()

@@ -16,19 +16,15 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// scene is one kind of load. Its flood's clients come back until the scene ends, or once as a stampede.
+// scene is one kind of load.
 type scene struct {
 	name     string
 	checks   int // a second; 0: none
 	flood    load.Flood
-	long     bool // it lasts twice as long
-	visitors bool // people at addresses of their own log in, once each
+	visitors bool // people at addresses of their own log in, once each; it lasts twice as long
 }
 
-const (
-	steady = 500 // checks a second
-	full   = -1  // checks as fast as they are answered
-)
+const steady, full = 500, -1 // checks a second; as fast as they are answered
 
 func (c *config) scenes() []scene {
 	return []scene{
@@ -37,7 +33,7 @@ func (c *config) scenes() []scene {
 		{name: report.CalmAgain, checks: steady},
 		{name: report.Unchecked, flood: load.Flood{Clients: 64}},
 		{name: report.Crowded, checks: steady, flood: load.Flood{Clients: c.Crowd}},
-		{name: report.Rude, checks: steady, flood: load.Flood{Clients: 64, Addresses: 16, Rude: true}, long: true, visitors: true},
+		{name: report.Rude, checks: steady, flood: load.Flood{Clients: 64, Addresses: 16, Rude: true}, visitors: true},
 		{name: report.Full, checks: full},
 		{name: report.FullFlood, checks: full, flood: load.Flood{Clients: 16}},
 		{name: report.Stampede, flood: load.Flood{Clients: c.Stampede, Stampede: true}},
@@ -69,7 +65,7 @@ func (b *bench) storm(ctx context.Context) {
 type cast struct {
 	*bench
 	services []*stage.Process
-	addrs    []string
+	addrs    []string // of the services
 	requests []load.Request
 	users    []string
 	hasher   *hashing.Hasher
@@ -88,7 +84,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 	c.requests = slices.DeleteFunc(requests, func(r load.Request) bool { return r.Revoked })
 	c.users = b.People(ctx, must.Get(c.hasher.Hash(ctx, load.Password)), 2000)
 	for range replicas {
-		p := b.Service(ctx, b.Latest(), sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
+		p := b.Service(ctx, b.Latest, sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough to ask, and leaves more to those who answer
@@ -174,7 +170,7 @@ func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Wor
 	if s.flood.Clients > 0 {
 		begin = begin.Add(c.rest)
 	}
-	if s.long {
+	if s.visitors {
 		length *= 2
 	}
 	scene, cancel := context.WithDeadline(ctx, begin.Add(length))
@@ -196,9 +192,6 @@ func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Wor
 		w = c.check(ctx, s.checks, begin, length)
 	}
 	must.Do(g.Wait())
-	if w != nil {
-		f[report.Rate] = float64(w.Latencies.TotalCount()) / length.Seconds()
-	}
 	if s.visitors {
 		f[report.Prompt] = float64(visitors.Prompt)
 	}
@@ -208,11 +201,11 @@ func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Wor
 
 func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 	if w != nil {
-		f[report.CheckP50], f[report.CheckP99] = load.Millis(w.Percentile(50)), load.Millis(w.Percentile(99))
+		f[report.CheckP50], f[report.CheckP99], f[report.Rate] = load.Millis(w.Percentile(50)), load.Millis(w.Percentile(99)), w.Rate()
 	}
-	if l.Rate > 0 || l.Refused() > 0 {
+	if l.SignedIn+l.Shed+l.Limited+l.Unanswered > 0 {
 		f[report.SignedIn], f[report.LoginRate], f[report.Unanswered] = float64(l.SignedIn), l.Rate, float64(l.Unanswered)
-		f[report.Shed], f[report.Limited], f[report.Refused] = float64(l.Shed), float64(l.Limited), float64(l.Refused())
+		f[report.Shed], f[report.Limited], f[report.Refused] = float64(l.Shed), float64(l.Limited), float64(l.Shed+l.Limited)
 		f[report.Longest], f[report.LongestRefusal] = load.Millis(l.Longest), load.Millis(l.LongestRefusal)
 	}
 	for _, p := range c.services {
@@ -224,8 +217,8 @@ func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 func (c *cast) watch(ctx context.Context) (dark float64) {
 	for ctx.Err() == nil {
 		load.Pause(ctx, 100*time.Millisecond)
-		for _, p := range c.services {
-			if p.Get("/livez") == "" && ctx.Err() == nil {
+		for _, addr := range c.addrs {
+			if stage.Get(addr, "/livez") == "" && ctx.Err() == nil {
 				dark++
 			}
 		}
@@ -238,17 +231,16 @@ func (c *cast) watch(ctx context.Context) (dark float64) {
 func (c *cast) stampede(ctx context.Context, s scene, f report.Figures) *load.Work {
 	patient, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	logins := must.Get(c.flood(s.flood)(patient, time.Now()))
-	c.record(f, nil, logins) // now, because the memory goes down again
+	c.record(f, nil, must.Get(c.flood(s.flood)(patient, time.Now())))
 	over := time.Now()
 	for normal := false; !normal && ctx.Err() == nil; {
 		l := must.Get(c.flood(load.Flood{Clients: 1, Once: true, Spacing: 1})(ctx, over))
-		normal = l.SignedIn == 1 && l.Refused() == 0 && l.Longest <= time.Second
+		normal = l.SignedIn == 1 && l.Shed+l.Limited == 0 && l.Longest <= time.Second
 	}
 	f[report.Recovery] = load.Millis(time.Since(over))
 	w := c.check(ctx, steady, time.Now(), c.rest)
-	c.record(f, w, logins)
-	if c.services[0].Get("/livez") == "" {
+	c.record(f, w, &load.Logins{})
+	if stage.Get(c.addrs[0], "/livez") == "" {
 		f[report.Dark]++
 	}
 	return w

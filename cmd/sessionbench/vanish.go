@@ -22,11 +22,9 @@ import (
 )
 
 const (
-	leaveEvery = 20              // one request of so many is abandoned
-	held       = 2 * time.Second // how long Redis's reply is held back, once
-	// checkDeadline is in what time sessiond answers a check when Redis does not: 120 ms for Redis,
-	// and the rest for Postgres.
-	checkDeadline = 150 * time.Millisecond
+	leaveEvery    = 20                     // one request of so many is abandoned
+	held          = 2 * time.Second        // how long Redis's reply is held back, once
+	checkDeadline = 150 * time.Millisecond // for an answer of sessiond: 120 ms for Redis, the rest for Postgres
 	callDeadline  = 100 * time.Millisecond // of a caller in process
 )
 
@@ -52,7 +50,7 @@ func (b *bench) vanish(ctx context.Context) {
 			} else {
 				b.vanishDirect(ctx, u.String(), requests, ledger, stall, f, w)
 			}
-			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), micros(w.Percentile(99))
+			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), load.Micros(w.Percentile(99))
 			f[report.Longest] = load.Millis(w.Percentile(100))
 			f[report.Left], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
 			b.report.Complain(name, w.Wrong, w.Complaint)
@@ -63,7 +61,7 @@ func (b *bench) vanish(ctx context.Context) {
 }
 
 func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load.Request, stall func() *time.Timer, f report.Figures, w *load.Work) {
-	service := b.Service(ctx, b.Latest(), redisURL, nil)
+	service := b.Service(ctx, b.Latest, redisURL, nil)
 	f[report.Deadline] = load.Millis(checkDeadline)
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
 	b.checkOnce(ctx, cs, requests) // fills the pools of sessiond

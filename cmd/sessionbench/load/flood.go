@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -28,9 +29,6 @@ type Logins struct {
 	start sync.Once
 	began time.Time
 }
-
-// Refused is the number of answers that told the client to retry.
-func (l *Logins) Refused() int { return l.Shed + l.Limited }
 
 // count adds one answer. took is how long it took, total the same with all earlier attempts.
 func (l *Logins) count(status int, took, total time.Duration) error {
@@ -60,14 +58,12 @@ type Flood struct {
 	Addrs     []string // of the replicas, which the clients are spread over
 	Users     []string // usernames; the clients take turns with them
 	Clients   int
-	Addresses int // the clients share so many source addresses; 0: each has its own
-	First     int // number of the first source address
-	// Spacing is the time between the arrivals of two clients. If it is 0, they arrive at random
-	// within the first second.
-	Spacing  time.Duration
-	Once     bool // each client logs in once, with as many attempts as it takes
-	Rude     bool // clients ignore Retry-After and retry at once
-	Stampede bool // clients connect, send one login at the same moment, and do not retry
+	Addresses int           // the clients share so many source addresses; 0: each has its own
+	First     int           // number of the first source address
+	Spacing   time.Duration // between the arrivals of two clients; 0: they arrive at random within a second
+	Once      bool          // each client logs in once, with as many attempts as it takes
+	Rude      bool          // clients ignore Retry-After and retry at once
+	Stampede  bool          // clients connect, send one login at the same moment, and do not retry
 }
 
 // Run has the clients log in, each one login after another, until ctx ends. It counts the answers
@@ -140,11 +136,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 
 // wire is the login of the client with that number. The service believes X-Forwarded-For here.
 func (f Flood) wire(number int) []byte {
-	from := number
-	if f.Addresses > 0 {
-		from %= f.Addresses
-	}
-	from += f.First
+	from := f.First + number%cmp.Or(f.Addresses, f.Clients)
 	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings never fail
 	return fmt.Appendf(nil, "POST /v1/sessions HTTP/1.1\r\nHost: sessionbench\r\nX-Forwarded-For: 10.%d.%d.%d\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", from>>16&0xff, from>>8&0xff, from&0xff, len(body), body)

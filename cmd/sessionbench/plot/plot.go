@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"maps"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -18,22 +20,11 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 )
 
-// chart is groups of bars. Each series has a bar in every group.
+// chart is groups of bars. Each series, by its name, has a bar in every group.
 type chart struct {
 	title  string
 	groups []string
 	series map[string][]report.Spread
-	order  []string // of the series
-}
-
-func (c *chart) add(name string, bars ...report.Spread) {
-	if c.series == nil {
-		c.series = map[string][]report.Spread{}
-	}
-	if c.series[name] == nil {
-		c.order = append(c.order, name)
-	}
-	c.series[name] = append(c.series[name], bars...)
 }
 
 // All draws the parts of a report that have a plot.
@@ -45,6 +36,7 @@ func All(r *report.Report) map[report.Part][]byte {
 	}
 	plots := map[report.Part][]byte{}
 	for part, c := range charts {
+		c.series = map[string][]report.Spread{}
 		tables := r.Of(part)
 		for _, t := range tables {
 			switch {
@@ -52,17 +44,17 @@ func All(r *report.Report) map[report.Part][]byte {
 				c.groups = append(c.groups, fmt.Sprintf("%d connections,\n%s tokens:\n%.1f × plain", t.Callers, t.Tokens, t.Ratio(report.Rate, r.Service, report.Plain).Median))
 				for _, row := range t.Rows {
 					if row.Name == report.Plain || strings.HasPrefix(row.Name, report.Verify) {
-						c.add(row.Name, t.Ratio(report.Rate, row.Name, report.Empty))
+						c.series[row.Name] = append(c.series[row.Name], t.Ratio(report.Rate, row.Name, report.Empty))
 					}
 				}
 			case part == report.Growth:
 				for _, row := range t.Rows {
 					c.groups = append(c.groups, row.Name)
-					c.add(report.Verify, t.Ratio(report.Rate, row.Name, t.Rows[0].Name))
+					c.series[report.Verify] = append(c.series[report.Verify], t.Ratio(report.Rate, row.Name, t.Rows[0].Name))
 				}
 			case part == report.Storm:
 				for _, scene := range c.groups {
-					c.add(t.Name, t.Row(scene).Spread(report.ToCalm))
+					c.series[t.Name] = append(c.series[t.Name], t.Row(scene).Spread(report.ToCalm))
 				}
 			}
 		}
@@ -97,11 +89,11 @@ func (c *chart) svg(caption string) []byte {
 	p.Legend.TextStyle.Font, p.X.Tick.Label.Font, p.Y.Tick.Label.Font = font.From(sans, 10), font.From(sans, 10), font.From(sans, 10)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
-	width := 0.8 / float64(len(c.order))
-	for i, name := range c.order {
+	width := 0.8 / float64(len(c.series))
+	for i, name := range slices.Sorted(maps.Keys(c.series)) {
 		s := series{bars: c.series[name]}
 		for j, bar := range s.bars {
-			x := float64(j) + (float64(i)-float64(len(c.order)-1)/2)*width
+			x := float64(j) + (float64(i)-float64(len(c.series)-1)/2)*width
 			s.XYs = append(s.XYs, plotter.XY{X: x, Y: bar.Median})
 			left, right := x-0.45*width, x+0.45*width
 			rectangle := must.Get(plotter.NewPolygon(plotter.XYs{{X: left}, {X: left, Y: bar.Median}, {X: right, Y: bar.Median}, {X: right}}))

@@ -38,7 +38,9 @@ func (v Verdict) String() string {
 func (r *Report) hold(what, sign string, limit, aim float64, format string, figure float64) {
 	if !math.IsNaN(figure) {
 		v := Verdict{What: what, Sign: sign, Limit: limit, Aim: aim, format: format, Figure: figure}
-		v.Holds = v.keeps(limit)
+		if v.Holds = v.keeps(limit); !v.Holds {
+			r.Missed++
+		}
 		r.Verdicts = append(r.Verdicts, v)
 	}
 }
@@ -53,9 +55,9 @@ func (r *Report) find(part Part, callers int, tokens string) *Table {
 	return &Table{}
 }
 
-// Judge holds the report to all thresholds and returns how many it misses. Those of compare are for 64
-// connections, EdDSA and warm tokens unless they say otherwise.
-func (r *Report) Judge() (missed int) {
+// Judge holds the report to all thresholds. Those of compare are for 64 connections, EdDSA and warm
+// tokens unless they say otherwise.
+func (r *Report) Judge() {
 	web, crowded, fresh := r.find(Compare, 64, Warm), r.find(Compare, 256, Warm), r.find(Compare, 64, Fresh)
 	alone, pair, trips := r.find(Direct, 1, Warm), r.find(Direct, 2, Warm), r.find(Compare, 1, Warm).Row(r.Service).median(Trips)
 	r.hold("rate of /v1/verify to the empty handler's", atLeast, 0.55, 0.70, times, web.Ratio(Rate, r.Service, Empty).Median)
@@ -94,12 +96,6 @@ func (r *Report) Judge() (missed int) {
 	for _, t := range r.Of(Storm) {
 		r.judgeStorm(t, "storm, "+t.Name+", ")
 	}
-	for _, v := range r.Verdicts {
-		if !v.Holds {
-			missed++
-		}
-	}
-	return missed
 }
 
 // noise is how far the first and the last row, which are the same, were apart in the worst round. It

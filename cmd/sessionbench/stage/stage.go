@@ -31,16 +31,19 @@ import (
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/sqlstore"
 )
 
 // Stage is the setting of all measurements. Its methods end the run when something fails.
 type Stage struct {
 	Say      func(format string, args ...any) // prints progress
-	Builds   []Build                          // the last is measured where there is room for one
+	Builds   []Build
+	Latest   Build // the last of them, which is measured where there is room for one
 	Keys     Keys
 	Postgres *sql.DB // the server, as given
 	Redis    *redis.Client
 	redisURL *url.URL
+	db       *sqlstore.DB // of the latest build
 	dir      string
 	undo     []func() error
 	failed   []error // of undo
@@ -84,14 +87,14 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 		})
 		server.Path = "/" + database
 		command(ctx, []string{"SESSIOND_DATABASE_URL=" + server.String()}, program, "migrate")
-		s.Builds = append(s.Builds, Build{name, program, server.String()})
+		s.Latest = Build{name, program, server.String()}
+		s.Builds = append(s.Builds, s.Latest)
 	}
+	s.db = must.Get(sqlstore.Open(ctx, s.Latest.databaseURL, sqlstore.Options{}))
+	s.Later(s.db.Close)
 }
 
 func (s *Stage) keysFile() string { return filepath.Join(s.dir, "keys.json") }
-
-// Latest is the build that is measured where there is room for one.
-func (s *Stage) Latest() Build { return s.Builds[len(s.Builds)-1] }
 
 // command runs a program to its end.
 func command(ctx context.Context, settings []string, name string, args ...string) {
@@ -103,13 +106,10 @@ func command(ctx context.Context, settings []string, name string, args ...string
 }
 
 // environment is ours without the settings of sessiond and PostgreSQL: the defaults are measured.
-func environment() (kept []string) {
-	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") {
-			kept = append(kept, setting)
-		}
-	}
-	return kept
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
+		return strings.HasPrefix(setting, "SESSIOND_") || strings.HasPrefix(setting, "PG")
+	})
 }
 
 // Later calls undo when the current scope ends.
@@ -128,7 +128,6 @@ func (s *Stage) Scope(f func()) {
 	f()
 }
 
-// Close undoes everything.
 func (s *Stage) Close() error {
 	s.Scope(func() {})
 	return errors.Join(s.failed...)
@@ -159,7 +158,7 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 		}
 		return stderr.Close()
 	})
-	for begin := time.Now(); p.Get("/readyz") == ""; time.Sleep(20 * time.Millisecond) {
+	for begin := time.Now(); Get(p.Addr, "/readyz") == ""; time.Sleep(20 * time.Millisecond) {
 		if time.Since(begin) > 15*time.Second {
 			said, _ := os.ReadFile(stderr.Name())
 			must.Do(fmt.Errorf("%s did not become ready:\n%s", words[0], said))
@@ -179,18 +178,16 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
-// Baseline starts this program once more, as one of the baselines.
+// Baseline starts this program once more, as the baseline "empty" or "plain".
 func (s *Stage) Baseline(ctx context.Context, name, redisURL string) *Process {
 	p := &Process{Addr: freeAddr()}
-	settings := []string{EnvBaseline + "=" + name, envAddr + "=" + p.Addr, envRedisURL + "=" + redisURL, envKeysFile + "=" + s.keysFile()}
-	return s.start(ctx, p, settings, must.Get(os.Executable()))
+	setting := EnvBaseline + "=" + strings.Join([]string{name, p.Addr, redisURL, s.keysFile()}, "\n")
+	return s.start(ctx, p, []string{setting}, must.Get(os.Executable()))
 }
 
-// Get returns the body of a 200 from the process, or nothing.
-func (p *Process) Get(path string) string { return get("http://" + p.Addr + path) }
-
-func get(url string) string {
-	status, body, err := fasthttp.GetTimeout(nil, url, 15*time.Second)
+// Get returns the body of a 200, or nothing.
+func Get(addr, path string) string {
+	status, body, err := fasthttp.GetTimeout(nil, "http://"+addr+path, 15*time.Second)
 	if err != nil || status != fasthttp.StatusOK {
 		return ""
 	}
@@ -199,7 +196,7 @@ func get(url string) string {
 
 // Goroutines asks a service for the number of its goroutines.
 func (p *Process) Goroutines() float64 {
-	_, value, _ := strings.Cut(get("http://"+p.metrics+"/metrics"), "\ngo_goroutines ")
+	_, value, _ := strings.Cut(Get(p.metrics, "/metrics"), "\ngo_goroutines ")
 	value, _, _ = strings.Cut(value, "\n")
 	return must.Get(strconv.ParseFloat(value, 64))
 }
@@ -231,36 +228,27 @@ func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
 	return []string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, err
 }
 
-// The baselines that sessiond is compared to.
-const (
-	Empty = "empty" // a chi handler that does nothing
-	Plain = "plain" // the plain design
-)
-
-// The environment of a baseline. The Redis URL may hold a password, so it is not an argument.
-const (
-	EnvBaseline = "SESSIONBENCH_BASELINE" // the name; if it is set, the program is that baseline
-	envAddr     = "SESSIONBENCH_ADDR"
-	envRedisURL = "SESSIONBENCH_REDIS_URL"
-	envKeysFile = "SESSIONBENCH_KEYS_FILE"
-)
+// EnvBaseline is the environment variable that makes this program a baseline. Its lines are the
+// baseline's name, address, Redis URL and key file. They are no arguments, because the URL may hold a
+// password.
+const EnvBaseline = "SESSIONBENCH_BASELINE"
 
 // ServeBaseline serves the baseline that the environment describes until ctx ends.
 func ServeBaseline(ctx context.Context) (err error) {
 	defer must.Catch(&err)
-	check := func(http.ResponseWriter, *http.Request) {}
-	if os.Getenv(EnvBaseline) == Plain {
-		check = plainHandler(must.Get(os.ReadFile(os.Getenv(envKeysFile))), redis.NewClient(must.Get(redis.ParseURL(os.Getenv(envRedisURL)))))
+	lines, check := strings.Split(os.Getenv(EnvBaseline), "\n"), func(http.ResponseWriter, *http.Request) {}
+	if lines[0] == "plain" {
+		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2]))))
 	}
 	r := chi.NewRouter()
 	r.Get(load.CheckPath, check)
 	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ready") })
-	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", os.Getenv(envAddr)))
+	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", lines[1]))
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
-	if err := http.Serve(listener, r); !errors.Is(err, net.ErrClosed) { //nolint:gosec // G114: a timeout costs time on every request
-		return err
+	if err = http.Serve(listener, r); errors.Is(err, net.ErrClosed) { //nolint:gosec // G114: a timeout costs time on every request
+		err = nil
 	}
-	return nil
+	return err
 }
 
 func plainSession(id string) string   { return keyPrefix + "session:" + id }
@@ -271,17 +259,17 @@ func plainBlacklist(id string) string { return keyPrefix + "blacklist:" + id }
 func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
 	var set jose.JSONWebKeySet
 	must.Do(json.Unmarshal(keys, &set))
+	public := map[[2]string]any{} // by algorithm and id
+	for _, k := range set.Keys {
+		public[[2]string{k.Algorithm, k.KeyID}] = k.Public().Key
+		if k.Algorithm == "HS256" {
+			public[[2]string{k.Algorithm, k.KeyID}] = k.Key // one secret does both
+		}
+	}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA", "ES256", "HS256"}), jwt.WithIssuer(issuerURL), jwt.WithAudience(issuerURL), jwt.WithExpirationRequired())
 	keyOf := func(t *jwt.Token) (any, error) {
 		id, _ := t.Header["kid"].(string)
-		for _, k := range set.Key(id) {
-			if secret, ok := k.Key.([]byte); ok && k.Algorithm == t.Method.Alg() {
-				return secret, nil
-			} else if k.Algorithm == t.Method.Alg() {
-				return k.Public().Key, nil
-			}
-		}
-		return nil, jwt.ErrTokenUnverifiable
+		return public[[2]string{t.Method.Alg(), id}], nil
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		var claims struct {
