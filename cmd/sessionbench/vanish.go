@@ -106,7 +106,7 @@ func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, p
 
 func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []load.Request, ledger issuer.Finder, stall func() *time.Timer, f report.Figures, w *load.Work) {
 	goroutines := func() float64 { return float64(runtime.NumGoroutine()) }
-	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), goroutines()
+	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), settle(ctx, goroutines, 0)
 	b.Scope(func() {
 		v, store := b.Verifier(redisURL, redisstore.Options{})
 		v.Fallback = &issuer.LedgerFallback{Store: store, Finder: ledger}
@@ -172,6 +172,8 @@ type delayed struct {
 	net.Conn
 	hold *atomic.Int64
 }
+
+func (d delayed) CloseWrite() error { return d.Conn.(*net.TCPConn).CloseWrite() } // the proxy looks for it
 
 func (d delayed) Read(b []byte) (int, error) {
 	n, err := d.Conn.Read(b)
