@@ -26,10 +26,10 @@ func (b *breaches) Contains(_ context.Context, password string) (bool, error) {
 	return b.err == nil && password == b.known, b.err
 }
 
-// breachAnswers is an Observer that records what it is told about breaches.
-type breachAnswers struct{ told []string }
+// breachAnswers is an Observer that records the answers about breaches.
+type breachAnswers struct{ got []string }
 
-func (b *breachAnswers) Breached(answer string)   { b.told = append(b.told, answer) }
+func (b *breachAnswers) Breached(answer string)   { b.got = append(b.got, answer) }
 func (*breachAnswers) Limited(string, bool, bool) {}
 
 const breached = "tr0ub4dor&3 and more"
@@ -58,9 +58,9 @@ var errAway = errors.New("connection refused")
 func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
-		list, told := &breaches{known: breached}, &breachAnswers{}
+		list, answers := &breaches{known: breached}, &breachAnswers{}
 		set := w.settingPasswords()[way]
-		w.Breaches, w.Observer = list, told
+		w.Breaches, w.Observer = list, answers
 		if got := codes(set(breached)); len(got) != 1 || got["password"] != "breached" {
 			t.Errorf("%s: %v", way, got)
 		}
@@ -68,7 +68,7 @@ func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
 			t.Errorf("%s: %v, asked %q", way, got, list.asked)
 		}
 		w.want(way, set(otherPassword+" 2"), nil)
-		if got := strings.Join(told.told, " "); got != "yes no" {
+		if got := strings.Join(answers.got, " "); got != "yes no" {
 			t.Errorf("%s: observed %q", way, got)
 		}
 	}
@@ -77,9 +77,9 @@ func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
 func TestBreaches_UnavailableListIsFatalIfRequired(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
-		told := &breachAnswers{}
+		answers := &breachAnswers{}
 		set := w.settingPasswords()[way]
-		w.Breaches, w.Observer, w.BreachesRequired = &breaches{err: errAway}, told, true
+		w.Breaches, w.Observer, w.BreachesRequired = &breaches{err: errAway}, answers, true
 		w.want(way+", required", set(otherPassword), identity.ErrUnavailable)
 		if got := codes(set("password1")); got["password"] != "too_common" {
 			t.Errorf("%s: %v", way, got)
@@ -89,7 +89,7 @@ func TestBreaches_UnavailableListIsFatalIfRequired(t *testing.T) {
 			t.Errorf("%s: %v", way, got)
 		}
 		w.want(way, set(otherPassword), nil) // the refusals changed nothing
-		if got := strings.Join(told.told, " "); got != "unavailable unavailable" {
+		if got := strings.Join(answers.got, " "); got != "unavailable unavailable" {
 			t.Errorf("%s: observed %q", way, got)
 		}
 	}
@@ -115,12 +115,12 @@ func TestBreaches_WarnsOnceAMinute(t *testing.T) {
 
 func TestBreaches_CancelledCheckIsNotObserved(t *testing.T) {
 	w := newWorld(t)
-	told := &breachAnswers{}
+	answers := &breachAnswers{}
 	ctx, leave := context.WithCancel(t.Context())
-	w.Breaches, w.Observer = &breaches{err: errAway, hook: leave}, told
+	w.Breaches, w.Observer = &breaches{err: errAway, hook: leave}, answers
 	w.want("register", w.RegisterByMail(ctx, identity.NewUser{Username: "bob", Email: "bob@example.com", Password: password}), context.Canceled)
-	if len(told.told) != 0 {
-		t.Errorf("observed %q", told.told)
+	if len(answers.got) != 0 {
+		t.Errorf("observed %q", answers.got)
 	}
 }
 

@@ -357,11 +357,11 @@ func TestRegisterByMail_RefundsAMailThatWasNotQueued(t *testing.T) {
 }
 
 // witness is an Observer that records the decisions of the limits.
-type witness struct{ told []string }
+type witness struct{ got []string }
 
 func (o *witness) Breached(string) {}
 func (o *witness) Limited(action string, allowed, shared bool) {
-	o.told = append(o.told, fmt.Sprintf("%s %t %t", action, allowed, shared))
+	o.got = append(o.got, fmt.Sprintf("%s %t %t", action, allowed, shared))
 }
 
 // down is a shared limiter that does not answer.
@@ -382,8 +382,8 @@ func TestLimits_AreObserved(t *testing.T) {
 	}
 	_, _ = w.guess("ada", password, from.IP)
 	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
-	if !slices.Equal(o.told, want) {
-		t.Errorf("observed %q, want %q", o.told, want)
+	if !slices.Equal(o.got, want) {
+		t.Errorf("observed %q, want %q", o.got, want)
 	}
 }
 

@@ -74,15 +74,15 @@ func TestIsCommon_FindsEveryPasswordOfTheList(t *testing.T) {
 			t.Errorf("%q is not folded or too short, so it never matches", p)
 		}
 		if !isCommon(p) {
-			t.Errorf("%q is not found", p)
+			t.Errorf("does not find %q", p)
 		}
 		if isCommon(p + "\x00") {
-			t.Errorf("%q is found", p+"\x00")
+			t.Errorf("finds %q, which is not on the list", p+"\x00")
 		}
 	}
 	for _, p := range []string{"", "\n", "!", "~~~~~~~~~~", list[0] + "\n" + list[1], list[0][1:]} {
 		if isCommon(p) {
-			t.Errorf("%q is found", p)
+			t.Errorf("finds %q, which is not on the list", p)
 		}
 	}
 }

@@ -60,7 +60,7 @@ type Origin struct {
 	Quota *limit.Decision
 }
 
-// Observer is told what protects the logins, for metrics. Its methods must not block.
+// Observer receives the decisions that protect logins, for metrics. Its methods must not block.
 type Observer interface {
 	// Limited reports a decision about an action (see package limit): whether it was allowed, and whether
 	// the shared limits decided or, with Redis down, this replica's own.

@@ -38,7 +38,7 @@ func TestRegister_CreatesAnActiveUser(t *testing.T) {
 		t.Errorf("returned %+v\n  stored %+v", u, stored)
 	}
 	if !strings.HasPrefix(u.PasswordHash, "$sessiond$") || strings.Contains(u.PasswordHash, password) {
-		t.Errorf("hash %s", u.PasswordHash)
+		t.Errorf("the stored hash is %s", u.PasswordHash)
 	}
 	if mails := w.deliver(); len(mails) != 0 {
 		t.Errorf("mails %v", mails)
@@ -573,7 +573,7 @@ func TestDelete_RemovesTheUser(t *testing.T) {
 	}
 	w.one("alice@example.com", "deleted")
 	w.want("user", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
-	w.want("again", second(w.Delete(t.Context(), u.ID)), identity.ErrNotFound)
+	w.want("a second deletion", second(w.Delete(t.Context(), u.ID)), identity.ErrNotFound)
 	if w.active(u) != 0 || w.signsIn("alice", password) {
 		t.Error("the deleted user still has a session or signs in")
 	}
@@ -645,7 +645,7 @@ func TestReset_SetsThePasswordOnce(t *testing.T) {
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
 		t.Error("the reset is not in effect")
 	}
-	w.want("again", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
+	w.want("a second reset", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 

@@ -58,7 +58,7 @@ func (i implementation) check() error {
 		for _, secret := range []string{known.secret, known.secret + "x"} {
 			want := bcrypt.CompareHashAndPassword([]byte(known.hash), []byte(secret))
 			if got := i.compare([]byte(known.hash), []byte(secret), false); !errors.Is(got, want) {
-				return fmt.Errorf("known answer %d: got %v, x/crypto %v", n, got, want)
+				return fmt.Errorf("known answer %d: got %s, x/crypto %s", n, fmt.Sprint(got), fmt.Sprint(want))
 			}
 		}
 		made, err := i.generate([]byte(known.secret), bcrypt.MinCost, false)

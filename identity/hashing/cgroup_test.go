@@ -25,7 +25,7 @@ func TestGroupLimit_ReadsEveryKindOfGroup(t *testing.T) {
 		"version 1, two controllers at once":       {"4:cpu,cpuacct:/web\n", map[string]string{"cpu,cpuacct/web/cpu.cfs_quota_us": "100000", "cpu,cpuacct/web/cpu.cfs_period_us": "100000"}, 1},
 		"version 1, unlimited":                     {"4:cpu:/web\n", map[string]string{"cpu/web/cpu.cfs_quota_us": "-1", "cpu/web/cpu.cfs_period_us": "100000"}, math.Inf(1)},
 		"version 1, a limit of another controller": {"4:cpuset:/web\n", map[string]string{"cpuset/web/cpu.cfs_quota_us": "1", "cpuset/web/cpu.cfs_period_us": "100000"}, math.Inf(1)},
-		"nonsense":                                 {"nonsense\n0::\n::::\n", map[string]string{"cpu.max": "a lot"}, math.Inf(1)},
+		"malformed":                                {"nonsense\n0::\n::::\n", map[string]string{"cpu.max": "a lot"}, math.Inf(1)},
 		"a period of zero":                         {"0::/\n", map[string]string{"cpu.max": "1000 0"}, math.Inf(1)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,7 +33,7 @@ func CPUShare(slots int, separate bool) func() float64 {
 	b := &cpuBudget{limit: cpuLimit(), slots: slots, now: time.Now, used: ownCPU, reserve: minReserve}
 	b.throttled = func() time.Duration { return throttledTime(membershipFile, cgroupMount) }
 	if !separate {
-		b.used = func() time.Duration { return 0 } // the CPU time of hashes cannot be told from the rest
+		b.used = func() time.Duration { return 0 } // the CPU time of hashes cannot be separated from the rest
 	}
 	return b.share
 }

@@ -48,7 +48,7 @@ type QueueOptions struct {
 	Observer Observer      // may be nil
 }
 
-// Observer is told what a queue does, for metrics. Its methods must not block.
+// Observer receives the events of a queue, for metrics. Its methods must not block.
 type Observer interface {
 	// Hashed reports a password hash: how long it waited for its turn, and how long it took.
 	Hashed(waited, took time.Duration)

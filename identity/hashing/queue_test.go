@@ -16,7 +16,7 @@ import (
 	"unicode"
 )
 
-// recorder is an Observer that records what it is told.
+// recorder is an Observer that records the events.
 type recorder struct {
 	mu     sync.Mutex
 	shed   []string
@@ -123,7 +123,7 @@ func TestQueue_AddressesTakeTurns(t *testing.T) {
 			t.Errorf("%s: %s were served as %s, want %s", c.why, c.arrive, got, c.want)
 		}
 		if a.serve(1) != "" || q.running != 0 || q.Len() != 0 {
-			t.Errorf("%s: in the end %d hash and %d wait", c.why, q.running, q.Len())
+			t.Errorf("%s: in the end %d slots are taken and %d requests wait", c.why, q.running, q.Len())
 		}
 	}
 }
@@ -173,7 +173,7 @@ func TestQueue_FullQueueEvicts(t *testing.T) {
 		q, o := queueOf(4)
 		a := &arrivals{T: t, q: q}
 		if err := a.arrive("x" + c.waiting); err != nil || q.Len() != 4 {
-			t.Fatalf("%s: %d wait, %v", c.why, q.Len(), err)
+			t.Fatalf("%s: %d requests wait, %v", c.why, q.Len(), err)
 		}
 		err := a.arrive(c.newcomer)
 		retry, ok := errors.AsType[*RetryError](err)
@@ -217,7 +217,7 @@ func TestQueue_OneAccountFillsAQuarter(t *testing.T) {
 		o.shed = nil
 	}
 	if _, err := join("y", "bob", false); err != nil {
-		t.Errorf("another Account: %v", err)
+		t.Errorf("another account: %v", err)
 	}
 	for range 5 {
 		if _, err := join("z", "", false); err != nil {
@@ -342,7 +342,7 @@ func TestQueue_CancelledRequestLeaves(t *testing.T) {
 		}()
 		synctest.Wait()
 		if q.Len() != 3 {
-			t.Fatalf("%d wait", q.Len())
+			t.Fatalf("%d requests wait, want 3", q.Len())
 		}
 		cancel()
 		for range 2 {
@@ -351,7 +351,7 @@ func TestQueue_CancelledRequestLeaves(t *testing.T) {
 			}
 		}
 		if q.Len() != 1 || len(q.strangers.accounts) != 1 || len(q.devices.accounts) != 0 || len(o.sheds()) != 0 {
-			t.Errorf("%d wait, %v, %v", q.Len(), q.strangers.accounts, o.sheds())
+			t.Errorf("%d requests wait; accounts %v; observed %v", q.Len(), q.strangers.accounts, o.sheds())
 		}
 		holder.leave()
 		if err := <-stays; err != nil {
@@ -372,7 +372,7 @@ func TestQueue_CancelledRequestFreesItsSlot(t *testing.T) {
 			t.Fatal(err)
 		}
 		if q.running != 0 || q.Len() != 0 {
-			t.Fatalf("%d hash, %d wait", q.running, q.Len())
+			t.Fatalf("%d slots are taken and %d requests wait", q.running, q.Len())
 		}
 	}
 }
@@ -463,7 +463,7 @@ func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
 			}
 		}
 		arrived := 0
-		told := func(n int) (longest time.Duration) {
+		longestDelay := func(n int) (longest time.Duration) {
 			for range n {
 				arrived++
 				_, err := q.enter(t.Context(), Visitor{Address: fmt.Sprint("a", arrived)}, nil)
@@ -474,16 +474,16 @@ func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
 			return longest
 		}
 		rate := 1 / q.turnTime.Seconds()
-		if got := told(int(usualDelay.Seconds() * rate)); got > usualDelay {
+		if got := longestDelay(int(usualDelay.Seconds() * rate)); got > usualDelay {
 			t.Errorf("the usual number are away: %v", got)
 		}
 		some := int(15*rate) - arrived
-		told(some)
-		if got := told(200); got < 12*time.Second || got > 20*time.Second {
+		longestDelay(some)
+		if got := longestDelay(200); got < 12*time.Second || got > 20*time.Second {
 			t.Errorf("as many are away as are served in 15 s: %v", got)
 		}
-		told(int(100 * rate))
-		if got := told(200); got < 25*time.Second || got > maxDelay {
+		longestDelay(int(100 * rate))
+		if got := longestDelay(200); got < 25*time.Second || got > maxDelay {
 			t.Errorf("very many are away: %v", got)
 		}
 		for address, until := range q.backoff.until {
@@ -497,7 +497,7 @@ func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
 			t.Errorf("of %d clients, %d are away a second later", all, left)
 		}
 		time.Sleep(maxDelay)
-		if got := told(3); got > usualDelay {
+		if got := longestDelay(3); got > usualDelay {
 			t.Errorf("all are back: %v", got)
 		}
 		if n := q.absent.count(time.Now().Add(time.Hour)); n != 0 {
@@ -737,7 +737,7 @@ func TestTurn_UnusedTurnFreesItsSlot(t *testing.T) {
 	h := quick(t, q, func(context.Context) error { return nil })
 	turn, err := h.Enter(t.Context(), Visitor{}, nil)
 	if err != nil || q.running != 1 {
-		t.Fatalf("%d hash, %v", q.running, err)
+		t.Fatalf("%d slots are taken, %v", q.running, err)
 	}
 	turn.Leave()
 	turn.Leave()

@@ -17,8 +17,8 @@ type Rule struct {
 	Name  string // in lower case, with dashes
 	Burst int
 	Every time.Duration // whole milliseconds
-	// Shared marks a rule whose keys are charged by several clients. Nobody is told what is left of it,
-	// because that would reveal what the others did.
+	// Shared marks a rule whose keys several clients are charged to. Clients do not learn what is left of
+	// it, because that would reveal what the others did.
 	Shared bool
 }
 

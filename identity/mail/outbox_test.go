@@ -53,7 +53,7 @@ func TestPostman_ServerOutageNeitherLosesNorDoublesMail(t *testing.T) {
 	deliver := func(want int) {
 		t.Helper()
 		if n, err := postman.Deliver(t.Context()); n != want || err != nil {
-			t.Fatalf("sent %d, %v; want %d", n, err, want)
+			t.Fatalf("sent %d, %v, want %d", n, err, want)
 		}
 		now = now.Add(time.Minute)
 	}
