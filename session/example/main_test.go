@@ -256,9 +256,9 @@ func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !done(); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not true within 30 s", what)
+			t.Fatalf("%s: not true within two minutes", what)
 		}
 	}
 }
