@@ -237,12 +237,12 @@ func TestLimits_MatchDocumentedNumbers(t *testing.T) {
 				if (c.rule == "reset-email") != (a.header.Get("RateLimit") == "" || !strings.Contains(a.header.Get("RateLimit"), c.rule)) {
 					t.Errorf("%s: RateLimit of response %d is %q", c.rule, made, a.header.Get("RateLimit"))
 				}
-				if made > 2*c.limit {
-					t.Fatalf("%s: %d requests were allowed and none limited", c.rule, made)
+				// A limit may refill while the test runs: this is the fastest of the refills.
+				if refilled := int(time.Since(begin) / (50 * time.Millisecond)); made > c.limit+refilled {
+					t.Fatalf("%s: %d requests were allowed, want %d", c.rule, made, c.limit)
 				}
 			}
-			// A limit may refill while the test runs.
-			if more := int(time.Since(begin) / (50 * time.Millisecond)); made < c.limit || made > c.limit+more {
+			if made < c.limit {
 				t.Errorf("%s: %d requests were allowed, want %d", c.rule, made, c.limit)
 			}
 			if c.rule == "refresh-address" { // it refills within 50 ms, so further requests may succeed
