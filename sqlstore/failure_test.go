@@ -287,7 +287,7 @@ func TestStart_GivesUpOnLockedUser(t *testing.T) {
 				}
 			})
 			<-held
-			db := open(t, rawURL, sqlstore.Options{QueryTimeout: 200 * time.Millisecond})
+			db := open(t, rawURL, sqlstore.Options{QueryTimeout: 2 * time.Second})
 			began := time.Now()
 			if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); !errors.Is(err, session.ErrUnavailable) {
 				t.Errorf("Start on a locked user = %v, want ErrUnavailable", err)
