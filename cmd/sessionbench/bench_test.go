@@ -18,6 +18,7 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
+	"github.com/sessiond/sessiond/session"
 )
 
 // TestMain is also the baselines, because the smoke test starts this very program once more.
@@ -47,6 +48,16 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	before := client.Info(t.Context(), "keyspace").Val()
 	var out, progress bytes.Buffer
 	err := run(t.Context(), args, &out, &progress)
+	// On a busy machine a check can time out, and "unavailable" is then right. For the bench it is a
+	// wrong answer, because its figures would be worthless.
+	for range 4 {
+		if err == nil || !strings.Contains(err.Error(), session.ErrUnavailable.Error()) {
+			break
+		}
+		t.Logf("runs again after: %v", err)
+		out.Reset()
+		err = run(t.Context(), args, &out, &progress)
+	}
 	t.Log(progress.String())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
