@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The actions that classic routes and /v1 routes share. A handler calls an action and shows its
-// result in the format of its own routes.
+// The classic routes (for existing clients) and the /v1 routes share the actions of this file. A
+// handler calls an action and writes the action's result in the format of the handler's routes.
 
 // checkPassword finds the user of a login and checks the password. If hideAccount is true, an
 // unknown login gives the same error as a wrong password.
@@ -22,7 +22,7 @@ func (a *API) checkPassword(q *request, login, password string, hideAccount bool
 	return user, err
 }
 
-// startSession signs a user in. The reply carries a device token.
+// startSession opens a session for the user and adds a device token to the reply.
 func (a *API) startSession(q *request, user identity.User) (issuer.TokenSet, issuer.Session, error) {
 	set, s, err := a.Sessions.Start(q.Context(), subject(user), client(q.Request))
 	if err == nil {
@@ -36,13 +36,14 @@ func subject(u identity.User) issuer.Subject {
 	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
-// revokeCurrent signs the client out.
+// revokeCurrent revokes the session that sent the request.
 func (a *API) revokeCurrent(q *request) error {
 	_, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout)
 	return err
 }
 
-// revokeByID revokes one session of the signed-in user. For the current session that is a logout.
+// revokeByID revokes one session of the signed-in user. If the id is that of the current session,
+// the history calls the revocation a logout.
 func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
 	if !issuer.ValidID(id) {
 		return issuer.Session{}, issuer.ErrNotFound
@@ -87,13 +88,13 @@ func (a *API) replacePassword(q *request, current *string, password string) erro
 	return a.Sessions.Enforce(q.Context(), revocation)
 }
 
-// requestReset charges the limits of an email address and calls request, which mails a reset link.
+// requestReset charges the rate limits of a password reset and calls request, which mails a link.
 func (a *API) requestReset(q *request, email string, request func(context.Context, string) error) error {
 	return a.charged(q, limit.ActionReset, email, func() error { return request(q.Context(), email) })
 }
 
-// resetPassword sets the password of a reset token's user, uses the token up and revokes all
-// sessions of the user. The reply carries a device token, because the client reads the user's mail.
+// resetPassword uses a mailed token up, sets the password of the token's user and revokes all the
+// user's sessions. It adds a device token to the reply, because the client reads the user's mail.
 func (a *API) resetPassword(q *request, username, token, password string) error {
 	done, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {

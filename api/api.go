@@ -1,6 +1,7 @@
-// Package api serves the service over HTTP. It reads requests, calls [session] and [identity], and
-// writes replies. It holds no rules, no SQL and no Redis. All routes are in routes.go, all errors
-// in problem.go, and what the classic routes and /v1 share in actions.go.
+// Package api is the HTTP interface of sessiond. It reads requests, calls the packages [issuer] and
+// [identity], which hold the rules, and writes replies. The file routes.go lists all routes, and
+// problem.go all errors. The classic routes (for existing clients) and the /v1 routes share the
+// actions in actions.go.
 package api
 
 import (
@@ -20,8 +21,7 @@ type API struct {
 	// PublicURL is the URL at which clients reach the service, without a slash at the end.
 	PublicURL string
 	Now       func() time.Time
-	// Ready returns the state of each dependency by its name: nil if the dependency answers.
-	// A replica is ready while the database answers, because login and checks work without Redis.
+	// Ready maps each dependency's name to an error, or to nil if the dependency answers.
 	Ready func(context.Context) map[string]error
 	Log   *slog.Logger
 
@@ -30,14 +30,15 @@ type API struct {
 	// ReauthMaxAge is the maximum age of the last password check for sensitive /v1 calls.
 	// Zero means no limit.
 	ReauthMaxAge time.Duration
-	// TrustedProxies may report the client's address in X-Forwarded-For.
+	// TrustedProxies may report a client's IP address in X-Forwarded-For.
 	TrustedProxies []netip.Prefix
-	// CORSOrigins are the origins that may call the service from a browser. None by default.
+	// CORSOrigins are the origins whose pages may call the service from a browser. If it is empty,
+	// pages of other origins may not.
 	CORSOrigins []string
-	// Clients may introspect tokens. If it is empty, nobody may.
+	// Clients are the OAuth clients that may introspect tokens.
 	Clients Clients
-	// Mailbox lists the mail that the command dev keeps instead of sending it. Nil elsewhere.
+	// If Mailbox is not nil, it returns the mail that 'sessiond dev' keeps instead of sending.
 	Mailbox func() any
-	// Metrics counts requests. Nil turns counting off.
+	// If Metrics is nil, requests are not counted.
 	Metrics *Metrics
 }

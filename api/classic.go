@@ -10,10 +10,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The handlers of the classic routes. These routes can be switched off in routes.go, because no
-// other file uses this one.
+// These are the handlers of the classic routes, which exist for clients older than /v1. No file but
+// routes.go uses them, so removing one line of routes.go removes the classic routes.
 
-// signedInBody answers a login.
+// signedInBody is the reply to a login and to a registration.
 type signedInBody struct {
 	Auth         bool   `json:"auth"`
 	Token        string `json:"token"`
@@ -29,7 +29,7 @@ type authMessageBody struct {
 
 func (a *API) registerUser(q *request, in newUserInput) (reply, error) {
 	if a.HideAccounts {
-		// A registration that signs in at once would show whether the address was free.
+		// A reply that signs the client in would show that the email address had no account.
 		err := a.Users.RegisterByMail(q.Context(), in.user(q))
 		return ok(authMessageBody{false, "Check your mail to go on."}), err
 	}

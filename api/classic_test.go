@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// The classic routes can be switched off by one line of routes.go, because no other file uses what
-// classic.go declares.
-func TestClassic_OnlyRoutesUsesIt(t *testing.T) {
+// If no file but routes.go uses what classic.go declares, removing one line of routes.go removes
+// the classic routes.
+func TestClassicRoutes_AreUsedOnlyByRoutesFile(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestClassic_OnlyRoutesUsesIt(t *testing.T) {
 		}
 		ast.Inspect(parse(name), func(n ast.Node) bool {
 			if id, ok := n.(*ast.Ident); ok && declared[id.Name] {
-				t.Errorf("%s uses %s of classic.go", fset.Position(id.Pos()), id.Name)
+				t.Errorf("%s uses %s, which classic.go declares; only routes.go may use it", fset.Position(id.Pos()), id.Name)
 			}
 			return true
 		})
@@ -57,6 +57,6 @@ func TestClassic_OnlyRoutesUsesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(routes), "a.classicRoutes("); n != 1 {
-		t.Errorf("routes.go adds the classic routes %d times, want once", n)
+		t.Errorf("routes.go calls a.classicRoutes %d times, want once", n)
 	}
 }

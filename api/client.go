@@ -7,13 +7,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// client describes the client of a request to the session that the request opens.
+// client returns what a new session stores about the client that opened it.
 func client(r *http.Request) issuer.Client {
 	userAgent := cleanUserAgent(r.UserAgent())
 	return issuer.Client{IP: clientIP(r), UserAgent: userAgent, Device: deviceName(userAgent)}
 }
 
-// origin describes the client of a request to the rate limits and the history.
+// origin returns what the rate limits and the login history need to know about the client.
 func origin(q *request) identity.Origin {
 	c := client(q.Request)
 	return identity.Origin{

@@ -7,11 +7,11 @@ import (
 	"net/url"
 )
 
-// Clients are the OAuth clients that may introspect tokens: the SHA-256 of each client's secret, by
-// the client's id. A fast hash protects the secrets well enough, because they are random.
+// Clients are the OAuth clients that may introspect tokens. The key is a client's id, and the value
+// is the SHA-256 of the client's secret. A fast hash is enough, because the secrets are random.
 type Clients map[string][sha256.Size]byte
 
-// errClient means that the caller did not authenticate as a client.
+// errClient means that a request did not carry the id and secret of one of the [Clients].
 var errClient = &errRequest{http.StatusUnauthorized, "invalid_client", "Authenticate by HTTP Basic as a client of CLIENTS_FILE."}
 
 // asClient checks the client's credentials before it calls h.
@@ -24,7 +24,8 @@ func (a *API) asClient(h handler) handler {
 	}
 }
 
-// authenticate checks HTTP Basic credentials, which RFC 6749 section 2.3.1 wants form-encoded.
+// authenticate checks the HTTP Basic credentials of a client. RFC 6749 section 2.3.1 requires that
+// the client form-encodes its id and secret.
 func (c Clients) authenticate(r *http.Request) error {
 	user, password, ok := r.BasicAuth()
 	id, errID := url.QueryUnescape(user)

@@ -6,7 +6,7 @@ import (
 	"github.com/rs/cors"
 )
 
-// cors lets pages of CORSOrigins call the service.
+// cors lets pages of the origins in CORSOrigins call the service from a browser.
 func (a *API) cors(next http.Handler) http.Handler {
 	if len(a.CORSOrigins) == 0 {
 		return next

@@ -1,4 +1,4 @@
 package api
 
-// getDevMail lists the mail that the command dev keeps instead of sending it.
+// getDevMail returns the mail that the command 'sessiond dev' keeps instead of sending.
 func (a *API) getDevMail(*request) (reply, error) { return ok(a.Mailbox()), nil }

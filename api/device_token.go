@@ -9,15 +9,15 @@ import (
 
 const deviceHeader = "X-Device-Token"
 
-// A browser keeps the device token in a cookie. The prefix __Host- keeps other hosts of the domain,
-// and pages without TLS, from setting the cookie.
+// A browser keeps the device token in a cookie. Because of the prefix __Host-, browsers accept the
+// cookie only from this host and only over TLS.
 const (
 	deviceCookie       = "sessiond_device"
 	secureDeviceCookie = "__Host-" + deviceCookie
 )
 
-// deviceToken returns the device token that the client received at an earlier login, if it sends
-// one. Only the routes that sign in use it.
+// deviceToken returns the device token that the client received at an earlier login, or an empty
+// string. A device token authenticates nobody. The rate limits treat its sender as a known device.
 func deviceToken(r *http.Request) string {
 	if token := r.Header.Get(deviceHeader); token != "" {
 		return token
@@ -30,13 +30,14 @@ func deviceToken(r *http.Request) string {
 	return ""
 }
 
-// setDeviceToken adds a device token to the reply, because the client just proved to be the user's.
+// setDeviceToken adds a device token to the reply. Callers call it only after the client has proved
+// that it belongs to the user.
 func (a *API) setDeviceToken(q *request, user identity.User) {
 	token := a.Users.DeviceToken(deviceToken(q.Request), user)
 	if token == "" {
 		return
 	}
-	c := http.Cookie{ //nolint:gosec // G124: without TLS a browser would keep no Secure one
+	c := http.Cookie{ //nolint:gosec // G124: without TLS a browser would not store a Secure cookie
 		Name: deviceCookie, Value: token, Path: "/", MaxAge: int(identity.DeviceTTL.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}

@@ -3,18 +3,18 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // the documents
+	_ "embed" // for openAPI and docsPage
 	"encoding/base64"
 	"net/http"
 	"strconv"
 )
 
-// openAPI is the OpenAPI 3.1 document.
+// openAPI is the OpenAPI 3.1 document of all routes.
 //
 //go:embed openapi.json
 var openAPI []byte
 
-// docsPage shows the OpenAPI document to people.
+// docsPage is the OpenAPI document as a page for people. The command 'go generate' makes it.
 //
 //go:generate go run ./docgen
 //go:embed docs.html
@@ -34,8 +34,8 @@ func getDocs(w http.ResponseWriter, _ *http.Request) {
 	writeDocument(w, "text/html; charset=utf-8", docsPage)
 }
 
-// inlineHash returns the source expression by which a Content-Security-Policy allows the page's one
-// inline element of the given name.
+// inlineHash returns the source expression with which a Content-Security-Policy allows an inline
+// element of a page. The page must have exactly one element of that name.
 func inlineHash(page []byte, element string) string {
 	_, content, _ := bytes.Cut(page, []byte("<"+element+">"))
 	content, _, _ = bytes.Cut(content, []byte("</"+element+">"))
@@ -48,5 +48,5 @@ func writeDocument(w http.ResponseWriter, contentType string, body []byte) {
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body) // the client may have left
+	_, _ = w.Write(body) // an error means that the client has gone
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-func TestDocs_ShowsEveryOperation(t *testing.T) {
+func TestDocsPage_ShowsEveryOperation(t *testing.T) {
 	page := html.UnescapeString(string(docsPage))
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		id := `<article class="op" id="` + op.OperationID + `">`
 		_, section, found := strings.Cut(page, id)
 		if !found {
-			t.Fatalf("the page has no %s", id)
+			t.Fatalf("the page does not contain %s", id)
 		}
 		section, _, _ = strings.Cut(section, "</article>")
 		wants := []string{">" + method + "<", ">" + path + "<", op.Summary, "curl "}
@@ -31,7 +31,7 @@ func TestDocs_ShowsEveryOperation(t *testing.T) {
 		}
 		for _, want := range wants {
 			if !strings.Contains(section, want) {
-				t.Errorf("the operation's section has no %q", want)
+				t.Errorf("the section of this operation does not contain %q", want)
 			}
 		}
 		if !strings.Contains(page, `href="#`+op.OperationID+`"`) {
@@ -40,8 +40,9 @@ func TestDocs_ShowsEveryOperation(t *testing.T) {
 	})
 }
 
-// The page must work where nothing else can be reached, and under a policy that allows no script.
-func TestDocs_IsSelfContained(t *testing.T) {
+// The page must work in a network without internet access, and under a Content-Security-Policy that
+// allows no script.
+func TestDocsPage_LoadsNothingElse(t *testing.T) {
 	ids := make(map[string]bool)
 	var links []string
 	dec := xml.NewDecoder(bytes.NewReader(docsPage))
@@ -88,16 +89,16 @@ func TestDocs_IsSelfContained(t *testing.T) {
 	}
 }
 
-func TestDocs_PolicyAllowsOnlyThePagesStyle(t *testing.T) {
+func TestDocsPage_PolicyAllowsOnlyOneStyle(t *testing.T) {
 	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllSubmatch(docsPage, -1)
 	if len(styles) != 1 {
 		t.Fatalf("the page has %d style elements, want 1", len(styles))
 	}
 	sum := sha256.Sum256(styles[0][1])
 	if want := fmt.Sprintf("style-src 'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:])); !strings.Contains(docsPolicy, want) {
-		t.Errorf("the policy %q does not have %q", docsPolicy, want)
+		t.Errorf("the policy %q does not contain %q", docsPolicy, want)
 	}
 	if !strings.HasPrefix(docsPolicy, "default-src 'none'; ") || strings.Contains(docsPolicy, "unsafe") {
-		t.Errorf("the policy %q allows more than the style", docsPolicy)
+		t.Errorf("the policy %q allows more than the page's style", docsPolicy)
 	}
 }

@@ -1,11 +1,12 @@
 package api
 
 import (
-	_ "embed" // the page
+	_ "embed" // for confirmationPage
 	"net/http"
 )
 
-// confirmationPage is the page of the link in a confirmation mail, unless VERIFY_URL names another.
+// confirmationPage is the page to which the link in a confirmation mail leads. The setting
+// VERIFY_URL can name another page.
 //
 //go:embed email_confirmation.html
 var confirmationPage []byte
@@ -18,12 +19,12 @@ func getVerifyPage(w http.ResponseWriter, _ *http.Request) {
 	writeDocument(w, "text/html; charset=utf-8", confirmationPage)
 }
 
-// mailedTokenInput is the body of a request that needs nothing but a mailed token.
+// mailedTokenInput is the body of a request whose only field is a token from a mail.
 type mailedTokenInput struct {
 	Token string `json:"token" required:"true"`
 }
 
-// verifyEmail confirms the address that a token was mailed to.
+// verifyEmail confirms the email address to which the token was mailed.
 func (a *API) verifyEmail(q *request, in mailedTokenInput) (reply, error) {
 	return noContent, a.Users.VerifyEmail(q.Context(), in.Token)
 }

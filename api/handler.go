@@ -17,15 +17,15 @@ import (
 // request is the input of a handler.
 type request struct {
 	*http.Request
-	// claims are set on routes that need an access token.
+	// claims are the claims of the access token, on routes that need one.
 	claims session.Claims
-	// quota is set if a rate limit was charged.
+	// quota is what the charged rate limits decided. It is empty if none was charged.
 	quota limit.Decision
-	// replyHeader is sent if the handler returns no error.
+	// replyHeader holds headers for the response. An error response does not carry them.
 	replyHeader http.Header
 }
 
-// reply is what a handler answers: a status, and a body that is written as JSON if it is not nil.
+// reply is a handler's response. A body that is not nil is written as JSON.
 type reply struct {
 	status int
 	body   any
@@ -45,19 +45,19 @@ type messageBody struct {
 // handler answers one route. If it returns an error, its reply is ignored.
 type handler func(*request) (reply, error)
 
-// jsonBody makes a handler of h, which takes a JSON body. The body is decoded, and the fields that
-// In declares as required are checked, before h is called.
+// jsonBody returns a handler that decodes a JSON body into an In and then calls h. If a field that
+// In declares as required is empty, the handler returns an error and does not call h.
 func jsonBody[In any](h func(*request, In) (reply, error)) handler { return typed(decodeJSON, h) }
 
-// jsonOrForm is jsonBody for the classic routes, which take a form too.
+// jsonOrForm is like jsonBody and also accepts a form. The classic routes use it.
 func jsonOrForm[In any](h func(*request, In) (reply, error)) handler {
 	return typed(decodeJSONOrForm, h)
 }
 
-// oauthForm is jsonBody for the OAuth endpoints, which take a form only.
+// oauthForm is like jsonBody, but accepts only a form. The OAuth endpoints use it.
 func oauthForm[In any](h func(*request, In) (reply, error)) handler { return typed(decodeOAuth, h) }
 
-// queryParams is jsonBody for a route that takes its input from the query string.
+// queryParams is like jsonBody, but decodes the query string.
 func queryParams[In any](h func(*request, In) (reply, error)) handler { return typed(decodeQuery, h) }
 
 func typed[In any](decode func(*request, any) error, h func(*request, In) (reply, error)) handler {
@@ -73,10 +73,10 @@ func typed[In any](decode func(*request, any) error, h func(*request, In) (reply
 	}
 }
 
-// writeError writes an error in the format of a group of routes.
+// writeError writes an error response. Each group of routes has a format of its own for errors.
 type writeError func(w http.ResponseWriter, r *http.Request, err error)
 
-// plain serves a handler that writes its own success.
+// plain adapts f to net/http. On success f writes the response. If f returns an error, plain does.
 func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := f(w, r); err != nil {
@@ -85,7 +85,7 @@ func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.Handl
 	}
 }
 
-// serve is the one adapter between handlers and net/http.
+// serve adapts h to net/http. It writes the reply of h, or calls fail with the error of h.
 func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{Request: r, replyHeader: http.Header{}}
@@ -104,8 +104,8 @@ func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	}
 }
 
-// callHandler turns a panic into an error, because its client must get a response that does not show
-// the cause.
+// callHandler calls h and turns a panic into an error. The client then receives a response that
+// does not show the panic's cause.
 func callHandler(h handler, q *request) (rep reply, err error) {
 	defer func() {
 		switch p := recover(); p {
@@ -141,8 +141,8 @@ func (a *API) authenticate(r *http.Request) (session.Claims, error) {
 	return claims, err
 }
 
-// writeJSON encodes the whole body before it sends the first byte. Otherwise a body that cannot be
-// encoded would become half a response.
+// writeJSON encodes the whole body before it sends the first byte. Otherwise an encoding error
+// could leave the client with half a response.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType string, body any) {
 	var buf bytes.Buffer
 	if err := json.MarshalWrite(&buf, body, json.Deterministic(true)); err != nil {
@@ -154,5 +154,5 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType s
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(buf.Bytes()) // the client may have left
+	_, _ = w.Write(buf.Bytes()) // an error means that the client has gone
 }

@@ -16,20 +16,20 @@ func serveOnce(h handler) *httptest.ResponseRecorder {
 	return w
 }
 
-// Handlers may build a reply before they know of an error.
-func TestServe_IgnoresReplyBesideError(t *testing.T) {
+// Handlers may build a reply and then return it together with an error.
+func TestServe_DoesNotSendReplyWithError(t *testing.T) {
 	w := serveOnce(func(q *request) (reply, error) {
 		q.replyHeader.Set("X-Auth-Token", "secret")
 		return ok("secret"), errors.New("failed")
 	})
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") || w.Header().Get("X-Auth-Token") != "" {
-		t.Errorf("got status %d, headers %v and body %s, want a 500 without the reply", w.Code, w.Header(), w.Body)
+		t.Errorf("got status %d, headers %v and body %s, want a 500 that shows nothing of the reply", w.Code, w.Header(), w.Body)
 	}
 }
 
-func TestServe_AnswersPanicWithoutItsCause(t *testing.T) {
+func TestServe_HidesCauseOfPanic(t *testing.T) {
 	w := serveOnce(func(*request) (reply, error) { panic("secret") })
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") {
-		t.Errorf("got status %d and body %s, want a 500 without the cause", w.Code, w.Body)
+		t.Errorf("got status %d and body %s, want a 500 that does not show the panic's value", w.Code, w.Body)
 	}
 }

@@ -7,13 +7,13 @@ type healthBody struct {
 	Checks map[string]string `json:"checks,omitzero"`
 }
 
-// getLiveness says that the process answers requests. It asks no dependency.
+// getLiveness answers 200 whenever the process serves requests. It does not ask any dependency.
 func (a *API) getLiveness(*request) (reply, error) { return ok(healthBody{Status: "ok"}), nil }
 
-// getReadiness says whether a load balancer may send requests to this replica. Only the database
-// decides. Without Redis everything except revocation still works, and if every replica were taken
-// out of service for it, people would be signed out of their applications. Causes go to the log,
-// because this route is open to all.
+// getReadiness tells a load balancer whether to send requests to this replica. It answers 503 only
+// if the database is down. Without Redis everything except revocation still works. If every replica
+// answered 503 because of Redis, no request would be served. The causes are only logged, because
+// everybody may call this route.
 func (a *API) getReadiness(q *request) (reply, error) {
 	status := http.StatusOK
 	body := healthBody{Status: "ok", Checks: map[string]string{}}

@@ -12,10 +12,11 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// An input type declares the fields that a route takes. The tag `json` gives a field's name, and
-// the tag `required:"true"` makes an empty field an error. Every field is a string or a *string.
+// An input type is a struct that declares the fields of a route's request. The tag `json` gives a
+// field's name. The tag `required:"true"` makes an empty field an error. All fields have the type
+// string or *string.
 
-// unknownNames says what fill does with a name that the input type does not have.
+// unknownNames says whether fill refuses or ignores a name that the input type does not declare.
 type unknownNames bool
 
 const (
@@ -34,7 +35,7 @@ func fill(in any, values url.Values, unknown unknownNames) error {
 		field, known := fields[name]
 		switch {
 		case !known && unknown == refuseUnknown && all[0] == "":
-			return unknownField("body") // a single word may be anything, even a token
+			return unknownField("body") // the name may be a secret that was sent without a name
 		case !known && unknown == refuseUnknown:
 			return unknownField(fieldName(name))
 		case len(all) > 1:
@@ -51,7 +52,7 @@ func fill(in any, values url.Values, unknown unknownNames) error {
 	return nil
 }
 
-// checkRequired returns an error that names every required field that is empty.
+// checkRequired returns an error that lists the empty required fields, or nil if there are none.
 func checkRequired(in any) error {
 	v := reflect.ValueOf(in).Elem()
 	var missing identity.FieldErrors
@@ -71,12 +72,12 @@ func inputFields(in reflect.Type) []reflect.StructField {
 	return slices.DeleteFunc(reflect.VisibleFields(in), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
-// maxFieldName bounds a field name that an error repeats, in bytes.
+// maxFieldName is the longest name, in bytes, that an error repeats.
 const maxFieldName = 64
 
-// fieldName returns a name that the client sent if it looks like a field name, and otherwise
-// "body". Errors repeat the name and are logged. If a JSON body is sent as a form, as curl -d does,
-// the form has one long name with a password in it.
+// fieldName returns name if it looks like a field name, and otherwise "body". The client sent the
+// name, and an error that repeats it is logged. If a client sends JSON as a form, as 'curl -d'
+// does, the whole JSON becomes the name of one form field, and may contain a password.
 func fieldName(name string) string {
 	plain := func(r rune) bool {
 		return r == '_' || r == '-' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
@@ -104,7 +105,8 @@ func unknownField(name string) error {
 	return fieldError(name, "unknown", "is not a field of this request")
 }
 
-// renameField gives a bad field the name that the client sent.
+// renameField replaces the field name from in err by to. It is for routes whose input names a field
+// differently than package identity does.
 func renameField(err error, from, to string) error {
 	var fields identity.FieldErrors
 	if !errors.As(err, &fields) {

@@ -6,7 +6,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// loginBody is a login in the history of a user.
+// loginBody is one entry of a user's login history.
 type loginBody struct {
 	sessionBody
 	Status    issuer.Status  `json:"status"`
@@ -26,7 +26,7 @@ func showLogin(l *issuer.Login, current string, now time.Time) loginBody {
 	return b
 }
 
-// listLogins lists the whole history of the user: active, ended and failed logins.
+// listLogins lists the user's login history: active sessions, ended sessions and failed logins.
 func (a *API) listLogins(q *request, p issuer.Page) (reply, error) {
 	found, err := a.Sessions.History(q.Context(), q.claims.Subject, p)
 	now := a.Now()

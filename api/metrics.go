@@ -31,8 +31,8 @@ func (m *Metrics) observe(method, route string, status int, took time.Duration) 
 	m.requests.WithLabelValues(methodLabel(method), route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// methodLabel returns "other" for unknown methods. Otherwise a client could create any number of
-// series by making up methods.
+// methodLabel returns the method, or "other" for an unknown method. Otherwise a client that invents
+// methods could create any number of time series.
 func methodLabel(method string) string {
 	switch method {
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS":

@@ -7,8 +7,8 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// notFound answers a request that has no route. If the path has routes of other methods, it answers
-// 405 and names them (RFC 9110 section 15.5.6).
+// notFound answers 404 to a request that has no route. If the path has routes with other methods,
+// it answers 405, and the header Allow lists these methods (RFC 9110 section 15.5.6).
 func notFound(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		path := cmp.Or(r.URL.RawPath, r.URL.Path)

@@ -6,13 +6,15 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// introspectInput ignores its hint, because only access tokens can be introspected.
+// introspectInput is the body of RFC 7662 section 2.1. The handler ignores TokenTypeHint, because
+// only access tokens can be introspected.
 type introspectInput struct {
 	Token         string `json:"token" required:"true"`
 	TokenTypeHint string `json:"token_type_hint"`
 }
 
-// introspection is the reply of RFC 7662 section 2.2. For an inactive token it says nothing more.
+// introspection is the reply of RFC 7662 section 2.2. For a token that is not active, all fields
+// except "active" are absent.
 type introspection struct {
 	Active    bool     `json:"active"`
 	Issuer    string   `json:"iss,omitzero"`
@@ -29,7 +31,7 @@ type introspection struct {
 	AMR       []string `json:"amr,omitzero"`
 }
 
-// introspectToken is the introspection endpoint, for access tokens.
+// introspectToken serves the introspection endpoint (RFC 7662) for access tokens.
 func (a *API) introspectToken(q *request, in introspectInput) (reply, error) {
 	c, err := a.Sessions.Verify(q.Context(), in.Token)
 	switch {

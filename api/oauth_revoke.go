@@ -5,14 +5,16 @@ import (
 	"strings"
 )
 
-// revokeInput ignores its hint, because the two kinds of token look different.
+// revokeInput is the body of RFC 7009 section 2.1. The handler ignores TokenTypeHint, because it
+// can tell an access token from a refresh token.
 type revokeInput struct {
 	Token         string `json:"token" required:"true"`
 	TokenTypeHint string `json:"token_type_hint"`
 }
 
-// revokeToken is the revocation endpoint (RFC 7009). A refresh token revokes its session. An access
-// token is revoked alone. Access tokens of this service have dots, and refresh tokens have none.
+// revokeToken serves the revocation endpoint (RFC 7009). If the client sends a refresh token, the
+// whole session is revoked. If it sends an access token, only that token is revoked. Access tokens
+// are JWTs and contain dots. Refresh tokens contain no dot.
 func (a *API) revokeToken(q *request, in revokeInput) (reply, error) {
 	var err error
 	if strings.Contains(in.Token, ".") {

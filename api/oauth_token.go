@@ -4,13 +4,14 @@ import "net/http"
 
 var errGrantType = &errRequest{http.StatusBadRequest, "unsupported_grant_type", "grant_type must be refresh_token."}
 
-// tokenInput has no tag for its refresh token, because other grant types have none.
+// tokenInput does not require RefreshToken by a tag. Otherwise the answer to another grant type
+// would be that refresh_token is missing, instead of unsupported_grant_type.
 type tokenInput struct {
 	GrantType    string `json:"grant_type" required:"true"`
 	RefreshToken string `json:"refresh_token"`
 }
 
-// refreshToken is the token endpoint (RFC 6749 section 6).
+// refreshToken serves the token endpoint (RFC 6749 section 6).
 func (a *API) refreshToken(q *request, in tokenInput) (reply, error) {
 	if in.GrantType != "refresh_token" {
 		return reply{}, errGrantType

@@ -30,7 +30,7 @@ func loadOpenAPI(t *testing.T) *openapi3.T {
 	return doc
 }
 
-// eachOperation calls f for every operation of the document.
+// eachOperation calls f in a subtest for every operation of openapi.json.
 func eachOperation(t *testing.T, f func(t *testing.T, method, path string, item *openapi3.PathItem, op *openapi3.Operation)) {
 	t.Helper()
 	for path, item := range loadOpenAPI(t).Paths.Map() {
@@ -40,18 +40,18 @@ func eachOperation(t *testing.T, f func(t *testing.T, method, path string, item 
 	}
 }
 
-// Validation includes the examples: each must fit its schema.
+// The validation also checks that each example fits its schema.
 func TestOpenAPI_IsValid(t *testing.T) {
 	doc := loadOpenAPI(t)
 	if !doc.IsOpenAPI31OrLater() {
-		t.Errorf("the document is of OpenAPI %q, want 3.1", doc.OpenAPI)
+		t.Errorf("openapi.json declares OpenAPI %q, want 3.1 or later", doc.OpenAPI)
 	}
 	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaPatternValidation()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestOpenAPI_ReferencesLeadSomewhere(t *testing.T) {
+func TestOpenAPI_ReferencesMatchComponents(t *testing.T) {
 	used := make(map[string]bool)
 	dec := jsontext.NewDecoder(strings.NewReader(string(openAPI)))
 	for {
@@ -76,27 +76,27 @@ func TestOpenAPI_ReferencesLeadSomewhere(t *testing.T) {
 		}
 	}
 	if len(used) == 0 {
-		t.Fatal("found no $ref")
+		t.Fatal("openapi.json has no $ref")
 	}
 	for ref := range used {
 		if !defined[ref] {
-			t.Errorf("%s leads nowhere", ref)
+			t.Errorf("openapi.json refers to %s and does not define it", ref)
 		}
 	}
 	unreferenced := map[string]bool{
-		"#/components/securitySchemes/bearer":     true, // security names it without a $ref
+		"#/components/securitySchemes/bearer":     true, // an operation's security names the scheme without a $ref
 		"#/components/securitySchemes/client":     true,
-		"#/components/responses/MethodNotAllowed": true, // no operation has it, because it belongs to a path
+		"#/components/responses/MethodNotAllowed": true, // a 405 belongs to a path, and not to an operation
 	}
 	for ref := range defined {
 		if !used[ref] && !unreferenced[ref] {
-			t.Errorf("nothing refers to %s", ref)
+			t.Errorf("openapi.json defines %s and does not refer to it", ref)
 		}
 	}
 }
 
-func TestOpenAPI_OperationsAreComplete(t *testing.T) {
-	titled := make(map[string]bool) // the page for people shows these tags
+func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
+	titled := make(map[string]bool) // by tag: whether it has a title for the page /docs
 	for _, tag := range loadOpenAPI(t).Tags {
 		titled[tag.Name] = tag.Extensions["x-displayName"] != nil
 	}
@@ -133,18 +133,18 @@ func TestOpenAPI_OperationsAreComplete(t *testing.T) {
 			}
 		}
 		if !good || !bad {
-			t.Errorf("the operation has a success: %t, and an error: %t; want both", good, bad)
+			t.Errorf("the operation has a success response: %t, and an error response: %t; want both", good, bad)
 		}
 		if protected(op) && op.Responses.Value("401") == nil {
-			t.Error("the operation needs a token and has no response 401")
+			t.Error("the operation needs credentials and has no response 401")
 		}
 		if op.RequestBody != nil && (op.Responses.Value("413") == nil || op.Responses.Value("415") == nil) {
-			t.Error("the operation takes a body and lacks the response 413 or 415")
+			t.Error("the operation has a request body and lacks the response 413 or 415")
 		}
 	})
 }
 
-func TestOpenAPI_RequestFieldsAreBounded(t *testing.T) {
+func TestOpenAPI_RequestFieldsHaveMaximum(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for _, p := range op.Parameters {
 			checkBounds(t, p.Value.Name, p.Value.Schema.Value)
@@ -162,7 +162,7 @@ func TestOpenAPI_RequestFieldsAreBounded(t *testing.T) {
 			}
 			// Only the OAuth endpoints ignore unknown parameters (RFC 6749 section 3.2).
 			if closed(body) == strings.HasPrefix(op.Tags[0], "oauth") {
-				t.Errorf("%s: additionalProperties: false is %t", media, closed(body))
+				t.Errorf("%s: the body forbids unknown fields: %t, want the opposite", media, closed(body))
 			}
 			for _, name := range body.Required {
 				if body.Properties[name] == nil {
@@ -190,7 +190,7 @@ func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 	}
 }
 
-func TestOpenAPI_ResponsesAreClosed(t *testing.T) {
+func TestOpenAPI_ResponsesForbidUnknownFields(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for status, r := range op.Responses.Map() {
 			for media, content := range r.Value.Content {
@@ -227,11 +227,11 @@ func closed(s *openapi3.Schema) bool {
 	return s.AdditionalProperties.Has != nil && !*s.AdditionalProperties.Has
 }
 
-// protected reports whether an operation needs credentials, as the document says.
+// protected reports whether an operation needs credentials according to openapi.json.
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
 func TestOpenAPI_MatchesRoutes(t *testing.T) {
-	// The gateway check takes any method and any suffix. The document shows one of them.
+	// The gateway check takes any method, and any path below its own. openapi.json shows only GET.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		routes[method+" "+route] = true
@@ -243,8 +243,8 @@ func TestOpenAPI_MatchesRoutes(t *testing.T) {
 	compareRoutes(t, routes)
 }
 
-// compareRoutes compares the document with routes such as "GET /path". The document must have each
-// of them, under the servers of its path, and no other.
+// compareRoutes checks that openapi.json documents exactly the given routes, such as "GET /path". A
+// path in openapi.json may name servers, such as /api/v1, under which it is served too.
 func compareRoutes(t *testing.T, routes map[string]bool) {
 	t.Helper()
 	doc := loadOpenAPI(t)
@@ -272,21 +272,21 @@ func compareRoutes(t *testing.T, routes map[string]bool) {
 	}
 }
 
-func TestOpenAPI_SecurityMatchesRoutes(t *testing.T) {
+func TestOpenAPI_SecurityMatchesStatusWithoutToken(t *testing.T) {
 	handler := (&API{Users: &identity.Service{}, Log: slog.New(slog.DiscardHandler)}).Handler()
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
 		if refused := w.Code == http.StatusUnauthorized; refused != protected(op) {
-			t.Errorf("the status without a token is %d, and the document says that a token is needed: %t", w.Code, protected(op))
+			t.Errorf("a request without credentials gets the status %d, and openapi.json says that it needs credentials: %t", w.Code, protected(op))
 		}
 		if w.Code < 500 && op.Responses.Status(w.Code) == nil {
-			t.Errorf("the status %d is not documented", w.Code)
+			t.Errorf("openapi.json does not document the status %d", w.Code)
 		}
 	})
 }
 
-func TestOpenAPI_MatchesReplies(t *testing.T) {
+func TestOpenAPI_MatchesFieldsOfReplies(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
 	metadata, err := (&API{Sessions: &issuer.Manager{}}).getServerMetadata(nil)
 	if err != nil {
@@ -328,7 +328,7 @@ func TestOpenAPI_MatchesReplies(t *testing.T) {
 	}
 }
 
-// inputs are the handlers that take a body or a query string, by operationId.
+// inputs maps an operationId to its handler, for all handlers that take a body or a query string.
 var inputs = map[string]any{
 	"registerUser":           (*API).registerUser,
 	"loginUser":              (*API).loginUser,
@@ -351,23 +351,23 @@ var inputs = map[string]any{
 	"refreshToken":           (*API).refreshToken,
 	"revokeToken":            (*API).revokeToken,
 	"introspectToken":        (*API).introspectToken,
-	// These two take a page, which [paged] makes of a pageInput.
+	// These two handlers take a page. The function [paged] makes the page from a pageInput.
 	"listSessions": func(*API, *request, pageInput) {},
 	"listLogins":   func(*API, *request, pageInput) {},
-	// This one reads its query itself.
+	// The handler deleteSessions reads the query string itself.
 	"deleteSessions": func(*API, *request, struct {
 		Except string `json:"except"`
 	}) {
 	},
 }
 
-// requiredByHandler are the required fields that a handler checks itself.
+// requiredByHandler maps an operationId to a required field that the handler checks without a tag.
 var requiredByHandler = map[string]string{"refreshToken": "refresh_token"}
 
-func TestOpenAPI_MatchesInputs(t *testing.T) {
+func TestOpenAPI_MatchesFieldsOfInputs(t *testing.T) {
 	unseen := maps.Clone(inputs)
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
-		documented := make(map[string]bool) // by name: required
+		documented := make(map[string]bool) // by field name: whether it is required
 		for _, p := range op.Parameters {
 			if p.Value.In == openapi3.ParameterInQuery {
 				documented[p.Value.Name] = p.Value.Required
@@ -384,7 +384,7 @@ func TestOpenAPI_MatchesInputs(t *testing.T) {
 		delete(unseen, op.OperationID)
 		if !found {
 			if len(documented) > 0 {
-				t.Errorf("openapi.json has the input fields %v, but the table inputs in this file has no handler", documented)
+				t.Errorf("openapi.json has the input fields %v, but the variable 'inputs' in this file has no handler for the operation", documented)
 			}
 			return
 		}
@@ -397,7 +397,7 @@ func TestOpenAPI_MatchesInputs(t *testing.T) {
 			if want, found := documented[name]; !found {
 				t.Errorf("the handler takes the field %q, which openapi.json does not have", name)
 			} else if required != want {
-				t.Errorf("the handler requires the field %q: %t, and openapi.json: %t", name, required, want)
+				t.Errorf("the handler requires the field %q: %t; openapi.json requires it: %t", name, required, want)
 			}
 		}
 		for name := range documented {
@@ -407,12 +407,13 @@ func TestOpenAPI_MatchesInputs(t *testing.T) {
 		}
 	})
 	for name := range unseen {
-		t.Errorf("the table inputs has %q, which is no operationId of openapi.json", name)
+		t.Errorf("the variable 'inputs' has the key %q, which is not an operationId of openapi.json", name)
 	}
 }
 
-// Each handler is named after its operationId and stands in the table inputs if it takes input.
-func TestRoutes_HandlersAreInTheTableOfInputs(t *testing.T) {
+// TestOpenAPI_MatchesFieldsOfInputs checks only the handlers in the variable 'inputs'. Every
+// handler in routes.go that takes input must therefore be in it, under the handler's name.
+func TestOpenAPI_InputsListsEveryHandlerWithInput(t *testing.T) {
 	routes, err := os.ReadFile("routes.go")
 	if err != nil {
 		t.Fatal(err)
@@ -423,7 +424,7 @@ func TestRoutes_HandlersAreInTheTableOfInputs(t *testing.T) {
 	}
 	for _, match := range typed {
 		if name := string(match[2]); inputs[name] == nil {
-			t.Errorf("the table inputs in this file lacks the handler %s", name)
+			t.Errorf("the variable 'inputs' in this file lacks the handler %s", name)
 		}
 	}
 }

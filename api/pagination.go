@@ -18,8 +18,9 @@ type pageInput struct {
 	Cursor *string `json:"cursor"`
 }
 
-// paged makes a handler of h, which lists the page that the parameters limit and cursor name. The
-// limit of the page is one higher, because the additional item shows whether there is a next page.
+// paged returns a handler that reads a page from the query parameters "limit" and "cursor" and then
+// calls h. The page asks for one item more than the client, because the additional item shows
+// whether there is a next page.
 func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
 		p := issuer.Page{Limit: defaultLimit + 1}
@@ -41,14 +42,14 @@ func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	})
 }
 
-// list is one page of a list.
+// list is the body of a reply that holds one page of a list.
 type list[T any] struct {
 	Items      []T     `json:"items"`
 	NextCursor *string `json:"next_cursor"`
 }
 
-// listOf returns the list of what was found for a page. id returns an item's id, and show returns
-// what the client sees of the item.
+// listOf returns the reply for the items that were found for page p. The function id returns an
+// item's id, and show returns what the client sees of an item.
 func listOf[S, T any](found []S, p issuer.Page, id func(*S) string, show func(*S) T) list[T] {
 	var out list[T]
 	if want := p.Limit - 1; len(found) > want {

@@ -1,7 +1,7 @@
 package api
 
-// requestPasswordReset gives the same answer for every address, because nobody may learn which
-// addresses have an account.
+// requestPasswordReset gives the same answer for every email address. Otherwise anybody could learn
+// which email addresses have an account.
 func (a *API) requestPasswordReset(q *request, in emailInput) (reply, error) {
 	return accepted("If the address has an account, a mail is on its way."), a.requestReset(q, in.Email, a.Users.RequestReset)
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Problem is the body of an error (RFC 9457). Its type is always about:blank, and programs look at
-// its code.
+// Problem is the body of an error response (RFC 9457). Type is always "about:blank". Programs tell
+// errors apart by Code.
 type Problem struct {
 	Type    string               `json:"type"`
 	Title   string               `json:"title"`
 	Status  int                  `json:"status"`
 	Detail  string               `json:"detail"`
 	Code    string               `json:"code"`
-	Message string               `json:"message,omitzero"` // Detail again, on classic routes
+	Message string               `json:"message,omitzero"` // equal to Detail, on classic routes only
 	Errors  identity.FieldErrors `json:"errors,omitzero"`
 }
 
-// errRequest is a fault of the request itself, with the status that answers it.
+// errRequest is a fault of the request, with the status, code and detail of the response.
 type errRequest struct {
 	status int
 	code   string
@@ -47,8 +47,8 @@ var (
 
 const wrongLogin = "Wrong login or password."
 
-// errorTable maps errors to responses, beside [session.Explain]. An error that is in neither becomes
-// a 500, and only the log shows its cause.
+// errorTable maps errors to responses. The function [session.Explain] does the same for the errors
+// of package session. Any other error is answered with a 500, and only the log shows the cause.
 var errorTable = []struct {
 	err    error
 	status int
@@ -72,7 +72,7 @@ var errorTable = []struct {
 	{context.Canceled, 503, "cancelled", "The client cancelled the request."},
 }
 
-// override is a status with which a route replaces the table's.
+// override is the status that a route gives to an error instead of the status in errorTable.
 type override struct {
 	err    error
 	status int
@@ -80,7 +80,7 @@ type override struct {
 
 func on(err error, status int) override { return override{err, status} }
 
-// problemOf returns the problem that answers an error.
+// problemOf returns the body of the response to an error.
 func problemOf(err error, overrides []override) Problem {
 	p := Problem{Type: "about:blank", Status: http.StatusInternalServerError, Code: "internal", Detail: "Something went wrong on our side."}
 	var fields identity.FieldErrors
@@ -118,7 +118,7 @@ func (p *Problem) explain(err error) {
 	}
 }
 
-// describe returns a sentence about the first bad field. Programs read errors instead.
+// describe returns a text about the first bad field. The member "errors" lists all bad fields.
 func describe(fields identity.FieldErrors) string {
 	if len(fields) == 0 {
 		return "The request is invalid."
@@ -126,8 +126,8 @@ func describe(fields identity.FieldErrors) string {
 	return fmt.Sprintf("%s: %s", fields[0].Field, fields[0].Detail)
 }
 
-// writeProblem returns a function that writes an error as a problem, with the message of classic
-// routes if classic is true.
+// writeProblem returns a function that writes an error as a [Problem]. If classic is true, the body
+// also has the member "message", which clients of the classic routes read.
 func (a *API) writeProblem(overrides []override, classic bool) writeError {
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		p := problemOf(err, overrides)
@@ -139,7 +139,7 @@ func (a *API) writeProblem(overrides []override, classic bool) writeError {
 	}
 }
 
-// setErrorHeaders sets the headers that belong to the status of an error, and logs the error.
+// setErrorHeaders sets the headers that an error status requires, and logs the error.
 func (a *API) setErrorHeaders(w http.ResponseWriter, r *http.Request, p *Problem, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:

@@ -2,8 +2,8 @@ package api
 
 import "github.com/sessiond/sessiond/identity"
 
-// The fields of a user that clients may read and write. A new one has its place here, in package
-// identity and in openapi.json.
+// This file lists the fields of a user that clients may read and write. A new field must be added
+// here, in package identity and in openapi.json.
 
 // newUserInput is the body of a registration.
 type newUserInput struct {
@@ -21,8 +21,8 @@ func (in *newUserInput) user(q *request) identity.NewUser {
 	}
 }
 
-// profileInput is the body of an update, with the fields of [identity.Profile] in their order.
-// Absent fields stay as they are.
+// profileInput is the body of an update. An absent field keeps its value. The fields are those of
+// [identity.Profile] in the same order, because updateProfile converts one type to the other.
 type profileInput struct {
 	FirstName *string `json:"first_name"`
 	LastName  *string `json:"last_name"`

@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// setStrings gives every string field of the struct that p points to a value of its own.
+// setStrings sets every string field of the struct that p points to. The value is the field's name.
 func setStrings(p any) {
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
@@ -18,7 +18,7 @@ func setStrings(p any) {
 	}
 }
 
-func TestNewUserInput_PassesEveryFieldOn(t *testing.T) {
+func TestNewUserInput_SetsEveryFieldOfNewUser(t *testing.T) {
 	var in newUserInput
 	setStrings(&in)
 	user := in.user(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)})
@@ -30,7 +30,7 @@ func TestNewUserInput_PassesEveryFieldOn(t *testing.T) {
 	}
 }
 
-func TestShowProfile_ShowsEveryFieldThatCanBeUpdated(t *testing.T) {
+func TestShowProfile_ShowsEveryUpdatableField(t *testing.T) {
 	var user identity.User
 	setStrings(&user)
 	shown := reflect.ValueOf(showProfile(user))

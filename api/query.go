@@ -2,8 +2,8 @@ package api
 
 import "net/url"
 
-// decodeQuery reads the query string into the struct that in points to. It ignores unknown
-// parameters.
+// decodeQuery decodes the query string into the struct that in points to. Parameters that the
+// struct does not declare are ignored.
 func decodeQuery(q *request, in any) error {
 	values, err := parseQuery(q)
 	if err != nil {
@@ -12,7 +12,7 @@ func decodeQuery(q *request, in any) error {
 	return fill(in, values, ignoreUnknown)
 }
 
-// parseQuery returns the query string. Each parameter appears once and is valid UTF-8.
+// parseQuery returns the query parameters. Each must be valid UTF-8 and must not appear twice.
 func parseQuery(q *request) (url.Values, error) {
 	values, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {

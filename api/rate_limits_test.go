@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestLimited_RefundsOnlyFaultsOfTheService(t *testing.T) {
-	const burst = 20 // registrations of one address
+func TestLimited_RefundsOnlyIfServiceFailed(t *testing.T) {
+	const burst = 20 // registrations that one client address may make at once
 	for _, c := range []struct {
 		name    string
 		err     error
@@ -25,7 +25,7 @@ func TestLimited_RefundsOnlyFaultsOfTheService(t *testing.T) {
 		{"charges an invalid token", identity.ErrInvalidToken, true},
 		{"charges a wrong media type", errMediaType, true},
 		{"charges an internal error", errors.New("internal"), true},
-		// Otherwise a client that leaves early would have no limit.
+		// Otherwise a client that cancels every request would never reach the limit.
 		{"charges a cancelled request", context.Canceled, true},
 		{"refunds when the user store is down", fmt.Errorf("add a user: %w", identity.ErrUnavailable), false},
 		{"refunds when the session store is down", session.ErrUnavailable, false},
@@ -44,7 +44,7 @@ func TestLimited_RefundsOnlyFaultsOfTheService(t *testing.T) {
 			}
 			_, err := call()
 			if refused := errors.Is(err, identity.ErrLimited); refused != c.charged {
-				t.Errorf("after %d calls the next one is refused: %t, want %t", burst, refused, c.charged)
+				t.Errorf("after %d calls the limit refuses the next call: %t, want %t", burst, refused, c.charged)
 			}
 		})
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// setRateLimitHeaders sets RateLimit-Policy and RateLimit to what is left of the tightest limit
-// that was charged (draft-ietf-httpapi-ratelimit-headers).
+// setRateLimitHeaders sets the headers RateLimit-Policy and RateLimit. They describe the charged
+// limit that has the fewest requests left (draft-ietf-httpapi-ratelimit-headers).
 func setRateLimitHeaders(h http.Header, d limit.Decision) {
 	q := d.Tightest
 	if q.Rule == "" {

@@ -1,7 +1,7 @@
 package api
 
-// recentSignIn refuses a request if the last password check of its session is older than
-// ReauthMaxAge.
+// recentSignIn returns a handler that refuses a request if the session's last password check is
+// older than ReauthMaxAge, and otherwise calls h.
 func (a *API) recentSignIn(h handler) handler {
 	return func(q *request) (reply, error) {
 		if err := a.checkRecentSignIn(q); err != nil {
@@ -22,7 +22,7 @@ type reauthenticateInput struct {
 	Password string `json:"password" required:"true"`
 }
 
-// reauthenticate checks the password again and answers with an access token that says so.
+// reauthenticate checks the password and returns an access token with the new time of the check.
 func (a *API) reauthenticate(q *request, in reauthenticateInput) (reply, error) {
 	user, err := a.Users.Reauthenticate(q.Context(), q.claims.Subject, in.Password, origin(q))
 	if err != nil {

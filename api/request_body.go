@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxBody bounds a request's body, in bytes.
+// maxBody is the size of the largest request body that is accepted, in bytes.
 const maxBody = 64 << 10
 
 const (
@@ -20,27 +20,28 @@ const (
 	mediaForm = "application/x-www-form-urlencoded"
 )
 
-// decodeJSON reads a body into the struct that in points to. The body must be one JSON object in
-// UTF-8. No member may be unknown, appear twice or be spelled in other capitals.
+// decodeJSON decodes a body into the struct that in points to. The body must be one JSON object in
+// UTF-8. A member that the struct does not declare, or that appears twice, is an error. Names are
+// case-sensitive.
 func decodeJSON(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON}, errMediaType)
 }
 
-// decodeJSONOrForm is decodeJSON that also takes a form, for the classic routes.
+// decodeJSONOrForm is like decodeJSON and also accepts a form. The classic routes use it.
 func decodeJSONOrForm(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON, mediaForm: refuseUnknown.decodeForm}, errMediaTypeOrForm)
 }
 
-// decodeOAuth reads the form of RFC 6749 section 3.2: unknown parameters are ignored, and no
-// parameter may appear twice.
+// decodeOAuth decodes a form by RFC 6749 section 3.2: unknown parameters are ignored, and a
+// parameter that appears twice is an error.
 func decodeOAuth(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaForm: ignoreUnknown.decodeForm}, errMediaTypeForm)
 }
 
-// bodyDecoders are the decoders of the media types that a route takes.
+// bodyDecoders maps each media type that a route accepts to the decoder of that type.
 type bodyDecoders map[string]func(body []byte, in any) error
 
-// decodeBody returns otherwise if there is no decoder for the body's media type.
+// decodeBody decodes the body by its media type. If no decoder fits, it returns otherwise.
 func decodeBody(q *request, in any, decoders bodyDecoders, otherwise error) error {
 	body, media, err := readBody(q)
 	if err != nil {
@@ -71,7 +72,7 @@ func readBody(q *request) (body []byte, media string, err error) {
 		return nil, "", fieldError("body", "invalid", "The body could not be read.")
 	}
 	if media == "" && len(body) == 0 {
-		// Nothing was sent. Decode it as an empty object, so that the error names the missing fields.
+		// An absent body is decoded like an empty object. The error then names the missing fields.
 		body, media = []byte("{}"), mediaJSON
 	}
 	return body, media, nil
@@ -79,9 +80,9 @@ func readBody(q *request) (body []byte, media string, err error) {
 
 func unmarshalJSON(body []byte, in any) error {
 	if jsontext.Value(body).Kind() == 'n' {
-		return fieldError("body", "wrong_type", "has the wrong type") // null would decode like an empty object
+		return fieldError("body", "wrong_type", "has the wrong type") // json.Unmarshal would accept null
 	}
-	// The decoder's message is not passed on, because it could quote a password.
+	// The client does not see the decoder's message, because the message could quote a password.
 	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
@@ -101,7 +102,7 @@ func unmarshalJSON(body []byte, in any) error {
 	}
 }
 
-// fieldOf returns the name of the member that a JSON pointer leads into.
+// fieldOf returns the name of the body's member that p points at or into.
 func fieldOf(p jsontext.Pointer) string {
 	for name := range p.Tokens() {
 		return fieldName(name)
@@ -109,7 +110,7 @@ func fieldOf(p jsontext.Pointer) string {
 	return "body"
 }
 
-// decodeForm decodes a form into the struct that in points to.
+// decodeForm decodes a form into the struct that in points to. It refuses or ignores unknown names.
 func (u unknownNames) decodeForm(body []byte, in any) error {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {

@@ -24,7 +24,7 @@ type logEntry struct {
 
 type logEntryKey struct{}
 
-// logEntryOf returns the log entry of a request. In a test without [API.observe] nobody reads it.
+// logEntryOf returns the log entry of a request. Without [API.observe] the entry is never logged.
 func logEntryOf(r *http.Request) *logEntry {
 	if e, ok := r.Context().Value(logEntryKey{}).(*logEntry); ok {
 		return e
@@ -32,7 +32,7 @@ func logEntryOf(r *http.Request) *logEntry {
 	return &logEntry{}
 }
 
-// observe gives each request an id, a line in the log and a place in the metrics.
+// observe gives each request an id, logs and counts the request, and answers a panic with a 500.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -73,7 +73,7 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	switch {
 	case e.err == nil:
 	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
-		level = slog.LevelDebug // the metrics count them, and a line for each would add to the load
+		level = slog.LevelDebug // the metrics count these errors, and logging each would add to the load
 	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
 		level = slog.LevelError
 	}

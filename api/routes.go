@@ -22,11 +22,11 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// routes returns all routes except the gateway check, which takes methods that chi does not know.
-// They are on this screen, with the statuses that differ from the error table in problem.go.
+// routes returns all routes except the gateway check, which takes methods that chi does not know. A
+// route lists with "on" the errors whose status differs from the error table in problem.go.
 func (a *API) routes() chi.Router {
 	r := chi.NewRouter()
-	// Every request passes these, outermost first.
+	// Every request passes through these middlewares. The first is the outermost.
 	every := chi.Middlewares{a.trustProxies, a.observe, timeout, secure, a.cors}
 	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
 	r.NotFound(noRoute)
@@ -78,7 +78,7 @@ func (a *API) v1Routes(r chi.Router) {
 	}
 }
 
-// classicRoutes adds the routes for existing clients, under each prefix.
+// classicRoutes adds the routes for existing clients once under each prefix.
 func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 	open := func(h handler, o ...override) http.HandlerFunc { return a.serve(h, a.writeProblem(o, true)) }
 	signedIn := func(h handler, o ...override) http.HandlerFunc { return open(a.authenticated(h), o...) }

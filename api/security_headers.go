@@ -14,8 +14,8 @@ var securityHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
-// secure sets the security headers on every response, errors included. A handler may replace them,
-// as /docs does with its own Content-Security-Policy.
+// secure sets the security headers on every response, errors included. A handler may replace a
+// header: the route /docs sends a Content-Security-Policy of its own.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), securityHeaders)

@@ -29,7 +29,7 @@ func showSession(s *issuer.Session, current string) sessionBody {
 	}
 }
 
-// tokenSetBody is the reply of RFC 6749 section 5.1, with the session of the tokens.
+// tokenSetBody is the reply of RFC 6749 section 5.1, with the session to which the tokens belong.
 type tokenSetBody struct {
 	AccessToken  string       `json:"access_token"`
 	TokenType    string       `json:"token_type"`
@@ -38,7 +38,7 @@ type tokenSetBody struct {
 	Session      *sessionBody `json:"session,omitzero"`
 }
 
-// showTokenSet shows a token set and, if s is not nil, its session.
+// showTokenSet returns the reply with a token set and, if s is not nil, the session s.
 func showTokenSet(set issuer.TokenSet, s *issuer.Session) tokenSetBody {
 	body := tokenSetBody{
 		AccessToken: set.AccessToken, TokenType: "Bearer", ExpiresIn: int64(set.ExpiresIn.Seconds()), RefreshToken: set.RefreshToken,
@@ -86,8 +86,8 @@ func (a *API) deleteSession(q *request) (reply, error) {
 	return noContent, err
 }
 
-// deleteSessions revokes all sessions, or with ?except=current the others. It refuses any other
-// query, because a misspelt "except" must not sign the client out.
+// deleteSessions revokes all sessions of the user, or with ?except=current all except the current
+// session. It refuses any other query, because a misspelt "except" must not sign the client out.
 func (a *API) deleteSessions(q *request) (reply, error) {
 	values, err := parseQuery(q)
 	if err != nil {

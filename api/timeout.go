@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// requestTimeout bounds a request. The slowest request computes one password hash and runs a few
-// SQL statements.
+// requestTimeout is the longest time that a request may take. The slowest requests compute one
+// password hash and run a few SQL statements.
 const requestTimeout = 10 * time.Second
 
-// timeout ends the context of a request after requestTimeout. The gateway check has no such
-// timeout, because its lookups have shorter ones.
+// timeout cancels the context of a request after requestTimeout. The gateway check does not use it,
+// because the lookups of a check have shorter timeouts.
 func timeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)

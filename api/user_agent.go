@@ -8,11 +8,11 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// maxUserAgent bounds how much of a User-Agent is kept, in bytes.
+// maxUserAgent is how many bytes of a User-Agent header are kept.
 const maxUserAgent = 512
 
-// cleanUserAgent makes a User-Agent safe to store and to show: valid UTF-8, without control or
-// direction characters, and short.
+// cleanUserAgent makes a User-Agent safe to store and to show. The result is valid UTF-8, contains
+// no control or text-direction characters, and has at most maxUserAgent bytes.
 func cleanUserAgent(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
@@ -27,7 +27,7 @@ func cleanUserAgent(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// maxDevice bounds the name of a device, in bytes. Real names are shorter.
+// maxDevice is the longest device name that is shown, in bytes. Names of real devices are shorter.
 const maxDevice = 100
 
 // deviceName returns a name for a User-Agent that people understand, such as "Chrome on macOS".

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestDeviceName_NamesBrowserAndSystem(t *testing.T) {
+func TestDeviceName_NamesBrowserAndOperatingSystem(t *testing.T) {
 	for userAgent, want := range map[string]string{
 		"": "Unknown device",
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36":                   "Chrome on macOS",
@@ -21,7 +21,8 @@ func TestDeviceName_NamesBrowserAndSystem(t *testing.T) {
 	}
 }
 
-// Postgres refuses some of these characters, and a terminal would obey others.
+// Postgres refuses a NUL and invalid UTF-8. A terminal would obey the escape sequence in the
+// header.
 func TestCleanUserAgent_RemovesControlCharacters(t *testing.T) {
 	got := cleanUserAgent("a\x00b\xff\u202ec\x1b[31m" + strings.Repeat("é", 600))
 	if strings.ContainsAny(got, "\x00\u202e\x1b") || len(got) > maxUserAgent {

@@ -6,7 +6,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// createUser registers a user by mail, because the reply must not show whether the address is free.
+// createUser registers a user by mail. Its reply does not show whether the email address is taken.
 func (a *API) createUser(q *request, in newUserInput) (reply, error) {
 	return accepted("Check your mail to go on."), a.Users.RegisterByMail(q.Context(), in.user(q))
 }

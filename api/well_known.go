@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// getJWKS answers /.well-known/jwks.json (RFC 7517).
+// getJWKS serves /.well-known/jwks.json, the public keys of access tokens (RFC 7517).
 func (a *API) getJWKS(q *request) (reply, error) {
 	set, err := a.Sessions.Keys.Load().PublicJSON(a.Now())
 	if err != nil {
@@ -24,7 +24,7 @@ func (a *API) getJWKS(q *request) (reply, error) {
 	return ok(jsontext.Value(set)), nil
 }
 
-// getServerMetadata answers /.well-known/oauth-authorization-server (RFC 8414 section 2).
+// getServerMetadata serves /.well-known/oauth-authorization-server (RFC 8414 section 2).
 func (a *API) getServerMetadata(*request) (reply, error) {
 	return ok(map[string]any{
 		"issuer":                                        a.Sessions.Issuer,

@@ -11,6 +11,23 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return s.Store.ByID(ctx, id)
 }
 
+// NewUser is a request to register. Only a hash of the password is stored.
+type NewUser struct {
+	Username, Email, Password, FirstName, LastName string
+	IP                                             string // client address
+}
+
+// checkTexts adds the problems of the first and last name.
+func (n *NewUser) checkTexts(errs *FieldErrors) {
+	errs.check("first_name", checkText(n.FirstName))
+	errs.check("last_name", checkText(n.LastName))
+}
+
+// user returns a User with the fields of n. The caller sets the other fields.
+func (n *NewUser) user() User {
+	return User{Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName}
+}
+
 // Profile is a change of a user's profile. A field that is nil does not change.
 type Profile struct {
 	FirstName, LastName, Email *string

@@ -68,7 +68,7 @@ func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
 		}()
 		select {
 		case <-store.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s: some batches were not asked for", c.why)
 		}
 		stop()

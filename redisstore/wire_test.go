@@ -261,13 +261,20 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 				return err
 			}},
 		} {
-			started := time.Now()
-			err := method.call(ctx)
-			took := time.Since(started)
-			if !errors.Is(err, session.ErrUnavailable) {
-				t.Errorf("%s = %v, want ErrUnavailable", method.name, err)
+			// The tolerance is below the client's own timeouts. A busy machine can exceed it now
+			// and then, but a method without its timeout exceeds it every time.
+			var took time.Duration
+			for range 5 {
+				started := time.Now()
+				err := method.call(ctx)
+				took = time.Since(started)
+				if !errors.Is(err, session.ErrUnavailable) {
+					t.Errorf("%s = %v, want ErrUnavailable", method.name, err)
+				}
+				if took <= method.timeout+400*time.Millisecond {
+					break
+				}
 			}
-			// The tolerance is for a busy machine, and below the client's own timeouts.
 			if took > method.timeout+400*time.Millisecond {
 				t.Errorf("%s took %v, want at most %v", method.name, took, method.timeout)
 			}

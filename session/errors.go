@@ -6,29 +6,29 @@ import (
 	"net/http"
 )
 
-// The errors of a check. Any other error is a fault of the program.
+// These are the errors of a check. Any other error is a fault of the program.
 var (
 	// ErrNoToken means that the request has no bearer token.
 	ErrNoToken = errors.New("no bearer token")
-	// ErrTwoTokens means that the request has more than one Authorization header, and a proxy in
-	// front may have looked at the other one.
+	// ErrTwoTokens means that the request has more than one Authorization header. A proxy in front
+	// may have checked a different one than sessiond would.
 	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
 	// ErrInvalidToken means that the token is malformed, badly signed, expired, or meant for
 	// another service.
 	ErrInvalidToken = errors.New("invalid token")
-	// ErrRevoked means that the token is well signed and has not expired, but it or its session was
-	// revoked.
+	// ErrRevoked means that the token is well signed and has not expired, but that the token or its
+	// session was revoked.
 	ErrRevoked = errors.New("token revoked")
-	// ErrUnavailable means that a dependency did not answer, so nothing was decided. It becomes a
-	// 503 and never a 401, because an outage must not sign anybody out.
+	// ErrUnavailable means that a dependency did not answer, so the check has no result. The client
+	// gets a 503 and never a 401, because an outage must not sign anybody out.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
 // invalid returns an ErrInvalidToken with a reason for the log. Clients do not see the reason.
 func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, reason) }
 
-// explanations is the only table of these responses. ErrTwoTokens comes before ErrInvalidToken,
-// because it also is one.
+// explanations is the table of the responses to these errors. ErrTwoTokens comes before
+// ErrInvalidToken, because it wraps ErrInvalidToken.
 var explanations = []struct {
 	err          error
 	status       int
@@ -41,8 +41,8 @@ var explanations = []struct {
 	{ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "A dependency does not answer. Try again shortly."},
 }
 
-// Explain returns the status of the response to a request that failed with err, the code for
-// programs, and the detail for people. The status is 0 if err is none of this package's errors.
+// Explain returns the HTTP status of the response to a request that failed with err, a code for
+// programs, and a detail for people. The status is 0 if err is not an error of this package.
 func Explain(err error) (status int, code, detail string) {
 	for _, e := range explanations {
 		if errors.Is(err, e.err) {
@@ -52,8 +52,8 @@ func Explain(err error) (status int, code, detail string) {
 	return 0, "", ""
 }
 
-// Challenge returns the WWW-Authenticate header of a 401 for err (RFC 6750 section 3). It names no
-// error if the request had no token.
+// Challenge returns the WWW-Authenticate header of a 401 for err (RFC 6750 section 3). The header
+// does not name an error if the request had no token.
 func Challenge(err error) string {
 	const realm = `Bearer realm="sessiond"`
 	if errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrRevoked) {

@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// This service verifies its clients' tokens in its own process. It needs sessiond's Redis, its
-// public keys, and credentials for introspection ("sessiond clients add").
+// This service verifies sessiond's tokens in its own process. It needs sessiond's Redis and public
+// keys, and the id and secret of an OAuth client, which the command 'sessiond clients add' makes.
 func ExampleVerifier_Middleware() {
 	ctx := context.Background()
 	store, err := redisstore.Open("rediss://:password@redis.example.com", redisstore.Options{})
@@ -43,7 +43,7 @@ func ExampleVerifier_Middleware() {
 	log.Fatal(http.ListenAndServe(":8081", verifier.Middleware(mux)))
 }
 
-// A test of a handler behind the middleware needs no token.
+// To test a handler behind the middleware, pass claims instead of a token.
 func ExampleWithClaims() {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := session.ClaimsFrom(r.Context())

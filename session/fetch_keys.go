@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// fetchInterval is how often keys are fetched. A key is published for longer than that before
-	// it signs, so that no check has to wait for a fetch.
+	// fetchInterval is the time between two regular fetches. A new key is published for longer than
+	// that before it signs. So verifiers know the key before the first token that it signs.
 	fetchInterval = 2 * time.Minute
-	// minFetchInterval is the least time between two fetches, however many tokens name unknown
-	// keys. A key that was activated without being published first may be refused for that long.
+	// minFetchInterval is the shortest time between two fetches, even if many tokens name unknown
+	// keys. Tokens of a key that was never published before it signed may be refused for that long.
 	minFetchInterval = 5 * time.Second
 	fetchTimeout     = 3 * time.Second
-	// maxFetchWait bounds how long a check waits for a fetch. Otherwise anybody could hold requests
-	// open with tokens that name unknown keys.
+	// maxFetchWait is how long a check waits for a fetch at most. Otherwise anybody could hold
+	// requests open with tokens that name unknown keys.
 	maxFetchWait = time.Second
 )
 
@@ -32,7 +32,7 @@ const (
 // minutes, and when a token names an unknown key, but at most once in five seconds. If a fetch
 // fails, the old keys stay in use.
 //
-// Pass the program's ctx: FetchKeys refuses one with a deadline.
+// Pass the program's context. FetchKeys refuses a context with a deadline.
 func FetchKeys(ctx context.Context, jwksURL string, o RemoteOptions) (*Keyring, error) {
 	f, err := newKeyFetcher(ctx, jwksURL, o, time.Now)
 	if err != nil {
@@ -46,7 +46,7 @@ func FetchKeys(ctx context.Context, jwksURL string, o RemoteOptions) (*Keyring, 
 	return f.ring, nil
 }
 
-// keyFetcher keeps ring up to date with a URL.
+// keyFetcher keeps the keys of ring equal to the key set that url serves.
 type keyFetcher struct {
 	url    string
 	client *http.Client
@@ -56,18 +56,18 @@ type keyFetcher struct {
 
 	last    atomic.Pointer[fetchResult]
 	fetches singleflight.Group
-	body    []byte // of the set in use; only the running fetch touches it
+	body    []byte // the response with the keys in use; only the running fetch uses this field
 }
 
 type fetchResult struct {
 	at  time.Time
-	err error // nil or an ErrUnavailable
+	err error // nil, or an error that wraps ErrUnavailable
 }
 
-// newKeyFetcher returns a fetcher that has fetched once.
+// newKeyFetcher returns a fetcher and fetches the keys once.
 func newKeyFetcher(ctx context.Context, jwksURL string, o RemoteOptions, now func() time.Time) (*keyFetcher, error) {
 	if _, has := ctx.Deadline(); has {
-		return nil, errors.New("ctx has a deadline, after which the keys would get old; pass the program's ctx")
+		return nil, errors.New("the context has a deadline, after which keys would no longer be fetched; pass the program's context")
 	}
 	if err := o.checkURL(jwksURL); err != nil {
 		return nil, err
@@ -84,13 +84,13 @@ func (f *keyFetcher) run(ctx context.Context, tick <-chan time.Time) {
 		case <-ctx.Done():
 			return
 		case <-tick:
-			_ = f.update(ctx) // it logs its error, and the next tick tries again
+			_ = f.update(ctx) // update logs the error, and the next tick tries again
 		}
 	}
 }
 
-// update fetches the keys, unless that was done within minFetchInterval. It returns the error of
-// the latest fetch. Concurrent callers share one fetch.
+// update fetches the keys unless the latest fetch is less than minFetchInterval ago, and returns
+// the error of the latest fetch. Concurrent callers share one fetch.
 func (f *keyFetcher) update(ctx context.Context) error {
 	if last := f.last.Load(); f.recent(last) {
 		return last.err
@@ -99,10 +99,10 @@ func (f *keyFetcher) update(ctx context.Context) error {
 		if last := f.last.Load(); f.recent(last) {
 			return nil, last.err
 		}
-		// The caller that began the fetch may leave. The others still need the result.
+		// If the caller that began the fetch gives up, the callers that share it need the result.
 		err := f.fetch(context.WithoutCancel(ctx))
 		if err != nil {
-			f.log.WarnContext(ctx, "cannot fetch keys; the old ones stay in use", "error", err)
+			f.log.WarnContext(ctx, "cannot fetch keys; the old keys stay in use", "error", err)
 		}
 		return nil, err
 	})
@@ -116,7 +116,7 @@ func (f *keyFetcher) update(ctx context.Context) error {
 
 func (f *keyFetcher) recent(last *fetchResult) bool { return f.now().Sub(last.at) < minFetchInterval }
 
-// fetch requests the key set and uses it if it is valid and differs from the one in use.
+// fetch requests the key set. If the set is valid and has changed, the ring uses it from now on.
 func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -133,7 +133,7 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	r.Header.Set("Accept", "application/json")
 	body, err := roundTrip(f.client, r)
 	if err != nil || bytes.Equal(body, f.body) {
-		return err // an equal set stays, because a new one would empty the signature cache
+		return err // replacing an equal set would only make the signature cache useless
 	}
 	set, err := parsePublicKeys(body)
 	if err != nil {
@@ -145,8 +145,8 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	return nil
 }
 
-// parsePublicKeys reads a published key set. It skips keys of kinds that sessiond does not use. It
-// refuses a set with a secret, because everybody who can fetch the set could sign with it.
+// parsePublicKeys parses a published key set. It skips keys of kinds that sessiond does not use. It
+// refuses a set with a private key, because everybody who can fetch the set could sign tokens.
 func parsePublicKeys(data []byte) (*KeySet, error) {
 	set, err := parseKeySet(data, true)
 	if err != nil {
@@ -154,13 +154,13 @@ func parsePublicKeys(data []byte) (*KeySet, error) {
 	}
 	for i := range set.keys {
 		if k := &set.keys[i]; k.private != nil {
-			return nil, fmt.Errorf("the published key %s has its private part", k.ID)
+			return nil, fmt.Errorf("the published key %s includes its private part", k.ID)
 		}
 	}
 	return set, nil
 }
 
-// verifyWithNewer updates the keys and then verifies a token that names an unknown one.
+// verifyWithNewer fetches the keys and then verifies a token that named an unknown key before.
 func (v *Verifier) verifyWithNewer(ctx context.Context, token string, now time.Time) (*verified, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxFetchWait, fmt.Errorf("%w: fetching keys takes too long", ErrUnavailable))
 	defer cancel()

@@ -47,13 +47,13 @@ func publicKeys(t testing.TB, set *KeySet) string {
 	return string(data)
 }
 
-// movingClock is a clock that tests move.
+// movingClock is a clock that a test moves.
 type movingClock struct{ offset atomic.Int64 }
 
 func (c *movingClock) Now() time.Time          { return issuedAt.Add(time.Duration(c.offset.Load())) }
 func (c *movingClock) advance(d time.Duration) { c.offset.Add(int64(d)) }
 
-// verifier returns a verifier with fetched keys.
+// verifier returns a verifier whose keys were fetched from the server.
 func (s *keyServer) verifier(t *testing.T) (*Verifier, *keyFetcher, *movingClock) {
 	t.Helper()
 	clock := &movingClock{}
@@ -65,7 +65,7 @@ func (s *keyServer) verifier(t *testing.T) (*Verifier, *keyFetcher, *movingClock
 	return &Verifier{Keys: f.ring, Issuer: c.Issuer, Audience: c.Audience, Now: func() time.Time { return issuedAt }}, f, clock
 }
 
-// verifySignature is Verify without the store.
+// verifySignature is like Verify, but does not ask the store.
 func (v *Verifier) verifySignature(ctx context.Context, token string) error {
 	_, err := v.verified(token, issuedAt)
 	if errors.Is(err, errUnknownKey) {
@@ -74,7 +74,7 @@ func (v *Verifier) verifySignature(ctx context.Context, token string) error {
 	return err
 }
 
-func TestFetchKeys_VerifiesAndCannotSign(t *testing.T) {
+func TestFetchKeys_ReturnsKeysThatOnlyVerify(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA, AlgES256)
 	v, f, _ := startKeyServer(t, set).verifier(t)
 	if err := v.verifySignature(t.Context(), mustSign(t, set, testClaims())); err != nil {
@@ -85,21 +85,21 @@ func TestFetchKeys_VerifiesAndCannotSign(t *testing.T) {
 	}
 }
 
-func TestFetchKeys_FetchesRotatedKeys(t *testing.T) {
+func TestFetchKeys_FetchesNewKeys(t *testing.T) {
 	old, rotated := mustKeys(t, AlgEdDSA), mustKeys(t, AlgES256)
 	server := startKeyServer(t, old)
 	v, f, clock := server.verifier(t)
 	server.serve(publicKeys(t, rotated))
 	token := mustSign(t, rotated, testClaims())
 	if err := v.verifySignature(t.Context(), token); !errors.Is(err, ErrInvalidToken) {
-		t.Errorf("directly after a fetch: %v, want ErrInvalidToken", err)
+		t.Errorf("a token of a new key, directly after a fetch: got %v, want ErrInvalidToken", err)
 	}
 	clock.advance(minFetchInterval)
 	if err := v.verifySignature(t.Context(), token); err != nil {
-		t.Errorf("the new key was not fetched: %v", err)
+		t.Errorf("a token of a new key, after minFetchInterval: %v", err)
 	}
 	if err := v.verifySignature(t.Context(), mustSign(t, old, testClaims())); !errors.Is(err, ErrInvalidToken) {
-		t.Errorf("a removed key: %v, want ErrInvalidToken", err)
+		t.Errorf("a token of a removed key: got %v, want ErrInvalidToken", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -110,26 +110,26 @@ func TestFetchKeys_FetchesRotatedKeys(t *testing.T) {
 	tick <- time.Time{}
 	tick <- time.Time{}
 	if f.ring.Load().keys[0].ID != old.keys[0].ID {
-		t.Error("a tick fetched nothing")
+		t.Error("the keys were not fetched at a tick")
 	}
 	cancel()
 	<-ended
 }
 
-func TestFetchKeys_KeepsAnEqualSet(t *testing.T) {
+func TestFetchKeys_KeepsUnchangedKeySet(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	_, f, clock := server.verifier(t)
 	before := f.ring.Load()
 	clock.advance(minFetchInterval)
 	if err := f.update(t.Context()); err != nil || server.fetches.Load() != 2 {
-		t.Fatalf("%v after %d fetches", err, server.fetches.Load())
+		t.Fatalf("got error %v and %d fetches, want none and 2", err, server.fetches.Load())
 	}
 	if f.ring.Load() != before {
-		t.Error("an equal set replaced the one in use, which empties the signature cache")
+		t.Error("an equal key set replaced the set in use, which makes the signature cache useless")
 	}
 }
 
-func TestFetchKeys_IgnoresBadResponses(t *testing.T) {
+func TestFetchKeys_KeepsKeysAfterBadResponse(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	private, err := mustKeys(t, AlgEdDSA).PrivateJSON()
 	if err != nil {
@@ -163,17 +163,17 @@ func TestFetchKeys_IgnoresBadResponses(t *testing.T) {
 		server.answer(c.answer)
 		clock.advance(minFetchInterval)
 		if err := f.update(t.Context()); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: %v, want ErrUnavailable", c.name, err)
+			t.Errorf("%s: the fetch returned %v, want ErrUnavailable", c.name, err)
 		}
 		if f.ring.Load() != before || v.verifySignature(t.Context(), token) != nil {
 			t.Errorf("%s: the keys were not kept", c.name)
 		}
-		// The key may be newer than ours, so this is not a 401.
+		// The unknown key may be newer than the fetched keys. So the answer must not be a 401.
 		if err := v.verifySignature(t.Context(), mustSign(t, mustKeys(t, AlgEdDSA), testClaims())); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalidToken) {
-			t.Errorf("%s: an unknown key: %v, want ErrUnavailable", c.name, err)
+			t.Errorf("%s: a token of an unknown key: got %v, want ErrUnavailable", c.name, err)
 		}
 		if _, err := newKeyFetcher(t.Context(), server.URL, RemoteOptions{Client: server.Client(), Log: f.log}, clock.Now); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: at start: %v, want ErrUnavailable", c.name, err)
+			t.Errorf("%s: the first fetch returned %v, want ErrUnavailable", c.name, err)
 		}
 	}
 	if other.fetches.Load() != 0 {
@@ -182,12 +182,12 @@ func TestFetchKeys_IgnoresBadResponses(t *testing.T) {
 	server.serve(publicKeys(t, set))
 	clock.advance(minFetchInterval)
 	if err := f.update(t.Context()); err != nil {
-		t.Errorf("after the server recovered: %v", err)
+		t.Errorf("the fetch after the server recovered: %v", err)
 	}
 }
 
-// A published set may also hold keys for other purposes.
-func TestFetchKeys_SkipsOtherKinds(t *testing.T) {
+// A published key set may also contain keys for other purposes.
+func TestFetchKeys_SkipsOtherKindsOfKeys(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	server := startKeyServer(t, set)
 	body := strings.Replace(publicKeys(t, set), "[", `[{"kty":"RSA","kid":"a","alg":"RS256","n":"AQAB","e":"AQAB"},`, 1)
@@ -198,8 +198,8 @@ func TestFetchKeys_SkipsOtherKinds(t *testing.T) {
 	}
 }
 
-// Otherwise anybody could hold requests open with tokens that name unknown keys.
-func TestVerify_BoundsTheWaitForKeys(t *testing.T) {
+// Without the timeout, anybody could hold requests open with tokens that name unknown keys.
+func TestVerify_WaitsForKeysAtMostMaxFetchWait(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.verifier(t)
 	server.answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -212,7 +212,7 @@ func TestVerify_BoundsTheWaitForKeys(t *testing.T) {
 	server.CloseClientConnections()
 }
 
-func TestVerify_FetchesOnceForAFloodOfUnknownKeys(t *testing.T) {
+func TestVerify_FetchesOnceForManyUnknownKeys(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.verifier(t)
 	var unknown []string
@@ -230,7 +230,7 @@ func TestVerify_FetchesOnceForAFloodOfUnknownKeys(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	want := int64(1) // at start
+	want := int64(1) // the fetch by newKeyFetcher
 	for range 5 {
 		clock.advance(minFetchInterval - time.Nanosecond)
 		flood()
@@ -245,8 +245,8 @@ func TestVerify_FetchesOnceForAFloodOfUnknownKeys(t *testing.T) {
 	}
 }
 
-// A caller that gives up returns at once. The others get the result of the fetch that it began.
-func TestFetchKeys_FinishesAfterItsFirstCallerLeft(t *testing.T) {
+// A caller that gives up returns at once. Callers that share its fetch still get the result.
+func TestFetchKeys_FinishesFetchAfterCallerGaveUp(t *testing.T) {
 	rotated := mustKeys(t, AlgEdDSA)
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.verifier(t)
@@ -266,15 +266,15 @@ func TestFetchKeys_FinishesAfterItsFirstCallerLeft(t *testing.T) {
 	go func() { second <- v.verifySignature(t.Context(), token) }()
 	leave()
 	if err := <-first; !errors.Is(err, context.Canceled) || errors.Is(err, ErrInvalidToken) {
-		t.Errorf("the caller that left: %v", err)
+		t.Errorf("the caller that gave up: %v", err)
 	}
 	close(proceed)
 	if err := <-second; err != nil {
-		t.Errorf("the caller that stayed: %v", err)
+		t.Errorf("the caller that waited: %v", err)
 	}
 }
 
-func TestFetchKeys_RefusesUnsafeArguments(t *testing.T) {
+func TestFetchKeys_RefusesDeadlineAndUnsafeURL(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	timed, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()

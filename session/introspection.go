@@ -15,11 +15,11 @@ import (
 // Introspection is a [Fallback] that asks sessiond over HTTP (RFC 7662). sessiond also backfills
 // the store, so that the next check of the same session needs no fallback.
 type Introspection struct {
-	// Limit bounds how many requests run at once. Without it, a wiped store would become a flood of
-	// requests. A check that gets no place within Timeout fails with [ErrUnavailable].
-	// [NewIntrospection] sets 16. Nil: no limit.
+	// Limit bounds how many requests run at once. Without a limit, the loss of the store's data would
+	// cause a flood of requests. A check that gets no place within Timeout fails with
+	// [ErrUnavailable]. [NewIntrospection] sets a limit of 16.
 	Limit Limit
-	// Timeout bounds the wait for a place plus the request. Zero: 1 s.
+	// Timeout bounds the time of a check: the wait for a place, and the request. 0 means 1 second.
 	Timeout time.Duration
 
 	url, authorization string
@@ -28,13 +28,13 @@ type Introspection struct {
 
 var _ Fallback = (*Introspection)(nil)
 
-// NewIntrospection returns a fallback that asks introspectionURL, https://…/oauth/introspect, with
-// the credentials of a machine client. "sessiond clients add" makes them.
+// NewIntrospection returns a fallback that asks introspectionURL, https://…/oauth/introspect, as an
+// OAuth client. The command 'sessiond clients add' makes the client's id and secret.
 func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteOptions) (*Introspection, error) {
 	if err := o.checkURL(introspectionURL); err != nil {
 		return nil, fmt.Errorf("session.NewIntrospection: %w", err)
 	}
-	// RFC 6749 section 2.3.1: id and secret are form-encoded first.
+	// RFC 6749 section 2.3.1 requires that the id and the secret are form-encoded.
 	r := http.Request{Header: http.Header{}}
 	r.SetBasicAuth(url.QueryEscape(clientID), url.QueryEscape(clientSecret))
 	return &Introspection{
@@ -43,16 +43,16 @@ func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteO
 	}, nil
 }
 
-// introspected is the response of RFC 7662 section 2.2. Unknown members are skipped.
+// introspected is the response of RFC 7662 section 2.2. Unknown members are ignored.
 type introspected struct {
-	Active    *bool  `json:"active"` // nil: the response does not say, and decides nothing
+	Active    *bool  `json:"active"` // nil if the response lacks it; then the check has no result
 	Subject   string `json:"sub"`
 	SessionID string `json:"sid"`
 	TokenID   string `json:"jti"`
 }
 
-// Check implements [Fallback]. Each call sends a request of its own. Sharing one that was sent
-// before a revocation would accept the revoked session again.
+// Check implements [Fallback]. Each call sends a request of its own. If calls shared a request that
+// was sent before a revocation, the later calls would accept the revoked session.
 func (i *Introspection) Check(ctx context.Context, q Question) error {
 	ctx, leave, err := i.Limit.Enter(ctx, cmp.Or(i.Timeout, time.Second))
 	if err != nil {
@@ -65,7 +65,7 @@ func (i *Introspection) Check(ctx context.Context, q Question) error {
 	case err != nil:
 		return fmt.Errorf("%w: introspect a token of session %s: %w", ErrUnavailable, q.Ref.SessionID, err)
 	case answer.Active == nil:
-		return fmt.Errorf("%w: introspect a token of session %s: the response has no active member", ErrUnavailable, q.Ref.SessionID)
+		return fmt.Errorf("%w: introspect a token of session %s: the response has no member 'active'", ErrUnavailable, q.Ref.SessionID)
 	case !*answer.Active:
 		return ErrRevoked
 	case q.Ref != Ref{Subject: answer.Subject, SessionID: answer.SessionID, TokenID: answer.TokenID}:
@@ -90,7 +90,7 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	}
 	var answer introspected
 	if err := json.Unmarshal(body, &answer); err != nil {
-		// The decoder's own message could quote the response.
+		// The error leaves out the decoder's message, which could quote the response.
 		return introspected{}, fmt.Errorf("%s: the response is not JSON", i.url)
 	}
 	return answer, nil

@@ -23,7 +23,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// These characters arrive intact only if both sides encode them.
+// These characters arrive unchanged only if both the client and the server form-encode them.
 const introspectorID, introspectorSecret = "billing:eu", "a+b c%:ü"
 
 func introspectAt(t *testing.T, server *httptest.Server, path, secret string) *session.Introspection {
@@ -39,10 +39,10 @@ var question = session.Question{
 	Token: "header.payload.signature", Ref: session.Ref{Subject: "sub-1", SessionID: "sid-1", TokenID: "jti-1"}, StoreUp: true,
 }
 
-func TestIntrospection_SignsOutOnlyIfInactive(t *testing.T) {
+func TestIntrospection_RevokesOnlyIfResponseSaysInactive(t *testing.T) {
 	var answer atomic.Pointer[http.HandlerFunc]
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		t.Error("followed a redirect")
+		t.Error("the client followed a redirect")
 	}))
 	defer elsewhere.Close()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,25 +67,25 @@ func TestIntrospection_SignsOutOnlyIfInactive(t *testing.T) {
 		{"active", send(200, good+"}"), nil},
 		{"inactive", send(200, `{"active":false}`), session.ErrRevoked},
 		// A response that does not say "inactive" must not sign anybody out.
-		{"neither", send(200, `{}`), session.ErrUnavailable},
-		{"null", send(200, `{"active":null}`), session.ErrUnavailable},
-		{"a text", send(200, `{"active":"false"}`), session.ErrUnavailable},
-		{"both", send(200, `{"active":false,"active":true}`), session.ErrUnavailable},
+		{"no member active", send(200, `{}`), session.ErrUnavailable},
+		{"active is null", send(200, `{"active":null}`), session.ErrUnavailable},
+		{"active is a string", send(200, `{"active":"false"}`), session.ErrUnavailable},
+		{"active appears twice", send(200, `{"active":false,"active":true}`), session.ErrUnavailable},
 		{"another subject", send(200, `{"active":true,"sub":"sub-2","sid":"sid-1","jti":"jti-1"}`), session.ErrUnavailable},
 		{"another session", send(200, `{"active":true,"sub":"sub-1","sid":"sid-2","jti":"jti-1"}`), session.ErrUnavailable},
 		{"another token", send(200, `{"active":true,"sub":"sub-1","sid":"sid-1","jti":"jti-2"}`), session.ErrUnavailable},
-		{"no token", send(200, `{"active":true}`), session.ErrUnavailable},
+		{"no token is named", send(200, `{"active":true}`), session.ErrUnavailable},
 		{"not JSON", send(200, "<html>sign in</html>"), session.ErrUnavailable},
-		{"trailing data", send(200, good+"}}"), session.ErrUnavailable},
+		{"data after the JSON", send(200, good+"}}"), session.ErrUnavailable},
 		{"truncated", send(200, good), session.ErrUnavailable},
-		{"empty", send(200, ""), session.ErrUnavailable},
-		{"oversized", send(200, good+"}"+strings.Repeat(" ", 64<<10)), session.ErrUnavailable},
-		{"created", send(201, good+"}"), session.ErrUnavailable},
-		{"inactive with an error's status", send(400, `{"active":false}`), session.ErrUnavailable},
-		{"wrong secret", send(401, `{"error":"invalid_client"}`), session.ErrUnavailable},
-		{"rate limited", send(429, ""), session.ErrUnavailable},
-		{"internal error", send(500, ""), session.ErrUnavailable},
-		{"overloaded", send(503, ""), session.ErrUnavailable},
+		{"an empty body", send(200, ""), session.ErrUnavailable},
+		{"a body above the maximum", send(200, good+"}"+strings.Repeat(" ", 64<<10)), session.ErrUnavailable},
+		{"status 201", send(201, good+"}"), session.ErrUnavailable},
+		{"inactive with status 400", send(400, `{"active":false}`), session.ErrUnavailable},
+		{"status 401", send(401, `{"error":"invalid_client"}`), session.ErrUnavailable},
+		{"status 429", send(429, ""), session.ErrUnavailable},
+		{"status 500", send(500, ""), session.ErrUnavailable},
+		{"status 503", send(503, ""), session.ErrUnavailable},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, session.ErrUnavailable},
@@ -103,7 +103,7 @@ func TestIntrospection_SignsOutOnlyIfInactive(t *testing.T) {
 	}
 }
 
-func TestIntrospection_LimitsConcurrentRequests(t *testing.T) {
+func TestIntrospection_LimitsConcurrentChecks(t *testing.T) {
 	proceed := make(chan struct{})
 	arrived := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -120,10 +120,10 @@ func TestIntrospection_LimitsConcurrentRequests(t *testing.T) {
 		wg.Go(func() { errs <- i.Check(t.Context(), question) })
 		<-arrived
 	}
-	hurried := *i // shares i's limit
+	hurried := *i // uses the same Limit as i
 	hurried.Timeout = 100 * time.Millisecond
 	if err := hurried.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("a check beyond the limit: %v, want ErrUnavailable", err)
+		t.Errorf("a check beyond the limit: got %v, want ErrUnavailable", err)
 	}
 	if len(arrived) != 0 {
 		t.Error("a check beyond the limit sent a request")
@@ -132,7 +132,7 @@ func TestIntrospection_LimitsConcurrentRequests(t *testing.T) {
 	wg.Wait()
 	for range 2 {
 		if err := <-errs; !errors.Is(err, session.ErrRevoked) {
-			t.Errorf("a check within the limit: %v, want ErrRevoked", err)
+			t.Errorf("a check within the limit: got %v, want ErrRevoked", err)
 		}
 	}
 
@@ -140,12 +140,12 @@ func TestIntrospection_LimitsConcurrentRequests(t *testing.T) {
 	proceed = make(chan struct{})
 	defer close(proceed)
 	if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("a slow response: %v, want ErrUnavailable", err)
+		t.Errorf("a response after the timeout: got %v, want ErrUnavailable", err)
 	}
 }
 
-// The verifier reaches the store and the real introspection route, and no ledger.
-func TestIntrospection_AsksTheRealRoute(t *testing.T) {
+// The verifier has the store and sessiond's real introspection route, but no ledger (no database).
+func TestIntrospection_WorksWithRealRoute(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	m := w.Replicas[0]
 	requests := atomic.Int64{}
@@ -174,10 +174,10 @@ func TestIntrospection_AsksTheRealRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := verifier.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-		t.Errorf("a revoked token: %v", err)
+		t.Errorf("a revoked token: got %v, want ErrRevoked", err)
 	}
 
-	// This session is unknown to the store.
+	// The store does not know the next session.
 	set, s = w.Start(t)
 	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
@@ -185,17 +185,17 @@ func TestIntrospection_AsksTheRealRoute(t *testing.T) {
 	other := verifier
 	other.Store = redisstoretest.New(t)
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrRevoked) {
-		t.Errorf("a revoked token, unknown to the store: %v", err)
+		t.Errorf("a revoked token that the store does not know: got %v, want ErrRevoked", err)
 	}
 	set, _ = w.Start(t)
 	other.Fallback = introspectAt(t, server, "/oauth/introspect", "wrong")
 	if _, err := other.Verify(t.Context(), set.AccessToken); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("a wrong secret: %v, want ErrUnavailable", err)
+		t.Errorf("a client with a wrong secret: got %v, want ErrUnavailable", err)
 	}
 }
 
-// New connections would add to the load of a service that is already shedding it.
-func TestIntrospection_ReusesItsConnection(t *testing.T) {
+// New connections would add to the load of a sessiond that answers 503 because it is overloaded.
+func TestIntrospection_ReusesConnectionAfterError(t *testing.T) {
 	var opened atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -30,7 +30,7 @@ type jwk struct {
 	D   string `json:"d,omitzero"`
 	K   string `json:"k,omitzero"`
 
-	// Our own members, in key files only. Times are Unix seconds.
+	// Key files have these members of sessiond's own. Times are Unix seconds.
 	Status    KeyStatus `json:"status,omitzero"`
 	CreatedAt int64     `json:"created_at,omitzero"`
 	RetiredAt int64     `json:"retired_at,omitzero"`
@@ -40,15 +40,16 @@ type jwkSet struct {
 	Keys []jwk `json:"keys"`
 }
 
-// ParseKeySet reads a JSON Web Key Set. Every key needs a kid and an alg. The active key signs if
-// the set has its private part.
+// ParseKeySet parses a JSON Web Key Set. Every key needs the members "kid" and "alg". The set can
+// sign tokens if it includes the private part of the active key.
 func ParseKeySet(data []byte) (*KeySet, error) { return parseKeySet(data, false) }
 
-// parseKeySet is ParseKeySet. With skipOthers it skips keys of other kinds (RFC 7517 section 5).
+// parseKeySet is like ParseKeySet. If skipOthers is true, it skips keys of kinds that sessiond does
+// not use (RFC 7517 section 5).
 func parseKeySet(data []byte, skipOthers bool) (*KeySet, error) {
 	var set jwkSet
 	if err := json.Unmarshal(data, &set); err != nil {
-		// The decoder's own message could quote the key.
+		// The error leaves out the decoder's message, which could quote the key.
 		return nil, errors.New("session.ParseKeySet: not a JSON Web Key Set")
 	}
 	keys := make([]Key, 0, len(set.Keys))
@@ -66,7 +67,7 @@ func parseKeySet(data []byte, skipOthers bool) (*KeySet, error) {
 	return NewKeySet(keys...)
 }
 
-var errKeyKind = errors.New("want a signing key (use sig): Ed25519 (EdDSA), P-256 (ES256) or oct (HS256)")
+var errKeyKind = errors.New("want a key with use \"sig\" of kind Ed25519 (EdDSA), P-256 (ES256) or oct (HS256)")
 
 func (j *jwk) key() (Key, error) {
 	if j.Use != "" && j.Use != "sig" {
@@ -99,12 +100,12 @@ func (j *jwk) key() (Key, error) {
 	}
 }
 
-// minHMACKey is the least size of an HS256 key in bytes (RFC 7518 section 3.2).
+// minHMACKey is the smallest size of an HS256 key, in bytes (RFC 7518 section 3.2).
 const minHMACKey = 32
 
-// checkSecret refuses an HS256 key that is short or that an attacker may know. Secrets in published
-// examples, lists and leaks are texts or repeat a few bytes. 32 random bytes are a text once in
-// 10^11 times, and practically never have so few distinct bytes.
+// checkSecret refuses an HS256 key that is too short or that an attacker may know. Keys from
+// published examples and leaks are readable texts or repeat a few bytes. Of 10^11 keys of 32 random
+// bytes, about one is a readable text, and practically none has fewer than 16 distinct bytes.
 func checkSecret(k []byte) error {
 	if len(k) < minHMACKey {
 		return fmt.Errorf("an HS256 key needs at least %d bytes", minHMACKey)
@@ -116,7 +117,7 @@ func checkSecret(k []byte) error {
 	}
 	isText := utf8.Valid(k) && !bytes.ContainsFunc(bytes.TrimSpace(k), unicode.IsControl)
 	if len(distinct) < minDistinct || isText {
-		return errors.New("an HS256 key must be random bytes and not a text that may be known: make one with sessiond keys new --alg HS256")
+		return errors.New("an HS256 key must be random bytes and not a readable text, which others may know; make one with 'sessiond keys new --alg HS256'")
 	}
 	return nil
 }
@@ -163,13 +164,13 @@ func ecKey(id string, x, y, d []byte) (Key, error) {
 	return k, nil
 }
 
-// PrivateJSON returns the set with its secrets as a JSON Web Key Set, for the key file.
+// PrivateJSON returns the set, with its private keys, as the JSON Web Key Set of a key file.
 func (s *KeySet) PrivateJSON() ([]byte, error) {
 	return s.encode(true, func(*Key) bool { return true })
 }
 
-// PublicJSON returns the JSON Web Key Set that verifies our tokens at now. It leaves HS256 keys
-// out, because they have no public part.
+// PublicJSON returns a JSON Web Key Set of the public keys that verify tokens at the time now. It
+// has no HS256 keys, because an HS256 key has no public part.
 func (s *KeySet) PublicJSON(now time.Time) ([]byte, error) {
 	return s.encode(false, func(k *Key) bool { return k.Usable(now) && k.Alg != AlgHS256 })
 }

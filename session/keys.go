@@ -16,8 +16,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The signature algorithms (RFC 7518, RFC 8037) that tokens are signed with and verified by. RS256
-// is missing on purpose: ASVS 5.0 disallows PKCS #1 v1.5.
+// These are the signature algorithms of access tokens (RFC 7518, RFC 8037). RS256 is left out on
+// purpose, because ASVS 5.0 disallows PKCS #1 v1.5.
 const (
 	AlgEdDSA = "EdDSA"
 	AlgES256 = "ES256"
@@ -27,17 +27,17 @@ const (
 // KeyStatus is the stage of a key's life.
 type KeyStatus string
 
-// A key is first published, so that every verifier has it before it signs. Then it is active and is
-// the only key of its set that signs. Then it is retired: it only verifies, until the last token
-// that it signed has expired.
+// A new key is first published, so that every verifier has the key before it signs. Then the key is
+// active: it is the only key of its set that signs. At last the key is retired: it only verifies,
+// until the last token that it signed has expired.
 const (
 	KeyPublished KeyStatus = "published"
 	KeyActive    KeyStatus = "active"
 	KeyRetired   KeyStatus = "retired"
 )
 
-// MaxAccessTTL is the longest life of an access token. A retired key verifies for that long, plus
-// [Leeway].
+// MaxAccessTTL is the longest life of an access token. A retired key verifies tokens for
+// MaxAccessTTL plus [Leeway].
 const MaxAccessTTL = 24 * time.Hour
 
 // Key is one signing key. It verifies tokens of one algorithm only.
@@ -45,15 +45,15 @@ type Key struct {
 	ID        string
 	Alg       string
 	Status    KeyStatus
-	CreatedAt time.Time // zero: unknown
-	RetiredAt time.Time // of a retired key
+	CreatedAt time.Time // zero if unknown
+	RetiredAt time.Time // zero unless the key is retired
 
-	private any // for method.Sign; nil if the key can only verify
-	public  any // for method.Verify
+	private any // the key that method.Sign takes; nil if the key can only verify
+	public  any // the key that method.Verify takes
 	method  jwt.SigningMethod
 }
 
-// KeySet holds the keys that verify tokens, one of which may sign. It is immutable.
+// KeySet is an immutable set of keys that verify tokens. At most one of the keys signs tokens.
 type KeySet struct {
 	keys   []Key
 	signer *Key // nil if the set can only verify
@@ -89,22 +89,22 @@ func hmacKey(id string, secret []byte) Key {
 	return Key{ID: id, Alg: AlgHS256, private: secret, public: secret, method: jwt.SigningMethodHS256}
 }
 
-// Usable reports whether a key still verifies tokens.
+// Usable reports whether the key verifies tokens at the time now.
 func (k *Key) Usable(now time.Time) bool {
 	end, ends := k.end()
 	return !ends || now.Before(end)
 }
 
-// end returns when a retired key stops verifying. It reports false for a key that is not retired.
+// end returns when a retired key stops verifying. If the key is not retired, ends is false.
 func (k *Key) end() (at time.Time, ends bool) {
 	return k.RetiredAt.Add(MaxAccessTTL + Leeway), k.Status == KeyRetired
 }
 
-// NewKeySet returns a set of these keys, at most one of which is active. If no key has a status,
-// the first becomes active and the others published.
+// NewKeySet returns a set of these keys. At most one key may be active. If no key has a status, the
+// first key becomes active and all other keys become published.
 func NewKeySet(keys ...Key) (*KeySet, error) {
 	if len(keys) == 0 {
-		return nil, errors.New("session.NewKeySet: no key")
+		return nil, errors.New("session.NewKeySet: want at least one key")
 	}
 	set := &KeySet{keys: slices.Clone(keys)}
 	if !slices.ContainsFunc(keys, func(k Key) bool { return k.Status != "" }) {
@@ -138,13 +138,14 @@ func NewKeySet(keys ...Key) (*KeySet, error) {
 	return set, nil
 }
 
-// Keys returns the keys of the set, in the order of its file.
+// Keys returns the keys of the set, in the order in which [NewKeySet] received them.
 func (s *KeySet) Keys() []Key { return slices.Clone(s.keys) }
 
 // CanSign reports whether the set has an active key with its private part.
 func (s *KeySet) CanSign() bool { return s.signer != nil }
 
-// find returns the key with this id. It reports false if there is none that still verifies.
+// find returns the key with this id. It reports false if there is no such key or it no longer
+// verifies.
 func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 	for i := range s.keys {
 		if k := &s.keys[i]; k.ID == id {
@@ -157,7 +158,7 @@ func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 // Keyring holds the key set in use. The set can be replaced at any time.
 type Keyring struct {
 	set     atomic.Pointer[KeySet]
-	fetcher *keyFetcher // fetches newer keys; nil: the ring cannot ask for any
+	fetcher *keyFetcher // fetches newer keys; nil unless FetchKeys made the ring
 }
 
 // NewKeyring returns a ring that uses set.
@@ -167,7 +168,7 @@ func NewKeyring(set *KeySet) *Keyring {
 	return r
 }
 
-// Replace makes the ring use another set, for all tokens that are signed or verified from now on.
+// Replace makes the ring use another set for all tokens that are signed or verified from now on.
 func (r *Keyring) Replace(set *KeySet) { r.set.Store(set) }
 
 // Load returns the set in use.

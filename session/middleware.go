@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// BearerToken returns the access token of a request. It reads the Authorization header and nothing
-// else (RFC 6750 section 2.1). Its error is [ErrNoToken] or [ErrTwoTokens].
+// BearerToken returns the access token in a request's Authorization header (RFC 6750 section 2.1).
+// It ignores tokens in other places. The error is [ErrNoToken] or [ErrTwoTokens].
 func BearerToken(h http.Header) (string, error) {
 	values := h["Authorization"]
 	if len(values) > 1 {
@@ -28,10 +28,9 @@ func BearerToken(h http.Header) (string, error) {
 	return strings.TrimLeft(token, " "), nil
 }
 
-// Middleware passes a request on to next if its bearer token is accepted, with the token's claims
-// in its context for [ClaimsFrom]. It answers all other requests itself: 401 without a valid token,
-// and 503 if the check cannot be decided, because a failing store must not sign anybody out. It
-// works with any router.
+// Middleware calls next for each request with a valid bearer token. The handler next can read the
+// token's claims with [ClaimsFrom]. Middleware answers any other request with 401, and with 503 if
+// a dependency of the check does not answer, because an outage must not sign anybody out.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	var lastWarning atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +45,7 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 			return
 		}
 		p := newProblem(err)
-		// An outage fails every request, so it is logged once a second.
+		// During an outage every request fails. Log one of these errors each second.
 		if last, now := lastWarning.Load(), v.now().Unix(); p.Status == http.StatusServiceUnavailable &&
 			ctx.Err() == nil && now != last && lastWarning.CompareAndSwap(last, now) {
 			slog.WarnContext(ctx, "cannot check a token", "error", err)
@@ -63,13 +62,13 @@ func ClaimsFrom(ctx context.Context) (c Claims, ok bool) {
 	return c, ok
 }
 
-// WithClaims returns a context for [ClaimsFrom]. It is for your own middleware, and for tests of
-// the handlers behind [Verifier.Middleware].
+// WithClaims returns a context from which [ClaimsFrom] reads c. It is for a middleware of your own,
+// and for tests of handlers behind [Verifier.Middleware].
 func WithClaims(ctx context.Context, c Claims) context.Context {
 	return context.WithValue(ctx, claimsKey{}, c)
 }
 
-// problem is the body of an error response (RFC 9457). Programs read its code.
+// problem is the body of an error response (RFC 9457). Programs tell errors apart by Code.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -78,8 +77,8 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// newProblem explains err. An error that [Explain] does not know, such as a context's, counts as an
-// outage, because nothing was decided.
+// newProblem returns the body of the response to err. If [Explain] does not know err, for example
+// because err is a context's error, the check has no result, and the response is that of an outage.
 func newProblem(err error) problem {
 	status, code, detail := Explain(err)
 	if status == 0 {
@@ -91,7 +90,7 @@ func newProblem(err error) problem {
 func (p *problem) write(w http.ResponseWriter, err error) {
 	body, encodeErr := json.Marshal(p)
 	if encodeErr != nil {
-		panic(encodeErr) // a number and plain text always encode
+		panic(encodeErr) // an integer and fixed strings always encode
 	}
 	h := w.Header()
 	if p.Status == http.StatusUnauthorized {

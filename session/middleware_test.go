@@ -33,7 +33,7 @@ func get(ctx context.Context, h http.Handler, authorization ...string) *httptest
 	return w
 }
 
-func TestMiddleware_AnswersByToken(t *testing.T) {
+func TestMiddleware_Answers401WithoutValidToken(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	m := w.Replicas[0]
 	active, _ := w.Start(t)
@@ -52,33 +52,33 @@ func TestMiddleware_AnswersByToken(t *testing.T) {
 		code          string
 	}{
 		{"an active token", []string{"Bearer " + active.AccessToken}, 200, "", ""},
-		// RFC 9110 section 11.1: the scheme's case does not matter.
+		// RFC 9110 section 11.1: the authentication scheme is case-insensitive.
 		{"another spelling of Bearer", []string{"bearer   " + active.AccessToken}, 200, "", ""},
-		{"no header", nil, 401, bare, "no_token"},
+		{"no Authorization header", nil, 401, bare, "no_token"},
 		{"another scheme", []string{"Basic YWRhOnNlY3JldA=="}, 401, bare, "no_token"},
 		{"Bearer without a token", []string{"Bearer"}, 401, invalid, "invalid_token"},
 		{"a revoked token", []string{"Bearer " + ended.AccessToken}, 401, invalid, "invalid_token"},
 		{"a malformed token", []string{"Bearer x.y.z"}, 401, invalid, "invalid_token"},
-		{"two headers", []string{"Bearer " + active.AccessToken, "Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
-		{"two tokens in one", []string{"Bearer " + active.AccessToken + ", Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
+		{"two Authorization headers", []string{"Bearer " + active.AccessToken, "Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
+		{"two tokens in one header", []string{"Bearer " + active.AccessToken + ", Bearer " + active.AccessToken}, 401, invalid, "invalid_token"},
 	} {
 		got := get(t.Context(), h, c.authorization...)
 		if got.Code != c.status || got.Header().Get("WWW-Authenticate") != c.challenge {
-			t.Errorf("%s: %d with challenge %q, want %d with %q", c.name, got.Code, got.Header().Get("WWW-Authenticate"), c.status, c.challenge)
+			t.Errorf("%s: got status %d with challenge %q, want %d with %q", c.name, got.Code, got.Header().Get("WWW-Authenticate"), c.status, c.challenge)
 		}
 		if c.status == 200 {
 			if got.Body.String() != w.User.ID {
-				t.Errorf("%s: the claims of %q", c.name, got.Body)
+				t.Errorf("%s: next got the claims of the subject %q", c.name, got.Body)
 			}
 			continue
 		}
 		wantProblem(t, c.name, got, c.code)
 	}
-	// RFC 6750 section 2.3 allows a token in the URL. We refuse it, because URLs get into logs.
+	// RFC 6750 section 2.3 allows a token in the URL. Middleware refuses it, because URLs are logged.
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?access_token="+active.AccessToken, nil)
 	rec := httptest.NewRecorder()
 	if h.ServeHTTP(rec, r); rec.Code != 401 {
-		t.Errorf("a token in the URL: %d", rec.Code)
+		t.Errorf("a token in the URL: got status %d, want 401", rec.Code)
 	}
 }
 
@@ -100,7 +100,7 @@ func wantProblem(t *testing.T, name string, got *httptest.ResponseRecorder, code
 	}
 }
 
-func TestMiddleware_Answers503InAnOutage(t *testing.T) {
+func TestMiddleware_Answers503IfStoreIsDown(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()
@@ -116,15 +116,15 @@ func TestMiddleware_Answers503InAnOutage(t *testing.T) {
 	set, _ := w.Start(t)
 	got := get(t.Context(), h, "Bearer "+set.AccessToken)
 	if got.Code != 503 || got.Header().Get("Retry-After") == "" || got.Header().Get("WWW-Authenticate") != "" {
-		t.Errorf("in an outage: %d %v", got.Code, got.Header())
+		t.Errorf("a check without the store: got status %d and headers %v", got.Code, got.Header())
 	}
 	wantProblem(t, "outage", got, "unavailable")
 	if got := get(t.Context(), h, "Bearer x.y.z"); got.Code != 401 {
-		t.Errorf("a malformed token in an outage: %d, want 401", got.Code)
+		t.Errorf("a malformed token without the store: got status %d, want 401", got.Code)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	if got := get(gone, h, "Bearer "+set.AccessToken); got.Code != 503 {
-		t.Errorf("a client that has left: %d, want 503", got.Code)
+		t.Errorf("a client that has left: got status %d, want 503", got.Code)
 	}
 }

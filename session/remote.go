@@ -10,20 +10,20 @@ import (
 	"net/url"
 )
 
-// RemoteOptions configures how sessiond is reached over HTTP. The zero value works.
+// RemoteOptions configures requests to sessiond over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client sends the requests. Nil: a new client. Redirects are never followed.
+	// Client sends the requests. If it is nil, a new client does. Redirects are never followed.
 	Client *http.Client
 	// AllowPlaintext allows http:// URLs of other hosts, for networks that encrypt by themselves.
 	AllowPlaintext bool
-	// Log reports when keys were fetched, and when that failed. Nil: [slog.Default].
+	// Log reports fetches of keys, and failed fetches. If it is nil, [slog.Default] is used.
 	Log *slog.Logger
 }
 
 const (
-	// maxRemoteBytes bounds a response. Ours have about 1 KB.
+	// maxRemoteBytes is the largest accepted response. Responses of sessiond have about 1 KB.
 	maxRemoteBytes = 64 << 10
-	// idleConnections is how many connections stay open for the next requests.
+	// idleConnections is how many unused connections stay open for later requests.
 	idleConnections = 16
 )
 
@@ -41,19 +41,19 @@ func (o *RemoteOptions) client() *http.Client {
 	return &c
 }
 
-// checkURL refuses a URL whose traffic others could read. Its error does not quote the URL, which
-// may hold a password.
+// checkURL refuses a URL whose traffic others could read. The error does not quote the URL, because
+// the URL may contain a password.
 func (o *RemoteOptions) checkURL(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil || u.Hostname() == "" || u.User != nil:
-		return errors.New("want an absolute URL without a user")
+		return errors.New("want an absolute URL without a user name")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && (o.AllowPlaintext || isLoopback(u.Hostname())):
 		return nil
 	default:
-		return errors.New("want https://; http:// is for this machine, or for a network that encrypts by itself (AllowPlaintext)")
+		return errors.New("want an https:// URL; http:// is allowed for this machine, or with AllowPlaintext for a network that encrypts by itself")
 	}
 }
 
@@ -65,15 +65,15 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// roundTrip returns the body of a response with status 200. Any other response is an error.
+// roundTrip sends r and returns the body of the response. A status other than 200 is an error.
 func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
 	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close() //nolint:errcheck // the body was only read
 	if resp.StatusCode != http.StatusOK {
-		// With an unread body the connection could not be used again.
+		// Read the body. Otherwise the connection could not be used again.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))
 		return nil, fmt.Errorf("%s %s: status %d", r.Method, r.URL, resp.StatusCode)
 	}

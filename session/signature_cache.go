@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// SignatureCache remembers tokens with a verified signature, because verifying it takes longer than
-// the rest of a check. It does not remember whether a token was revoked: every check asks the
-// store.
+// SignatureCache remembers tokens whose signature was verified, because verifying a signature takes
+// longer than all other steps of a check. It does not remember whether a token was revoked: every
+// check asks the store.
 //
-// It holds a fixed number of tokens, and newer ones replace older ones, so that a flood of distinct
-// tokens cannot make it grow. A token takes about 400 bytes: its SHA-256 and its claims. Verifiers
-// may share a cache.
+// The cache holds a fixed number of tokens, and newer tokens replace older tokens. So a flood of
+// distinct tokens cannot make it grow. For each token it stores about 400 bytes: the token's
+// SHA-256 and claims. Several Verifiers may share a cache.
 type SignatureCache struct{ slots []atomic.Pointer[verified] }
 
-// ways is how many slots a token can use. With one, two busy tokens of the same slot would evict
-// each other all the time.
+// ways is how many slots of the cache a token can use; the token's SHA-256 selects them. With one
+// slot, two tokens of the same slot that are used in turn would evict each other each time.
 const ways = 4
 
-// NewSignatureCache returns a cache for this many tokens, rounded up to a power of two.
+// NewSignatureCache returns a cache for a number of tokens, which is rounded up to a power of two.
 func NewSignatureCache(tokens int) *SignatureCache {
 	size := ways
 	for size < tokens {
@@ -29,21 +29,21 @@ func NewSignatureCache(tokens int) *SignatureCache {
 	return &SignatureCache{slots: make([]atomic.Pointer[verified], size)}
 }
 
-// verified is a token with a verified signature.
+// verified is a token whose signature was verified.
 type verified struct {
 	sum    [sha256.Size]byte
 	claims Claims
-	keys   *KeySet // the set that verified it
-	// The token is accepted in [from, until), in Unix seconds. These are nbf and exp with the
-	// leeway, and not beyond the end of its key.
+	keys   *KeySet // the key set that verified the signature
+	// The token is accepted in [from, until), in Unix seconds. The range goes from nbf to exp, plus
+	// the leeway at both ends, and stops when the key that signed the token stops verifying.
 	from, until int64
-	seen        atomic.Int64 // when its use was last reported, in Unix seconds
+	seen        atomic.Int64 // when a use of the token was last reported, in Unix seconds
 }
 
 func (t *verified) at(now time.Time) bool { return t.from <= now.Unix() && now.Unix() < t.until }
 
 func digest(token string) [sha256.Size]byte {
-	var buf [1024]byte // on the stack; a token fits
+	var buf [1024]byte // on the stack; tokens of sessiond fit
 	return sha256.Sum256(append(buf[:0], token...))
 }
 
@@ -53,8 +53,9 @@ func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	return c.slots[i : i+ways]
 }
 
-// find returns a token that these very keys verified, that v accepts and that is valid now. It
-// returns nil if there is none, and the token has to be verified.
+// find returns the token with the hash sum if this very key set verified it, v accepts its issuer
+// and audience, and it is valid at now. Otherwise it returns nil, and the signature must be
+// verified.
 func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {
@@ -66,12 +67,12 @@ func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, 
 	return nil
 }
 
-// add stores a token in a slot that is free or useless by now, or else in a random one of its
-// slots.
+// add stores a token in one of the token's slots. It prefers a slot that is free or whose token
+// cannot be found any more, and otherwise takes a random slot.
 func (c *SignatureCache) add(sum [sha256.Size]byte, t *verified, now time.Time) {
 	t.sum = sum
 	set := c.set(sum)
-	victim := int(sum[8]) % ways // a hash byte is as good as random
+	victim := int(sum[8]) % ways // a byte of a SHA-256 is as good as random
 	for i := range set {
 		if held := set[i].Load(); held == nil || held.keys != t.keys || held.until <= now.Unix() || held.sum == sum {
 			victim = i

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// openStore finds every session active, so that only the signature decides.
+// openStore reports every session as active. So only the signature and the claims decide a check.
 type openStore struct{ Store }
 
 func (openStore) Look(context.Context, Ref) (Lookup, error) {
 	return Lookup{HasEntry: true, HasGeneration: true, Entry: Entry{ExpiresAt: issuedAt.Add(1000 * time.Hour)}}, nil
 }
 
-// cachedVerifier is a verifier with a signature cache, at a time that the test sets.
+// cachedVerifier is a verifier with a signature cache. The test sets the time of its clock.
 type cachedVerifier struct {
 	Verifier
 	at time.Time
@@ -35,7 +35,7 @@ func newCachedVerifier(set *KeySet, tokens int) *cachedVerifier {
 
 func (v *cachedVerifier) want(t *testing.T, token, why string, ok bool) {
 	t.Helper()
-	// The second result may come from the cache.
+	// Check twice, because the second result may come from the cache.
 	for range 2 {
 		if _, err := v.Verify(t.Context(), token); (err == nil) != ok || err != nil && !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: %v", why, err)
@@ -43,7 +43,7 @@ func (v *cachedVerifier) want(t *testing.T, token, why string, ok bool) {
 	}
 }
 
-// The cache must not hide a change of time, keys or expectations.
+// A cached token must be checked again if the time, the keys or the accepted claims have changed.
 func TestSignatureCache_ChecksTimesKeysAndClaimsAgain(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	c := testClaims()
@@ -64,7 +64,7 @@ func TestSignatureCache_ChecksTimesKeysAndClaimsAgain(t *testing.T) {
 	} {
 		other := &cachedVerifier{Verifier: v.Verifier, at: issuedAt}
 		change(&other.Verifier)
-		other.want(t, token, "a cache shared with a service that has another name", false)
+		other.want(t, token, "a verifier that shares the cache and accepts another issuer or audience", false)
 	}
 	v.Keys.Replace(mustKeys(t, AlgEdDSA))
 	v.want(t, token, "key removed", false)
@@ -88,13 +88,13 @@ func TestSignatureCache_ChecksTimesKeysAndClaimsAgain(t *testing.T) {
 		forged := []byte(token)
 		forged[i] ^= 1
 		if _, err := v.Verify(t.Context(), string(forged)); err == nil {
-			t.Errorf("accepted a token with byte %d changed", i)
+			t.Errorf("the cache accepted a token whose byte %d was changed", i)
 		}
 	}
 	v.want(t, token, "still fresh", true)
 }
 
-func TestSignatureCache_ReturnsTheSameClaims(t *testing.T) {
+func TestSignatureCache_ReturnsEqualClaims(t *testing.T) {
 	set := mustKeys(t, AlgES256)
 	v := newCachedVerifier(set, 100)
 	token := mustSign(t, set, testClaims())
@@ -104,14 +104,14 @@ func TestSignatureCache_ReturnsTheSameClaims(t *testing.T) {
 	}
 	second, err := v.Verify(t.Context(), token)
 	if err != nil || fmt.Sprint(first) != fmt.Sprint(second) {
-		t.Errorf("first %v, then %v, %v", first, second, err)
+		t.Errorf("the first check returned %v, the second %v (error %v); want equal claims", first, second, err)
 	}
 	if n := testing.AllocsPerRun(100, func() { _, _ = v.Verify(t.Context(), token) }); n > 0 {
-		t.Errorf("a cached token costs %v allocations, want none", n)
+		t.Errorf("a check of a cached token makes %v allocations, want none", n)
 	}
 }
 
-// A flood of distinct tokens evicts older ones and takes no more memory.
+// A flood of distinct tokens evicts older tokens and does not need more memory.
 func TestSignatureCache_DoesNotGrow(t *testing.T) {
 	const slots = 1024
 	set := mustKeys(t, AlgHS256)
@@ -129,7 +129,7 @@ func TestSignatureCache_DoesNotGrow(t *testing.T) {
 	}
 	full := flood(8 * slots)
 	if grown := int64(flood(8*slots)) - int64(full); grown > slots*100 {
-		t.Errorf("the second flood took %d more bytes", grown)
+		t.Errorf("the second flood of tokens took %d more bytes", grown)
 	}
 	taken := 0
 	for i := range v.Signatures.slots {
@@ -138,11 +138,11 @@ func TestSignatureCache_DoesNotGrow(t *testing.T) {
 		}
 	}
 	if taken < slots*9/10 || len(v.Signatures.slots) != slots {
-		t.Errorf("%d of %d slots are in use", taken, len(v.Signatures.slots))
+		t.Errorf("the flood filled %d of %d slots", taken, len(v.Signatures.slots))
 	}
 }
 
-func TestSignatureCache_KeepsTokensApartInParallel(t *testing.T) {
+func TestSignatureCache_KeepsParallelTokensApart(t *testing.T) {
 	set := mustKeys(t, AlgHS256)
 	v := newCachedVerifier(set, 8) // few slots, so that the tokens compete for them
 	tokens := make(map[string]string)
@@ -157,7 +157,7 @@ func TestSignatureCache_KeepsTokensApartInParallel(t *testing.T) {
 			for range 20 {
 				for token, id := range tokens {
 					if c, err := v.Verify(t.Context(), token); err != nil || c.TokenID != id {
-						t.Errorf("token %s gave the claims of %s, %v", id, c.TokenID, err)
+						t.Errorf("a check of token %s returned the claims of token %s (error %v)", id, c.TokenID, err)
 					}
 				}
 			}
@@ -166,8 +166,8 @@ func TestSignatureCache_KeepsTokensApartInParallel(t *testing.T) {
 	wg.Wait()
 }
 
-// The login itself is a use, so nothing is reported in the first minute. A report that Seen refused
-// is repeated by the next check.
+// The login itself records a use, so Seen is not called in the first minute. If Seen returns false,
+// the next check calls it again.
 func TestVerify_ReportsUseOncePerMinute(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	v := newCachedVerifier(set, 100)
@@ -175,7 +175,7 @@ func TestVerify_ReportsUseOncePerMinute(t *testing.T) {
 	want, reported, taken := c.ref(), 0, true
 	v.Seen = func(ref Ref, now time.Time) bool {
 		if ref != want || !now.Equal(v.at) {
-			t.Errorf("reported %v at %v", ref, now)
+			t.Errorf("Seen was called with %v at %v, want %v at %v", ref, now, want, v.at)
 		}
 		if taken {
 			reported++
@@ -200,7 +200,7 @@ func TestVerify_ReportsUseOncePerMinute(t *testing.T) {
 		v.at, taken = issuedAt.Add(step.after), step.taken
 		v.want(t, token, "used", true)
 		if reported != step.reported {
-			t.Errorf("%v after the login %d uses are reported, want %d", step.after, reported, step.reported)
+			t.Errorf("%v after the login Seen has accepted %d uses, want %d", step.after, reported, step.reported)
 		}
 	}
 }

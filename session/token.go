@@ -12,10 +12,10 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// tokenType is the typ of an access token (RFC 9068 section 2.1).
+// tokenType is the header "typ" of an access token (RFC 9068 section 2.1).
 const tokenType = "at+jwt"
 
-// maxTokenBytes bounds what is parsed. The largest token that we issue has about 1 KB.
+// maxTokenBytes is the largest token that is parsed. The largest token of sessiond has about 1 KB.
 const maxTokenBytes = 4096
 
 // Claims are the content of an access token (RFC 9068 section 2.2). Times are whole seconds.
@@ -27,7 +27,7 @@ type Claims struct {
 	TokenID   string // jti
 	ClientID  string
 	Username  string
-	AMR       []string // RFC 8176
+	AMR       []string // how the user authenticated (RFC 8176)
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	AuthTime  time.Time // when the user last proved their identity
@@ -37,8 +37,8 @@ func (c *Claims) ref() Ref {
 	return Ref{Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID}
 }
 
-// wireClaims is the payload. Unknown members are skipped, so that a replica accepts the tokens of a
-// newer replica during a rolling update.
+// wireClaims is the payload of a token. Unknown members are ignored. Otherwise an old replica would
+// refuse the tokens of a newer replica during a rolling update.
 type wireClaims struct {
 	Issuer    string   `json:"iss"`
 	Audience  string   `json:"aud"`
@@ -54,8 +54,8 @@ type wireClaims struct {
 	Username  string   `json:"username"`
 }
 
-// wireHeader is the JOSE header. Any other member is refused, because none of them (jku, jwk, x5u,
-// x5c, crit, b64, zip …) may influence which key verifies the token.
+// wireHeader is the JOSE header of a token. A header with another member (jku, jwk, x5u, x5c, crit,
+// b64, zip …) is refused, because a token must not influence which key verifies it.
 type wireHeader struct {
 	Alg string `json:"alg"`
 	Kid string `json:"kid"`
@@ -85,7 +85,7 @@ func (s *KeySet) Sign(c *Claims) (string, error) {
 	return signing + "." + b64.EncodeToString(signature), nil
 }
 
-// accept verifies an access token (RFC 7515, RFC 8725) in every respect except whether it was
+// accept verifies an access token (RFC 7515, RFC 8725). It does not check whether the token was
 // revoked.
 func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified, error) {
 	payload, key, err := s.verifySignature(raw, tokenType, now)
@@ -94,7 +94,7 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	}
 	var w wireClaims
 	if err := json.Unmarshal(payload, &w); err != nil {
-		return nil, invalid("claims are not ours")
+		return nil, invalid("the claims do not have the form of sessiond's")
 	}
 	claims, err := w.accept(issuer, audience, now)
 	if err != nil {
@@ -109,25 +109,26 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	return t, nil
 }
 
-// errUnknownKey means that a token names a key that the set does not have, or does not have yet.
-var errUnknownKey = invalid("unknown kid")
+// errUnknownKey means that a token names a key that the set does not have. A newer set may have it.
+var errUnknownKey = invalid("the key set has no usable key with this kid")
 
-// verifySignature returns the payload of a signed token of type typ, and the key that verified it.
+// verifySignature returns the payload of a token of type typ, and the key that verified the
+// signature.
 func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
-		return nil, nil, invalid("too long")
+		return nil, nil, invalid("larger than 4096 bytes")
 	}
 	parts := strings.SplitN(raw, ".", 4)
 	if len(parts) != 3 {
-		return nil, nil, invalid("not three parts")
+		return nil, nil, invalid("does not have three parts")
 	}
 	headerJSON, err := decodeSegment(parts[0])
 	if err != nil {
-		return nil, nil, invalid("header is not base64url")
+		return nil, nil, invalid("the header is not base64url")
 	}
 	var header wireHeader
 	if err := json.Unmarshal(headerJSON, &header, json.RejectUnknownMembers(true)); err != nil {
-		return nil, nil, invalid("header is not ours")
+		return nil, nil, invalid("the header is not JSON with only alg, kid and typ")
 	}
 	if header.Typ != typ {
 		return nil, nil, invalid("wrong typ")
@@ -136,13 +137,13 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	if !ok {
 		return nil, nil, errUnknownKey
 	}
-	// The key decides on the algorithm, not the token.
+	// The key determines the algorithm. The token must not choose another one.
 	if header.Alg != key.Alg {
-		return nil, nil, invalid("alg is not the key's")
+		return nil, nil, invalid("the alg differs from the key's")
 	}
 	signature, err := decodeSegment(parts[2])
 	if err != nil {
-		return nil, nil, invalid("signature is not base64url")
+		return nil, nil, invalid("the signature is not base64url")
 	}
 	signing := raw[:len(parts[0])+1+len(parts[1])]
 	if err := key.method.Verify(signing, signature, key.public); err != nil {
@@ -150,7 +151,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	}
 	payload, err := decodeSegment(parts[1])
 	if err != nil {
-		return nil, nil, invalid("payload is not base64url")
+		return nil, nil, invalid("the payload is not base64url")
 	}
 	return payload, key, nil
 }
@@ -171,8 +172,7 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("not valid yet")
 	}
-	// The signature cache holds many claims, so values that nearly all of them share are stored
-	// once.
+	// The signature cache holds many claims. To save memory, they share the most common values.
 	if slices.Equal(w.AMR, usualAMR) {
 		w.AMR = usualAMR
 	}
@@ -190,8 +190,8 @@ const usualClientID = "sessiond"
 
 var usualAMR = []string{"pwd"}
 
-// decodeSegment decodes base64url as in RFC 7515 section 2. It refuses padding, stray bits, and
-// line breaks, which encoding/base64 would skip.
+// decodeSegment decodes base64url as RFC 7515 section 2 defines it. It refuses padding and unused
+// bits that are set. It also refuses line breaks, which encoding/base64 would skip.
 func decodeSegment(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errors.New("line break in base64url")

@@ -59,7 +59,7 @@ func (s *KeySet) acceptClaims(token, issuer, audience string, now time.Time) (Cl
 	return t.claims, nil
 }
 
-func TestSign_RoundTrip(t *testing.T) {
+func TestSign_KeepsAllClaims(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
 		t.Run(alg, func(t *testing.T) {
 			set, want := mustKeys(t, alg), testClaims()
@@ -73,14 +73,14 @@ func TestSign_RoundTrip(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 			if len(token) > 1024 {
-				t.Errorf("the token has %d bytes, and proxies expect less than 1 KB", len(token))
+				t.Errorf("the token has %d bytes, want less than 1 KB for proxies", len(token))
 			}
 		})
 	}
 }
 
-// Another library must accept our tokens with our JWKS alone.
-func TestSign_VerifiesWithGoJose(t *testing.T) {
+// The library go-jose must be able to verify sessiond's tokens with nothing but sessiond's JWKS.
+func TestSign_IsVerifiedByGoJose(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256} {
 		set := mustKeys(t, alg)
 		data, err := set.PublicJSON(issuedAt)
@@ -88,7 +88,7 @@ func TestSign_VerifiesWithGoJose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(data), `"d"`) {
-			t.Fatalf("%s: the public set has a private member", alg)
+			t.Fatalf("%s: the public key set has a private member", alg)
 		}
 		var theirs jose.JSONWebKeySet
 		if err := json.Unmarshal(data, &theirs); err != nil {
@@ -99,7 +99,7 @@ func TestSign_VerifiesWithGoJose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := jws.Verify(theirs.Keys[0].Key); err != nil {
-			t.Errorf("%s: go-jose refuses our token: %v", alg, err)
+			t.Errorf("%s: go-jose refuses the token: %v", alg, err)
 		}
 	}
 }
@@ -112,12 +112,13 @@ func TestAccept_AllowsLeewayAfterExpiry(t *testing.T) {
 	} {
 		_, err := set.acceptClaims(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
 		if (err == nil) != ok {
-			t.Errorf("%v after exp: error %v, want accepted=%v", after, err, ok)
+			t.Errorf("%v after exp: got error %v, want accepted: %t", after, err, ok)
 		}
 	}
 }
 
-// forge signs any header and payload with the set's key, so that a test's token has one fault only.
+// forge signs any header and payload with the set's key. A forged token then has only the fault
+// that the test is about.
 func forge(t *testing.T, set *KeySet, header, payload string) string {
 	t.Helper()
 	b64 := base64.RawURLEncoding
@@ -129,7 +130,7 @@ func forge(t *testing.T, set *KeySet, header, payload string) string {
 	return signing + "." + b64.EncodeToString(sig)
 }
 
-func TestAccept_RefusesForgeries(t *testing.T) {
+func TestAccept_RefusesForgedTokens(t *testing.T) {
 	set, c := mustKeys(t, AlgEdDSA), testClaims()
 	kid := set.signer.ID
 	good := mustSign(t, set, c)
@@ -139,12 +140,12 @@ func TestAccept_RefusesForgeries(t *testing.T) {
 	edit := func(old, with string) string {
 		edited := strings.Replace(string(payload), old, with, 1)
 		if edited == string(payload) {
-			t.Fatalf("the payload has no %s to replace", old)
+			t.Fatalf("the payload does not contain %s", old)
 		}
 		return forge(t, set, header, edited)
 	}
 	if _, err := set.acceptClaims(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
-		t.Fatalf("the unedited payload is refused, so this table would prove nothing: %v", err)
+		t.Fatalf("the unchanged token is refused, so that the other cases prove nothing: %v", err)
 	}
 	unsigned := func(h string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + parts[1] + "."
@@ -173,7 +174,7 @@ func TestAccept_RefusesForgeries(t *testing.T) {
 		"header member twice":         forge(t, set, `{"alg":"EdDSA","alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt"}`, string(payload)),
 		"another issuer":              edit(`"iss":"https://id.example"`, `"iss":"https://id.example.evil"`),
 		"audience in capitals":        edit(`"aud":"https://api.example"`, `"aud":"https://API.example"`),
-		"audiences":                   edit(`"aud":"https://api.example"`, `"aud":["https://api.example","x"]`),
+		"two audiences":               edit(`"aud":"https://api.example"`, `"aud":["https://api.example","x"]`),
 		"sub twice":                   edit(`"sub":`, `"sub":"x","sub":`),
 		"no sub":                      edit(`"sub":`, `"Sub":`),
 		"no sid":                      edit(`"sid":`, `"sidd":`),
@@ -184,15 +185,15 @@ func TestAccept_RefusesForgeries(t *testing.T) {
 		"exp out of range":            edit(`"exp":1777640400`, `"exp":1e20`),
 		"not valid yet":               edit(`"iat":`, `"nbf":1777640400,"iat":`),
 		"payload is not JSON":         forge(t, set, header, "{"),
-		"payload is deep":             forge(t, set, header, strings.Repeat("[", 1500)),
-		"payload with trailing data":  forge(t, set, header, string(payload)+"{}"),
+		"payload is nested deeply":    forge(t, set, header, strings.Repeat("[", 1500)),
+		"data after the payload":      forge(t, set, header, string(payload)+"{}"),
 		"payload with invalid UTF-8":  edit(`"username":"ada"`, "\"username\":\"\xff\""),
 		"signature of another key":    mustSign(t, mustKeys(t, AlgEdDSA), c),
 		"1 MB":                        good + strings.Repeat("A", 1<<20),
-		"padding":                     good + "=",
+		"padding after the signature": good + "=",
 		"line break in the signature": good[:len(good)-4] + "\n" + good[len(good)-4:],
-		"space":                       " " + good,
-		"stray bits in the last char": good[:len(good)-1] + string(good[len(good)-1]+1),
+		"space before the token":      " " + good,
+		"unused bits are set":         good[:len(good)-1] + string(good[len(good)-1]+1),
 	} {
 		if _, err := set.acceptClaims(token, c.Issuer, c.Audience, issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", name, err)
@@ -200,7 +201,7 @@ func TestAccept_RefusesForgeries(t *testing.T) {
 	}
 }
 
-// No file of the suite may be accepted as a payload or crash the parser.
+// No file of the JSON test suite may be accepted as a payload or make the parser panic.
 func TestAccept_RefusesPayloadsOfJSONTestSuite(t *testing.T) {
 	files, _ := filepath.Glob("../../shared/vectors/json_test_suite/test_parsing/*.json")
 	if len(files) == 0 {
@@ -213,14 +214,14 @@ func TestAccept_RefusesPayloadsOfJSONTestSuite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Even the valid files are refused, because none holds our claims.
+		// Valid JSON files are refused too, because none of them contains the claims of a token.
 		if _, err := set.acceptClaims(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", filepath.Base(file), err)
 		}
 	}
 }
 
-func TestParseKeySet(t *testing.T) {
+func TestParseKeySet_RefusesBadKeySets(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
 		set := mustKeys(t, alg)
 		data, err := set.PrivateJSON()
@@ -232,7 +233,7 @@ func TestParseKeySet(t *testing.T) {
 			t.Fatalf("%s: %v", alg, err)
 		}
 		if _, _, err := read.verifySignature(mustSign(t, set, testClaims()), tokenType, issuedAt); err != nil {
-			t.Errorf("%s: the key that was read back refuses a token of the key that was written: %v", alg, err)
+			t.Errorf("%s: after writing and parsing the key, its token is refused: %v", alg, err)
 		}
 	}
 	other := mustKeys(t, AlgEdDSA)
@@ -243,11 +244,11 @@ func TestParseKeySet(t *testing.T) {
 	}
 	random := make([]byte, 32)
 	for i := range random {
-		random[i] = byte(200 + i) // not random, but not in a list of secrets either
+		random[i] = byte(200 + i) // not random, but neither a text nor a repetition
 	}
 	secret := base64.RawURLEncoding.EncodeToString(random)
 	if _, err := ParseKeySet([]byte(`{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`)); err != nil {
-		t.Fatalf("a good secret is refused, so this table would prove nothing: %v", err)
+		t.Fatalf("a key set with a good secret is refused, so that the other cases prove nothing: %v", err)
 	}
 	for name, text := range map[string]string{
 		"not JSON":            `{`,
@@ -267,7 +268,7 @@ func TestParseKeySet(t *testing.T) {
 			`"},{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`,
 	} {
 		if _, err := ParseKeySet([]byte(text)); err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the key set was accepted", name)
 		}
 	}
 }
@@ -278,12 +279,12 @@ func FuzzVerifySignature(f *testing.F) {
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, token string) {
 		if payload, _, err := set.verifySignature(token, tokenType, issuedAt); err == nil && !bytes.Contains(payload, []byte("https://id.example")) {
-			t.Errorf("accepted an unsigned token: %q", token)
+			t.Errorf("accepted a token with a forged payload: %q", token)
 		}
 	})
 }
 
-// Published secrets are refused even if they are long enough.
+// A published secret is refused even if it has enough bytes.
 func TestCheckSecret_RefusesPublishedSecrets(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/weak_keys/jwt.secrets.list")
 	if err != nil {
@@ -295,15 +296,15 @@ func TestCheckSecret_RefusesPublishedSecrets(t *testing.T) {
 			long++
 		}
 		if checkSecret([]byte(secret)) == nil {
-			t.Errorf("accepted %q", secret)
+			t.Errorf("the published secret %q was accepted", secret)
 		}
 	}
 	if long < 1000 {
-		t.Errorf("only %d secrets of the list are long enough to test more than the length", long)
+		t.Errorf("only %d secrets of the list have enough bytes; the others test only the size", long)
 	}
 }
 
-func TestRetiredKey_VerifiesUntilItsLastTokenExpires(t *testing.T) {
+func TestRetiredKey_VerifiesUntilLastTokenExpires(t *testing.T) {
 	old, c := mustKeys(t, AlgEdDSA), testClaims()
 	token := mustSign(t, old, c)
 	retired := old.Keys()[0]
@@ -318,19 +319,19 @@ func TestRetiredKey_VerifiesUntilItsLastTokenExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	if set.signer.ID != next.ID {
-		t.Error("a retired key signs")
+		t.Error("a set with only a retired key can sign")
 	}
 	for after, ok := range map[time.Duration]bool{0: true, MaxAccessTTL + Leeway - time.Second: true, MaxAccessTTL + Leeway: false} {
 		now := issuedAt.Add(after)
 		if _, _, err := set.verifySignature(token, tokenType, now); (err == nil) != ok {
-			t.Errorf("%v after its retirement: verifies %v, want %v", after, err == nil, ok)
+			t.Errorf("%v after the retirement the key verifies: %t, want %t", after, err == nil, ok)
 		}
 		public, err := set.PublicJSON(now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(public), retired.ID) != ok {
-			t.Errorf("%v after its retirement: published %v, want %v", after, !ok, ok)
+			t.Errorf("%v after the retirement the key is published: %t, want %t", after, !ok, ok)
 		}
 	}
 }

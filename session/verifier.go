@@ -14,15 +14,16 @@ type Verifier struct {
 	Issuer   string // the only iss that is accepted
 	Audience string // the only aud that is accepted
 	Store    Store
-	// Fallback decides what Store does not know. Nil: such checks fail with [ErrUnavailable].
+	// Fallback decides a check if Store does not know the token. If Fallback is nil, such a check
+	// fails with [ErrUnavailable].
 	Fallback Fallback
-	// Now is the clock. Nil: [time.Now].
+	// Now is the clock. If it is nil, [time.Now] is.
 	Now func() time.Time
-	// Signatures remembers verified signatures. Nil: each check verifies the signature again.
+	// Signatures remembers verified signatures. If it is nil, each check verifies the signature.
 	Signatures *SignatureCache
-	// Seen is called when a token was accepted, at most once per token and [SeenInterval]. If it
-	// returns false, the next check calls it again. It must not block. It is never called without
-	// Signatures, which remembers the time of a token's last report. Nil: no reports.
+	// If Seen is not nil, it is called when a token was accepted, at most once per token and
+	// [SeenInterval]. If Seen returns false, the next check calls it again. Seen must not block. It
+	// is only called if Signatures is set, because Signatures remembers the time of the last call.
 	Seen func(ref Ref, now time.Time) bool
 }
 
@@ -31,8 +32,8 @@ const SeenInterval = time.Minute
 
 // Fallback decides whether a token is accepted when the store does not know.
 type Fallback interface {
-	// Check returns nil for a token in force, and [ErrRevoked] or [ErrInvalidToken] for one that is
-	// not. If it cannot decide in time it returns [ErrUnavailable] or ctx's error.
+	// Check returns nil if the token is in force, and otherwise [ErrRevoked] or [ErrInvalidToken].
+	// If it cannot decide in time, it returns [ErrUnavailable] or ctx's error.
 	Check(ctx context.Context, q Question) error
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLookup_Verdict(t *testing.T) {
+func TestVerdict_FollowsEntryAndGeneration(t *testing.T) {
 	now := issuedAt
 	live := Entry{Generation: 3, ExpiresAt: now.Add(time.Hour)}
 	for _, c := range []struct {
@@ -24,7 +24,7 @@ func TestLookup_Verdict(t *testing.T) {
 		{"unknown if the entry was lost", Lookup{HasGeneration: true, Generation: 3}, unknown},
 		{"revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
 		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
-		{"revoked if the token was revoked and the rest was lost", Lookup{TokenRevoked: true}, revoked},
+		{"revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
 		// The record of a revoked token may be evicted before the entry.
 		{"revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// keyFileInterval is how often a key file is read. Polling also notices the change of a mounted
-// Kubernetes secret, which file notifications miss.
+// keyFileInterval is the time between two reads of a key file. File notifications are not used,
+// because they miss the change of a mounted Kubernetes secret.
 const keyFileInterval = time.Second
 
-// WatchKeys returns a keyring with the JSON Web Key Set of a file. It uses each later change of the
-// file within a second, until ctx ends. It logs and ignores a change that cannot be read, or that
-// removes the signing key of a set that had one. Nil log: [slog.Default].
+// WatchKeys returns a keyring with the JSON Web Key Set of a file. Until ctx ends, the keyring
+// follows each change of the file within a second. A change is logged and ignored if the file is
+// not a valid key set, or if it has lost the signing key. If log is nil, [slog.Default] is used.
 func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator configured the file
 	if err != nil {
@@ -38,7 +38,7 @@ func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, er
 	return ring, nil
 }
 
-// watch reads the file at every tick. The content last is already in use.
+// watch reads the file at every tick. The parameter last is the content that is already in use.
 func (r *Keyring) watch(ctx context.Context, tick <-chan time.Time, path string, last []byte, log *slog.Logger) {
 	for {
 		select {
@@ -46,14 +46,14 @@ func (r *Keyring) watch(ctx context.Context, tick <-chan time.Time, path string,
 			return
 		case <-tick:
 		}
-		data, err := os.ReadFile(path) //nolint:gosec // G304: as above
+		data, err := os.ReadFile(path) //nolint:gosec // G304: the operator configured the file
 		if err != nil || bytes.Equal(data, last) {
 			continue // the file is unchanged, or missing while it is being replaced
 		}
 		last = data
 		set, err := ParseKeySet(data)
 		if err == nil && r.Load().CanSign() && !set.CanSign() {
-			err = errors.New("no active key with a private part")
+			err = errors.New("the file has no active key with its private part any more")
 		}
 		if err != nil {
 			log.ErrorContext(ctx, "cannot use the changed key file; the old keys stay in use", "file", filepath.Base(path), "error", err)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestWatchKeys_UsesOnlyGoodChanges(t *testing.T) {
+func TestWatchKeys_IgnoresBadChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	write := func(data []byte) {
 		t.Helper()
@@ -35,8 +35,8 @@ func TestWatchKeys_UsesOnlyGoodChanges(t *testing.T) {
 		ring.watch(ctx, tick, path, data, slog.New(slog.DiscardHandler))
 	}()
 	afterTick := func() *KeySet {
-		tick <- time.Time{} // the watch begins to read
-		tick <- time.Time{} // the watch has finished reading
+		tick <- time.Time{} // watch begins to read the file
+		tick <- time.Time{} // watch has finished reading the file
 		return ring.Load()
 	}
 	write(data)
@@ -48,11 +48,11 @@ func TestWatchKeys_UsesOnlyGoodChanges(t *testing.T) {
 		"the signing key is missing": encode(mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)),
 	} {
 		if write(data); afterTick() != first {
-			t.Errorf("%s: replaced the keys", name)
+			t.Errorf("%s: the changed file replaced the keys", name)
 		}
 	}
 	if err := os.Remove(path); err != nil || afterTick() != first {
-		t.Errorf("a removed file replaced the keys (%v)", err)
+		t.Errorf("the removal of the file changed the keys (error %v)", err)
 	}
 	second := mustKeys(t, AlgES256)
 	write(encode(second.PrivateJSON()))
@@ -63,7 +63,7 @@ func TestWatchKeys_UsesOnlyGoodChanges(t *testing.T) {
 	<-ended
 }
 
-// A program that only verifies has a file of public keys.
+// A program that only verifies tokens has a key file with public keys only.
 func TestWatchKeys_ReadsPublicKeys(t *testing.T) {
 	data, err := mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)
 	if err != nil {
@@ -78,6 +78,6 @@ func TestWatchKeys_ReadsPublicKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := WatchKeys(t.Context(), path+".gone", nil); err == nil {
-		t.Error("a missing file gave no error")
+		t.Error("WatchKeys returned no error for a missing file")
 	}
 }

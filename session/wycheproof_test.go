@@ -36,7 +36,7 @@ func wycheproof(t *testing.T, name string) []wycheproofGroup {
 	return file.TestGroups
 }
 
-// keySet reads a group's key or keys as a key file is read. It returns nil if they are refused.
+// keySet parses the keys of a group of vectors like a key file. It returns nil if they are refused.
 func (g *wycheproofGroup) keySet() *KeySet {
 	key := g.Private
 	if len(g.Public) > 0 {
@@ -50,8 +50,8 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	if err == nil {
 		return set
 	}
-	// We refuse a secret of zeros, but it signs a whole group of vectors about the form of tokens.
-	// Accept it here, so that the vectors test that form.
+	// ParseKeySet refuses a secret of zeros. A group of vectors about the form of tokens is signed
+	// with such a secret. Accept it here, so that these vectors test the form.
 	var zeros jwk
 	if json.Unmarshal(key, &zeros) == nil && zeros.Alg == AlgHS256 && strings.Trim(zeros.K, "A") == "" && len(zeros.K) == 43 {
 		if set, err = NewKeySet(hmacKey(zeros.Kid, make([]byte, minHMACKey))); err == nil {
@@ -61,8 +61,8 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	return nil
 }
 
-// accepts reports whether we accept a vector's signature. It tests no more than that, because the
-// vectors have neither a type nor claims.
+// accepts reports whether verifySignature accepts a vector. The vectors have neither a type nor
+// claims, so these are not checked.
 func (g *wycheproofGroup) accepts(set *KeySet, jws string) bool {
 	if set == nil {
 		return false
@@ -71,20 +71,20 @@ func (g *wycheproofGroup) accepts(set *KeySet, jws string) bool {
 	return err == nil
 }
 
-// supported reports whether a group uses an algorithm that we accept. Keys of all others are
-// refused when they are read.
+// supported reports whether a group uses an algorithm of sessiond. ParseKeySet refuses the keys of
+// other algorithms.
 func (g *wycheproofGroup) supported() bool {
 	key := string(g.Private) + string(g.Public)
 	return strings.Contains(key, `"ES256"`) || strings.Contains(key, `"HS256"`) || strings.Contains(key, `"EdDSA"`)
 }
 
 func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
-	// exceptions are the vectors on which we differ from the published result, and why.
+	// exceptions maps the id of a vector to the reason why our result differs from the published one.
 	exceptions := map[int]string{
 		367: "byte for byte the valid token of its group, labelled invalid by mistake",
 		370: "byte for byte the valid token of its group, labelled invalid by mistake",
-		372: "labelled valid although it holds characters that are not base64url",
-		373: "labelled valid although it holds characters that are not base64url",
+		372: "labelled valid although it contains characters that are not base64url",
+		373: "labelled valid although it contains characters that are not base64url",
 	}
 	agreed, unsupported := 0, 0
 	for _, g := range wycheproof(t, "json_web_signature_test.json") {
@@ -95,24 +95,24 @@ func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
 			case !g.supported():
 				unsupported++
 				if got {
-					t.Errorf("%d (%s): accepted with an unsupported algorithm", v.ID, v.Comment)
+					t.Errorf("vector %d (%s): accepted with an unsupported algorithm", v.ID, v.Comment)
 				}
 			case got == (v.Result == "valid"):
 				agreed++
 				if why, ok := exceptions[v.ID]; ok {
-					t.Errorf("%d (%s): is no longer an exception: %s", v.ID, v.Comment, why)
+					t.Errorf("vector %d (%s): the result is as published; remove the exception: %s", v.ID, v.Comment, why)
 				}
 			case exceptions[v.ID] == "":
 				t.Errorf("%d (%s, %s): accepted %v, want %s", v.ID, g.Comment, v.Comment, got, v.Result)
 			}
 		}
 	}
-	t.Logf("%d results as published, %d vectors with unsupported algorithms refused", agreed, unsupported)
+	t.Logf("%d results are as published, %d vectors with unsupported algorithms were refused", agreed, unsupported)
 }
 
 func TestVerifySignature_AgreesWithWycheproofJWK(t *testing.T) {
 	exceptions := map[int]string{
-		1:  "we allow keys of several algorithms in one set, because a rotation may change the algorithm; each key verifies its own only",
+		1:  "a key set may contain several algorithms, because a rotation may change the algorithm; each key verifies only its own algorithm",
 		5:  "RS256 is not supported: ASVS 5.0 disallows it",
 		14: "HS384 is not supported",
 		15: "HS512 is not supported",

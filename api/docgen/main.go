@@ -1,9 +1,9 @@
-// Command docgen makes docs.html, the page for people, from openapi.json. go generate runs it.
+// Command docgen makes docs.html from openapi.json. The command 'go generate ./api' runs docgen.
 package main
 
 import (
 	"bytes"
-	_ "embed" // the template
+	_ "embed" // for page
 	"fmt"
 	"html/template"
 	"os"
@@ -41,19 +41,19 @@ func render(openAPI []byte) []byte {
 	return out.Bytes()
 }
 
-// general are the responses that the page describes once for all operations, by status.
+// general maps a status to the response that the page describes once for all operations.
 var general = map[string]string{
 	"405": "MethodNotAllowed", "413": "TooLarge", "415": "UnsupportedMediaType", "431": "HeadersTooLarge", "500": "InternalError", "503": "Unavailable",
 }
 
 // node is a JSON value. Unlike a Go map, it keeps the order of an object's members.
 type node struct {
-	Name  string // in the object or array that holds the node
+	Name  string // the node's key in its object, or its index in its array
 	Nodes []*node
 	raw   jsontext.Value
 }
 
-// root is the document, in which references are looked up.
+// root is the whole document. A $ref is looked up in root.
 var root *node
 
 func parse(name string, raw jsontext.Value) *node {
@@ -74,7 +74,7 @@ func parse(name string, raw jsontext.Value) *node {
 	return n
 }
 
-// Get returns the node at the end of a path, or nil. It follows $ref.
+// Get returns the node at the end of a path of names below n, or nil. It follows $ref.
 func (n *node) Get(path ...string) *node {
 	if n == nil || len(path) == 0 {
 		return n
@@ -88,7 +88,7 @@ func (n *node) Get(path ...string) *node {
 	return root.Get(strings.Split(n.Get("$ref").String(), "/")[1:]...).Get(path...)
 }
 
-// Each returns the nodes in the node at the end of a path.
+// Each returns the members of the object or array at the end of a path.
 func (n *node) Each(path ...string) []*node {
 	if n = n.Get(path...); n == nil {
 		return nil
@@ -96,7 +96,7 @@ func (n *node) Each(path ...string) []*node {
 	return n.Nodes
 }
 
-// First returns the first of the nodes that Each returns.
+// First returns the first member of the object or array at the end of a path, or nil.
 func (n *node) First(path ...string) *node {
 	return append(n.Each(path...), nil)[0]
 }
@@ -107,7 +107,7 @@ func (n *node) Ref() string {
 	return ref[strings.LastIndexByte(ref, '/')+1:]
 }
 
-// String returns a string without quotes, and any other value as JSON.
+// String returns the text of a JSON string, and any other value as JSON.
 func (n *node) String() string {
 	if n == nil {
 		return ""
@@ -118,7 +118,7 @@ func (n *node) String() string {
 	return string(n.raw)
 }
 
-// JSON returns the value on one line if it has at most 50 characters, and otherwise on many.
+// JSON returns the value as JSON: on one line if that has at most 50 bytes, and otherwise indented.
 func (n *node) JSON() (string, error) {
 	v := n.raw.Clone()
 	err := v.Format(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
@@ -128,7 +128,7 @@ func (n *node) JSON() (string, error) {
 	return string(v), err
 }
 
-// Between returns the bounds of a schema in words.
+// Between describes the bounds of a schema in words, such as "at least 8 characters".
 func (n *node) Between(minimum, maximum, unit string) string {
 	low, high := n.Get(minimum).String(), n.Get(maximum).String()
 	switch {
@@ -144,7 +144,7 @@ func (n *node) Between(minimum, maximum, unit string) string {
 	return low + unit
 }
 
-// url returns the path of an operation with the examples of its parameters.
+// url returns an operation's path and query string, filled with the examples of the parameters.
 func url(path string, operation *node) string {
 	separator := "?"
 	for _, p := range operation.Each("parameters") {
@@ -159,7 +159,7 @@ func url(path string, operation *node) string {
 	return path
 }
 
-// Shapes returns the objects that responses are made of.
+// Shapes returns the schemas of the objects in responses. Schemas of request bodies are left out.
 func (n *node) Shapes() []*node {
 	var bodies []string
 	for _, path := range n.Each("paths") {
@@ -172,5 +172,5 @@ func (n *node) Shapes() []*node {
 	})
 }
 
-// quote quotes s for a shell.
+// quote returns s in single quotes for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

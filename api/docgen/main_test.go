@@ -17,13 +17,13 @@ func readFile(t *testing.T, name string) []byte {
 	return data
 }
 
-func TestDocs_IsCurrent(t *testing.T) {
+func TestDocsPage_MatchesOpenAPI(t *testing.T) {
 	if !bytes.Equal(readFile(t, "../docs.html"), render(readFile(t, "../openapi.json"))) {
-		t.Error("api/docs.html is not current. Run: go generate ./api")
+		t.Error("api/docs.html does not match api/openapi.json. Run: go generate ./api")
 	}
 }
 
-func TestDocs_CurlLines(t *testing.T) {
+func TestDocsPage_ShowsCurlCommands(t *testing.T) {
 	page := html.UnescapeString(string(readFile(t, "../docs.html")))
 	for what, want := range map[string]string{
 		"a long JSON body": `curl -X POST "$BASE/v1/sessions" \
@@ -42,12 +42,12 @@ func TestDocs_CurlLines(t *testing.T) {
 		"a path parameter": `curl -X DELETE "$BASE/v1/sessions/0`,
 	} {
 		if !strings.Contains(page, want) {
-			t.Errorf("%s: the page does not have %s", what, want)
+			t.Errorf("the page lacks the curl command for %s: %s", what, want)
 		}
 	}
 }
 
-func TestQuote_EscapesQuotes(t *testing.T) {
+func TestQuote_EscapesSingleQuotes(t *testing.T) {
 	if got, want := quote(`it's`), `'it'\''s'`; got != want {
 		t.Errorf("quote returned %s, want %s", got, want)
 	}

@@ -1,19 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"testing" //nolint:depguard // for AllocsPerRun
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/cmd/sessionbench/stage"
 	"github.com/sessiond/sessiond/redisstore"
@@ -24,44 +25,44 @@ import (
 func (b *bench) compare(ctx context.Context) {
 	sp, refs := b.populate(ctx, b.Sessions, false)
 	sp.FillPlain(ctx, refs)
-	batched, _ := b.Verifier(sp.URL, redisstore.Options{})
-	unbatched, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
-	unbatchedAgain, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: true})
-	servers, services := b.servers(ctx, sp)
-	b.report.Service = services[len(services)-1]
-	against := []string{report.Empty, report.Plain}
-	if len(services) > 1 {
-		against = append(against, services[0])
+	batched, unbatched, unbatchedAgain := b.verifying(sp, false), b.verifying(sp, true), b.verifying(sp, true)
+	names, servers := []string{report.Empty, report.Plain}, []*stage.Process{b.Baseline(ctx, report.Empty, sp.URL), b.Baseline(ctx, report.Plain, sp.URL)}
+	against := slices.Clone(names)
+	for _, build := range b.Builds {
+		b.report.Service = strings.TrimSpace(report.Verify + " " + build.Name)
+		names, servers = append(names, b.report.Service), append(servers, b.Service(ctx, build, sp.URL, nil))
 	}
-	middle := principal
-	if !slices.Contains(b.Connections, middle) {
-		middle = b.Connections[len(b.Connections)-1]
+	if len(b.Builds) > 1 {
+		against = append(against, names[2])
+		names, servers = append(names, again(names[2])), append(servers, b.Service(ctx, b.Builds[0], sp.URL, nil))
+	}
+	names, servers = append(names, again(report.Empty)), append(servers, b.Baseline(ctx, report.Empty, sp.URL))
+	middle := b.Connections[len(b.Connections)/2]
+	table := func(alg, tokens string, n int, withoutHTTP bool) {
+		var contenders []contender
+		for i, name := range names {
+			contenders = append(contenders, b.served(name, servers[i], n))
+		}
+		if withoutHTTP {
+			contenders = append(contenders, direct(report.InProcess, n, batched), direct(report.Unbatched, n, unbatched))
+			if program, err := exec.LookPath("redis-benchmark"); err == nil {
+				contenders = append(contenders, ceiling(program, sp))
+			} else {
+				b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
+			}
+		}
+		b.takeTurns(ctx, sp, report.Table{
+			Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
+			Callers: n, Alg: alg, Tokens: tokens, Against: against,
+		}, refs, false, contenders...)
 	}
 	for i, tokens := range b.Tokens {
 		for j, alg := range b.Algorithms {
-			connections := []int{middle}
-			if i == 0 && j == 0 {
-				connections = b.Connections
-			}
-			for _, n := range connections {
-				b.Scope(func() {
-					var contenders []contender
-					for _, s := range servers {
-						contenders = append(contenders, s(n))
-					}
-					if n == middle && i == 0 && j == 0 { // those without HTTP take turns, too
-						contenders = append(contenders, direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)))
-						if c, err := b.ceiling(ctx, sp); err == nil {
-							contenders = append(contenders, c)
-						} else {
-							b.Say("NOT MEASURED: %s: %v", report.Ceiling, err)
-						}
-					}
-					b.takeTurns(ctx, sp, report.Table{
-						Part: report.Compare, Name: fmt.Sprintf("%s, %s tokens, %s", alg, tokens, count(n, "connection")),
-						Callers: n, Alg: alg, Tokens: tokens, Against: against,
-					}, refs, false, contenders...)
-				})
+			first := i == 0 && j == 0 // is measured at all numbers of connections
+			for _, n := range b.Connections {
+				if first || n == middle {
+					b.Scope(func() { table(alg, tokens, n, first && n == middle) })
+				}
 			}
 		}
 	}
@@ -70,36 +71,14 @@ func (b *bench) compare(ctx context.Context) {
 		b.takeTurns(ctx, sp, report.Table{
 			Part: report.Direct, Name: fmt.Sprintf("without HTTP, %s, warm tokens, %s", alg, count(n, "goroutine")),
 			Callers: n, Alg: alg, Tokens: report.Warm, Against: []string{report.Unbatched},
-		}, refs, n < principal,
-			direct(report.InProcess, n, verifying(batched)), direct(report.Unbatched, n, verifying(unbatched)),
-			direct(again("unbatched"), n, verifying(unbatchedAgain)), direct(report.GoRedis, n, b.goRedis(ctx, sp)))
+		}, refs, n < principal, direct(report.InProcess, n, batched), direct(report.Unbatched, n, unbatched),
+			direct(again("unbatched"), n, unbatchedAgain), direct(report.GoRedis, n, b.goRedis(sp)))
 	}
 }
 
-// servers starts all that serve HTTP. Each makes a contender with so many connections. services are
-// the rows of the builds.
-func (b *bench) servers(ctx context.Context, sp *stage.Space) (servers []func(connections int) contender, services []string) {
-	add := func(name string, p *stage.Process, isService, blind bool) {
-		servers = append(servers, func(n int) contender {
-			c := b.served(name, p, n, isService)
-			c.blind = blind
-			return c
-		})
-	}
-	add(report.Empty, b.Baseline(ctx, stage.Empty, sp.URL), false, true)
-	add(report.Plain, b.Baseline(ctx, stage.Plain, sp.URL), false, false)
-	for _, build := range b.Builds {
-		services = append(services, strings.TrimSpace(report.Verify+" "+build.Name))
-		add(services[len(services)-1], b.Service(ctx, build, sp.URL, nil), true, false)
-	}
-	if len(b.Builds) > 1 {
-		add(again(services[0]), b.Service(ctx, b.Builds[0], sp.URL, nil), true, false)
-	}
-	add(again(report.Empty), b.Baseline(ctx, stage.Empty, sp.URL), false, true)
-	return servers, services
-}
-
-func verifying(v *session.Verifier) load.Ask {
+// verifying asks a verifier of its own.
+func (b *bench) verifying(sp *stage.Space, unbatched bool) load.Ask {
+	v, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: unbatched})
 	return func(ctx context.Context, _ int, r *load.Request) error {
 		claims, err := v.Verify(ctx, r.Token)
 		return verdict(r, claims, err)
@@ -108,27 +87,23 @@ func verifying(v *session.Verifier) load.Ask {
 
 // verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
 func verdict(r *load.Request, claims session.Claims, err error) error {
-	switch {
-	case r.Revoked && errors.Is(err, session.ErrRevoked):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w: %w", load.ErrWrong, err)
-	case r.Revoked || claims.SessionID != r.Session:
-		return fmt.Errorf("%w: session %q, want %q, revoked: %t", load.ErrWrong, claims.SessionID, r.Session, r.Revoked)
-	default:
+	if r.Revoked && errors.Is(err, session.ErrRevoked) || err == nil && !r.Revoked && claims.SessionID == r.Session {
 		return nil
 	}
+	if err == nil {
+		err = fmt.Errorf("session %q, want %q, revoked: %t", claims.SessionID, r.Session, r.Revoked)
+	}
+	return fmt.Errorf("%w: %w", load.ErrWrong, err)
 }
 
 // goRedis sends the commands of a check and does nothing else.
-func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
+func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
 	b.Later(client.Close)
-	generation, entry, blacklist := sp.CeilingKeys(ctx)
 	return func(ctx context.Context, _ int, _ *load.Request) error {
 		pipe := client.Pipeline()
-		pipe.GetEx(ctx, generation, -1)
-		pipe.MGet(ctx, generation, entry, blacklist)
+		pipe.GetEx(ctx, stage.CeilingKeys[0], -1)
+		pipe.MGet(ctx, stage.CeilingKeys...)
 		pipe.Info(ctx, "replication")
 		_, err := pipe.Exec(ctx)
 		return err
@@ -137,35 +112,255 @@ func (b *bench) goRedis(ctx context.Context, sp *stage.Space) load.Ask {
 
 // ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
 // nothing else asks, with enough connections and pipelines.
-func (b *bench) ceiling(ctx context.Context, sp *stage.Space) (contender, error) {
-	program, err := exec.LookPath(b.RedisBenchmark)
-	generation, entry, blacklist := sp.CeilingKeys(ctx)
+func ceiling(program string, sp *stage.Space) contender {
 	rate := 100_000.0 // a guess, for the first round
 	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
 		const clients, pipeline = 64, 16
 		n := max(int(rate*d.Seconds()), clients*pipeline)
-		out, err := exec.CommandContext(ctx, program, "-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), //nolint:gosec // G204: Redis's own program
-			"-n", strconv.Itoa(n), "MGET", generation, entry, blacklist).Output()
-		must.Do(errors.Join(err, parseCeiling(out, n, w)))
+		args := []string{"-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), "-n", strconv.Itoa(n), "MGET"}
+		out, err := exec.CommandContext(ctx, program, append(args, stage.CeilingKeys...)...).Output() //nolint:gosec // G204: Redis's own program
+		must.Do(errors.Join(err, parseCeiling(string(out), n, w)))
 		rate = w.Rate()
-	}}, err
+	}}
 }
 
-// parseCeiling reads the CSV of redis-benchmark: a line of names and a line of figures.
-func parseCeiling(out []byte, n int, w *load.Work) error {
-	lines, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
-	if err != nil || len(lines) != 2 {
-		return fmt.Errorf("redis-benchmark: want two lines of CSV: %q", out)
+// parseCeiling reads the CSV of redis-benchmark. The second line has the command, the rate and
+// latencies in ms: average, minimum, p50, p95, p99 and maximum.
+func parseCeiling(out string, n int, w *load.Work) error {
+	var command string
+	var rate, average, least, p50, p95, p99 float64
+	_, line, _ := strings.Cut(strings.NewReplacer(`"`, "", " ", "_", ",", " ").Replace(out), "\n")
+	if _, err := fmt.Sscan(line, &command, &rate, &average, &least, &p50, &p95, &p99); err != nil || rate <= 0 {
+		return fmt.Errorf("redis-benchmark: want a line of figures, got %q: %w", out, err)
 	}
-	figures := map[string]float64{}
-	for i, name := range lines[0] {
-		figures[name], _ = strconv.ParseFloat(lines[1][i], 64) // 0: not a number
-	}
-	if figures["rps"] <= 0 {
-		return fmt.Errorf("redis-benchmark: want a rate: %q", out)
-	}
-	w.Took = time.Duration(float64(n) / figures["rps"] * float64(time.Second))
+	w.Took = time.Duration(float64(n) / rate * float64(time.Second))
 	// Latencies that have the median and the 99th percentile that it has found.
-	p50, p99 := figures["p50_latency_ms"]*float64(time.Millisecond), figures["p99_latency_ms"]*float64(time.Millisecond)
-	return errors.Join(w.Latencies.RecordValues(int64(p50), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99), int64(n/2)))
+	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
+}
+
+const principal = 64 // connections, at which everything is measured
+
+// contender is one of those that take turns.
+type contender struct {
+	name     string
+	load     func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work)
+	ask      load.Ask       // without HTTP
+	pid      int            // of the process that answers; 0: not one of ours
+	blind    bool           // it does not look at the token, so a used one is as good as a new one
+	whole    bool           // its rounds cannot be cut into turns
+	requests []load.Request // what it is asked; nil: the same as the others
+}
+
+// served is a contender behind HTTP. Its n connections are made in its first turn, because sessiond
+// closes one that sends nothing at first, and stay open until the current scope ends.
+func (b *bench) served(name string, p *stage.Process, n int) contender {
+	var cs load.Clients
+	b.Later(func() error { cs.Close(); return nil })
+	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // in its answers, the session is
+	return contender{name: name, pid: p.PID, blind: strings.HasPrefix(name, report.Empty), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
+		if cs == nil {
+			cs = must.Get(load.Dial(ctx, n, p.Addr))
+		}
+		defer cs.Bound(ctx, d)()
+		must.Do(load.Drive(ctx, n, d, from, cs.Ask(named), w))
+	}}
+}
+
+// direct is a contender without HTTP: n goroutines that ask.
+func direct(name string, n int, ask load.Ask) contender {
+	return contender{name: name, ask: ask, load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
+		must.Do(load.Drive(ctx, n, d, from, ask, w))
+	}}
+}
+
+const (
+	// coarseTurns is into how many turns a contender's round is cut. A machine that becomes slower
+	// for a while then does so for all contenders.
+	coarseTurns = 5
+	// fineTurns is for contenders that differ by little and have few callers. Two threads wait for
+	// each other up to three times as long when the kernel runs them on two cores, which changes
+	// every few milliseconds. Clocks cannot be read in such short turns.
+	fineTurns  = 500
+	fineRounds = 3 // for each of the usual ones
+)
+
+// round is what a contender does in one.
+type round struct {
+	contender
+	from  *load.Supply
+	work  *load.Work
+	spent probe.Clocks
+	turns int // in which clocks were read
+}
+
+// takeTurns has the contenders of a table take turns in every round, with another one first each
+// time, and adds the table to the report. A round that warms them up comes first and does not count.
+// Contenders without requests of their own are asked for refs.
+func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, refs []session.Ref, fine bool, contenders ...contender) {
+	rounds, length := b.rounds(7, time.Second)
+	turns := coarseTurns
+	if fine {
+		rounds, turns = fineRounds*rounds, fineTurns
+	}
+	t.Round, t.Turn = length, length/time.Duration(turns)
+	for _, c := range contenders {
+		t.Rows = append(t.Rows, report.Row{Name: c.name})
+	}
+	var requests []load.Request
+	fastest := 5_000.0 // checks a second, for which new tokens are made
+	for n := range rounds + 1 {
+		b.Say("%s: round %d of %d", t.Name, n, rounds) // 0 warms up
+		if t.Tokens == report.Fresh {
+			requests = b.Keys.Mint(ctx, t.Alg, refs, int(1.5*fastest*length.Seconds())+t.Callers)
+		} else if requests == nil {
+			requests = b.Keys.Mint(ctx, t.Alg, refs, len(refs))
+		}
+		all := make([]*round, len(contenders))
+		for i, c := range contenders {
+			all[i] = &round{contender: c, work: load.NewWork(), from: &load.Supply{Requests: requests, Once: t.Tokens == report.Fresh && !c.blind}}
+			if c.requests != nil {
+				all[i].from.Requests = c.requests
+			}
+		}
+		for turn := range turns {
+			for i := range all {
+				one := all[(n+turn+i)%len(all)]
+				switch {
+				case fine:
+					one.load(ctx, t.Turn, one.from, one.work)
+				case !one.whole:
+					b.clocked(ctx, sp, one, t.Turn)
+				case turn == 0:
+					b.clocked(ctx, sp, one, length)
+				}
+			}
+		}
+		for i, one := range all {
+			b.report.Complain(one.name, one.work.Wrong, one.work.Complaint)
+			f := one.figures()
+			if fine && t.Callers == 1 {
+				f[report.Allocations] = testing.AllocsPerRun(500, func() { must.Do(one.ask(ctx, 0, &one.from.Requests[0])) })
+			}
+			if n > 0 {
+				t.Rows[i].Rounds = append(t.Rows[i].Rounds, f)
+			}
+			if !one.blind {
+				fastest = max(fastest, f[report.Rate])
+			}
+		}
+	}
+	b.report.Tables = append(b.report.Tables, t)
+}
+
+// clocked has a contender work for one turn and reads the clocks before and after.
+func (b *bench) clocked(ctx context.Context, sp *stage.Space, one *round, d time.Duration) {
+	runtime.GC() // what made the tokens must not be swept on the contender's time
+	before := probe.Read(ctx, sp.Client, one.pid)
+	one.load(ctx, d, one.from, one.work)
+	after := probe.Read(ctx, sp.Client, one.pid)
+	var spent probe.Clocks
+	spent.Add(before, after)
+	b.report.Others.Add(spent)
+	one.spent.Add(before, after)
+	one.turns++
+}
+
+func (one *round) figures() report.Figures {
+	w, checks := one.work, float64(max(one.work.Latencies.TotalCount(), 1))
+	f := report.Figures{report.Checks: checks, report.Rate: w.Rate(), report.P50: load.Micros(w.Percentile(50)), report.P99: load.Micros(w.Percentile(99))}
+	if one.turns == 0 {
+		return f
+	}
+	f[report.RedisCPU] = load.Micros(one.spent.Redis) / checks
+	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // one of each turn is ours
+	f[report.LoadCPU] = load.Micros(one.spent.Self) / checks
+	switch {
+	case one.ask != nil:
+		f[report.CPU] = f[report.LoadCPU]
+	case one.pid != 0:
+		f[report.CPU] = load.Micros(one.spent.Process) / checks
+		f[report.ResidentMB], _ = probe.Memory(one.pid)
+	}
+	return f
+}
+
+// again names the row of the same contender measured twice, which shows the noise.
+func again(name string) string { return name + " again" }
+
+// count is "1 connection" or "2 connections".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
+	sp, refs := b.Claim(ctx), stage.NewSessions(n, oneUser)
+	b.Fill(ctx, sp, refs)
+	return sp, refs
+}
+
+// growth compares the rate of checks by the number of sessions in Redis. Each number has a database
+// and a service of its own. As many sessions are checked everywhere, spread evenly, so that nothing
+// but the number differs.
+func (b *bench) growth(ctx context.Context) {
+	var contenders []contender
+	var first *stage.Space
+	for i, n := range append(slices.Clone(b.GrowthSessions), b.GrowthUser) {
+		name, oneUser := count(n, "session"), i == len(b.GrowthSessions)
+		if oneUser {
+			name = fmt.Sprintf("%d of one user", n)
+		}
+		sp, refs := b.populate(ctx, n, oneUser)
+		if i == 0 {
+			first = sp
+		}
+		c := b.served(name, b.Service(ctx, b.Latest, sp.URL, nil), principal)
+		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, refs, min(n, b.Sessions))
+		contenders = append(contenders, c)
+	}
+	c := b.served(again(contenders[0].name), b.Service(ctx, b.Latest, first.URL, nil), principal)
+	c.requests = contenders[0].requests
+	b.takeTurns(ctx, first, report.Table{
+		Part: report.Growth, Name: fmt.Sprintf("/v1/verify by the sessions in Redis, EdDSA, warm tokens, %s", count(principal, "connection")),
+		Callers: principal, Alg: session.AlgEdDSA, Tokens: report.Warm, Against: []string{contenders[0].name},
+	}, nil, false, append(contenders, c)...)
+}
+
+// memory fills a Redis with live sessions of as many users and has the service check each once.
+func (b *bench) memory(ctx context.Context) {
+	before := probe.RedisMemory(ctx, b.Redis)
+	sp, refs := b.populate(ctx, b.MemorySessions, false)
+	after := probe.RedisMemory(ctx, b.Redis)
+	service := b.Service(ctx, b.Latest, sp.URL, nil)
+	idle, _ := probe.Memory(service.PID)
+	cs := must.Get(load.Dial(ctx, principal, service.Addr))
+	defer cs.Close()
+	done := 0
+	for part := range slices.Chunk(refs, 100_000) { // all tokens would fill the machine's memory
+		w := b.checkOnce(ctx, cs, b.Keys.Mint(ctx, session.AlgEdDSA, part, len(part)))
+		done += len(part)
+		b.Say("%d of %d are checked, at %.0f a second", done, len(refs), w.Rate())
+	}
+	resident, peak := probe.Memory(service.PID)
+	b.report.Tables = append(b.report.Tables, report.Table{
+		Part: report.Memory, Name: fmt.Sprintf("%d live sessions, each checked once", len(refs)),
+		Rows: []report.Row{{Name: report.Verify, Rounds: []report.Figures{{
+			report.IdleMB: idle, report.ResidentMB: resident, report.PeakMB: peak, report.PerSession: (after - before) / float64(len(refs)),
+		}}}},
+	})
+}
+
+// checkOnce makes every check once.
+func (b *bench) checkOnce(ctx context.Context, cs load.Clients, requests []load.Request) *load.Work {
+	const long = 10 * time.Minute // for 100,000 checks
+	defer cs.Bound(ctx, long)()
+	w := load.NewWork()
+	must.Do(load.Drive(ctx, len(cs), long, &load.Supply{Requests: requests, Once: true}, cs.Ask(true), w))
+	b.report.Complain("a check of each session", w.Wrong, w.Complaint)
+	if int(w.Latencies.TotalCount()) != len(requests) {
+		must.Do(errors.New("not every session was checked"))
+	}
+	return w
 }

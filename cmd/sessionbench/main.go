@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -27,12 +27,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if os.Getenv(stage.EnvBaseline) != "" {
-		err = stage.ServeBaseline(ctx)
-	} else {
-		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	}
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sessionbench:", err)
@@ -42,12 +37,9 @@ func main() {
 
 const description = `Measures what a check costs, on one machine and in one run.
 
-compare: the rates of an empty handler, the plain design, /v1/verify and the verifier in process, which take turns.
-memory: what a million live sessions take in sessiond and in Redis.
-growth: the rate of checks with few and with many sessions.
-vanish: clients that leave before their answer, and a Redis that holds one reply back.
-storm: a flood of logins beside checks.
-all: all of these but storm.
+compare: the rates of an empty handler, the plain design, /v1/verify and the verifier in process, which take turns. memory: what a
+million live sessions take in sessiond and in Redis. growth: the rate of checks with few and with many sessions. vanish: clients
+that leave before their answer, and a Redis that holds one reply back. storm: a flood of logins beside checks. all: all but storm.
 
 It needs a PostgreSQL and a Redis that nobody else uses at the same time. It makes databases of its own, takes databases of Redis
 that are empty, and removes what it has written. It ends with status 1 if an answer was wrong.`
@@ -62,9 +54,8 @@ type config struct {
 	Round          time.Duration `placeholder:"DURATION" help:"Length of a round (default: 1s; storm: 10s)."`
 	Sessions       int           `default:"1000" help:"Sessions that are checked in turn."`
 	Connections    []int         `default:"1,64,256" help:"compare: numbers of HTTP connections."`
-	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signatures. The first is measured with all numbers of connections, the others with 64."`
+	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signatures. The first is measured with all numbers of connections, the others with the middle one."`
 	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm, tokens seen before, or new, each token its first time."`
-	RedisBenchmark string        `default:"redis-benchmark" placeholder:"PATH" help:"compare: Redis's own benchmark."`
 	MemorySessions int           `default:"1000000" help:"memory: live sessions."`
 	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis. The others are compared to the first."`
 	GrowthUser     int           `default:"10000" help:"growth: sessions of the user who has many."`
@@ -73,7 +64,7 @@ type config struct {
 	Stampede       int           `default:"10000" help:"storm: clients that come at the same moment."`
 	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: one replica, three, or one in a control group that may use one core."`
 	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds." json:"-"`
-	SVG            string        `name:"svg" placeholder:"FILE" help:"Plot. With more than one plot, the part's name is appended to the file's." json:"-"`
+	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write a plot of each part: compare.svg, growth.svg, storm.svg." json:"-"`
 	Check          bool          `help:"End with status 1 if a threshold is missed." json:"-"`
 }
 
@@ -82,13 +73,9 @@ func (c *config) Validate() error {
 	if c.DatabaseURL == "" || c.RedisURL == "" {
 		return errors.New("--database-url, --redis-url: want URLs; ./deploy/servers.sh starts servers and passes theirs")
 	}
-	for _, n := range slices.Concat(c.Connections, c.GrowthSessions, []int{c.Sessions, c.MemorySessions, c.GrowthUser, c.Crowd, c.Stampede}) {
-		if n < 1 {
-			return fmt.Errorf("%d: want a number above 0", n)
-		}
-	}
-	if c.Rounds < 0 || c.Round < 0 || c.Duration <= 0 {
-		return errors.New("--rounds, --round, --duration: want more than 0")
+	numbers := slices.Concat(c.Connections, c.GrowthSessions, []int{c.Sessions, c.MemorySessions, c.GrowthUser, c.Crowd, c.Stampede, int(c.Duration)})
+	if slices.Min(numbers) < 1 || c.Rounds < 0 || c.Round < 0 {
+		return errors.New("numbers and durations: want more than 0")
 	}
 	if c.Round > 15*time.Second {
 		return errors.New("--round: want 15s at most, because sessiond closes connections that wait longer for their turn")
@@ -98,16 +85,9 @@ func (c *config) Validate() error {
 
 // rounds returns the number of rounds and their length, or the default of a part.
 func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
-	if c.Rounds > 0 {
-		number = c.Rounds
-	}
-	if c.Round > 0 {
-		length = c.Round
-	}
-	return number, length
+	return cmp.Or(c.Rounds, number), cmp.Or(c.Round, length)
 }
 
-// bench is one run.
 type bench struct {
 	config
 	*stage.Stage
@@ -115,61 +95,49 @@ type bench struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
-	b := &bench{}
-	parser, err := kong.New(&b.config, kong.Name("sessionbench"), kong.Description(description), kong.Writers(stdout, stderr))
-	if err != nil {
-		return err
-	}
-	if _, err := parser.Parse(args); err != nil {
-		return err
+	if os.Getenv(stage.EnvBaseline) != "" {
+		return stage.ServeBaseline(ctx)
 	}
 	began := time.Now()
-	b.Stage = &stage.Stage{Say: func(format string, args ...any) {
+	b := &bench{Stage: &stage.Stage{Say: func(format string, args ...any) {
 		took := int(time.Since(began).Seconds())
 		fmt.Fprintf(stderr, "%3d:%02d  %s\n", took/60, took%60, fmt.Sprintf(format, args...))
-	}}
+	}}}
 	defer func() {
 		if err = errors.Join(err, b.Close()); ctx.Err() != nil {
 			err = errors.New("interrupted")
 		}
 	}()
 	defer must.Catch(&err)
+	must.Get(must.Get(kong.New(&b.config, kong.Name("sessionbench"), kong.Description(description), kong.Writers(stdout, stderr))).Parse(args))
 	b.Open(ctx, b.DatabaseURL, b.RedisURL, b.Build)
-	b.report.Config, b.report.Machine = b.config, probe.Describe(ctx, b.Redis, b.Postgres)
-	for _, part := range []struct {
-		name    string
-		measure func(context.Context)
-	}{{"compare", b.compare}, {"memory", b.memory}, {"growth", b.growth}, {"vanish", b.vanish}, {"storm", b.storm}} {
-		if slices.Contains(b.Parts, part.name) || slices.Contains(b.Parts, "all") && part.name != "storm" {
-			b.Scope(func() { part.measure(ctx) })
+	b.report.Config, b.report.Machine = b.config, probe.Machine(ctx, b.Redis, b.Postgres)
+	for i, part := range []string{"compare", "memory", "growth", "vanish", "storm"} {
+		measure := []func(context.Context){b.compare, b.memory, b.growth, b.vanish, b.storm}[i]
+		if slices.Contains(b.Parts, part) || slices.Contains(b.Parts, "all") && part != "storm" {
+			b.Scope(func() { measure(ctx) })
 		}
 	}
-	missed := b.report.Judge()
+	b.report.Judge()
 	b.publish(stdout)
 	if b.report.Wrong > 0 {
 		return fmt.Errorf("%d wrong answers, the first: %s", b.report.Wrong, b.report.Complaint)
 	}
-	if b.Check && missed > 0 {
-		return fmt.Errorf("%d thresholds missed", missed)
+	if b.Check && b.report.Missed > 0 {
+		return fmt.Errorf("%d thresholds missed", b.report.Missed)
 	}
 	return nil
 }
 
 // publish prints the report and writes the files that were asked for.
 func (b *bench) publish(stdout io.Writer) {
-	must.Do(b.report.Print(stdout))
+	b.report.Print(stdout)
 	if b.JSON != "" {
 		must.Do(os.WriteFile(b.JSON, must.Get(json.MarshalIndent(&b.report, "", "  ")), 0o644)) //nolint:gosec // G306: for everybody to read
 	}
-	if b.SVG == "" {
-		return
-	}
-	plots := must.Get(plot.All(&b.report))
-	for part, svg := range plots {
-		file, ext := b.SVG, filepath.Ext(b.SVG)
-		if len(plots) > 1 {
-			file = strings.TrimSuffix(file, ext) + "-" + string(part) + ext
+	if b.SVG != "" {
+		for part, svg := range plot.All(&b.report) {
+			must.Do(os.WriteFile(filepath.Join(b.SVG, string(part)+".svg"), svg, 0o644)) //nolint:gosec // G306: as above
 		}
-		must.Do(os.WriteFile(file, svg, 0o644)) //nolint:gosec // G306: for everybody to read
 	}
 }

@@ -19,46 +19,45 @@ import (
 // scene is one kind of load.
 type scene struct {
 	name     string
-	rate     int // checks a second; 0: none
-	flood    *load.Flood
-	long     bool // it lasts twice as long
-	visitors bool // people at addresses of their own log in, once each
+	checks   int // a second; 0: none
+	flood    load.Flood
+	visitors bool // people at addresses of their own log in, once each; it lasts twice as long
 }
 
-const (
-	steady = 500 // checks a second
-	full   = -1  // checks as fast as they are answered
-)
+const steady, full = 500, -1 // checks a second; as fast as they are answered
 
 func (c *config) scenes() []scene {
 	return []scene{
-		{name: report.Calm, rate: steady},
-		{name: report.Flooded, rate: steady, flood: &load.Flood{Clients: 64}},
-		{name: report.CalmAgain, rate: steady},
-		{name: report.Unchecked, flood: &load.Flood{Clients: 64}},
-		{name: report.Crowded, rate: steady, flood: &load.Flood{Clients: c.Crowd}},
-		{name: report.Rude, rate: steady, flood: &load.Flood{Clients: 64, Addresses: 16, Rude: true}, long: true, visitors: true},
-		{name: report.Full, rate: full},
-		{name: report.FullFlood, rate: full, flood: &load.Flood{Clients: 16}},
-		{name: report.Stampede, flood: &load.Flood{Clients: c.Stampede, Stampede: true}},
+		{name: report.Calm, checks: steady},
+		{name: report.Flooded, checks: steady, flood: load.Flood{Clients: 64}},
+		{name: report.CalmAgain, checks: steady},
+		{name: report.Unchecked, flood: load.Flood{Clients: 64}},
+		{name: report.Crowded, checks: steady, flood: load.Flood{Clients: c.Crowd}},
+		{name: report.Rude, checks: steady, flood: load.Flood{Clients: 64, Addresses: 16, Rude: true}, visitors: true},
+		{name: report.Full, checks: full},
+		{name: report.FullFlood, checks: full, flood: load.Flood{Clients: 16}},
+		{name: report.Stampede, flood: load.Flood{Clients: c.Stampede, Stampede: true}},
 	}
-}
-
-// deployment is a way of running sessiond.
-type deployment struct {
-	flag, name string
-	replicas   int
-	cores      float64 // of CPU time for all of it; 0: all there are
 }
 
 // storm floods deployments of sessiond with logins beside checks.
 func (b *bench) storm(ctx context.Context) {
-	for _, d := range []deployment{
-		{"one", "one replica", 1, 0}, {"three", "three replicas", 3, 0}, {"limited", "one replica in a control group that may use 1 core", 1, 1},
-	} {
-		if slices.Contains(b.Deployments, d.flag) {
-			b.Scope(func() { b.deploy(ctx, d) })
-		}
+	for _, deployment := range b.Deployments {
+		b.Scope(func() {
+			switch deployment {
+			case "one":
+				b.deploy(ctx, "one replica", 1, 1, nil)
+			case "three":
+				b.deploy(ctx, "three replicas", 3, 1, nil)
+			case "limited":
+				const name, cores = "one replica in a control group that may use 1 core", 1.0
+				if wrap, err := b.LimitCPU(cores); err == nil {
+					b.deploy(ctx, name, 1, cores/float64(runtime.NumCPU()), wrap)
+				} else {
+					b.Say("NOT MEASURED: %s: none can be made here: %v", name, err)
+				}
+			}
+		})
 	}
 }
 
@@ -66,7 +65,7 @@ func (b *bench) storm(ctx context.Context) {
 type cast struct {
 	*bench
 	services []*stage.Process
-	addrs    []string
+	addrs    []string // of the services
 	requests []load.Request
 	users    []string
 	hasher   *hashing.Hasher
@@ -75,56 +74,46 @@ type cast struct {
 	rest     time.Duration // for a flood to build up before anything counts, and to go away again
 }
 
-func (b *bench) deploy(ctx context.Context, d deployment) {
+// deploy plays all scenes with so many replicas, which wrap lets use that share of the machine.
+func (b *bench) deploy(ctx context.Context, name string, replicas int, share float64, wrap []string) {
 	rounds, length := b.rounds(3, 10*time.Second) // a login takes seconds
-	part, wrap := 1.0, []string(nil)
-	if d.cores > 0 {
-		part = d.cores / float64(runtime.NumCPU())
-		var err error
-		if wrap, err = b.LimitCPU(d.cores); err != nil {
-			b.Say("NOT MEASURED: %s: no control group can be made here: %v", d.name, err)
-			return
-		}
-	}
-	const bcryptCost = 10 // sessiond's default
+	const bcryptCost = 10                         // sessiond's default
 	c := &cast{bench: b, round: length, rest: min(3*time.Second, length), hasher: must.Get(hashing.NewHasher(bcryptCost, nil))}
 	sp := b.Claim(ctx)
 	requests, _ := b.SignIn(ctx, sp, b.Sessions)
 	c.requests = slices.DeleteFunc(requests, func(r load.Request) bool { return r.Revoked })
-	c.users = b.People(ctx, must.Get(c.hasher.Hash(ctx, load.Password)), 2000)
-	for range d.replicas {
-		p := b.Service(ctx, b.Latest(), sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
+	c.users = b.People(ctx, must.Get(c.hasher.Hash(ctx, load.Password)), max(2*b.Crowd, 2*report.Visitors))
+	for range replicas {
+		p := b.Service(ctx, b.Latest, sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
-	// One thread is enough to ask, and leaves more to those who answer.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	must.Get(c.check(ctx, steady, time.Now(), c.rest)) // Redis learns the sessions
-	t := report.Table{Part: report.Storm, Name: d.name, Round: length, Rows: make([]report.Row, len(b.scenes()))}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough to ask, and leaves more to those who answer
+	c.check(ctx, steady, time.Now(), c.rest)        // Redis learns the sessions
+	t := report.Table{Part: report.Storm, Name: name, Round: length, Turn: length, Rows: make([]report.Row, len(b.scenes()))}
 	for n := range rounds {
-		limit, calm := c.bcryptLimit(ctx)*part, load.NewWork()
+		limit, calm := c.bcryptLimit(ctx)*share, load.NewWork()
 		for i, s := range b.scenes() {
-			f, w := c.play(ctx, s)
-			if w != nil && (s.name == report.Calm || s.name == report.CalmAgain) {
+			f := report.Figures{report.Dark: 0, report.BcryptLimit: limit / 2}
+			if w := c.play(ctx, s, f); s.name == report.Calm || s.name == report.CalmAgain {
 				calm.Latencies.Merge(w.Latencies)
 			}
 			load.Pause(ctx, c.rest)
-			before := limit
-			limit = c.bcryptLimit(ctx) * part
-			f[report.BcryptLimit] = (before + limit) / 2
+			limit = c.bcryptLimit(ctx) * share
+			f[report.BcryptLimit] += limit / 2
 			if rate, ok := f[report.LoginRate]; ok {
 				f[report.LoginShare] = rate / f[report.BcryptLimit]
 			}
-			b.Say("%s, round %d of %d, %s: check p99 %.1f ms; %.1f logins/s of %.1f, %.0f refused", d.name, n+1, rounds, s.name,
+			b.Say("%s, round %d of %d, %s: check p99 %.1f ms; %.1f logins/s of %.1f, %.0f refused", name, n+1, rounds, s.name,
 				f[report.CheckP99], f[report.LoginRate], f[report.BcryptLimit], f[report.Refused])
 			t.Rows[i].Name, t.Rows[i].Rounds = s.name, append(t.Rows[i].Rounds, f)
 		}
 		for i, s := range b.scenes() {
-			if f := t.Rows[i].Rounds[n]; f[report.CheckP99] > 0 && s.rate != full {
+			if f := t.Rows[i].Rounds[n]; f[report.CheckP99] > 0 && s.checks != full {
 				f[report.ToCalm] = f[report.CheckP99] / load.Millis(calm.Percentile(99))
 			}
 		}
 	}
-	b.report.Add(t)
+	b.report.Tables = append(b.report.Tables, t)
 }
 
 // bcryptLimit is how many passwords a second all cores check that do nothing else.
@@ -142,92 +131,85 @@ func (c *cast) bcryptLimit(ctx context.Context) float64 {
 	return w.Rate()
 }
 
-// flood completes a flood with the replicas, users and source addresses that nobody has used.
-func (c *cast) flood(f load.Flood) *load.Flood {
+// flood prepares a flood from source addresses that nobody has used. It returns what runs it.
+func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*load.Logins, error) {
 	f.Addrs, f.First = c.addrs, c.arrived
 	if f.Users == nil {
 		f.Users = c.users
 	}
 	c.arrived += f.Clients
-	return &f
+	return f.Run
 }
 
-// check makes checks from now on and counts them from begin on, for d.
-func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Duration) (*load.Work, error) {
+// check makes so many checks a second. It counts those from begin on, for d.
+func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Duration) *load.Work {
 	n, from, w := principal, &load.Supply{Requests: c.requests}, load.NewWork()
 	if rate != full {
 		n = 32
 		from.Interval = time.Second * time.Duration(n) / time.Duration(rate)
 	}
-	cs, err := load.Dial(ctx, n, c.addrs...)
-	if err != nil {
-		return w, err
-	}
+	cs := must.Get(load.Dial(ctx, n, c.addrs...))
 	defer cs.Close()
 	defer cs.Bound(ctx, time.Until(begin)+d)()
 	if early := time.Until(begin); rate == full {
 		load.Pause(ctx, early)
-	} else if err := load.Drive(ctx, n, early, from, cs.Ask(true), load.NewWork()); err != nil {
-		return w, err
+	} else {
+		must.Do(load.Drive(ctx, n, early, from, cs.Ask(true), load.NewWork()))
 	}
-	return w, load.Drive(ctx, n, d, from, cs.Ask(true), w)
+	must.Do(load.Drive(ctx, n, d, from, cs.Ask(true), w))
+	c.report.Complain("storm", w.Wrong, w.Complaint)
+	return w
 }
 
-// play plays one scene.
-func (c *cast) play(ctx context.Context, s scene) (report.Figures, *load.Work) {
-	f := report.Figures{report.Dark: 0}
-	if s.flood != nil && s.flood.Stampede {
-		return f, c.stampede(ctx, s, f)
+// play plays one scene and returns its checks, nil if there are none.
+func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Work) {
+	if s.flood.Stampede {
+		return c.stampede(ctx, s, f)
 	}
 	begin, length := time.Now(), c.round
-	if s.flood != nil {
+	if s.flood.Clients > 0 {
 		begin = begin.Add(c.rest)
 	}
-	if s.long {
+	if s.visitors {
 		length *= 2
 	}
 	scene, cancel := context.WithDeadline(ctx, begin.Add(length))
 	defer cancel()
 	var g errgroup.Group
-	var w *load.Work
-	var logins, visitors *load.Logins
-	if s.rate != 0 {
-		g.Go(func() (err error) { w, err = c.check(ctx, s.rate, begin, length); return err })
-	}
-	if s.flood != nil {
-		flood := c.flood(*s.flood)
-		g.Go(func() (err error) { logins, err = flood.Run(scene, begin); return err })
+	logins, visitors := &load.Logins{}, &load.Logins{}
+	if run := c.flood(s.flood); s.flood.Clients > 0 {
+		g.Go(func() (err error) { logins, err = run(scene, begin); return err })
 	}
 	if s.visitors {
-		visit := c.flood(load.Flood{
+		run := c.flood(load.Flood{
 			Users: c.users[len(c.users)-report.Visitors:], Clients: report.Visitors, Once: true,
 			Spacing: length * 3 / 4 / report.Visitors, // the last ones have time to be answered
 		})
-		g.Go(func() (err error) { visitors, err = visit.Run(scene, begin); return err })
+		g.Go(func() (err error) { visitors, err = run(scene, begin); return err })
 	}
 	g.Go(func() error { f[report.Dark] = c.watch(scene); return nil })
-	must.Do(g.Wait())
-	c.record(f, w, logins)
-	if w != nil {
-		f[report.Rate] = float64(w.Latencies.TotalCount()) / length.Seconds()
+	if s.checks != 0 {
+		w = c.check(ctx, s.checks, begin, length)
 	}
-	if visitors != nil {
+	must.Do(g.Wait())
+	if s.visitors {
 		f[report.Prompt] = float64(visitors.Prompt)
 	}
-	return f, w
+	c.record(f, w, logins)
+	return w
 }
 
 func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 	if w != nil {
-		f[report.CheckP50], f[report.CheckP99] = load.Millis(w.Percentile(50)), load.Millis(w.Percentile(99))
+		f[report.CheckP50], f[report.CheckP99], f[report.Rate] = load.Millis(w.Percentile(50)), load.Millis(w.Percentile(99)), w.Rate()
 	}
-	if l != nil {
+	if l.SignedIn+l.Shed+l.Limited+l.Unanswered > 0 {
 		f[report.SignedIn], f[report.LoginRate], f[report.Unanswered] = float64(l.SignedIn), l.Rate, float64(l.Unanswered)
-		f[report.Shed], f[report.Limited], f[report.Refused] = float64(l.Shed), float64(l.Limited), float64(l.Refused())
-		f[report.Longest], f[report.LongestRefusal] = load.Millis(l.Longest), load.Millis(l.LongestRefuse)
+		f[report.Shed], f[report.Limited], f[report.Refused] = float64(l.Shed), float64(l.Limited), float64(l.Shed+l.Limited)
+		f[report.Longest], f[report.LongestRefusal] = load.Millis(l.Longest), load.Millis(l.LongestRefusal)
 	}
 	for _, p := range c.services {
-		f[report.ResidentMB] = max(f[report.ResidentMB], probe.FamilyMemory(p.PID()))
+		f[report.ResidentMB] = max(f[report.ResidentMB], probe.FamilyMemory(p.PID))
 	}
 }
 
@@ -235,8 +217,8 @@ func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 func (c *cast) watch(ctx context.Context) (dark float64) {
 	for ctx.Err() == nil {
 		load.Pause(ctx, 100*time.Millisecond)
-		for _, p := range c.services {
-			if p.Get("/livez") == "" && ctx.Err() == nil {
+		for _, addr := range c.addrs {
+			if stage.Get(addr, "/livez") == "" && ctx.Err() == nil {
 				dark++
 			}
 		}
@@ -249,18 +231,16 @@ func (c *cast) watch(ctx context.Context) (dark float64) {
 func (c *cast) stampede(ctx context.Context, s scene, f report.Figures) *load.Work {
 	patient, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	c.record(f, nil, must.Get(c.flood(*s.flood).Run(patient, time.Now())))
+	c.record(f, nil, must.Get(c.flood(s.flood)(patient, time.Now())))
 	over := time.Now()
-	for ctx.Err() == nil {
-		l := must.Get(c.flood(load.Flood{Clients: 1, Once: true, Spacing: 1}).Run(ctx, over))
-		if l.SignedIn == 1 && l.Refused() == 0 && l.Longest <= time.Second {
-			break
-		}
+	for normal := false; !normal && ctx.Err() == nil; {
+		l := must.Get(c.flood(load.Flood{Clients: 1, Once: true, Spacing: 1})(ctx, over))
+		normal = l.SignedIn == 1 && l.Shed+l.Limited == 0 && l.Longest <= time.Second
 	}
 	f[report.Recovery] = load.Millis(time.Since(over))
-	w := must.Get(c.check(ctx, steady, time.Now(), c.rest))
-	f[report.CheckP50], f[report.CheckP99] = load.Millis(w.Percentile(50)), load.Millis(w.Percentile(99))
-	if c.services[0].Get("/livez") == "" {
+	w := c.check(ctx, steady, time.Now(), c.rest)
+	c.record(f, w, &load.Logins{})
+	if stage.Get(c.addrs[0], "/livez") == "" {
 		f[report.Dark]++
 	}
 	return w

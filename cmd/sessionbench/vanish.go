@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/inetaf/tcpproxy"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
@@ -21,11 +22,9 @@ import (
 )
 
 const (
-	leaveEvery = 20              // one request of so many is abandoned
-	held       = 2 * time.Second // how long Redis's reply is held back, once
-	// checkDeadline is in what time sessiond answers a check when Redis does not: 120 ms for Redis,
-	// and the rest for Postgres.
-	checkDeadline = 150 * time.Millisecond
+	leaveEvery    = 20                     // one request of so many is abandoned
+	held          = 2 * time.Second        // how long Redis's reply is held back, once
+	checkDeadline = 150 * time.Millisecond // for an answer of sessiond: 120 ms for Redis, the rest for Postgres
 	callDeadline  = 100 * time.Millisecond // of a caller in process
 )
 
@@ -38,39 +37,38 @@ func (b *bench) vanish(ctx context.Context) {
 		"%d callers for %v each; one of %d leaves without its answer, and Redis holds one reply back for %v", principal, b.Duration, leaveEvery, held)}
 	for _, name := range []string{report.Verify, report.InProcess} {
 		b.Scope(func() {
-			p := must.Get(startProxy(ctx, sp.Client.Options().Addr))
-			b.Later(p.close)
+			var hold atomic.Int64
 			u := must.Get(url.Parse(sp.URL))
-			u.Host = p.listener.Addr().String()
+			u.Host = b.proxy(ctx, sp.Client.Options().Addr, &hold)
 			f, w := report.Figures{}, load.NewWork()
 			stall := func() *time.Timer {
 				b.Say("%s: one caller of %d leaves without its answer, for %v", name, leaveEvery, b.Duration)
-				return time.AfterFunc(b.Duration/2, func() { p.hold.Store(int64(held)) })
+				return time.AfterFunc(b.Duration/2, func() { hold.Store(int64(held)) })
 			}
 			if name == report.Verify {
 				b.vanishHTTP(ctx, u.String(), requests, stall, f, w)
 			} else {
 				b.vanishDirect(ctx, u.String(), requests, ledger, stall, f, w)
 			}
-			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), micros(w.Percentile(99))
+			f[report.Checks], f[report.Rate], f[report.P99] = float64(w.Latencies.TotalCount()), w.Rate(), load.Micros(w.Percentile(99))
 			f[report.Longest] = load.Millis(w.Percentile(100))
 			f[report.Left], f[report.Declined], f[report.Wrong] = float64(w.Vanished), float64(w.Declined), float64(w.Wrong)
 			b.report.Complain(name, w.Wrong, w.Complaint)
 			t.Rows = append(t.Rows, report.Row{Name: name, Rounds: []report.Figures{f}})
 		})
 	}
-	b.report.Add(t)
+	b.report.Tables = append(b.report.Tables, t)
 }
 
 func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load.Request, stall func() *time.Timer, f report.Figures, w *load.Work) {
-	service := b.Service(ctx, b.Latest(), redisURL, nil)
+	service := b.Service(ctx, b.Latest, redisURL, nil)
 	f[report.Deadline] = load.Millis(checkDeadline)
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
 	b.checkOnce(ctx, cs, requests) // fills the pools of sessiond
 	cs.Close()
 	f[report.GoroutinesBefore] = settle(ctx, service.Goroutines, 0)
 	cs = must.Get(load.Dial(ctx, principal, service.Addr))
-	cs.Bound(ctx, b.Duration)
+	defer cs.Bound(ctx, b.Duration)()
 	asked := make([]int, principal)
 	defer stall().Stop()
 	must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, func(ctx context.Context, caller int, r *load.Request) error {
@@ -103,12 +101,12 @@ func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, p
 		return err
 	}
 	*c = next[0]
-	return errors.Join(load.ErrVanished, next[0].SetDeadline(time.Now().Add(time.Hour)))
+	return load.ErrVanished
 }
 
 func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []load.Request, ledger issuer.Finder, stall func() *time.Timer, f report.Figures, w *load.Work) {
 	goroutines := func() float64 { return float64(runtime.NumGoroutine()) }
-	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), goroutines()
+	f[report.Deadline], f[report.GoroutinesBefore] = load.Millis(callDeadline), settle(ctx, goroutines, 0)
 	b.Scope(func() {
 		v, store := b.Verifier(redisURL, redisstore.Options{})
 		v.Fallback = &issuer.LedgerFallback{Store: store, Finder: ledger}
@@ -156,58 +154,29 @@ func settle(ctx context.Context, count func() float64, most float64) (n float64)
 	}
 }
 
-// proxy passes TCP on to a Redis, and can hold a reply back.
-type proxy struct {
-	listener net.Listener
-	hold     atomic.Int64 // nanoseconds to hold the next reply back for
-	close    func() error
+// proxy passes TCP on to a Redis until the current scope ends, and returns its address. Once hold is
+// set, it holds the next reply back for so many nanoseconds.
+func (b *bench) proxy(ctx context.Context, target string, hold *atomic.Int64) (addr string) {
+	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
+	p := &tcpproxy.Proxy{ListenFunc: func(string, string) (net.Listener, error) { return listener, nil }}
+	p.AddRoute("", &tcpproxy.DialProxy{Addr: target, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return delayed{conn, hold}, err
+	}})
+	must.Do(p.Start())
+	b.Later(p.Close)
+	return listener.Addr().String()
 }
 
-func startProxy(ctx context.Context, target string) (*proxy, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start the proxy: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	p := &proxy{listener: listener, close: func() error { cancel(); return listener.Close() }}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(ctx, client, target)
-		}
-	}()
-	return p, nil
-}
-
-func (p *proxy) serve(ctx context.Context, client net.Conn, target string) {
-	defer client.Close() //nolint:errcheck // the sender notices what is lost
-	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
-	if err != nil {
-		return
-	}
-	defer server.Close() //nolint:errcheck // as above
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	go func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	}()
-	_, _ = io.Copy(client, delayed{server, ctx, &p.hold})
-}
-
-// delayed is a connection from which one piece may be held back.
 type delayed struct {
-	io.Reader
-	ctx  context.Context
+	net.Conn
 	hold *atomic.Int64
 }
 
+func (d delayed) CloseWrite() error { return d.Conn.(*net.TCPConn).CloseWrite() } // the proxy looks for it
+
 func (d delayed) Read(b []byte) (int, error) {
-	n, err := d.Reader.Read(b)
-	if hold := d.hold.Swap(0); hold > 0 {
-		load.Pause(d.ctx, time.Duration(hold))
-	}
+	n, err := d.Conn.Read(b)
+	time.Sleep(time.Duration(d.hold.Swap(0)))
 	return n, err
 }

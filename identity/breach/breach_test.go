@@ -174,8 +174,8 @@ func TestContains_WaitsASecondOrUntilTheContextEnds(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("Contains still waits after 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("Contains still waits after a minute")
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -38,8 +38,8 @@ func TestServer_ExpiresKeysByClock(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for errors.Is(client.Get(t.Context(), "k").Err(), nil) {
-		if time.Since(at) > 5*time.Second {
-			t.Fatal("the key did not expire within 5 s")
+		if time.Since(at) > time.Minute {
+			t.Fatal("the key did not expire within a minute")
 		}
 		<-tick.C
 	}

@@ -1,12 +1,12 @@
-// Command example is a service that verifies sessiond's tokens in its own process. It needs
-// sessiond's Redis and public keys, and its introspection for what Redis does not know.
+// Command example is a service that verifies sessiond's tokens in its own process. It uses sessiond's
+// public keys and Redis. If Redis does not know a session, it asks sessiond's introspection endpoint.
 //
-//	SESSIOND_EXAMPLE_ADDR           the address to listen on (default: 127.0.0.1:8081)
+//	SESSIOND_EXAMPLE_ADDR           the network address to listen on (default: 127.0.0.1:8081)
 //	SESSIOND_EXAMPLE_REDIS_URL      same as sessiond's SESSIOND_REDIS_URL
 //	SESSIOND_EXAMPLE_REDIS_PREFIX   same as sessiond's SESSIOND_REDIS_PREFIX
 //	SESSIOND_EXAMPLE_URL            the URL of sessiond
-//	SESSIOND_EXAMPLE_CLIENT_ID      from "sessiond clients add"
-//	SESSIOND_EXAMPLE_CLIENT_SECRET  from "sessiond clients add"
+//	SESSIOND_EXAMPLE_CLIENT_ID      the id that the command 'sessiond clients add' made
+//	SESSIOND_EXAMPLE_CLIENT_SECRET  the secret that the command 'sessiond clients add' made
 //	SESSIOND_EXAMPLE_ISSUER         same as sessiond's SESSIOND_ISSUER
 //	SESSIOND_EXAMPLE_AUDIENCE       same as sessiond's SESSIOND_AUDIENCE
 package main

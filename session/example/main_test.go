@@ -23,11 +23,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sessiond and the example run as processes on real stores. The example asks sessiond once for each
-// session and Redis for each request, and it keeps working when sessiond stops.
-func TestExample_VerifiesWithoutSessiond(t *testing.T) {
+// sessiond and the example run as processes with a real Postgres and Redis. The example asks
+// sessiond once for each session, and Redis for each request. It continues to work when sessiond
+// stops.
+func TestExample_VerifiesWhileSessiondIsStopped(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
-	// These are all the Redis permissions that a verifying service needs.
+	// A service that verifies tokens needs no more Redis permissions than these.
 	if err := redisstoretest.Client(t, redisURL).Do(t.Context(),
 		"ACL", "SETUSER", "orders", "on", ">secret", "%R~s:*", "%R~b:*", "~g:*", "+@connection", "-@dangerous", "+info", "+mget", "+getex").Err(); err != nil {
 		t.Fatal(err)
@@ -84,7 +85,7 @@ func TestExample_VerifiesWithoutSessiond(t *testing.T) {
 	asked, trips := toSessiond.messages.Load(), toRedis.messages.Load()
 	check("the second check", service, active, 200)
 	if http, redis := toSessiond.messages.Load()-asked, toRedis.messages.Load()-trips; http != 0 || redis != 1 {
-		t.Errorf("the second check cost %d requests and %d round trips, want 0 and 1", http, redis)
+		t.Errorf("the second check sent %d requests to sessiond and %d to Redis, want 0 and 1", http, redis)
 	}
 
 	check("before the logout", service, revoked, 200)
@@ -94,33 +95,33 @@ func TestExample_VerifiesWithoutSessiond(t *testing.T) {
 	check("wrong credentials, session unknown to Redis", withWrongSecret, login(), 503)
 	check("wrong credentials, session known to Redis", withWrongSecret, active, 200)
 
-	// sessiond signs with a new key at once, while the example keeps running.
+	// sessiond begins to sign with a new key while the example is running.
 	oldKey := keyOf(t, active)
 	sessiond.run(t, "keys", "add", "--file", keys)
 	next := regexp.MustCompile(`(\S+) .*published`).FindStringSubmatch(sessiond.run(t, "keys", "list", "--file", keys))
 	sessiond.run(t, "keys", "activate", "--file", keys, "--kid", next[1], "--now")
 	rotated := ""
-	await(t, "the new key signs", func() bool { rotated = login(); return keyOf(t, rotated) != oldKey })
-	await(t, "the new key is fetched", func() bool { return call(t, "GET", service+"/whoami", rotated, "").status == 200 })
-	check("the old key", service, active, 200)
+	await(t, "sessiond signs with the new key", func() bool { rotated = login(); return keyOf(t, rotated) != oldKey })
+	await(t, "the example has fetched the new key", func() bool { return call(t, "GET", service+"/whoami", rotated, "").status == 200 })
+	check("a token of the old key", service, active, 200)
 
 	unseen := login()
 	stopSessiond()
-	check("active, sessiond stopped", service, active, 200)
-	check("rotated, sessiond stopped", service, rotated, 200)
-	check("revoked, sessiond stopped", service, revoked, 401)
-	check("unknown to Redis, sessiond stopped", service, unseen, 503)
+	check("active session, sessiond stopped", service, active, 200)
+	check("token of the new key, sessiond stopped", service, rotated, 200)
+	check("revoked session, sessiond stopped", service, revoked, 401)
+	check("session unknown to Redis, sessiond stopped", service, unseen, 503)
 
 	toRedis.cut(true)
 	for what, token := range map[string]string{"active": active, "revoked": revoked, "unseen": unseen} {
-		if got := check(what+", all stopped", service, token, 503); got.header.Get("Retry-After") == "" {
-			t.Error("no Retry-After")
+		if got := check(what+" session, sessiond and Redis stopped", service, token, 503); got.header.Get("Retry-After") == "" {
+			t.Error("the response 503 has no Retry-After")
 		}
 	}
-	check("malformed, all stopped", service, "x.y.z", 401)
+	check("malformed token, sessiond and Redis stopped", service, "x.y.z", 401)
 	toRedis.cut(false)
-	await(t, "Redis is back", func() bool { return call(t, "GET", service+"/whoami", active, "").status == 200 })
-	check("revoked, Redis is back", service, revoked, 401)
+	await(t, "the example works after Redis is back", func() bool { return call(t, "GET", service+"/whoami", active, "").status == 200 })
+	check("revoked session, Redis is back", service, revoked, 401)
 }
 
 // program is an executable with its environment.
@@ -153,8 +154,8 @@ func (p program) run(t *testing.T, args ...string) string {
 
 var serving = regexp.MustCompile(`serving.*?(127\.0\.0\.1:\d+)`)
 
-// start runs the program and returns when it has logged its address. stop interrupts it, at the
-// latest at the end of the test.
+// start runs the program and returns when the program has logged its network address. The function
+// stop interrupts the program. The end of the test calls it too.
 func (p program) start(t *testing.T, args ...string) (base string, stop func()) {
 	t.Helper()
 	cmd := exec.Command(p.path, args...)
@@ -251,14 +252,14 @@ func keyOf(t *testing.T, token string) string {
 	return header.Kid
 }
 
-// await polls done for what another process does in its own time.
+// await polls done until it returns true, because other processes take some time.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !done(); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not true within 30 s", what)
+			t.Fatalf("not within two minutes: %s", what)
 		}
 	}
 }

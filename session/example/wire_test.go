@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// wire is a TCP proxy that counts messages from clients and can be cut.
+// wire is a TCP proxy that counts the messages of its clients. A test can cut its connections.
 type wire struct {
 	addr     string
-	messages atomic.Int64 // reads from clients; one write may arrive as one read
+	messages atomic.Int64 // the number of reads from clients
 
 	mu    sync.Mutex
 	down  bool
@@ -43,7 +43,7 @@ func startWire(t *testing.T, target string) *wire {
 	return w
 }
 
-// cut closes all connections and refuses new ones until cut(false).
+// cut closes all connections and refuses new connections until cut(false) is called.
 func (w *wire) cut(down bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// The errors of this package, besides those of package session.
+// These are the errors of this package. Its functions also return errors of package session.
 var (
 	// ErrNotFound means that the subject has no such session.
 	ErrNotFound = errors.New("session not found")

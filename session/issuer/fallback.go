@@ -16,15 +16,15 @@ import (
 type LedgerFallback struct {
 	Store  Store
 	Finder Finder
-	// Limit bounds how many reads run at once. Without it, a wiped store would become a flood of
-	// SQL. A check that gets no place within Timeout fails with [session.ErrUnavailable]. Nil: no
-	// limit.
+	// Limit bounds how many reads run at once. Without a limit, the loss of the store's data would
+	// cause a flood of SQL. A check that gets no place within Timeout fails with
+	// [session.ErrUnavailable].
 	Limit session.Limit
-	// Timeout bounds the wait for a place plus the read. Zero: 1 s.
+	// Timeout bounds the time of a check: the wait for a place, and the read. 0 means 1 second.
 	Timeout time.Duration
 }
 
-// Finder reads a session from the durable truth. [Ledger] is one.
+// Finder reads a session from the ledger. [Ledger] implements it.
 type Finder interface {
 	Find(ctx context.Context, subject, id string, now time.Time) (Record, error)
 }

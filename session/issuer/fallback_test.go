@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestRecord_VerdictAndSnapshot(t *testing.T) {
+func TestRecord_GivesVerdictAndSnapshot(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	live := Session{Generation: 3, ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour), AccessExpiresAt: now.Add(time.Minute)}
 	ended := live
@@ -19,21 +19,21 @@ func TestRecord_VerdictAndSnapshot(t *testing.T) {
 		name   string
 		record Record
 		want   error
-		kept   bool // the store may keep a snapshot of it
+		kept   bool // whether the store may keep a snapshot of the record
 	}{
 		{"active", Record{Session: live, SubjectGeneration: 3}, nil, true},
 		{"ended", Record{Session: ended, SubjectGeneration: 3}, session.ErrRevoked, true},
-		// A refresh that is committing may still prolong it.
+		// A refresh that commits right now may prolong the expired session.
 		{"expired", Record{Session: expired, SubjectGeneration: 3}, session.ErrInvalidToken, false},
 		{"active, token revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true},
-		{"active, below its subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},
+		{"active, generation below the subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},
 	} {
 		if err := c.record.verdict("jti", now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 		snapshot, ok := c.record.snapshot(now)
 		if ok != c.kept || ok && (snapshot.SubjectGeneration != c.record.SubjectGeneration || snapshot.Entry.Ended != !c.record.EndedAt.IsZero()) {
-			t.Errorf("%s: snapshot %+v %v", c.name, snapshot, ok)
+			t.Errorf("%s: got snapshot %+v, kept: %t, want kept: %t", c.name, snapshot, ok, c.kept)
 		}
 	}
 }

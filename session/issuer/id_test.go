@@ -12,12 +12,12 @@ func TestNewTimedID_SortsByTime(t *testing.T) {
 	for i := range 1000 {
 		id := NewTimedID(time.Unix(1_800_000_000, 0).Add(time.Duration(i) * idTick))
 		if len(id) != 30 || id <= last || seen[id] {
-			t.Fatalf("id %d: %q after %q", i, id, last)
+			t.Fatalf("id %d is %q, which does not sort after %q", i, id, last)
 		}
 		last, seen[id] = id, true
 	}
 	if id := NewID(); len(id) != 22 {
-		t.Errorf("NewID has %d characters, want 22", len(id))
+		t.Errorf("an id of NewID has %d characters, want 22", len(id))
 	}
 }
 

@@ -13,34 +13,35 @@ import (
 const (
 	seenInterval = 5 * time.Second
 	seenBatch    = 500
-	// maxPending bounds the memory to about 2 MB. Together with seenInterval it also bounds the
-	// load that one replica puts on the ledger to 2,000 sessions a second.
+	// maxPending is the largest number of queued sessions. They take about 2 MB of memory. Because the
+	// queue is written every seenInterval, one replica writes at most 2,000 sessions a second.
 	maxPending = 10_000
 )
 
-// LastSeen collects uses of sessions from [session.Verifier.Seen] and writes them to the ledger in
-// batches, apart from the requests. Only displayed times depend on it, so it must not slow anything
-// down. While the ledger is slow or away, it holds a bounded number of uses and refuses others.
+// LastSeen queues the uses of sessions that [session.Verifier.Seen] reports, and writes them to the
+// ledger in batches. No request waits for a write, because only displayed times depend on it. While
+// the ledger (the database) is slow or down, the queue is bounded, and further uses are refused.
 type LastSeen struct {
 	ledger Toucher
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	pending map[string]time.Time // the latest use of each session, by id
+	pending map[string]time.Time // the queue: the latest use of each session, by session id
 }
 
-// Toucher records when sessions were used. [Ledger] is one.
+// Toucher records when sessions were used. [Ledger] implements it.
 type Toucher interface {
 	Touch(ctx context.Context, uses []Use) error
 }
 
-// NewLastSeen returns a LastSeen. It writes while [LastSeen.Run] runs.
+// NewLastSeen returns a LastSeen with an empty queue. [LastSeen.Run] writes the queue.
 func NewLastSeen(ledger Toucher, log *slog.Logger) *LastSeen {
 	return &LastSeen{ledger: ledger, log: log, pending: make(map[string]time.Time)}
 }
 
-// Add queues a use for [session.Verifier.Seen] and reports whether it did. If the queue is full, it
-// refuses a session that is not queued yet.
+// Add queues a use of a session and reports whether it did. It is meant for
+// [session.Verifier.Seen]. If the queue is full, Add refuses a session that is not in the queue
+// yet.
 func (l *LastSeen) Add(ref session.Ref, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,9 +77,9 @@ func (l *LastSeen) Run(ctx context.Context) {
 	}
 }
 
-// flush writes the queue, even if ctx has ended. If a batch fails, the batches after it are queued
-// again. The failed batch is queued again only if the ledger was unavailable. Any other error would
-// come back with every try.
+// flush writes the queue, even if ctx has ended. If a batch fails, the later batches are queued
+// again. The failed batch is queued again only if the ledger was unavailable, because a retry would
+// not help against any other error.
 func (l *LastSeen) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenInterval)
 	defer cancel()
@@ -101,7 +102,7 @@ func (l *LastSeen) flush(ctx context.Context) error {
 	return nil
 }
 
-// take empties the queue.
+// take returns all queued uses and empties the queue.
 func (l *LastSeen) take() []Use {
 	l.mu.Lock()
 	pending := l.pending

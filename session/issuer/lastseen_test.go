@@ -17,7 +17,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// fakeLedger records the batches of Touch, and can fail.
+// fakeLedger records the batches that Touch receives. A test can make Touch fail.
 type fakeLedger struct {
 	mu      sync.Mutex
 	batches [][]Use
@@ -39,7 +39,7 @@ func (f *fakeLedger) fail(err error) {
 	f.err = err
 }
 
-// taken returns the batches since the last call.
+// taken returns the batches that Touch received since the last call of taken.
 func (f *fakeLedger) taken() [][]Use {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,7 +48,7 @@ func (f *fakeLedger) taken() [][]Use {
 	return batches
 }
 
-// withLastSeen runs f with a running LastSeen, under synctest's clock. stop ends the LastSeen.
+// withLastSeen runs f with a running LastSeen under synctest's clock. The function stop ends Run.
 func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, ledger *fakeLedger, logs *bytes.Buffer, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -63,7 +63,7 @@ func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, ledger *fakeLe
 	})
 }
 
-// waitForFlush waits for the next flush.
+// waitForFlush waits until the LastSeen has written its queue.
 func waitForFlush() {
 	time.Sleep(seenInterval)
 	synctest.Wait()
@@ -78,7 +78,7 @@ func addMany(t *testing.T, l *LastSeen, prefix string, n int) {
 	}
 }
 
-func TestLastSeen_WritesTheLatestUseOfEachSession(t *testing.T) {
+func TestLastSeen_WritesLatestUseOfEachSession(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		now := time.Now()
 		var wg sync.WaitGroup
@@ -92,21 +92,21 @@ func TestLastSeen_WritesTheLatestUseOfEachSession(t *testing.T) {
 		time.Sleep(seenInterval - time.Nanosecond)
 		synctest.Wait()
 		if early := ledger.taken(); early != nil {
-			t.Errorf("written too early: %v", early)
+			t.Errorf("written before the interval: %v", early)
 		}
 		waitForFlush()
 		got := ledger.taken()
 		if len(got) != 1 || len(got[0]) != 2 {
-			t.Fatalf("written: %v, want one batch with two sessions", got)
+			t.Fatalf("written: %v, want one batch of two sessions", got)
 		}
 		for _, want := range []Use{{"a", now.Add(99 * time.Second)}, {"b", now}} {
 			if !slices.Contains(got[0], want) {
-				t.Errorf("written: %v, without %v", got[0], want)
+				t.Errorf("written: %v, want a batch that contains %v", got[0], want)
 			}
 		}
 		waitForFlush()
 		if again := ledger.taken(); again != nil {
-			t.Errorf("written again: %v", again)
+			t.Errorf("written a second time: %v", again)
 		}
 	})
 }
@@ -119,58 +119,58 @@ func TestLastSeen_WritesInBatches(t *testing.T) {
 		distinct := make(map[string]bool)
 		for _, batch := range got {
 			if len(batch) > seenBatch {
-				t.Errorf("a batch of %d uses", len(batch))
+				t.Errorf("a batch has %d uses, want at most %d", len(batch), seenBatch)
 			}
 			for _, use := range batch {
 				distinct[use.SessionID] = true
 			}
 		}
 		if len(got) != 3 || len(distinct) != 2*seenBatch+1 {
-			t.Errorf("%d batches with %d sessions", len(got), len(distinct))
+			t.Errorf("written: %d batches with %d different sessions", len(got), len(distinct))
 		}
 	})
 }
 
-func TestLastSeen_BoundsItsQueue(t *testing.T) {
+func TestLastSeen_RefusesUsesBeyondBound(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		ledger.fail(session.ErrUnavailable)
 		addMany(t, l, "s", maxPending)
-		for range 2 { // requeued uses count, too
+		for range 2 { // uses that are queued again after a failure count too
 			if l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
-				t.Error("a use beyond the bound was accepted")
+				t.Error("the full queue accepted a use of another session")
 			}
 			if !l.Add(session.Ref{SessionID: "s7"}, time.Now()) {
-				t.Error("a later use of a queued session was refused")
+				t.Error("the full queue refused a later use of a queued session")
 			}
 			waitForFlush()
 		}
 		ledger.fail(nil)
 		waitForFlush()
 		if !l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
-			t.Error("refused although the queue is empty")
+			t.Error("the empty queue refused a use")
 		}
 		n := 0
 		for _, batch := range ledger.taken() {
 			n += len(batch)
 		}
 		if n != maxPending {
-			t.Errorf("%d written, want %d", n, maxPending)
+			t.Errorf("%d uses were written, want %d", n, maxPending)
 		}
 	})
 }
 
-func TestLastSeen_WritesOnceMoreAtTheEnd(t *testing.T) {
+func TestLastSeen_WritesQueueWhenStopped(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, stop func()) {
 		now := time.Now()
 		addMany(t, l, "s", 3)
 		stop()
 		if got := ledger.taken(); len(got) != 1 || len(got[0]) != 3 || !time.Now().Equal(now) {
-			t.Errorf("written at the end: %v, after %v", got, time.Since(now))
+			t.Errorf("written after the stop: %v, after %v", got, time.Since(now))
 		}
 	})
 }
 
-// slowLedger answers when answer receives.
+// slowLedger is a ledger whose Touch returns only when the test sends to the channel answer.
 type slowLedger struct {
 	fakeLedger
 	asked, answer chan struct{}
@@ -186,9 +186,9 @@ func (s *slowLedger) Touch(ctx context.Context, uses []Use) error {
 	}
 }
 
-// A use that was added during a write is still written at the end. A ledger that never answers
-// delays the end by at most two flushes.
-func TestLastSeen_EndsWhileItWrites(t *testing.T) {
+// A use that was added during a write is written before Run returns. A ledger that never answers
+// delays the return of Run by at most two flushes.
+func TestLastSeen_StopsDuringWrite(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			ledger := &slowLedger{asked: make(chan struct{}), answer: make(chan struct{})}
@@ -200,7 +200,7 @@ func TestLastSeen_EndsWhileItWrites(t *testing.T) {
 			<-ledger.asked
 			added := make(chan struct{})
 			go func() { defer close(added); l.Add(session.Ref{SessionID: "late"}, time.Now()) }()
-			<-added // Add must not wait for the ledger
+			<-added // Add must not wait for the ledger's answer
 			cancel()
 			stopped := time.Now()
 			if answers {
@@ -212,7 +212,7 @@ func TestLastSeen_EndsWhileItWrites(t *testing.T) {
 			}
 			<-done
 			if took := time.Since(stopped); took > 2*seenInterval {
-				t.Errorf("ended after %v", took)
+				t.Errorf("Run returned %v after the stop", took)
 			}
 			if got := ledger.taken(); answers && (len(got) != 2 || got[1][0].SessionID != "late") {
 				t.Errorf("written: %v", got)
@@ -221,12 +221,12 @@ func TestLastSeen_EndsWhileItWrites(t *testing.T) {
 	}
 }
 
-func TestLastSeen_RetriesOnlyIfTheLedgerIsUnavailable(t *testing.T) {
+func TestLastSeen_RetriesOnlyIfLedgerIsUnavailable(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, logs *bytes.Buffer, _ func()) {
 		warnings := func(want int) {
 			t.Helper()
 			if got := strings.Count(logs.String(), "level=WARN"); got != want {
-				t.Errorf("%d warnings, want %d:\n%s", got, want, logs)
+				t.Errorf("%d warnings were logged, want %d:\n%s", got, want, logs)
 			}
 		}
 		first := time.Now()
@@ -242,11 +242,11 @@ func TestLastSeen_RetriesOnlyIfTheLedgerIsUnavailable(t *testing.T) {
 		ledger.fail(nil)
 		waitForFlush()
 		if got := ledger.taken(); len(got) != 1 || len(got[0]) != 2 || !slices.Contains(got[0], Use{"a", first}) || !slices.Contains(got[0], Use{"b", later}) {
-			t.Errorf("written after the outage: %v", got)
+			t.Errorf("written after the ledger was back: %v", got)
 		}
 		warnings(1)
 
-		// Another error would come back for ever, so the batch is dropped.
+		// Any other error would repeat with each try, so LastSeen drops the batch.
 		l.Add(session.Ref{SessionID: "a"}, time.Now())
 		ledger.fail(errors.New("no such table"))
 		waitForFlush()
@@ -254,10 +254,10 @@ func TestLastSeen_RetriesOnlyIfTheLedgerIsUnavailable(t *testing.T) {
 		ledger.fail(nil)
 		waitForFlush()
 		if got := ledger.taken(); got != nil {
-			t.Errorf("a dropped use was written: %v", got)
+			t.Errorf("the uses of a dropped batch were written: %v", got)
 		}
 
-		// The next batch, which was not tried, stays queued.
+		// The batch after a failed batch was not tried. It stays in the queue.
 		for i := range seenBatch + 1 {
 			l.Add(session.Ref{SessionID: strconv.Itoa(i)}, time.Now())
 		}

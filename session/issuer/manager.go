@@ -11,39 +11,39 @@ import (
 )
 
 // Manager opens, refreshes, lists and revokes sessions. It embeds the [session.Verifier] that
-// checks their tokens. All fields are required unless they say otherwise.
+// checks access tokens. All fields are required unless their comments say otherwise.
 type Manager struct {
 	session.Verifier
 
-	// Store applies revocations. Set the Verifier's Store to the same store.
+	// Store applies revocations. The Verifier's Store must be the same store.
 	Store  Store
 	Ledger Ledger
 	Log    *slog.Logger
 
 	// AccessTTL is the life of an access token.
 	AccessTTL time.Duration
-	// IdleTTL is the life of a session after its login or last refresh.
+	// IdleTTL is how long after the login or the last refresh a session expires.
 	IdleTTL time.Duration
-	// MaxTTL is the life of a session after its login.
+	// MaxTTL is how long after the login a session expires, even if it is refreshed.
 	MaxTTL time.Duration
 	// RefreshGrace is how long after a refresh the client may fetch a lost reply again, with the
 	// same refresh token. Zero: not at all.
 	RefreshGrace time.Duration
-	// MaxSessions is how many active sessions a user may have. Zero: no limit.
+	// MaxSessions is how many active sessions a user may have. 0 means no limit.
 	MaxSessions int
-	// EndOldest makes a login beyond MaxSessions end the user's oldest sessions. Otherwise such a
-	// login is refused.
+	// If EndOldest is true, a login beyond MaxSessions ends the user's oldest sessions. Otherwise
+	// such a login is refused.
 	EndOldest bool
 
 	outage outage // of Ledger
 }
 
-// TokenSet is what a login or a refresh hands out.
+// TokenSet is what the client receives after a login, a refresh or a re-authentication.
 type TokenSet struct {
 	AccessToken  string
-	RefreshToken string        // empty after a re-authentication, which leaves the old one in force
+	RefreshToken string        // empty after a re-authentication, which does not change the refresh token
 	TokenID      string        // jti of AccessToken
-	ExpiresIn    time.Duration // of AccessToken, in whole seconds
+	ExpiresIn    time.Duration // life of AccessToken, in whole seconds
 }
 
 // Subject is a user whose password was just verified.
@@ -55,13 +55,13 @@ type Subject struct {
 // pwd is the RFC 8176 name for authentication by password.
 const pwd = "pwd"
 
-// clientID is the client_id of every access token (RFC 9068 section 2.2). Users sign in to this
-// service itself and not through a third party.
+// clientID is the client_id of every access token (RFC 9068 section 2.2). It is fixed, because
+// users sign in to sessiond directly and not through a third party.
 const clientID = "sessiond"
 
-// Start opens a session for a user whose password was just verified. When it returns nil, the
-// ledger has recorded the login. Errors: ErrSubjectGone, ErrCredentialChanged, ErrTooManySessions,
-// [session.ErrUnavailable].
+// Start opens a session for a user whose password was just verified. If its error is nil, the ledger
+// has recorded the login. The error can be ErrSubjectGone, ErrCredentialChanged, ErrTooManySessions
+// or [session.ErrUnavailable].
 func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (TokenSet, Session, error) {
 	now := m.Now()
 	refresh := newRefreshToken()
@@ -79,8 +79,8 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	}
 	for _, r := range displaced {
 		if err := m.enforce(ctx, r); err != nil {
-			// The outbox enforces it later. The login must not fail because of that.
-			m.Log.WarnContext(ctx, "a displaced session is not revoked yet", "error", err)
+			// The login must not fail because of that. The outbox enforces the revocation later.
+			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
 		}
 	}
 	set, err := m.tokens(&s, now)
@@ -91,12 +91,12 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	return set, s, nil
 }
 
-// Reauthenticate records that the user of an active session has proved their identity again. It
-// returns an access token that says so; the refresh token stays in force. Errors: those of Start,
-// and [session.ErrRevoked] if the session has ended.
+// Reauthenticate records that the user of an active session has entered the password again. It
+// returns an access token with the new AuthTime. The refresh token stays valid. Reauthenticate
+// returns the errors of Start, and [session.ErrRevoked] if the session has ended.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
-	// The session's own expiry, unknown until its row is read, may be earlier. tokens respects it.
+	// The session may expire earlier, but its row is not read yet. The method tokens considers that.
 	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
 		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
@@ -118,7 +118,7 @@ func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
 	return earlier(issued.Add(m.AccessTTL), sessionExpiry.Truncate(time.Second))
 }
 
-// tokens signs the newest access token of a session.
+// tokens returns a token set with the newest access token of a session, which it signs.
 func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	issued := now.Truncate(time.Second)
 	claims := session.Claims{
@@ -133,7 +133,8 @@ func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	return TokenSet{AccessToken: token, TokenID: s.TokenID, ExpiresIn: claims.ExpiresAt.Sub(issued)}, nil
 }
 
-// Find returns an active session of a subject. Errors: ErrNotFound, [session.ErrUnavailable].
+// Find returns an active session of a subject. The error can be ErrNotFound or
+// [session.ErrUnavailable].
 func (m *Manager) Find(ctx context.Context, subject, id string) (Session, error) {
 	now := m.Now()
 	record, err := m.Ledger.Find(ctx, subject, id, now)

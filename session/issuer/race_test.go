@@ -13,7 +13,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// rounds returns how often to run a race: few times, or all times if SESSIOND_TEST_LONG is 1.
+// rounds returns how often to run a race: few, or all if SESSIOND_TEST_LONG is 1.
 func rounds(few, all int) int {
 	if os.Getenv("SESSIOND_TEST_LONG") == "1" {
 		return all
@@ -21,7 +21,7 @@ func rounds(few, all int) int {
 	return few
 }
 
-// eachWorld runs f on the embedded and on the real stores.
+// eachWorld runs f on the embedded stores (SQLite) and on the real stores (Postgres and Redis).
 func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 	t.Run("embedded", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))) })
 	t.Run("real", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t))) })
@@ -30,7 +30,7 @@ func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 // Two tabs, a retry or a lost reply make clients refresh with one token at once. All get the same
 // successor, and nobody is signed out. Then an older token is replayed, and every replica refuses
 // the whole family.
-func TestRefresh_GivesRacingClientsOneSuccessor(t *testing.T) {
+func TestRefresh_ReturnsOneSuccessorToRacingClients(t *testing.T) {
 	const parallel = 200
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(3, 1000) {
@@ -84,7 +84,7 @@ func TestRefresh_GivesRacingClientsOneSuccessor(t *testing.T) {
 }
 
 // A refresh that was running when RevokeAll returned must not leave an active session.
-func TestRevokeAll_EndsARacingRefresh(t *testing.T) {
+func TestRevokeAll_RevokesSessionOfRacingRefresh(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(50, 10000) {
 			set, _ := w.Start(t)
@@ -113,7 +113,7 @@ func TestRevokeAll_EndsARacingRefresh(t *testing.T) {
 }
 
 // A check that began before a revocation must not backfill what it read.
-func TestRevoke_WinsAgainstARacingCheck(t *testing.T) {
+func TestRevoke_IsNotUndoneByRacingCheck(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(100, 10000) {
 			set, s := w.Start(t)
@@ -138,7 +138,7 @@ func TestRevoke_WinsAgainstARacingCheck(t *testing.T) {
 }
 
 // The kept session is checked all the time while the others are revoked.
-func TestRevokeAll_NeverRefusesTheKeptSession(t *testing.T) {
+func TestRevokeAll_NeverRefusesKeptSession(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		kept, s := w.Start(t)
 		done := make(chan struct{})
@@ -176,7 +176,7 @@ func TestRevokeAll_NeverRefusesTheKeptSession(t *testing.T) {
 
 // A hundred logins at once never exceed the limit, whether the surplus logins are refused or end
 // the oldest sessions.
-func TestStart_KeepsTheSessionLimitExactly(t *testing.T) {
+func TestStart_NeverExceedsSessionLimit(t *testing.T) {
 	const limit, parallel = 5, 100
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(4, 100) {

@@ -12,11 +12,11 @@ import (
 	"fmt"
 )
 
-// A refresh token is the secret of its session's token family, followed by a secret of its own. The
-// ledger keeps three hashes: of the family, of the current token and of the previous one. A token
-// with the family's secret that is neither the current nor the previous one is an older token. So
-// older tokens are recognised without storing them, and nobody who only knows the session's id can
-// fake one.
+// The refresh tokens of a session form a family. A token consists of a secret that the family
+// shares, and a secret of its own. The ledger (the database) stores three hashes: of the family's
+// secret, of the current token and of the previous token. A token with the family's secret that is
+// neither the current nor the previous token is an older token. So an older token is recognised
+// although it is not stored, and nobody can forge one without the family's secret.
 const (
 	familyBytes  = 16
 	secretBytes  = 32
@@ -37,7 +37,7 @@ func parseRefreshToken(s string) (t refreshToken, ok bool) {
 		return t, false
 	}
 	b, err := b64.Strict().DecodeString(s)
-	if err != nil || len(b) != refreshBytes { // fewer bytes if s has line breaks, which decoding skips
+	if err != nil || len(b) != refreshBytes { // decoding skips line breaks, and then returns fewer bytes
 		return t, false
 	}
 	return refreshToken(b), true
@@ -54,8 +54,8 @@ func (t refreshToken) successor() refreshToken {
 	return next
 }
 
-// aead returns a cipher whose key only the holder of t can derive. The nonce may be fixed, because
-// the key encrypts one message: t's successor.
+// aead returns a cipher whose key is derived from t, so that only a holder of t can use it. The
+// nonce may be fixed, because the key encrypts only one message: the token that follows t.
 func (t refreshToken) aead() (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, t[:], nil, "sessiond refresh successor", 32)
 	if err != nil {
@@ -68,7 +68,7 @@ func (t refreshToken) aead() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// seal encrypts t's successor, so that only the holder of t can read it.
+// seal encrypts next, the successor of t. Only a holder of t can decrypt the result.
 func (t refreshToken) seal(next refreshToken) ([]byte, error) {
 	aead, err := t.aead()
 	if err != nil {
@@ -77,7 +77,7 @@ func (t refreshToken) seal(next refreshToken) ([]byte, error) {
 	return aead.Seal(nil, make([]byte, aead.NonceSize()), next[familyBytes:], nil), nil //nolint:gosec // G407: see aead
 }
 
-// open decrypts t's successor.
+// open decrypts the successor of t that seal encrypted.
 func (t refreshToken) open(sealed []byte) (refreshToken, error) {
 	aead, err := t.aead()
 	if err != nil {

@@ -2,11 +2,11 @@ package issuer
 
 import "testing"
 
-func TestRefreshToken_SealsItsSuccessor(t *testing.T) {
+func TestRefreshToken_OnlyParentOpensSuccessor(t *testing.T) {
 	parent := newRefreshToken()
 	next := parent.successor()
 	if next.family() != parent.family() || next.hash() == parent.hash() {
-		t.Error("want a different token of the same family")
+		t.Error("the successor is not a different token of the same family")
 	}
 	read, ok := parseRefreshToken(next.String())
 	if !ok || read != next {
@@ -17,11 +17,11 @@ func TestRefreshToken_SealsItsSuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if opened, err := parent.open(sealed); err != nil || opened != next {
-		t.Errorf("the parent cannot open what it sealed: %v", err)
+		t.Errorf("the parent cannot decrypt the successor that it sealed: %v", err)
 	}
-	// The family's secret alone must not reveal the successor.
+	// The family's secret alone must not be enough to decrypt the successor.
 	if _, err := next.open(sealed); err == nil {
-		t.Error("another token of the family opened it")
+		t.Error("another token of the family decrypted the successor")
 	}
 	for _, text := range []string{"", "x", next.String() + "=", next.String()[1:], next.String() + "A"} {
 		if _, ok := parseRefreshToken(text); ok {

@@ -7,9 +7,9 @@ import (
 )
 
 // Revoke ends one session of a subject. Once it has returned nil, no check accepts the session any
-// more. Revoking an ended session succeeds. Errors: ErrNotFound if the subject has no such session;
-// [session.ErrUnavailable] if nothing was done, or if the revocation is recorded and will be
-// enforced as soon as the store is back.
+// more. Revoking an ended session succeeds. Revoke returns ErrNotFound if the subject has no such
+// session. It returns [session.ErrUnavailable] if it changed nothing, or if the revocation is
+// recorded and will be enforced as soon as the store answers again.
 func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason) (Session, error) {
 	s, revocation, err := m.Ledger.Revoke(ctx, subject, id, Ending{At: m.Now(), Reason: reason, By: ByUser})
 	if err != nil {
@@ -18,8 +18,8 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 	return s, m.enforce(ctx, revocation)
 }
 
-// RevokeAll ends all sessions of a subject except keep, which may be empty, and returns them.
-// Errors: those of Revoke.
+// RevokeAll ends all sessions of a subject and returns them. If keep is not empty, the session with
+// the id keep is not ended. RevokeAll returns the errors of Revoke.
 func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) ([]Session, error) {
 	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: ByUser})
 	if err != nil {
@@ -28,8 +28,8 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 	return ended, m.enforce(ctx, revocation)
 }
 
-// RevokeToken revokes one access token; its session stays active (RFC 7009). It returns nil for a
-// token that is invalid anyway.
+// RevokeToken revokes one access token (RFC 7009). The token's session stays active. RevokeToken
+// returns nil for a token that is invalid anyway.
 func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	c, err := m.VerifyOffline(token)
 	if err != nil {
@@ -45,8 +45,8 @@ func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	return m.enforce(ctx, revocation)
 }
 
-// Enforce enforces a revocation that was recorded elsewhere, for example by a change of the
-// password. Errors: those of Revoke.
+// Enforce enforces a recorded revocation, for example of a password change. The parameter id is the
+// id of the revocation. Enforce returns the errors of Revoke.
 func (m *Manager) Enforce(ctx context.Context, id int64) error {
 	revocation, err := m.Ledger.Revocation(ctx, id)
 	if errors.Is(err, ErrNotFound) {

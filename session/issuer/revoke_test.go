@@ -13,7 +13,7 @@ import (
 )
 
 // recordOnly records the revocation of a checked session and does not enforce it, like a replica
-// that dies in between.
+// that stops after it has committed the revocation.
 func recordOnly(t *testing.T, w *issuertest.World) (token string) {
 	t.Helper()
 	set, s := w.Start(t)
@@ -25,7 +25,7 @@ func recordOnly(t *testing.T, w *issuertest.World) (token string) {
 		t.Fatal(err)
 	}
 	if _, err := w.Replica(1).Verify(t.Context(), set.AccessToken); err != nil {
-		t.Fatalf("enforced already: %v", err)
+		t.Fatalf("the revocation was already enforced: %v", err)
 	}
 	return set.AccessToken
 }
@@ -33,13 +33,13 @@ func recordOnly(t *testing.T, w *issuertest.World) (token string) {
 func wantRevoked(t *testing.T, w *issuertest.World, token string) {
 	t.Helper()
 	if _, err := w.Replica(1).Verify(t.Context(), token); !errors.Is(err, session.ErrRevoked) {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify returned %v, want ErrRevoked", err)
 	}
 }
 
-// A replica that cannot reach the store claims no revocation. A replica that reaches it enforces
-// them.
-func TestEnforceDue_ClaimsNothingWithoutTheStore(t *testing.T) {
+// A replica that cannot reach the store claims no revocations. Another replica, which can reach the
+// store, enforces them.
+func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		away, err := redisstore.Open("redis://127.0.0.1:1", redisstore.Options{})
 		if err != nil {
@@ -58,7 +58,8 @@ func TestEnforceDue_ClaimsNothingWithoutTheStore(t *testing.T) {
 	})
 }
 
-// partialStore cannot apply revocations of one subject, like a Cluster with one server away.
+// partialStore cannot apply the revocations of one subject, like a Redis Cluster with one server
+// down.
 type partialStore struct {
 	issuer.Store
 	subject string
@@ -71,7 +72,7 @@ func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) error {
 	return s.Store.Apply(ctx, r)
 }
 
-func TestEnforceDue_ContinuesAfterAFailure(t *testing.T) {
+func TestEnforceDue_ContinuesAfterFailure(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		other := issuertest.AddUser(t, w.DB)
 		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID}

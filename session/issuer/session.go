@@ -2,11 +2,11 @@ package issuer
 
 import "time"
 
-// Client says where a login came from, as far as that is known.
+// Client describes the client of a login. Unknown fields are empty.
 type Client struct {
 	IP        string // canonical text of an IPv4 or IPv6 address without zone, or empty
 	UserAgent string // valid UTF-8, at most 512 bytes
-	Device    string // for people, such as "Chrome on macOS"
+	Device    string // a name for people, such as "Chrome on macOS"
 }
 
 // Session is one sign-in, as the ledger records it. Times are UTC with microseconds. A zero time
@@ -14,18 +14,18 @@ type Client struct {
 type Session struct {
 	ID       string // sid
 	Subject  string // sub
-	Username string // of the subject, for the token's claim
+	Username string // the subject's username, for the claim "username"
 	TokenID  string // jti of the newest access token
 	Client
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
-	Generation      int64     // the subject's, when this session was opened or last kept by RevokeAll
+	Generation      int64     // the subject's generation when the session was opened or last kept by RevokeAll
 	CreatedAt       time.Time // the login
-	LastSeenAt      time.Time // the newest login, refresh or re-authentication; or use, to a minute or two
+	LastSeenAt      time.Time // the newest login, refresh, re-authentication or use; a use may be two minutes newer
 	AuthTime        time.Time // when the user last proved their identity
 	AccessExpiresAt time.Time // exp of the newest access token
-	ExpiresAt       time.Time // idle or absolute expiry, whichever is first
-	MaxExpiresAt    time.Time // absolute expiry
-	EndedAt         time.Time // zero unless the session was ended; expiry leaves it zero
+	ExpiresAt       time.Time // when the session expires if it is not refreshed; at most MaxExpiresAt
+	MaxExpiresAt    time.Time // when the session expires even if it is refreshed
+	EndedAt         time.Time // zero if the session was not ended, also if it expired
 	EndReason       Reason
 	EndedBy         Actor
 }
@@ -33,17 +33,17 @@ type Session struct {
 // Reason says why a session ended or a login failed.
 type Reason string
 
-// The reasons for the end of a session.
+// These are the reasons for the end of a session.
 const (
 	ReasonLogout          Reason = "logout"         // the user signed out in this session
-	ReasonRevoked         Reason = "revoked"        // the user revoked it from another session
+	ReasonRevoked         Reason = "revoked"        // the user revoked the session from another session
 	ReasonRevokedOthers   Reason = "revoked_others" // the user revoked all other sessions
 	ReasonRevokedAll      Reason = "revoked_all"    // the user revoked all sessions
 	ReasonPasswordChanged Reason = "password_changed"
 	ReasonPasswordReset   Reason = "password_reset"
 	ReasonAccountDeleted  Reason = "account_deleted"
 	ReasonTokenTheft      Reason = "token_theft"   // a replaced refresh token was used again
-	ReasonSessionLimit    Reason = "session_limit" // a newer login took its place
+	ReasonSessionLimit    Reason = "session_limit" // a newer login displaced the session
 	ReasonIdle            Reason = "idle_timeout"
 	ReasonMaxLifetime     Reason = "max_lifetime"
 )
@@ -51,7 +51,7 @@ const (
 // Actor says who ended a session.
 type Actor string
 
-// The actors that end sessions.
+// These actors end sessions.
 const (
 	ByUser   Actor = "user"
 	BySystem Actor = "system"
@@ -60,7 +60,7 @@ const (
 // Status is the state of a session at some time.
 type Status string
 
-// The statuses of a session, and of a failed login.
+// These are the statuses of a session. StatusFailed is the status of a failed login.
 const (
 	StatusActive    Status = "active"
 	StatusLoggedOut Status = "logged_out"
@@ -69,7 +69,8 @@ const (
 	StatusFailed    Status = "failed"
 )
 
-// StatusAt returns the session's status at now. Expiry is not recorded: it follows from the times.
+// StatusAt returns the session's status at now. Expiry is not recorded, but computed from
+// ExpiresAt.
 func (s *Session) StatusAt(now time.Time) Status {
 	switch {
 	case !s.EndedAt.IsZero() && s.EndReason == ReasonLogout:
@@ -83,7 +84,7 @@ func (s *Session) StatusAt(now time.Time) Status {
 	}
 }
 
-// Ending returns the session's end as seen at now. It is zero while the session is active.
+// Ending returns how the session ended before now. The result is zero while the session is active.
 func (s *Session) Ending(now time.Time) Ending {
 	switch s.StatusAt(now) {
 	case StatusActive:
@@ -106,8 +107,8 @@ type Ending struct {
 	By     Actor
 }
 
-// Login is one line of a user's history: a session or a failed login. For a failed login, ID names
-// the attempt and EndReason says what failed.
+// Login is one entry of a user's login history: a session or a failed login. For a failed login, ID
+// is the id of the attempt, and EndReason says why the login failed.
 type Login struct {
 	Session
 	Failed bool
@@ -121,8 +122,8 @@ func (l *Login) StatusAt(now time.Time) Status {
 	return l.Session.StatusAt(now)
 }
 
-// Page selects a part of a list that has the newest first.
+// Page selects a part of a list whose newest item comes first.
 type Page struct {
-	Before string // only ids that sort before this one; empty: from the newest on
-	Limit  int    // at most this many; 0: all
+	Before string // only items whose id sorts before this id; if empty, the list begins with the newest
+	Limit  int    // the largest number of items; 0 means no limit
 }

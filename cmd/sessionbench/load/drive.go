@@ -4,6 +4,7 @@ package load
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,6 @@ func (c *Client) Ask(wire []byte) (*fasthttp.Response, error) {
 	return &c.answer, nil
 }
 
-// Status is the status of the last answer.
 func (c *Client) Status() int { return c.answer.StatusCode() }
 
 // Check sends r. It returns an error that wraps ErrWrong if the answer is not the right one. named
@@ -93,15 +93,13 @@ func Dial(ctx context.Context, n int, addrs ...string) (Clients, error) {
 	for i := range n {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addrs[i%len(addrs)])
 		if err != nil {
-			cs.Close()
-			return nil, fmt.Errorf("dial a contender: %w", err)
+			return cs, fmt.Errorf("dial a contender: %w", err)
 		}
 		cs = append(cs, &Client{Conn: conn, reader: bufio.NewReader(conn)})
 	}
 	return cs, nil
 }
 
-// Close closes all connections.
 func (cs Clients) Close() {
 	for _, c := range cs {
 		_ = c.Conn.Close() // nothing was buffered
@@ -111,16 +109,12 @@ func (cs Clients) Close() {
 // Patience is how much longer than its turn an answer may take.
 const Patience = 30 * time.Second
 
-// Bound makes every read and write fail once d and Patience are over or ctx ends. The caller must
-// call release afterwards.
-func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func() bool) {
-	deadline := func(at time.Time) {
-		for _, c := range cs {
-			_ = c.SetDeadline(at) // a broken connection says so when it is used
-		}
-	}
-	deadline(time.Now().Add(d + Patience))
-	return context.AfterFunc(ctx, func() { deadline(time.Unix(1, 0)) })
+// Bound closes the connections once d and Patience are over or ctx ends, unless release is called
+// before. A caller that waits for an answer then gets an error.
+func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func()) {
+	ctx, cancel := context.WithTimeout(ctx, d+Patience)
+	stop := context.AfterFunc(ctx, cs.Close)
+	return func() { stop(); cancel() }
 }
 
 // Ask returns the Ask for Drive that gives each caller a connection.
@@ -190,10 +184,8 @@ func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w
 		for _, latency := range c.latencies {
 			_ = w.Latencies.RecordValue(int64(latency)) // fails above an hour only
 		}
-		if w.Wrong == 0 {
-			w.Complaint = c.complaint
-		}
-		w.Wrong, w.Vanished, w.Declined = w.Wrong+c.wrong, w.Vanished+c.vanished, w.Declined+c.declined
+		w.Complaint = cmp.Or(w.Complaint, c.Complaint)
+		w.Wrong, w.Vanished, w.Declined = w.Wrong+c.Wrong, w.Vanished+c.Vanished, w.Declined+c.Declined
 	}
 	return err
 }
@@ -201,9 +193,8 @@ func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w
 // caller is what one caller saw. It keeps its latencies in a slice, because the histograms of 256
 // callers would take the processor's caches from the service.
 type caller struct {
-	latencies                 []time.Duration
-	wrong, vanished, declined int
-	complaint                 string
+	Work
+	latencies []time.Duration
 }
 
 // run makes checks. A latency begins when its check is due. Otherwise a check that had to wait for a
@@ -225,13 +216,12 @@ func (c *caller) run(ctx context.Context, number int, due, end time.Time, from *
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrWrong):
-			if c.wrong++; c.wrong == 1 {
-				c.complaint = err.Error()
-			}
+			c.Wrong++
+			c.Complaint = cmp.Or(c.Complaint, err.Error())
 		case errors.Is(err, ErrDeclined):
-			c.declined++
+			c.Declined++
 		case errors.Is(err, ErrVanished):
-			c.vanished++
+			c.Vanished++
 			continue
 		default:
 			return err
@@ -251,5 +241,6 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Millis is d in milliseconds.
+// Micros and Millis are d in these units.
+func Micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 func Millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

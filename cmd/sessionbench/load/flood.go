@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -20,24 +21,20 @@ const Password = "correct horse battery staple"
 // Logins is what became of the logins of a flood.
 type Logins struct {
 	SignedIn, Shed, Limited, Unanswered int // 201, 503, 429, none
-
-	Prompt                 int // logins that succeeded within 5 s, retries included
-	Rate                   float64
-	Longest, LongestRefuse time.Duration // of all answers; of the 503s and 429s
+	Prompt                              int // logins that succeeded within 5 s, retries included
+	Rate                                float64
+	Longest, LongestRefusal             time.Duration
 
 	mu    sync.Mutex
 	start sync.Once
-	began time.Time // of a stampede
+	began time.Time
 }
 
-// Refused is the number of answers that told the client to retry.
-func (l *Logins) Refused() int { return l.Shed + l.Limited }
-
-// count adds one answer. answered is how long it took, total the same with all earlier attempts.
-func (l *Logins) count(status int, answered, total time.Duration) error {
+// count adds one answer. took is how long it took, total the same with all earlier attempts.
+func (l *Logins) count(status int, took, total time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.Longest = max(l.Longest, answered)
+	l.Longest = max(l.Longest, took)
 	switch status {
 	case http.StatusCreated:
 		l.SignedIn++
@@ -52,7 +49,7 @@ func (l *Logins) count(status int, answered, total time.Duration) error {
 	default:
 		return fmt.Errorf("a login was answered by status %d, want 201, 429 or 503", status)
 	}
-	l.LongestRefuse = max(l.LongestRefuse, answered)
+	l.LongestRefusal = max(l.LongestRefusal, took)
 	return nil
 }
 
@@ -61,19 +58,17 @@ type Flood struct {
 	Addrs     []string // of the replicas, which the clients are spread over
 	Users     []string // usernames; the clients take turns with them
 	Clients   int
-	Addresses int // the clients share so many source addresses; 0: each has its own
-	First     int // number of the first source address
-	// Spacing is the time between the arrivals of two clients. If it is 0, they arrive at random
-	// within the first second.
-	Spacing  time.Duration
-	Once     bool // each client logs in once, with as many attempts as it takes
-	Rude     bool // clients ignore Retry-After and retry at once
-	Stampede bool // clients connect, send one login at the same moment, and do not retry
+	Addresses int           // the clients share so many source addresses; 0: each has its own
+	First     int           // number of the first source address
+	Spacing   time.Duration // between the arrivals of two clients; 0: they arrive at random within a second
+	Once      bool          // each client logs in once, with as many attempts as it takes
+	Rude      bool          // clients ignore Retry-After and retry at once
+	Stampede  bool          // clients connect, send one login at the same moment, and do not retry
 }
 
 // Run has the clients log in, each one login after another, until ctx ends. It counts the answers
 // that arrive at begin or later.
-func (f *Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
+func (f Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
 	l := &Logins{began: begin}
 	var g errgroup.Group
 	var connecting sync.WaitGroup
@@ -86,7 +81,7 @@ func (f *Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
 	return l, err
 }
 
-func (f *Flood) client(ctx context.Context, number int, begin time.Time, connecting *sync.WaitGroup, l *Logins) error {
+func (f Flood) client(ctx context.Context, number int, begin time.Time, connecting *sync.WaitGroup, l *Logins) error {
 	switch {
 	case f.Spacing > 0:
 		Pause(ctx, time.Until(begin.Add(time.Duration(number)*f.Spacing)))
@@ -95,36 +90,36 @@ func (f *Flood) client(ctx context.Context, number int, begin time.Time, connect
 	}
 	cs, err := Dial(ctx, 1, f.Addrs[number%len(f.Addrs)])
 	connecting.Done()
-	if err != nil {
-		return unlessOver(ctx, err)
+	if err != nil && ctx.Err() == nil {
+		return err
 	}
 	defer cs.Close()
-	defer cs.Bound(ctx, time.Hour)()
+	defer context.AfterFunc(ctx, cs.Close)()
 	wire, arrived := f.wire(number), time.Now()
 	if f.Stampede {
 		connecting.Wait()
 		l.start.Do(func() { l.began = time.Now() })
+		arrived = l.began
 	}
-	for ctx.Err() == nil {
-		asked := time.Now()
-		if f.Stampede {
-			asked = l.began
-		}
+	for asked := arrived; ctx.Err() == nil; asked = time.Now() {
 		answer, err := cs[0].Ask(wire)
-		if f.Stampede && err != nil {
+		switch {
+		case err != nil && f.Stampede:
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.Unanswered++
 			return nil
-		} else if err != nil {
-			return unlessOver(ctx, err)
+		case err != nil && ctx.Err() == nil:
+			return err
+		case err != nil:
+			return nil // the time is over
 		}
-		status, now, since := answer.StatusCode(), time.Now(), asked
-		if f.Once {
-			since = arrived
+		if !f.Once {
+			arrived = asked
 		}
+		status, now := answer.StatusCode(), time.Now()
 		if !now.Before(begin) {
-			if err := l.count(status, now.Sub(asked), now.Sub(since)); err != nil {
+			if err := l.count(status, now.Sub(asked), now.Sub(arrived)); err != nil {
 				return err
 			}
 		}
@@ -140,25 +135,11 @@ func (f *Flood) client(ctx context.Context, number int, begin time.Time, connect
 }
 
 // wire is the login of the client with that number. The service believes X-Forwarded-For here.
-func (f *Flood) wire(number int) []byte {
-	from := number
-	if f.Addresses > 0 {
-		from %= f.Addresses
-	}
-	from += f.First
+func (f Flood) wire(number int) []byte {
+	from := f.First + number%cmp.Or(f.Addresses, f.Clients)
 	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings never fail
 	return fmt.Appendf(nil, "POST /v1/sessions HTTP/1.1\r\nHost: sessionbench\r\nX-Forwarded-For: 10.%d.%d.%d\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", from>>16&0xff, from>>8&0xff, from&0xff, len(body), body)
-}
-
-// unlessOver drops the error of a connection that broke because the time is over.
-func unlessOver(ctx context.Context, err error) error {
-	// A socket may notice its deadline before ctx notices the same one.
-	end, bounded := ctx.Deadline()
-	if ctx.Err() != nil || bounded && !time.Now().Before(end) {
-		return nil
-	}
-	return err
 }
 
 func lessThanSecond() time.Duration {

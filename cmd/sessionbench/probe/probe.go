@@ -4,10 +4,9 @@ package probe
 import (
 	"context"
 	"database/sql"
-	"os"
+	"fmt"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -26,8 +25,6 @@ type Clocks struct {
 	Reads   int           // read events of Redis: a pipeline that arrives in one piece is one
 }
 
-var started = time.Now()
-
 // Read reads all clocks, which costs Redis one read event. A pid of 0 stands for no process.
 func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	info := must.Get(client.InfoMap(ctx, "stats", "cpu").Result())
@@ -40,10 +37,10 @@ func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	self := must.Get(must.Get(procfs.Self()).Stat())
 	const userHZ = 100 // the unit of CUTime and CSTime, on every architecture that Go runs on
 	c.Self = seconds(self.CPUTime() + float64(self.CUTime+self.CSTime)/userHZ)
-	if pid != 0 && pid != os.Getpid() {
+	if pid != 0 {
 		c.Process = seconds(must.Get(must.Get(procfs.NewProc(pid)).Stat()).CPUTime())
 	}
-	c.Wall = time.Since(started)
+	c.Wall = time.Duration(time.Now().UnixNano())
 	return c
 }
 
@@ -85,37 +82,12 @@ func FamilyMemory(pid int) (total float64) {
 	return total
 }
 
-// Machine says where the figures come from. What cannot be found out is empty.
-type Machine struct {
-	CPU      string `json:"cpu"`
-	Cores    int    `json:"cores"`
-	Kernel   string `json:"kernel"`
-	Go       string `json:"go"`
-	Redis    string `json:"redis"`
-	Postgres string `json:"postgres"`
-}
-
-// Describe describes this machine and its servers.
-func Describe(ctx context.Context, client *redis.Client, db *sql.DB) Machine {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH}
+// Machine names this machine and its servers.
+func Machine(ctx context.Context, client *redis.Client, db *sql.DB) string {
 	fs := must.Get(procfs.NewDefaultFS())
-	if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
-		m.CPU = cpus[0].ModelName
-	}
-	if release, err := fs.SysctlStrings("kernel.osrelease"); err == nil {
-		m.Kernel = strings.Join(release, " ")
-	}
-	m.Redis = client.InfoMap(ctx, "server").Item("Server", "redis_version")
-	_ = db.QueryRowContext(ctx, "SHOW server_version").Scan(&m.Postgres)
-	return m
-}
-
-func (m Machine) String() string {
-	var parts []string
-	for _, p := range []string{m.CPU, "Linux " + m.Kernel, m.Go, "Redis " + m.Redis, "PostgreSQL " + m.Postgres} {
-		if !strings.HasSuffix(p, " ") {
-			parts = append(parts, p)
-		}
-	}
-	return strings.Join(parts, ", ")
+	var postgres string
+	must.Do(db.QueryRowContext(ctx, "SHOW server_version").Scan(&postgres))
+	return fmt.Sprintf("%s, Linux %s, %s %s/%s, Redis %s, PostgreSQL %s, %d cores",
+		must.Get(fs.CPUInfo())[0].ModelName, must.Get(fs.SysctlStrings("kernel.osrelease"))[0], runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		client.InfoMap(ctx, "server").Item("Server", "redis_version"), postgres, runtime.NumCPU())
 }

@@ -8,7 +8,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -19,14 +18,15 @@ import (
 
 // Report is what a run has found.
 type Report struct {
-	Machine   probe.Machine `json:"machine"`
-	Config    any           `json:"config"`
-	Service   string        `json:"service"` // the row of compare that is held to the thresholds
-	Tables    []Table       `json:"tables"`
-	Others    Others        `json:"others"`
-	Verdicts  []Verdict     `json:"thresholds"`
-	Wrong     int           `json:"wrong_answers"`
-	Complaint string        `json:"first_wrong_answer,omitempty"`
+	Machine   string    `json:"machine"`
+	Config    any       `json:"config"`
+	Service   string    `json:"service"` // the row of compare that is held to the thresholds
+	Tables    []Table   `json:"tables"`
+	Others    Others    `json:"others"`
+	Verdicts  []Verdict `json:"thresholds"`
+	Missed    int       `json:"missed_thresholds"`
+	Wrong     int       `json:"wrong_answers"`
+	Complaint string    `json:"first_wrong_answer,omitempty"`
 }
 
 // Complain counts the wrong answers of a contender.
@@ -44,7 +44,7 @@ type Others struct {
 	taken, wall time.Duration
 }
 
-// Add adds one turn.
+// Add adds what was spent in one turn.
 func (o *Others) Add(spent probe.Clocks) {
 	o.taken += max(0, spent.Machine-spent.Self-spent.Process-spent.Redis)
 	o.wall += spent.Wall
@@ -54,7 +54,6 @@ func (o *Others) Add(spent probe.Clocks) {
 // Part is the measurement that a table belongs to.
 type Part string
 
-// The parts.
 const (
 	Compare = Part("compare")
 	Direct  = Part("in-process")
@@ -65,30 +64,21 @@ const (
 )
 
 // The tokens of a table: seen before, or each seen for the first time.
-const (
-	Warm  = "warm"
-	Fresh = "new"
-)
+const Warm, Fresh = "warm", "new"
 
 // The rows of compare, and the scenes of storm.
 const (
-	Empty     = "empty" // a chi handler that does nothing
-	Plain     = "plain" // the plain design
-	Verify    = "/v1/verify"
-	InProcess = "in-process"
-	Unbatched = "in-process, unbatched"
-	GoRedis   = "go-redis alone" // it sends the same commands as a check
-	Ceiling   = "redis-benchmark"
-
-	Calm      = "no flood"
-	Flooded   = "64 clients, one login after another"
-	CalmAgain = "no flood, again"
-	Unchecked = "the same without checks"
-	Crowded   = "1,000 clients that wait as told"
-	Rude      = "64 clients that retry at once"
-	Full      = "checks at full speed"
-	FullFlood = "the same beside 16 flooders"
-	Stampede  = "10,000 at once"
+	Empty, Plain         = "empty", "plain" // a chi handler that does nothing; the plain design
+	Verify               = "/v1/verify"
+	InProcess, Unbatched = "in-process", "in-process, unbatched"
+	GoRedis              = "go-redis alone" // it sends the same commands as a check
+	Ceiling              = "redis-benchmark"
+	Calm, CalmAgain      = "no flood", "no flood, again"
+	Flooded, Unchecked   = "64 clients, one login after another", "the same without checks"
+	Crowded              = "1,000 clients that wait as told"
+	Rude                 = "64 clients that retry at once"
+	Full, FullFlood      = "checks at full speed", "the same beside 16 flooders"
+	Stampede             = "10,000 at once"
 )
 
 // Figure is the name of a quantity, as it is printed.
@@ -96,46 +86,33 @@ type Figure string
 
 // The figures. CPU times are milliseconds for 1,000 checks, which is microseconds for one.
 const (
-	Rate        = Figure("checks/s")
-	P50         = Figure("p50 µs")
-	P99         = Figure("p99 µs")
-	CPU         = Figure("CPU")
-	RedisCPU    = Figure("Redis CPU")
-	Trips       = Figure("trips") // read events of Redis: a round trip is one, and so is a pipeline
-	Allocations = Figure("allocations")
+	Rate          = Figure("checks/s")
+	P50, P99      = Figure("p50 µs"), Figure("p99 µs")
+	CPU, RedisCPU = Figure("CPU"), Figure("Redis CPU")
+	Trips         = Figure("trips") // read events of Redis: a round trip is one, and so is a pipeline
+	Allocations   = Figure("allocations")
 
-	IdleMB     = Figure("idle MB")
-	PeakMB     = Figure("peak MB")
-	ResidentMB = Figure("resident MB")
-	PerSession = Figure("bytes in Redis") // of a session with its user's generation
+	IdleMB, PeakMB, ResidentMB = Figure("idle MB"), Figure("peak MB"), Figure("resident MB")
+	PerSession                 = Figure("bytes in Redis") // of a session with its user's generation
 
-	Left             = Figure("left")     // checks whose caller left
-	Declined         = Figure("declined") // 503, or the caller's deadline
-	Wrong            = Figure("wrong")
-	Deadline         = Figure("deadline ms")
-	GoroutinesBefore = Figure("goroutines")
-	GoroutinesAfter  = Figure("afterwards")
+	Left, Declined, Wrong             = Figure("left"), Figure("declined"), Figure("wrong") // see load.Work
+	Deadline                          = Figure("deadline ms")
+	GoroutinesBefore, GoroutinesAfter = Figure("goroutines"), Figure("afterwards")
 
-	CheckP50       = Figure("check p50 ms")
-	CheckP99       = Figure("check p99 ms")
-	ToCalm         = Figure("× calm") // p99 to that of both calm scenes of the same round, taken together
-	LoginShare     = Figure("logins, of the limit")
-	Refused        = Figure("refused")
-	Longest        = Figure("longest ms")
-	LongestRefusal = Figure("longest refusal ms")
+	CheckP50, CheckP99      = Figure("check p50 ms"), Figure("check p99 ms")
+	ToCalm                  = Figure("× calm") // p99 to that of both calm scenes of the same round, taken together
+	LoginShare, Refused     = Figure("logins, of the limit"), Figure("refused")
+	Longest, LongestRefusal = Figure("longest ms"), Figure("longest refusal ms")
 
 	// Of these, only the JSON has a column.
-	Checks      = Figure("checks")
-	LoadCPU     = Figure("CPU of the load generator") // and of a verifier in the same process
-	BcryptLimit = Figure("logins/s that bcrypt allows")
-	LoginRate   = Figure("logins/s")
-	SignedIn    = Figure("signed in")
-	Shed        = Figure("503s")
-	Limited     = Figure("429s")
-	Unanswered  = Figure("unanswered")
-	Prompt      = Figure("visitors signed in within 5 s")
-	Recovery    = Figure("back to normal ms") // after a stampede, until a login was normal
-	Dark        = Figure("/livez failed")
+	Checks                 = Figure("checks")
+	LoadCPU                = Figure("CPU of the load generator") // and of a verifier in the same process
+	BcryptLimit, LoginRate = Figure("logins/s that bcrypt allows"), Figure("logins/s")
+	SignedIn, Unanswered   = Figure("signed in"), Figure("unanswered")
+	Shed, Limited          = Figure("503s"), Figure("429s")
+	Prompt                 = Figure("visitors signed in within 5 s")
+	Recovery               = Figure("back to normal ms") // after a stampede, until a login was normal
+	Dark                   = Figure("/livez failed")
 )
 
 // columns are printed in this order, for the tables that have them. Those of maxima are the maximum
@@ -153,9 +130,8 @@ type Figures map[Figure]float64
 
 // Row is one contender, or one scene of a storm.
 type Row struct {
-	Name    string            `json:"name"`
-	Rounds  []Figures         `json:"rounds"`
-	Against map[string]Spread `json:"rate_against,omitempty"` // ratio of its rate to that of others, round by round
+	Name   string    `json:"name"`
+	Rounds []Figures `json:"rounds"`
 }
 
 // Table is one table of the report. Its rows took turns.
@@ -171,26 +147,21 @@ type Table struct {
 	Rows    []Row         `json:"rows"`
 }
 
-// Spread is a median with its confidence interval.
-type Spread struct {
-	Median float64 `json:"median"`
-	Low    float64 `json:"least"`
-	High   float64 `json:"most"`
-}
+// Spread is a median with its confidence interval, and the maximum.
+type Spread struct{ Median, Low, High, Most float64 }
 
 // newSpread summarizes values as benchstat does: their median and its 95 % confidence interval. With 6
-// to 8 values that is their range, and with fewer the range stands in for it. It is NaN if there are
-// no values.
+// to 8 values that is their range, and with fewer the range stands in for it. Without any it is NaN.
 func newSpread(values []float64) Spread {
 	if len(values) == 0 {
-		return Spread{math.NaN(), math.NaN(), math.NaN()}
+		return Spread{math.NaN(), math.NaN(), math.NaN(), math.NaN()}
 	}
 	sample := benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds)
 	s := benchmath.AssumeNothing.Summary(sample, 0.95)
-	return Spread{s.Center, max(s.Lo, sample.Values[0]), min(s.Hi, sample.Values[len(values)-1])}
+	most := sample.Values[len(values)-1]
+	return Spread{s.Center, max(s.Lo, sample.Values[0]), min(s.Hi, most), most}
 }
 
-// values are those of the rounds that have the figure.
 func (r *Row) values(f Figure) (values []float64) {
 	for _, round := range r.Rounds {
 		if value, ok := round[f]; ok {
@@ -201,17 +172,9 @@ func (r *Row) values(f Figure) (values []float64) {
 }
 
 // Spread summarizes a figure over the rounds.
-func (r *Row) Spread(f Figure) Spread { return newSpread(r.values(f)) }
-
+func (r *Row) Spread(f Figure) Spread  { return newSpread(r.values(f)) }
 func (r *Row) median(f Figure) float64 { return r.Spread(f).Median }
-
-// most is the maximum of a figure over the rounds, NaN if none has it.
-func (r *Row) most(f Figure) float64 {
-	if values := r.values(f); len(values) > 0 {
-		return slices.Max(values)
-	}
-	return math.NaN()
-}
+func (r *Row) most(f Figure) float64   { return r.Spread(f).Most }
 
 // Row returns a row by its name, or an empty one: its figures are NaN.
 func (t *Table) Row(name string) *Row {
@@ -232,20 +195,6 @@ func (t *Table) Ratio(f Figure, name, to string) Spread {
 	return newSpread(ratios)
 }
 
-// Add adds a table to the report and compares its rows.
-func (r *Report) Add(t Table) {
-	for i := range t.Rows {
-		row := &t.Rows[i]
-		row.Against = map[string]Spread{}
-		for _, other := range t.Against {
-			if against := t.Ratio(Rate, row.Name, other); !math.IsNaN(against.Median) {
-				row.Against[other] = against
-			}
-		}
-	}
-	r.Tables = append(r.Tables, t)
-}
-
 // Of returns the tables of a part.
 func (r *Report) Of(part Part) (tables []*Table) {
 	for i := range r.Tables {
@@ -256,43 +205,36 @@ func (r *Report) Of(part Part) (tables []*Table) {
 	return tables
 }
 
-// Print writes the report as text.
-func (r *Report) Print(stdout io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%v, %d cores\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
-		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine, r.Machine.Cores)
+func (r *Report) Print(w io.Writer) {
+	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
+		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine)
 	for i := range r.Tables {
-		r.Tables[i].print(&b)
+		r.Tables[i].print(w)
 	}
-	b.WriteString("\nThresholds\n")
+	fmt.Fprint(w, "\nThresholds\n")
 	for _, v := range r.Verdicts {
-		fmt.Fprintln(&b, v)
+		fmt.Fprintln(w, v)
 	}
 	if r.Others.wall > 0 {
-		fmt.Fprintf(&b, "\nOther programs took %.0f %% of the machine during the turns.\n", 100*r.Others.Share)
+		fmt.Fprintf(w, "\nOther programs took %.0f %% of the machine during the turns.\n", 100*r.Others.Share)
 	}
 	if r.Others.Share > 0.05 {
-		b.WriteString("THAT IS TOO MUCH: run it again where nothing else runs.\n")
+		fmt.Fprintln(w, "THAT IS TOO MUCH: run it again where nothing else runs.")
 	}
 	if r.Wrong > 0 {
-		fmt.Fprintf(&b, "\nWRONG ANSWERS: %d, the first: %s\n", r.Wrong, r.Complaint)
+		fmt.Fprintf(w, "\nWRONG ANSWERS: %d, the first: %s\n", r.Wrong, r.Complaint)
 	} else {
-		b.WriteString("\nEvery answer was checked, and right.\n")
+		fmt.Fprint(w, "\nEvery answer was checked, and right.\n")
 	}
-	_, err := io.WriteString(stdout, b.String())
-	return err
 }
 
 func (t *Table) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s", t.Name)
 	if t.Round > 0 {
-		fmt.Fprintf(w, "; %d rounds of %v", len(t.Rows[0].Rounds), t.Round)
-	}
-	if t.Turn > 0 {
-		fmt.Fprintf(w, " in turns of %v", t.Turn)
+		fmt.Fprintf(w, "; %d rounds of %v in turns of %v", len(t.Rows[0].Rounds), t.Round, t.Turn)
 	}
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer tab.Flush() //nolint:errcheck // to memory
+	defer tab.Flush() //nolint:errcheck // for a person
 	fmt.Fprint(tab, "\n\t")
 	for _, other := range t.Against {
 		fmt.Fprintf(tab, "× %s\tfrom–to\t", other)
@@ -303,15 +245,11 @@ func (t *Table) print(w io.Writer) {
 	for _, f := range printed {
 		fmt.Fprintf(tab, "%s\t", f)
 	}
-	for i := range t.Rows {
-		row := &t.Rows[i]
+	for _, row := range t.Rows {
 		fmt.Fprintf(tab, "\n%s\t", row.Name)
 		for _, other := range t.Against {
-			if s, ok := row.Against[other]; ok {
-				fmt.Fprintf(tab, "%.2f\t%.2f–%.2f\t", s.Median, s.Low, s.High)
-			} else {
-				fmt.Fprint(tab, "–\t\t")
-			}
+			s := t.Ratio(Rate, row.Name, other)
+			fmt.Fprintf(tab, "%.2f\t%.2f–%.2f\t", s.Median, s.Low, s.High)
 		}
 		for _, f := range printed {
 			value := row.median(f)

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,13 +20,9 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
-	"github.com/sessiond/sessiond/sqlstore"
 )
 
-const (
-	issuerURL = "https://sessionbench.example"
-	tokenTTL  = 6 * time.Hour // longer than any run
-)
+const issuerURL, tokenTTL = "https://sessionbench.example", 6 * time.Hour // longer than any run
 
 // Keys has a key to sign with for each algorithm, by the algorithm's name.
 type Keys map[string]*session.KeySet
@@ -44,36 +39,26 @@ func makeKeys(path string) Keys {
 	return keys
 }
 
-// Mint makes n requests of these sessions in turn, each with a token of its own.
+// Mint makes n requests, each with a token of its own. They are of these sessions in turn, or of some at
+// even distances if there are more sessions. Request.Session is a copy. Otherwise the load generator
+// would be slower with many sessions, because their strings lie far apart in memory.
 func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) []load.Request {
-	keys, requests, now := ks[alg], make([]load.Request, n), time.Now()
-	inParallel(ctx, runtime.GOMAXPROCS(0), n, func(_ context.Context, i int) error {
-		ref := refs[i%len(refs)]
-		token, err := keys.Sign(&session.Claims{
-			Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
-			IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
-		})
-		requests[i] = load.NewRequest(token, ref.SessionID)
-		return err
-	})
-	return requests
-}
-
-// inParallel calls f for every number below n, by so many goroutines.
-func inParallel(ctx context.Context, goroutines, n int, f func(ctx context.Context, i int) error) {
-	var next atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	for range goroutines {
+	requests, now := make([]load.Request, n), time.Now()
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range requests {
+		ref := refs[i*max(1, len(refs)/n)%len(refs)]
 		g.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := f(ctx, i); err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
+			token, err := ks[alg].Sign(&session.Claims{
+				Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
+				IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
+			})
+			requests[i] = load.NewRequest(token, strings.Clone(ref.SessionID))
+			return errors.Join(err, ctx.Err())
 		})
 	}
 	must.Do(g.Wait())
+	return requests
 }
 
 // NewSessions names n sessions, each of a user of its own or all of one user.
@@ -86,17 +71,6 @@ func NewSessions(n int, oneUser bool) []session.Ref {
 		}
 	}
 	return refs
-}
-
-// Pick picks n of refs at even distances. It copies the strings. Otherwise the load generator would
-// be slower with many sessions, because the strings lie far apart in memory.
-func Pick(refs []session.Ref, n int) []session.Ref {
-	picked := make([]session.Ref, min(n, len(refs)))
-	for i := range picked {
-		r := refs[i*len(refs)/len(picked)]
-		picked[i] = session.Ref{Subject: strings.Clone(r.Subject), SessionID: strings.Clone(r.SessionID)}
-	}
-	return picked
 }
 
 // Space is a database of the Redis that was empty.
@@ -125,7 +99,8 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 		}
 		_ = client.Close() // nothing was written
 	}
-	panic(must.Get(0, errors.New("no database of this Redis is empty")))
+	must.Do(errors.New("no database of this Redis is empty"))
+	return nil
 }
 
 // close removes what sessiond and we write, and nothing else.
@@ -159,35 +134,37 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
 		Until: until, SubjectGeneration: 1, SubjectUntil: until,
 	}
-	inParallel(ctx, workers, len(refs), func(ctx context.Context, i int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i, ref := range refs {
 		if i%100_000 == 0 {
 			s.Say("putting sessions into Redis: %d of %d", i, len(refs))
 		}
-		lease, done, err := store.Lease(ctx, refs[i].Subject)
-		if done && err == nil {
-			done, err = store.Backfill(ctx, lease, refs[i], snapshot)
-		}
-		if err == nil && !done {
-			err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", refs[i].SessionID)
-		}
-		return err
-	})
+		g.Go(func() error {
+			lease, done, err := store.Lease(ctx, ref.Subject)
+			if done && err == nil {
+				done, err = store.Backfill(ctx, lease, ref, snapshot)
+			}
+			if err == nil && !done {
+				err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", ref.SessionID)
+			}
+			return err
+		})
+	}
+	must.Do(g.Wait())
 }
 
-// FillPlain gives the plain design its sessions.
+// CeilingKeys name keys like the three that a check asks for. The third, on the blacklist, does not exist.
+var CeilingKeys = []string{keyPrefix + "ceiling:g", keyPrefix + "ceiling:s", keyPrefix + "ceiling:b"}
+
+// FillPlain gives the plain design its sessions, and makes the ceiling's keys.
 func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	pipe := sp.Client.Pipeline()
+	pipe.MSet(ctx, CeilingKeys[0], "1", CeilingKeys[1], "eleven byte")
 	for _, ref := range refs {
 		pipe.Set(ctx, plainSession(ref.SessionID), "1", tokenTTL)
 	}
 	must.Get(pipe.Exec(ctx))
-}
-
-// CeilingKeys makes keys like the three that a check asks for. Nothing is on the blacklist.
-func (sp *Space) CeilingKeys(ctx context.Context) (generation, entry, blacklist string) {
-	generation, entry, blacklist = keyPrefix+"ceiling:g", keyPrefix+"ceiling:s", keyPrefix+"ceiling:b"
-	must.Do(sp.Client.MSet(ctx, generation, "1", entry, "eleven byte").Err())
-	return generation, entry, blacklist
 }
 
 // Verifier returns what another Go service puts in front of its own routes, on a Redis. Its
@@ -198,65 +175,47 @@ func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.
 	const tokens = 1 << 17 // as in sessiond
 	return &session.Verifier{
 		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
-		Store: store, Fallback: nobody{}, Signatures: session.NewSignatureCache(tokens),
+		Store: store, Signatures: session.NewSignatureCache(tokens),
 	}, store
 }
 
-type nobody struct{}
-
-func (nobody) Check(context.Context, session.Question) error { return session.ErrUnavailable }
-
-// RevokedEvery: of the sessions that SignIn opens, one of so many is revoked. If Redis's reply goes to
-// the wrong check, a live session is refused or a revoked one accepted. The session's name would not
-// show it, because it comes from the token.
-const revokedEvery = 4
-
 // SignIn opens n sessions as a login does, without the cost of passwords, and revokes some of them.
 func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, issuer.Finder) {
+	// One session of so many is revoked. If Redis's reply goes to the wrong check, a live session is
+	// refused or a revoked one accepted. The session's name comes from the token and would not show it.
+	const revokedEvery, perUser = 4, 10
 	s.Say("signing in %d sessions", n)
-	db := must.Get(sqlstore.Open(ctx, s.Latest().DatabaseURL, sqlstore.Options{}))
-	s.Later(db.Close)
 	v, store := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
 	v.Now = time.Now
 	m := issuer.Manager{
-		Verifier: *v, Store: store, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
+		Verifier: *v, Store: store, Ledger: s.db.Sessions(), Log: slog.New(slog.DiscardHandler),
 		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
 	}
-	const perUser = 10
-	var requests []load.Request
-	var user identity.User
-	for i := range n {
-		if i%perUser == 0 {
-			user = newUser(ctx, db, "none")
-		}
-		set, opened, err := m.Start(ctx, issuer.Subject{ID: user.ID, CredentialVersion: user.PasswordVersion}, issuer.Client{})
+	users := s.People(ctx, "none", n/perUser+1)
+	requests := make([]load.Request, n)
+	for i := range requests {
+		user := users[i/perUser]
+		set, opened, err := m.Start(ctx, issuer.Subject{ID: user, CredentialVersion: 1}, issuer.Client{})
 		must.Do(err)
-		r := load.NewRequest(set.AccessToken, opened.ID)
-		if r.Revoked = i%revokedEvery == 0; r.Revoked {
-			must.Get(m.Revoke(ctx, user.ID, opened.ID, issuer.ReasonRevoked))
+		requests[i] = load.NewRequest(set.AccessToken, opened.ID)
+		if i%revokedEvery == 0 {
+			requests[i].Revoked = true
+			must.Get(m.Revoke(ctx, user, opened.ID, issuer.ReasonRevoked))
 		}
-		requests = append(requests, r)
 	}
 	return requests, m.Ledger
 }
 
-// People makes n users who can log in and returns their names. They share one password and its hash,
-// because only checking the hash is measured.
-func (s *Stage) People(ctx context.Context, hash string, n int) (names []string) {
-	db := must.Get(sqlstore.Open(ctx, s.Latest().DatabaseURL, sqlstore.Options{}))
-	defer db.Close() //nolint:errcheck // every statement says what became of it
+// People makes n users and returns their ids, which are also their names. They share one password
+// hash, because only checking it is measured.
+func (s *Stage) People(ctx context.Context, hash string, n int) (ids []string) {
 	for range n {
-		names = append(names, newUser(ctx, db, hash).Username)
+		id, now := issuer.NewTimedID(time.Now()), time.Now()
+		must.Do(s.db.Users().Create(ctx, identity.User{
+			ID: id, Username: id, Email: id + "@example.com", PasswordHash: hash, PasswordVersion: 1,
+			Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
+		}, time.Time{}, nil))
+		ids = append(ids, id)
 	}
-	return names
-}
-
-func newUser(ctx context.Context, db *sqlstore.DB, hash string) identity.User {
-	id, now := issuer.NewTimedID(time.Now()), time.Now()
-	user := identity.User{
-		ID: id, Username: id, Email: id + "@example.com", PasswordHash: hash, PasswordVersion: 1,
-		Status: identity.StatusActive, CreatedAt: now, UpdatedAt: now,
-	}
-	must.Do(db.Users().Create(ctx, user, time.Time{}, nil))
-	return user
+	return ids
 }

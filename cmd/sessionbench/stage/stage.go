@@ -6,60 +6,62 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
 	_ "github.com/lib/pq" // the driver "postgres"
 	"github.com/redis/go-redis/v9"
 	"github.com/valyala/fasthttp"
 
+	"github.com/sessiond/sessiond/cmd/sessionbench/load"
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/sqlstore"
 )
 
 // Stage is the setting of all measurements. Its methods end the run when something fails.
 type Stage struct {
 	Say      func(format string, args ...any) // prints progress
-	Builds   []Build                          // the last is measured where there is room for one
+	Builds   []Build
+	Latest   Build // the last of them, which is measured where there is room for one
 	Keys     Keys
 	Postgres *sql.DB // the server, as given
 	Redis    *redis.Client
 	redisURL *url.URL
+	db       *sqlstore.DB // of the latest build
 	dir      string
 	undo     []func() error
 	failed   []error // of undo
 }
 
 // Build is one build of sessiond, with a database that it has migrated itself.
-type Build struct {
-	Name        string // empty: there is only one
-	DatabaseURL string
-	program     string
-}
+type Build struct{ Name, program, databaseURL string }
 
 // Open prepares the stage. Each of builds is NAME=PATH or PATH; none: build the sessiond of this
 // repository. The caller must call Close.
 func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds []string) {
 	options, err := redis.ParseURL(redisURL)
-	if err != nil {
-		must.Do(errors.New("--redis-url: want the URL of a single Redis")) // err may quote the password
+	server, err2 := url.Parse(databaseURL)
+	if err != nil || err2 != nil {
+		must.Do(errors.New("--redis-url, --database-url: want the URLs of a single Redis and a PostgreSQL")) // err may quote a password
 	}
-	s.redisURL = must.Get(url.Parse(redisURL))
-	s.Redis = redis.NewClient(options)
+	s.redisURL, s.Redis = must.Get(url.Parse(redisURL)), redis.NewClient(options)
 	s.Later(s.Redis.Close)
-	server, err := url.Parse(databaseURL)
-	if err != nil {
-		must.Do(errors.New("--database-url: not a URL")) // as above
-	}
 	s.Postgres = must.Get(sql.Open("postgres", databaseURL))
 	s.Later(s.Postgres.Close)
 	s.dir = must.Get(os.MkdirTemp("", "sessionbench-"))
@@ -75,7 +77,7 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 	for _, b := range builds {
 		name, program, named := strings.Cut(b, "=")
 		if !named {
-			name, program = "", b
+			name, program = "", b // the only one
 		}
 		database := "sessionbench_" + strings.ToLower(rand.Text())
 		must.Get(s.Postgres.ExecContext(ctx, "CREATE DATABASE "+database))
@@ -85,16 +87,15 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 		})
 		server.Path = "/" + database
 		command(ctx, []string{"SESSIOND_DATABASE_URL=" + server.String()}, program, "migrate")
-		s.Builds = append(s.Builds, Build{name, server.String(), program})
+		s.Latest = Build{name, program, server.String()}
+		s.Builds = append(s.Builds, s.Latest)
 	}
+	s.db = must.Get(sqlstore.Open(ctx, s.Latest.databaseURL, sqlstore.Options{}))
+	s.Later(s.db.Close)
 }
 
 func (s *Stage) keysFile() string { return filepath.Join(s.dir, "keys.json") }
 
-// Latest is the build that is measured where there is room for one.
-func (s *Stage) Latest() Build { return s.Builds[len(s.Builds)-1] }
-
-// command runs a program to its end.
 func command(ctx context.Context, settings []string, name string, args ...string) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // G204: go, or the program to measure
 	cmd.Env = append(environment(), settings...)
@@ -104,13 +105,10 @@ func command(ctx context.Context, settings []string, name string, args ...string
 }
 
 // environment is ours without the settings of sessiond and PostgreSQL: the defaults are measured.
-func environment() (kept []string) {
-	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "SESSIOND_") && !strings.HasPrefix(setting, "PG") {
-			kept = append(kept, setting)
-		}
-	}
-	return kept
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
+		return strings.HasPrefix(setting, "SESSIOND_") || strings.HasPrefix(setting, "PG")
+	})
 }
 
 // Later calls undo when the current scope ends.
@@ -129,7 +127,6 @@ func (s *Stage) Scope(f func()) {
 	f()
 }
 
-// Close undoes everything.
 func (s *Stage) Close() error {
 	s.Scope(func() {})
 	return errors.Join(s.failed...)
@@ -138,63 +135,35 @@ func (s *Stage) Close() error {
 // Process is a contender that serves HTTP. It is a process of its own, so that its CPU time and
 // memory can be told from ours.
 type Process struct {
+	PID           int
 	Addr, metrics string
-	cmd           *exec.Cmd
-	ended         chan struct{}
-	err           error // set once ended is closed
 }
-
-// PID is the process's id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
-const (
-	stopTimeout  = 20 * time.Second // longer than sessiond takes to stop
-	readyTimeout = 15 * time.Second
-)
 
 // start starts a program and waits until it is ready. It stops with the current scope. What it
 // writes to standard error goes to a file.
-func (s *Stage) start(ctx context.Context, p *Process, settings []string, words ...string) {
+func (s *Stage) start(ctx context.Context, p *Process, settings []string, words ...string) *Process {
 	stderr := must.Get(os.CreateTemp(s.dir, "stderr-"))
-	defer stderr.Close() //nolint:errcheck // the process has its own
-	p.ended = make(chan struct{})
-	p.cmd = exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: ourselves, or the program to measure
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
-	p.cmd.WaitDelay = stopTimeout
-	p.cmd.Env, p.cmd.Stderr = append(environment(), settings...), stderr
-	must.Do(p.cmd.Start())
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.ended)
-	}()
-	s.Later(p.stop)
-	for begin := time.Now(); p.Get("/readyz") == ""; {
-		select {
-		case <-p.ended:
+	ctx, stop := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: ourselves, or the program to measure
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second // longer than sessiond takes to stop
+	cmd.Env, cmd.Stderr = append(environment(), settings...), stderr
+	must.Do(cmd.Start())
+	p.PID = cmd.Process.Pid
+	s.Later(func() error {
+		stop()
+		if err, failed := errors.AsType[*exec.ExitError](cmd.Wait()); failed && err.ExitCode() > 0 { // -1: by a signal
+			return fmt.Errorf("%s: %w", words[0], err)
+		}
+		return stderr.Close()
+	})
+	for begin := time.Now(); Get(p.Addr, "/readyz") == ""; time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > 15*time.Second {
 			said, _ := os.ReadFile(stderr.Name())
-			must.Do(fmt.Errorf("%s did not start: %w\n%s", words[0], p.err, said))
-		case <-time.After(20 * time.Millisecond):
-			if time.Since(begin) > readyTimeout {
-				must.Do(fmt.Errorf("%s did not become ready", words[0]))
-			}
+			must.Do(fmt.Errorf("%s did not become ready:\n%s", words[0], said))
 		}
 	}
-}
-
-func (p *Process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-p.ended:
-	case <-time.After(stopTimeout):
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		return fmt.Errorf("%s did not stop when asked to", p.cmd.Path)
-	}
-	// An interrupt at the terminal reaches the children, too. A signal makes the exit code -1.
-	if p.err != nil && p.cmd.ProcessState.ExitCode() != -1 && !errors.Is(p.err, context.Canceled) {
-		return fmt.Errorf("%s: %w", p.cmd.Path, p.err)
-	}
-	return nil
+	return p
 }
 
 // Service starts `sessiond serve` of a build on a Redis. wrap is put before the command. Every
@@ -203,26 +172,21 @@ func (p *Process) stop() error {
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
-		"SESSIOND_DATABASE_URL="+b.DatabaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
+		"SESSIOND_DATABASE_URL="+b.databaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
 		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off")
-	s.start(ctx, p, settings, append(wrap[:len(wrap):len(wrap)], b.program, "serve")...)
-	return p
+	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
-// Baseline starts this program once more, as one of the baselines.
+// Baseline starts this program once more, as the baseline "empty" or "plain".
 func (s *Stage) Baseline(ctx context.Context, name, redisURL string) *Process {
 	p := &Process{Addr: freeAddr()}
-	s.start(ctx, p, []string{
-		EnvBaseline + "=" + name, envAddr + "=" + p.Addr, envRedisURL + "=" + redisURL, envKeysFile + "=" + s.keysFile(),
-	}, must.Get(os.Executable()))
-	return p
+	setting := EnvBaseline + "=" + strings.Join([]string{name, p.Addr, redisURL, s.keysFile()}, "\n")
+	return s.start(ctx, p, []string{setting}, must.Get(os.Executable()))
 }
 
-// Get returns the body of a 200 from the process, or nothing.
-func (p *Process) Get(path string) string { return get("http://" + p.Addr + path) }
-
-func get(url string) string {
-	status, body, err := fasthttp.GetTimeout(nil, url, readyTimeout)
+// Get returns the body of a 200, or nothing.
+func Get(addr, path string) string {
+	status, body, err := fasthttp.GetTimeout(nil, "http://"+addr+path, 15*time.Second)
 	if err != nil || status != fasthttp.StatusOK {
 		return ""
 	}
@@ -231,7 +195,7 @@ func get(url string) string {
 
 // Goroutines asks a service for the number of its goroutines.
 func (p *Process) Goroutines() float64 {
-	_, value, _ := strings.Cut(get("http://"+p.metrics+"/metrics"), "\ngo_goroutines ")
+	_, value, _ := strings.Cut(Get(p.metrics, "/metrics"), "\ngo_goroutines ")
 	value, _, _ = strings.Cut(value, "\n")
 	return must.Get(strconv.ParseFloat(value, 64))
 }
@@ -244,8 +208,7 @@ func freeAddr() string {
 }
 
 // LimitCPU makes a control group, cgroups(7), whose processes may together use the time of so many
-// cores, as a container may. It returns the words to put before a command that is to run in it. It
-// returns an error if this machine does not let us make one.
+// cores, as in a container. It returns the words to put before a command that is to run in it.
 func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
 	const mount, period = "/sys/fs/cgroup", 100_000 // microseconds
 	quota, name := strconv.Itoa(int(cores*period)), "sessionbench-"+rand.Text()
@@ -261,4 +224,70 @@ func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
 		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: as the kernel made it
 	}
 	return []string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, err
+}
+
+// EnvBaseline is the environment variable that makes this program a baseline. Its lines are the
+// baseline's name, address, Redis URL and key file. They are no arguments, because the URL may hold a
+// password.
+const EnvBaseline = "SESSIONBENCH_BASELINE"
+
+// ServeBaseline serves the baseline that the environment describes until ctx ends.
+func ServeBaseline(ctx context.Context) (err error) {
+	defer must.Catch(&err)
+	lines, check := strings.Split(os.Getenv(EnvBaseline), "\n"), func(http.ResponseWriter, *http.Request) {}
+	if lines[0] == "plain" {
+		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2])))) //nolint:gosec // G703: our own file
+	}
+	r := chi.NewRouter()
+	r.Get(load.CheckPath, check)
+	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ready") })
+	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", lines[1]))
+	context.AfterFunc(ctx, func() { _ = listener.Close() })
+	if err = http.Serve(listener, r); errors.Is(err, net.ErrClosed) { //nolint:gosec // G114: a timeout costs time on every request
+		err = nil
+	}
+	return err
+}
+
+func plainSession(id string) string   { return keyPrefix + "session:" + id }
+func plainBlacklist(id string) string { return keyPrefix + "blacklist:" + id }
+
+// plainHandler is the plain design: verify the signature, then ask Redis whether the session exists
+// and the token is on the blacklist. It uses the same libraries as sessiond, with their defaults.
+func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
+	var set jose.JSONWebKeySet
+	must.Do(json.Unmarshal(keys, &set))
+	public := map[[2]string]any{} // by algorithm and id
+	for _, k := range set.Keys {
+		public[[2]string{k.Algorithm, k.KeyID}] = k.Public().Key
+		if k.Algorithm == "HS256" {
+			public[[2]string{k.Algorithm, k.KeyID}] = k.Key // one secret does both
+		}
+	}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA", "ES256", "HS256"}), jwt.WithIssuer(issuerURL), jwt.WithAudience(issuerURL), jwt.WithExpirationRequired())
+	keyOf := func(t *jwt.Token) (any, error) {
+		id, _ := t.Header["kid"].(string)
+		if key := public[[2]string{t.Method.Alg(), id}]; key != nil {
+			return key, nil
+		}
+		return nil, jwt.ErrTokenUnverifiable
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		var claims struct {
+			jwt.RegisteredClaims
+			SessionID string `json:"sid"`
+		}
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if _, err := parser.ParseWithClaims(token, &claims, keyOf); err != nil || !ok {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		found, err := client.MGet(r.Context(), plainSession(claims.SessionID), plainBlacklist(claims.ID)).Result()
+		switch {
+		case err != nil:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case found[0] == nil || found[1] != nil:
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
 }

@@ -105,7 +105,7 @@ func (s *service) wantUnauthorized(t *testing.T, m badToken, username, id string
 		if r.fields != "" {
 			opts = append([]option{jsonBody(shape{"username": username, "password": goodPassword, "first_name": "X"})}, opts...)
 		}
-		a := s.call(t, r.method, path, opts...)
+		a := s.call(t, r.method, path, opts...).patient(t)
 		if a.status != http.StatusUnauthorized {
 			t.Errorf("%s %s with %s: status %d, want 401", r.method, r.path, m.name, a.status)
 			continue

@@ -160,7 +160,7 @@ func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 		"sid with a hash tag":        f.sign(t, es, f.key, with(claims, "sid", "}:{x"), nil),
 		"jti as a number":            f.sign(t, es, f.key, with(claims, "jti", 7), nil),
 	} {
-		a := s.call(t, "GET", "/v1/users/me", bearer(token))
+		a := s.call(t, "GET", "/v1/users/me", bearer(token)).patient(t)
 		if a.status != 401 || !strings.Contains(a.header.Get("WWW-Authenticate"), `error="invalid_token"`) {
 			t.Errorf("%s: status %d, challenge %q, want 401 with invalid_token", name, a.status, a.header.Get("WWW-Authenticate"))
 		}
@@ -186,7 +186,7 @@ func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 		"the token itself": "Bearer " + other, "two spaces": "Bearer  " + other, "another case": "bEaReR " + other,
 		"the other valid signature": "Bearer " + twin, "padding": "Bearer " + other + "=", "a tab": "Bearer\t" + other,
 	} {
-		if a := s.call(t, "GET", "/v1/users/me", header("Authorization", spelling)); a.status != 401 {
+		if a := s.call(t, "GET", "/v1/users/me", header("Authorization", spelling)).patient(t); a.status != 401 {
 			t.Errorf("a revoked token with %s: status %d, want 401", name, a.status)
 		}
 	}

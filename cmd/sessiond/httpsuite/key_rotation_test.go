@@ -41,7 +41,7 @@ func TestKeyRotation_KeepsTokensValidUnderLoad(t *testing.T) {
 				return
 			default:
 			}
-			a := callAt(t, s.replicas[checks%3], "POST", "/oauth/token", refreshGrant(refresh))
+			a := callAt(t, s.replicas[checks%3], "POST", "/oauth/token", refreshGrant(refresh)).patient(t)
 			if a.status != 200 {
 				t.Errorf("a refresh: status %d, want 200: %s", a.status, a.body)
 				return

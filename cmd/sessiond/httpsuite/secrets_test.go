@@ -23,7 +23,7 @@ type recordedResponse struct {
 
 func (w *recorder) ask(t *testing.T, method, path string, opts ...option) response {
 	t.Helper()
-	a := w.call(t, method, path, opts...)
+	a := w.call(t, method, path, opts...).patient(t)
 	w.responses = append(w.responses, recordedResponse{method + " " + path, a})
 	return a
 }

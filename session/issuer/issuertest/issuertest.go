@@ -1,4 +1,4 @@
-// Package issuertest runs three replicas of an issuer on the same stores, for tests.
+// Package issuertest runs three replicas of an issuer on the same database and Redis, for tests.
 package issuertest
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// World is three replicas on the same stores, with one user.
+// World is three replicas on the same database and store, with one user.
 type World struct {
 	DB       *sqlstore.DB
 	Replicas []*issuer.Manager
 	User     issuer.Subject
 }
 
-// New returns a World on these stores.
+// New returns a World on this database and this store.
 func New(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *World {
 	t.Helper()
 	key, err := session.GenerateKey(session.AlgEdDSA)
@@ -59,10 +59,10 @@ func AddUser(t *testing.T, db *sqlstore.DB) issuer.Subject {
 	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
-// Replica returns replica i modulo their number.
+// Replica returns one of the replicas: the replica i modulo the number of replicas.
 func (w *World) Replica(i int) *issuer.Manager { return w.Replicas[i%len(w.Replicas)] }
 
-// Start signs the user in at the first replica.
+// Start opens a session of the user at the first replica.
 func (w *World) Start(t *testing.T) (issuer.TokenSet, issuer.Session) {
 	t.Helper()
 	set, s, err := w.Replicas[0].Start(t.Context(), w.User, issuer.Client{})

@@ -17,19 +17,19 @@ import (
 type Users interface {
 	// Add creates an active user whose password has version 1.
 	Add(ctx context.Context, username string) (subject string, err error)
-	// SetPassword changes the password from a version to the next and ends all sessions except
-	// keep.
+	// SetPassword raises the password's version by 1 if it is fromVersion, and ends all sessions of
+	// the user except the session with the id keep.
 	SetPassword(ctx context.Context, subject string, fromVersion int64, keep string, at time.Time) error
-	// Delete deletes the user and ends all sessions.
+	// Delete deletes the user and ends all sessions of the user.
 	Delete(ctx context.Context, subject string, at time.Time) error
-	// Fail records a failed login.
+	// Fail records a failed login of the user.
 	Fail(ctx context.Context, subject, id, reason string, client issuer.Client, at time.Time) error
 	// Mails returns the kinds of the user's queued mails.
 	Mails(ctx context.Context, subject string) ([]string, error)
 }
 
-// Run runs every test of the suite, each with its own user. Every group of tests has its own
-// ledger, which open opens and cleans up.
+// Run runs the tests of the suite. Each test has a user of its own. Each group of tests has a
+// ledger of its own, which the function open opens and cleans up.
 func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 	for _, group := range []struct {
 		name  string
@@ -62,11 +62,12 @@ func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 }
 
 type test struct {
-	name string // the promise
+	name string // what the ledger promises
 	run  func(s *suite)
 }
 
-// suite is one ledger with one user. Its methods end the test on an error.
+// suite is one ledger with one user. A method of suite ends the test if the ledger returns an
+// error.
 type suite struct {
 	*testing.T
 	issuer.Ledger
@@ -75,13 +76,13 @@ type suite struct {
 	ctx      context.Context
 	username string
 	subject  string
-	now      time.Time // of the first login
+	now      time.Time // the time of the first login
 }
 
 func newSuite(t *testing.T, ledger issuer.Ledger, users Users) *suite {
 	s := &suite{
 		T: t, Ledger: ledger, Users: users, ctx: t.Context(), username: "Zoë " + issuer.NewID(),
-		// This time shows whether microseconds and UTC survive.
+		// With this time, a ledger that loses microseconds or UTC fails the tests.
 		now: time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC),
 	}
 	s.subject = s.add(s.username)
@@ -105,11 +106,11 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want ends the test unless err is the sentinel itself. A ledger does not wrap its sentinels.
+// want ends the test unless err is the sentinel error itself. A ledger does not wrap these errors.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
 	if err != sentinel { //nolint:errorlint // see above
-		s.Fatalf("error %v, want %v itself", err, sentinel)
+		s.Fatalf("got error %v, want exactly %v", err, sentinel)
 	}
 }
 
@@ -119,7 +120,7 @@ const (
 	maxTTL    = 72 * time.Hour
 )
 
-// login returns a login of the suite's user.
+// login returns what the ledger records for a login of the suite's user.
 func (s *suite) login(at time.Time) issuer.Start { return loginOf(s.subject, at) }
 
 func loginOf(subject string, at time.Time) issuer.Start {
@@ -133,10 +134,10 @@ func loginOf(subject string, at time.Time) issuer.Start {
 	}
 }
 
-// family returns the hash of a session's refresh family.
+// family returns the hash of the secret that all refresh tokens of a session share.
 func family(id string) issuer.Hash { return sha256.Sum256([]byte(id)) }
 
-// start signs the suite's user in.
+// start records a login of the suite's user.
 func (s *suite) start(at time.Time) issuer.Session {
 	s.Helper()
 	started, _, err := s.Start(s.ctx, s.login(at))
@@ -144,7 +145,7 @@ func (s *suite) start(at time.Time) issuer.Session {
 	return started
 }
 
-// starts signs the suite's user in n times, a second apart.
+// starts records n logins of the suite's user, a second apart.
 func (s *suite) starts(n int) []issuer.Session {
 	s.Helper()
 	list := make([]issuer.Session, n)
@@ -230,7 +231,7 @@ func (s *suite) sameIDs(what string, got, want []string) {
 	}
 }
 
-// same compares all fields of two sessions. Their times can be compared because all are UTC.
+// same compares all fields of two sessions. Times are compared with ==, because all times are UTC.
 func (s *suite) same(what string, got, want issuer.Session) {
 	s.Helper()
 	if got != want {
@@ -238,9 +239,10 @@ func (s *suite) same(what string, got, want issuer.Session) {
 	}
 }
 
-// together runs f n times in parallel and waits.
+// together runs f n times in parallel and waits for all of them.
 func (s *suite) together(n int, f func(i int)) {
-	// Open the connections before the race. Otherwise opening them would decide it.
+	// Open the database connections before the race. Otherwise the caller whose connection is open
+	// first would win.
 	parallel(n, func(int) { _, _ = s.Find(s.ctx, s.subject, "nothing", s.now) })
 	parallel(n, f)
 }

@@ -16,15 +16,15 @@ var listTests = []test{
 		s.ok(err)
 		want := []string{list[3].ID, list[2].ID, list[0].ID}
 		s.sameIDs("active", ids(s.active(s.now, issuer.Page{})), want)
-		// At the moment of its expiry a session is expired.
-		s.sameIDs("just before the first expires", ids(s.active(list[0].ExpiresAt.Add(-time.Microsecond), issuer.Page{})), want)
-		s.sameIDs("as it expires", ids(s.active(list[0].ExpiresAt, issuer.Page{})), want[:2])
+		// At the time ExpiresAt a session is expired.
+		s.sameIDs("just before the first session expires", ids(s.active(list[0].ExpiresAt.Add(-time.Microsecond), issuer.Page{})), want)
+		s.sameIDs("when the first session expires", ids(s.active(list[0].ExpiresAt, issuer.Page{})), want[:2])
 	}},
 	{"Active returns the same session as Find", func(s *suite) {
 		started := s.start(s.now)
 		s.same("listed", s.active(s.now, issuer.Page{})[0], started)
 	}},
-	{"pages have neither gaps nor duplicates", func(s *suite) {
+	{"pages of Active and History have neither gaps nor duplicates", func(s *suite) {
 		list := s.starts(7)
 		want := newestFirst(list)
 		for _, size := range []int{1, 3, 7, 10} {
@@ -54,8 +54,8 @@ var listTests = []test{
 			s.sameIDs("history", history, want)
 		}
 	}},
-	{"ids sort bytewise, whatever the database's collation", func(s *suite) {
-		// In most collations "a" < "B" < "c". In bytes "-" < "B" < "_" < "a".
+	{"Active sorts ids by bytes and not by the database's collation", func(s *suite) {
+		// Most collations sort "a" < "B" < "c". Bytes sort "-" < "B" < "_" < "a".
 		order := []string{"-x", "0x", "Bx", "_x", "ax", "cx"}
 		for _, id := range []string{"ax", "Bx", "_x", "cx", "0x", "-x"} {
 			start := s.login(s.now)
@@ -64,7 +64,7 @@ var listTests = []test{
 			s.ok(err)
 		}
 		slices.Reverse(order)
-		s.sameIDs("all", ids(s.active(s.now, issuer.Page{})), order)
+		s.sameIDs("all sessions", ids(s.active(s.now, issuer.Page{})), order)
 		s.sameIDs("before ax", ids(s.active(s.now, issuer.Page{Before: "ax"})), order[2:])
 	}},
 	{"History lists active, ended, expired and failed logins together", func(s *suite) {
@@ -79,27 +79,27 @@ var listTests = []test{
 
 		got := s.history(issuer.Page{})
 		if len(got) != 3 {
-			s.Fatalf("%d logins, want 3: %+v", len(got), got)
+			s.Fatalf("History returned %d logins, want 3: %+v", len(got), got)
 		}
 		s.same("newest", got[0].Session, list[1])
 		want := issuer.Login{Failed: true, Session: issuer.Session{ID: failed, Client: client, CreatedAt: failedAt, EndReason: "wrong_password"}}
 		if got[1] != want {
-			s.Errorf("failed login:\n got %+v\nwant %+v", got[1], want)
+			s.Errorf("the failed login:\n got %+v\nwant %+v", got[1], want)
 		}
 		late := s.now.Add(maxTTL)
 		for i, status := range []issuer.Status{issuer.StatusExpired, issuer.StatusFailed, issuer.StatusLoggedOut} {
 			if got[i].StatusAt(late) != status {
-				s.Errorf("login %d has status %q later, want %q", i, got[i].StatusAt(late), status)
+				s.Errorf("login %d has the status %q after maxTTL, want %q", i, got[i].StatusAt(late), status)
 			}
 		}
 		if page := s.history(issuer.Page{Limit: 2}); len(page) != 2 || page[1].ID != failed {
-			s.Errorf("first page of two: %+v", page)
+			s.Errorf("the page of two logins: %+v", page)
 		}
 		if page := s.history(issuer.Page{Before: failed}); len(page) != 1 || page[0].ID != list[0].ID {
-			s.Errorf("page after the failed login: %+v", page)
+			s.Errorf("the page after the failed login: %+v", page)
 		}
 	}},
-	{"an unknown subject has empty lists", func(s *suite) {
+	{"Active and History return nothing for an unknown subject", func(s *suite) {
 		logins, err := s.History(s.ctx, "nobody", issuer.Page{})
 		s.ok(err)
 		active, err := s.Active(s.ctx, "nobody", s.now, issuer.Page{})

@@ -8,9 +8,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// DueRevocations claims the revocations of all users, so each of these tests has its own ledger.
+// DueRevocations claims the revocations of all users. So each of these groups has one test, which
+// has the ledger for itself.
 var dueTests = []test{
-	{"returns a revocation once per lease until it is done", func(s *suite) {
+	{"returns a revocation once per lease until RevocationDone deletes it", func(s *suite) {
 		list := s.starts(2)
 		_, first, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -23,26 +24,26 @@ var dueTests = []test{
 			return due
 		}
 		if due := claim(s.now.Add(-time.Second), 10); len(due) != 0 {
-			s.Errorf("due before it was recorded: %+v", due)
+			s.Errorf("claimed before it was recorded: %+v", due)
 		}
 		now := s.now.Add(2 * time.Second)
 		if due := claim(now, 1); !slices.Equal(due, []issuer.Revocation{first}) {
-			s.Errorf("with limit 1: %+v, want %+v", due, first)
+			s.Errorf("claimed with the limit 1: %+v, want %+v", due, first)
 		}
 		if due := claim(now, 10); !slices.Equal(due, []issuer.Revocation{second}) {
-			s.Errorf("the rest: %+v, want %+v", due, second)
+			s.Errorf("claimed next: %+v, want %+v", due, second)
 		}
 		if due := claim(now.Add(time.Minute-time.Microsecond), 10); len(due) != 0 {
 			s.Errorf("claimed again within the lease: %+v", due)
 		}
 		if due := claim(now.Add(time.Minute), 10); len(due) != 2 {
-			s.Errorf("after the lease: %+v", due)
+			s.Errorf("claimed after the lease: %+v, want both revocations", due)
 		}
 		s.ok(s.RevocationDone(s.ctx, first.ID, second.ID))
 		s.ok(s.RevocationDone(s.ctx, first.ID))
 		s.ok(s.RevocationDone(s.ctx))
 		if due := claim(now.Add(time.Hour), 10); len(due) != 0 {
-			s.Errorf("after it was done: %+v", due)
+			s.Errorf("claimed after RevocationDone: %+v", due)
 		}
 		_, err = s.Revocation(s.ctx, first.ID)
 		s.want(err, issuer.ErrNotFound)
@@ -67,7 +68,7 @@ var parallelDueTests = []test{
 					return
 				}
 				if len(due) > 5 {
-					s.Errorf("claimed %d with a limit of 5", len(due))
+					s.Errorf("one call claimed %d revocations with a limit of 5", len(due))
 				}
 				if len(due) == 0 {
 					return
@@ -79,8 +80,8 @@ var parallelDueTests = []test{
 				mu.Unlock()
 			}
 		})
-		// A caller may return early when it skips a locked row, but then another caller has that
-		// row.
+		// A caller that finds only locked rows returns early. Another caller then holds these locks
+		// and claims the revocations.
 		if len(claimed) != n {
 			s.Errorf("%d of %d revocations were claimed", len(claimed), n)
 		}

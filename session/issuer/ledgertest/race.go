@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// rounds is how often each race runs. An implementation without locks loses at least one of them.
+// rounds is how often each race runs. A ledger without locks fails at least one of the rounds.
 const rounds = 25
 
 var raceTests = []test{
@@ -28,7 +28,8 @@ var raceTests = []test{
 			}
 			rotated.Add(1)
 		})
-		// Each replaces the token of the one before, so all have seen a different one.
+		// Each Rotate replaces the token that the Rotate before it stored. So all have seen different
+		// tokens.
 		order := make(map[issuer.Hash]bool)
 		for _, hash := range seen {
 			order[hash] = true
@@ -55,7 +56,7 @@ var raceTests = []test{
 			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
 			s.ok(err)
 			if len(list) != 0 {
-				s.Errorf("round %d: %d sessions of the old password are active", round, len(list))
+				s.Errorf("round %d: %d sessions that were opened with the old password are active", round, len(list))
 			}
 		}
 	}},
@@ -85,17 +86,17 @@ var raceTests = []test{
 			s.ok(err)
 			for _, live := range list {
 				if live.ID == old.ID {
-					s.Errorf("round %d: the old session is active", round)
+					s.Errorf("round %d: the session from before RevokeAll is active", round)
 				}
 				record, err := s.Find(s.ctx, subject, live.ID, at)
 				s.ok(err)
 				if record.Generation < record.SubjectGeneration {
-					s.Errorf("round %d: an active session has generation %d, its subject %d", round, record.Generation, record.SubjectGeneration)
+					s.Errorf("round %d: an active session has generation %d, and its subject has %d", round, record.Generation, record.SubjectGeneration)
 				}
 			}
 		}
 	}},
-	{"devices that revoke each other leave at most one session", func(s *suite) {
+	{"concurrent RevokeAll calls that each keep their own session leave at most one", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
@@ -110,15 +111,15 @@ var raceTests = []test{
 					s.Error(err)
 				}
 			})
-			// The first RevokeAll keeps its own session. The later ones find theirs ended and keep
-			// none.
+			// The first RevokeAll keeps the session of its device and ends the sessions that the
+			// later calls should keep. A later RevokeAll then keeps no session.
 			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
 			s.ok(err)
 			for _, live := range list {
 				record, err := s.Find(s.ctx, subject, live.ID, at)
 				s.ok(err)
 				if len(list) > 1 || record.Generation > record.SubjectGeneration {
-					s.Errorf("round %d: %d active, generation %d, its subject %d", round, len(list), record.Generation, record.SubjectGeneration)
+					s.Errorf("round %d: %d sessions are active; one has generation %d, and its subject has %d", round, len(list), record.Generation, record.SubjectGeneration)
 				}
 			}
 		}
@@ -136,7 +137,7 @@ var raceTests = []test{
 		})
 		for i := range ended {
 			if ended[i] != ended[0] {
-				s.Errorf("ended at %v and again at %v", ended[0].EndedAt, ended[i].EndedAt)
+				s.Errorf("the session ended at %v and again at %v", ended[0].EndedAt, ended[i].EndedAt)
 			}
 		}
 	}},

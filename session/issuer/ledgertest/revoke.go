@@ -17,10 +17,10 @@ var revokeTests = []test{
 		want.EndedAt, want.EndReason, want.EndedBy = at, issuer.ReasonRevoked, issuer.ByUser
 		s.same("returned", got, want)
 		s.same("found", s.find(want.ID, at).Session, want)
-		s.same("the other", s.find(list[1].ID, at).Session, list[1])
+		s.same("the other session", s.find(list[1].ID, at).Session, list[1])
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: want.ID, Until: want.AccessExpiresAt})
 	}},
-	{"keeps the history of an ended session, and revokes it again", func(s *suite) {
+	{"records another revocation of an ended session and keeps its history", func(s *suite) {
 		started := s.start(s.now)
 		first, _, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -29,7 +29,7 @@ var revokeTests = []test{
 		s.same("the second time", again, first)
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
-	{"keeps an expired session expired, and still revokes it", func(s *suite) {
+	{"records a revocation of an expired session and keeps it expired", func(s *suite) {
 		started := s.start(s.now)
 		got, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(started.ExpiresAt, issuer.ReasonRevoked))
 		s.ok(err)
@@ -52,19 +52,19 @@ var revokeTests = []test{
 		s.ok(err)
 		s.same("the other user's", record.Session, foreign)
 	}},
-	{"lasts until the newest token expires", func(s *suite) {
+	{"records a revocation that lasts until the newest access token expires", func(s *suite) {
 		started := s.start(s.now)
 		refreshed, err := s.refresh(started.ID, s.now.Add(time.Hour))
 		s.ok(err)
 		_, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now.Add(2*time.Hour), issuer.ReasonLogout))
 		s.ok(err)
 		if revocation.Until != refreshed.AccessExpiresAt {
-			s.Errorf("until %v, want %v", revocation.Until, refreshed.AccessExpiresAt)
+			s.Errorf("the revocation lasts until %v, want %v", revocation.Until, refreshed.AccessExpiresAt)
 		}
 	}},
 }
 
-// recorded checks a returned revocation, and that it is recorded.
+// recorded checks that got equals want except for the id, and that the ledger has recorded got.
 func (s *suite) recorded(got, want issuer.Revocation) {
 	s.Helper()
 	if got.ID == 0 {
@@ -125,20 +125,20 @@ var revokeAllTests = []test{
 		s.ok(err)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		at := list[1].ExpiresAt // the third expires a second later
+		at := list[1].ExpiresAt // the third session expires a second later
 		for _, keep := range []string{list[0].ID, list[1].ID, foreign.ID, "unknown"} {
 			before := s.find(list[0].ID, at)
 			_, revocation, err := s.RevokeAll(s.ctx, s.subject, keep, end(at, issuer.ReasonRevokedOthers))
 			s.ok(err)
 			if revocation.Keep != "" || revocation.Generation != before.SubjectGeneration+1 {
-				s.Errorf("keep %q: %+v", keep, revocation)
+				s.Errorf("RevokeAll that keeps %q returned %+v, want an empty Keep and the next generation", keep, revocation)
 			}
-			s.same("ended before", s.find(list[0].ID, at).Session, before.Session)
+			s.same("the session that had ended", s.find(list[0].ID, at).Session, before.Session)
 		}
-		s.same("expired before", s.find(list[1].ID, at).Session, list[1])
+		s.same("the session that had expired", s.find(list[1].ID, at).Session, list[1])
 		s.sameIDs("still active", ids(s.active(at, issuer.Page{})), nil)
 	}},
-	{"leaves ended and expired sessions alone", func(s *suite) {
+	{"does not change ended and expired sessions", func(s *suite) {
 		list := s.starts(3)
 		loggedOut, _, err := s.Revoke(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -151,11 +151,11 @@ var revokeAllTests = []test{
 			s.Errorf("the expired session has status %q", expired.StatusAt(at))
 		}
 	}},
-	{"raises the generation without any session", func(s *suite) {
+	{"raises the generation of a user without sessions", func(s *suite) {
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
 		if len(ended) != 0 || revocation.Until.IsZero() {
-			s.Errorf("ended %v, %+v", ended, revocation)
+			s.Errorf("RevokeAll ended %v and returned %+v, want no sessions and a time Until", ended, revocation)
 		}
 		if started := s.start(s.now); started.Generation != revocation.Generation {
 			s.Errorf("a new session has generation %d after raising it to %d", started.Generation, revocation.Generation)
@@ -168,25 +168,25 @@ var revokeAllTests = []test{
 			s.want(err, issuer.ErrSubjectGone)
 		}
 	}},
-	{"happens with a password change and a deletion too, each with its reason", func(s *suite) {
+	{"happens at a password change and at a deletion, each with a reason of its own", func(s *suite) {
 		list := s.starts(2)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, list[1].ID, s.now))
 		first := s.find(list[0].ID, s.now)
 		if first.EndReason != issuer.ReasonPasswordChanged || first.StatusAt(s.now) != issuer.StatusRevoked {
-			s.Errorf("after the change: %+v", first)
+			s.Errorf("a session after the password change: %+v", first)
 		}
 		kept := s.find(list[1].ID, s.now)
 		if kept.StatusAt(s.now) != issuer.StatusActive || kept.Generation != kept.SubjectGeneration || kept.Generation == first.Generation {
-			s.Errorf("kept: %+v", kept)
+			s.Errorf("the kept session after the password change: %+v", kept)
 		}
 		s.ok(s.Delete(s.ctx, s.subject, s.now))
 		gone := s.find(list[1].ID, s.now)
 		if gone.EndReason != issuer.ReasonAccountDeleted || gone.Generation >= gone.SubjectGeneration || gone.Username != "" {
-			s.Errorf("after the deletion: %+v", gone)
+			s.Errorf("the kept session after the deletion: %+v", gone)
 		}
 		due := s.due(s.now)
 		if len(due) != 2 || due[0].Keep != list[1].ID || due[1].Generation != gone.SubjectGeneration {
-			s.Errorf("recorded: %+v", due)
+			s.Errorf("recorded revocations: %+v", due)
 		}
 	}},
 }
@@ -201,17 +201,17 @@ var revokeTokenTests = []test{
 		record := s.find(started.ID, s.now)
 		s.same("the session", record.Session, started)
 		if !slices.Equal(record.RevokedTokens, []string{started.TokenID}) {
-			s.Errorf("revoked %q", record.RevokedTokens)
+			s.Errorf("the revoked tokens are %q, want only %q", record.RevokedTokens, started.TokenID)
 		}
 	}},
-	{"is idempotent", func(s *suite) {
+	{"records a token once, even if it is revoked twice", func(s *suite) {
 		started := s.start(s.now)
 		for range 2 {
 			_, err := s.RevokeToken(s.ctx, s.subject, started.ID, "jti", s.now.Add(time.Minute), s.now)
 			s.ok(err)
 		}
 		if got := s.find(started.ID, s.now).RevokedTokens; !slices.Equal(got, []string{"jti"}) {
-			s.Errorf("revoked %q", got)
+			s.Errorf("the revoked tokens are %q, want only \"jti\"", got)
 		}
 	}},
 	{"returns ErrNotFound for an unknown id and for another subject's session", func(s *suite) {

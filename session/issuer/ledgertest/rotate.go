@@ -10,7 +10,7 @@ import (
 )
 
 var rotateTests = []test{
-	{"passes the session to decide and stores the result", func(s *suite) {
+	{"passes the session to decide and stores the rotation that decide returns", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		var first issuer.Rotatable
@@ -22,10 +22,10 @@ var rotateTests = []test{
 		s.ok(err)
 		s.same("passed", first.Session, want)
 		if first.Current != hashOf(want.ID+" 0") || first.Previous != (issuer.Hash{}) || len(first.Sealed) != 0 || !first.RotatedAt.IsZero() {
-			s.Errorf("before the first rotation: %+v", first)
+			s.Errorf("the refresh tokens before the first rotation: %+v", first)
 		}
 		if revocation != nil {
-			s.Errorf("revocation %+v of an active session", revocation)
+			s.Errorf("Rotate returned the revocation %+v of an active session", revocation)
 		}
 		want.TokenID, want.LastSeenAt, want.AccessExpiresAt, want.ExpiresAt = decided.TokenID, at, decided.AccessExpiresAt, decided.ExpiresAt
 		s.same("returned", got, want)
@@ -34,7 +34,7 @@ var rotateTests = []test{
 		_, _, err = s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
 			s.same("passed the second time", r.Session, want)
 			if r.Current != decided.Current || r.Previous != decided.Previous || string(r.Sealed) != "sealed" || r.RotatedAt != at {
-				s.Errorf("stored %+v, decided %+v", r, decided)
+				s.Errorf("the ledger stored %+v, want %+v", r, decided)
 			}
 			return issuer.Rotation{}, errEnded
 		})
@@ -56,15 +56,15 @@ var rotateTests = []test{
 			})
 			s.want(err, own)
 			if revocation != nil {
-				s.Errorf("revocation %+v", revocation)
+				s.Errorf("Rotate returned the revocation %+v", revocation)
 			}
 		}
 		s.same("afterwards", s.find(want.ID, s.now).Session, want)
 		if due := s.due(s.now.Add(time.Hour)); len(due) != 0 {
-			s.Errorf("revocations %+v", due)
+			s.Errorf("Rotate recorded the revocations %+v", due)
 		}
 	}},
-	{"never shortens AccessExpiresAt", func(s *suite) {
+	{"never moves AccessExpiresAt back", func(s *suite) {
 		started := s.start(s.now)
 		got, _, err := s.Rotate(s.ctx, family(started.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
 			decided := rotation(r, s.now)
@@ -76,7 +76,7 @@ var rotateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"ends the session if decide says so, records a revocation, and mails the user", func(s *suite) {
+	{"ends the session if decide sets End, records a revocation and mails the user", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		steal := func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -91,22 +91,22 @@ var rotateTests = []test{
 		if revocation == nil || revocation.SessionID != started.ID || revocation.Subject != s.subject || revocation.Until != started.AccessExpiresAt {
 			s.Errorf("revocation %+v", revocation)
 		}
-		// The thief tries again. The session is revoked again, but its history stays and no second
-		// mail is sent.
+		// The thief uses the token again. The session is revoked again, but its history does not
+		// change, and the user gets no second mail.
 		at = at.Add(time.Minute)
 		again, revocation, err := s.Rotate(s.ctx, family(started.ID), steal)
 		s.ok(err)
 		s.same("the second time", again, want)
 		if revocation == nil || revocation.SessionID != started.ID {
-			s.Errorf("the second revocation: %+v", revocation)
+			s.Errorf("the second Rotate returned the revocation %+v", revocation)
 		}
 		mails, err := s.Mails(s.ctx, s.subject)
 		s.ok(err)
 		if !slices.Equal(mails, []string{"token_theft"}) {
-			s.Errorf("mails %q, want one of token_theft", mails)
+			s.Errorf("the user got the mails %q, want one of the kind token_theft", mails)
 		}
 	}},
-	{"sends no mail without Notify", func(s *suite) {
+	{"sends no mail if Notify is empty", func(s *suite) {
 		started := s.start(s.now)
 		e := end(s.now, issuer.ReasonLogout)
 		_, _, err := s.Rotate(s.ctx, family(started.ID), func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -116,7 +116,7 @@ var rotateTests = []test{
 		mails, err := s.Mails(s.ctx, s.subject)
 		s.ok(err)
 		if len(mails) != 0 {
-			s.Errorf("mails %q", mails)
+			s.Errorf("the user got the mails %q, want none", mails)
 		}
 	}},
 	{"passes an ended or expired session to decide", func(s *suite) {
@@ -136,7 +136,7 @@ var rotateTests = []test{
 		_, err = s.refresh(started.ID, behind)
 		s.want(err, issuer.ErrNotFound)
 		if record := s.find(started.ID, behind); record.Generation >= record.SubjectGeneration {
-			s.Errorf("generation %d, its subject %d", record.Generation, record.SubjectGeneration)
+			s.Errorf("the session has generation %d, and its subject has %d", record.Generation, record.SubjectGeneration)
 		}
 	}},
 	{"does not revive a session that expired before Revoke, even with a slow clock", func(s *suite) {
@@ -155,7 +155,7 @@ var rotateTests = []test{
 			s.want(err, issuer.ErrNotFound)
 			record := s.find(expired.ID, revoked)
 			if status := record.StatusAt(revoked); status != issuer.StatusExpired {
-				s.Errorf("status %q, want expired", status)
+				s.Errorf("the session has the status %q, want expired", status)
 			}
 		}
 	}},

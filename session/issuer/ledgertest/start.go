@@ -10,7 +10,7 @@ import (
 )
 
 var startTests = []test{
-	{"records the login with the user's name and generation", func(s *suite) {
+	{"records a session with the user's name and generation", func(s *suite) {
 		start := s.login(s.now)
 		got, _, err := s.Start(s.ctx, start)
 		s.ok(err)
@@ -23,7 +23,7 @@ var startTests = []test{
 		record := s.find(start.ID, s.now)
 		s.same("found", record.Session, want)
 		if record.SubjectGeneration != got.Generation {
-			s.Errorf("the session has generation %d, its subject %d", got.Generation, record.SubjectGeneration)
+			s.Errorf("the session has generation %d, and its subject has %d", got.Generation, record.SubjectGeneration)
 		}
 	}},
 	{"refuses an unknown user", func(s *suite) {
@@ -45,13 +45,13 @@ var startTests = []test{
 		s.ok(err)
 		s.sameIDs("recorded", ids(s.active(s.now, issuer.Page{})), []string{start.ID})
 	}},
-	{"uses the generation that RevokeAll raised", func(s *suite) {
+	{"gives a session the generation that RevokeAll raised", func(s *suite) {
 		before := s.start(s.now)
 		_, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
 		after := s.start(s.now.Add(time.Second))
 		if after.Generation != revocation.Generation || after.Generation <= before.Generation {
-			s.Errorf("generation %d before, raised to %d, %d after", before.Generation, revocation.Generation, after.Generation)
+			s.Errorf("a session before RevokeAll has generation %d, RevokeAll raised it to %d, a later session has %d", before.Generation, revocation.Generation, after.Generation)
 		}
 	}},
 	{"records times in UTC with microseconds", func(s *suite) {
@@ -59,7 +59,7 @@ var startTests = []test{
 		got := s.start(odd)
 		for _, at := range []time.Time{got.CreatedAt, s.find(got.ID, s.now).CreatedAt} {
 			if at != s.now {
-				s.Errorf("%v, want %v", at, s.now)
+				s.Errorf("the session was created at %v, want %v", at, s.now)
 			}
 		}
 	}},
@@ -85,7 +85,7 @@ var findTests = []test{
 			s.Errorf("the expired session has status %q", status.StatusAt(long))
 		}
 	}},
-	{"lists revoked tokens for as long as a check may accept them", func(s *suite) {
+	{"lists a revoked token for as long as a check would accept the token", func(s *suite) {
 		one, other := s.start(s.now), s.start(s.now)
 		expiry := s.now.Add(time.Minute)
 		for _, token := range []string{"b-token", "a_token"} {
@@ -100,33 +100,33 @@ var findTests = []test{
 		}{
 			{s.now, []string{"a_token", "b-token", "longer"}},
 			{expiry, []string{"a_token", "b-token", "longer"}},
-			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // a check still accepts them now
+			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // with the leeway, a check would still accept the tokens
 			{expiry.Add(issuer.Margin), []string{"longer"}},
 		} {
 			got := slices.Sorted(slices.Values(s.find(one.ID, test.now).RevokedTokens))
 			if !slices.Equal(got, test.want) {
-				s.Errorf("at %v: %q, want %q", test.now, got, test.want)
+				s.Errorf("at %v the revoked tokens are %q, want %q", test.now, got, test.want)
 			}
 		}
 		if got := s.find(other.ID, s.now).RevokedTokens; len(got) != 0 {
-			s.Errorf("another session has %q", got)
+			s.Errorf("another session has the revoked tokens %q", got)
 		}
 	}},
-	{"returns the expiry of the subject's newest access token, of any session", func(s *suite) {
+	{"returns the expiry of the newest access token of all the subject's sessions", func(s *suite) {
 		list := s.starts(3)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now.Add(time.Hour)))
 		s.ok(err)
-		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // its token still counts
+		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // the token of the revoked session still counts
 		s.ok(err)
 		record := s.find(list[0].ID, s.now)
 		if record.SubjectUntil != list[2].AccessExpiresAt || !foreign.AccessExpiresAt.After(record.SubjectUntil) {
-			s.Errorf("until %v, want %v", record.SubjectUntil, list[2].AccessExpiresAt)
+			s.Errorf("the newest token expires at %v, want %v", record.SubjectUntil, list[2].AccessExpiresAt)
 		}
 	}},
 }
 
 var reauthenticateTests = []test{
-	{"records the proof and the token, and changes nothing else", func(s *suite) {
+	{"records the new password check and the new token, and changes nothing else", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		re := s.reauthentication(want.ID, at)
@@ -139,7 +139,7 @@ var reauthenticateTests = []test{
 			s.Errorf("the refresh token no longer works: %v", err)
 		}
 	}},
-	{"never shortens AccessExpiresAt", func(s *suite) {
+	{"never moves AccessExpiresAt back", func(s *suite) {
 		started := s.start(s.now)
 		re := s.reauthentication(started.ID, s.now)
 		re.AccessExpiresAt = s.now.Add(time.Minute)
@@ -180,9 +180,9 @@ func (s *suite) reauthentication(id string, at time.Time) issuer.Reauthenticatio
 	}
 }
 
-// textTests use text that a database cannot store. Clients can send such text.
+// textTests use texts that clients can send and that a database cannot store.
 var textTests = []test{
-	{"an id that is not valid text names nothing", func(s *suite) {
+	{"an id that is not valid UTF-8 or has a NUL names no session", func(s *suite) {
 		s.start(s.now)
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.Find(s.ctx, s.subject, odd, s.now)
@@ -203,7 +203,7 @@ var textTests = []test{
 			logins, err := s.History(s.ctx, odd, issuer.Page{})
 			s.ok(err)
 			if len(logins) != 0 {
-				s.Errorf("history of %q: %v", odd, logins)
+				s.Errorf("History of %q returned %v", odd, logins)
 			}
 		}
 		ended, _, err := s.RevokeAll(s.ctx, s.subject, "\xff", end(s.now, issuer.ReasonRevokedOthers))
@@ -212,7 +212,7 @@ var textTests = []test{
 			s.Errorf("RevokeAll with an impossible keep ended %d sessions, want 1", len(ended))
 		}
 	}},
-	{"a user agent that is not valid text does not fail a login", func(s *suite) {
+	{"a login succeeds although the user agent is not valid UTF-8", func(s *suite) {
 		start := s.login(s.now)
 		start.Client.UserAgent = "curl\xff/8\x00"
 		_, _, err := s.Start(s.ctx, start)
@@ -221,5 +221,5 @@ var textTests = []test{
 	}},
 }
 
-// hashOf returns the hash of any secret.
+// hashOf returns the hash of a secret.
 func hashOf(text string) issuer.Hash { return sha256.Sum256([]byte(text)) }

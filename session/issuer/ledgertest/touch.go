@@ -34,7 +34,7 @@ var touchTests = []test{
 			s.wantSeen(started.ID, s.now.Add(step.seen))
 		}
 	}},
-	{"counts the minute also from a refresh and a re-authentication", func(s *suite) {
+	{"writes no use less than a minute after a refresh or a re-authentication", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Hour)
 		_, err := s.refresh(started.ID, at)
@@ -47,7 +47,7 @@ var touchTests = []test{
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
 		s.wantSeen(started.ID, at)
 	}},
-	{"never moves LastSeenAt back, and neither do other methods", func(s *suite) {
+	{"never moves LastSeenAt back; Rotate and Reauthenticate do not either", func(s *suite) {
 		started := s.start(s.now)
 		latest := s.now.Add(time.Hour)
 		s.touch(issuer.Use{SessionID: started.ID, At: latest})
@@ -55,7 +55,7 @@ var touchTests = []test{
 			s.touch(issuer.Use{SessionID: started.ID, At: latest.Add(-ago)})
 			s.wantSeen(started.ID, latest)
 		}
-		// These began before the use and had to wait.
+		// These two calls stand for requests that began before the use and had to wait for a lock.
 		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
 		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
@@ -65,11 +65,11 @@ var touchTests = []test{
 		}
 		s.wantSeen(started.ID, latest)
 	}},
-	{"skips sessions that had ended or expired before their use", func(s *suite) {
+	{"skips a session that had ended or expired before the use", func(s *suite) {
 		list := s.starts(3)
 		ended, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now.Add(time.Hour), issuer.ReasonLogout))
 		s.ok(err)
-		// The use was before the end but is reported after it.
+		// The first use was before the session's end, but is reported after it.
 		s.touch(issuer.Use{SessionID: ended.ID, At: ended.EndedAt.Add(-time.Microsecond)},
 			issuer.Use{SessionID: list[1].ID, At: list[1].ExpiresAt},
 			issuer.Use{SessionID: list[2].ID, At: list[2].ExpiresAt.Add(-time.Microsecond)})
@@ -82,7 +82,7 @@ var touchTests = []test{
 		s.touch(issuer.Use{SessionID: list[1].ID, At: at})
 		s.wantSeen(list[1].ID, at) // the kept session
 	}},
-	{"accepts no uses, unknown and impossible ids, and a session twice", func(s *suite) {
+	{"accepts an empty list, unknown ids, ids that are not text, and a session twice", func(s *suite) {
 		s.touch()
 		started := s.start(s.now)
 		at := s.now.Add(3 * time.Minute)
@@ -93,7 +93,7 @@ var touchTests = []test{
 		s.wantSeen(started.ID, at)
 		s.touch(issuer.Use{SessionID: "a\x00b", At: at})
 	}},
-	{"accepts a thousand uses, each with its own time, and does not reorder the caller's list", func(s *suite) {
+	{"writes a thousand uses with different times and does not change the caller's list", func(s *suite) {
 		const known, unknown = 40, 960
 		list := s.starts(known)
 		uses := make([]issuer.Use, 0, known+unknown)
@@ -124,10 +124,10 @@ func (s *suite) touch(uses ...issuer.Use) {
 	s.ok(s.Touch(s.ctx, uses))
 }
 
-// wantSeen checks when a session was last seen.
+// wantSeen checks the LastSeenAt of a session.
 func (s *suite) wantSeen(id string, want time.Time) {
 	s.Helper()
 	if got := s.find(id, s.now).LastSeenAt; got != want {
-		s.Errorf("last seen at %v, want %v", got, want)
+		s.Errorf("LastSeenAt is %v, want %v", got, want)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 var applyTests = []test{
-	{"shows a revoked session as ended, whether it was known or not", func(s *suite) {
+	{"shows a revoked session as ended, even if the store did not know it", func(s *suite) {
 		known, unknown, other := s.ref(), s.ref(), s.ref()
 		s.backfill(known, s.active(1))
 		s.backfill(other, s.active(1))
@@ -19,17 +19,17 @@ var applyTests = []test{
 		s.wantEnded(unknown)
 		s.wantEntry(other, s.active(1).Entry)
 	}},
-	{"keeps a session ended when an older reading arrives late", func(s *suite) {
+	{"keeps a session ended when a snapshot from before the revocation arrives", func(s *suite) {
 		ref := s.ref()
 		s.backfill(ref, s.active(1))
 		lease := s.lease()
 		s.apply(s.sessionRevocation(ref))
 		if s.tryBackfill(lease, ref, s.active(1)) {
-			s.Error("backfilled with a lease from before the revocation")
+			s.Error("a lease from before the revocation was accepted")
 		}
 		s.wantEnded(ref)
 	}},
-	{"shows a revoked token, and drops its session's entry", func(s *suite) {
+	{"shows a revoked token, and drops the entry of the token's session", func(s *suite) {
 		ref := s.ref()
 		sibling := session.Ref{Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID()}
 		other := s.ref()
@@ -48,7 +48,7 @@ var applyTests = []test{
 		s.wantTokenRevoked(ref, true)
 		s.wantEntry(sibling, snapshot.Entry)
 	}},
-	{"raises the generation above every older entry in one write", func(s *suite) {
+	{"raises the generation above the generation of all entries", func(s *suite) {
 		refs := []session.Ref{s.ref(), s.ref(), s.ref()}
 		for _, ref := range refs {
 			s.backfill(ref, s.active(1))
@@ -60,7 +60,7 @@ var applyTests = []test{
 			}
 		}
 	}},
-	{"drops the entry of the kept session and no other", func(s *suite) {
+	{"drops only the entry of the kept session", func(s *suite) {
 		kept, other := s.ref(), s.ref()
 		s.backfill(kept, s.active(1))
 		s.backfill(other, s.active(1))
@@ -71,14 +71,14 @@ var applyTests = []test{
 		s.backfill(kept, s.active(2))
 		s.wantEntry(kept, s.active(2).Entry)
 	}},
-	{"does not lower the generation when it is late", func(s *suite) {
+	{"does not lower the generation if a revocation arrives late", func(s *suite) {
 		s.backfill(s.ref(), s.active(9))
-		s.apply(s.subjectRevocation(10, "")) // as text, 10 is below 9
+		s.apply(s.subjectRevocation(10, "")) // compared as text, 10 would be below 9
 		s.apply(s.subjectRevocation(3, ""))
 		s.wantGeneration(10)
 	}},
-	// If the store has lost a newer revocation, a created generation would be too low and revive
-	// the sessions that only the newer one revoked.
+	// The store may have lost the generation of a newer revocation. If this older revocation created
+	// the generation, it would be too low and revive the sessions that the newer revocation revoked.
 	{"does not create a missing generation", func(s *suite) {
 		s.apply(s.subjectRevocation(2, ""))
 		s.wantNothing(s.ref())
@@ -94,7 +94,7 @@ var applyTests = []test{
 			s.wantGeneration(int64(i) + 2)
 		}
 	}},
-	{"is idempotent", func(s *suite) {
+	{"gives the same result when revocations are repeated", func(s *suite) {
 		one, two, three := s.ref(), s.ref(), s.ref()
 		s.backfill(one, s.active(1))
 		s.backfill(two, s.active(1))

@@ -7,13 +7,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// soon is how long entries of this test live: long enough for a busy machine to look at them
-// before.
+// soon is how long the entries of this test live. Even a busy machine can look at them before they
+// expire.
 const soon = 1500 * time.Millisecond
 
-// All expiries are in one test, so that the suite waits only once.
+// One test checks all expiries, so that the suite waits only once.
 var expiryTests = []test{
-	{"removes everything Margin after its time", func(s *suite) {
+	{"removes each key Margin after the key's expiry time", func(s *suite) {
 		until := time.Now().Add(soon - issuer.Margin)
 		ref := func() session.Ref {
 			s.subject = issuer.NewID()
@@ -53,9 +53,9 @@ var expiryTests = []test{
 		before := []session.Lookup{s.look(entry), s.look(generation), s.look(raised), s.look(end)}
 		gone := !before[0].HasEntry || !before[1].HasGeneration || before[2].Generation != 2 ||
 			!before[3].Entry.Ended || !before[3].TokenRevoked
-		// On a very busy machine all may have expired by now, which proves nothing.
+		// On a very busy machine all entries may have expired by now. Then this check proves nothing.
 		if gone && time.Now().Before(until.Add(issuer.Margin)) {
-			s.Errorf("expired too early: %+v", before)
+			s.Errorf("an entry expired too early: %+v", before)
 		}
 
 		s.eventually(5*time.Second, "everything expires", func() bool {
@@ -63,7 +63,7 @@ var expiryTests = []test{
 				!s.look(end).HasEntry && !s.look(end).TokenRevoked
 		})
 		if early := time.Until(until.Add(issuer.Margin)); early > 10*time.Millisecond {
-			s.Errorf("everything expired %v too early", early)
+			s.Errorf("the entries expired %v too early", early)
 		}
 		if v := s.look(entry); !v.HasGeneration {
 			s.Errorf("the generation expired with the entry: %+v", v)
@@ -73,7 +73,7 @@ var expiryTests = []test{
 		}
 		for _, ref := range []session.Ref{backfilledLonger, raisedLonger} {
 			if v := s.look(ref); !v.HasGeneration {
-				s.Errorf("a later time did not prolong the generation: %+v", v)
+				s.Errorf("a later expiry did not prolong the generation: %+v", v)
 			}
 		}
 	}},
