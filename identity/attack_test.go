@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// heldEngine hashes once let is closed.
+// heldEngine is an engine that starts to hash only when let is closed.
 type heldEngine struct {
 	once       sync.Once
 	begun, let chan struct{}
@@ -36,10 +36,10 @@ func (e *heldEngine) Generate(_ context.Context, secret []byte, cost int) ([]byt
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// siege is a queue that strangers have filled, each from another address.
+// siege is a queue of password hashes that strangers have filled, each from another client address.
 type siege struct {
 	engine *heldEngine
-	gone   chan error // what the strangers got
+	gone   chan error // the errors that the strangers got
 }
 
 const besiegers = 9 // one of them hashes, the others wait
@@ -50,7 +50,7 @@ func besiege(t *testing.T, w *world) *siege {
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 	for i := range besiegers {
 		go func() {
-			// Each names another account, because fewer requests may wait for a single one.
+			// Each stranger names another account, because requests for one account may not fill the queue.
 			_, err := w.Authenticate(t.Context(), fmt.Sprint("nobody", i), password, identity.Origin{IP: fmt.Sprint("192.0.2.", i)})
 			s.gone <- err
 		}()
@@ -62,7 +62,7 @@ func besiege(t *testing.T, w *world) *siege {
 	return s
 }
 
-// admits sends a request that should evict a stranger. It ends the siege and returns the request's error.
+// admits sends a request that should evict a stranger. Then it lets all hash and returns the request's error.
 func (s *siege) admits(t *testing.T, request func() error) error {
 	in := make(chan error, 1)
 	go func() { in <- request() }()
@@ -88,7 +88,7 @@ func (s *siege) admits(t *testing.T, request func() error) error {
 	return <-in
 }
 
-func TestAuthenticate_KnownDevicePassesAFullQueue(t *testing.T) {
+func TestAuthenticate_KnownDeviceGetsIntoAFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.DeviceSecret = []byte("secret")
 	alice, bob := w.register("Alice"), w.register("bob")
@@ -118,7 +118,7 @@ func TestAuthenticate_KnownDevicePassesAFullQueue(t *testing.T) {
 	}
 }
 
-func TestReset_PassesAFullQueue(t *testing.T) {
+func TestReset_GetsIntoAFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	if err := w.RequestReset(t.Context(), "alice@example.com"); err != nil {
@@ -134,12 +134,13 @@ func TestReset_PassesAFullQueue(t *testing.T) {
 		t.Errorf("the reset: %v", err)
 	}
 	if !w.signsIn("alice", otherPassword) {
-		t.Error("the reset is not in effect")
+		t.Error("the new password does not work")
 	}
 }
 
-// A client with an IPv6 address has the whole /64. All its addresses count as one in the queue.
-func TestQueue_IPv6NetworkDoesNotFillIt(t *testing.T) {
+// A client with an IPv6 address can use its whole /64 network. The queue counts the network as one client
+// address.
+func TestQueue_OneIPv6NetworkCannotFillTheQueue(t *testing.T) {
 	for why, request := range map[string]func(w *world, name, ip string) error{
 		"logins": func(w *world, name, ip string) error {
 			return second(w.Authenticate(t.Context(), name, password, identity.Origin{IP: ip}))
@@ -183,7 +184,7 @@ func TestQueue_IPv6NetworkDoesNotFillIt(t *testing.T) {
 		}
 		close(engine.let)
 		if err := <-in; errors.Is(err, identity.ErrBusy) {
-			t.Errorf("%s: another client, while %d requests wait from one network: %v", why, waiting, err)
+			t.Errorf("%s: while %d requests from one network wait, another client got %v", why, waiting, err)
 		}
 		refused := 0
 		for range besiegers {
@@ -192,7 +193,7 @@ func TestQueue_IPv6NetworkDoesNotFillIt(t *testing.T) {
 			}
 		}
 		if refused != besiegers-1-waiting {
-			t.Errorf("%s: of the network's requests %d were refused and %d waited", why, refused, waiting)
+			t.Errorf("%s: of the network's requests, %d were refused and %d waited", why, refused, waiting)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a BreachList with one password. It calls hook each time.
+// breaches is a BreachList with one password, known. Each call of Contains calls hook.
 type breaches struct {
 	known string
 	err   error
@@ -26,7 +26,7 @@ func (b *breaches) Contains(_ context.Context, password string) (bool, error) {
 	return b.err == nil && password == b.known, b.err
 }
 
-// breachAnswers is an Observer that records the answers about breaches.
+// breachAnswers is an Observer that records the results of checks of new passwords.
 type breachAnswers struct{ got []string }
 
 func (b *breachAnswers) Breached(answer string)   { b.got = append(b.got, answer) }
@@ -34,7 +34,7 @@ func (*breachAnswers) Limited(string, bool, bool) {}
 
 const breached = "tr0ub4dor&3 and more"
 
-// settingPasswords returns every way to set a new password.
+// settingPasswords returns a function for each way to set a new password.
 func (w *world) settingPasswords() map[string]func(password string) error {
 	u := w.register("alice")
 	w.want("request", w.RequestReset(w.Context(), "alice@example.com"), nil)
@@ -55,7 +55,7 @@ func (w *world) settingPasswords() map[string]func(password string) error {
 
 var errAway = errors.New("connection refused")
 
-func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
+func TestBreaches_EveryWayToSetAPasswordRefusesBreachedPasswords(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		list, answers := &breaches{known: breached}, &breachAnswers{}
@@ -74,7 +74,7 @@ func TestBreaches_RefusedWhereverAPasswordIsSet(t *testing.T) {
 	}
 }
 
-func TestBreaches_UnavailableListIsFatalIfRequired(t *testing.T) {
+func TestBreaches_UnavailableListRefusesPasswordsOnlyIfRequired(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		answers := &breachAnswers{}
@@ -88,14 +88,14 @@ func TestBreaches_UnavailableListIsFatalIfRequired(t *testing.T) {
 		if got := codes(set("password1")); got["password"] != "too_common" {
 			t.Errorf("%s: %v", way, got)
 		}
-		w.want(way, set(otherPassword), nil) // the refusals changed nothing
+		w.want(way, set(otherPassword), nil)
 		if got := strings.Join(answers.got, " "); got != "unavailable unavailable" {
 			t.Errorf("%s: observed %q", way, got)
 		}
 	}
 }
 
-func TestBreaches_WarnsOnceAMinute(t *testing.T) {
+func TestBreaches_UnavailableListIsLoggedOnceAMinute(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.Breaches = &breaches{err: errAway}
@@ -113,7 +113,7 @@ func TestBreaches_WarnsOnceAMinute(t *testing.T) {
 	warned(time.Microsecond, 2)
 }
 
-func TestBreaches_CancelledCheckIsNotObserved(t *testing.T) {
+func TestBreaches_CancelledCheckIsNotReportedToTheObserver(t *testing.T) {
 	w := newWorld(t)
 	answers := &breachAnswers{}
 	ctx, leave := context.WithCancel(t.Context())
@@ -124,8 +124,8 @@ func TestBreaches_CancelledCheckIsNotObserved(t *testing.T) {
 	}
 }
 
-// The check runs before a registration's lookups, so that it does not reveal taken names. It does not run
-// after a wrong password or token.
+// A registration checks for breaches before it looks up the names, so the result cannot reveal which names
+// are taken. There is no check after a wrong password or token.
 func TestBreaches_CheckDoesNotRevealTakenNames(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")

@@ -16,7 +16,7 @@ import (
 
 var errServerDown = errors.New("connection refused")
 
-func TestPostman_RetriesUntilTheServerIsBack(t *testing.T) {
+func TestPostman_SendsMailAgainUntilTheServerAcceptsIt(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -60,7 +60,7 @@ func TestPostman_RetriesUntilTheServerIsBack(t *testing.T) {
 	}
 }
 
-func TestPostman_GivesUpOldMail(t *testing.T) {
+func TestPostman_DropsMailThatCannotBeSentInTime(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		queue func(w *world, u identity.User) error
@@ -105,21 +105,21 @@ func TestPostman_DropsUnwantedMail(t *testing.T) {
 		want   []string // subjects of the mails that are sent
 	}{
 		{"nothing happened", func(*world, identity.User) error { return nil }, []string{"Choose a new"}},
-		{"the user is gone", func(w *world, u identity.User) error {
+		{"the user was deleted", func(w *world, u identity.User) error {
 			return second(w.Delete(w.Context(), u.ID))
 		}, []string{"was deleted"}},
-		{"the user has another address", func(w *world, u identity.User) error {
+		{"the user has another email address", func(w *world, u identity.User) error {
 			moved := "al@example.net"
 			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &moved}))
 		}, []string{"another address"}},
-		{"another user has the address", func(w *world, u identity.User) error {
+		{"another user has the email address now", func(w *world, u identity.User) error {
 			moved, taken := "al@example.net", "alice@example.com"
 			if _, err := w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &moved}); err != nil {
 				return err
 			}
 			return second(w.UpdateProfile(w.Context(), w.register("bob").ID, identity.Profile{Email: &taken}))
 		}, []string{"Choose a new", "another address", "another address"}},
-		{"the address has another spelling", func(w *world, u identity.User) error {
+		{"the user changed the spelling of the email address", func(w *world, u identity.User) error {
 			spelling := "ALICE@example.com"
 			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &spelling}))
 		}, []string{"Choose a new"}},
@@ -145,8 +145,8 @@ func TestPostman_DropsUnwantedMail(t *testing.T) {
 	}
 }
 
-// The user changes the address while the mail is written.
-func TestPostman_SendsNoLinkToAnAddressThatWasJustChanged(t *testing.T) {
+// The user changes the email address after the Postman read the user and before it sends the mail.
+func TestPostman_SendsNoLinkToAnAddressThatJustChanged(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		queue func(w *world) error
@@ -176,7 +176,7 @@ func TestPostman_SendsNoLinkToAnAddressThatWasJustChanged(t *testing.T) {
 	}
 }
 
-// overtaken is a store in which change happens right after a user is read.
+// overtaken is a store that calls change right after it reads a user.
 type overtaken struct {
 	identity.Store
 	change func(identity.User)
@@ -194,7 +194,7 @@ func (o *overtaken) ByID(ctx context.Context, id string) (identity.User, error) 
 	return u, err
 }
 
-func TestPostman_UnsendableMailDoesNotBlockOthers(t *testing.T) {
+func TestPostman_MailThatCannotBeSentDoesNotBlockOtherMail(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -233,7 +233,7 @@ func TestPostman_DropsMailWithoutAMailServer(t *testing.T) {
 	}
 }
 
-func TestPostman_ReplicasDoNotSendTwice(t *testing.T) {
+func TestPostman_ReplicasSendEachMailOnce(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	const queued = 40
@@ -254,11 +254,11 @@ func TestPostman_ReplicasDoNotSendTwice(t *testing.T) {
 	all.Wait()
 	total := sent[0] + sent[1] + sent[2] + sent[3]
 	if arrived := len(w.mailbox.take()); total != queued || arrived != queued {
-		t.Errorf("sent %v, %d arrived", sent, arrived)
+		t.Errorf("the replicas sent %v mails, %d arrived, want %d", sent, arrived, queued)
 	}
 }
 
-func TestPostman_RecordsMailThatIsSentDuringShutdown(t *testing.T) {
+func TestPostman_DoesNotSendMailOfAShutdownAgain(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -274,11 +274,11 @@ func TestPostman_RecordsMailThatIsSentDuringShutdown(t *testing.T) {
 	}
 }
 
-func TestPostman_SendsMailOfADeadReplicaAfterItsLease(t *testing.T) {
+func TestPostman_SendsMailClaimedByDeadReplicaAfterTheLease(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // the replica dies then
+	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // the replica that claimed the mail dies
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claimed %v, %v", claimed, err)
 	}
@@ -289,7 +289,7 @@ func TestPostman_SendsMailOfADeadReplicaAfterItsLease(t *testing.T) {
 	w.one("alice@example.com", "new")
 }
 
-func TestPostman_LinksToTheConfiguredPages(t *testing.T) {
+func TestPostman_LinksLeadToTheConfiguredPages(t *testing.T) {
 	w := newWorld(t)
 	w.postman.ResetURL = "https://www.example.com/new-password?lang=de"
 	w.postman.VerifyURL = "https://www.example.com/welcome"
@@ -304,7 +304,7 @@ func TestPostman_LinksToTheConfiguredPages(t *testing.T) {
 	}
 }
 
-func TestPostman_RunDelivers(t *testing.T) {
+func TestPostman_RunDeliversNewMail(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	arrived := make(chan struct{}, 16)
@@ -327,7 +327,7 @@ func TestPostman_RunDelivers(t *testing.T) {
 	<-done
 }
 
-func TestPostman_RunSurvivesAFailingOutbox(t *testing.T) {
+func TestPostman_RunGoesOnIfTheOutboxFails(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
 	broken := &failingOutbox{Outbox: w.store, tried: make(chan struct{}, 16)}
@@ -343,7 +343,7 @@ func TestPostman_RunSurvivesAFailingOutbox(t *testing.T) {
 	stop()
 	<-done
 	if n := strings.Count(w.log.String(), "outbox"); n != 1 {
-		t.Errorf("logged %d times: %s", n, w.log.String())
+		t.Errorf("the failure was logged %d times, want once: %s", n, w.log.String())
 	}
 }
 

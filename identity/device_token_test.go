@@ -20,7 +20,7 @@ func deviceService(secret string, now time.Time) *Service {
 	return &Service{DeviceSecret: []byte(secret), Now: func() time.Time { return now }}
 }
 
-// altered returns the token with one bit of a byte flipped.
+// altered returns the token with one bit of its byte i flipped.
 func altered(t testing.TB, token string, i int) string {
 	t.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(token)
@@ -31,7 +31,7 @@ func altered(t testing.TB, token string, i int) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-func TestRecognizeDevice_NeedsATokenForThisLogin(t *testing.T) {
+func TestRecognizeDevice_NeedsValidTokenForTheLoginName(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
 	if len(token) != entryChars {
@@ -59,12 +59,12 @@ func TestRecognizeDevice_NeedsATokenForThisLogin(t *testing.T) {
 		{"more than a year later", later(366 * 24 * time.Hour), token, "Ada", false},
 		{"a clock that was set back", later(-48 * time.Hour), token, "Ada", true},
 		{"another secret", deviceService("Secret", noon), token, "Ada", false},
-		{"no secret here", deviceService("", noon), token, "Ada", false},
+		{"no secret is configured", deviceService("", noon), token, "Ada", false},
 		{"no token", s, "", "Ada", false},
-		{"one character short", s, token[1:], "Ada", false},
-		{"one character more", s, token + "A", "Ada", false},
+		{"a token without its first character", s, token[1:], "Ada", false},
+		{"a token with one character more", s, token + "A", "Ada", false},
 		{"half a token", s, token[:entryChars/2], "Ada", false},
-		{"in quotes", s, `"` + token + `"`, "Ada", false},
+		{"a token in quotes", s, `"` + token + `"`, "Ada", false},
 		{"a line break instead of the last character", s, token[:entryChars-1] + "\n", "Ada", false},
 		{"line breaks as long as an entry", s, token + strings.Repeat("\n", entryChars), "Ada", false},
 		{"the standard base64 alphabet", s, strings.Repeat("+/", entryChars/2), "Ada", false},
@@ -74,7 +74,7 @@ func TestRecognizeDevice_NeedsATokenForThisLogin(t *testing.T) {
 		{"too many entries", s, strings.Repeat(s.DeviceToken("", bob), maxEntries) + token, "Ada", false},
 	} {
 		if id := c.by.recognizeDevice(c.token, c.login); (id != "") != c.known {
-			t.Errorf("%s: recognized as %q, want known %t", c.why, id, c.known)
+			t.Errorf("%s: recognized as device %q, want recognized %t", c.why, id, c.known)
 		}
 	}
 }
@@ -85,13 +85,13 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	for i := range entrySize {
 		forged := altered(t, token, i)
 		byUsername, byEmail := s.recognizeDevice(forged, "ada"), s.recognizeDevice(forged, "ada@example.com")
-		// Each tag is for one name, so the other name still matches its own tag.
+		// If the tag of the username is altered, the email still matches its own tag, and vice versa.
 		wantUsername, wantEmail := i >= headSize+tagSize, i >= headSize && i < headSize+tagSize
 		if (byUsername != "") != wantUsername || (byEmail != "") != wantEmail {
 			t.Errorf("byte %d altered: recognized by username as %q, by email as %q", i, byUsername, byEmail)
 		}
 	}
-	// The entry of a future version has an unknown meaning, even with a good tag.
+	// An entry of a future version is refused even if its tag is right, because its meaning is unknown.
 	var e deviceEntry
 	e[0] = deviceVersion + 1
 	binary.BigEndian.PutUint16(e[1:], uint16(s.today()))
@@ -101,7 +101,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_RevealsNoName(t *testing.T) {
+func TestDeviceToken_DoesNotLinkTwoDevicesOfAUser(t *testing.T) {
 	s := deviceService("secret", noon)
 	first, second := s.DeviceToken("", ada), s.DeviceToken("", ada)
 	if first == second || s.recognizeDevice(first, "ada") == s.recognizeDevice(second, "ada") {
@@ -114,7 +114,7 @@ func TestDeviceToken_RevealsNoName(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_RenewsTheEntryAtEachLogin(t *testing.T) {
+func TestDeviceToken_EachLoginRenewsTheExpiry(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
 	id := s.recognizeDevice(token, "ada")
@@ -131,17 +131,17 @@ func TestDeviceToken_RenewsTheEntryAtEachLogin(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_FollowsAChangedEmail(t *testing.T) {
+func TestDeviceToken_RecognizesChangedEmailAfterNextLogin(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
 	id := s.recognizeDevice(token, "ada")
 	moved := ada
 	moved.Email = "lovelace@example.com"
 	if got := s.recognizeDevice(token, moved.Email); got != "" {
-		t.Errorf("recognized by an email without a login: %q", got)
+		t.Errorf("before a login with the new email, it is recognized as %q", got)
 	}
 	if got := s.recognizeDevice(token, "ada"); got != id {
-		t.Errorf("by username %q, want %q", got, id)
+		t.Errorf("the username is recognized as %q, want %q", got, id)
 	}
 	token = s.DeviceToken(token, moved)
 	for login, want := range map[string]string{"ada": id, moved.Email: id, ada.Email: ""} {
@@ -151,7 +151,7 @@ func TestDeviceToken_FollowsAChangedEmail(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_HoldsSeveralAccounts(t *testing.T) {
+func TestDeviceToken_HoldsUpToFourAccounts(t *testing.T) {
 	s := deviceService("secret", noon)
 	family := []User{ada, bob, {Username: "cyd", Email: "cyd@example.com"}, {Username: "dee", Email: "dee@example.com"}, {Username: "eve", Email: "eve@example.com"}}
 	token, ids := "", map[string]string{}
@@ -173,20 +173,20 @@ func TestDeviceToken_HoldsSeveralAccounts(t *testing.T) {
 			t.Errorf("%s is recognized as %q, want %q", u.Username, got, ids[u.Username])
 		}
 	}
-	// One account more replaces the account with the oldest login.
+	// A fifth account replaces the account whose last login is the oldest.
 	token = s.DeviceToken(token, family[4])
 	for i, u := range family {
 		if known := s.recognizeDevice(token, u.Username) != ""; known != (i > 0) {
-			t.Errorf("with one account more, %s is recognized: %t", u.Username, known)
+			t.Errorf("after a fifth account, %s is recognized: %t", u.Username, known)
 		}
 	}
 }
 
-func TestDeviceToken_ReplacesGarbage(t *testing.T) {
+func TestDeviceToken_ReplacesInvalidToken(t *testing.T) {
 	s := deviceService("secret", noon)
 	foreign := deviceService("other", noon).DeviceToken("", ada)
 	for why, current := range map[string]string{
-		"garbage":                "garbage\r\nSet-Cookie: a=b",
+		"not a token":            "garbage\r\nSet-Cookie: a=b",
 		"another secret's entry": foreign,
 		"many such entries":      strings.Repeat(foreign, maxEntries),
 		"too many such entries":  strings.Repeat(foreign, maxEntries+1),
@@ -200,7 +200,7 @@ func TestDeviceToken_ReplacesGarbage(t *testing.T) {
 }
 
 // Without a secret, anybody could make tokens.
-func TestDeviceToken_NeedsASecret(t *testing.T) {
+func TestDeviceToken_DoesNotExistWithoutASecret(t *testing.T) {
 	s := deviceService("", noon)
 	if token := s.DeviceToken("", ada); token != "" {
 		t.Errorf("issued %q", token)
@@ -213,7 +213,7 @@ func TestDeviceToken_NeedsASecret(t *testing.T) {
 	}
 }
 
-// issuedToken is a token of an earlier release with entries for ada and bob. Browsers hold such tokens.
+// issuedToken is a token of an earlier release, with entries for ada and bob. Browsers still have such tokens.
 const issuedToken = "AVAhKR9Qxs90OflY9wMT6S0ORlzQpwV6geMr5ZLxkpJ5xJIsvmtkp45PH_R5m26GbX5QAVAhx6UB179dTiuUL_YhRSYLfQIdWsug5jk2KVporNNkQ9fYrqNVW93WlAfUGMiFqw9m"
 
 func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
@@ -233,7 +233,7 @@ func FuzzDeviceToken(f *testing.F) {
 		f.Add(seed, "bob@example.com")
 	}
 	f.Fuzz(func(t *testing.T, current, login string) {
-		// Only entries of the issued token are accepted. The fuzzer finds no other.
+		// Only entries of the issued token are recognized, because nobody else can make valid tags.
 		if id := s.recognizeDevice(current, login); id != "" && id != s.recognizeDevice(token, login) {
 			t.Errorf("%q with login %q is recognized as %q", current, login, id)
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// importUsers imports a text. It returns the problems as "line: detail".
+// importUsers imports users from a text. It returns each problem as "line: detail".
 func (w *world) importUsers(format, text string) (report identity.ImportReport, problems []string, err error) {
 	w.Helper()
 	report, err = identity.Import(w.Context(), strings.NewReader(text), format, w.store, w.Hasher, w.clock.Now, w.NewID, nil)
@@ -39,7 +39,7 @@ func plainHash(t *testing.T, password string) string {
 	return string(hash)
 }
 
-func TestImport_AddsUsersWithTheirHashes(t *testing.T) {
+func TestImport_ImportedUsersSignInWithTheirPasswords(t *testing.T) {
 	hash := plainHash(t, password)
 	ours, err := quickHasher(t).Hash(t.Context(), password)
 	if err != nil {
@@ -75,7 +75,7 @@ func TestImport_AddsUsersWithTheirHashes(t *testing.T) {
 		if !w.signsIn("alice", password) || !w.signsIn("bob", password) || w.signsIn("alice", otherPassword) {
 			t.Errorf("%s: the imported passwords do not verify", format)
 		}
-		// A second run changes nothing.
+		// A second import of the same text changes nothing.
 		report, problems, err = w.importUsers(format, text)
 		if err != nil || report.Imported != 0 || report.Skipped != 2 || !strings.Contains(problems[0], "username taken") {
 			t.Errorf("%s, second run: %+v, %v", format, report, err)
@@ -83,8 +83,8 @@ func TestImport_AddsUsersWithTheirHashes(t *testing.T) {
 	}
 }
 
-// A person who adds a field to the profile must also add it to the import.
-func TestImport_CoversEveryProfileField(t *testing.T) {
+// This test fails if somebody adds a field to identity.Profile and not to the import.
+func TestImport_ImportsEveryProfileField(t *testing.T) {
 	hash := plainHash(t, password)
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
 		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(field.Name, "${1}_$2")) // FirstName: first_name
@@ -119,7 +119,7 @@ func TestImport_CoversEveryProfileField(t *testing.T) {
 	}
 }
 
-func TestImport_ReportsBadLines(t *testing.T) {
+func TestImport_SkipsAndReportsInvalidLines(t *testing.T) {
 	hash := plainHash(t, password)
 	costly := strings.Replace(hash, "$04$", "$15$", 1)
 	lines := []struct{ csv, json, want string }{
@@ -180,7 +180,7 @@ func TestImport_ReportsBadLines(t *testing.T) {
 	}
 }
 
-func TestImport_ChecksTheHeader(t *testing.T) {
+func TestImport_RefusesInvalidHeader(t *testing.T) {
 	hash := plainHash(t, password)
 	for _, c := range []struct{ header, want string }{
 		{"", "header"},
@@ -228,7 +228,7 @@ func TestImport_StopsWhenTheStoreFails(t *testing.T) {
 	}
 }
 
-// lines is a file that repeats a line without holding all of them in memory.
+// lines is a file in which the same line repeats. It needs memory for one line only.
 type lines struct {
 	line string
 	left int
@@ -248,7 +248,7 @@ func (l *lines) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestImport_HugeBadFileTakesLittleMemory(t *testing.T) {
+func TestImport_HugeInvalidFileTakesLittleMemory(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why     string

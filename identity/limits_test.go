@@ -18,8 +18,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// newLimitedWorld returns a world with rate limits in memory. Package limittest shows that those in Redis
-// behave the same.
+// newLimitedWorld returns a world with rate limits in memory. Package limittest tests that rate limits in
+// Redis behave the same.
 func newLimitedWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -27,14 +27,14 @@ func newLimitedWorld(t *testing.T) *world {
 	return w
 }
 
-// guess tries to log in from an address. refused is the wait if the limits refused it.
+// guess tries to log in from a client address. If a rate limit refuses it, refused is the time to wait.
 func (w *world) guess(login, password, ip string) (refused time.Duration, err error) {
 	w.Helper()
 	_, err = w.Authenticate(w.Context(), login, password, identity.Origin{IP: ip})
 	return retryOf(err), err
 }
 
-// retryOf returns the wait of a refusal by the limits, or 0.
+// retryOf returns the time to wait if a rate limit refused the request with err, or else 0.
 func retryOf(err error) time.Duration {
 	retry := (*identity.RetryError)(nil)
 	if errors.As(err, &retry) && errors.Is(err, identity.ErrLimited) {
@@ -43,7 +43,7 @@ func retryOf(err error) time.Duration {
 	return 0
 }
 
-// wantGuesses checks that the limits allow exactly n wrong guesses and then refuse for the given time.
+// wantGuesses checks that the limits allow exactly n wrong guesses, and then refuse and say to wait for retry.
 func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
 	w.Helper()
 	for i := range n {
@@ -52,14 +52,14 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 		}
 	}
 	if got := retryOf(guess(n)); got != retry {
-		w.Errorf("guess %d was refused for %v, want %v", n+1, got, retry)
+		w.Errorf("guess %d was told to wait for %v, want %v", n+1, got, retry)
 	}
 }
 
-// address returns the i-th of many addresses.
+// address returns a client address for each number i.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
-func TestLimits_Allow44GuessesADayFromAnyNumberOfAddresses(t *testing.T) {
+func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	w.register("bob")
@@ -76,7 +76,7 @@ func TestLimits_Allow44GuessesADayFromAnyNumberOfAddresses(t *testing.T) {
 				pause = 0
 			case refused > 0:
 				pause = min(pause, refused)
-				// The right password is refused too. Otherwise the refusal would reveal it.
+				// The right password must be refused too. Otherwise guessing could go on.
 				if refused, err = w.guess(login, password, address(i)); refused == 0 {
 					t.Fatalf("the right password: %v", err)
 				}
@@ -90,11 +90,11 @@ func TestLimits_Allow44GuessesADayFromAnyNumberOfAddresses(t *testing.T) {
 		t.Errorf("guesses in a day: %v, want 44 at the username and 44 at the email", made)
 	}
 	if _, err := w.guess("bob", password, address(1)); err != nil {
-		t.Errorf("another user from an address that guessed: %v", err)
+		t.Errorf("login of another user from an address that guessed: %v", err)
 	}
 }
 
-func TestLimits_DoNotRevealWhichNamesExist(t *testing.T) {
+func TestLimits_DoNotRevealWhichUsernamesExist(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	type answer struct {
@@ -117,18 +117,18 @@ func TestLimits_DoNotRevealWhichNamesExist(t *testing.T) {
 		return answers
 	}
 	if known, unknown := ask("ada"), ask("nobody"); !slices.Equal(known, unknown) {
-		t.Errorf("known   %+v\nunknown %+v", known, unknown)
+		t.Errorf("responses for a known username   %+v\nresponses for an unknown username %+v", known, unknown)
 	}
 }
 
-func TestLimits_BoundGuessesOfAnAddress(t *testing.T) {
+func TestLimits_BoundGuessesFromOneClientAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
 	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
 
-	// A refused address does not use up other limits: two of ada's ten free guesses are left.
+	// Refused guesses do not use up the account's limit: two of ada's ten free guesses are left.
 	for range 20 {
 		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestLimits_BoundGuessesOfAnAddress(t *testing.T) {
 	w.wantGuesses(1, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("more", i), otherPassword, ip); return err })
 }
 
-func TestLimits_RefundRightPasswordsAndUndecidedLogins(t *testing.T) {
+func TestLimits_RefundRightPasswordsAndCancelledLogins(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	from := identity.Origin{IP: "203.0.113.7", Session: "s1"}
@@ -170,8 +170,8 @@ func (forgetful) RecordAttempt(context.Context, identity.Attempt) error {
 	return identity.ErrUnavailable
 }
 
-// The error reveals that the password was wrong to an attacker who can make the recording fail.
-func TestLimits_ChargeWrongPasswordsThatCannotBeRecorded(t *testing.T) {
+// An attacker who can make the recording fail learns from the error that the password was wrong.
+func TestLimits_ChargeWrongPasswordEvenIfRecordingFails(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	w.Store = forgetful{w.Store}
@@ -185,7 +185,7 @@ func TestLimits_ChargeWrongPasswordsThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
-func TestLimits_StolenSessionDoesNotLockOutOthers(t *testing.T) {
+func TestLimits_GuessesInStolenSessionDoNotAffectOtherSessions(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	wrong := otherPassword
@@ -207,7 +207,7 @@ func TestLimits_StolenSessionDoesNotLockOutOthers(t *testing.T) {
 	}
 }
 
-func TestLimits_ResetClearsTheGuessesAtAnAccount(t *testing.T) {
+func TestLimits_PasswordResetClearsLimitsOfTheAccount(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	from := identity.Origin{IP: "203.0.113.7"}
@@ -236,7 +236,7 @@ func TestLimits_ResetClearsTheGuessesAtAnAccount(t *testing.T) {
 	}
 }
 
-func TestAdmit_BoundsEachAction(t *testing.T) {
+func TestAdmit_RefusesEachActionBeyondItsLimit(t *testing.T) {
 	for _, c := range []struct {
 		why           string
 		action, email string
@@ -247,8 +247,8 @@ func TestAdmit_BoundsEachAction(t *testing.T) {
 		{"registrations from an address", limit.ActionRegister, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
 		{"registrations from an IPv6 network", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:1:%x::1", i) }, 20, time.Minute},
 		{"registrations from an IPv4 address in two spellings", limit.ActionRegister, "", func(i int) string { return []string{"203.0.113.7", "::ffff:203.0.113.7"}[i%2] }, 20, time.Minute},
-		{"mails to one address", limit.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
-		{"mails requested from an address", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
+		{"mails to one email address", limit.ActionReset, "Ada@example.com", address, 3, 10 * time.Minute},
+		{"mails requested from one client address", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
 		{"mailed tokens from an address", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
 		{"refreshes from an address", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
 		{"registrations from an unknown address", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
@@ -275,7 +275,7 @@ func TestAdmit_BoundsEachAction(t *testing.T) {
 	}
 }
 
-// outbox is a store that remembers the recipients of queued mails.
+// outbox is a store that records the recipients of queued mails.
 type outbox struct {
 	identity.Store
 	to []string
@@ -286,8 +286,9 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 	return o.Store.Enqueue(ctx, m, at)
 }
 
-// Registrations are charged to the mails that an address may get, whether or not it is taken.
-func TestRegisterByMail_DoesNotFloodAnInbox(t *testing.T) {
+// Each registration is charged to the limit on mails to its email address, whether or not the address is
+// taken.
+func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	box := &outbox{Store: w.store}
 	w.Store = box
@@ -312,11 +313,11 @@ func TestRegisterByMail_DoesNotFloodAnInbox(t *testing.T) {
 			t.Errorf("%s: %d mails, want 3", email, n)
 		}
 		if got := retryOf(ask(email)); got != 10*time.Minute {
-			t.Errorf("%s: a reset was refused for %v, want 10m", email, got)
+			t.Errorf("%s: a reset was told to wait for %v, want 10m", email, got)
 		}
 	}
-	// A mail is queued each time, even if it will not be sent. The first one to the free address is queued
-	// by Create.
+	// Enqueue is called for each registration, even if its mail will not be sent. The exception is the
+	// first registration of the free address, whose mail is queued by Create.
 	if len(box.to) != 10+9 {
 		t.Errorf("%d mails were queued, want 19", len(box.to))
 	}
@@ -324,7 +325,7 @@ func TestRegisterByMail_DoesNotFloodAnInbox(t *testing.T) {
 	register(u.Email)
 	w.one(u.Email, "already")
 
-	// Resets count too. The mail of a new account is sent in any case.
+	// Requests for a reset count too. But the mail that verifies a new account is always sent.
 	for range 3 {
 		w.want("a reset", ask("new@example.com"), nil)
 	}
@@ -343,7 +344,7 @@ func (unqueued) Enqueue(context.Context, mail.Envelope, time.Time) error {
 	return identity.ErrUnavailable
 }
 
-func TestRegisterByMail_RefundsAMailThatWasNotQueued(t *testing.T) {
+func TestRegisterByMail_RefundsChargeIfMailIsNotQueued(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	w.Store = unqueued{w.store}
@@ -356,7 +357,7 @@ func TestRegisterByMail_RefundsAMailThatWasNotQueued(t *testing.T) {
 	}
 }
 
-// witness is an Observer that records the decisions of the limits.
+// witness is an Observer that records the decisions of the rate limits.
 type witness struct{ got []string }
 
 func (o *witness) Breached(string) {}
@@ -371,7 +372,7 @@ func (down) Charge(context.Context, time.Time, []limit.Key) (limit.Decision, err
 	return limit.Decision{}, errors.New("down")
 }
 
-func TestLimits_AreObserved(t *testing.T) {
+func TestLimits_ReportEachDecisionToTheObserver(t *testing.T) {
 	w, o := newLimitedWorld(t), &witness{}
 	w.Observer = o
 	from := identity.Origin{IP: "203.0.113.7"}
@@ -387,7 +388,7 @@ func TestLimits_AreObserved(t *testing.T) {
 	}
 }
 
-// watched is a limiter that reports its calls.
+// watched is a limiter that reports each call on a channel.
 type watched struct {
 	limit.Limiter
 	charges, refunds chan struct{}
@@ -403,7 +404,7 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 	return l.Limiter.Refund(ctx, now, d)
 }
 
-// stuck is an engine that works until it is told to end.
+// stuck is an engine whose Compare takes until end is closed.
 type stuck struct{ begun, end chan struct{} }
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
@@ -416,9 +417,9 @@ func (e *stuck) Compare(context.Context, []byte, []byte) error {
 	return bcrypt.ErrMismatchedHashAndPassword
 }
 
-// A request that the queue refuses is not charged, one that waits in vain is refunded, and one that the
-// limits refuse leaves the queue.
-func TestAuthenticate_QueueComesBeforeLimits(t *testing.T) {
+// A request that the queue of password hashes refuses at once is not charged. A request that waits until
+// the patience ends is refunded. A request that the limits refuse leaves the queue.
+func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
@@ -439,8 +440,8 @@ func TestAuthenticate_QueueComesBeforeLimits(t *testing.T) {
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
 	<-limiter.charges // the request has its place
 	_, err := w.guess("ada", otherPassword, ip)
-	w.want("a request beyond the queue", err, identity.ErrBusy)
-	w.want("a request that waits in vain", <-late, identity.ErrBusy)
+	w.want("a request while the queue is full", err, identity.ErrBusy)
+	w.want("a request that gets no slot in time", <-late, identity.ErrBusy)
 	if asked, back := len(limiter.charges), len(limiter.refunds); asked != 0 || back != 1 {
 		t.Errorf("refused requests led to %d charges and %d refunds, want 0 and 1", asked, back)
 	}
@@ -452,7 +453,7 @@ func TestAuthenticate_QueueComesBeforeLimits(t *testing.T) {
 		}
 	}
 	if n := w.Hasher.Queue.Len(); n != 0 {
-		t.Errorf("%d requests wait that the limits refused", n)
+		t.Errorf("%d requests that the limits refused are still in the queue", n)
 	}
 	close(engine.end)
 	wg.Wait()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTokensAreNotGuessable(t *testing.T) {
+func TestNewToken_IsRandomAndURLSafe(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
 		token := newToken()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCheckPassword_AppliesThePolicy(t *testing.T) {
+func TestCheckPassword_ReturnsTheProblemOfAPassword(t *testing.T) {
 	words := contextWords("Alice", "alice.smith@example.com")
 	for _, c := range []struct {
 		why, password string
@@ -16,16 +16,16 @@ func TestCheckPassword_AppliesThePolicy(t *testing.T) {
 		want          string
 	}{
 		{"ordinary", "correct horse", 8, ""},
-		{"any composition", "\x00\t\n 1aé😀", 8, ""},
-		{"characters, not bytes", "жжжжжжжя", 8, ""},
+		{"any kinds of characters", "\x00\t\n 1aé😀", 8, ""},
+		{"8 characters that are 16 bytes", "жжжжжжжя", 8, ""},
 		{"only spaces, which are not trimmed", strings.Repeat(" ", 8), 8, ""},
 		{"the longest", strings.Repeat("Ab3~", 256), 8, ""},
 		{"empty", "", 8, CodeRequired},
 		{"short", "horse17", 8, CodeTooShort},
 		{"seven characters of two bytes", "жжжжжжж", 8, CodeTooShort},
-		{"shorter than the setting", "correct horse", 14, CodeTooShort},
-		{"a setting below 8", "horse17", 4, CodeTooShort},
-		{"a setting of 0, which means 8", "horse17x", 0, ""},
+		{"shorter than the configured minimum length", "correct horse", 14, CodeTooShort},
+		{"a minimum length below 8", "horse17", 4, CodeTooShort},
+		{"a minimum length of 0, which means 8", "horse17x", 0, ""},
 		{"long", strings.Repeat("a", 1025), 8, CodeTooLong},
 		{"not UTF-8", "correct\xffhorse", 8, CodeInvalid},
 		{"common", "password", 8, CodeTooCommon},
@@ -33,20 +33,20 @@ func TestCheckPassword_AppliesThePolicy(t *testing.T) {
 		{"common after folding", "pa\u017fsword", 8, CodeTooCommon},
 		{"name and digits", "alice-1997", 8, CodeTooSimilar},
 		{"name twice", "AliceALICE1", 8, CodeTooSimilar},
-		{"the address", "alice.smith@example.com", 8, CodeTooSimilar},
-		{"its local part", "alice.smith2026", 8, CodeTooSimilar},
+		{"the email address", "alice.smith@example.com", 8, CodeTooSimilar},
+		{"the local part of the address", "alice.smith2026", 8, CodeTooSimilar},
 		{"the name of the service", "SessionD2026", 8, CodeTooSimilar},
 		{"enough besides the name", "alice-password-1x", 8, ""},
 		{"just enough besides the name", "alice12345679", 8, ""},
 		{"not enough for a longer minimum", "alice12345679", 9, CodeTooSimilar},
 	} {
 		if got := code(checkPassword(c.password, c.minLength, words...)); got != c.want {
-			t.Errorf("%s, %.40q: %q, want %q", c.why, c.password, got, c.want)
+			t.Errorf("%s, %.40q: problem %q, want %q", c.why, c.password, got, c.want)
 		}
 	}
 }
 
-func TestCheckPassword_IgnoresShortContextWords(t *testing.T) {
+func TestCheckPassword_IgnoresUsernamesOfTwoCharacters(t *testing.T) {
 	if p := checkPassword("bo-bo-bo", 8, "bo", ""); p != nil {
 		t.Errorf("refused: %s", p.detail)
 	}
@@ -87,7 +87,7 @@ func TestIsCommon_FindsEveryPasswordOfTheList(t *testing.T) {
 	}
 }
 
-// The vectors are beside the project's directory.
+// The test vectors are in a directory beside the project's.
 const vectors = "../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {
@@ -102,7 +102,7 @@ func readVector(t *testing.T, name string) []byte {
 	return data
 }
 
-func TestCheckPassword_RefusesThe3000MostCommon(t *testing.T) {
+func TestCheckPassword_RefusesThe3000MostCommonPasswords(t *testing.T) {
 	list := strings.Split(string(readVector(t, "passwords/zxcvbn_common_len8plus.txt")), "\n")
 	if len(list) < 3000 {
 		t.Fatalf("the list has %d passwords, want at least 3000", len(list))
@@ -110,7 +110,7 @@ func TestCheckPassword_RefusesThe3000MostCommon(t *testing.T) {
 	for i, p := range list[:3000] {
 		for _, spelling := range []string{p, strings.ToUpper(p)} {
 			if got := code(checkPassword(spelling, 8)); got != CodeTooCommon {
-				t.Errorf("number %d, %q: %q, want %q", i+1, spelling, got, CodeTooCommon)
+				t.Errorf("the password with rank %d, %q: problem %q, want %q", i+1, spelling, got, CodeTooCommon)
 			}
 		}
 	}

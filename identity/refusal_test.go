@@ -15,9 +15,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// The time of a refusal must not reveal which names exist. So every refusal is the same work for the
-// hasher and the store.
-func TestAuthenticate_EveryRefusalIsTheSameWork(t *testing.T) {
+// The time that a refusal takes must not reveal which usernames exist. So every refused login must cause
+// the same work for bcrypt and the store.
+func TestAuthenticate_EveryRefusalTakesTheSameWork(t *testing.T) {
 	w := newWorld(t)
 	current := hasher(t, 7)
 	ours := func(cost int) string {
@@ -48,9 +48,9 @@ func TestAuthenticate_EveryRefusalIsTheSameWork(t *testing.T) {
 		{"a wrong password by email", "alice@example.com", otherPassword, "wrong_password"},
 		{"an unknown username", "bob", otherPassword, "unknown_user"},
 		{"an unknown email", "bob@example.com", otherPassword, "unknown_user"},
-		{"an impossible username", "\xff", otherPassword, "unknown_user"},
+		{"a username that is not UTF-8", "\xff", otherPassword, "unknown_user"},
 		{"a password typed as the username", password, password, "unknown_user"},
-		{"an impossible password", "alice", "\xff\xfe", "wrong_password"},
+		{"a password that is not UTF-8", "alice", "\xff\xfe", "wrong_password"},
 		{"a huge password", "alice", huge, "wrong_password"},
 		{"an unknown username and a huge password", "bob", huge, "unknown_user"},
 		{"a pending user's password", "pending", password, "unverified"},
@@ -59,27 +59,27 @@ func TestAuthenticate_EveryRefusalIsTheSameWork(t *testing.T) {
 		{"an old hash and a huge password", "old", huge, "wrong_password"},
 		{"an old hash and a pending user's password", "oldpending", password, "unverified"},
 		{"an imported hash", "imported", otherPassword, "wrong_password"},
-		{"an imported hash and more than bcrypt reads", "imported", strings.Repeat("x", 100), "wrong_password"},
+		{"an imported hash and a longer password than bcrypt reads", "imported", strings.Repeat("x", 100), "wrong_password"},
 	} {
 		engine.spent, turns.n, store.got = 0, 0, nil
 		if w.signsIn(c.login, c.password) {
 			t.Errorf("%s: signed in", c.why)
 		}
 		if engine.spent != 1<<7 || turns.n != 1 {
-			t.Errorf("%s: %d rounds in %d turns, want %d rounds in one", c.why, engine.spent, turns.n, 1<<7)
+			t.Errorf("%s: %d bcrypt rounds in %d turns, want %d rounds in 1 turn", c.why, engine.spent, turns.n, 1<<7)
 		}
 		if len(store.got) != 1 || store.got[0].Reason != c.reason {
-			t.Errorf("%s: recorded %+v, want one %s", c.why, store.got, c.reason)
+			t.Errorf("%s: recorded %+v, want one failed login with reason %s", c.why, store.got, c.reason)
 			continue
 		}
-		// People type passwords into the username's field.
+		// An unknown username is not recorded, because people type passwords into that field.
 		if text := fmt.Sprintf("%+v", store.got); strings.Contains(text, password) || c.reason == "unknown_user" && strings.Contains(text, "bob") {
-			t.Errorf("%s: the login was recorded: %s", c.why, text)
+			t.Errorf("%s: the username or password was recorded: %s", c.why, text)
 		}
 	}
 }
 
-// person adds a user with a given hash.
+// person adds a user with the given password hash.
 func (w *world) person(username, hash string, status identity.Status) {
 	w.Helper()
 	err := w.store.Create(w.Context(), identity.User{
@@ -91,7 +91,7 @@ func (w *world) person(username, hash string, status identity.Status) {
 	}
 }
 
-// countedEngine counts bcrypt's rounds.
+// countedEngine is an engine that counts the rounds of bcrypt.
 type countedEngine struct{ spent int }
 
 func (e *countedEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -108,13 +108,13 @@ func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// countedTurns counts the queue's turns.
+// countedTurns is a queue's Observer that counts the turns with a hash.
 type countedTurns struct{ n int }
 
 func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
 func (*countedTurns) Shed(string)                           {}
 
-// countedAttempts is a store that remembers the recorded attempts.
+// countedAttempts is a store that keeps the recorded failed logins.
 type countedAttempts struct {
 	identity.Store
 	got []identity.Attempt
@@ -125,8 +125,9 @@ func (s *countedAttempts) RecordAttempt(ctx context.Context, a identity.Attempt)
 	return s.Store.RecordAttempt(ctx, a)
 }
 
-// The engine may also fail while Verify spends the difference to the current cost.
-func TestAuthenticate_FailingEngineIsNoRefusal(t *testing.T) {
+// For a hash with a lower cost, Verify runs the engine several times, so that the check takes as long as
+// usual. Any of these runs may fail.
+func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 	w := newWorld(t)
 	old, err := hasher(t, 4).Hash(t.Context(), password)
 	if err != nil {
@@ -142,7 +143,7 @@ func TestAuthenticate_FailingEngineIsNoRefusal(t *testing.T) {
 	}
 }
 
-// brokenEngine fails at every run whose number is a multiple of at.
+// brokenEngine fails every at-th time.
 type brokenEngine struct{ run, at int }
 
 func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -156,9 +157,9 @@ func (e *brokenEngine) Generate(context.Context, []byte, int) ([]byte, error) {
 	return nil, identity.ErrUnavailable
 }
 
-// A request for a reset queues the same mail whether or not somebody has the address. The mail is dropped
-// at its first attempt if nobody can use it.
-func TestRequestReset_QueuesTheSameForUnknownAddresses(t *testing.T) {
+// RequestReset queues the same mail whether or not a user has the email address. If no user has it, the
+// mail is dropped when it is due.
+func TestRequestReset_QueuesSameMailForUnknownAddress(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	for _, name := range []string{"expired", "pending"} {
@@ -173,8 +174,8 @@ func TestRequestReset_QueuesTheSameForUnknownAddresses(t *testing.T) {
 		arrives      bool
 	}{
 		{"a user who can sign in", "alice@example.com", true},
-		{"an unknown address", "nobody@example.com", false},
-		{"an address that is not confirmed", "pending@example.com", true},
+		{"an unknown email address", "nobody@example.com", false},
+		{"an email address that is not confirmed", "pending@example.com", true},
 		{"an expired registration", "expired@example.com", false},
 	} {
 		w.want(c.why, w.RequestReset(t.Context(), c.address), nil)
@@ -188,7 +189,7 @@ func TestRequestReset_QueuesTheSameForUnknownAddresses(t *testing.T) {
 		}
 		w.clock.pass(time.Minute)
 		if arrived := len(w.deliver()) == 1; arrived != c.arrives {
-			t.Errorf("%s: the mail arrived: %v", c.why, arrived)
+			t.Errorf("%s: a mail arrived: %t, want %t", c.why, arrived, c.arrives)
 		}
 		w.clock.pass(time.Hour)
 		if left, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8); err != nil || len(left) != 0 {
@@ -200,7 +201,7 @@ func TestRequestReset_QueuesTheSameForUnknownAddresses(t *testing.T) {
 	}
 }
 
-// Otherwise the time would reveal which usernames exist.
+// If the token were not looked up, the quicker response would reveal which usernames exist.
 func TestReset_ChecksTokenEvenForUnknownUser(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
@@ -219,7 +220,7 @@ func TestReset_ChecksTokenEvenForUnknownUser(t *testing.T) {
 	w.want("a store that fails", second(w.CompleteReset(t.Context(), "bob", "nonsense", otherPassword, identity.Origin{})), identity.ErrUnavailable)
 }
 
-// countedTokens is a store that counts the lookups of tokens, and fails them with err.
+// countedTokens is a store that counts the lookups of tokens. If err is set, each lookup returns err.
 type countedTokens struct {
 	identity.Store
 	n   int
@@ -233,8 +234,9 @@ func (s *countedTokens) TokenUser(ctx context.Context, purpose identity.Purpose,
 	return s.Store.TokenUser(ctx, purpose, hash, at)
 }
 
-// An address with the same folded form may be somebody else's mailbox.
-func TestReset_GoesToTheOwnersSpelling(t *testing.T) {
+// To a mail server, an email address with the same folded form may be another person's. So the mail must
+// go to the address as the user wrote it.
+func TestReset_MailGoesToTheUsersOwnSpelling(t *testing.T) {
 	w := newWorld(t)
 	w.register("kate")
 	const kelvin = "\u212Aate@example.com"

@@ -25,8 +25,8 @@ func TestRetention_RemovesFailedLoginsAfter90Days(t *testing.T) {
 	}
 }
 
-// The link of a registration is mailed a day after it at the latest, and works for a day.
-func TestRetention_KeepsARegistrationWhileItsLinkMayWork(t *testing.T) {
+// The verification link is mailed at most a day after the registration, and then works for a day.
+func TestRetention_KeepsRegistrationWhileTheLinkMayWork(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
 	w.want("register", w.RegisterByMail(t.Context(), alice), nil)
@@ -47,7 +47,7 @@ func TestRetention_KeepsARegistrationWhileItsLinkMayWork(t *testing.T) {
 	w.want("after the link expired", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 }
 
-func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
+func TestRetention_RunRemovesBatchesUntilABatchIsNotFull(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why               string
@@ -69,7 +69,7 @@ func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
 		select {
 		case <-store.done:
 		case <-time.After(time.Minute):
-			t.Errorf("%s: some batches were not asked for", c.why)
+			t.Errorf("%s: Run did not remove all batches", c.why)
 		}
 		stop()
 		<-ended
@@ -79,7 +79,7 @@ func TestRetention_RunRemovesBatchesUntilOneIsNotFull(t *testing.T) {
 	}
 }
 
-// batches is a store with a given number of rows to remove at each call.
+// batches is a store that removes the given number of rows at each call.
 type batches struct {
 	identity.Store
 	err  error
@@ -100,7 +100,7 @@ func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int,
 func (b *batches) remove(from *[]int, limit int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := (*from)[0] // panics at a call too many
+	n := (*from)[0] // panics if Run calls too often
 	*from = (*from)[1:]
 	if len(b.attempts)+len(b.pending) == 0 {
 		close(b.done)

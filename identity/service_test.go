@@ -49,14 +49,14 @@ func TestRegister_CreatesAnActiveUser(t *testing.T) {
 	}{
 		{"the username in another case", "ALICE", "b@example.com", identity.ErrUsernameTaken},
 		{"the email in another case", "bob", "alice@EXAMPLE.com", identity.ErrEmailTaken},
-		{"both: the username is reported first", "alice", "alice@example.com", identity.ErrUsernameTaken},
+		{"both, of which only the username is reported", "alice", "alice@example.com", identity.ErrUsernameTaken},
 	} {
 		_, err := w.Register(t.Context(), identity.NewUser{Username: c.username, Email: c.email, Password: password})
 		w.want(c.why, err, c.want)
 	}
 }
 
-func TestRegister_NamesEveryBadField(t *testing.T) {
+func TestRegister_ReportsEveryInvalidField(t *testing.T) {
 	w := newWorld(t)
 	bad := identity.NewUser{
 		Username: "a@b", Email: "nowhere", Password: "short", FirstName: "a\x00", LastName: strings.Repeat("x", 201),
@@ -81,7 +81,7 @@ func TestRegister_NamesEveryBadField(t *testing.T) {
 	}
 }
 
-func TestRegister_TakenNamesCostNoHash(t *testing.T) {
+func TestRegister_DoesNotHashIfNameIsTaken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.Hasher = hasher(t, hashing.MaxCost) // a hash takes about a second
@@ -100,12 +100,12 @@ func TestRegister_TakenNamesCostNoHash(t *testing.T) {
 		},
 	) {
 		if took > 300*time.Millisecond {
-			t.Errorf("registration %d takes %v", i, took)
+			t.Errorf("registration %d takes %v of CPU time, want at most 300ms", i, took)
 		}
 	}
 }
 
-func TestRegister_OneOfManyConcurrentGetsTheUsername(t *testing.T) {
+func TestRegister_OneOfManyConcurrentRequestsGetsTheUsername(t *testing.T) {
 	w := newWorld(t)
 	errs := make([]error, 8)
 	var all sync.WaitGroup
@@ -122,7 +122,7 @@ func TestRegister_OneOfManyConcurrentGetsTheUsername(t *testing.T) {
 		if err == nil {
 			made++
 		} else {
-			w.want("another one", err, identity.ErrUsernameTaken)
+			w.want("another registration", err, identity.ErrUsernameTaken)
 		}
 	}
 	if made != 1 {
@@ -158,7 +158,7 @@ func TestRegisterByMail_UserSignsInAfterConfirmation(t *testing.T) {
 
 	token := w.token(mail)
 	w.want("another token", w.VerifyEmail(t.Context(), token+"x"), identity.ErrInvalidToken)
-	w.want("as a reset", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
+	w.want("the verification token used to reset the password", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("the token", w.VerifyEmail(t.Context(), token), nil)
 	w.want("the token again", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	if u, err = w.User(t.Context(), u.ID); err != nil || u.Status != identity.StatusActive || !u.EmailVerifiedAt.Equal(w.clock.Now()) {
@@ -172,7 +172,7 @@ func TestRegisterByMail_UserSignsInAfterConfirmation(t *testing.T) {
 // second returns the error of a call with two results.
 func second[T any](_ T, err error) error { return err }
 
-func TestRegisterByMail_TellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
+func TestRegisterByMail_OnlyTheMailRevealsThatAnAddressIsTaken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	bob := identity.NewUser{Username: "bob", Email: "ALICE@example.com", Password: password}
@@ -186,7 +186,7 @@ func TestRegisterByMail_TellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 	_, err := w.store.ByUsername(t.Context(), "bob")
 	w.want("bob", err, identity.ErrNotFound)
 
-	// The time must not reveal it either.
+	// The time that a registration takes must not reveal that the email address is taken.
 	w.Hasher = hasher(t, 8)
 	i := 0
 	took := leastCPU(t,
@@ -199,7 +199,7 @@ func TestRegisterByMail_TellsOnlyTheOwnerOfATakenAddress(t *testing.T) {
 		},
 		func() { w.want("taken", w.RegisterByMail(t.Context(), bob), nil) })
 	if free, taken := took[0], took[1]; taken < free*2/3 || taken > free*3/2 {
-		t.Errorf("a free address takes %v, a taken one %v", free, taken)
+		t.Errorf("a free email address takes %v of CPU time, a taken one takes %v", free, taken)
 	}
 }
 
@@ -212,7 +212,7 @@ func hasher(t *testing.T, cost int) *hashing.Hasher {
 	return h
 }
 
-func TestRegisterByMail_NeedsMail(t *testing.T) {
+func TestRegisterByMail_FailsIfMailIsDisabled(t *testing.T) {
 	w := newWorld(t)
 	w.MailEnabled = false
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}),
@@ -220,7 +220,7 @@ func TestRegisterByMail_NeedsMail(t *testing.T) {
 	w.want("reset", w.RequestReset(t.Context(), "alice@example.com"), identity.ErrMailDisabled)
 }
 
-func TestRegisterByMail_ExpiresAfterADay(t *testing.T) {
+func TestRegisterByMail_UnconfirmedRegistrationExpiresAfterADay(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
 	w.want("first", w.RegisterByMail(t.Context(), alice), nil)
@@ -242,7 +242,7 @@ func TestRegisterByMail_ExpiresAfterADay(t *testing.T) {
 	w.want("the old reset", second(w.CheckReset(t.Context(), reset)), identity.ErrInvalidToken)
 }
 
-func TestUpdateProfile_TakesTheAddressOfAnExpiredRegistration(t *testing.T) {
+func TestUpdateProfile_AcceptsEmailOfAnExpiredRegistration(t *testing.T) {
 	w := newWorld(t)
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "squatter", Email: "alice@example.net", Password: password}), nil)
 	u := w.register("alice")
@@ -256,7 +256,7 @@ func TestUpdateProfile_TakesTheAddressOfAnExpiredRegistration(t *testing.T) {
 	w.want("the expired registration", second(w.store.ByUsername(t.Context(), "squatter")), identity.ErrNotFound)
 }
 
-func TestAuthenticate_ByUsernameOrEmail(t *testing.T) {
+func TestAuthenticate_AcceptsUsernameOrEmail(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("Alice")
 	from := identity.Origin{IP: "192.0.2.7", UserAgent: "curl/8", Device: "curl"}
@@ -270,18 +270,18 @@ func TestAuthenticate_ByUsernameOrEmail(t *testing.T) {
 		{"the email in another case", "Alice@EXAMPLE.com", password, nil},
 		{"the password in another case", "alice", strings.ToUpper(password), identity.ErrWrongPassword},
 		{"a space after the password", "alice", password + " ", identity.ErrWrongPassword},
-		{"empty password", "alice", "", identity.ErrWrongPassword},
+		{"an empty password", "alice", "", identity.ErrWrongPassword},
 		{"a password that is not UTF-8", "alice", "\xff\xfe", identity.ErrWrongPassword},
 		{"a huge password", "alice", strings.Repeat("x", 1<<20), identity.ErrWrongPassword},
-		{"NUL after the password", "alice", password + "\x00", identity.ErrWrongPassword},
-		{"unknown username", "bob", password, identity.ErrNotFound},
-		{"unknown email", "bob@example.com", password, identity.ErrNotFound},
-		{"empty login", "", password, identity.ErrNotFound},
-		{"login not UTF-8", "alice\xff", password, identity.ErrNotFound},
-		{"login with NUL", "alice\x00", password, identity.ErrNotFound},
-		{"huge login", strings.Repeat("x", 1<<20), password, identity.ErrNotFound},
-		{"huge email", strings.Repeat("x", 1<<20) + "@example.com", password, identity.ErrNotFound},
-		{"unknown and not UTF-8", "bob", "\xff\xfe", identity.ErrNotFound},
+		{"a NUL after the password", "alice", password + "\x00", identity.ErrWrongPassword},
+		{"an unknown username", "bob", password, identity.ErrNotFound},
+		{"an unknown email", "bob@example.com", password, identity.ErrNotFound},
+		{"an empty login name", "", password, identity.ErrNotFound},
+		{"a login name that is not UTF-8", "alice\xff", password, identity.ErrNotFound},
+		{"a login name with NUL", "alice\x00", password, identity.ErrNotFound},
+		{"a huge login name", strings.Repeat("x", 1<<20), password, identity.ErrNotFound},
+		{"a huge email", strings.Repeat("x", 1<<20) + "@example.com", password, identity.ErrNotFound},
+		{"an unknown username and a password that is not UTF-8", "bob", "\xff\xfe", identity.ErrNotFound},
 	} {
 		w.clock.pass(time.Second)
 		before := len(w.failures(u))
@@ -292,18 +292,18 @@ func TestAuthenticate_ByUsernameOrEmail(t *testing.T) {
 		}
 		recorded := len(w.failures(u)) - before
 		if want := errors.Is(c.want, identity.ErrWrongPassword); (recorded == 1) != want || recorded > 1 {
-			t.Errorf("%s: %d attempts recorded", c.why, recorded)
+			t.Errorf("%s: %d failed logins were recorded", c.why, recorded)
 		}
 	}
 	w.want("a wrong password", second(w.Authenticate(t.Context(), "alice", otherPassword, from)), identity.ErrWrongPassword)
 	last := w.failures(u)[0]
 	if !last.Failed || last.IP != from.IP || last.UserAgent != from.UserAgent || last.Device != from.Device ||
 		last.EndReason != "wrong_password" || !last.CreatedAt.Equal(w.clock.Now()) {
-		t.Errorf("recorded as %+v", last)
+		t.Errorf("the failed login was recorded as %+v", last)
 	}
 }
 
-func TestReauthenticate_VerifiesThePassword(t *testing.T) {
+func TestReauthenticate_AcceptsOnlyTheUsersPassword(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	got, err := w.Reauthenticate(t.Context(), u.ID, password, identity.Origin{})
@@ -313,7 +313,7 @@ func TestReauthenticate_VerifiesThePassword(t *testing.T) {
 	w.want("a wrong password", second(w.Reauthenticate(t.Context(), u.ID, otherPassword, identity.Origin{})), identity.ErrWrongPassword)
 	w.want("nobody", second(w.Reauthenticate(t.Context(), "nobody", password, identity.Origin{})), identity.ErrNotFound)
 	if n := len(w.failures(u)); n != 1 {
-		t.Errorf("%d attempts recorded, want 1", n)
+		t.Errorf("%d failed logins were recorded, want 1", n)
 	}
 }
 
@@ -350,10 +350,10 @@ func TestAuthenticate_RehashesOutdatedHashes(t *testing.T) {
 	}
 	first := hash()
 	if !strings.HasPrefix(first, "$sessiond$v=1$p=0$2a$04$") || u.PasswordHash != first {
-		t.Errorf("hash %s, returned %s", first, u.PasswordHash)
+		t.Errorf("stored hash %s, returned hash %s", first, u.PasswordHash)
 	}
 	if !w.signsIn("alice", password) || hash() != first {
-		t.Errorf("hashed again: %s", hash())
+		t.Errorf("the second login replaced the hash too: %s", hash())
 	}
 
 	one := hashing.Pepper{ID: "k1", Key: []byte(strings.Repeat("1", 32))}
@@ -373,7 +373,7 @@ func TestAuthenticate_RehashesOutdatedHashes(t *testing.T) {
 	}
 }
 
-// failing is a store with methods that fail.
+// failing is a store whose methods Rehash and RecordAttempt return the given errors.
 type failing struct {
 	identity.Store
 	rehash, recordAttempt error
@@ -408,7 +408,7 @@ func TestAuthenticate_SucceedsIfTheRehashFails(t *testing.T) {
 	}
 }
 
-func TestAuthenticate_UnrecordedGuessGetsNoAnswer(t *testing.T) {
+func TestAuthenticate_HidesResultIfRecordingFails(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.Store = failing{Store: w.store, recordAttempt: identity.ErrUnavailable}
@@ -418,7 +418,7 @@ func TestAuthenticate_UnrecordedGuessGetsNoAnswer(t *testing.T) {
 	}
 }
 
-func TestUpdateProfile_ChangesTheGivenFields(t *testing.T) {
+func TestUpdateProfile_ChangesOnlyTheGivenFields(t *testing.T) {
 	w := newWorld(t)
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}), nil)
 	w.want("verify", w.VerifyEmail(t.Context(), w.token(w.one("alice@example.com", "Confirm"))), nil)
@@ -474,7 +474,7 @@ func TestUpdateProfile_ChangesTheGivenFields(t *testing.T) {
 	}
 }
 
-// A person who adds a field to the profile must also validate it.
+// This test fails if somebody adds a field to identity.Profile and does not validate it.
 func TestProfile_EveryFieldIsValidated(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
@@ -493,7 +493,7 @@ func TestProfile_EveryFieldIsValidated(t *testing.T) {
 	}
 }
 
-// A change of a name must not undo a concurrent change of the address.
+// A change of a person's name must not undo a concurrent change of the email address.
 func TestUpdateProfile_KeepsConcurrentChanges(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
@@ -518,7 +518,7 @@ func TestUpdateProfile_KeepsConcurrentChanges(t *testing.T) {
 	}
 }
 
-func TestChangePassword_EndsTheOtherSessions(t *testing.T) {
+func TestChangePassword_RevokesOtherSessions(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	kept, ended := w.startSession(u), w.startSession(u)
@@ -563,7 +563,7 @@ func TestChangePassword_EndsTheOtherSessions(t *testing.T) {
 	w.want("nobody", second(w.ChangePassword(t.Context(), "nobody", nil, password, "", identity.Origin{})), identity.ErrNotFound)
 }
 
-func TestDelete_RemovesTheUser(t *testing.T) {
+func TestDelete_RemovesUserAndSessions(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.startSession(u)
@@ -582,7 +582,7 @@ func TestDelete_RemovesTheUser(t *testing.T) {
 	}
 }
 
-func TestReset_SetsThePasswordOnce(t *testing.T) {
+func TestReset_TokenSetsPasswordOnce(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.register("bob")
@@ -608,7 +608,7 @@ func TestReset_SetsThePasswordOnce(t *testing.T) {
 			t.Fatalf("got %+v, %v", got, err)
 		}
 	}
-	w.want("as a confirmation", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
+	w.want("the reset token used to verify the email address", w.VerifyEmail(t.Context(), token), identity.ErrInvalidToken)
 	for _, c := range []struct {
 		why, username, token string
 		want                 error
@@ -620,7 +620,7 @@ func TestReset_SetsThePasswordOnce(t *testing.T) {
 		{"a token that is not UTF-8", "", "\xff\x00", identity.ErrInvalidToken},
 		{"an unknown username", "carol", token, identity.ErrNotFound},
 		{"an unknown username and no token", "carol", "", identity.ErrNotFound},
-		{"an impossible username", "a\x00\xff", token, identity.ErrNotFound},
+		{"a username that is not valid UTF-8", "a\x00\xff", token, identity.ErrNotFound},
 		{"another user's username", "bob", token, identity.ErrInvalidToken},
 		{"another user's username and no token", "bob", "", identity.ErrInvalidToken},
 	} {
@@ -643,18 +643,18 @@ func TestReset_SetsThePasswordOnce(t *testing.T) {
 	}
 	w.one("alice@example.com", "password was changed")
 	if w.active(u) != 0 || w.signsIn("alice", password) || !w.signsIn("alice", otherPassword) {
-		t.Error("the reset is not in effect")
+		t.Error("the old password or a session still works, or the new password does not")
 	}
 	w.want("a second reset", second(w.CompleteReset(t.Context(), "", token, password, identity.Origin{})), identity.ErrInvalidToken)
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 
-func TestReset_LinkExpiresAfterItsSending(t *testing.T) {
+func TestReset_LinkExpiryCountsFromSendingTheMail(t *testing.T) {
 	w := newWorld(t)
 	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	w.clock.pass(4 * time.Minute) // the mail is sent late, and the link's time begins then
+	w.clock.pass(4 * time.Minute) // the mail is sent late, and the link works from then on
 	token := w.token(w.one("alice@example.com", "new"))
 	w.clock.pass(5*time.Minute - time.Second)
 	w.want("before its expiry", second(w.CheckReset(t.Context(), token)), nil)
@@ -663,7 +663,7 @@ func TestReset_LinkExpiresAfterItsSending(t *testing.T) {
 	w.want("after its expiry", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 }
 
-func TestReset_NewLinkReplacesTheOldOne(t *testing.T) {
+func TestReset_NewLinkReplacesOldLink(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -674,7 +674,7 @@ func TestReset_NewLinkReplacesTheOldOne(t *testing.T) {
 	w.want("newer", second(w.CheckReset(t.Context(), newer)), nil)
 }
 
-func TestReset_OneOfManyConcurrentUsesTheToken(t *testing.T) {
+func TestReset_OneOfManyConcurrentRequestsUsesTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -692,7 +692,7 @@ func TestReset_OneOfManyConcurrentUsesTheToken(t *testing.T) {
 		if err == nil {
 			used++
 		} else {
-			w.want("another one", err, identity.ErrInvalidToken)
+			w.want("another reset with the same token", err, identity.ErrInvalidToken)
 		}
 	}
 	if used != 1 {
@@ -700,18 +700,18 @@ func TestReset_OneOfManyConcurrentUsesTheToken(t *testing.T) {
 	}
 }
 
-func TestReset_BadTokenCostsNoHash(t *testing.T) {
+func TestReset_DoesNotHashForInvalidToken(t *testing.T) {
 	w := newWorld(t)
 	w.Hasher = hasher(t, hashing.MaxCost)
 	took := leastCPU(t, func() {
 		w.want("reset", second(w.CompleteReset(t.Context(), "", "guess", otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 	})
 	if took[0] > 300*time.Millisecond {
-		t.Errorf("took %v, want at most 300ms", took[0])
+		t.Errorf("took %v of CPU time, want at most 300ms", took[0])
 	}
 }
 
-func TestRegister_NaughtyStringsAreRefusedOrKept(t *testing.T) {
+func TestRegister_RefusesOrKeepsNaughtyStrings(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/blns/blns.json")
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("SKIPPED: there is no list of naughty strings in ../../shared/vectors")
@@ -727,21 +727,21 @@ func TestRegister_NaughtyStringsAreRefusedOrKept(t *testing.T) {
 	u := w.register("alice")
 	for i, s := range naughty {
 		if w.signsIn(s, s) {
-			t.Errorf("%q signs in", s)
+			t.Errorf("a login with %q as username and password succeeds", s)
 		}
 		n := identity.NewUser{Username: s, Email: s, Password: s, FirstName: s, LastName: s}
 		if _, err := w.Register(t.Context(), n); codes(err) == nil {
-			t.Errorf("%q as everything: %v", s, err)
+			t.Errorf("%q in every field: %v", s, err)
 		}
 		n.Email = "user" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + "@example.com"
 		n.Password = password
 		made, err := w.Register(t.Context(), n)
 		if errors.Is(err, identity.ErrUsernameTaken) {
-			continue // it folds to the same name as an earlier one
+			continue // the string folds to the same username as an earlier string
 		}
 		if err != nil {
 			if codes(err) == nil {
-				t.Errorf("%q as a name: %v", s, err)
+				t.Errorf("%q as username, first name and last name: %v", s, err)
 			}
 			continue
 		}

@@ -16,11 +16,11 @@ func code(p *problem) string {
 	return p.code
 }
 
-func TestCheckUsername_AcceptsVisibleCharacters(t *testing.T) {
+func TestCheckUsername_AcceptsOnlyVisibleCharacters(t *testing.T) {
 	for _, c := range []struct{ why, name, want string }{
 		{"plain", "alice", ""},
 		{"the shortest", "bob", ""},
-		{"characters, not bytes", "小林樹", ""},
+		{"3 characters that are 9 bytes", "小林樹", ""},
 		{"the longest", strings.Repeat("😀", 64), ""},
 		{"punctuation and inner space", "Dr. O'Neil-Smith <3", ""},
 		{"a combining mark", "zoe\u0308", ""},
@@ -61,7 +61,7 @@ func TestCheckUsername_AcceptsVisibleCharacters(t *testing.T) {
 	}
 }
 
-func TestCheckText_AcceptsOneLine(t *testing.T) {
+func TestCheckText_AcceptsUpTo200CharactersOnOneLine(t *testing.T) {
 	for _, c := range []struct{ why, text, want string }{
 		{"empty", "", ""},
 		{"the longest", strings.Repeat("é", 200), ""},
@@ -79,7 +79,7 @@ func TestCheckText_AcceptsOneLine(t *testing.T) {
 	}
 }
 
-func TestCheckEmail_AcceptsOneBareAddress(t *testing.T) {
+func TestCheckEmail_AcceptsOneAddressWithoutName(t *testing.T) {
 	for _, c := range []struct{ why, email, want string }{
 		{"plain", "alice@example.com", ""},
 		{"subaddress", "alice+news@mail.example.co.uk", ""},
@@ -147,7 +147,7 @@ func FuzzCheckEmail(f *testing.F) {
 		if checkEmail(s) != nil {
 			return
 		}
-		// An accepted address must mean the same to the mail server.
+		// A mail server must read an accepted text as the same email address.
 		a, err := mail.ParseAddress(s)
 		if err != nil || a.Address != s || a.Name != "" {
 			t.Fatalf("%q is parsed as %v, %v", s, a, err)
@@ -158,10 +158,10 @@ func FuzzCheckEmail(f *testing.F) {
 	})
 }
 
-func TestFieldErrors_CollectsProblems(t *testing.T) {
+func TestFieldErrors_ListsEveryInvalidField(t *testing.T) {
 	var errs FieldErrors
 	if errs.err() != nil {
-		t.Error("an error without a wrong field")
+		t.Error("an empty FieldErrors is a non-nil error")
 	}
 	errs.check("email", &problem{CodeRequired, "is required"})
 	errs.check("username", nil)

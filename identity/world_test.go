@@ -79,7 +79,7 @@ type mailbox struct {
 	mu   sync.Mutex
 	got  []mail.Message
 	fail func(mail.Message) error
-	hook func() // called at each delivery
+	hook func() // called after each message
 }
 
 func (m *mailbox) Send(_ context.Context, msg mail.Message) error {
@@ -112,7 +112,7 @@ func (m *mailbox) take() []mail.Message {
 	return got
 }
 
-// logbook is a log's text.
+// logbook collects the text of a log.
 type logbook struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -147,7 +147,7 @@ func (w *world) register(username string) identity.User {
 	return u
 }
 
-// deliver delivers the mail that is due and returns what arrived.
+// deliver delivers the mail that is due and returns the messages that arrived.
 func (w *world) deliver() []mail.Message {
 	w.Helper()
 	if _, err := w.postman.Deliver(w.Context()); err != nil {
@@ -156,7 +156,8 @@ func (w *world) deliver() []mail.Message {
 	return w.mailbox.take()
 }
 
-// one delivers exactly one mail, whose subject must contain a text, and returns it.
+// one delivers the mail that is due and returns it. It fails the test unless that is exactly one mail, to
+// the given address, whose subject contains the given text.
 func (w *world) one(to, subject string) mail.Message {
 	w.Helper()
 	mails := w.deliver()
@@ -183,7 +184,7 @@ func (w *world) token(m mail.Message) string {
 	return token
 }
 
-// want fails the test unless err is the wanted one.
+// want fails the test unless err wraps want; if want is nil, err must be nil.
 func (w *world) want(what string, err, want error) {
 	w.Helper()
 	if !errors.Is(err, want) {
@@ -205,7 +206,7 @@ func (w *world) signsIn(login, password string) bool {
 	return false
 }
 
-// failures returns a user's history, which includes the failed logins, newest first.
+// failures returns the user's history of logins, including failed ones, newest first.
 func (w *world) failures(u identity.User) []issuer.Login {
 	w.Helper()
 	logins, err := w.db.Sessions().History(w.Context(), u.ID, issuer.Page{})
@@ -215,7 +216,7 @@ func (w *world) failures(u identity.User) []issuer.Login {
 	return logins
 }
 
-// codes returns the codes of an error's bad fields, by field.
+// codes returns the code of each invalid field in err, by the field's name.
 func codes(err error) map[string]string {
 	var fields identity.FieldErrors
 	if !errors.As(err, &fields) {
@@ -228,7 +229,7 @@ func codes(err error) map[string]string {
 	return codes
 }
 
-// startSession starts a session in the ledger.
+// startSession starts a session in the session ledger (the database of sessions).
 func (w *world) startSession(u identity.User) issuer.Session {
 	w.Helper()
 	now := w.clock.Now()

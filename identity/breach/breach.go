@@ -88,7 +88,7 @@ func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
 	return find(answer, suffix)
 }
 
-// fetch asks the server for the rest of each breached hash that begins with the prefix.
+// fetch asks the server for all breached hashes that begin with the prefix. They come without the prefix.
 func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+prefix, nil)
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	return answer, err
 }
 
-// line has the rest of a hash after the prefix, and how often the password was seen in breaches.
+// line has a hash without its prefix, and how often the password was seen in breaches.
 var line = regexp.MustCompile(`^([0-9A-Fa-f]{35}):([0-9]{1,18})$`)
 
 // find reports whether the response lists a hash suffix. It ignores lines with the count 0, which are

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// password, and the two parts of its SHA-1.
+// password, and the prefix and suffix of its SHA-1. The suffix other belongs to another password.
 const (
 	password = "correct horse"
 	prefix   = "2F9E5"
@@ -26,7 +26,7 @@ const (
 	other    = "0018A45C4D1DEF81644B54AB7F969B88D65"
 )
 
-// ask checks the password at a service with the handler h.
+// ask checks the password with a server whose handler is h.
 func ask(t *testing.T, h http.HandlerFunc) (bool, error) {
 	t.Helper()
 	_, list := serve(t, h)
@@ -42,16 +42,16 @@ func serve(t *testing.T, h http.HandlerFunc) (*httptest.Server, *breach.Range) {
 	return server, list
 }
 
-func TestContains_FindsTheSuffix(t *testing.T) {
+func TestContains_ReportsWhetherResponseListsThePassword(t *testing.T) {
 	for _, c := range []struct {
 		why, answer string
 		want        bool
 	}{
-		{"among others", other + ":10\r\n" + suffix + ":3\r\n", true},
-		{"the last, without an end of line", other + ":10\r\n" + suffix + ":1", true},
-		{"in lower case", strings.ToLower(suffix) + ":3\n", true},
-		{"others", other + ":10\r\n", false},
-		{"as padding", other + ":10\r\n" + suffix + ":0\r\n", false},
+		{"the password's suffix among others", other + ":10\r\n" + suffix + ":3\r\n", true},
+		{"the password's suffix in the last line, without a line break", other + ":10\r\n" + suffix + ":1", true},
+		{"the password's suffix in lower case", strings.ToLower(suffix) + ":3\n", true},
+		{"only other suffixes", other + ":10\r\n", false},
+		{"the password's suffix as padding, with a count of 0", other + ":10\r\n" + suffix + ":0\r\n", false},
 		{"an empty response", "", false},
 	} {
 		got, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +69,7 @@ func TestContains_FindsTheSuffix(t *testing.T) {
 	}
 }
 
-// A malformed response is an error. The error reveals nothing of the password.
+// The error must not contain the password or any part of its hash.
 func TestContains_FailsOnMalformedResponses(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the prefix was sent to another host")
@@ -78,18 +78,18 @@ func TestContains_FailsOnMalformedResponses(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		answer http.HandlerFunc
-		want   string // in the error
+		want   string // part of the error's text
 	}{
 		{"a proxy's page", say("<html>Welcome</html>"), "not a list"},
-		{"a hit beside garbage", say(suffix + ":3\r\nwelcome " + prefix + "\r\n"), "not a list"},
-		{"no number", say(suffix + ":many"), "not a list"},
-		{"a negative number", say(suffix + ":-1"), "not a list"},
-		{"a huge number", say(suffix + ":" + strings.Repeat("9", 100)), "not a list"},
-		{"a whole hash", say(prefix + suffix + ":3"), "not a list"},
+		{"the password's suffix beside a malformed line", say(suffix + ":3\r\nwelcome " + prefix + "\r\n"), "not a list"},
+		{"a count that is not a number", say(suffix + ":many"), "not a list"},
+		{"a negative count", say(suffix + ":-1"), "not a list"},
+		{"a huge count", say(suffix + ":" + strings.Repeat("9", 100)), "not a list"},
+		{"a hash with its prefix", say(prefix + suffix + ":3"), "not a list"},
 		{"an internal error", status(500), "status 500"},
 		{"a rate limit", status(429), "status 429"},
 		{"no content", status(204), "status 204"},
-		{"more than a range has", func(w http.ResponseWriter, _ *http.Request) {
+		{"a response of more than a megabyte", func(w http.ResponseWriter, _ *http.Request) {
 			for range 1<<20/40 + 1 {
 				fmt.Fprint(w, suffix+":300\r\n")
 			}
@@ -135,7 +135,7 @@ func redirect(to func(*http.Request) string) http.HandlerFunc {
 	}
 }
 
-func TestContains_FollowsARedirectOnTheSameHost(t *testing.T) {
+func TestContains_FollowsRedirectOnTheSameHost(t *testing.T) {
 	found, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/range/"+prefix {
 			http.Redirect(w, r, "/v2/"+prefix, http.StatusFound)
@@ -148,7 +148,7 @@ func TestContains_FollowsARedirectOnTheSameHost(t *testing.T) {
 	}
 }
 
-func TestContains_FailsIfNobodyListens(t *testing.T) {
+func TestContains_FailsIfTheServerIsDown(t *testing.T) {
 	server, list := serve(t, say(""))
 	server.Close()
 	if _, err := list.Contains(t.Context(), password); err == nil || !strings.Contains(err.Error(), "refused") {
@@ -156,7 +156,7 @@ func TestContains_FailsIfNobodyListens(t *testing.T) {
 	}
 }
 
-func TestContains_WaitsASecondOrUntilTheContextEnds(t *testing.T) {
+func TestContains_StopsAfterASecondOrWhenTheContextEnds(t *testing.T) {
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
@@ -221,6 +221,6 @@ func TestContains_BoundsConcurrentRequests(t *testing.T) {
 	close(release)
 	all.Wait()
 	if highest != most {
-		t.Errorf("%d concurrent requests, want %d", highest, most)
+		t.Errorf("at most %d requests ran at once, want %d", highest, most)
 	}
 }

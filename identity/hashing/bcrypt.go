@@ -145,8 +145,8 @@ func (r *rounds) finish(idle bool) {
 	r.run(insistEvery, math.MaxInt)
 }
 
-// run runs the rounds that are left, and yields the CPU each time before so many of them. It stops
-// early if all rounds so far took more than behind times as long as on an idle machine.
+// run runs the remaining rounds. It yields the CPU before each group of every rounds. It stops early if all
+// rounds so far took more than behind times as long as on an idle machine.
 func (r *rounds) run(every, behind int) {
 	for r.left > 0 {
 		yield()

@@ -24,7 +24,7 @@ func Slots(idle bool) int {
 // run. A [CPUShare] then bounds how much CPU hashes get.
 func OwnsMachine() bool { return cpuLimit() >= float64(runtime.NumCPU()) }
 
-// CPUShare returns the [QueueOptions] Share for a queue with so many slots, or nil if the process owns
+// CPUShare returns the Share of [QueueOptions] for a queue with that many slots, or nil if the process owns
 // its machine. separate says that a [Worker] hashes, in a process of its own.
 func CPUShare(slots int, separate bool) func() float64 {
 	if OwnsMachine() {

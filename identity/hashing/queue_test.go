@@ -42,7 +42,7 @@ func (o *recorder) sheds() []string {
 	return slices.Clone(o.shed)
 }
 
-// queueOf returns a queue with one slot, hashes of one second, and room for so many waiting requests.
+// queueOf returns a queue with one slot, hashes of one second, and the given number of places to wait.
 func queueOf(places int) (*Queue, *recorder) {
 	o := &recorder{}
 	patience := time.Duration(float64(places)/fillFactor) * time.Second
@@ -291,7 +291,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 	}
 }
 
-func TestQueue_RefusesRequestThatWaitedForItsPatience(t *testing.T) {
+func TestQueue_RefusesRequestThatWaitedForTooMuchTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(2) // a patience of 4 s
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)

@@ -168,7 +168,7 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 	return secret, p.Mailer.Send(ctx, msg)
 }
 
-// retryDelay returns how long to wait after so many attempts. It doubles from 2 s up to 10 min.
+// retryDelay returns the wait after the given number of attempts. It doubles from 2 s up to 10 min.
 func retryDelay(attempts int) time.Duration {
 	delay := firstRetry
 	for ; attempts > 1 && delay < lastRetry; attempts-- {

@@ -70,7 +70,7 @@ func TestDevMailbox_KeepsTheNewest200(t *testing.T) {
 	for _, b := range []*DevMailbox{b, openMailbox(t, path)} {
 		list := b.List()
 		if len(list) != mailboxSize || list[0].Subject != fmt.Sprint(sent-1) || list[mailboxSize-1].Subject != fmt.Sprint(sent-mailboxSize) {
-			t.Errorf("it holds %d messages, from %s to %s", len(list), list[0].Subject, list[len(list)-1].Subject)
+			t.Errorf("the mailbox holds %d messages, from %s to %s", len(list), list[0].Subject, list[len(list)-1].Subject)
 		}
 	}
 	data, err := os.ReadFile(path)
@@ -82,7 +82,7 @@ func TestDevMailbox_KeepsTheNewest200(t *testing.T) {
 	}
 }
 
-func TestDevMailbox_SurvivesALineThatWasCutShort(t *testing.T) {
+func TestDevMailbox_IgnoresAnIncompleteLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
 	send(t, openMailbox(t, path), "whole")
 	data, err := os.ReadFile(path)
@@ -112,11 +112,11 @@ func TestDevMailbox_IsSafeForConcurrentUse(t *testing.T) {
 	}
 	all.Wait()
 	if n := len(openMailbox(t, path).List()); n != 80 {
-		t.Errorf("it holds %d messages, want 80", n)
+		t.Errorf("the mailbox holds %d messages, want 80", n)
 	}
 }
 
-func TestNewDevMailbox_FailsIfItCannotWrite(t *testing.T) {
+func TestNewDevMailbox_FailsIfTheDirectoryIsMissing(t *testing.T) {
 	if _, err := NewDevMailbox(filepath.Join(t.TempDir(), "missing", "mail.jsonl")); err == nil {
 		t.Error("opened a mailbox in a missing directory")
 	}

@@ -11,7 +11,7 @@ var allKinds = []Kind{
 	KindPasswordReset, KindVerifyEmail, KindAddressTaken, KindPasswordChanged, KindEmailChanged, KindAccountDeleted, KindTokenTheft,
 }
 
-func TestCompose_EveryKindIsComplete(t *testing.T) {
+func TestCompose_WritesEveryKindOfMail(t *testing.T) {
 	if len(letters) != len(allKinds) {
 		t.Errorf("%d letters, want one for each of %d kinds", len(letters), len(allKinds))
 	}
@@ -45,13 +45,13 @@ func TestCompose_EveryKindIsComplete(t *testing.T) {
 		if data.Link != "" && strings.Count(m.HTML, `href="https://auth.example.com/x?a=1&amp;b=2#token=t-_"`) != 2 {
 			t.Errorf("%s: the HTML lacks the link:\n%s", kind, m.HTML)
 		}
-		// A mail loads nothing, so that nobody learns when it is opened.
+		// A mail must not load anything, because a server would learn from that when the mail is opened.
 		if regexp.MustCompile(`(?i)<(img|link|script|iframe)|src=|url\(|@import`).MatchString(m.HTML) {
-			t.Errorf("%s: the HTML loads something:\n%s", kind, m.HTML)
+			t.Errorf("%s: the HTML loads images, styles or scripts:\n%s", kind, m.HTML)
 		}
 		for _, line := range strings.Split(m.Text, "\n") {
 			if len([]rune(line)) > 100 {
-				t.Errorf("%s: the line %q is too long", kind, line)
+				t.Errorf("%s: the line %q has more than 100 characters", kind, line)
 			}
 		}
 		if strings.Contains(m.Text+m.HTML, "no value") || !strings.Contains(m.Text, "\n\n") {
@@ -63,7 +63,7 @@ func TestCompose_EveryKindIsComplete(t *testing.T) {
 	}
 }
 
-func TestInWords_WritesLifetimes(t *testing.T) {
+func TestInWords_WritesDurationForPeople(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		time.Second: "1 second", 30 * time.Second: "30 seconds", time.Minute: "1 minute", 10 * time.Minute: "10 minutes",
 		time.Hour: "60 minutes", 24 * time.Hour: "24 hours",
@@ -74,7 +74,7 @@ func TestInWords_WritesLifetimes(t *testing.T) {
 	}
 }
 
-func TestTokenLink_KeepsTheQueryOfThePage(t *testing.T) {
+func TestTokenLink_AddsTokenAndKeepsTheQueryOfThePage(t *testing.T) {
 	for _, c := range []struct {
 		kind       Kind
 		page, want string

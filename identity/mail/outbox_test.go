@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// memoryOutbox is an Outbox of one envelope, and the TokenIssuer for it.
+// memoryOutbox is an Outbox with one envelope, and the TokenIssuer for the envelope's link.
 type memoryOutbox struct {
 	envelope Envelope
 	due      time.Time
@@ -41,7 +41,7 @@ func (o *memoryOutbox) IssueToken(_ context.Context, e Envelope) (Token, error) 
 	return Token{Secret: secret, Lifetime: time.Minute, To: e.To, Name: "alice"}, nil
 }
 
-func TestPostman_ServerOutageNeitherLosesNorDoublesMail(t *testing.T) {
+func TestPostman_SendsMailOnceAfterMailServerOutage(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	outbox := &memoryOutbox{envelope: Envelope{Kind: KindPasswordReset, To: "alice@example.org", QueuedAt: now}, due: now}
 	server := startServer(t, "", true, false)

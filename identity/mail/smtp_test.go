@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 const testPassword = "p@ss:word/%"
 
-// server is a mail server that stores what it receives.
+// server is a mail server that stores the messages it receives.
 type server struct {
 	*smtp.Server
 	addr string
@@ -44,18 +44,18 @@ type server struct {
 
 	mu        sync.Mutex
 	delivered []delivery
-	refuse    *smtp.SMTPError // for every recipient
+	refuse    *smtp.SMTPError // unless nil, the response to every recipient
 }
 
 type delivery struct {
-	user string // signed in as
+	user string // the user who signed in, or empty
 	tls  bool
 	from string
 	to   []string
 	data string
 }
 
-// startServer listens on addr, or on a free port of loopback if addr is empty. It offers STARTTLS,
+// startServer starts a mail server on addr, or on a free loopback port if addr is empty. It offers STARTTLS,
 // implicit TLS, or neither.
 func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 	t.Helper()
@@ -207,7 +207,7 @@ var message = Message{
 	HTML:    "<p>Hello älice</p>\n",
 }
 
-// parts decodes the text and the HTML of a message like a mail program.
+// parts decodes a message like a mail program, and returns its header, text and HTML.
 func parts(t *testing.T, data string) (header netmail.Header, text, html string) {
 	t.Helper()
 	msg, err := netmail.ReadMessage(strings.NewReader(data))
@@ -247,7 +247,7 @@ func parts(t *testing.T, data string) (header netmail.Header, text, html string)
 	return msg.Header, text, html
 }
 
-func TestSMTP_SendsBySchemeAndCredentials(t *testing.T) {
+func TestSMTP_SendsWithEachSchemeAndWithOrWithoutPassword(t *testing.T) {
 	for _, c := range []struct {
 		why, scheme        string
 		starttls, implicit bool
@@ -257,8 +257,8 @@ func TestSMTP_SendsBySchemeAndCredentials(t *testing.T) {
 		{"STARTTLS", "smtp", true, false, testPassword, true},
 		{"STARTTLS without signing in", "smtp", true, false, "", true},
 		{"implicit TLS", "smtps", false, true, testPassword, true},
-		{"plain on loopback", "smtp+plain", false, false, "", false},
-		{"plain on loopback, signing in", "smtp+plain", false, false, testPassword, false},
+		{"no encryption on loopback", "smtp+plain", false, false, "", false},
+		{"no encryption on loopback, signing in", "smtp+plain", false, false, testPassword, false},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			s := startServer(t, "", c.starttls, c.implicit)
@@ -308,7 +308,7 @@ func TestSMTP_SendsBySchemeAndCredentials(t *testing.T) {
 	}
 }
 
-func TestSMTP_SendsNothingWithoutTLS(t *testing.T) {
+func TestSMTP_SendsNothingIfTLSFails(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		server *server
@@ -318,7 +318,7 @@ func TestSMTP_SendsNothingWithoutTLS(t *testing.T) {
 		{"STARTTLS is not offered", startServer(t, "", false, false), "smtp", true},
 		{"STARTTLS with an untrusted certificate", startServer(t, "", true, false), "smtp", false},
 		{"TLS with an untrusted certificate", startServer(t, "", false, true), "smtps", false},
-		{"TLS to a server without it", startServer(t, "", false, false), "smtps", true},
+		{"TLS to a server without TLS", startServer(t, "", false, false), "smtps", true},
 	} {
 		mailer := client(t, c.scheme, c.server, testPassword)
 		if !c.trust {
@@ -339,7 +339,7 @@ func TestSMTP_SendsNothingWithoutTLS(t *testing.T) {
 	}
 }
 
-func TestSMTP_WrongPasswordIsNoRejection(t *testing.T) {
+func TestSMTP_WrongPasswordDoesNotRejectTheRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, "wrong-secret")
 	for _, err := range []error{mailer.Send(t.Context(), message), mailer.Check(t.Context())} {
@@ -349,7 +349,7 @@ func TestSMTP_WrongPasswordIsNoRejection(t *testing.T) {
 	}
 }
 
-func TestSMTP_RejectedIsAPermanentRefusal(t *testing.T) {
+func TestSMTP_OnlyPermanentRefusalRejectsTheRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, testPassword)
 	for _, c := range []struct {
@@ -390,7 +390,7 @@ func TestSMTP_RefusesHeaderInjection(t *testing.T) {
 	if got := s.deliveries(); len(got) != 0 {
 		t.Errorf("delivered %v", got)
 	}
-	// In the body, the same text is only text.
+	// In the body of a mail, SMTP commands and header lines are sent as text.
 	m := message
 	m.Text = "one\r\n.\r\nMAIL FROM:<x@example.org>\r\n\r\nBcc: b@example.org\r\n"
 	if err := mailer.Send(t.Context(), m); err != nil {
@@ -417,7 +417,7 @@ func TestSMTP_SendsToNonASCIIAddresses(t *testing.T) {
 	}
 }
 
-// script returns a mailer for a server that accepts one connection and handles it with play.
+// script returns a mailer for a server that accepts one connection and calls play with it.
 func script(t *testing.T, play func(net.Conn)) *SMTP {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -445,8 +445,8 @@ func script(t *testing.T, play func(net.Conn)) *SMTP {
 	return mailer
 }
 
-// Another attempt would send the message twice.
-func TestSMTP_AcceptedMessageIsSentEvenIfTheServerVanishes(t *testing.T) {
+// The server has accepted the message. If Send returned an error, the message would be sent twice.
+func TestSMTP_SendSucceedsIfTheServerVanishesAfterAccepting(t *testing.T) {
 	mailer := script(t, func(conn net.Conn) {
 		lines := bufio.NewScanner(conn)
 		say := func(s string) { _, _ = io.WriteString(conn, s+"\r\n") }
@@ -469,7 +469,7 @@ func TestSMTP_AcceptedMessageIsSentEvenIfTheServerVanishes(t *testing.T) {
 	}
 }
 
-func TestSMTP_LeavesASilentServerWhenTheContextEnds(t *testing.T) {
+func TestSMTP_ClosesConnectionToSilentServerWhenTheContextEnds(t *testing.T) {
 	for _, c := range []struct{ why, says string }{
 		{"no greeting", ""},
 		{"only a greeting", "220 hello\r\n"},
@@ -496,8 +496,8 @@ func TestSMTP_LeavesASilentServerWhenTheContextEnds(t *testing.T) {
 	}
 }
 
-// The library leaves the connection open if it does not accept the greeting.
-func TestSMTP_ClosesAFailedConnection(t *testing.T) {
+// go-mail itself leaves the connection open if the server refuses EHLO.
+func TestSMTP_ClosesConnectionIfTheServerRefusesEHLO(t *testing.T) {
 	hungUp := make(chan struct{})
 	mailer := script(t, func(conn net.Conn) {
 		_, _ = io.WriteString(conn, "220 hello\r\n")
@@ -523,11 +523,11 @@ func await(t *testing.T, done <-chan struct{}) {
 	}
 }
 
-func TestNewSMTP_ParsesTheURL(t *testing.T) {
+func TestNewSMTP_AcceptsOnlyValidURLs(t *testing.T) {
 	for _, c := range []struct {
 		why, url string
 		anywhere bool
-		want     string // host:port; empty: refused
+		want     string // host:port; empty if NewSMTP must refuse the URL
 	}{
 		{"default port", "smtp://mail.example.com", false, "mail.example.com:587"},
 		{"default port of TLS", "smtps://mail.example.com/", false, "mail.example.com:465"},
@@ -543,8 +543,8 @@ func TestNewSMTP_ParsesTheURL(t *testing.T) {
 		{"another scheme", "http://mail.example.com", false, ""},
 		{"no host", "smtp://", false, ""},
 		{"no host but a port", "smtp://:587", false, ""},
-		{"a user alone", "smtp://u@mail.example.com", false, ""},
-		{"a password alone", "smtp://:s3cret@mail.example.com", false, ""},
+		{"a user without a password", "smtp://u@mail.example.com", false, ""},
+		{"a password without a user", "smtp://:s3cret@mail.example.com", false, ""},
 		{"bad port", "smtp://u:s3cret@mail.example.com:0", false, ""},
 		{"port out of range", "smtp://u:s3cret@mail.example.com:65536", false, ""},
 		{"port is a word", "smtp://u:s3cret@mail.example.com:smtp", false, ""},
@@ -571,7 +571,7 @@ func TestNewSMTP_ParsesTheURL(t *testing.T) {
 	}
 }
 
-// connTo is a connection to an address that a host name resolved to.
+// connTo is a connection whose remote address is peer.
 type connTo struct {
 	net.Conn
 	peer net.Addr
@@ -579,7 +579,7 @@ type connTo struct {
 
 func (c connTo) RemoteAddr() net.Addr { return c.peer }
 
-func TestSMTP_RefusesAPlaintextNameThatResolvesToAPublicAddress(t *testing.T) {
+func TestSMTP_RefusesPlaintextToHostNameWithPublicAddress(t *testing.T) {
 	for _, c := range []struct {
 		peer     string
 		anywhere bool

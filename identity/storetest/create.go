@@ -10,12 +10,12 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// holder is a user who has a name that another user wants.
+// holder is a kind of user whose username or email another user wants.
 type holder struct {
 	what  string
 	age   time.Duration
-	with  func() identity.User
-	stale bool
+	with  func() identity.User // returns such a user
+	stale bool                 // the store must remove the user
 }
 
 func (s *suite) holders() []holder {
@@ -41,7 +41,7 @@ var createTests = []test{
 			}
 		}
 	}},
-	{"finds nobody by the wrong kind of name", func(s *suite) {
+	{"finds no user by a username as email, or the other way round", func(s *suite) {
 		u := s.added()
 		_, err := s.ByID(s.ctx, u.Username)
 		s.want(err, identity.ErrNotFound)
@@ -52,7 +52,7 @@ var createTests = []test{
 		_, err = s.ByUsername(s.ctx, "")
 		s.want(err, identity.ErrNotFound)
 	}},
-	{"finds nobody by a name that no database can store", func(s *suite) {
+	{"finds no user by a name with NUL or invalid UTF-8", func(s *suite) {
 		s.added()
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.ByID(s.ctx, odd)
@@ -67,7 +67,7 @@ var createTests = []test{
 			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
 		}
 	}},
-	{"accepts only one spelling of a name", func(s *suite) {
+	{"refuses another spelling of a taken name", func(s *suite) {
 		for _, same := range [][2]string{
 			{"anna", "ANNA"},
 			{"Straße", "STRASSE"},
@@ -94,7 +94,7 @@ var createTests = []test{
 		u.Email = one.Email
 		s.want(s.Create(s.ctx, u, time.Time{}, nil), identity.ErrUsernameTaken)
 	}},
-	{"queues the mail only if it adds the user", func(s *suite) {
+	{"queues the mail only if the user is added", func(s *suite) {
 		u := s.newUser()
 		notice := mailTo(u, mail.KindVerifyEmail)
 		s.ok(s.Create(s.ctx, u, time.Time{}, &notice))
@@ -115,7 +115,7 @@ var createTests = []test{
 			token := s.issue(byName.ID, identity.PurposeVerify)
 			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: byName.ID, UserID: byName.ID, Reason: "unverified", At: s.now}))
 
-			// A new user wants the names of both.
+			// A new user wants the username of one and the email of the other.
 			u := s.newUser()
 			u.Username, u.Email = byName.Username, byEmail.Email
 			err := s.Create(s.ctx, u, stale, nil)
@@ -137,7 +137,7 @@ var createTests = []test{
 			s.same("the new user", s.read(u.ID), u)
 		}
 	}},
-	{"keeps a stale user if another user blocks the new one", func(s *suite) {
+	{"keeps a stale pending user if the new user is refused", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -146,7 +146,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, u, s.now, nil), identity.ErrEmailTaken)
 		s.read(waiting.ID)
 	}},
-	{"gives a name to one of many concurrent users", func(s *suite) {
+	{"gives a name to one of many concurrent new users", func(s *suite) {
 		want := s.newUser()
 		s.once(20, identity.ErrUsernameTaken, func() error {
 			u := s.newUser()
@@ -159,7 +159,7 @@ var createTests = []test{
 			return s.Create(s.ctx, u, time.Time{}, nil)
 		})
 	}},
-	{"gives a stale user's name to one of many concurrent users", func(s *suite) {
+	{"gives a stale pending user's name to one of many concurrent new users", func(s *suite) {
 		waiting := s.pending()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -171,7 +171,7 @@ var createTests = []test{
 	}},
 }
 
-// asCreated returns a user as the store returns it at first: not updated before its creation.
+// asCreated returns a user as the store returns it after Create: UpdatedAt is not before CreatedAt.
 func (s *suite) asCreated(u identity.User) identity.User {
 	if u.UpdatedAt.Before(u.CreatedAt) {
 		u.UpdatedAt = u.CreatedAt
@@ -201,7 +201,7 @@ var updateTests = []test{
 			update("a change of "+field.Name, p)
 		}
 	}},
-	{"a changed address replaces the old one, which gets a mail", func(s *suite) {
+	{"replaces the email address and queues a mail to the old address", func(s *suite) {
 		u := s.added()
 		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		got, err := s.ByEmail(s.ctx, moved.Email)
@@ -215,14 +215,14 @@ var updateTests = []test{
 			s.Errorf("queued %+v", mails)
 		}
 	}},
-	{"refuses another user's address and changes nothing", func(s *suite) {
+	{"refuses another user's email address and changes nothing", func(s *suite) {
 		holder, u := s.added(), s.added()
 		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, time.Time{}, s.now)
 		s.want(err, identity.ErrEmailTaken)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"removes only a stale pending user with the address, with its tokens", func(s *suite) {
+	{"removes a stale pending user with the same email address, and no other user", func(s *suite) {
 		for _, holder := range s.holders() {
 			other, u := holder.with(), s.added()
 			other.CreatedAt = s.now.Add(-holder.age)
@@ -241,21 +241,21 @@ var updateTests = []test{
 				continue
 			}
 			s.ok(update(identity.Profile{FirstName: new("Changed")}))
-			s.read(other.ID) // it did not block this change
+			s.read(other.ID) // still exists, because the email address did not change
 			s.ok(update(identity.Profile{Email: &other.Email}))
 			_, err := s.ByID(s.ctx, other.ID)
 			s.want(err, identity.ErrNotFound)
 			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
 		}
 	}},
-	{"lets users change the spelling of their own address", func(s *suite) {
+	{"lets users change the spelling of their own email address", func(s *suite) {
 		u := s.added()
 		u.Email = strings.ToUpper(u.Email)
 		s.update(u.ID, identity.Profile{Email: &u.Email}, s.now)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"gives an address to one of many concurrent users", func(s *suite) {
+	{"gives an email address to one of many concurrent users", func(s *suite) {
 		stale := s.pending()
 		stale.CreatedAt = s.now.Add(-day)
 		s.create(stale)
@@ -285,7 +285,7 @@ var updateTests = []test{
 			s.same("afterwards", s.read(u.ID), want)
 		}
 	}},
-	{"keeps a change of name concurrent with a confirmation", func(s *suite) {
+	{"keeps a change of name while the email address is confirmed concurrently", func(s *suite) {
 		for range 10 {
 			u := s.create(s.pending())
 			token := s.issue(u.ID, identity.PurposeVerify)
@@ -314,7 +314,7 @@ var updateTests = []test{
 			s.want(err, identity.ErrNotFound)
 		}
 	}},
-	{"a mailed token survives a change of name, but not of address", func(s *suite) {
+	{"keeps mailed tokens when the name changes, and deletes them when the email address changes", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.update(u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
@@ -324,12 +324,12 @@ var updateTests = []test{
 		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
-		// The link went to the old address and would confirm the new one.
+		// The link with this token was mailed to the old address and would confirm the new address.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
 }
 
-// update calls Update while no pending user is stale.
+// update calls Update. The store must not remove any pending user.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
 	u, err := s.Update(s.ctx, id, p, time.Time{}, at)

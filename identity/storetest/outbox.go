@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// The outbox is shared by all users, so each of these groups has its own store.
+// All users share one outbox. The tests of the outbox therefore have a store of their own.
 var outboxTests = []test{
-	{"a mail is due once per lease until it is done, oldest first", func(s *suite) {
+	{"a mail is due again after each lease until MailDone, oldest mail first", func(s *suite) {
 		first := mail.Envelope{Kind: mail.KindPasswordReset, UserID: "a", To: "a@example.org", Name: "Zoë"}
 		second := mail.Envelope{Kind: mail.KindAddressTaken, To: "b@example.org"}
 		s.ok(s.Enqueue(s.ctx, first, s.now))
@@ -53,16 +53,16 @@ var outboxTests = []test{
 		want("the mail to retry now", claim(now.Add(time.Minute), 10), second)
 		s.ok(s.MailDone(s.ctx, second.ID))
 		s.ok(s.MailDone(s.ctx, second.ID))
-		s.ok(s.MailRetry(s.ctx, second.ID, now)) // another replica has sent it
+		s.ok(s.MailRetry(s.ctx, second.ID, now)) // does nothing, because the mail is done
 		first.Attempts = 3
 		want("the mail to retry later", claim(now.Add(2*time.Hour), 10), first)
 		s.ok(s.MailDone(s.ctx, first.ID))
-		want("when everything is done", claim(now.Add(100*time.Hour), 10))
+		want("when all mails are done", claim(now.Add(100*time.Hour), 10))
 	}},
 }
 
 var claimTests = []test{
-	{"concurrent claimers get each mail exactly once", func(s *suite) {
+	{"concurrent calls of DueMail return each mail exactly once", func(s *suite) {
 		const n = 120
 		for range n {
 			s.ok(s.Enqueue(s.ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: "a@example.org"}, s.now))

@@ -23,7 +23,7 @@ var passwordTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.ok(s.Rehash(s.ctx, "nobody", u.PasswordHash, "costlier"))
 	}},
-	{"SetPassword stores the hash, raises the version, ends the other sessions and queues the mail", func(s *suite) {
+	{"SetPassword stores the hash, raises the version, revokes other sessions and queues the mail", func(s *suite) {
 		u := s.added()
 		other := s.added()
 		here, there, stranger := s.login(u.ID, 1), s.login(u.ID, 1), s.login(other.ID, 1)
@@ -42,7 +42,7 @@ var passwordTests = []test{
 		}
 		s.login(u.ID, 2)
 	}},
-	{"SetPassword refuses if the password has changed", func(s *suite) {
+	{"SetPassword returns ErrPasswordChanged if the version differs", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -51,7 +51,7 @@ var passwordTests = []test{
 		s.ended(u.ID, map[string]string{id: ""})
 		s.queued(u.ID)
 	}},
-	{"SetPassword succeeds once of many concurrent times", func(s *suite) {
+	{"one of many concurrent calls of SetPassword succeeds", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrPasswordChanged, func() error {
 			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -62,7 +62,7 @@ var passwordTests = []test{
 		}
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"SetPassword deletes open resets and keeps verification tokens", func(s *suite) {
+	{"SetPassword deletes reset tokens and keeps verification tokens", func(s *suite) {
 		u := s.added()
 		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -83,7 +83,7 @@ var passwordTests = []test{
 }
 
 var resetTests = []test{
-	{"stores the hash, raises the version, ends all sessions, verifies the address and queues the mail", func(s *suite) {
+	{"stores the hash, raises the version, revokes all sessions, verifies the email address and queues the mail", func(s *suite) {
 		u := s.newUser()
 		u.EmailVerifiedAt = time.Time{}
 		s.create(u)
@@ -98,7 +98,7 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"makes a pending user active and deletes its verification token", func(s *suite) {
+	{"makes a pending user active and deletes the verification token", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -108,7 +108,7 @@ var resetTests = []test{
 		}
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
-	{"succeeds once of fifty concurrent times", func(s *suite) {
+	{"one of fifty concurrent calls succeeds", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.once(50, identity.ErrInvalidToken, func() error {
@@ -135,7 +135,7 @@ var resetTests = []test{
 			"replaced":       {replaced, u.ID, s.now},
 			"another user's": {token, other.ID, s.now},
 			"no user's":      {token, "nobody", s.now},
-			"not a reset":    {verify, u.ID, s.now},
+			"a verification": {verify, u.ID, s.now},
 		} {
 			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, mail.KindPasswordChanged))
 			if err != identity.ErrInvalidToken { //nolint:errorlint // sentinels are returned unwrapped
@@ -143,7 +143,7 @@ var resetTests = []test{
 			}
 		}
 		s.same("afterwards", s.read(u.ID), u)
-		s.same("the other", s.read(other.ID), other)
+		s.same("the other user", s.read(other.ID), other)
 		s.queued(u.ID)
 		// The refused attempts did not use up the token.
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, mail.KindPasswordChanged))
@@ -152,7 +152,7 @@ var resetTests = []test{
 }
 
 var deleteTests = []test{
-	{"ends all sessions, queues the mail and hides the user", func(s *suite) {
+	{"revokes all sessions, queues the mail and hides the user", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
@@ -178,8 +178,8 @@ var deleteTests = []test{
 			s.Error("a deleted user could log in")
 		}
 	}},
-	// A person who adds a field to identity.User must also erase it here.
-	{"erases every personal text of the user, and keeps the row", func(s *suite) {
+	// This test fails if somebody adds a text field to identity.User that Delete does not erase.
+	{"erases every personal text in the user's row, and keeps the row", func(s *suite) {
 		u := s.added()
 		row, err := s.Row(s.ctx, u.ID)
 		s.ok(err)
@@ -203,7 +203,7 @@ var deleteTests = []test{
 	}},
 	{"frees the username and the email", func(s *suite) {
 		u := s.added()
-		for range 2 { // twice, because the first deleted row must not block the second one
+		for range 2 { // twice, because the first deleted user's row must not block the second deletion
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			s.ok(err)
 			again := s.newUser()
@@ -215,7 +215,7 @@ var deleteTests = []test{
 			u = again
 		}
 	}},
-	{"succeeds once of many concurrent times", func(s *suite) {
+	{"one of many concurrent calls succeeds", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrNotFound, func() error {
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))

@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Retention affects all users, so each of these groups has its own store.
+// Retention affects all users. The tests of retention therefore have a store of their own.
 var retentionTests = []test{
-	{"old failed logins are removed, oldest first, with those of unknown users", func(s *suite) {
+	{"old failed logins of known and unknown users are removed, oldest first", func(s *suite) {
 		u := s.added()
 		fail := func(userID string, at time.Time) {
 			s.Helper()
@@ -44,7 +44,7 @@ var retentionTests = []test{
 		forget(s.now.Add(-time.Hour), 10, 0)
 		forget(s.now, 0, 0)
 		left("with a limit of 0", 4, 4, 4)
-		forget(s.now, 2, 2) // one attempt of each kind, and the two oldest events
+		forget(s.now, 2, 2) // a failed login of the user, one of no user, and the two oldest audit events
 		left("after a batch", 3, 3, 2)
 		forget(s.now, 10, 4)
 		left("after the rest", 1, 1, 1)
@@ -137,7 +137,7 @@ var pendingTests = []test{
 }
 
 var confirmTests = []test{
-	{"a user who confirms the address concurrently is either kept or refused", func(s *suite) {
+	{"a user who confirms the email address concurrently is either kept or refused", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)

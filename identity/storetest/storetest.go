@@ -1,4 +1,4 @@
-// Package storetest tests an [identity.Store] and a [mail.Outbox] against the promises of their comments.
+// Package storetest tests that an [identity.Store] and a [mail.Outbox] keep the promises of their comments.
 package storetest
 
 import (
@@ -23,17 +23,17 @@ type Store interface {
 	mail.Outbox
 }
 
-// Beside gives the suite access to the rest of the store's database.
+// Beside gives the suite access to other data in the store's database, such as sessions.
 type Beside interface {
 	// Login starts a session after a login that verified this version of the password.
 	Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (sessionID string, err error)
-	// Endings returns why each session of a user ended. It is empty for an active session.
+	// Endings returns why each session of a user ended, by session id. An active session has "".
 	Endings(ctx context.Context, userID string) (map[string]string, error)
 	// Attempts returns the recorded failed logins of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
-	// Guesses counts the recorded failed logins without a user, and their events.
+	// Guesses counts the recorded failed logins that named no existing user, and their audit events.
 	Guesses(ctx context.Context) (attempts, events int, err error)
-	// Revocation returns whose sessions a recorded revocation ended, and which one it kept.
+	// Revocation returns the user whose sessions a revocation ended, and the id of the session it kept.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
 	// Mails returns the mails that are queued for a user, oldest first, without claiming them.
 	Mails(ctx context.Context, userID string) ([]mail.Envelope, error)
@@ -41,8 +41,8 @@ type Beside interface {
 	Row(ctx context.Context, userID string) (string, error)
 }
 
-// Run runs every test of the suite, each with its own users. Every group of tests has its own store, which
-// open returns and cleans up.
+// Run runs every test of the suite. Each test has its own users. Each group of tests has its own store:
+// open returns the store and registers its cleanup.
 func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 	for _, group := range []struct {
 		name  string
@@ -74,11 +74,11 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 }
 
 type test struct {
-	name string // the promise, as a sentence
+	name string // the promise that is tested, as a sentence
 	run  func(s *suite)
 }
 
-// suite is a test with a store and helpers that fail the test.
+// suite is a test with a store, and with helpers that fail the test if something is wrong.
 type suite struct {
 	*testing.T
 	Store
@@ -88,7 +88,7 @@ type suite struct {
 	now time.Time
 }
 
-// at is a time that shows whether the store keeps microseconds and UTC.
+// at has microseconds, so a test fails if the store drops them or changes the time zone.
 var at = time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC)
 
 const day = 24 * time.Hour
@@ -100,12 +100,12 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want fails the test unless err is exactly the sentinel. A store returns sentinels unwrapped, so that
-// callers may compare them in any way.
+// want fails the test unless err is exactly the sentinel, such as identity.ErrNotFound. A store must return
+// sentinels unwrapped.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
 	if err != sentinel { //nolint:errorlint // see above
-		s.Fatalf("error %v, want %v itself", err, sentinel)
+		s.Fatalf("error %v, want %v, unwrapped", err, sentinel)
 	}
 }
 
@@ -125,7 +125,7 @@ func (s *suite) newUser() identity.User {
 	return u
 }
 
-// personalTexts yields the text fields of a user, by name, that a deletion must erase.
+// personalTexts yields the name and value of each text field of a user that a deletion must erase.
 func personalTexts(u *identity.User) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
 		for _, f := range reflect.VisibleFields(reflect.TypeFor[identity.User]()) {
@@ -139,14 +139,14 @@ func personalTexts(u *identity.User) iter.Seq2[string, reflect.Value] {
 	}
 }
 
-// pending returns a new user whose address is not confirmed.
+// pending returns a new user whose email address is not confirmed.
 func (s *suite) pending() identity.User {
 	u := s.newUser()
 	u.Status, u.EmailVerifiedAt = identity.StatusPending, time.Time{}
 	return u
 }
 
-// create adds a user while no pending user is stale.
+// create adds a user. The store must not remove any pending user.
 func (s *suite) create(u identity.User) identity.User {
 	s.Helper()
 	s.ok(s.Create(s.ctx, u, time.Time{}, nil))
@@ -185,7 +185,7 @@ func (s *suite) login(userID string, version int64) string {
 	return id
 }
 
-// ended checks why a user's sessions ended.
+// ended checks why a user's sessions ended. want has the reason by session id, "" for an active session.
 func (s *suite) ended(userID string, want map[string]string) {
 	s.Helper()
 	got, err := s.Endings(s.ctx, userID)
@@ -197,7 +197,7 @@ func (s *suite) ended(userID string, want map[string]string) {
 	}
 }
 
-// revoked checks a recorded revocation.
+// revoked checks whose sessions a revocation ended, and which session it kept.
 func (s *suite) revoked(revocation int64, userID, keep string) {
 	s.Helper()
 	gotUser, gotKeep, err := s.Revocation(s.ctx, revocation)
@@ -237,7 +237,7 @@ func newHash() identity.TokenHash { return sha256.Sum256([]byte(rand.Text())) }
 
 // together runs f n times concurrently and waits.
 func (s *suite) together(n int, f func(i int)) {
-	// This opens the connections before the race. Otherwise opening them would decide it.
+	// Open the database connections first. Otherwise f would wait for them and hardly run concurrently.
 	meet(n, func(int) { _, _ = s.ByID(s.ctx, "nobody") })
 	meet(n, f)
 }
@@ -255,7 +255,7 @@ func meet(n int, f func(i int)) {
 	group.Wait()
 }
 
-// once runs f n times concurrently. It checks that f succeeds once and fails with the sentinel otherwise.
+// once runs f n times concurrently. It checks that f succeeds once and returns the sentinel otherwise.
 func (s *suite) once(n int, sentinel error, f func() error) {
 	s.Helper()
 	errs := make([]error, n)
@@ -270,6 +270,6 @@ func (s *suite) once(n int, sentinel error, f func() error) {
 		}
 	}
 	if succeeded != 1 {
-		s.Errorf("%d of %d succeeded, want 1", succeeded, n)
+		s.Errorf("%d of %d concurrent calls succeeded, want 1", succeeded, n)
 	}
 }

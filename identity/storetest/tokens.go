@@ -9,14 +9,14 @@ import (
 )
 
 var tokenTests = []test{
-	{"a token finds its user until it expires, for its purpose only", func(s *suite) {
+	{"TokenUser finds the user until the token expires, and only for the token's purpose", func(s *suite) {
 		for _, u := range []identity.User{s.newUser(), s.pending()} {
 			s.create(u)
 			token := s.issue(u.ID, identity.PurposeVerify)
 			expiry := s.now.Add(time.Hour)
 			got, err := s.TokenUser(s.ctx, identity.PurposeVerify, token, expiry.Add(-time.Microsecond))
 			s.ok(err)
-			s.same("its user", got, u)
+			s.same("the token's user", got, u)
 			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, token, expiry)
 			s.want(err, identity.ErrInvalidToken)
 			_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
@@ -25,7 +25,7 @@ var tokenTests = []test{
 			s.want(err, identity.ErrInvalidToken)
 		}
 	}},
-	{"a new token replaces only the earlier one of its user and purpose", func(s *suite) {
+	{"a new token replaces only the same user's token for the same purpose", func(s *suite) {
 		u, other := s.added(), s.added()
 		old, verify, stranger := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify), s.issue(other.ID, identity.PurposeReset)
 		token := s.issue(u.ID, identity.PurposeReset)
@@ -38,7 +38,7 @@ var tokenTests = []test{
 			s.ok(err)
 		}
 	}},
-	{"one of many concurrently issued tokens is left", func(s *suite) {
+	{"of many concurrently issued tokens, one is valid", func(s *suite) {
 		u := s.added()
 		hashes := make([]identity.TokenHash, 20)
 		s.together(len(hashes), func(i int) {
@@ -57,10 +57,10 @@ var tokenTests = []test{
 			s.Errorf("%d tokens are valid, want 1", valid)
 		}
 	}},
-	{"an unknown user gets no token", func(s *suite) {
+	{"IssueToken returns ErrNotFound for an unknown user", func(s *suite) {
 		s.want(s.IssueToken(s.ctx, "nobody", "nobody@example.org", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 	}},
-	{"an address that is not the user's gets no token, and the earlier token stays", func(s *suite) {
+	{"IssueToken for an email address that is not the user's keeps the earlier token", func(s *suite) {
 		u, other := s.added(), s.added()
 		for _, purpose := range []identity.Purpose{identity.PurposeReset, identity.PurposeVerify} {
 			token := s.issue(u.ID, purpose)
@@ -72,7 +72,7 @@ var tokenTests = []test{
 			s.ok(s.IssueToken(s.ctx, u.ID, strings.ToUpper(u.Email), purpose, newHash(), s.now.Add(time.Hour), s.now))
 		}
 	}},
-	{"no token survives a concurrent change of address", func(s *suite) {
+	{"no token is valid after a concurrent change of the email address", func(s *suite) {
 		for range 10 {
 			u := s.added()
 			token := newHash()
@@ -93,7 +93,7 @@ var tokenTests = []test{
 			s.want(err, identity.ErrInvalidToken)
 		}
 	}},
-	{"VerifyEmail activates the user and verifies the address", func(s *suite) {
+	{"VerifyEmail makes the user active and the email address verified", func(s *suite) {
 		u := s.create(s.pending())
 		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
 			s.Error("a pending user could log in")
@@ -105,12 +105,12 @@ var tokenTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.login(u.ID, 1)
 	}},
-	{"VerifyEmail succeeds once of fifty concurrent times", func(s *suite) {
+	{"one of fifty concurrent calls of VerifyEmail succeeds", func(s *suite) {
 		u := s.create(s.pending())
 		token := s.issue(u.ID, identity.PurposeVerify)
 		s.once(50, identity.ErrInvalidToken, func() error { return s.VerifyEmail(s.ctx, token, s.now) })
 	}},
-	{"VerifyEmail refuses an unknown, expired or reset token", func(s *suite) {
+	{"VerifyEmail refuses an unknown token, an expired token and a reset token", func(s *suite) {
 		u := s.create(s.pending())
 		token, reset := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		s.want(s.VerifyEmail(s.ctx, newHash(), s.now), identity.ErrInvalidToken)
@@ -139,7 +139,7 @@ var attemptTests = []test{
 			s.Errorf("recorded for another user: %+v", got)
 		}
 	}},
-	{"a user agent with invalid bytes is recorded as far as possible", func(s *suite) {
+	{"a failed login is recorded even if the user agent has invalid bytes", func(s *suite) {
 		u := s.added()
 		s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: u.ID, UserID: u.ID, UserAgent: "curl\xff/8\x00", Reason: "wrong_password", At: s.now}))
 		got, err := s.Attempts(s.ctx, u.ID)
@@ -148,12 +148,12 @@ var attemptTests = []test{
 			s.Errorf("recorded %+v", got)
 		}
 	}},
-	{"an attempt of an unknown user is refused", func(s *suite) {
+	{"RecordAttempt returns ErrNotFound for an unknown user", func(s *suite) {
 		s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: "id", UserID: "nobody", At: s.now}), identity.ErrNotFound)
 	}},
 }
 
-// contains reports whether a row holds a text in any case.
+// contains reports whether a row contains a text, in upper or lower case.
 func contains(row, part string) bool {
 	return strings.Contains(strings.ToLower(row), strings.ToLower(part))
 }
