@@ -39,8 +39,8 @@ type User struct {
 // login that verified the old password then fails. The method revokes the user's sessions in the same
 // transaction and returns the id of the revocation.
 //
-// If the username or email of a new user belongs to a pending user created before stalePending, the store
-// removes the pending user. Mails called notice are added to the outbox in the same transaction.
+// If Create or Update needs a username or email of a pending user created before stalePending, it removes
+// that pending user. A mail called notice is added to the outbox in the same transaction.
 type Store interface {
 	// Create adds a user. It returns ErrUsernameTaken, which it checks first, or ErrEmailTaken. notice
 	// may be nil.
@@ -56,8 +56,8 @@ type Store interface {
 	// for the old address is added to the outbox. Update returns ErrEmailTaken or ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
 
-	// Rehash replaces the hash old by another hash of the same password. If the stored hash is no longer
-	// old, Rehash does nothing.
+	// Rehash replaces the hash old by another hash of the same password. If the stored hash is not the
+	// hash old, Rehash does nothing.
 	Rehash(ctx context.Context, id, old, hash string) error
 
 	// SetPassword stores the hash of a new password and raises the password version. It revokes all the

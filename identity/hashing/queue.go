@@ -16,7 +16,7 @@ import (
 // them get a slot within their patience, the longest time that a request may wait.
 //
 // A known device has signed in to the account before; a request from any other client is a stranger.
-// While both wait, three turns go to known devices and then one to a stranger. Among each of the two,
+// While both wait, three turns go to known devices and then one to a stranger. Within each kind,
 // client addresses take turns. A flood from one address then delays every other address by one hash.
 //
 // If the queue is full, a new request evicts a request whose client retried before it was told to, or

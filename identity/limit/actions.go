@@ -28,7 +28,7 @@ var (
 	// A login from a known device is charged only to that device's counter. Otherwise an attacker who
 	// guesses an account's password would use up the account's counter and keep its owner from signing in.
 	loginDevice = Rule{Name: "login-device", Burst: 10}
-	// Each session has its own counter, so the thief of a token cannot lock the user's other sessions out.
+	// Each session has its own counter. Otherwise a thief with one token could block the other sessions.
 	passwordSession = Rule{Name: "password-session", Burst: 10}
 
 	registerAddress    = Rule{Name: "register-address", Burst: 20, Every: time.Minute}
