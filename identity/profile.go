@@ -11,6 +11,22 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return s.Store.ByID(ctx, id)
 }
 
+// NewUser is what a person registers with. The password is not stored.
+type NewUser struct {
+	Username, Email, Password, FirstName, LastName string
+	IP                                             string // the client's address
+}
+
+func (n *NewUser) checkTexts(errs *FieldErrors) {
+	errs.check("first_name", checkText(n.FirstName))
+	errs.check("last_name", checkText(n.LastName))
+}
+
+// user returns the user's profile without what the service adds.
+func (n *NewUser) user() User {
+	return User{Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName}
+}
+
 // Profile is a change of a user's profile. A nil field stays as it is.
 type Profile struct {
 	FirstName, LastName, Email *string

@@ -9,12 +9,6 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// NewUser is what a person registers with. The password is not stored.
-type NewUser struct {
-	Username, Email, Password, FirstName, LastName string
-	IP                                             string // the client's address
-}
-
 // Register creates a user who can sign in at once. It returns FieldErrors, ErrUsernameTaken or
 // ErrEmailTaken.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
@@ -108,8 +102,7 @@ func (s *Service) checkNewUser(n NewUser) error {
 	errs.check("username", checkUsername(n.Username))
 	errs.check("email", checkEmail(n.Email))
 	errs.check("password", s.checkNewPassword(n.Password, contextWords(n.Username, n.Email)...))
-	errs.check("first_name", checkText(n.FirstName))
-	errs.check("last_name", checkText(n.LastName))
+	n.checkTexts(&errs)
 	return errs.err()
 }
 
@@ -124,10 +117,10 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 		return User{}, err
 	}
 	now := s.now()
-	return User{
-		ID: s.NewID(), Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName,
-		PasswordHash: hash, PasswordVersion: 1, Status: status, CreatedAt: now, UpdatedAt: now,
-	}, nil
+	u := n.user()
+	u.ID, u.Status, u.CreatedAt, u.UpdatedAt = s.NewID(), status, now, now
+	u.PasswordHash, u.PasswordVersion = hash, 1
+	return u, nil
 }
 
 // VerifyEmail confirms the address of a mailed token and makes a pending user active. It returns

@@ -90,7 +90,10 @@ func verdict(r *load.Request, claims session.Claims, err error) error {
 	if r.Revoked && errors.Is(err, session.ErrRevoked) || err == nil && !r.Revoked && claims.SessionID == r.Session {
 		return nil
 	}
-	return fmt.Errorf("%w: session %q and error %v, want session %q, revoked: %t", load.ErrWrong, claims.SessionID, err, r.Session, r.Revoked)
+	if err == nil {
+		err = fmt.Errorf("session %q, want %q, revoked: %t", claims.SessionID, r.Session, r.Revoked)
+	}
+	return fmt.Errorf("%w: %w", load.ErrWrong, err)
 }
 
 // goRedis sends the commands of a check and does nothing else.
@@ -292,7 +295,6 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// populate fills a database of Redis with n sessions.
 func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
 	sp, refs := b.Claim(ctx), stage.NewSessions(n, oneUser)
 	b.Fill(ctx, sp, refs)

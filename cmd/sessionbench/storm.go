@@ -82,7 +82,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 	sp := b.Claim(ctx)
 	requests, _ := b.SignIn(ctx, sp, b.Sessions)
 	c.requests = slices.DeleteFunc(requests, func(r load.Request) bool { return r.Revoked })
-	c.users = b.People(ctx, must.Get(c.hasher.Hash(ctx, load.Password)), 2000)
+	c.users = b.People(ctx, must.Get(c.hasher.Hash(ctx, load.Password)), max(2*b.Crowd, 2*report.Visitors))
 	for range replicas {
 		p := b.Service(ctx, b.Latest, sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)

@@ -162,7 +162,6 @@ func newSpread(values []float64) Spread {
 	return Spread{s.Center, max(s.Lo, sample.Values[0]), min(s.Hi, most), most}
 }
 
-// values are those of the rounds that have the figure.
 func (r *Row) values(f Figure) (values []float64) {
 	for _, round := range r.Rounds {
 		if value, ok := round[f]; ok {
@@ -173,8 +172,7 @@ func (r *Row) values(f Figure) (values []float64) {
 }
 
 // Spread summarizes a figure over the rounds.
-func (r *Row) Spread(f Figure) Spread { return newSpread(r.values(f)) }
-
+func (r *Row) Spread(f Figure) Spread  { return newSpread(r.values(f)) }
 func (r *Row) median(f Figure) float64 { return r.Spread(f).Median }
 func (r *Row) most(f Figure) float64   { return r.Spread(f).Most }
 
@@ -207,7 +205,6 @@ func (r *Report) Of(part Part) (tables []*Table) {
 	return tables
 }
 
-// Print writes the report as text.
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
 		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine)

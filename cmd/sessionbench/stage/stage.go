@@ -96,7 +96,6 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 
 func (s *Stage) keysFile() string { return filepath.Join(s.dir, "keys.json") }
 
-// command runs a program to its end.
 func command(ctx context.Context, settings []string, name string, args ...string) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // G204: go, or the program to measure
 	cmd.Env = append(environment(), settings...)
@@ -209,8 +208,7 @@ func freeAddr() string {
 }
 
 // LimitCPU makes a control group, cgroups(7), whose processes may together use the time of so many
-// cores, as a container may. It returns the words to put before a command that is to run in it. It
-// returns an error if this machine does not let us make one.
+// cores, as in a container. It returns the words to put before a command that is to run in it.
 func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
 	const mount, period = "/sys/fs/cgroup", 100_000 // microseconds
 	quota, name := strconv.Itoa(int(cores*period)), "sessionbench-"+rand.Text()
@@ -238,7 +236,7 @@ func ServeBaseline(ctx context.Context) (err error) {
 	defer must.Catch(&err)
 	lines, check := strings.Split(os.Getenv(EnvBaseline), "\n"), func(http.ResponseWriter, *http.Request) {}
 	if lines[0] == "plain" {
-		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2]))))
+		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2])))) //nolint:gosec // G703: our own file
 	}
 	r := chi.NewRouter()
 	r.Get(load.CheckPath, check)
@@ -269,7 +267,10 @@ func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA", "ES256", "HS256"}), jwt.WithIssuer(issuerURL), jwt.WithAudience(issuerURL), jwt.WithExpirationRequired())
 	keyOf := func(t *jwt.Token) (any, error) {
 		id, _ := t.Header["kid"].(string)
-		return public[[2]string{t.Method.Alg(), id}], nil
+		if key := public[[2]string{t.Method.Alg(), id}]; key != nil {
+			return key, nil
+		}
+		return nil, jwt.ErrTokenUnverifiable
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		var claims struct {
