@@ -13,10 +13,11 @@ import (
 
 // Authenticate verifies a password. login is a username or, if it contains an @, an email.
 //
-// It returns ErrWrongPassword also for a user whose address is not confirmed yet. Otherwise a person who
-// registered somebody else's address would learn something. It returns ErrNotFound if there is no such
-// user, after the time of a verification. Both are recorded, an unknown login without its name, because
-// people type passwords into that field. It returns ErrLimited in a [RetryError] after too many failures.
+// Authenticate returns ErrWrongPassword, also for a user whose email address is not confirmed yet.
+// Otherwise a person who registers somebody else's address would learn whether its owner confirmed it.
+// Authenticate returns ErrNotFound if there is no such user, after as much time as for a wrong password.
+// Both failures are recorded. An unknown login name is not, because people type passwords into that
+// field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
 	account, device := Fold(login), s.recognizeDevice(from.DeviceToken, login)
 	charge := s.newCharge(limit.ActionLogin, from, limit.Login(account, device, from.IP)...)
@@ -56,7 +57,8 @@ func (s *Service) Reauthenticate(ctx context.Context, id, password string, from 
 	return s.authenticate(ctx, turn, u, password, from)
 }
 
-// signedIn describes a signed-in user to the queue. Strangers do not delay a known device.
+// signedIn describes a signed-in user to the queue of password hashes. A signed-in user counts as a known
+// device, so that a flood of strangers does not delay it.
 func signedIn(id string, from Origin) hashing.Visitor {
 	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
 }
@@ -72,7 +74,7 @@ func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
 	}
 }
 
-// authenticate verifies the password of a user who may sign in, and re-hashes it if needed.
+// authenticate verifies u's password. If u may sign in, it replaces an outdated hash.
 func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (User, error) {
 	rehash, err := s.verifyPassword(ctx, turn, u, password, from)
 	if err != nil {
@@ -87,7 +89,7 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	return u, nil
 }
 
-// verifyPassword returns ErrWrongPassword, and records it, if the password is not the user's.
+// verifyPassword returns ErrWrongPassword and records a failed login if the password is not u's.
 func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
 	ok := false
 	if plausible(password) {
@@ -101,7 +103,7 @@ func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User
 	return rehash, err
 }
 
-// refuseUnknown takes as long as a wrong password of a user and returns ErrNotFound.
+// refuseUnknown returns ErrNotFound after as much time as for a wrong password of a user.
 func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, password string, from Origin) error {
 	if !plausible(password) {
 		password = ""
@@ -112,12 +114,12 @@ func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, passwor
 	return s.refuse(ctx, "", "unknown_user", from, ErrNotFound)
 }
 
-// errUnrecorded wraps the error that kept a failed login from being recorded. The login was a guess all
-// the same, so its charge stays.
+// errUnrecorded means that a login failed and that recording the failure failed too. The login counts
+// against the rate limits like any wrong password.
 var errUnrecorded = errors.New("failed login not recorded")
 
-// refuse records a failed login and returns refusal. If it cannot be recorded, refuse returns
-// errUnrecorded instead, so that no guess goes unseen.
+// refuse records a failed login and returns refusal. If the store fails, refuse returns errUnrecorded
+// instead. Otherwise an attacker could learn the result of a guess that no record shows.
 func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin, refusal error) error {
 	now := s.now()
 	err := s.Store.RecordAttempt(ctx, Attempt{
@@ -129,8 +131,8 @@ func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin
 	return refusal
 }
 
-// rehash replaces the hash of a verified password by one of the current form. The login succeeds even if
-// that fails.
+// rehash replaces an outdated hash by a new hash of the same, verified password. The login succeeds even
+// if rehash fails.
 func (s *Service) rehash(ctx context.Context, turn *hashing.Turn, u *User, password string) {
 	hash, err := turn.Hash(ctx, password)
 	if err == nil {

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// BreachList knows passwords that were in a breach of some service. It is safe for concurrent use.
+// BreachList is a list of passwords that were stolen from some website. It is safe for concurrent use.
 type BreachList interface {
-	// Contains reports whether a password is on the list. An error means that this is unknown. It quotes
-	// nothing of the password.
+	// Contains reports whether a password is on the list. An error, which never quotes the password,
+	// means that the list did not answer.
 	Contains(ctx context.Context, password string) (bool, error)
 }
 
 // checkBreached returns FieldErrors for the field "password" if a new password was breached. If the list
-// does not answer, it returns [ErrUnavailable] when the list is required. Callers use it outside of
-// transactions and before the expensive hash.
+// does not answer, it returns [ErrUnavailable] or, unless BreachesRequired is set, nil. Callers call it
+// outside of transactions and before the expensive hash.
 func (s *Service) checkBreached(ctx context.Context, password string) error {
 	if s.Breaches == nil {
 		return nil
@@ -32,7 +32,7 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 			return fmt.Errorf("%w: check whether the password was breached: %w", ErrUnavailable, err)
 		}
 		if s.breachWarning.due(s.now()) {
-			s.Log.WarnContext(ctx, "new passwords are not checked for breaches at present", slog.Any("error", err))
+			s.Log.WarnContext(ctx, "new passwords are not checked for breaches, because the list of breached passwords does not answer", slog.Any("error", err))
 		}
 		return nil
 	case breached:
@@ -45,10 +45,10 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 
 // warning is a warning that is logged at most once per minute.
 type warning struct {
-	loggedAt atomic.Int64 // Unix microseconds; 0: never
+	loggedAt atomic.Int64 // Unix microseconds; 0 before the first time
 }
 
-// due reports whether to log the warning now. Of concurrent callers, one gets true.
+// due reports whether to log the warning now. If several callers ask at once, it returns true to one.
 func (w *warning) due(now time.Time) bool {
 	last := w.loggedAt.Load()
 	return now.UnixMicro()-last >= time.Minute.Microseconds() && w.loggedAt.CompareAndSwap(last, now.UnixMicro())

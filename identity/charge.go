@@ -8,8 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Admit charges a client's action to its rate limits. email is the address that a reset asks for. The
-// caller refunds an action that came to nothing. Admit returns ErrLimited in a [RetryError].
+// Admit charges an action of a client to the rate limits (see package limit). email is the address that a
+// password reset sends mail to. If the action then fails because of the server, the caller must call
+// refund. Admit returns ErrLimited in a [RetryError].
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
 	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
 	return c.refund, c.charge(ctx)
@@ -21,7 +22,7 @@ type charge struct {
 	action   string
 	quota    *limit.Decision
 	keys     []limit.Key
-	decision limit.Decision // allowed: it was charged
+	decision limit.Decision // set once the keys were charged
 }
 
 func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
@@ -45,7 +46,7 @@ func (c *charge) charge(ctx context.Context) error {
 	return nil
 }
 
-// settle refunds the charge unless the outcome is a wrong password.
+// settle refunds the charge unless outcome, the error of a login, means a wrong password or username.
 func (c *charge) settle(ctx context.Context, outcome error) {
 	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
 	if !wrong {
@@ -59,11 +60,11 @@ func (c *charge) refund(ctx context.Context) {
 		return
 	}
 	if err := c.s.Limits.Refund(ctx, c.s.now(), c.decision, c.keys); err != nil {
-		c.s.Log.DebugContext(ctx, "a rate limit was not refunded", slog.Any("error", err))
+		c.s.Log.DebugContext(ctx, "a charge to a rate limit was not refunded", slog.Any("error", err))
 	}
 }
 
-// clearGuesses forgets the guesses at the password of a user who proved to read their mail.
+// clearGuesses clears the rate limits on guesses at the password of a user who just reset it by mail.
 func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	if s.Limits == nil {
 		return
@@ -73,6 +74,6 @@ func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 		keys = append(keys, limit.Guesses(Fold(login), s.recognizeDevice(from.DeviceToken, login), from.IP)...)
 	}
 	if err := s.Limits.Clear(ctx, keys); err != nil {
-		s.Log.DebugContext(ctx, "guesses from before the reset still count", slog.Any("error", err))
+		s.Log.DebugContext(ctx, "wrong passwords from before the reset still count", slog.Any("error", err))
 	}
 }

@@ -12,14 +12,15 @@ import (
 // DeviceTTL is how long a device is recognized after its last login.
 const DeviceTTL = 365 * 24 * time.Hour
 
-// A device token has one entry for each account that signed in on the device, the latest first. An entry
-// has 51 bytes, which are exactly 68 characters of base64:
+// A device token lets sessiond recognize a device on which an account signed in before. It signs nobody
+// in. It only gives the device a place in the queue of password hashes, and a counter of wrong passwords,
+// apart from those of strangers. The token has one entry for each account that signed in on the device,
+// the latest first. An entry has 51 bytes, or 68 characters of base64. Its parts, with their bytes:
 //
-//	version 1 · day 2 · id 16 · tag of the username 16 · tag of the email 16
+//	version 1 · day of the last login 2 · device id 16 · tag of the username 16 · tag of the email 16
 //
-// A tag is a MAC over the bytes before the tags and a name. So nobody can read a name from a token, and
-// the service recognizes it without a lookup. A device token signs nobody in. It only gives the device a
-// place in the queue, and a backoff counter, apart from those of strangers.
+// A tag is a MAC over version, day, device id and the folded name. So nobody can read the names from a
+// token, and sessiond can check them without a database.
 const (
 	deviceVersion = 1
 	deviceIDStart = 3
@@ -27,8 +28,7 @@ const (
 	tagSize       = 16
 	entrySize     = headSize + 2*tagSize
 	entryChars    = entrySize / 3 * 4
-	// maxEntries bounds the number of accounts on a shared device.
-	maxEntries = 4
+	maxEntries    = 4 // accounts on a shared device
 )
 
 type deviceEntry [entrySize]byte
@@ -40,9 +40,9 @@ func (e *deviceEntry) id() string {
 	return base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize])
 }
 
-// DeviceToken returns the new device token for a client that signed in as u, or that proved to read u's
-// mail. current is the token that the client sent. The new token renews u's entry and keeps the entries of
-// other accounts.
+// DeviceToken returns a new device token for a client that signed in as u, or that used a token mailed to
+// u. current is the device token that the client sent. The new token has a new entry for u and keeps the
+// entries of other accounts.
 func (s *Service) DeviceToken(current string, u User) string {
 	if len(s.DeviceSecret) == 0 {
 		return ""
@@ -71,8 +71,8 @@ func (s *Service) DeviceToken(current string, u User) string {
 	return string(text)
 }
 
-// recognizeDevice returns the id of the device if its token proves an earlier login with this name.
-// Otherwise it returns an empty string.
+// recognizeDevice returns the id of the device if its token proves an earlier login to the account with
+// the username or email login. Otherwise it returns an empty string.
 func (s *Service) recognizeDevice(token, login string) (id string) {
 	entries := s.deviceEntries(token)
 	if len(entries) == 0 || !storable(login) {
@@ -80,7 +80,7 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	}
 	name := Fold(login)
 	for _, e := range entries {
-		// A username has no @ and an email has one, so neither passes for the other.
+		// A username has no @ and an email has one, so neither can match the other's tag.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
 			return e.id()
 		}
@@ -88,8 +88,7 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	return ""
 }
 
-// deviceEntries decodes a token and drops expired entries. Only the tags tell which accounts the entries
-// belong to.
+// deviceEntries decodes a token and drops expired entries. It does not check the tags.
 func (s *Service) deviceEntries(token string) []deviceEntry {
 	n := len(token) / entryChars
 	// Without a secret, anybody could make tags.
@@ -97,7 +96,7 @@ func (s *Service) deviceEntries(token string) []deviceEntry {
 		return nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(raw) != n*entrySize { // the decoder skips line breaks
+	if err != nil || len(raw) != n*entrySize { // shorter if the token has line breaks, which are skipped
 		return nil
 	}
 	entries := make([]deviceEntry, 0, n)
@@ -111,7 +110,7 @@ func (s *Service) deviceEntries(token string) []deviceEntry {
 	return entries
 }
 
-// deviceTag returns an entry's tag for a name.
+// deviceTag returns the tag that the entry should have for a folded name.
 func (s *Service) deviceTag(e *deviceEntry, name string) []byte {
 	mac := hmac.New(sha256.New, s.DeviceSecret)
 	mac.Write(e.head())

@@ -1,7 +1,7 @@
-// Package identity knows people: their names, passwords, devices and mail. It does not know what a
-// session is. A changed password or a deleted account ends sessions, though: the [Store] does both in
-// one transaction and returns the number of the recorded revocation, which the caller then enforces.
+// Package identity manages users: their names, passwords, devices and mail. It knows nothing about
+// sessions, except that a new password or a deleted account must revoke them. The [Store] does both in
+// one transaction and returns the id of the revocation. The caller then makes sure that the revocation
+// reaches Redis, where sessions are checked.
 //
-// It uses package hashing for password hashes, package limit for rate limits and package mail to
-// deliver mail.
+// Package hashing makes the password hashes, package limit bounds tries, package mail delivers mail.
 package identity

@@ -10,24 +10,19 @@ import (
 var (
 	ErrUsernameTaken = errors.New("username taken")
 	ErrEmailTaken    = errors.New("email taken")
-	// ErrNotFound: there is no such user.
-	ErrNotFound = errors.New("user not found")
-	// ErrWrongPassword: the user exists and has another password.
+	ErrNotFound      = errors.New("user not found")
 	ErrWrongPassword = errors.New("wrong password")
-	// ErrInvalidToken: a mailed token is unknown, used, replaced or expired.
+	// ErrInvalidToken means that a mailed token is unknown, used, replaced or expired.
 	ErrInvalidToken = errors.New("invalid or expired token")
-	// ErrPasswordChanged: the password changed during this change.
-	ErrPasswordChanged = errors.New("password changed meanwhile")
-	// ErrMailDisabled: no mail server is configured.
-	ErrMailDisabled = errors.New("mail is not configured")
-	// ErrLimited: a rate limit refused the attempt. It comes in a [RetryError].
+	// ErrPasswordChanged means that another request changed the password at the same time.
+	ErrPasswordChanged = errors.New("another request changed the password at the same time")
+	ErrMailDisabled    = errors.New("no mail server is configured")
+	// ErrLimited means that a rate limit refused the attempt. A [RetryError] wraps it.
 	ErrLimited = errors.New("too many tries")
 
-	// ErrBusy: too many passwords wait to be hashed. It comes in a [RetryError].
-	ErrBusy = hashing.ErrBusy
-	// ErrUnavailable: a dependency did not answer, so nothing was decided.
-	ErrUnavailable = hashing.ErrUnavailable
+	ErrBusy        = hashing.ErrBusy        // too many passwords wait to be hashed; a [RetryError] wraps it
+	ErrUnavailable = hashing.ErrUnavailable // a database or another dependency did not answer
 )
 
-// RetryError says that nothing was decided, and when to try again. Its Err is [ErrBusy] or [ErrLimited].
+// RetryError says when the client should try again. It wraps [ErrBusy] or [ErrLimited].
 type RetryError = hashing.RetryError

@@ -4,9 +4,9 @@ import "strings"
 
 // FieldError says what is wrong with one field of the input.
 type FieldError struct {
-	Field  string `json:"field"`  // its name on the wire: "username", "email", "password", "first_name", "last_name"
+	Field  string `json:"field"`  // name of the JSON field: "username", "email", "password", "first_name", "last_name"
 	Code   string `json:"code"`   // one of the Code constants
-	Detail string `json:"detail"` // a sentence for people; it never quotes the value
+	Detail string `json:"detail"` // says for people what is wrong; never quotes the field's value
 }
 
 // The codes of field errors.
@@ -15,9 +15,9 @@ const (
 	CodeTooShort   = "too_short"
 	CodeTooLong    = "too_long"
 	CodeInvalid    = "invalid"
-	CodeTooCommon  = "too_common"  // a password from the list of common ones
-	CodeTooSimilar = "too_similar" // a password made from the user's own name or address
-	CodeBreached   = "breached"    // a password on the [BreachList]
+	CodeTooCommon  = "too_common"  // a password that is on the list of common passwords
+	CodeTooSimilar = "too_similar" // a password made from the user's own username or email
+	CodeBreached   = "breached"    // a password that is on the [BreachList]
 )
 
 // FieldErrors lists every field that is wrong.
@@ -41,17 +41,17 @@ func (e FieldErrors) join(separator string, text func(FieldError) string) string
 	return strings.Join(parts, separator)
 }
 
-// problem is what is wrong with a value. A nil problem means that it is valid.
+// problem says what is wrong with a value. It is nil if the value is valid.
 type problem struct{ code, detail string }
 
-// check adds a field's problem, if there is one.
+// check adds the problem p of a field, unless p is nil.
 func (e *FieldErrors) check(field string, p *problem) {
 	if p != nil {
 		*e = append(*e, FieldError{Field: field, Code: p.code, Detail: p.detail})
 	}
 }
 
-// err returns nil if no field is wrong. An empty FieldErrors would be a non-nil error.
+// err returns e as an error, or nil if e is empty: an empty FieldErrors would be a non-nil error.
 func (e FieldErrors) err() error {
 	if len(e) == 0 {
 		return nil

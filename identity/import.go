@@ -11,35 +11,36 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// maxImportProblems is how many problems a report lists. It counts them all.
+// maxImportProblems is how many skipped lines a report lists. The report counts all of them.
 const maxImportProblems = 1000
 
-// ImportReport counts the lines of an import.
+// ImportReport counts the lines of an import file.
 type ImportReport struct {
 	Imported int
-	Skipped  int             // lines that are invalid, or whose user exists already
+	Skipped  int             // lines that are invalid, or whose username or email is taken
 	Problems []ImportProblem // the first 1000 skipped lines
 }
 
-// ImportProblem says why a line was skipped. It quotes nothing of the line.
+// ImportProblem says why a line was skipped. It never quotes the line.
 type ImportProblem struct {
-	Line   int // from 1; the header of a CSV file counts
+	Line   int // the first line of the file, also a CSV header, is line 1
 	Detail string
 }
 
-// Import adds users with their existing password hashes. r has one user per line, either as "csv" with a
-// header that names the columns, or as "jsonl" with a JSON object. The fields are
+// Import adds users with their existing password hashes. r has one user per line. format is "csv", with
+// a header line that names the columns, or "jsonl", with a JSON object on each line. The fields are
 //
 //	username, email, password_hash      required
 //	first_name, last_name               may be empty
-//	email_verified                      true or false; empty: false
-//	created_at                          RFC 3339; empty: now
+//	email_verified                      true or false; false if empty
+//	created_at                          RFC 3339; the current time if empty
 //
-// [hashing.Hasher.CheckHash] must accept the hash. It is replaced at the user's next login.
+// [hashing.Hasher.CheckHash] must accept the hash. The user's next login replaces the hash.
 //
-// Import skips and reports invalid lines, and users whose username or email is taken. An interrupted import
-// can therefore be run again. progress, unless nil, is called with the number of lines after each one. An
-// error is about reading r or about the store. The report then covers the lines before it.
+// Import skips and reports invalid lines, and lines whose username or email is taken. An interrupted
+// import can therefore be run again. Unless progress is nil, Import calls it after each line with the
+// count of lines so far. Import returns an error only if r or the store fails. The report then covers
+// the lines before the failure.
 func Import(ctx context.Context, r io.Reader, format string, store Store, hasher *hashing.Hasher,
 	now func() time.Time, newID func() string, progress func(done int),
 ) (ImportReport, error) {
@@ -90,7 +91,7 @@ type importer struct {
 	report ImportReport
 }
 
-// importedUser is one line. The JSON names are also the names of the CSV columns.
+// importedUser is one line of an import file. The JSON names are also the names of the CSV columns.
 type importedUser struct {
 	Username      string `json:"username"`
 	Email         string `json:"email"`
@@ -101,7 +102,7 @@ type importedUser struct {
 	CreatedAt     string `json:"created_at"`
 }
 
-// add adds the user of a line, or skips the line. It returns the store's errors.
+// add adds the user of a line to the store, or skips the line. It returns only errors of the store.
 func (i *importer) add(ctx context.Context, number int, line []byte) error {
 	u, err := i.user(line)
 	if err != nil {
@@ -127,7 +128,7 @@ func (i *importer) skip(number int, why error) {
 	}
 }
 
-// user parses and validates a line.
+// user parses a line and returns the user, or an error that says what is wrong with the line.
 func (i *importer) user(line []byte) (User, error) {
 	in, err := i.parse(line)
 	if err != nil {

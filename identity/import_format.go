@@ -17,7 +17,7 @@ import (
 
 func parseJSONLine(line []byte) (importedUser, error) {
 	var u importedUser
-	// The library's error may quote the line.
+	// The library's error is not returned, because it may quote the line.
 	if err := json.Unmarshal(line, &u, json.RejectUnknownMembers(true)); err != nil {
 		return importedUser{}, errors.New("want a JSON object with known names, each at most once, in UTF-8")
 	}
@@ -32,18 +32,18 @@ var importColumns = func() (names []string) {
 	return names
 }()
 
-// csvColumns has, for each column of a file, the index of its field in importedUser.
+// csvColumns has, for each column of a CSV file, the index of the field in importedUser.
 type csvColumns []int
 
 func parseHeader(line []byte) (columns csvColumns, err error) {
 	header, err := csvRecord(line)
 	if err != nil {
-		return nil, errors.New("header: want CSV")
+		return nil, errors.New("header: want CSV with the column names")
 	}
 	for i, name := range header {
 		field := slices.Index(importColumns, name)
 		if field < 0 || slices.Contains(columns, field) {
-			// The name is not quoted: in a file without a header, it belongs to a user.
+			// The error does not quote the name. If the header is missing, the name is a user's data.
 			return nil, fmt.Errorf("header, column %d: want one of %s, each at most once", i+1, strings.Join(importColumns, ", "))
 		}
 		columns = append(columns, field)
@@ -60,9 +60,9 @@ func (c csvColumns) parse(line []byte) (u importedUser, err error) {
 	values, err := csvRecord(line)
 	switch {
 	case err != nil:
-		return importedUser{}, errors.New("want CSV")
+		return importedUser{}, errors.New("want CSV on one line, with every quote closed")
 	case len(values) != len(c):
-		return importedUser{}, fmt.Errorf("%d columns: want %d as in the header", len(values), len(c))
+		return importedUser{}, fmt.Errorf("%d columns: want %d, as many as in the header", len(values), len(c))
 	}
 	for i, value := range values {
 		field := reflect.ValueOf(&u).Elem().Field(c[i])
@@ -79,26 +79,26 @@ func (c csvColumns) parse(line []byte) (u importedUser, err error) {
 	return u, nil
 }
 
-// csvRecord parses a record of one line. No field may hold a line break, so that an open quote spoils its
-// own line only and not the rest of the file.
+// csvRecord parses one line. A quoted field may not go on in the next line. Otherwise a line with a missing
+// quote would make all lines after it invalid too.
 func csvRecord(line []byte) ([]string, error) {
 	return csv.NewReader(bytes.NewReader(line)).Read()
 }
 
-// maxImportLine is in bytes. The largest valid user fits in. Longer lines are skipped unread, to bound the
-// memory.
+// maxImportLine is in bytes, enough for the longest valid user. Longer lines are skipped, because an
+// import should not use more memory.
 const maxImportLine = 64 << 10
 
-var errLineTooLong = fmt.Errorf("want at most %d bytes", maxImportLine)
+var errLineTooLong = fmt.Errorf("the line is too long: want at most %d bytes", maxImportLine)
 
 // lineReader reads lines of bounded length and counts them.
 type lineReader struct {
 	r      *bufio.Reader
-	number int // of the last line
+	number int // how many lines were read
 }
 
-// next returns the next line without its end. The line is valid until the next call. It returns io.EOF
-// after the last line.
+// next returns the next line without its line break. The next call overwrites the line. next returns
+// io.EOF after the last line.
 func (l *lineReader) next() ([]byte, error) {
 	line, err := l.r.ReadSlice('\n')
 	if errors.Is(err, io.EOF) && len(line) == 0 {

@@ -15,8 +15,7 @@ import (
 
 var _ mail.TokenIssuer = (*Service)(nil)
 
-// IssueToken implements [mail.TokenIssuer]. It returns the token for a reset or for the confirmation of
-// an address.
+// IssueToken implements [mail.TokenIssuer] for password resets and for the verification of email addresses.
 func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, error) {
 	u, err := s.recipient(ctx, e)
 	if err != nil {
@@ -24,14 +23,14 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	}
 	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
 	if e.Kind == mail.KindPasswordReset {
-		// The mail goes to the owner's spelling. Another spelling with the same folded form may be a
-		// different person to the mail server.
+		// The mail goes to the address as its owner wrote it. To the mail server, another spelling with the
+		// same folded form may be a different person's address.
 		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
 	}
 	secret, now := newToken(), s.now()
 	err = s.Store.IssueToken(ctx, u.ID, to, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
-		err = unwanted("the user is gone or has another address now")
+		err = unwanted("the user was deleted or has another email address now")
 	}
 	if err != nil {
 		return mail.Token{}, err
@@ -39,8 +38,8 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user of a mail. For a reset, the user may be pending: the person who reads the
-// mail confirms the address by that, and somebody else may have chosen the password.
+// recipient returns the user whom a mail is for. A pending user may reset the password too: whoever
+// registered may not own the email address, and the owner confirms it by using the link.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
 	if reset {
@@ -53,21 +52,21 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 	case err != nil || reset:
 		return u, err
 	case Fold(u.Email) != Fold(e.To):
-		return User{}, unwanted("the user has another address now")
+		return User{}, unwanted("the user has another email address now")
 	case !u.EmailVerifiedAt.IsZero():
-		return User{}, unwanted("the address is verified already")
+		return User{}, unwanted("the email address is verified already")
 	}
 	return u, nil
 }
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, why) }
 
-// newToken returns a secret to mail: 43 URL-safe characters with 256 random bits.
+// newToken returns a new secret for a mailed link: 43 URL-safe characters with 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) // never fails: it ends the program instead
+	rand.Read(b[:]) // never returns an error: it ends the program instead
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// hashToken returns the hash under which the store keeps a mailed secret.
+// hashToken returns the hash by which the store finds a mailed token.
 func hashToken(token string) TokenHash { return sha256.Sum256([]byte(token)) }

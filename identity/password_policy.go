@@ -12,15 +12,14 @@ import (
 const (
 	minPassword = 8    // characters
 	maxPassword = 1024 // bytes
-	// minContextWord is in characters. Good passwords contain shorter words by chance.
+	// minContextWord is in characters. A good password may contain a shorter username by chance.
 	minContextWord = 3
-	// serviceName is a word that a guesser tries.
-	serviceName = "sessiond"
+	serviceName    = "sessiond"
 )
 
-// checkNewPassword applies the policy to a new password. It must have the minimum length and at most
-// 1024 bytes of UTF-8. It must not be a common password, or little more than words that a guesser tries
-// first for this user. There are no rules of composition, and the password is never altered.
+// checkNewPassword applies the password policy. A password must have the minimum length and at most 1024
+// bytes of UTF-8. It must not be a common password, or little more than words that an attacker tries
+// first for this user. It need not contain digits or symbols. The password is never altered.
 func (s *Service) checkNewPassword(password string, words ...string) *problem {
 	return checkPassword(password, s.PasswordMinLength, words...)
 }
@@ -48,19 +47,19 @@ func checkPassword(password string, minLength int, words ...string) *problem {
 	return nil
 }
 
-// plausible reports whether some policy could have accepted a password. Other passwords are never hashed.
+// plausible returns false for passwords that checkPassword never accepts. They are never hashed.
 func plausible(password string) bool {
 	return len(password) <= maxPassword && utf8.ValidString(password)
 }
 
-// contextWords returns the words that a guesser tries first for a user.
+// contextWords returns the words that an attacker tries first as a user's password.
 func contextWords(username, email string) []string {
 	local, _, _ := strings.Cut(email, "@")
 	return []string{username, email, local}
 }
 
-// withoutWords removes the words from a folded text. Longer words go first, because an address contains
-// its local part.
+// withoutWords removes the words from a folded text. Longer words are removed first, because an email
+// address contains its local part, which is another of the words.
 func withoutWords(folded string, words []string) string {
 	slices.SortFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, w := range words {
@@ -71,13 +70,12 @@ func withoutWords(folded string, words []string) string {
 	return folded
 }
 
-// commonPasswords has one folded password per line, in bytewise order. The search runs in this text,
-// because a map of it would take megabytes.
+// commonPasswords has one folded password per line, in bytewise order. A map would take megabytes more.
 //
 //go:embed common_passwords.txt
 var commonPasswords string
 
-// isCommon reports whether a folded password is on the list.
+// isCommon reports whether a folded password is one of the common passwords. It does a binary search.
 func isCommon(folded string) bool {
 	lo, hi := 0, len(commonPasswords) // both at the start of a line
 	for lo < hi {

@@ -6,33 +6,34 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// User returns the user with an id, or ErrNotFound.
+// User returns the user with the given id, or ErrNotFound.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return s.Store.ByID(ctx, id)
 }
 
-// NewUser is what a person registers with. The password is not stored.
+// NewUser is a request to register. Only a hash of the password is stored.
 type NewUser struct {
 	Username, Email, Password, FirstName, LastName string
-	IP                                             string // the client's address
+	IP                                             string // client address
 }
 
+// checkTexts adds the problems of the first and last name.
 func (n *NewUser) checkTexts(errs *FieldErrors) {
 	errs.check("first_name", checkText(n.FirstName))
 	errs.check("last_name", checkText(n.LastName))
 }
 
-// user returns the user's profile without what the service adds.
+// user returns a User with the fields of n. The caller sets the other fields.
 func (n *NewUser) user() User {
 	return User{Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName}
 }
 
-// Profile is a change of a user's profile. A nil field stays as it is.
+// Profile is a change of a user's profile. A field that is nil does not change.
 type Profile struct {
 	FirstName, LastName, Email *string
 }
 
-// UpdateProfile changes the given fields and returns the updated user. A different email becomes
+// UpdateProfile changes a user's profile and returns the updated user. A different email address becomes
 // unverified, and the old address gets a mail. It returns FieldErrors, ErrNotFound or ErrEmailTaken.
 func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User, error) {
 	var errs FieldErrors
@@ -51,7 +52,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	return s.Store.Update(ctx, id, p, s.stalePending(), s.now())
 }
 
-// Delete removes a user with all personal data, ends all their sessions and returns the number of that
+// Delete removes a user with all personal data, revokes all the user's sessions and returns the id of the
 // revocation. It returns ErrNotFound.
 func (s *Service) Delete(ctx context.Context, id string) (revocation int64, err error) {
 	u, err := s.Store.ByID(ctx, id)

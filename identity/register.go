@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// Register creates a user who can sign in at once. It returns FieldErrors, ErrUsernameTaken or
-// ErrEmailTaken.
+// Register creates a user who can sign in at once, without confirming the email address. It returns
+// FieldErrors, ErrUsernameTaken or ErrEmailTaken.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
@@ -18,7 +18,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return User{}, err
 	}
-	// Store.Create decides in the end. Looking first saves the expensive hash if a name is taken.
+	// Store.Create checks this too. An earlier check saves the expensive hash if a name is taken.
 	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
 		return User{}, err
 	}
@@ -35,10 +35,10 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	return u, nil
 }
 
-// RegisterByMail creates a user who can sign in after following the link in a mail. If the address has an
-// account already, its owner gets a mail about the attempt, unless the address has had too many mails.
-// The caller gets the same result after the same work. It returns FieldErrors, ErrUsernameTaken or
-// ErrMailDisabled.
+// RegisterByMail creates a user who can sign in after following the link in a mail. If the email address
+// has an account already, RegisterByMail takes as long and returns nil too. Instead of the link, the
+// address then gets a mail about the attempt, unless it got too many such mails recently.
+// RegisterByMail returns FieldErrors, ErrUsernameTaken or ErrMailDisabled.
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkNewUser(n); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if !s.MailEnabled {
 		return ErrMailDisabled
 	}
-	// This comes before the lookups, so that its result reveals nothing about them.
+	// This check comes before the lookups, so its result cannot reveal what they find.
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
@@ -57,13 +57,13 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err != nil {
 		return err
 	}
-	// This also runs if the address is taken, because that case must take as much work.
+	// Hashing and Create also run if the email address is taken, because both cases must take as long.
 	verify := noticeTo(u, mail.KindVerifyEmail)
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
-	// A free address is charged too. Otherwise the quota would reveal which addresses are taken.
+	// Free email addresses are charged too. Otherwise the remaining quota would reveal the taken ones.
 	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
 	refused := mails.charge(ctx)
 	if err == nil {
@@ -73,8 +73,8 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err == nil {
 		notice := noticeTo(owner, mail.KindAddressTaken)
 		if refused != nil {
-			// The mail is queued without a recipient and dropped later. Queueing none would be quicker, which
-			// would reveal that the address is taken.
+			// Queue a mail without a recipient, which is dropped later. If no mail were queued, the quicker
+			// response would reveal that the email address is taken.
 			notice.To = ""
 		}
 		err = s.Store.Enqueue(ctx, notice, s.now())
@@ -85,7 +85,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	return err
 }
 
-// checkFree returns taken if a user has the name. An expired registration does not hold a name.
+// checkFree returns the error taken if find finds a user whose registration has not expired.
 func (s *Service) checkFree(ctx context.Context, find func(context.Context, string) (User, error), name string, taken error) error {
 	u, err := find(ctx, name)
 	switch {
@@ -123,8 +123,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	return u, nil
 }
 
-// VerifyEmail confirms the address of a mailed token and makes a pending user active. It returns
-// ErrInvalidToken.
+// VerifyEmail confirms the email address to which the token was mailed, and makes a pending user active.
+// It returns ErrInvalidToken.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

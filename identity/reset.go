@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// RequestReset queues a mail with a link to set a new password. The user is looked up when the mail is
-// sent, so neither the result nor its time reveals whether the address has an account. It returns
-// FieldErrors or ErrMailDisabled.
+// RequestReset queues a mail with a link to set a new password. It returns FieldErrors or ErrMailDisabled.
+// Only the sending of the mail looks up the user. So neither the result of RequestReset nor the time
+// that it takes reveals whether the email address has an account.
 func (s *Service) RequestReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -18,8 +18,8 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 	return s.Store.Enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: email}, s.now())
 }
 
-// RequestKnownReset is RequestReset for callers who may learn whether the address has an account. It
-// returns ErrNotFound if not.
+// RequestKnownReset does the same as RequestReset, but returns ErrNotFound if the email address has no
+// account. It is for callers who may learn that.
 func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -44,29 +44,28 @@ func (s *Service) checkReset(email string) error {
 	return nil
 }
 
-// CheckReset returns the user whose password a mailed token may set. It does not use up the token. It
-// returns ErrInvalidToken.
+// CheckReset returns the user whose password may be reset with a mailed token, or ErrInvalidToken. The
+// token stays valid.
 func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 	return s.Store.TokenUser(ctx, PurposeReset, hashToken(token), s.now())
 }
 
-// Reset is a completed password reset: its user, and the number of the revocation that ended all their
-// sessions.
+// Reset is the result of a completed password reset.
 type Reset struct {
 	User       User
-	Revocation int64
+	Revocation int64 // id of the revocation of all the user's sessions
 }
 
-// CompleteReset sets the password of a mailed token's user, uses up the token, ends all the user's
-// sessions and clears the guesses at the old password. If username is given, it must be that user's:
-// CompleteReset returns ErrNotFound if nobody has it, and ErrInvalidToken if somebody else does. It also
-// returns FieldErrors.
+// CompleteReset sets the password of the user to whom the token was mailed. It uses up the token, revokes
+// all the user's sessions and clears the rate limits on guesses at the old password. If username is not
+// empty, it must be that user's: CompleteReset returns ErrNotFound if no user has that username, and
+// ErrInvalidToken if another user has it. It also returns FieldErrors.
 func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
 	}
 	var named User
-	var unknownName error // returned after the token's lookup; otherwise the time would reveal it
+	var unknownName error // returned only after the token's lookup; an earlier return would reveal it
 	switch {
 	case username == "":
 	case !storable(username):
@@ -76,7 +75,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 			return done, unknownName
 		}
 	}
-	// The token is checked before anything is hashed. Otherwise guessed tokens would cost us hashes.
+	// The token is checked before the password is hashed. Otherwise a guessed token would cost a hash.
 	u, err := s.CheckReset(ctx, token)
 	switch {
 	case unknownName != nil && (err == nil || errors.Is(err, ErrInvalidToken)):
@@ -92,7 +91,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err := s.checkBreached(ctx, password); err != nil {
 		return done, err
 	}
-	// The client reads the user's mail, so strangers who fill the queue must not delay it.
+	// The client can read the user's mail. It counts as a known device, which strangers do not delay.
 	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err

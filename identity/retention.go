@@ -10,16 +10,14 @@ import (
 )
 
 const (
-	// attemptRetention is how long the history shows a failed login.
-	attemptRetention  = 90 * 24 * time.Hour
+	attemptRetention  = 90 * 24 * time.Hour // how long a user can see a failed login
 	retentionInterval = time.Hour
-	// retentionBatch is how many rows are removed at once. A larger batch would hold its locks longer.
-	retentionBatch = 1000
+	retentionBatch    = 1000 // rows that are deleted at once; more would be locked for longer
 )
 
-// Retention removes failed logins after 90 days, because guesses add many of them, even under names that
-// nobody has. It also removes unconfirmed registrations once their links have expired. Any number of
-// replicas may run one.
+// Retention removes failed logins after 90 days, because guessing adds many of them, also for usernames
+// that do not exist. It also removes pending users once the links in their mails have expired. Several
+// replicas may run Retention at the same time.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -43,9 +41,9 @@ func (r *Retention) Run(ctx context.Context) {
 	}
 }
 
-// Remove removes all rows that are old now.
+// Remove removes all failed logins and pending users that are too old now.
 func (r *Retention) Remove(ctx context.Context) error {
-	// A link that was mailed late works longer than its registration holds the names.
+	// A link works for registrationTTL after its mail is sent, which may be MaxAge after the registration.
 	pendingRetention := mail.MaxAge(mail.KindVerifyEmail) + registrationTTL
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),

@@ -11,65 +11,62 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// registrationTTL is how long a registration waits for its address to be confirmed. The mailed link
-// works as long. After that the username and the address are free again.
+// registrationTTL is how long a new user may take to follow the link in the verification mail. After
+// that, the username and the email address are free again.
 const registrationTTL = 24 * time.Hour
 
-// Service has the rules about users. It returns the errors of this package, [FieldErrors], a fault, or
-// the context's error if the context ended before a password was hashed.
+// Service has the rules about users. Its methods return the errors of this package, [FieldErrors], or
+// the context's error if the context ended before a password was hashed. Other errors are faults.
 type Service struct {
 	Store  Store
 	Hasher *hashing.Hasher
 	// Now is the clock that all replicas share.
 	Now func() time.Time
-	// PasswordMinLength is in characters. Less than 8 means 8.
+	// PasswordMinLength is in characters. The length is at least 8, even if this is less.
 	PasswordMinLength int
-	// MailEnabled says that mail is delivered. Without it, methods that need mail return ErrMailDisabled.
+	// MailEnabled says that mail is delivered. If not, methods that need mail return ErrMailDisabled.
 	MailEnabled bool
-	// ResetTTL is how long the link of a reset works, counted from its sending; 0: 10 minutes.
+	// ResetTTL is how long the link in a reset mail works after the mail is sent. 0 means 10 minutes.
 	ResetTTL time.Duration
 	// NewID returns a new user id: 22 URL-safe characters with 128 random bits.
 	NewID func() string
-	// NewTimedID returns the id of a failed login, which sorts by its time.
+	// NewTimedID returns an id for a failed login at the given time. Such ids sort by time.
 	NewTimedID func(time.Time) string
 	Log        *slog.Logger
-	// DeviceSecret signs the device tokens of all replicas. Empty: no device gets a token or is known.
+	// DeviceSecret signs the device tokens of all replicas. If it is empty, there are no device tokens.
 	DeviceSecret []byte
-	// Breaches knows breached passwords, which nobody may choose. Nil: only common passwords are refused.
+	// Breaches lists breached passwords, which are refused. If nil, only common passwords are refused.
 	Breaches BreachList
-	// BreachesRequired refuses new passwords while Breaches does not answer.
+	// BreachesRequired says to refuse every new password while Breaches does not answer.
 	BreachesRequired bool
 	// Observer may be nil.
 	Observer Observer
-	// Limits bounds how often clients may try. Nil: no limits.
+	// Limits bounds how often clients may guess, register or request mail. If nil, there is no bound.
 	Limits *limit.Failover
 
 	breachWarning warning
 }
 
-// Origin describes the client of a request. Its texts are valid UTF-8.
+// Origin describes the client of a request. The texts are valid UTF-8.
 type Origin struct {
-	IP        string
-	UserAgent string // at most 512 bytes
-	Device    string // readable, as "Chrome on macOS"
-	// DeviceToken is what the client sent as its device token: any text, or empty.
-	DeviceToken string
-	// Session is the id of a signed-in client's session.
-	Session string
-	// Quota, unless nil, receives the decision of the rate limits.
-	Quota *limit.Decision
+	IP          string
+	UserAgent   string          // at most 512 bytes
+	Device      string          // for people to read, such as "Chrome on macOS"
+	DeviceToken string          // the text that the client sent as its device token; may be empty
+	Session     string          // id of the session, if the client is signed in
+	Quota       *limit.Decision // unless nil, the decision of the rate limits is stored here
 }
 
-// Observer receives the decisions that protect logins, for metrics. Its methods must not block.
+// Observer receives results of rate limits and password checks, for metrics. It must not block.
 type Observer interface {
-	// Limited reports a decision about an action (see package limit): whether it was allowed, and whether
-	// the shared limits decided or, with Redis down, this replica's own.
+	// Limited reports whether an action (see package limit) was allowed. shared says that the limits of
+	// all replicas decided; while Redis is down, each replica decides alone.
 	Limited(action string, allowed, shared bool)
-	// Breached reports a check of a new password: "no", "yes" or "unavailable".
+	// Breached reports whether a new password is a breached one: "no", "yes" or "unavailable".
 	Breached(answer string)
 }
 
-// unobserved is the Observer of a Service without one.
+// unobserved replaces a nil Observer.
 type unobserved struct{}
 
 func (unobserved) Limited(string, bool, bool) {}
@@ -82,25 +79,25 @@ func (s *Service) observer() Observer {
 	return s.Observer
 }
 
-// now returns the time as the stores keep it: in UTC with microseconds.
+// now returns the time in UTC without fractions of a microsecond, because databases store no finer time.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
-// noticeTo returns a mail to a user about their account.
+// noticeTo returns a mail for the outbox that tells a user about their account.
 func noticeTo(u User, kind mail.Kind) mail.Envelope {
 	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
 }
 
-// storable reports whether the store can look up a name. For other texts, a database returns an error
-// instead of no row.
+// storable reports whether the store can look up a username or email. For other texts, such as invalid
+// UTF-8, a database would return an error instead of no row.
 func storable(name string) bool {
 	return name != "" && len(name) <= max(maxEmail, maxUsername*utf8.UTFMax) &&
 		utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
 }
 
-// registrationExpired reports whether a registration was not confirmed in time.
+// registrationExpired reports whether u did not confirm the email address in time.
 func registrationExpired(u User, now time.Time) bool {
 	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-registrationTTL))
 }
 
-// stalePending returns the time before which pending users' registrations have expired.
+// stalePending returns a time. The registrations of pending users created before it have expired.
 func (s *Service) stalePending() time.Time { return s.now().Add(-registrationTTL) }

@@ -11,15 +11,14 @@ const (
 	minUsername = 3
 	maxUsername = 64
 	maxText     = 200
-	// maxEmail is the longest path of SMTP in bytes, without its brackets (RFC 5321 section 4.5.3.1.3).
-	// The parts of an address have limits of their own.
+	// maxEmail is in bytes: the longest path in SMTP without its brackets (RFC 5321 section 4.5.3.1.3).
 	maxEmail       = 254
 	maxEmailLocal  = 64
 	maxDomainLabel = 63
 )
 
-// checkUsername accepts 3 to 64 visible characters. A login with an @ is taken as an email. Invisible
-// characters would make two usernames look the same.
+// checkUsername accepts 3 to 64 visible characters without @, because a login name with an @ is taken for
+// an email. With invisible characters, two different usernames could look the same.
 func checkUsername(s string) *problem {
 	switch n := utf8.RuneCountInString(s); {
 	case s == "":
@@ -43,16 +42,16 @@ func checkUsername(s string) *problem {
 	return nil
 }
 
-// visible reports whether a character has a shape of its own. It is false for control and format
-// characters (bidirectional marks, joiners), white space, private use, unassigned characters, and those
+// visible reports whether people can see a character. It is false for control and format characters
+// (bidirectional marks, joiners), white space, private use and unassigned characters, and characters
 // that renderers may leave out.
 func visible(r rune) bool {
 	return unicode.IsPrint(r) && r != ' ' &&
 		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// checkText accepts at most 200 characters on one line. It allows format characters, because some scripts
-// need joiners to spell a person's name.
+// checkText accepts a person's name: at most 200 characters on one line. It allows invisible format
+// characters, because some scripts need joiners to spell a name.
 func checkText(s string) *problem {
 	switch {
 	case !utf8.ValidString(s):
@@ -68,8 +67,8 @@ func checkText(s string) *problem {
 	return nil
 }
 
-// checkEmail accepts one bare address of RFC 6531, without quoted local parts, comments and address
-// literals, which only cause trouble.
+// checkEmail accepts one email address of RFC 6531. It accepts no quoted local parts, comments and IP
+// address literals, because other programs often handle them wrongly.
 func checkEmail(s string) *problem {
 	switch {
 	case s == "":
@@ -115,6 +114,6 @@ func validDomain(s string) bool {
 			}
 		}
 	}
-	// No top-level domain is a number, so this would be an IPv4 address.
+	// No top-level domain is a number, so a domain that ends in a number would be an IPv4 address.
 	return strings.Trim(label, "0123456789") != ""
 }

@@ -48,11 +48,14 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	before := client.Info(t.Context(), "keyspace").Val()
 	var out, progress bytes.Buffer
 	err := run(t.Context(), args, &out, &progress)
-	// On a busy machine Redis and Postgres may both time out. A check then rightly declines to answer.
-	for try := 1; try < 5 && declined(err); try++ {
-		t.Logf("again, because a check was declined: %v", err)
+	// On a busy machine a check can time out, and "unavailable" is then right. For the bench it is a
+	// wrong answer, because its figures would be worthless.
+	for range 4 {
+		if err == nil || !strings.Contains(err.Error(), session.ErrUnavailable.Error()) {
+			break
+		}
+		t.Logf("runs again after: %v", err)
 		out.Reset()
-		progress.Reset()
 		err = run(t.Context(), args, &out, &progress)
 	}
 	t.Log(progress.String())
@@ -77,11 +80,6 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 		t.Errorf("no plot was written: %v", err)
 	}
 	return out.String(), r
-}
-
-// declined reports whether a run ended because a check got no answer in time.
-func declined(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), session.ErrUnavailable.Error()) || strings.Contains(err.Error(), "status 503"))
 }
 
 // Every figure must be there and every answer right.

@@ -3,7 +3,7 @@ package breach
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // G505: the service's list is indexed by it; it protects nothing
+	"crypto/sha1" //nolint:gosec // G505: the server's list is indexed by SHA-1, which protects nothing here
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,18 +18,16 @@ import (
 
 const (
 	// timeout bounds a check, because a person waits for it.
-	timeout = time.Second
-	// maxAnswer is in bytes. A range of the present list has about 40,000.
-	maxAnswer = 1 << 20
-	// maxConcurrent bounds the checks at a time. Further ones wait.
-	maxConcurrent = 16
+	timeout       = time.Second
+	maxAnswer     = 1 << 20 // bytes; usual responses have about 40,000
+	maxConcurrent = 16      // requests at a time; further checks wait
 	maxRedirects  = 3
-	prefixLength  = 5
+	prefixLength  = 5 // characters of the hash that are sent to the server
 )
 
-// Range is an [identity.BreachList]. It asks the service for all hashes with the same first 20 bits as the
-// password's hash, and looks for that hash among them. The service learns these 20 bits and nothing about
-// the user. Range is safe for concurrent use.
+// Range is an [identity.BreachList]. It asks the server for all breached hashes with the same first 20 bits
+// as the password's hash, and looks for the password's hash among them. The server learns these 20 bits
+// and nothing about the user. Range is safe for concurrent use.
 type Range struct {
 	url    string
 	client *http.Client
@@ -56,12 +54,12 @@ func (r *Range) Close() error {
 }
 
 var (
-	errRedirect = errors.New("the service redirects to another host")
-	errTooLong  = errors.New("the response is too long")
-	errGarbled  = errors.New("the response is not a list of hashes")
+	errRedirect = errors.New("the server redirects to another host, or too often")
+	errTooLong  = fmt.Errorf("the response is too long: want at most %d bytes", maxAnswer)
+	errGarbled  = errors.New("the response is not a list of lines HASH-SUFFIX:COUNT")
 )
 
-// sameHost refuses redirects to another host, which would learn the prefix.
+// sameHost refuses redirects to another host, because that host would learn the prefix of the hash.
 func sameHost(r *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects || r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme {
 		return errRedirect
@@ -90,7 +88,7 @@ func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
 	return find(answer, suffix)
 }
 
-// fetch returns the suffixes of all hashes with the prefix.
+// fetch asks the server for the rest of each breached hash that begins with the prefix.
 func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+prefix, nil)
 	if err != nil {
@@ -104,7 +102,7 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	}
 	defer resp.Body.Close() //nolint:errcheck // the body was read or is not needed
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the service responds with status %d", resp.StatusCode)
+		return nil, fmt.Errorf("the server responded with status %d, want 200", resp.StatusCode)
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err == nil && len(answer) > maxAnswer {
@@ -113,11 +111,11 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	return answer, err
 }
 
-// line has the suffix of a hash and how often its password was seen.
+// line has the rest of a hash after the prefix, and how often the password was seen in breaches.
 var line = regexp.MustCompile(`^([0-9A-Fa-f]{35}):([0-9]{1,18})$`)
 
-// find looks for a suffix. Lines that were seen 0 times are padding. find returns an error if any line is
-// malformed.
+// find reports whether the response lists a hash suffix. It ignores lines with the count 0, which are
+// padding. It returns an error if any line is malformed.
 func find(answer []byte, suffix string) (found bool, err error) {
 	for text := range bytes.Lines(answer) {
 		if text = bytes.TrimSpace(text); len(text) == 0 {
@@ -133,8 +131,8 @@ func find(answer []byte, suffix string) (found bool, err error) {
 	return found, nil
 }
 
-// withoutPrefix returns an error's text without the prefix. net/http quotes the URL, and sometimes the
-// service's response.
+// withoutPrefix returns an error's text without the hash prefix. Errors of net/http quote the URL, and
+// sometimes the response.
 func withoutPrefix(prefix string, err error) string {
 	return regexp.MustCompile("(?i)"+prefix).ReplaceAllString(err.Error(), "…")
 }

@@ -1,3 +1,3 @@
-// Package breach checks whether a password was in a data breach, at a service with the range API of Have
-// I Been Pwned. The service does not learn the password.
+// Package breach asks a server whether a password was in a data breach. The server has the range API of
+// Have I Been Pwned and does not learn the password.
 package breach

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// addressMemory is a set of at most maxTracked addresses, each with an expiry time.
+// addressMemory is a set of at most maxTracked client addresses, each with an expiry time.
 type addressMemory struct {
-	until map[string]time.Time
-	swept time.Time // when expired addresses were last removed
+	until map[string]time.Time // expiry time by client address
+	swept time.Time            // when expired addresses were last removed
 }
 
-// sweepEvery is the least time between two sweeps of a full memory. A sweep for each new address
-// would cost more than a hash.
+// sweepEvery is the least time between two sweeps, which remove the expired addresses of a full
+// memory. A sweep for each new address would take more time than a hash.
 const sweepEvery = time.Second
 
 func (m *addressMemory) has(address string, now time.Time) bool {
 	return now.Before(m.until[address])
 }
 
-// keep remembers an address for d. A full memory remembers no further address.
+// keep remembers a client address for the time d. A full memory does not take a new address.
 func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
 	if len(m.until) >= maxTracked && now.Sub(m.swept) >= sweepEvery {
 		m.swept = now
@@ -33,13 +33,13 @@ func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
 	}
 }
 
-// returnCounter counts the clients that were told to retry later, by the second of their return.
+// returnCounter counts the refused clients by the second in which they were told to retry.
 type returnCounter struct {
-	at     int64 // Unix seconds; clients of earlier seconds are back
+	at     int64 // Unix seconds; the counts of earlier seconds were set to 0
 	counts [maxDelay/time.Second + 2]int
 }
 
-// count returns how many clients have yet to return.
+// count returns how many clients were told to retry later than now.
 func (r *returnCounter) count(now time.Time) (n int) {
 	size := int64(len(r.counts))
 	for passed := min(now.Unix()-r.at, size); passed > 0; passed-- {
@@ -52,6 +52,7 @@ func (r *returnCounter) count(now time.Time) (n int) {
 	return n
 }
 
+// add counts a client that was told to retry at the time back.
 func (r *returnCounter) add(back time.Time) {
 	if size := int64(len(r.counts)); back.Unix()-r.at < size {
 		r.counts[back.Unix()%size]++

@@ -13,21 +13,21 @@ import (
 	"golang.org/x/crypto/blowfish" //nolint:staticcheck // SA1019: deprecated as a cipher; bcrypt is made of it
 )
 
-// x/crypto's bcrypt keeps a core busy for a whole hash. This file runs the same rounds, with
-// x/crypto's Blowfish, and yields the CPU every few rounds, about every 0.25 ms. A low priority alone
-// is not enough: the kernel may let a thread that just woke wait for the end of a tick, 4 ms, if that
-// thread had more than its share recently. Decision 0012 has the measurements.
+// x/crypto's bcrypt keeps a core busy for a whole hash. This file computes the same hash, with
+// x/crypto's Blowfish cipher, and yields the CPU every few rounds of bcrypt, about every 0.25 ms. A
+// low priority alone is not enough: a thread that just woke up, for example to check a token, may
+// have to wait for the kernel's next tick, up to 4 ms. Decision 0012 has the measurements.
 //
-// On a machine that is always busy, a hash that always yields gets almost no CPU. So a hash that
-// takes more than farBehind times as long as it would alone insists: it yields about every 1.5 ms
-// only, at the priority of its process.
+// On a machine that is always busy, a hash that always yields would get almost no CPU. A hash that
+// takes more than farBehind times as long as on an idle machine is far behind. From then on it yields
+// only about every 1.5 ms, and runs at the priority of its process.
 const (
 	yieldEvery  = 4 // rounds
 	farBehind   = 10
-	insistEvery = 24 // rounds
+	insistEvery = 24 // rounds between two yields of a hash that is far behind
 )
 
-// implementation is one way to run bcrypt.
+// implementation is one way to run bcrypt; idle says to run only when nothing else wants the CPU.
 type implementation struct {
 	compare  func(hash, secret []byte, idle bool) error
 	generate func(secret []byte, cost int, idle bool) ([]byte, error)
@@ -43,7 +43,7 @@ var (
 	}
 )
 
-// knownAnswers are hashes that x/crypto's bcrypt made, and their secrets.
+// knownAnswers are secrets and the hashes that x/crypto's bcrypt made of them.
 var knownAnswers = []struct{ secret, hash string }{
 	{"", "$2a$04$nfDs5QMXHY6c6k6voDh.ee7ocid2tXwdYo6cGCK7lOCM1uQGmoo7."},
 	{"correct horse battery staple", "$2a$04$.GgXeDCVJ.pNkpUDELJOdOlWTS73F9q13pyhBUEDTACc1Kuexi8ei"},
@@ -51,14 +51,13 @@ var knownAnswers = []struct{ secret, hash string }{
 	{string(bytes.Repeat([]byte("y"), maxSecret)), "$2a$04$SKPRdrHCs7CoM2QXPBwHC.rml/oxNlMOwUXvM7qRoFg.rufBG3toK"},
 }
 
-// check compares the implementation with x/crypto's bcrypt on known answers. It returns an error if
-// they differ.
+// check returns an error if the implementation and x/crypto's bcrypt differ on the known answers.
 func (i implementation) check() error {
 	for n, known := range knownAnswers {
 		for _, secret := range []string{known.secret, known.secret + "x"} {
 			want := bcrypt.CompareHashAndPassword([]byte(known.hash), []byte(secret))
 			if got := i.compare([]byte(known.hash), []byte(secret), false); !errors.Is(got, want) {
-				return fmt.Errorf("known answer %d: got %s, x/crypto %s", n, fmt.Sprint(got), fmt.Sprint(want))
+				return fmt.Errorf("known answer %d: Compare returned %s, want %s", n, fmt.Sprint(got), fmt.Sprint(want))
 			}
 		}
 		made, err := i.generate([]byte(known.secret), bcrypt.MinCost, false)
@@ -66,13 +65,13 @@ func (i implementation) check() error {
 			err = bcrypt.CompareHashAndPassword(made, []byte(known.secret))
 		}
 		if err != nil {
-			return fmt.Errorf("known answer %d: x/crypto refuses the new hash: %w", n, err)
+			return fmt.Errorf("known answer %d: x/crypto does not accept the new hash: %w", n, err)
 		}
 	}
 	return nil
 }
 
-// compare is [bcrypt.CompareHashAndPassword].
+// compare does the same as [bcrypt.CompareHashAndPassword].
 func compare(hash, secret []byte, idle bool) error {
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
@@ -84,7 +83,7 @@ func compare(hash, secret []byte, idle bool) error {
 	}
 	salt, err := bcryptBase64.DecodeString(string(rest[:saltChars]))
 	if err != nil {
-		return fmt.Errorf("salt of a hash: %w", err)
+		return fmt.Errorf("the salt of the bcrypt hash is not base64: %w", err)
 	}
 	sum, err := digest(secret, salt, cost, idle)
 	if err != nil {
@@ -96,7 +95,7 @@ func compare(hash, secret []byte, idle bool) error {
 	return nil
 }
 
-// generate is [bcrypt.GenerateFromPassword], but it refuses a cost below the minimum.
+// generate does the same as [bcrypt.GenerateFromPassword], but returns an error for too low a cost.
 func generate(secret []byte, cost int, idle bool) ([]byte, error) {
 	if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {
 		return nil, bcrypt.InvalidCostError(cost)
@@ -119,22 +118,23 @@ func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
 	return r.sum(), nil
 }
 
-// rounds are the rounds of one hash.
+// rounds computes one bcrypt hash, which has 2^cost rounds.
 type rounds struct {
 	cipher     *blowfish.Cipher
 	key, salt  []byte
-	done, left int
+	done, left int // how many rounds
 	begun      time.Time
-	quickest   time.Duration // of a single round
+	quickest   time.Duration // time of the quickest round: how long a round takes on an idle machine
 }
 
 func begin(secret, salt []byte, cost int) (*rounds, error) {
-	key := append(bytes.Clone(secret), 0) // bcrypt hashes the NUL of the C string too
+	key := append(bytes.Clone(secret), 0) // bcrypt also hashes the NUL at the end of a C string
 	c, err := blowfish.NewSaltedCipher(key, salt)
 	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
 }
 
-// finish runs all rounds: on a thread of the idle class if told to, until the hash is far behind.
+// finish runs all rounds. If idle is set, it uses a thread that runs only when nothing else wants the
+// CPU, until the hash is far behind.
 func (r *rounds) finish(idle bool) {
 	polite := func() { r.run(yieldEvery, farBehind) }
 	if idle {
@@ -145,8 +145,8 @@ func (r *rounds) finish(idle bool) {
 	r.run(insistEvery, math.MaxInt)
 }
 
-// run runs the rounds that are left and yields after every so many. It stops early if those done so
-// far took more than behind times as long as they would have taken alone.
+// run runs the rounds that are left, and yields the CPU each time before so many of them. It stops
+// early if all rounds so far took more than behind times as long as on an idle machine.
 func (r *rounds) run(every, behind int) {
 	for r.left > 0 {
 		yield()

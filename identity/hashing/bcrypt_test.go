@@ -18,7 +18,7 @@ var secrets = []string{
 func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	for _, secret := range secrets {
 		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
-			idle := cost > bcrypt.MinCost // both ways
+			idle := cost > bcrypt.MinCost // one cost on an idle thread, one without
 			ours, err := generate([]byte(secret), cost, idle)
 			if err != nil {
 				t.Fatal(err)
@@ -28,7 +28,7 @@ func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(ours) != len(theirs) || !bytes.Equal(ours[:7], theirs[:7]) {
-				t.Errorf("%q has another form than %q", ours, theirs)
+				t.Errorf("our hash %q does not have the form of x/crypto's %q", ours, theirs)
 			}
 			for _, hash := range [][]byte{ours, theirs} {
 				for _, asked := range []string{secret, secret + "x", "a", ""} {
@@ -42,8 +42,8 @@ func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	}
 }
 
-// A hash that is far behind stops yielding. Its result is the same.
-func TestBcrypt_InsistsWhenFarBehind(t *testing.T) {
+// A hash that is far behind yields the CPU less often. The result is the same.
+func TestBcrypt_YieldsLessOftenWhenFarBehind(t *testing.T) {
 	salt, err := bcryptBase64.DecodeString(strings.Repeat("a", saltChars))
 	if err != nil {
 		t.Fatal(err)
@@ -65,18 +65,18 @@ func TestBcrypt_InsistsWhenFarBehind(t *testing.T) {
 			}
 			r := begun()
 			if r.run(yieldEvery, farBehind); r.done != done || r.left != 1<<cost-done {
-				t.Errorf("late by %v: yielded during %d rounds, with %d left of %d", late, r.done, r.left, 1<<cost)
+				t.Errorf("hash late by %v: yielded often during %d rounds, with %d left of %d", late, r.done, r.left, 1<<cost)
 			}
 			r = begun()
 			r.finish(idle)
 			if got := r.sum(); r.left != 0 || !bytes.Equal(got, want) {
-				t.Errorf("late by %v, idle %t: %s with %d left, want %s", late, idle, got, r.left, want)
+				t.Errorf("hash late by %v, idle %t: digest %s with %d rounds left, want %s", late, idle, got, r.left, want)
 			}
 		}
 	}
 }
 
-// Other implementations write other versions. bcrypt ignores all but the first 72 bytes of a secret.
+// Other implementations write other version letters, and bcrypt reads only 72 bytes of a secret.
 func TestBcrypt_VerifiesOtherVersionsAndLongSecrets(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("z", 72)), bcrypt.MinCost)
 	if err != nil {
@@ -115,20 +115,20 @@ func TestBcrypt_RefusesMalformedHashesAndCosts(t *testing.T) {
 	}
 }
 
-// broken is a bcrypt that accepts every secret.
+// broken is an implementation of bcrypt that accepts every secret.
 var broken = implementation{
 	compare:  func([]byte, []byte, bool) error { return nil },
 	generate: generate,
 }
 
-func TestBcrypt_CheckFindsDifferences(t *testing.T) {
+func TestNewServer_FindsFaultsOfBrokenBcrypt(t *testing.T) {
 	if s := newServer(yielding); s.fault != nil {
-		t.Errorf("the real one: %v", s.fault)
+		t.Errorf("the correct bcrypt has a fault: %v", s.fault)
 	}
 	for why, i := range map[string]implementation{
 		"accepts every secret":   broken,
 		"refuses every secret":   {func([]byte, []byte, bool) error { return bcrypt.ErrMismatchedHashAndPassword }, generate},
-		"makes hashes of nobody": {compare, func(_ []byte, cost int, idle bool) ([]byte, error) { return generate(nil, cost, idle) }},
+		"hashes an empty secret": {compare, func(_ []byte, cost int, idle bool) ([]byte, error) { return generate(nil, cost, idle) }},
 	} {
 		if newServer(i).fault == nil {
 			t.Errorf("the check accepts a bcrypt that %s", why)

@@ -13,18 +13,19 @@ import (
 	"time"
 )
 
-// Where the kernel describes control groups, cgroups(7).
+// Files in which Linux describes the control groups of processes; see cgroups(7). A container is one.
 const (
 	membershipFile = "/proc/self/cgroup"
 	cgroupMount    = "/sys/fs/cgroup"
 )
 
-// cpuLimit returns how many cores' time this process may use.
+// cpuLimit returns how many cores this process may use; 1.5 is all time of one and half of another.
 func cpuLimit() float64 {
 	return min(float64(runtime.NumCPU()), groupLimit(membershipFile, cgroupMount))
 }
 
-// groupLimit returns the lowest CPU limit of the control group and those above it; infinite: none.
+// groupLimit returns the lowest CPU limit, in cores, of this process's control group and the groups
+// above it. It returns infinity if none of them has a limit.
 func groupLimit(membership, mount string) float64 {
 	limit := math.Inf(1)
 	for dir, v := range groups(membership, mount) {
@@ -33,12 +34,13 @@ func groupLimit(membership, mount string) float64 {
 	return limit
 }
 
-// throttledTime returns for how long the kernel has stopped this process because a limit was used up.
+// throttledTime returns how long in total the kernel has stopped this process's control group because
+// a CPU limit was used up.
 func throttledTime(membership, mount string) (longest time.Duration) {
 	for dir, v := range groups(membership, mount) {
 		for line := range strings.Lines(content(dir, "cpu.stat")) {
 			if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == v.throttled {
-				n, _ := strconv.ParseInt(value, 10, 64) // the kernel writes a number
+				n, _ := strconv.ParseInt(value, 10, 64) // cannot fail: the kernel wrote the value
 				longest = max(longest, time.Duration(n)*v.unit)
 			}
 		}
@@ -46,11 +48,11 @@ func throttledTime(membership, mount string) (longest time.Duration) {
 	return longest
 }
 
-// version is a version of control groups.
+// version describes one of the two versions of Linux's control groups.
 type version struct {
-	limit     func(dir string) float64
-	throttled string // name of a line in cpu.stat
-	unit      time.Duration
+	limit     func(dir string) float64 // reads a group's CPU limit in cores
+	throttled string                   // name of the line in cpu.stat that has the throttled time
+	unit      time.Duration            // of the throttled time
 }
 
 var (
@@ -62,7 +64,7 @@ var (
 	}, "throttled_usec", time.Microsecond}
 )
 
-// groups yields the directories of the process's CPU control group and of those above it.
+// groups yields the directory of this process's CPU control group, and then of each group above it.
 func groups(membership, mount string) iter.Seq2[string, version] {
 	return func(yield func(string, version) bool) {
 		data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant outside of tests
@@ -70,7 +72,7 @@ func groups(membership, mount string) iter.Seq2[string, version] {
 			return
 		}
 		for line := range strings.Lines(string(data)) {
-			// Version 2 writes 0::/path, version 1 writes 4:cpu,cpuacct:/path.
+			// A line is 0::/path for version 2, or like 4:cpu,cpuacct:/path for version 1.
 			_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 			controllers, group, _ := strings.Cut(rest, ":")
 			v := versionTwo
@@ -80,7 +82,8 @@ func groups(membership, mount string) iter.Seq2[string, version] {
 				}
 				v = versionOne
 			}
-			// A container sees its own group either as the root, or by the host's path.
+			// In a container, the path is "/" or the path on the host, of which the container sees only a
+			// part. So the directories of all parents are tried.
 			for ; ; group = path.Dir(group) {
 				if !yield(filepath.Join(mount, controllers, group), v) {
 					return
@@ -93,8 +96,8 @@ func groups(membership, mount string) iter.Seq2[string, version] {
 	}
 }
 
-// quota returns the cores of a limit, which is written as microseconds of CPU time and the period in
-// microseconds. Without a limit, the first is "max" or -1.
+// quota returns a limit in cores. The fields are the CPU time that is allowed in each period and the
+// period, both in microseconds. If there is no limit, the first field is "max" or -1.
 func quota(fields ...string) float64 {
 	if len(fields) != 2 {
 		return math.Inf(1)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestGroupLimit_ReadsEveryKindOfGroup(t *testing.T) {
+func TestGroupLimit_ReadsBothVersionsOfControlGroups(t *testing.T) {
 	for name, c := range map[string]struct {
 		membership string
 		files      map[string]string
@@ -17,10 +17,10 @@ func TestGroupLimit_ReadsEveryKindOfGroup(t *testing.T) {
 		"no control groups":                        {"", nil, math.Inf(1)},
 		"version 2":                                {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "150000 100000\n"}, 1.5},
 		"version 2, unlimited":                     {"0::/pod\n", map[string]string{"pod/cpu.max": "max 100000\n"}, math.Inf(1)},
-		"version 2, limited by the parent":         {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "max 100000", "pod/cpu.max": "50000 100000"}, 0.5},
+		"version 2, limited by the parent group":   {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "max 100000", "pod/cpu.max": "50000 100000"}, 0.5},
 		"version 2, the lower of two limits":       {"0::/pod/web\n", map[string]string{"pod/web/cpu.max": "200000 100000", "pod/cpu.max": "100000 100000"}, 1},
 		"version 2, the container is the root":     {"0::/\n", map[string]string{"cpu.max": "200000 100000"}, 2},
-		"version 2, the host's path":               {"0::/host/pod\n", map[string]string{"cpu.max": "25000 100000"}, 0.25},
+		"version 2, path of the host":              {"0::/host/pod\n", map[string]string{"cpu.max": "25000 100000"}, 0.25},
 		"version 1":                                {"5:memory:/m\n4:cpu:/web\n", map[string]string{"cpu/web/cpu.cfs_quota_us": "100000", "cpu/web/cpu.cfs_period_us": "50000"}, 2},
 		"version 1, two controllers at once":       {"4:cpu,cpuacct:/web\n", map[string]string{"cpu,cpuacct/web/cpu.cfs_quota_us": "100000", "cpu,cpuacct/web/cpu.cfs_period_us": "100000"}, 1},
 		"version 1, unlimited":                     {"4:cpu:/web\n", map[string]string{"cpu/web/cpu.cfs_quota_us": "-1", "cpu/web/cpu.cfs_period_us": "100000"}, math.Inf(1)},
@@ -54,7 +54,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func TestThrottledTime_ReadsBothVersions(t *testing.T) {
+func TestThrottledTime_ReadsBothVersionsOfControlGroups(t *testing.T) {
 	for name, c := range map[string]struct{ membership, file, text string }{
 		"version 2": {"0::/pod\n", "pod/cpu.stat", "usage_usec 9\nnr_throttled 2\nthrottled_usec 1500\n"},
 		"version 1": {"4:cpu:/web\n", "cpu/web/cpu.stat", "nr_periods 5\nthrottled_time 1500000\n"},

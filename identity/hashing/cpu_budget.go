@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Slots returns how many passwords may be hashed at once: one for each core that this process may
-// use. With idle, there is one slot more, because one of the turns has always just begun or ended,
-// and waits for the database or the network.
+// Slots returns how many passwords may be hashed at once: one for each core that this process may use.
+// If the worker runs only on an idle CPU, there is one slot more. Otherwise a core would often be idle
+// while the request in its slot waits for the database or the network.
 func Slots(idle bool) int {
 	slots := int(math.Ceil(cpuLimit()))
 	if idle {
@@ -19,13 +19,13 @@ func Slots(idle bool) int {
 	return slots
 }
 
-// OwnsMachine reports whether this process may use every core. Where a control group limits the CPU,
-// a worker must not run only when nothing else does: it would not run at all while checks use up the
-// limit. A [CPUShare] bounds the hashes there instead.
+// OwnsMachine reports whether this process may use every core. If a control group limits its CPU, a
+// [Worker] must not wait until the CPU is idle: while token checks use up the limit, it would never
+// run. A [CPUShare] then bounds how much CPU hashes get.
 func OwnsMachine() bool { return cpuLimit() >= float64(runtime.NumCPU()) }
 
-// CPUShare returns the Share of a queue with so many slots. It is nil if the process owns its machine.
-// separate says that a [Worker] hashes.
+// CPUShare returns the [QueueOptions] Share for a queue with so many slots, or nil if the process owns
+// its machine. separate says that a [Worker] hashes, in a process of its own.
 func CPUShare(slots int, separate bool) func() float64 {
 	if OwnsMachine() {
 		return nil
@@ -33,39 +33,39 @@ func CPUShare(slots int, separate bool) func() float64 {
 	b := &cpuBudget{limit: cpuLimit(), slots: slots, now: time.Now, used: ownCPU, reserve: minReserve}
 	b.throttled = func() time.Duration { return throttledTime(membershipFile, cgroupMount) }
 	if !separate {
-		b.used = func() time.Duration { return 0 } // the CPU time of hashes cannot be separated from the rest
+		b.used = func() time.Duration { return 0 } // within one process, nothing measures it without the hashes
 	}
 	return b.share
 }
 
-// cpuBudget divides a control group's CPU limit. When the limit is used up, the kernel throttles the
-// whole container, checks too, until the next tenth of a second. A low priority does not help against
-// that. So hashes get what everything else leaves, minus a reserve that grows while the kernel
-// throttles this process.
+// cpuBudget computes how much of a control group's CPU limit hashes may use. When the limit is used up,
+// the kernel throttles the whole container: nothing in it runs until the next tenth of a second, not
+// even token checks. A low priority of the hashes does not prevent that. So hashes get what everything
+// else leaves of the limit, minus a reserve. The reserve grows while the kernel throttles the container.
 type cpuBudget struct {
 	limit           float64 // cores
 	slots           int
 	now             func() time.Time
-	used, throttled func() time.Duration // totals so far: CPU time without the hashes, and throttled time
+	used, throttled func() time.Duration // totals so far: CPU time except for hashes, and throttled time
 
 	mu                      sync.Mutex
 	lastLook                time.Time
 	lastUsed, lastThrottled time.Duration
-	reserve                 float64 // part of the limit
-	current                 float64 // the share
+	reserve                 float64 // as a part of the limit
+	current                 float64 // the share that was computed last
 }
 
 const (
-	// The reserve is for sudden load.
+	// Bounds of the reserve for sudden load, as parts of the CPU limit.
 	minReserve, maxReserve = 0.02, 0.2
-	// minHashing is the part of the limit that hashes get even if the rest is busy.
+	// minHashing is the part of the CPU limit that hashes get even if everything else needs more.
 	minHashing = 0.2
-	// tolerated is the part of the time for which the kernel may throttle this process.
+	// The reserve grows if the kernel throttles the container for more than this part of the time.
 	tolerated    = 0.005
 	budgetPeriod = time.Second // how often the share is computed
 )
 
-// share returns the part of its time that a slot may hash.
+// share returns for which part of the time each slot of the queue may hash.
 func (b *cpuBudget) share() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -85,7 +85,8 @@ func (b *cpuBudget) share() float64 {
 	return b.current
 }
 
-// adjustReserve raises the reserve quickly while the process is throttled, and lowers it slowly.
+// adjustReserve raises the reserve quickly while the container is throttled, and otherwise lowers it
+// slowly. throttled is the part of the passed time for which the kernel throttled the container.
 func (b *cpuBudget) adjustReserve(throttled float64, passed time.Duration) {
 	if throttled > tolerated {
 		b.reserve = min(maxReserve, b.reserve+0.03)
@@ -94,7 +95,7 @@ func (b *cpuBudget) adjustReserve(throttled float64, passed time.Duration) {
 	}
 }
 
-// ownCPU returns the CPU time of this process without its children.
+// ownCPU returns how much CPU time this process has used, without its child processes.
 func ownCPU() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

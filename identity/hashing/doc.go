@@ -1,4 +1,4 @@
-// Package hashing makes and verifies password hashes, and bounds what that costs the machine. A
-// [Queue] decides which request may hash, a [Worker] hashes in a process of low priority, and a CPU
-// budget leaves room for everything else.
+// Package hashing makes and verifies password hashes, and bounds how much CPU that takes. A [Queue]
+// decides which request may hash. A [Worker] hashes in a process of low priority. In a container with
+// a CPU limit, a [CPUShare] reserves a part of the limit for everything except hashing.
 package hashing

@@ -7,16 +7,16 @@ import (
 )
 
 var (
-	// ErrBusy: too many passwords wait to be hashed. It comes in a [RetryError].
+	// ErrBusy means that too many requests wait to hash a password. A [RetryError] wraps it.
 	ErrBusy = errors.New("too many logins at once")
-	// ErrUnavailable: a dependency did not answer, so nothing was decided.
+	// ErrUnavailable means that something the check needs, such as a database, did not answer.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
-// RetryError says that nothing was decided, and when to try again.
+// RetryError says that the password was not checked, and when the client should try again.
 type RetryError struct {
 	After time.Duration
-	Err   error // [ErrBusy], or why the admit of [Hasher.Enter] refused
+	Err   error // [ErrBusy], or the reason of the admit function that was passed to [Hasher.Enter]
 }
 
 func (e *RetryError) Error() string { return fmt.Sprintf("%v; retry in %v", e.Err, e.After) }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Bounds of the bcrypt cost. Below MinCost, a stolen table is cheap to search. Above MaxCost, one
-// login keeps a core busy for more than a second, which is a denial of service by itself.
+// Bounds of the bcrypt cost. Below MinCost, it is cheap to find the passwords of stolen hashes. Above
+// MaxCost, one login keeps a core busy for more than a second, so a few clients could stop all others.
 const (
 	MinCost = 10
 	MaxCost = 14
@@ -21,25 +21,24 @@ const (
 
 // Hasher makes and verifies password hashes. It is safe for concurrent use.
 //
-// bcrypt reads at most 72 bytes and repeats a shorter password with a NUL between, so two passwords
-// can be the same to it. A password therefore first goes through HMAC-SHA-384 under a pepper. The
-// base64 of that is 64 characters without NUL, and differs whenever the passwords do.
+// bcrypt reads at most 72 bytes, and repeats a shorter password with a NUL byte in between. To bcrypt,
+// two different passwords can therefore be the same. So bcrypt hashes a pre-hash of the password: the
+// base64 of its HMAC-SHA-384, keyed with a [Pepper]. Pre-hashes have 64 characters, none of them NUL,
+// and those of different passwords differ.
 type Hasher struct {
-	// Queue bounds how many requests hash at once. Nil: no bound.
+	// Queue bounds how many requests hash at once. If Queue is nil, nothing bounds that.
 	Queue *Queue
-	// Engine runs bcrypt. Nil: x/crypto's bcrypt in this process.
+	// Engine runs bcrypt. If Engine is nil, x/crypto's bcrypt runs in this process.
 	Engine Engine
 
-	cost    int
+	cost    int               // of new hashes
 	current string            // id of the pepper for new hashes
-	peppers map[string][]byte // keys by id; all of them verify
+	peppers map[string][]byte // the keys of all peppers by id, also those of older hashes
 }
 
-// Engine runs bcrypt. It returns the errors of [bcrypt], [ErrUnavailable] if bcrypt could not be run,
-// and ctx's error.
+// Engine runs bcrypt. It returns bcrypt's errors, ctx's error, or [ErrUnavailable] if bcrypt did not run.
 type Engine interface {
-	// Compare returns nil if hash is a hash of secret, and [bcrypt.ErrMismatchedHashAndPassword] if
-	// it is not.
+	// Compare returns nil if hash is a hash of secret, or else [bcrypt.ErrMismatchedHashAndPassword].
 	Compare(ctx context.Context, hash, secret []byte) error
 	// Generate returns a new hash of secret.
 	Generate(ctx context.Context, secret []byte, cost int) ([]byte, error)
@@ -56,15 +55,14 @@ func (inProcess) Generate(_ context.Context, secret []byte, cost int) ([]byte, e
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// NewHasher returns a Hasher that hashes at a cost from [MinCost] to [MaxCost] with the first pepper.
-// The other peppers still verify, and so does the public empty one. Without peppers the empty one
-// also hashes: the pre-hash then lifts bcrypt's limits and adds no secret.
+// NewHasher returns a Hasher whose new hashes have a cost from [MinCost] to [MaxCost] and use the first
+// pepper. Older hashes, made with another of the peppers or without one, still verify. If there are no
+// peppers, the pre-hash has an empty key: it lifts bcrypt's limits but adds no secret.
 func NewHasher(cost int, peppers []Pepper) (*Hasher, error) {
 	return newHasher(cost, MinCost, peppers)
 }
 
-// NewInsecureHasher is NewHasher for tests. Its cost may be as low as bcrypt's minimum of 4, which
-// is quick and protects nothing.
+// NewInsecureHasher is NewHasher for tests, with quick but insecure costs from bcrypt's minimum of 4.
 func NewInsecureHasher(cost int, peppers []Pepper) (*Hasher, error) {
 	return newHasher(cost, bcrypt.MinCost, peppers)
 }
@@ -79,7 +77,7 @@ func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
 			return nil, err
 		}
 		if _, twice := h.peppers[p.ID]; twice {
-			return nil, fmt.Errorf("pepper %q is given twice", p.ID)
+			return nil, fmt.Errorf("two peppers have the id %q: want unique ids", p.ID)
 		}
 		h.peppers[p.ID] = p.Key
 		if i == 0 {
@@ -89,7 +87,7 @@ func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
 	return h, nil
 }
 
-// Hash is [Turn.Hash] in a turn of its own, for programs that serve no requests.
+// Hash waits for a turn and calls [Turn.Hash]. It is for programs that serve no requests.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	turn, err := h.Enter(ctx, Visitor{}, nil)
 	if err != nil {
@@ -99,9 +97,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return turn.Hash(ctx, password)
 }
 
-// CheckHash returns nil if [Turn.Verify] can work with the hash: it is one of ours under a configured
-// pepper, or plain bcrypt ($2a$, $2b$ or $2y$), and its cost is at most [MaxCost]. The error never
-// quotes the hash.
+// CheckHash returns nil if [Turn.Verify] can compare passwords with the hash. The hash must have
+// sessiond's form and a configured pepper, or be plain bcrypt ($2a$, $2b$ or $2y$). Its cost must be
+// at most [MaxCost]. The error never quotes the hash.
 func (h *Hasher) CheckHash(hash string) error {
 	_, err := h.parse(hash)
 	return err
@@ -113,7 +111,7 @@ func (h *Hasher) parse(hash string) (storedHash, error) {
 		return storedHash{}, err
 	}
 	if _, configured := h.peppers[stored.pepper]; !configured && !stored.plain {
-		return storedHash{}, fmt.Errorf("its pepper %q is not configured", stored.pepper)
+		return storedHash{}, fmt.Errorf("the hash's pepper %q is not configured", stored.pepper)
 	}
 	return stored, nil
 }
@@ -125,15 +123,16 @@ func (h *Hasher) engine() Engine {
 	return h.Engine
 }
 
-// prehash returns what bcrypt hashes instead of the password.
+// prehash returns what bcrypt hashes instead of the password; see [Hasher].
 func (h *Hasher) prehash(pepper, password string) []byte {
 	mac := hmac.New(sha512.New384, h.peppers[pepper])
 	mac.Write([]byte(password))
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
-// spendDifference takes the time by which a hash of the current cost k takes longer than one of a
-// lower cost c. One hash at each of the costs c, c+1, … k-1 adds up to it.
+// spendDifference makes a check of a hash with a lower cost c take as long as a check at the current
+// cost k. Each step of the cost doubles the time, so one hash at each of the costs c, c+1, … k-1 takes
+// as long as the difference.
 func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) error {
 	for ; cost < h.cost; cost++ {
 		if err := h.spend(ctx, cost, secret); err != nil {
@@ -143,7 +142,7 @@ func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) e
 	return nil
 }
 
-// spend takes the time of a hash. It compares the secret with a hash that no password has.
+// spend takes as long as one hash. It compares the secret with a hash that no password matches.
 func (h *Hasher) spend(ctx context.Context, cost int, secret []byte) error {
 	nobody := fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltChars+digestChars))
 	err := h.engine().Compare(ctx, nobody, secret)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The vectors are beside the project's directory.
+// The test vectors are in a directory beside the project's.
 const vectors = "../../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {
@@ -76,12 +76,12 @@ func verify(t *testing.T, h *Hasher, hash, password string) (ok, rehash bool) {
 	return ok, rehash
 }
 
-func TestVerify_PlainBcryptVectors(t *testing.T) {
+func TestVerify_AgreesWithBcryptTestVectors(t *testing.T) {
 	var file map[string][]struct {
 		Password string `json:"password_b64"`
 		Hash     string `json:"hash"`
 		Valid    bool   `json:"valid"`
-		Expected string `json:"expected_2y"` // instead of valid, in the table for $2y$
+		Expected string `json:"expected_2y"` // the right hash; the table for $2y$ has this instead of valid
 	}
 	if err := json.Unmarshal(readVector(t, "bcrypt/pyca_bcrypt_vectors.json"), &file); err != nil {
 		t.Fatal(err)
@@ -94,15 +94,15 @@ func TestVerify_PlainBcryptVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Two of the passwords hold a NUL. Plain bcrypt refuses those, because a NUL ends the password
-			// in other implementations.
+			// Two of the passwords contain a NUL byte. Verify refuses them for a plain bcrypt hash, because
+			// the NUL ends the password in other implementations of bcrypt.
 			want := (c.Valid || c.Expected == c.Hash) && !strings.Contains(string(raw), "\x00")
 			ok, rehash := verify(t, h, c.Hash, string(raw))
 			if ok != want || rehash != want {
 				t.Errorf("%s %d (%s): ok %v, rehash %v; want %v", table, i, c.Hash, ok, rehash, want)
 			}
 			if ok, _ := verify(t, h, c.Hash, string(raw)+"x"); ok {
-				t.Errorf("%s %d (%s): matches another password too", table, i, c.Hash)
+				t.Errorf("%s %d (%s): a longer password matches too", table, i, c.Hash)
 			}
 			tested++
 		}
@@ -112,7 +112,7 @@ func TestVerify_PlainBcryptVectors(t *testing.T) {
 	}
 }
 
-func TestVerify_PlainBcryptMatchesTheExactPassword(t *testing.T) {
+func TestVerify_PlainBcryptMatchesOnlyTheExactPassword(t *testing.T) {
 	long := strings.Repeat("a", 72)
 	for _, c := range []struct {
 		why, hashed, tried string
@@ -120,12 +120,12 @@ func TestVerify_PlainBcryptMatchesTheExactPassword(t *testing.T) {
 	}{
 		{"the same password", "secret", "secret", true},
 		{"the longest password that bcrypt reads", long, long, true},
-		{"one byte more, which the library ignores", long, long + "b", false},
-		{"twice with a NUL between, as bcrypt repeats it", "secret", "secret\x00secret", false},
+		{"one byte more, which bcrypt would ignore", long, long + "b", false},
+		{"the password twice with a NUL in between, as bcrypt repeats it", "secret", "secret\x00secret", false},
 		{"the empty password", "", "", true},
-		{"a NUL for the empty password", "", "\x00", false},
-		{"72 bytes in characters of three bytes", strings.Repeat("€", 24), strings.Repeat("€", 24), true},
-		{"one such character more", strings.Repeat("€", 24), strings.Repeat("€", 25), false},
+		{"a NUL instead of the empty password", "", "\x00", false},
+		{"72 bytes that are 24 characters of three bytes", strings.Repeat("€", 24), strings.Repeat("€", 24), true},
+		{"one character of three bytes more", strings.Repeat("€", 24), strings.Repeat("€", 25), false},
 	} {
 		if ok, _ := verify(t, quickHasher(t), plainHash(t, c.hashed), c.tried); ok != c.want {
 			t.Errorf("%s: matches %v, want %v", c.why, ok, c.want)
@@ -133,7 +133,7 @@ func TestVerify_PlainBcryptMatchesTheExactPassword(t *testing.T) {
 	}
 }
 
-func TestVerify_DistinguishesPasswordsThatAreEqualToBcrypt(t *testing.T) {
+func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual(t *testing.T) {
 	h := quickHasher(t)
 	passwords := []string{
 		"", "\x00", "a", "a\x00", "a\x00a", "a\x00b",
@@ -150,7 +150,7 @@ func TestVerify_DistinguishesPasswordsThatAreEqualToBcrypt(t *testing.T) {
 	}
 }
 
-func TestHash_StoredFormNamesSchemeAndPepper(t *testing.T) {
+func TestHash_StoredHashNamesFormatAndPepper(t *testing.T) {
 	for _, c := range []struct {
 		peppers []Pepper
 		want    string
@@ -164,15 +164,15 @@ func TestHash_StoredFormNamesSchemeAndPepper(t *testing.T) {
 	}
 }
 
-// The first version made this hash. Its form must keep verifying.
-func TestVerify_AcceptsHashOfTheFirstVersion(t *testing.T) {
+// The first release of sessiond made this hash. Stored hashes of that form must keep verifying.
+func TestVerify_AcceptsHashOfFirstRelease(t *testing.T) {
 	const stored = "$sessiond$v=1$p=k1$2a$04$91h2Pe99mCfoHeIpvEMHleJvpE1wwhsh4gGiJnITGdgMoqWm.MWPu"
 	if ok, rehash := verify(t, quickHasher(t, Pepper{"k1", key('1')}), stored, "correct horse"); !ok || rehash {
 		t.Errorf("ok %v, rehash %v", ok, rehash)
 	}
 }
 
-func TestVerify_AsksToRehashOutdatedHashes(t *testing.T) {
+func TestVerify_ReportsRehashForOutdatedHashes(t *testing.T) {
 	one, two := Pepper{"k1", key('1')}, Pepper{"k2", key('2')}
 	current := quickHasher(t, two, one)
 	cheaper := quickHasher(t, two)
@@ -181,11 +181,11 @@ func TestVerify_AsksToRehashOutdatedHashes(t *testing.T) {
 		why, hash string
 		want      bool
 	}{
-		{"current", mustHash(t, current, "secret"), false},
+		{"the current cost and pepper", mustHash(t, current, "secret"), false},
 		{"an earlier pepper", mustHash(t, quickHasher(t, one), "secret"), true},
 		{"no pepper", mustHash(t, quickHasher(t), "secret"), true},
 		{"another cost", mustHash(t, cheaper, "secret"), true},
-		{"imported", plainHash(t, "secret"), true},
+		{"an imported plain bcrypt hash", plainHash(t, "secret"), true},
 	} {
 		if ok, rehash := verify(t, current, c.hash, "secret"); !ok || rehash != c.want {
 			t.Errorf("%s: ok %v, rehash %v, want rehash %v", c.why, ok, rehash, c.want)
@@ -196,18 +196,18 @@ func TestVerify_AsksToRehashOutdatedHashes(t *testing.T) {
 	}
 }
 
-func TestVerify_NeedsTheSamePepper(t *testing.T) {
+func TestVerify_NeedsThePepperOfTheHash(t *testing.T) {
 	hash := mustHash(t, quickHasher(t, Pepper{"k", key('1')}), "secret")
 	if ok, _ := verify(t, quickHasher(t, Pepper{"k", key('2')}), hash, "secret"); ok {
-		t.Error("verifies under another key")
+		t.Error("the password matches although the pepper has another key")
 	}
 	_, _, err := enter(t, quickHasher(t)).Verify(t.Context(), hash, "secret")
 	if err == nil || !strings.Contains(err.Error(), `"k"`) {
-		t.Errorf("without the pepper: %v, want an error that names it", err)
+		t.Errorf("without the pepper: %v, want an error that names the pepper", err)
 	}
 }
 
-func TestNewHasher_BoundsTheCost(t *testing.T) {
+func TestNewHasher_RefusesCostOutOfRange(t *testing.T) {
 	for _, cost := range []int{-1, 0, 4, 9, 15, 31} {
 		if _, err := NewHasher(cost, nil); err == nil {
 			t.Errorf("accepts cost %d", cost)
@@ -225,7 +225,7 @@ func TestNewHasher_BoundsTheCost(t *testing.T) {
 	}
 }
 
-func TestNewHasher_RefusesBadPeppers(t *testing.T) {
+func TestNewHasher_RefusesInvalidPeppers(t *testing.T) {
 	for _, peppers := range [][]Pepper{
 		{{"", key('1')}},
 		{{"0", key('1')}},
@@ -240,7 +240,7 @@ func TestNewHasher_RefusesBadPeppers(t *testing.T) {
 	}
 }
 
-func TestCheckHash_AcceptsOnlyWhatVerifies(t *testing.T) {
+func TestCheckHash_AcceptsOnlyHashesThatVerifyCanUse(t *testing.T) {
 	const (
 		salt = "KdcLHRSDmEh2dzKHQO2z3e"
 		sum  = "1w8T4iJ6SXeJ1bK0gcKC2OL9t6zGZbm"
@@ -257,16 +257,16 @@ func TestCheckHash_AcceptsOnlyWhatVerifies(t *testing.T) {
 		{"$sessiond$v=1$p=0$2a$10$" + salt + sum, true},
 		{"", false},
 		{"$", false},
-		{"$2a$15$" + salt + sum, false}, // would take more than a second for each login
+		{"$2a$15$" + salt + sum, false}, // each login would take more than a second
 		{"$2a$31$" + salt + sum, false},
 		{"$2a$03$" + salt + sum, false},
 		{"$2a$+9$" + salt + sum, false},
 		{"$2a$1$" + salt + sum + "a", false},
-		{"$2x$10$" + salt + sum, false}, // made by an implementation with a known bug
+		{"$2x$10$" + salt + sum, false}, // version x marks hashes by an implementation with a known bug
 		{"$2$10$" + salt + sum, false},
-		{"$2a$10$" + salt + sum + "m", false}, // the library would ignore the last letter
+		{"$2a$10$" + salt + sum + "m", false}, // x/crypto's bcrypt would ignore the last letter
 		{"$2a$10$" + salt + sum[1:], false},
-		{"$2a$10$" + salt + sum[:30] + "n", false}, // no encoder writes an n at the end, so nothing would match
+		{"$2a$10$" + salt + sum[:30] + "n", false}, // no base64 encoder writes an n at the end, so no password would match
 		{"$2a$10$" + salt[:21] + "!" + sum, false},
 		{"$2a$10$" + salt[:10] + "\n" + salt[11:] + sum, false},
 		{"$2a$10$" + salt + sum[:10] + "\n" + sum[11:], false},
@@ -286,7 +286,7 @@ func TestCheckHash_AcceptsOnlyWhatVerifies(t *testing.T) {
 			t.Errorf("the error quotes the hash: %v", err)
 		}
 		if c.good {
-			continue // some of them take a second to verify
+			continue // Verify would take a second for some of these hashes
 		}
 		if _, _, err := enter(t, h).Verify(t.Context(), c.hash, "x"); err == nil {
 			t.Errorf("Verify accepts %q", c.hash)
@@ -294,7 +294,7 @@ func TestCheckHash_AcceptsOnlyWhatVerifies(t *testing.T) {
 	}
 }
 
-func TestTurn_HashesNothingAfterTheContextEnded(t *testing.T) {
+func TestTurn_DoesNotHashAfterContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	h := quickHasher(t)

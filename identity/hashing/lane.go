@@ -2,21 +2,23 @@ package hashing
 
 import "slices"
 
-// lane is a queue in which addresses take turns.
+// lane is one of the two waiting lines of a [Queue]: known devices wait in one, strangers in the
+// other. Within a lane, client addresses take turns.
 type lane struct {
-	ring     []*backlog // one for each address with a request waiting; the first is next
-	waiting  int
-	returned int            // of those waiting, how many come from an address that had a turn recently
-	accounts map[string]int // of those waiting, how many name each account
+	ring     []*backlog     // one for each client address with waiting requests; the first is served next
+	waiting  int            // how many requests wait
+	returned int            // how many of them come from a client address that had a turn recently
+	accounts map[string]int // how many of them name each account
 }
 
-// backlog holds the requests that wait from one address, oldest first.
+// backlog holds the waiting requests from one client address, oldest first.
 type backlog struct {
 	address string
 	places  []*place
 }
 
-// next removes and returns the request whose turn it is. Its address goes to the end of the ring.
+// next removes and returns the request to serve next. If its client address has more requests waiting,
+// the address moves to the end of the ring, behind all other addresses.
 func (l *lane) next() *place {
 	b := l.ring[0]
 	p := b.places[0]
@@ -27,7 +29,7 @@ func (l *lane) next() *place {
 	return p
 }
 
-// newestEarly returns the newest request that was retried too early, or nil.
+// newestEarly returns the newest request whose client retried before it was told to, or nil.
 func (l *lane) newestEarly() (newest *place) {
 	for _, b := range l.ring {
 		for _, p := range b.places {
@@ -39,7 +41,7 @@ func (l *lane) newestEarly() (newest *place) {
 	return newest
 }
 
-// waitingFrom returns how many requests wait from an address.
+// waitingFrom returns how many requests from a client address wait.
 func (l *lane) waitingFrom(address string) int {
 	if i := l.find(address); i >= 0 {
 		return len(l.ring[i].places)
@@ -47,7 +49,7 @@ func (l *lane) waitingFrom(address string) int {
 	return 0
 }
 
-// find returns an address's position in the ring, or -1.
+// find returns the position of a client address in the ring, or -1 if it has no request waiting.
 func (l *lane) find(address string) int {
 	return slices.IndexFunc(l.ring, func(b *backlog) bool { return b.address == address })
 }
@@ -61,7 +63,7 @@ func (l *lane) add(p *place) {
 	l.ring = append(l.ring, &backlog{address: p.visitor.Address, places: []*place{p}})
 }
 
-// remove takes a request out, and its address with the last one.
+// remove removes a request, and its client address from the ring if no other request from there waits.
 func (l *lane) remove(p *place) {
 	l.count(p, -1)
 	i := l.find(p.visitor.Address)
@@ -72,6 +74,7 @@ func (l *lane) remove(p *place) {
 	}
 }
 
+// count adds n to every counter that p belongs to.
 func (l *lane) count(p *place, n int) {
 	l.waiting += n
 	if p.returned {

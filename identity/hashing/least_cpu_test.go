@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// leastCPU runs all functions five times and returns the least CPU time that each of them took. Unlike
+// leastCPU runs each function five times and returns the least CPU time that each of them took. Unlike
 // elapsed time, CPU time does not depend on how busy the machine is.
 func leastCPU(t *testing.T, fs ...func()) []time.Duration {
 	t.Helper()

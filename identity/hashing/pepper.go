@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Pepper is a secret that is mixed into every password. It is kept apart from the database, so that
-// nobody can search a copy of the database for passwords.
+// Pepper is a secret that is mixed into every password. It is kept apart from the database. Without
+// the pepper, a thief of the database cannot test guesses against the hashes.
 type Pepper struct {
-	ID  string // 1 to 32 of A-Z a-z 0-9 - _; it is part of each stored hash, so it is never reused
+	ID  string // 1 to 32 of A-Z a-z 0-9 - _; each stored hash names it, so no other key may reuse it
 	Key []byte // at least 32 bytes
 }
 
-// publicPepper is the id of the empty key, which hashes while no pepper is configured.
+// publicPepper is the id that stored hashes name if no pepper was configured. Its key is empty.
 const publicPepper = "0"
 
 const (
@@ -25,8 +25,8 @@ const (
 )
 
 // ParsePeppers reads a pepper file. Each line is "id:key", with a key of at least 32 bytes in base64.
-// The first pepper hashes and the others still verify. Blank lines and lines that begin with # are
-// skipped. Errors name the line and quote nothing.
+// New hashes use the first pepper. The others verify older hashes. Blank lines and lines that begin
+// with # are skipped. An error names the line, but does not quote it, because it may hold a key.
 func ParsePeppers(file []byte) ([]Pepper, error) {
 	var peppers []Pepper
 	seen := map[string]bool{}
@@ -41,20 +41,20 @@ func ParsePeppers(file []byte) ([]Pepper, error) {
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("pepper file, line %d: the key is not base64", i+1)
+			return nil, fmt.Errorf("pepper file, line %d: want a key in base64 after the colon", i+1)
 		}
 		p := Pepper{ID: id, Key: key}
 		if err := p.check(); err != nil {
 			return nil, fmt.Errorf("pepper file, line %d: %w", i+1, err)
 		}
 		if seen[id] {
-			return nil, fmt.Errorf("pepper file, line %d: want a unique id", i+1)
+			return nil, fmt.Errorf("pepper file, line %d: an earlier line has the same id; want unique ids", i+1)
 		}
 		seen[id] = true
 		peppers = append(peppers, p)
 	}
 	if len(peppers) == 0 {
-		return nil, errors.New("pepper file: want at least one pepper")
+		return nil, errors.New("pepper file: no pepper found; want at least one line ID:BASE64-KEY")
 	}
 	return peppers, nil
 }
@@ -62,9 +62,9 @@ func ParsePeppers(file []byte) ([]Pepper, error) {
 func (p Pepper) check() error {
 	switch {
 	case p.ID == publicPepper:
-		return fmt.Errorf("pepper id %q is reserved: it means no pepper", publicPepper)
+		return fmt.Errorf("pepper id %q is reserved for hashes without a pepper; want another id", publicPepper)
 	case p.ID == "" || len(p.ID) > maxPepperID || strings.Trim(p.ID, pepperIDAlphabet) != "":
-		return fmt.Errorf("pepper id: want 1 to %d of A-Z a-z 0-9 - _", maxPepperID)
+		return fmt.Errorf("pepper id: want 1 to %d characters of A-Z a-z 0-9 - _", maxPepperID)
 	case len(p.Key) < minPepperKey:
 		return fmt.Errorf("pepper key: want at least %d bytes", minPepperKey)
 	}

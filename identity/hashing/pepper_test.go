@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestParsePeppers_ReadsKeysAndRefusesBadFiles(t *testing.T) {
+func TestParsePeppers_ReadsKeysAndRefusesInvalidFiles(t *testing.T) {
 	one, two := base64.StdEncoding.EncodeToString(key('1')), base64.StdEncoding.EncodeToString(key('2'))
 	got, err := ParsePeppers([]byte("# newest first\r\n\r\n  2026-b:" + two + "  \r\nold_1:" + one))
 	if err != nil {
@@ -16,16 +16,16 @@ func TestParsePeppers_ReadsKeysAndRefusesBadFiles(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	for _, c := range []struct{ why, file string }{
-		{"empty", ""},
+		{"an empty file", ""},
 		{"only comments", "# nothing\n"},
-		{"no id", one},
-		{"empty id", ":" + one},
-		{"the public id", "0:" + one},
-		{"an id that would break the stored form", "a$b:" + one},
-		{"short key", "a:" + base64.StdEncoding.EncodeToString(key('1')[1:])},
-		{"not base64", "a:" + strings.Repeat("!", 44)},
-		{"base64 with a non-zero rest, a second spelling of a key", "a:" + one[:len(one)-2] + "F="},
-		{"an id twice", "a:" + one + "\na:" + two},
+		{"a key without an id", one},
+		{"an empty id", ":" + one},
+		{"the id that is reserved for no pepper", "0:" + one},
+		{"an id with a character that separates parts of a stored hash", "a$b:" + one},
+		{"a key that is too short", "a:" + base64.StdEncoding.EncodeToString(key('1')[1:])},
+		{"a key that is not base64", "a:" + strings.Repeat("!", 44)},
+		{"base64 with stray bits at its end, a second spelling of a key", "a:" + one[:len(one)-2] + "F="},
+		{"two keys with the same id", "a:" + one + "\na:" + two},
 	} {
 		_, err := ParsePeppers([]byte(c.file))
 		if err == nil {
@@ -45,7 +45,7 @@ func FuzzParsePeppers(f *testing.F) {
 			return
 		}
 		if _, err := NewHasher(MinCost, peppers); err != nil {
-			t.Fatalf("ParsePeppers accepts it, but NewHasher returns %v", err)
+			t.Fatalf("ParsePeppers accepts the file, but NewHasher returns %v", err)
 		}
 	})
 }

@@ -4,7 +4,7 @@ package hashing
 
 import "runtime"
 
-// Other systems have no priority for a single thread, so these two do nothing.
+// Systems other than Linux have no priority for a single thread, so these functions do nothing.
 func lowerThread() {}
 func idleThread()  {}
 

@@ -10,81 +10,84 @@ import (
 	"time"
 )
 
-// Queue decides which request may hash a password now, which one waits and which one is refused. A
-// hash keeps a core busy for many milliseconds, so as many requests hash at once as there are slots.
-// The others wait for their turn. A request that cannot be served within the queue's patience is
-// refused at once.
+// Queue decides which request may hash a password now, which request waits and which is refused. A
+// hash keeps a core busy for many milliseconds, so only a fixed number of requests may hash at once:
+// each needs a slot. The other requests wait for their turn. The queue is only so long that most of
+// them get a slot within their patience, the longest time that a request may wait.
 //
-// Addresses take turns, however many requests each of them has waiting: a flood from one address
-// delays every other address by one hash. Known devices get three turns of four if they need them.
+// A known device has signed in to the account before; a request from any other client is a stranger.
+// While both wait, three turns go to known devices and then one to a stranger. Among each of the two,
+// client addresses take turns. A flood from one address then delays every other address by one hash.
 //
-// If the queue is full, a newcomer evicts a request that was retried too early, or else one of the
-// address with the most requests waiting. Requests that name the same account, and requests from
-// addresses that just had a turn, may fill only a part of the queue. Known devices and all others,
-// called strangers, are counted separately for that.
+// If the queue is full, a new request evicts a request whose client retried before it was told to, or
+// else one from the client address with the most waiting requests. Requests for the same account, and
+// requests from client addresses that just had a turn, may fill only a part of the queue. Those of
+// known devices and those of strangers are counted separately.
+//
+// After a hash, a slot may have to rest: it stays empty, to leave CPU time for everything else.
 type Queue struct {
 	QueueOptions
 
 	mu                 sync.Mutex
-	running            int  // turns in a slot, and slots that rest
-	strangers, devices lane // the requests that wait: without and with a known device
-	deviceTurns        int  // turns of known devices since the last one of a stranger
+	running            int  // slots that are not free: they hold a request or rest
+	strangers, devices lane // the waiting requests of strangers and of known devices
+	deviceTurns        int  // turns of known devices since the last turn of a stranger
 
-	backoff      addressMemory // addresses that were refused, until they may try again
-	served       addressMemory // addresses that had a turn recently
-	absent       returnCounter // refused clients that are expected back
-	delayed      int           // refusals that are held back because their clients retried early
-	turnTime     time.Duration // of a turn with a hash and the rest after it; a moving average
+	backoff      addressMemory // client addresses that were refused, until they may try again
+	served       addressMemory // client addresses that had a turn recently
+	absent       returnCounter // refused clients that were told to retry later
+	delayed      int           // responses that are delayed because their clients retried early
+	turnTime     time.Duration // moving average of a turn with a hash, including the slot's rest
 	shortestHash time.Duration // of recent hashes
 }
 
 // QueueOptions configures a [Queue].
 type QueueOptions struct {
 	Slots int // how many requests hash at once
-	// Share is the part of its time that a slot may hash. It rests in between. Nil: all of it.
+	// Share returns for which part of the time a slot may hash. If Share is nil, slots never rest.
 	Share    func() float64
 	Patience time.Duration // how long a request may wait for its turn
-	HashTime time.Duration // an estimate of how long a hash takes, until some were measured
+	HashTime time.Duration // estimate of how long a hash takes; the queue then measures real hashes
 	Observer Observer      // may be nil
 }
 
-// Observer receives the events of a queue, for metrics. Its methods must not block.
+// Observer receives the events of a queue, for metrics. The methods must not block.
 type Observer interface {
-	// Hashed reports a password hash: how long it waited for its turn, and how long it took.
+	// Hashed reports a password hash: how long its request waited for a slot, and how long bcrypt took.
 	Hashed(waited, took time.Duration)
-	// Shed reports a refused request: "full", "account" (too many for one account) or "late" (it waited
-	// for longer than the queue's patience).
+	// Shed reports a refused request. The reason is "full" (the queue is full), "account" (too many
+	// requests name the same account) or "late" (the request waited for longer than the patience).
 	Shed(reason string)
 }
 
 const (
-	// minTurnTime bounds the queue's length when hashes are quick.
+	// minTurnTime is the least average turn that the queue assumes. It bounds the queue's length.
 	minTurnTime = time.Millisecond
-	// fillFactor is the part of the requests that can be served in time that may wait: some hashes
-	// take longer than others.
+	// fillFactor times the number of requests that can be served within the patience is the length of
+	// the queue. It is below 1 because some hashes take longer than the average.
 	fillFactor = 0.5
-	// accountShare is the part of the queue that strangers may fill who try passwords of one account,
-	// and the part that known devices of that account may fill. Otherwise an attack on one account
-	// would evict everybody else.
+	// accountShare is the part of the queue that requests of strangers for one account may fill.
+	// Requests of known devices for that account may fill another such part. Without this bound, an
+	// attack on one account would evict everybody else.
 	accountShare = 0.25
-	// servedShare is the part of the queue for strangers, and for known devices, whose address had a
-	// turn recently. The rest stays free for addresses that come for the first time.
+	// servedShare is the part of the queue that strangers whose client address had a turn recently may
+	// fill. Known devices may fill another such part. The other places are left for new addresses.
 	servedShare = 0.5
-	// devicesPerStranger turns of known devices are followed by one of a stranger.
+	// devicesPerStranger is how many known devices get a turn before each stranger, while both wait.
 	devicesPerStranger = 3
-	// A refused client is told to retry after a random delay of at least 1 second, so that clients do
-	// not return together. The delay is at most usualDelay, and at most maxDelay if very many clients
-	// are away.
+	// A refused client is told to retry after a random delay of at least 1 second. Otherwise all refused
+	// clients would return together. The delay is at most usualDelay, or up to maxDelay if very many
+	// clients were told to retry later.
 	usualDelay = 5 * time.Second
 	maxDelay   = 30 * time.Second
-	// earlyPenalty delays the refusal of a client that retries before it was told to. Otherwise a
-	// client that retries in a loop would cost more than one that hashes.
+	// earlyPenalty delays the response to a client that retries before it was told to. Otherwise a
+	// client that retries in a loop would use more CPU than a client that hashes.
 	earlyPenalty = 200 * time.Millisecond
-	// maxTracked bounds the delayed refusals, and the addresses in each memory.
+	// maxTracked bounds the number of delayed responses, and of client addresses in each memory.
 	maxTracked = 10_000
 )
 
-// NewQueue returns a queue.
+// NewQueue returns an empty queue.
 func NewQueue(o QueueOptions) *Queue {
 	return &Queue{
 		QueueOptions: o, turnTime: max(o.HashTime, minTurnTime),
@@ -94,24 +97,24 @@ func NewQueue(o QueueOptions) *Queue {
 
 // Visitor describes a request that wants a turn.
 type Visitor struct {
-	Address     string
+	Address     string // of the client
 	Account     string
 	KnownDevice bool // the device has signed in to this account before
 }
 
-// place is a request's place in the queue, and then its slot.
+// place is a request's place in the queue. When its turn comes, the place becomes a slot.
 type place struct {
 	queue    *Queue
 	lane     *lane
 	visitor  Visitor
 	joined   time.Time
-	began    time.Time     // when it got its slot
-	decided  chan struct{} // closed when it has a slot, or was evicted
-	evicted  error         // the refusal, if it was evicted
-	early    bool          // its address was told to retry later
-	returned bool          // its address had a turn recently
+	began    time.Time     // when the request got a slot
+	decided  chan struct{} // closed when the request got a slot or was evicted
+	evicted  error         // what an evicted request's caller gets
+	early    bool          // the client retried before it was told to
+	returned bool          // the client address had a turn recently
 	state    placeState    // guarded by queue.mu
-	hashes   int           // how many were made in this slot
+	hashes   int           // how many hashes were made in this slot
 }
 
 type placeState int
@@ -129,7 +132,7 @@ func (q *Queue) Len() int {
 	return q.strangers.waiting + q.devices.waiting
 }
 
-// enter waits for a slot, which the caller must leave. See [Hasher.Enter].
+// enter returns a place once it has a slot. The caller must call leave. See [Hasher.Enter].
 func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
 	p, err := q.join(v, time.Now())
 	if err == nil {
@@ -150,7 +153,7 @@ func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context
 	return p, nil
 }
 
-// join takes a place, or returns a [RetryError]. The caller must leave the place.
+// join returns a place in the queue, or a [RetryError]. The caller must call the place's leave.
 func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 	p := &place{queue: q, lane: &q.strangers, visitor: v, joined: now, decided: make(chan struct{})}
 	if v.KnownDevice {
@@ -181,14 +184,15 @@ func (q *Queue) capacity() int {
 	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
 }
 
-// makeRoom evicts a waiting request for p and reports whether it found one. q.mu is held.
+// makeRoom evicts a waiting request to make room for p. It returns false if p may not evict any request.
+// q.mu is held.
 func (q *Queue) makeRoom(p *place) bool {
 	l := &q.strangers
 	if l.waiting == 0 {
 		l = &q.devices
 	}
-	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device goes before any stranger
-	// A stranger evicts no known device for being early.
+	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device may evict any stranger
+	// A stranger may not evict a known device that retried early.
 	if early := l.newestEarly(); early != nil && !p.early && (p.visitor.KnownDevice || l == &q.strangers) {
 		q.evict(early, "full")
 		return true
@@ -213,8 +217,8 @@ func (q *Queue) busy(reason string) error {
 	if q.Observer != nil {
 		q.Observer.Shed(reason)
 	}
-	// Twice as many clients return in a second as can be served. That keeps the queue full, and no
-	// fuller, because refusing takes CPU too.
+	// With these delays, twice as many clients return in each second as can be served. That keeps the
+	// queue full. If even more clients returned, refusing them would use up the CPU.
 	served := time.Duration(q.absent.count(time.Now())) * q.turnTime / time.Duration(q.Slots)
 	delay := min(maxDelay, max(usualDelay, served)) / time.Second
 	var random [1]byte
@@ -222,8 +226,8 @@ func (q *Queue) busy(reason string) error {
 	return &RetryError{After: time.Duration(1+int(random[0])%int(delay)) * time.Second, Err: ErrBusy}
 }
 
-// refused remembers when a refused client may try again. If the client retried early, refused
-// returns only after a delay.
+// refused remembers until when the client address should not retry. If this request was itself a retry
+// that came too early, refused returns only after a delay.
 func (q *Queue) refused(ctx context.Context, address string, err error, now time.Time) {
 	var retry *RetryError
 	if !errors.As(err, &retry) {
@@ -236,8 +240,8 @@ func (q *Queue) refused(ctx context.Context, address string, err error, now time
 	} else if errors.Is(err, ErrBusy) {
 		q.absent.add(now.Add(retry.After))
 	}
-	// This restarts the wait of a client that retried early. Otherwise a client that retries in a
-	// tight loop would sometimes look as if it had waited.
+	// The wait of a client that retried early starts again. Otherwise a client that retries in a tight
+	// loop would sometimes look as if it had waited.
 	q.backoff.keep(address, now, min(retry.After, usualDelay))
 	q.mu.Unlock()
 	if !early {
@@ -254,7 +258,7 @@ func (q *Queue) refused(ctx context.Context, address string, err error, now time
 	q.mu.Unlock()
 }
 
-// grant gives p a slot. q.mu is held.
+// grant gives a free slot to p. q.mu is held.
 func (q *Queue) grant(p *place) {
 	q.running++
 	p.began, p.state = time.Now(), stateHashing
@@ -262,7 +266,7 @@ func (q *Queue) grant(p *place) {
 	close(p.decided)
 }
 
-// next gives the free slots to the requests whose turn it is. q.mu is held.
+// next gives the free slots to waiting requests. q.mu is held.
 func (q *Queue) next() {
 	for q.running < q.Slots {
 		l := &q.strangers
@@ -281,7 +285,7 @@ func (q *Queue) next() {
 	}
 }
 
-// release frees a slot.
+// release frees a slot that rested.
 func (q *Queue) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -289,7 +293,7 @@ func (q *Queue) release() {
 	q.next()
 }
 
-// wait returns nil once p has a slot. It returns a [RetryError] if p is evicted, and ctx's error.
+// wait returns nil once p has a slot, a [RetryError] if p is evicted, or ctx's error.
 func (p *place) wait(ctx context.Context) error {
 	late := time.NewTimer(time.Until(p.joined.Add(p.queue.Patience)))
 	defer late.Stop()
@@ -308,7 +312,7 @@ func (p *place) wait(ctx context.Context) error {
 	return p.evicted
 }
 
-// leave gives up the place or the slot. It may be called again.
+// leave gives up the place or the slot. Calling it a second time does nothing.
 func (p *place) leave() {
 	q := p.queue
 	q.mu.Lock()
@@ -327,8 +331,8 @@ func (p *place) leave() {
 	p.state = stateOver
 }
 
-// rest returns how long p's slot has to rest now. Time in which the turn waited for the CPU or for a
-// database counts as rest. q.mu is held.
+// rest returns how long p's slot must stay empty after this turn. If the turn waited for the CPU or for
+// a database, the slot has rested for that time already. q.mu is held.
 func (p *place) rest() (rest time.Duration) {
 	if p.hashes == 0 {
 		return 0
@@ -342,7 +346,7 @@ func (p *place) rest() (rest time.Duration) {
 	return rest
 }
 
-// hashed records how long a hash took.
+// hashed records how long a hash in p's slot took.
 func (p *place) hashed(took time.Duration) {
 	q := p.queue
 	q.mu.Lock()

@@ -16,7 +16,7 @@ import (
 	"unicode"
 )
 
-// recorder is an Observer that records the events.
+// recorder is an [Observer] that records the queue's events.
 type recorder struct {
 	mu     sync.Mutex
 	shed   []string
@@ -42,15 +42,15 @@ func (o *recorder) sheds() []string {
 	return slices.Clone(o.shed)
 }
 
-// queueOf returns a queue with one slot, hashes of one second, and room for so many to wait.
+// queueOf returns a queue with one slot, hashes of one second, and room for so many waiting requests.
 func queueOf(places int) (*Queue, *recorder) {
 	o := &recorder{}
 	patience := time.Duration(float64(places)/fillFactor) * time.Second
 	return NewQueue(QueueOptions{Slots: 1, Patience: patience, HashTime: time.Second, Observer: o}), o
 }
 
-// arrivals names the places of a queue: "a1" is the first request from address a, and "A1" the first
-// one of a known device there.
+// arrivals gives names to the places of a queue: "a1" is the first request of a stranger from client
+// address a, and "A1" is the first request of a known device from that address.
 type arrivals struct {
 	*testing.T
 	q      *Queue
@@ -58,7 +58,8 @@ type arrivals struct {
 	count  map[rune]int
 }
 
-// arrive sends a request for each letter, which stands for its address. It returns the last error.
+// arrive adds a request to the queue for each letter, which is the request's client address. A capital
+// letter means a known device. arrive returns the last error.
 func (a *arrivals) arrive(addresses string) (err error) {
 	if a.places == nil {
 		a.places, a.count = map[string]*place{}, map[rune]int{}
@@ -74,7 +75,7 @@ func (a *arrivals) arrive(addresses string) (err error) {
 	return err
 }
 
-// in returns the names of the places in a state.
+// in returns the names of the places that are in the state s.
 func (a *arrivals) in(s placeState) []string {
 	a.q.mu.Lock()
 	defer a.q.mu.Unlock()
@@ -88,7 +89,7 @@ func (a *arrivals) in(s placeState) []string {
 	return names
 }
 
-// serve ends the hash in the slot n times, and returns which requests got the slot next.
+// serve frees the only slot n times. It returns the names of the requests that got the slot, in order.
 func (a *arrivals) serve(n int) string {
 	a.Helper()
 	var order []string
@@ -103,16 +104,16 @@ func (a *arrivals) serve(n int) string {
 	return strings.Join(order, " ")
 }
 
-func TestQueue_AddressesTakeTurns(t *testing.T) {
+func TestQueue_ClientAddressesTakeTurns(t *testing.T) {
 	for _, c := range []struct{ why, arrive, want string }{
 		{"one address is served in order of arrival", "aaa", "a1 a2 a3"},
-		{"a flood from one address delays another by one hash", "aaaab", "a1 b1 a2 a3 a4"},
-		{"addresses take turns, however many requests each has", "aaabbc", "a1 b1 c1 a2 b2 a3"},
-		{"known devices get three turns of four", "abcdABCDE", "A1 B1 C1 a1 D1 E1 b1 c1 d1"},
+		{"a flood from one address delays another address by one hash", "aaaab", "a1 b1 a2 a3 a4"},
+		{"addresses take turns, however many requests each of them has", "aaabbc", "a1 b1 c1 a2 b2 a3"},
+		{"three turns go to known devices, then one to a stranger", "abcdABCDE", "A1 B1 C1 a1 D1 E1 b1 c1 d1"},
 		{"known devices get every turn when no stranger waits", "ABCDE", "A1 B1 C1 D1 E1"},
 		{"strangers get every turn when no known device waits", "abcde", "a1 b1 c1 d1 e1"},
-		{"known devices at one address take turns like others", "AAAB", "A1 B1 A2 A3"},
-		{"one address may have strangers and known devices", "aA", "A1 a1"},
+		{"addresses of known devices take turns too", "AAAB", "A1 B1 A2 A3"},
+		{"one address may have both strangers and known devices", "aA", "A1 a1"},
 	} {
 		q, _ := queueOf(100)
 		a := &arrivals{T: t, q: q}
@@ -123,52 +124,52 @@ func TestQueue_AddressesTakeTurns(t *testing.T) {
 			t.Errorf("%s: %s were served as %s, want %s", c.why, c.arrive, got, c.want)
 		}
 		if a.serve(1) != "" || q.running != 0 || q.Len() != 0 {
-			t.Errorf("%s: in the end %d slots are taken and %d requests wait", c.why, q.running, q.Len())
+			t.Errorf("%s: in the end, %d slots are taken and %d requests wait, want 0", c.why, q.running, q.Len())
 		}
 	}
 }
 
-func TestQueue_StrangerGetsTurnAfterThreeOfKnownDevices(t *testing.T) {
+func TestQueue_StrangerIsServedAfterThreeKnownDevices(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xABCDEF")
 	a.serve(4)
 	_ = a.arrive("a")
 	if got := a.serve(3); got != "a1 E1 F1" {
-		t.Errorf("after four known devices came %s", got)
+		t.Errorf("after four known devices, the queue served %s, want a1 E1 F1", got)
 	}
 }
 
-func TestQueue_ServedAddressGoesToTheEnd(t *testing.T) {
+func TestQueue_ServedClientAddressGoesToTheEnd(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xab")
 	a.serve(1) // a1
 	_ = a.arrive("a")
 	if got := a.serve(2); got != "b1 a2" {
-		t.Errorf("the order is %s", got)
+		t.Errorf("the queue served %s, want b1 a2", got)
 	}
 }
 
-func TestQueue_FullQueueEvicts(t *testing.T) {
+func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
 	for _, c := range []struct {
 		why, waiting string // four requests, which fill the queue
 		newcomer     string
 		evicted      string // empty: the newcomer is refused
 	}{
-		{"the newest request of the address with the most", "aaab", "c", "a3"},
-		{"the newest request, wherever it stands", "abaa", "c", "a3"},
-		{"a request of an address with two, for an address with none", "aabc", "d", "a2"},
-		{"nobody for a newcomer among equals", "abcd", "e", ""},
-		{"nobody for the address with the most", "aaab", "a", ""},
-		{"nobody for an address that would then have as many", "aabc", "b", ""},
-		{"a stranger for a known device", "abcd", "E", "a1"},
-		{"the stranger of the address with the most", "abbc", "D", "b2"},
-		{"a stranger before any known device", "AAAb", "C", "b1"},
-		{"a known device of the address with the most", "AAAB", "C", "A3"},
-		{"nobody when every known device has another address", "ABCD", "E", ""},
-		{"no known device for a stranger", "ABCD", "e", ""},
-		{"a known device of an address with several, for a stranger", "AAAB", "c", "A3"},
+		{"evicts the newest request of the address with the most requests", "aaab", "c", "a3"},
+		{"evicts that address's newest request, not its first", "abaa", "c", "a3"},
+		{"evicts from an address with two requests for an address with none", "aabc", "d", "a2"},
+		{"refuses a new address if each address has one request", "abcd", "e", ""},
+		{"refuses the address with the most requests", "aaab", "a", ""},
+		{"refuses an address that would then have as many requests as any", "aabc", "b", ""},
+		{"evicts a stranger for a known device", "abcd", "E", "a1"},
+		{"evicts a stranger of the address with the most requests", "abbc", "D", "b2"},
+		{"evicts a stranger rather than a known device", "AAAb", "C", "b1"},
+		{"evicts a known device of the address with the most requests", "AAAB", "C", "A3"},
+		{"refuses a known device if each address has one known device", "ABCD", "E", ""},
+		{"refuses a stranger if each address has one known device", "ABCD", "e", ""},
+		{"evicts one of an address's several known devices for a stranger", "AAAB", "c", "A3"},
 	} {
 		q, o := queueOf(4)
 		a := &arrivals{T: t, q: q}
@@ -188,15 +189,15 @@ func TestQueue_FullQueueEvicts(t *testing.T) {
 			}
 		}
 		if got := a.in(stateOver); !slices.Equal(got, want) || q.Len() != 4 || !slices.Equal(o.sheds(), []string{"full"}) {
-			t.Errorf("%s: evicted %v, want %v; %d wait; observed %v", c.why, got, want, q.Len(), o.sheds())
+			t.Errorf("%s: evicted %v, want %v; %d requests wait, want 4; observed %v", c.why, got, want, q.Len(), o.sheds())
 		}
 	}
 }
 
-// always returns a constant Share.
+// always returns a Share function for [QueueOptions] that always returns share.
 func always(share float64) func() float64 { return func() float64 { return share } }
 
-func TestQueue_OneAccountFillsAQuarter(t *testing.T) {
+func TestQueue_OneAccountFillsAtMostAQuarter(t *testing.T) {
 	q, o := queueOf(16)
 	join := func(address, account string, known bool) (*place, error) {
 		return q.join(Visitor{address, account, known}, time.Now())
@@ -204,7 +205,7 @@ func TestQueue_OneAccountFillsAQuarter(t *testing.T) {
 	holder, _ := join("x", "bob", false)
 	var attack []*place
 	for _, known := range []bool{false, true} {
-		for i := range 4 { // a quarter
+		for i := range 4 { // a quarter of the 16 places
 			p, err := join(fmt.Sprint(i), "ada", known)
 			if err != nil {
 				t.Fatalf("known device %t, request %d: %v", known, i, err)
@@ -228,13 +229,13 @@ func TestQueue_OneAccountFillsAQuarter(t *testing.T) {
 	if _, err := join("y", "ada", false); err != nil {
 		t.Errorf("after a request left: %v", err)
 	}
-	holder.leave() // a known device hashes now
+	holder.leave() // a known device gets the slot
 	if _, err := join("y", "ada", true); err != nil {
 		t.Errorf("after a known device got its turn: %v", err)
 	}
 }
 
-func TestQueue_Capacity(t *testing.T) {
+func TestQueue_HasRoomForHalfOfWhatItCanServeInTime(t *testing.T) {
 	for _, c := range []struct {
 		why                string
 		slots              int
@@ -242,29 +243,29 @@ func TestQueue_Capacity(t *testing.T) {
 		want               int
 	}{
 		{"half of the requests that can be served in time", 2, 4 * time.Second, 50 * time.Millisecond, 80},
-		{"fewer with slower hashes", 2, 4 * time.Second, 500 * time.Millisecond, 8},
+		{"fewer requests if hashes are slower", 2, 4 * time.Second, 500 * time.Millisecond, 8},
 		{"at least as many as there are slots", 4, time.Second, 10 * time.Second, 4},
-		{"bounded without an estimate", 1, time.Second, 0, 500},
+		{"a bounded number without an estimate of the hash time", 1, time.Second, 0, 500},
 	} {
 		q := NewQueue(QueueOptions{Slots: c.slots, Patience: c.patience, HashTime: c.hashTime})
 		if got := q.capacity(); got != c.want {
-			t.Errorf("%s: %d, want %d", c.why, got, c.want)
+			t.Errorf("%s: capacity %d, want %d", c.why, got, c.want)
 		}
 	}
 }
 
-func TestQueue_CapacityFollowsMeasuredHashes(t *testing.T) {
+func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		share float64
 		took  time.Duration
 		want  int // for four slots and a patience of 8 s
 	}{
-		{"as estimated", 1, 100 * time.Millisecond, 160},
-		{"slower than estimated", 1, 400 * time.Millisecond, 40},
-		{"quicker than estimated", 1, 50 * time.Millisecond, 320},
-		{"with an equally long rest", 0.5, 100 * time.Millisecond, 80},
-		{"instantly", 1, 0, 16000},
+		{"hashes as slow as estimated", 1, 100 * time.Millisecond, 160},
+		{"hashes slower than estimated", 1, 400 * time.Millisecond, 40},
+		{"hashes quicker than estimated", 1, 50 * time.Millisecond, 320},
+		{"a rest as long as each hash", 0.5, 100 * time.Millisecond, 80},
+		{"hashes that take no time", 1, 0, 16000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			o := &recorder{}
@@ -290,7 +291,7 @@ func TestQueue_CapacityFollowsMeasuredHashes(t *testing.T) {
 	}
 }
 
-func TestQueue_RefusesWhenPatienceEnds(t *testing.T) {
+func TestQueue_RefusesRequestThatWaitedForItsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(2) // a patience of 4 s
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)
@@ -306,7 +307,7 @@ func TestQueue_RefusesWhenPatienceEnds(t *testing.T) {
 			t.Errorf("the refused request still waits: %d, %v", q.Len(), q.strangers.accounts)
 		}
 
-		// A slot that becomes free just in time.
+		// The slot becomes free just before the patience ends.
 		time.AfterFunc(4*time.Second-1, holder.leave)
 		begun = time.Now()
 		next, err := q.enter(t.Context(), Visitor{Address: "a"}, nil)
@@ -317,7 +318,7 @@ func TestQueue_RefusesWhenPatienceEnds(t *testing.T) {
 	})
 }
 
-func TestQueue_CancelledRequestLeaves(t *testing.T) {
+func TestQueue_CancelledRequestLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)
@@ -355,7 +356,7 @@ func TestQueue_CancelledRequestLeaves(t *testing.T) {
 		}
 		holder.leave()
 		if err := <-stays; err != nil {
-			t.Errorf("the request behind them got %v", err)
+			t.Errorf("the request behind the cancelled ones got %v", err)
 		}
 	})
 }
@@ -377,7 +378,7 @@ func TestQueue_CancelledRequestFreesItsSlot(t *testing.T) {
 	}
 }
 
-func TestQueue_SlotRestsForItsShare(t *testing.T) {
+func TestQueue_SlotHashesOnlyForItsShareOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(QueueOptions{Slots: 1, Share: always(0.25), Patience: time.Minute, HashTime: time.Second})
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
@@ -387,9 +388,9 @@ func TestQueue_SlotRestsForItsShare(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Three seconds of rest follow each second of work. Nobody waits for the last rest.
+		// After each second of hashing, the slot rests for three. No request waits for the last rest.
 		if took := time.Since(begun); took != 9*time.Second {
-			t.Errorf("three hashes took %v", took)
+			t.Errorf("three hashes took %v, want 9s", took)
 		}
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
@@ -400,8 +401,9 @@ func TestQueue_SlotRestsForItsShare(t *testing.T) {
 	})
 }
 
-// Time that a turn waits for the CPU, or for something else, counts as rest. Each hash adds to the rest.
-func TestQueue_SlotRestsFromWorkAlone(t *testing.T) {
+// If a turn waits for the CPU or for something else, that time counts as rest. Each hash of the turn
+// makes the rest longer.
+func TestQueue_SlotRestsOnlyAfterHashing(t *testing.T) {
 	for _, c := range []struct {
 		before, took, after time.Duration
 		hashes              int
@@ -428,7 +430,7 @@ func TestQueue_SlotRestsFromWorkAlone(t *testing.T) {
 			}
 			time.Sleep(c.after)
 			if got := p.rest(); got < c.least || got > c.most {
-				t.Errorf("%+v: rests %v", c, got)
+				t.Errorf("%+v: the slot rests for %v", c, got)
 			}
 			if c.hashes == 0 && q.turnTime != time.Second {
 				t.Errorf("a turn without a hash changed the average to %v", q.turnTime)
@@ -437,7 +439,7 @@ func TestQueue_SlotRestsFromWorkAlone(t *testing.T) {
 	}
 }
 
-func TestQueue_TellsClientsToRetryAtRandom(t *testing.T) {
+func TestQueue_TellsClientsToRetryAfterRandomTimes(t *testing.T) {
 	q, o := queueOf(1)
 	seen := map[time.Duration]int{}
 	for range 500 {
@@ -453,8 +455,8 @@ func TestQueue_TellsClientsToRetryAtRandom(t *testing.T) {
 	}
 }
 
-// The more clients are away, the later the next ones are told to retry.
-func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
+// The more refused clients have yet to retry, the later the next refused clients are told to retry.
+func TestQueue_TellsManyClientsToRetryLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(QueueOptions{Slots: 1, Patience: 40 * time.Millisecond, HashTime: 20 * time.Millisecond})
 		for range 2 {
@@ -475,16 +477,16 @@ func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
 		}
 		rate := 1 / q.turnTime.Seconds()
 		if got := longestDelay(int(usualDelay.Seconds() * rate)); got > usualDelay {
-			t.Errorf("the usual number are away: %v", got)
+			t.Errorf("with the usual number of refused clients, told to retry after up to %v", got)
 		}
 		some := int(15*rate) - arrived
 		longestDelay(some)
 		if got := longestDelay(200); got < 12*time.Second || got > 20*time.Second {
-			t.Errorf("as many are away as are served in 15 s: %v", got)
+			t.Errorf("with as many refused clients as are served in 15 s, told to retry after up to %v", got)
 		}
 		longestDelay(int(100 * rate))
 		if got := longestDelay(200); got < 25*time.Second || got > maxDelay {
-			t.Errorf("very many are away: %v", got)
+			t.Errorf("with very many refused clients, told to retry after up to %v", got)
 		}
 		for address, until := range q.backoff.until {
 			if d := time.Until(until); d > usualDelay {
@@ -494,19 +496,19 @@ func TestQueue_TellsACrowdToRetryLater(t *testing.T) {
 		all := q.absent.count(time.Now())
 		time.Sleep(time.Second)
 		if left := q.absent.count(time.Now()); left < all*9/10 || left > all {
-			t.Errorf("of %d clients, %d are away a second later", all, left)
+			t.Errorf("a second later, %d of %d clients have yet to retry", left, all)
 		}
 		time.Sleep(maxDelay)
 		if got := longestDelay(3); got > usualDelay {
-			t.Errorf("all are back: %v", got)
+			t.Errorf("after the retries of all clients, told to retry after up to %v", got)
 		}
 		if n := q.absent.count(time.Now().Add(time.Hour)); n != 0 {
-			t.Errorf("%d are still away an hour later", n)
+			t.Errorf("an hour later, %d clients have yet to retry, want 0", n)
 		}
 	})
 }
 
-func TestQueue_ServedAddressesFillHalf(t *testing.T) {
+func TestQueue_RecentlyServedAddressesFillAtMostHalf(t *testing.T) {
 	q, o := queueOf(4)
 	now := time.Now()
 	join := func(address string, known bool) (*place, error) {
@@ -546,7 +548,7 @@ func TestQueue_ServedAddressesFillHalf(t *testing.T) {
 	if got := o.sheds(); !slices.Equal(got, []string{"full", "full"}) {
 		t.Errorf("observed %q", got)
 	}
-	waits[0].leave() // one of the two whose addresses were served
+	waits[0].leave() // a request whose client address was served recently
 	if _, err := join("c", false); err != nil {
 		t.Errorf("in the place of a request that left: %v", err)
 	}
@@ -556,12 +558,12 @@ func TestQueue_ServedAddressesFillHalf(t *testing.T) {
 	now = time.Now().Add(usualDelay)
 	for range 4 {
 		if _, err := join("a", false); err != nil {
-			t.Errorf("after a while: %v", err)
+			t.Errorf("when no address was served recently: %v", err)
 		}
 	}
 }
 
-// filledQueue returns a queue whose slot and only place are taken for the whole test.
+// filledQueue returns a queue whose only slot and only waiting place are taken for the whole test.
 func filledQueue(t *testing.T) *Queue {
 	q, _ := queueOf(1)
 	a := &arrivals{T: t, q: q}
@@ -571,7 +573,7 @@ func filledQueue(t *testing.T) *Queue {
 	return q
 }
 
-func TestQueue_EarlyRetryIsEvictedFirst(t *testing.T) {
+func TestQueue_EvictsRequestsThatRetriedEarlyFirst(t *testing.T) {
 	q, _ := queueOf(2)
 	now := time.Now()
 	retry := &RetryError{After: 5 * time.Second, Err: ErrBusy}
@@ -604,7 +606,7 @@ func TestQueue_EarlyRetryIsEvictedFirst(t *testing.T) {
 	}
 }
 
-func TestQueue_StrangerEvictsNoEarlyKnownDevice(t *testing.T) {
+func TestQueue_StrangerDoesNotEvictKnownDeviceThatRetriedEarly(t *testing.T) {
 	q, _ := queueOf(1)
 	now := time.Now()
 	q.refused(t.Context(), "a", &RetryError{After: 5 * time.Second, Err: ErrBusy}, now)
@@ -620,7 +622,7 @@ func TestQueue_StrangerEvictsNoEarlyKnownDevice(t *testing.T) {
 	}
 }
 
-func TestQueue_RefusesEarlyRetryAfterADelay(t *testing.T) {
+func TestQueue_DelaysResponseToEarlyRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := filledQueue(t)
 		try := func(ctx context.Context, address string) (delay, after time.Duration) {
@@ -667,7 +669,7 @@ func TestQueue_RefusesEarlyRetryAfterADelay(t *testing.T) {
 	})
 }
 
-func TestQueue_RemembersABoundedNumberOfAddresses(t *testing.T) {
+func TestQueue_RemembersBoundedNumberOfClientAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := filledQueue(t)
 		flood := func(name string) {
@@ -677,7 +679,7 @@ func TestQueue_RemembersABoundedNumberOfAddresses(t *testing.T) {
 		}
 		flood("a")
 		if len(q.backoff.until) != maxTracked {
-			t.Errorf("%d addresses are remembered", len(q.backoff.until))
+			t.Errorf("%d addresses are remembered, want %d", len(q.backoff.until), maxTracked)
 		}
 		time.Sleep(maxDelay)
 		flood("b")
@@ -689,13 +691,14 @@ func TestQueue_RemembersABoundedNumberOfAddresses(t *testing.T) {
 		time.Sleep(sweepEvery - 1)
 		flood("c")
 		if q.backoff.until["b0"] != stale {
-			t.Error("swept again within the second")
+			t.Error("expired addresses were removed twice within a second")
 		}
 	})
 }
 
-// A hash ends the slot of its request. A second one, for example to re-hash, waits again as the same visitor.
-func TestTurn_SecondHashQueuesAgain(t *testing.T) {
+// After a hash, the request gives up its slot. For a second hash, for example with a new pepper, it
+// waits again as the same visitor.
+func TestTurn_SecondHashWaitsForAnotherSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
@@ -732,7 +735,7 @@ func TestTurn_SecondHashQueuesAgain(t *testing.T) {
 	})
 }
 
-func TestTurn_UnusedTurnFreesItsSlot(t *testing.T) {
+func TestTurn_LeaveFreesSlotOfUnusedTurn(t *testing.T) {
 	q, _ := queueOf(10)
 	h := quick(t, q, func(context.Context) error { return nil })
 	turn, err := h.Enter(t.Context(), Visitor{}, nil)
@@ -746,7 +749,7 @@ func TestTurn_UnusedTurnFreesItsSlot(t *testing.T) {
 	}
 }
 
-func TestQueue_UnderLoadLeavesNothingBehind(t *testing.T) {
+func TestQueue_IsEmptyAgainAfterHeavyLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slots, requests = 3, 2000
 		o := &recorder{}
@@ -797,7 +800,7 @@ func TestQueue_UnderLoadLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// quick returns a Hasher whose engine runs f.
+// quick returns a Hasher whose engine runs f instead of a slow bcrypt.
 func quick(t *testing.T, q *Queue, f engineFunc) *Hasher {
 	t.Helper()
 	h, err := NewInsecureHasher(4, nil)

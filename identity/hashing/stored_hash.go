@@ -10,35 +10,33 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// A password hash is stored as bcrypt of the pre-hash, with the id of its pepper in front:
+// A stored password hash is the id of the pepper and then the bcrypt hash of the pre-hash (see [Hasher]):
 //
 //	$sessiond$v=1$p=PEPPER$2a$10$SALT22DIGEST31
 //
-// Users who were imported and have not signed in since have plain bcrypt.
+// An imported user has a plain bcrypt hash until the first login.
 const hashPrefix = "$sessiond$v=1$p="
 
-// The form of a bcrypt hash: a head with the version and the cost, then the salt and the digest in
-// bcrypt's own base64.
+// A bcrypt hash is a version and a cost, then a salt and a digest in bcrypt's own kind of base64.
 const (
 	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-	headChars                = len("$2a$10$")
+	headChars                = len("$2a$10$") // version and cost
 	saltBytes, saltChars     = 16, 22
-	digestBytes, digestChars = 23, 31 // bcrypt drops the last of 24 bytes
-	maxSecret                = 72     // bytes; bcrypt ignores the rest
+	digestBytes, digestChars = 23, 31 // bcrypt makes 24 bytes and drops the last
+	maxSecret                = 72     // bcrypt reads so many bytes of a secret
 )
 
 var (
 	bcryptBase64 = base64.NewEncoding(bcryptAlphabet).WithPadding(base64.NoPadding)
-	// storedForm is stricter than the library, which ignores whatever follows the digest, and takes any
-	// letter as the version.
+	// storedForm is stricter than x/crypto, which accepts any version and ignores text after the digest.
 	storedForm = regexp.MustCompile(`^(?:` + regexp.QuoteMeta(hashPrefix) + `([` + pepperIDAlphabet + `]{1,32}))?` +
 		`(\$2[aby]\$([0-9]{2})\$[` + bcryptAlphabet + `]{53})$`)
-	errMalformedHash = errors.New("neither bcrypt nor a hash of this service")
+	errMalformedHash = errors.New("neither bcrypt nor a hash by sessiond: want $2a$, $2b$, $2y$ or " + hashPrefix)
 )
 
 type storedHash struct {
-	plain  bool   // bcrypt of the password itself
+	plain  bool   // bcrypt hashed the password itself, not a pre-hash
 	pepper string // id; empty if plain
 	cost   int
 	bcrypt string
@@ -55,14 +53,14 @@ func parseHash(hash string) (storedHash, error) {
 	}
 	h := storedHash{plain: parts[1] == "", pepper: parts[1], bcrypt: parts[2]}
 	h.cost, _ = strconv.Atoi(parts[3])
-	// bcrypt compares text. A digest that no encoder writes would match no password, so the import must
-	// refuse it.
+	// bcrypt compares digests as text. A digest that no base64 encoder would write matches no password.
+	// The import must refuse such a hash, because its user could never sign in.
 	_, err := bcryptBase64.Strict().DecodeString(h.bcrypt[headChars+saltChars:])
 	switch {
 	case err != nil || h.cost < bcrypt.MinCost:
 		return storedHash{}, errMalformedHash
 	case h.cost > MaxCost:
-		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d", h.cost, MaxCost)
+		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d, the highest that is allowed", h.cost, MaxCost)
 	}
 	return h, nil
 }

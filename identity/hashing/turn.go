@@ -11,22 +11,23 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Turn is one request's turn to hash. It is not safe for concurrent use.
+// Turn is one request's turn to hash in a slot of the [Queue]. It is not safe for concurrent use.
 //
-// The first Hash, Verify or VerifyNobody gives up the turn's slot, because the request then goes on
-// without the CPU. A further one, for example to re-hash, queues again as the same visitor.
+// The first call of Hash, Verify or VerifyNobody frees the slot when it returns, because the request
+// then needs no CPU to speak of. A second call, for example to re-hash, waits for another slot.
 type Turn struct {
 	hasher  *Hasher
 	visitor Visitor
-	place   *place // nil: it holds none
+	place   *place // the turn's slot; nil if there is no queue, or if the slot was freed
 }
 
-// Enter waits for a request's turn to hash. Callers enter before they look anything up: then a refused
-// request costs nothing, and one that waits holds no connection. The caller must Leave the turn.
+// Enter waits for a request's turn to hash. Callers should call Enter before they query a database.
+// Then a refused request costs no query, and a waiting request holds no database connection. The
+// caller must call the turn's Leave.
 //
-// admit, which may be nil, is called once the request has a place in the queue. If it fails, Enter gives
-// up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the queue
-// refuses the request, and ctx's error if ctx ends first.
+// admit, which may be nil, is called once the request has a place in the queue. If admit fails, Enter
+// gives up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the
+// queue refuses the request, and ctx's error if ctx ends first.
 func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*Turn, error) {
 	t := &Turn{hasher: h, visitor: v}
 	var err error
@@ -41,7 +42,7 @@ func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Contex
 	return t, nil
 }
 
-// Leave ends the turn. It may be called again.
+// Leave ends the turn. Calling it a second time does nothing.
 func (t *Turn) Leave() {
 	if t.place != nil {
 		t.place.leave()
@@ -49,8 +50,7 @@ func (t *Turn) Leave() {
 	}
 }
 
-// Hash returns a new hash of the password in the form that is stored. It returns ctx's error if
-// ctx is done before the work begins.
+// Hash returns a new hash of the password to store, or ctx's error if ctx is done before bcrypt begins.
 func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	h := t.hasher
 	var hash []byte
@@ -64,12 +64,12 @@ func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	return peppered(h.current, string(hash)), nil
 }
 
-// Verify reports whether the password is the one that was hashed. If it is, rehash reports whether it
-// should be hashed again, because the cost, the pepper or the form is no longer the current one.
-// Verify takes as long as [Turn.VerifyNobody], unless the hash has a higher cost than the current one.
+// Verify reports in ok whether the hash was made of the password. If so, rehash reports whether the
+// caller should hash the password again, because the hash has an outdated cost, pepper or form.
+// Verify takes as long as [Turn.VerifyNobody], unless the hash has a higher cost than new hashes get.
 //
-// An error means that nothing was decided: ctx was done, the engine failed, or the hash is one that
-// [Hasher.CheckHash] refuses.
+// An error means that Verify could not decide, because ctx was done, the engine failed, or
+// [Hasher.CheckHash] refuses the hash.
 func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
 	h := t.hasher
 	stored, err := h.parse(hash)
@@ -78,7 +78,7 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 	}
 	secret, possible := h.prehash(stored.pepper, password), true
 	if stored.plain {
-		// bcrypt would compare the first 72 bytes only, and take "a\x00a" for "a".
+		// bcrypt would compare only the first 72 bytes, and would not tell "a\x00a" from "a".
 		if possible = len(password) <= maxSecret && strings.IndexByte(password, 0) < 0; possible {
 			secret = []byte(password)
 		}
@@ -99,8 +99,8 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 	return true, stored.plain || stored.pepper != h.current || stored.cost != h.cost, nil
 }
 
-// VerifyNobody takes as long as verifying a hash of the current cost. Callers use it if there is no
-// such user, because a quicker answer would reveal that.
+// VerifyNobody takes as long as Verify takes for a hash of the current cost. Callers use it if the user
+// does not exist, because a quicker answer would reveal that.
 func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	h := t.hasher
 	return t.work(ctx, func() error {
@@ -108,7 +108,7 @@ func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	})
 }
 
-// work runs f in the turn's slot and ends the turn. All bcrypt runs in here.
+// work runs f in the turn's slot and then frees the slot. Every call of bcrypt goes through work.
 func (t *Turn) work(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("hash password: %w", err)
@@ -123,7 +123,7 @@ func (t *Turn) work(ctx context.Context, f func() error) error {
 	defer t.Leave()
 	begun := time.Now()
 	err := f()
-	if t.place != nil && !errors.Is(err, ErrUnavailable) { // the time of a hash that was not made says nothing
+	if t.place != nil && !errors.Is(err, ErrUnavailable) { // if bcrypt did not run, the time says nothing
 		t.place.hashed(time.Since(begun))
 	}
 	return err

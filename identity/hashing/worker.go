@@ -36,8 +36,8 @@ type Worker struct {
 }
 
 // StartWorker starts the process. The command must call [RunWorker] and nothing else may use its
-// standard streams. slots is how many hashes run at once. With idle, a hash runs only when nothing
-// else wants the CPU, until it is far behind.
+// standard streams. slots is how many hashes run at once. If idle is set, a hash runs only when nothing
+// else wants the CPU, until the hash is far behind (see farBehind).
 func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
 	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
 		// The worker ends when its standard input does, so it ends with this process in any case.
@@ -183,7 +183,7 @@ const service = "Bcrypt"
 // server has the methods that net/rpc calls.
 type server struct {
 	bcrypt implementation
-	fault  error // why bcrypt is x/crypto's
+	fault  error // why the server fell back to x/crypto's bcrypt; nil if it did not
 }
 
 // newServer checks an implementation and falls back to x/crypto's if it fails.
@@ -194,7 +194,7 @@ func newServer(i implementation) server {
 	return server{i, nil}
 }
 
-// Fault returns why the server fell back to x/crypto's bcrypt; empty: it did not.
+// Fault returns why the server fell back to x/crypto's bcrypt. The reason is empty if it did not.
 func (s server) Fault(_ Job, reason *string) error {
 	if s.fault != nil {
 		*reason = s.fault.Error()

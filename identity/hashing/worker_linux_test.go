@@ -66,7 +66,7 @@ func startVerb(t *testing.T, verb string, log *slog.Logger) *Worker {
 	return w
 }
 
-func TestWorker_Hashes(t *testing.T) {
+func TestWorker_HashesAndComparesSecrets(t *testing.T) {
 	w := start(t)
 	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
 	if err != nil {
@@ -89,7 +89,7 @@ func TestWorker_Hashes(t *testing.T) {
 	}
 }
 
-func TestWorker_FallsBackToXCryptoIfItsBcryptIsBroken(t *testing.T) {
+func TestWorker_UsesXCryptoIfYieldingBcryptIsBroken(t *testing.T) {
 	var log logged
 	w := startVerb(t, brokenWorkerVerb, slog.New(slog.NewTextHandler(&log, nil)))
 	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
@@ -125,9 +125,9 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
-// Hashes run when nothing else wants the CPU, the rest of the worker later than other processes, and
-// this process at its usual priority.
-func TestWorker_LowersItsPriority(t *testing.T) {
+// Inside the worker, hashes run only when nothing else wants the CPU, and other threads have a low
+// priority. The process that started the worker keeps its priority.
+func TestWorker_RunsAtLowPriority(t *testing.T) {
 	w := start(t)
 	outcome := make(chan error, 1)
 	go func() {
@@ -226,7 +226,7 @@ func TestWorker_CloseEndsTheProcess(t *testing.T) {
 	}
 }
 
-func TestWorker_EndsWithItsInput(t *testing.T) {
+func TestWorker_EndsWhenStandardInputEnds(t *testing.T) {
 	in, parent := io.Pipe()
 	served := make(chan error)
 	go func() { served <- serve(in, discard{}, yielding) }()

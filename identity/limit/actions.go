@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// The limited actions. Logins and passwords are charged where the password is verified, the others
-// when their request arrives.
+// The limited actions. ActionLogin and ActionPassword are charged just before the password is verified,
+// the other actions when the request arrives.
 const (
 	ActionLogin       = "login"
-	ActionPassword    = "password" // of a signed-in user
+	ActionPassword    = "password" // a signed-in user enters the password again
 	ActionRegister    = "register"
-	ActionReset       = "reset"        // asking for a mail, also by registering
-	ActionMailedToken = "mailed-token" // showing a token from a mail
+	ActionReset       = "reset"        // a request that sends mail, such as a password reset
+	ActionMailedToken = "mailed-token" // a client sends a token that it got by mail
 	ActionRefresh     = "refresh"
 )
 
-// The rules. Those of passwords count wrong ones: a login that succeeds, or that nothing was decided
-// about, is refunded.
+// The rules. The login and password rules count only wrong passwords, because the charge is refunded
+// if the password was right or could not be checked.
 //
-// A backoff of 10 allows 44 guesses at one name in 24 hours, however many addresses they come from,
-// and twice that to an attacker who knows the username and the email.
+// A backoff counter with a Burst of 10 allows 44 guesses in 24 hours at one login name, however many
+// client addresses they come from. An attacker who knows both the username and the email has 88.
 var (
 	loginAddress = Rule{Name: "login-address", Burst: 100, Every: 10 * time.Second}
 	loginPair    = Rule{Name: "login-address-account", Burst: 8, Every: 30 * time.Minute}
 	loginAccount = Rule{Name: "login-account", Burst: 10, Shared: true}
-	// A known device is charged to a counter of its own alone. Otherwise an attacker who guesses at a
-	// name would lock its owner out.
+	// A login from a known device is charged only to that device's counter. Otherwise an attacker who
+	// guesses an account's password would use up the account's counter and keep its owner from signing in.
 	loginDevice = Rule{Name: "login-device", Burst: 10}
-	// Likewise a session: otherwise a stolen token would lock out the user's other sessions.
+	// Each session has its own counter, so the thief of a token cannot lock the user's other sessions out.
 	passwordSession = Rule{Name: "password-session", Burst: 10}
 
 	registerAddress    = Rule{Name: "register-address", Burst: 20, Every: time.Minute}
@@ -38,8 +38,8 @@ var (
 	refreshAddress     = Rule{Name: "refresh-address", Burst: 1000, Every: 50 * time.Millisecond}
 )
 
-// Keys returns what an action other than a login or a password is charged to, for a client at an
-// IP address. email is the folded address that a reset asks for.
+// Keys returns the keys to charge for an action other than ActionLogin and ActionPassword. email is the
+// folded (lower-case) email address that ActionReset sends mail to.
 func Keys(action, ip, email string) []Key {
 	address := Address(ip)
 	switch action {
@@ -55,11 +55,11 @@ func Keys(action, ip, email string) []Key {
 	return nil
 }
 
-// MailTo returns the key of the mails that strangers may cause to a folded email address.
+// MailTo returns the key that bounds how many mails strangers can have sent to a folded email address.
 func MailTo(email string) Key { return resetEmail.Of(email) }
 
-// Login returns what a login is charged to. account is the folded name that the client sent, whether
-// or not it exists. device is the id of a known device, or empty.
+// Login returns the keys to charge for a login. account is the folded username or email that the client
+// sent, whether or not such a user exists. device is the id of a known device, or empty.
 func Login(account, device, ip string) []Key {
 	if device != "" {
 		return []Key{loginDevice.Of(device, account)}
@@ -68,8 +68,8 @@ func Login(account, device, ip string) []Key {
 	return []Key{loginAddress.Of(address), loginPair.Of(address, account), loginAccount.Of(account)}
 }
 
-// Guesses returns the keys that hold the guesses at an account: those from everywhere, and those from
-// this address and this device.
+// Guesses returns the keys that count wrong passwords for an account: from all clients together, from
+// this client address and from this device.
 func Guesses(account, device, ip string) []Key {
 	keys := []Key{loginPair.Of(Address(ip), account), loginAccount.Of(account)}
 	if device != "" {
@@ -78,11 +78,11 @@ func Guesses(account, device, ip string) []Key {
 	return keys
 }
 
-// Password returns what the password of a signed-in user is charged to.
+// Password returns the keys to charge when a signed-in user enters the password again.
 func Password(session string) []Key { return []Key{passwordSession.Of(session)} }
 
-// Address returns what counts as one client address. A client that has an IPv6 address has its
-// whole /64.
+// Address returns the text that stands for a client address in keys. For IPv6 it is the /64 network,
+// because a client can usually choose any address in its /64.
 func Address(ip string) string {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {

@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// A known device is charged to its own counter alone, so that no attack on the account locks it out.
-func TestLogin_ChargesAKnownDeviceSeparately(t *testing.T) {
+// If a known device used the account's counter, an attack on the account would lock the device out.
+func TestLogin_ChargesKnownDeviceOnlyToItsOwnCounter(t *testing.T) {
 	for _, c := range []struct {
 		why, account, device, ip string
 		want                     []Key
 	}{
 		{
-			"a stranger", "ada", "", "203.0.113.7",
+			"an unknown device", "ada", "", "203.0.113.7",
 			[]Key{loginAddress.Of("203.0.113.7"), loginPair.Of("203.0.113.7", "ada"), loginAccount.Of("ada")},
 		},
 		{
-			"a stranger in an IPv6 network", "ada@example.com", "", "2001:db8:1:2:3::4%eth0",
+			"an unknown device in an IPv6 network", "ada@example.com", "", "2001:db8:1:2:3::4%eth0",
 			[]Key{loginAddress.Of("2001:db8:1:2::/64"), loginPair.Of("2001:db8:1:2::/64", "ada@example.com"), loginAccount.Of("ada@example.com")},
 		},
 		{"a known device", "ada", "d1", "203.0.113.7", []Key{loginDevice.Of("d1", "ada")}},

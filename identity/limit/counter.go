@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// State is what a [Limiter] stores for a key, in Unix milliseconds. The zero State is that of a key
-// that was never charged.
+// State is what a [Limiter] stores for a key. If the key was never charged, it is the zero State. All
+// times are in Unix milliseconds.
 type State struct {
-	Full int64 // bucket: when it is full again
+	Full int64 // for a bucket: when the bucket is full again
 
-	Count        int64 // backoff counter: the number of charges
-	Last, Before int64 // backoff counter: the last charge and the one before it
+	Count        int64 // for a backoff counter: how many charges it remembers
+	Last, Before int64 // for a backoff counter: times of the last charge and of the charge before that
 }
 
-// charge returns the state after one more charge, or how long to wait before it.
+// charge returns the state after one more charge or, if none is allowed now, how long to wait.
 func (r Rule) charge(s State, now int64) (State, time.Duration) {
 	s = r.current(s, now)
 	if r.Every > 0 {
@@ -40,7 +40,7 @@ func (r Rule) refund(s State, now int64) State {
 	return r.current(s, now)
 }
 
-// current returns the state, or the zero State if it no longer counts.
+// current returns s, or the zero State if s has expired.
 func (r Rule) current(s State, now int64) State {
 	if r.expiry(s) <= now {
 		return State{}
@@ -48,7 +48,7 @@ func (r Rule) current(s State, now int64) State {
 	return s
 }
 
-// expiry returns when the state no longer differs from that of a new key.
+// expiry returns when a key in this state is again like a key that was never charged.
 func (r Rule) expiry(s State) int64 {
 	switch {
 	case r.Every > 0:
@@ -60,8 +60,8 @@ func (r Rule) expiry(s State) int64 {
 	}
 }
 
-// left returns how many charges are available now. reset is how long until all are, or, if none is
-// available, until the next one is.
+// left returns how many charges are allowed now. reset is how long until all of the Burst is available
+// or, if n is 0, until one charge is.
 func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	s = r.current(s, now)
 	n = r.Burst - int(s.Count)
@@ -75,7 +75,7 @@ func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	return 0, wait
 }
 
-// wait returns how long a backoff counter with so many charges waits after the last one.
+// wait returns for how many milliseconds after the last of count charges a backoff counter refuses.
 func (r Rule) wait(count int64) int64 {
 	over := count - int64(r.Burst)
 	if over < 0 {

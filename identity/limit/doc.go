@@ -1,8 +1,8 @@
-// Package limit bounds how often clients may do what costs or risks something: guess passwords,
-// register, cause mail.
+// Package limit bounds how often clients may guess passwords, register or make the server send mail.
 //
-// An action is charged to one or several buckets, for example one for the client's address and one for
-// the account. If any bucket is empty, the action is refused and no bucket is charged. An action that
-// came to nothing is refunded. The rules are in actions.go. counter.go has the pure algorithm. A
-// [Limiter] stores the counters: [Local] in memory, and package redisstore for all replicas.
+// Each action is charged to one or more counters, for example to one of the client address and one of
+// the account. If any counter allows no charge now, the action is refused and no counter is charged.
+// If an action fails because of the server, the charge is refunded. The file actions.go has the rules,
+// and counter.go the algorithm. A [Limiter] stores the counters: a [Local] in this process's memory,
+// and package redisstore in Redis, where all replicas of the server share them.
 package limit

@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// sharedTimeout bounds a call of the shared limiter. A client waits for it, and may hold a slot for
-	// hashing meanwhile.
+	// sharedTimeout bounds each call of the shared limiter. The client waits for the call, and may hold
+	// a place in the queue for password hashes during that time.
 	sharedTimeout = 150 * time.Millisecond
-	// pause is how long the shared limiter is left alone after it failed, so that not every client
-	// waits for the timeout.
+	// pause is how long no call of the shared limiter is tried after one failed. Otherwise every client
+	// would wait for the timeout.
 	pause = time.Second
 )
 
-// Failover asks the limiter that all replicas share. If that does not answer, it asks this process's
-// own limiter. The other replicas do not see what the own limiter allows, so an outage of the shared
-// limiter multiplies every limit by the number of replicas, once.
+// Failover asks the limiter that all replicas share. If the shared limiter does not answer, Failover
+// asks this process's own limiter. Each replica then counts alone, so during an outage of the shared
+// limiter, clients may use every limit once more at each replica.
 type Failover struct {
 	shared, own Limiter
-	resumes     atomic.Int64 // when the shared limiter is asked again, in Unix milliseconds; 0: now
+	resumes     atomic.Int64 // Unix milliseconds when the shared limiter is asked again; 0 without a failure
 }
 
 // NewFailover returns a Failover.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Charge charges the shared limiter, or else this process's own. Refund needs its Decision.
+// Charge charges the shared limiter, or else this process's own. Refund needs the returned Decision.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asksShared(now) {
 		bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
@@ -37,7 +37,7 @@ func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decisi
 			f.resumes.Store(0)
 			return d
 		}
-		if ctx.Err() == nil { // otherwise the caller gave up, and the limiter may be well
+		if ctx.Err() == nil { // else the caller gave up, and the shared limiter may be working
 			f.resumes.Store(now.Add(pause).UnixMilli())
 		}
 	}
@@ -46,7 +46,8 @@ func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decisi
 	return d
 }
 
-// asksShared reports whether to ask the shared limiter. After a pause, a single caller tries it first.
+// asksShared reports whether to ask the shared limiter. At the end of a pause, it returns true to a
+// single caller, whose call shows whether the shared limiter works again.
 func (f *Failover) asksShared(now time.Time) bool {
 	resumes := f.resumes.Load()
 	switch {
@@ -59,7 +60,7 @@ func (f *Failover) asksShared(now time.Time) bool {
 	}
 }
 
-// Refund refunds what the decision d charged. It does so even if ctx has ended.
+// Refund refunds the charge that returned d, even if ctx has ended.
 func (f *Failover) Refund(ctx context.Context, now time.Time, d Decision, keys []Key) error {
 	if d.Local {
 		return f.own.Refund(ctx, now, keys)
@@ -69,7 +70,7 @@ func (f *Failover) Refund(ctx context.Context, now time.Time, d Decision, keys [
 	return f.shared.Refund(ctx, now, keys)
 }
 
-// Clear forgets all charges of the keys in both limiters. It does so even if ctx has ended.
+// Clear forgets all charges of the keys in both limiters, even if ctx has ended.
 func (f *Failover) Clear(ctx context.Context, keys []Key) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sharedTimeout)
 	defer cancel()

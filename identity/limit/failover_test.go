@@ -9,15 +9,15 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// flaky is a shared limiter that can be down or hang.
+// flaky is a shared limiter whose Charge can fail (down) or not return (hangs).
 type flaky struct {
 	*limit.Local
 	down  bool
 	hangs bool
-	asked int
+	asked int // how often Charge was called
 }
 
-var errDown = errors.New("down")
+var errDown = errors.New("the shared limiter is down")
 
 func (f *flaky) Charge(ctx context.Context, now time.Time, keys []limit.Key) (limit.Decision, error) {
 	f.asked++
@@ -43,7 +43,7 @@ func newFailover() (*limit.Failover, *flaky) {
 	return limit.NewFailover(shared, limit.NewLocal(100)), shared
 }
 
-func TestFailover_UsesItsOwnLimiterDuringAnOutage(t *testing.T) {
+func TestFailover_UsesLocalLimiterWhileSharedLimiterIsDown(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}
 	charge := func(at time.Time, allowed, local bool) {
@@ -63,12 +63,12 @@ func TestFailover_UsesItsOwnLimiterDuringAnOutage(t *testing.T) {
 	}
 	charge(noon, false, true)
 	if shared.asked != 7 {
-		t.Errorf("within a second of the failure, it was asked %d times, want once", shared.asked-6)
+		t.Errorf("within a second of the failure, the shared limiter was asked %d times, want once", shared.asked-6)
 	}
 	charge(noon.Add(time.Second), false, true)
 	charge(noon.Add(time.Second), false, true)
 	if shared.asked != 8 {
-		t.Errorf("a second later it was asked %d times, want once", shared.asked-7)
+		t.Errorf("a second later, the shared limiter was asked %d times, want once", shared.asked-7)
 	}
 
 	shared.down = false
@@ -76,7 +76,7 @@ func TestFailover_UsesItsOwnLimiterDuringAnOutage(t *testing.T) {
 	charge(noon.Add(2*time.Second), false, false)
 }
 
-func TestFailover_RefundsWhereItChargedAndClearsBoth(t *testing.T) {
+func TestFailover_RefundsTheChargedLimiterAndClearsBoth(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}
 	here := f.Charge(t.Context(), noon, keys)
@@ -84,7 +84,7 @@ func TestFailover_RefundsWhereItChargedAndClearsBoth(t *testing.T) {
 	f.Charge(t.Context(), noon, keys)
 	own := f.Charge(t.Context(), noon, keys)
 	if !own.Local || own.Tightest.Left != 3 {
-		t.Fatalf("%+v", own)
+		t.Fatalf("second charge while the shared limiter is down: %+v, want Local and 3 left", own)
 	}
 	left, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -94,7 +94,7 @@ func TestFailover_RefundsWhereItChargedAndClearsBoth(t *testing.T) {
 		}
 	}
 	if n := shared.Len(); n != 0 {
-		t.Errorf("the shared limiter still holds %d keys", n)
+		t.Errorf("after the refund, the shared limiter holds %d keys, want 0", n)
 	}
 	if d := f.Charge(t.Context(), noon, keys); !d.Local || d.Tightest.Left != 3 {
 		t.Errorf("%+v, want 3 left: one of two charges was refunded", d)
@@ -107,27 +107,27 @@ func TestFailover_RefundsWhereItChargedAndClearsBoth(t *testing.T) {
 		t.Error(err)
 	}
 	if d := f.Charge(t.Context(), later, keys); d.Local || d.Tightest.Left != 4 {
-		t.Errorf("%+v after clearing", d)
+		t.Errorf("shared limiter after Clear: %+v, want 4 left", d)
 	}
 	shared.down = true
 	if d := f.Charge(t.Context(), later, keys); !d.Local || d.Tightest.Left != 4 {
-		t.Errorf("%+v after clearing", d)
+		t.Errorf("local limiter after Clear: %+v, want 4 left", d)
 	}
 }
 
-// A caller that gives up says nothing about the shared limiter, so the next caller asks it again.
-func TestFailover_WaitsForAHangingLimiterOnce(t *testing.T) {
+// If a caller gives up, the shared limiter may be working. So the next caller asks it again.
+func TestFailover_WaitsOnlyOnceForSharedLimiterThatHangs(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}
 	shared.hangs = true
 	left, cancel := context.WithCancel(t.Context())
 	cancel()
 	if d := f.Charge(left, noon, keys); !d.Local {
-		t.Errorf("%+v", d)
+		t.Errorf("for a caller that gave up: %+v, want Local", d)
 	}
 	begin := time.Now()
 	if d := f.Charge(t.Context(), noon, keys); !d.Allowed || !d.Local {
-		t.Errorf("%+v", d)
+		t.Errorf("while the shared limiter hangs: %+v, want allowed and Local", d)
 	}
 	if took := time.Since(begin); took < 100*time.Millisecond || took > time.Minute {
 		t.Errorf("waited for %v, want about 150ms", took)

@@ -5,43 +5,42 @@ import (
 	"time"
 )
 
-// Limiter stores the states of keys. All clients of one Limiter share its counters. now is the clock
-// that they share: a Limiter reads no clock. It forgets a state that no longer counts. The keys of one
-// call differ from each other.
+// Limiter stores one counter for each [Key], and forgets a counter that no longer matters. A Limiter
+// reads no clock: callers pass the time as now. The keys of one call must differ from each other.
 //
 // An error means that the outcome is unknown: the call may or may not have taken effect.
 type Limiter interface {
-	// Charge charges every key once. If one of them refuses, it charges none, so that a client whose own
-	// key refuses does not use up another client's.
+	// Charge charges every key once. If the limit of any key is reached, Charge refuses and charges no
+	// key. Otherwise a client that is refused by its own limit would use up limits shared with others.
 	Charge(ctx context.Context, now time.Time, keys []Key) (Decision, error)
-	// Refund undoes one charge of every key. It does nothing to a key without charges.
+	// Refund undoes the last charge of every key. It ignores a key without charges.
 	Refund(ctx context.Context, now time.Time, keys []Key) error
 	// Clear forgets all charges of every key.
 	Clear(ctx context.Context, keys []Key) error
 }
 
-// Decision is the answer to a charge.
+// Decision is the result of Charge.
 type Decision struct {
 	Allowed    bool
-	RetryAfter time.Duration // if refused, the time until all keys allow it
-	// Tightest is the rule that refused, or the one that is nearest to refusing. It is empty if the
-	// charge was allowed and all rules are Shared.
+	RetryAfter time.Duration // if refused, how long until all keys allow a charge
+	// Tightest describes the rule that refused or, if the charge was allowed, the rule that allows the
+	// fewest further charges. It is the zero Quota if the charge was allowed and all rules are Shared.
 	Tightest Quota
-	// Local says that this process decided alone; see [Failover].
+	// Local says that this process's own limiter decided, not the one of all replicas; see [Failover].
 	Local bool
 }
 
-// Quota describes what is left of a rule.
+// Quota describes how many charges of a key a rule still allows.
 type Quota struct {
 	Rule   string
-	Limit  int           // charges at once
-	Window time.Duration // the time in which as many become available again
-	Left   int
-	Reset  time.Duration // until all charges are available or, if none is left, the next one
+	Limit  int           // how many charges the rule allows at once
+	Window time.Duration // how long until all of the limit is available again
+	Left   int           // how many further charges are allowed now
+	Reset  time.Duration // how long until all of the limit is available or, if Left is 0, one charge
 }
 
-// Decide charges keys in these states and returns the states after it. A refusal changes no state.
-// Every Limiter decides by these rules.
+// Decide decides whether keys whose counters have these states may be charged. It returns the states
+// after the charge, or the same states if it refuses. Every Limiter must decide like Decide.
 func Decide(now time.Time, keys []Key, states []State) (after []State, d Decision) {
 	at := now.UnixMilli()
 	after = make([]State, len(keys))

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Local is a [Limiter] in memory with a bounded number of keys. A new key beyond that replaces the key
-// that expires next. So a flood of new keys first replaces expired keys, then keys of the flood, and
-// last the backoff counter of an account under attack, which expires late.
+// Local is a [Limiter] in memory that holds a bounded number of keys. If it is full, a new key replaces
+// the key that expires first. A flood of new keys therefore replaces expired keys, then other keys of
+// the flood. It spares the backoff counter of an account under attack, which expires late.
 type Local struct {
 	most int
 
@@ -21,22 +21,22 @@ type Local struct {
 
 var _ Limiter = (*Local)(nil)
 
-// keyName identifies a key without the details of its rule.
+// keyName identifies a key by its rule's name and its ID.
 type keyName struct{ rule, id string }
 
 type entry struct {
 	keyName
 	state  State
-	expiry int64
-	index  int // in the heap
+	expiry int64 // Unix milliseconds
+	index  int   // in the heap
 }
 
-// NewLocal returns a Local that holds at most so many keys.
+// NewLocal returns a Local that holds at most the given number of keys.
 func NewLocal(most int) *Local {
 	return &Local{most: most, entries: map[keyName]*entry{}}
 }
 
-// Len returns how many keys are held.
+// Len returns how many keys the Local holds.
 func (l *Local) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,7 +110,7 @@ func (l *Local) drop(e *entry) {
 	delete(l.entries, e.keyName)
 }
 
-// byExpiry is a heap of entries. The first one expires next.
+// byExpiry is a heap of entries. The first entry expires first.
 type byExpiry []*entry
 
 func (h byExpiry) Len() int           { return len(h) }

@@ -16,7 +16,7 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
-func TestLocal_KeepsTheContract(t *testing.T) {
+func TestLocal_PassesSuite(t *testing.T) {
 	t.Parallel()
 	limittest.Run(t, func(*testing.T) []limit.Limiter {
 		l := limit.NewLocal(1000)
@@ -24,7 +24,7 @@ func TestLocal_KeepsTheContract(t *testing.T) {
 	})
 }
 
-func TestLocal_FloodOfKeysReplacesItself(t *testing.T) {
+func TestLocal_FloodOfNewKeysReplacesOnlyKeysThatExpireSooner(t *testing.T) {
 	l := limit.NewLocal(100)
 	charge := func(at time.Time, k limit.Key) limit.Decision {
 		d, err := l.Charge(t.Context(), at, []limit.Key{k})
@@ -45,17 +45,17 @@ func TestLocal_FloodOfKeysReplacesItself(t *testing.T) {
 		}
 	}
 	if d := charge(noon, victim); d.Allowed {
-		t.Error("a flood of keys replaced an account under attack")
+		t.Error("a flood of keys replaced the backoff counter of an account under attack")
 	}
 	if d := charge(noon.Add(time.Second), bucket.Of("999")); d.Tightest.Left != 3 {
-		t.Errorf("the newest key of the flood is gone: %+v", d)
+		t.Errorf("the newest key of the flood was replaced: %+v", d)
 	}
 	if d := charge(noon, expiring); d.Tightest.Left != 4 {
-		t.Errorf("the key that expires first outlived the flood: %+v", d)
+		t.Errorf("the flood did not replace the key that expires first: %+v", d)
 	}
 }
 
-func TestLocal_ForgetsKeysThatWereRefunded(t *testing.T) {
+func TestLocal_ForgetsKeyWhenAllChargesAreRefunded(t *testing.T) {
 	l := limit.NewLocal(100)
 	keys := []limit.Key{bucket.Of("a"), backoff.Of("a")}
 	for range 3 {
@@ -73,10 +73,10 @@ func TestLocal_ForgetsKeysThatWereRefunded(t *testing.T) {
 	}
 }
 
-func TestKey_HasAFixedLength(t *testing.T) {
+func TestKey_IDHas22CharactersForAnyText(t *testing.T) {
 	for _, text := range []string{"", "ada", strings.Repeat("a", 1<<20), "\x00\xff}{", "ада"} {
 		if k := bucket.Of(text, text); len(k.ID) != 22 {
-			t.Errorf("Of(%.10q) = %q", text, k.ID)
+			t.Errorf("Of(%.10q).ID = %q, want 22 characters", text, k.ID)
 		}
 	}
 }

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// Rule says how often an action may be charged to one key.
+// Rule says how often one [Key] may be charged. There are two kinds of rules.
 //
-// A rule with Every is a bucket of Burst charges that refills by one charge each Every (GCRA: all that
-// is stored is when the bucket is full again). A rule without Every is a backoff counter: Burst charges
-// are free, and each charge after that doubles the wait before the next one, from [FirstWait] to
-// [MaxWait].
+// If Every is set, the counter is a bucket: it holds Burst charges, and gets one back each Every. (The
+// algorithm is GCRA, which stores only when the bucket will be full again.) If Every is 0, the counter
+// is a backoff counter: Burst charges are free. Before each further charge the client has to wait, first
+// for [FirstWait] and then twice as long each time, up to [MaxWait].
 type Rule struct {
 	Name  string // in lower case, with dashes
 	Burst int
 	Every time.Duration // whole milliseconds
-	// Shared marks a rule whose keys several clients are charged to. Clients do not learn what is left of
-	// it, because that would reveal what the others did.
+	// Shared marks a rule whose counters several clients use, such as that of an account. Responses do
+	// not say how many charges are left, because that would reveal what the other clients did.
 	Shared bool
 }
 
-// The waits of a backoff counter, and how long it remembers its charges after the last one.
+// The waits of a backoff counter, and for how long after its last charge a counter remembers charges.
 const (
 	FirstWait     = time.Second
 	MaxWait       = time.Hour
@@ -35,18 +35,19 @@ type Key struct {
 	ID   string // 22 URL-safe characters
 }
 
-// Of returns the rule's key for texts of any length and form. The key holds a hash of them.
+// Of returns the rule's key for texts such as a client address or an account name. The key holds a hash
+// of the texts, so they may have any length.
 func (r Rule) Of(texts ...string) Key {
 	h := sha256.New()
 	for _, text := range texts {
-		// The lengths are hashed too. Otherwise "a", "bc" would be the same as "ab", "c".
+		// The lengths are hashed too. Otherwise the texts "a", "bc" and "ab", "c" would have the same key.
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
 		h.Write([]byte(text))
 	}
 	return Key{Rule: r, ID: base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])}
 }
 
-// window returns the time in which all of the rule's burst becomes available again.
+// window returns how long it takes until all of the rule's Burst is available again.
 func (r Rule) window() time.Duration {
 	if r.Every > 0 {
 		return time.Duration(r.Burst) * r.Every

@@ -17,35 +17,35 @@ import (
 // Mailer hands messages to a mail server. It is safe for concurrent use.
 type Mailer interface {
 	// Send returns nil once the server has accepted the message. It returns [ErrRejected] if the server
-	// never will. After any other error, the same mail is sent again later.
+	// will never accept it. After any other error, the Postman sends the same mail again later.
 	Send(ctx context.Context, m Message) error
 }
 
-// ErrRejected: the mail server refuses this address permanently.
-var ErrRejected = errors.New("address rejected")
+// ErrRejected means that the mail server refuses this email address permanently.
+var ErrRejected = errors.New("email address rejected")
 
-// Postman delivers the mail in the outbox. It sends each mail at least once. It sends one twice only if
-// a replica dies after sending it and before recording that. Any number of replicas may run one.
+// Postman delivers the mail in the outbox. It sends each mail at least once, and twice only if a replica
+// dies after it sent the mail and before it recorded that. Each replica may run a Postman.
 type Postman struct {
 	Outbox Outbox
 	Tokens TokenIssuer
-	// Mailer sends the mail. Nil: no mail server is configured, and the mail is dropped.
+	// Mailer sends the mail. If Mailer is nil, no mail server is configured and all mail is dropped.
 	Mailer Mailer
 	// Now is the clock that all replicas share.
 	Now func() time.Time
-	// PublicURL is where people reach this service. Links are made from it and never from a request.
+	// PublicURL is the URL of this server for browsers. Links start with it. A link must never use the
+	// host name of a request, because an attacker can choose that name.
 	PublicURL string
-	// ResetURL and VerifyURL are the pages that the links lead to; empty: reset and verify under
-	// PublicURL. ResetURL gets the token as the query parameter resetPasswordToken, VerifyURL gets it as
-	// the fragment token=….
+	// ResetURL and VerifyURL are the pages that links lead to. If empty, they are reset and verify under
+	// PublicURL. A link adds the token to ResetURL as the query parameter resetPasswordToken, and to
+	// VerifyURL as the fragment token=….
 	ResetURL, VerifyURL string
 	Log                 *slog.Logger
 }
 
 const (
 	pollInterval = time.Second
-	// claimLease is longer than the sending of a batch takes, so that no other replica sends the same
-	// mails meanwhile.
+	// claimLease is longer than a batch takes to send. Otherwise two replicas would send the same mails.
 	claimLease  = time.Minute
 	sendTimeout = 30 * time.Second
 	batchSize   = 8 // mails that are sent concurrently
@@ -65,7 +65,7 @@ func (p *Postman) Run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			p.Log.ErrorContext(ctx, "the outbox does not answer; mail waits until it does", slog.Any("error", err))
+			p.Log.ErrorContext(ctx, "the outbox does not answer; no mail is sent until it does", slog.Any("error", err))
 		}
 		failing = err != nil
 		select {
@@ -76,9 +76,9 @@ func (p *Postman) Run(ctx context.Context) {
 	}
 }
 
-// Deliver works through all mail that is due and returns how many mails it sent. A mail that cannot be
-// sent becomes due again later and is no error. An error means that the outbox failed. The mails that
-// were claimed become due again when their lease ends.
+// Deliver sends all mail that is due and returns how many mails it sent. If a mail cannot be sent, Deliver
+// returns no error and the mail becomes due again later. An error means that the outbox failed. Mails
+// that this replica claimed then become due again when claimLease ends.
 func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 	for {
 		mails, err := p.Outbox.DueMail(ctx, p.now(), claimLease, batchSize)
@@ -103,7 +103,7 @@ func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 	}
 }
 
-// deliver sends one mail and records the outcome in the outbox. It returns an error only if that fails.
+// deliver sends one mail and records the outcome in the outbox. It returns only errors of the outbox.
 func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error) {
 	// The outcome is recorded even if ctx ends. Otherwise a mail that was sent during shutdown would be
 	// sent again.
@@ -123,22 +123,21 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	case errors.Is(err, ErrRejected), again.Sub(e.QueuedAt) > MaxAge(e.Kind):
 		log.ErrorContext(ctx, "mail dropped: it could not be sent")
 	default:
-		log.WarnContext(ctx, "mail not sent; it will be tried again", slog.Time("again", again))
+		log.WarnContext(ctx, "mail not sent; sending will be tried again later", slog.Time("again", again))
 		return false, p.Outbox.MailRetry(recordCtx, e.ID, again)
 	}
 	return false, p.Outbox.MailDone(recordCtx, e.ID)
 }
 
-// send writes and sends a mail. It returns the secret in the mail, so that the caller can keep it out of
-// the log.
+// send writes and sends a mail. It returns the token in the mail's link, which must not be logged.
 func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err error) {
 	switch {
 	case p.Mailer == nil:
 		return "", fmt.Errorf("%w: no mail server is configured", ErrUnwanted)
 	case e.To == "":
-		return "", fmt.Errorf("%w: it has no address", ErrUnwanted)
+		return "", fmt.Errorf("%w: the mail has no recipient", ErrUnwanted)
 	case p.now().Sub(e.QueuedAt) > MaxAge(e.Kind):
-		return "", fmt.Errorf("%w: it is too old", ErrUnwanted)
+		return "", fmt.Errorf("%w: the mail is older than %v", ErrUnwanted, MaxAge(e.Kind))
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -169,7 +168,7 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 	return secret, p.Mailer.Send(ctx, msg)
 }
 
-// retryDelay doubles from 2 s to 10 min with each attempt.
+// retryDelay returns how long to wait after so many attempts. It doubles from 2 s up to 10 min.
 func retryDelay(attempts int) time.Duration {
 	delay := firstRetry
 	for ; attempts > 1 && delay < lastRetry; attempts-- {
@@ -178,7 +177,7 @@ func retryDelay(attempts int) time.Duration {
 	return min(delay, lastRetry)
 }
 
-// withoutSecret returns an error's text for the log. A mail server may quote the message it refuses.
+// withoutSecret removes the token from an error's text. A mail server may quote the message it refuses.
 func withoutSecret(err error, secret string) string {
 	if secret == "" {
 		return err.Error()

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// mailboxSize is how many messages a mailbox keeps.
+// mailboxSize is how many messages a mailbox keeps. It drops the oldest.
 const mailboxSize = 200
 
-// DevMailbox is a [Mailer] for development. It stores mail in a file instead of sending it, one JSON
-// object per line, oldest first. It is safe for concurrent use within one process.
+// DevMailbox is a [Mailer] for development. Instead of sending a mail, it adds the mail to a file as a line
+// of JSON. It is safe for concurrent use within one process.
 type DevMailbox struct {
 	path string
 
@@ -33,7 +33,7 @@ type KeptMessage struct {
 
 var _ Mailer = (*DevMailbox)(nil)
 
-// NewDevMailbox opens the mailbox in a file, which need not exist yet.
+// NewDevMailbox opens the mailbox in the file at path. It creates the file if there is none.
 func NewDevMailbox(path string) (*DevMailbox, error) {
 	b := &DevMailbox{path: path}
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the path is configuration
@@ -43,7 +43,7 @@ func NewDevMailbox(path string) (*DevMailbox, error) {
 	var kept []KeptMessage
 	for line := range bytes.Lines(data) {
 		var k KeptMessage
-		if json.Unmarshal(line, &k) == nil { // an older release may have left a line cut short
+		if json.Unmarshal(line, &k) == nil { // an older release may have left an incomplete line
 			kept = append(kept, k)
 		}
 	}
@@ -63,7 +63,7 @@ func (b *DevMailbox) Send(_ context.Context, m Message) error {
 	return nil
 }
 
-// List returns the messages, newest first. It is never nil.
+// List returns the messages, newest first. The list is never nil.
 func (b *DevMailbox) List() []KeptMessage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,7 +72,7 @@ func (b *DevMailbox) List() []KeptMessage {
 	return list
 }
 
-// store replaces the file by one with the newest messages.
+// store replaces the file by a file with the newest of the messages.
 func (b *DevMailbox) store(messages []KeptMessage) error {
 	messages = messages[max(0, len(messages)-mailboxSize):]
 	var data bytes.Buffer

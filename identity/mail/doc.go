@@ -1,3 +1,3 @@
-// Package mail delivers the mail of package identity. A [Postman] takes mail from an outbox, writes
-// the letters and hands them to a [Mailer]: a mail server over SMTP or, in development, a file.
+// Package mail delivers the mail of package identity. A [Postman] takes mails from the [Outbox], a table
+// of the database, and writes the text. A [Mailer] sends it by SMTP or, in development, keeps it in a file.
 package mail

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Message is a written mail with the same content as text and as HTML.
+// Message is a mail that is ready to be sent. It has the same content as text and as HTML.
 type Message struct {
-	To      string `json:"to"` // one bare address
+	To      string `json:"to"` // one email address, without a name
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
 	HTML    string `json:"html"`
 }
 
-// product is how mails call this service.
+// product is the name of this server in mails.
 const product = "sessiond"
 
 //go:embed templates
@@ -37,17 +37,17 @@ var letters = map[Kind]letter{
 }
 
 type letter struct {
-	text *template.Template // it also defines the template "subject"
+	text *template.Template // also defines the template "subject"
 	html *htmltemplate.Template
 }
 
-// letterData holds the values for a template.
+// letterData holds the values that the templates insert.
 type letterData struct {
 	Product  string
 	Site     string // host of the public URL
 	Name     string // the account's username
 	Link     string // empty in mails without a link
-	Lifetime string // of the link, in words
+	Lifetime string // how long the link works, such as "10 minutes"
 }
 
 func parseLetter(kind Kind) letter {
@@ -58,7 +58,7 @@ func parseLetter(kind Kind) letter {
 	}
 }
 
-// compose writes a mail of a kind.
+// compose writes a mail of the given kind.
 func compose(kind Kind, to string, data letterData) (Message, error) {
 	l, ok := letters[kind]
 	if !ok {
@@ -75,8 +75,8 @@ func compose(kind Kind, to string, data letterData) (Message, error) {
 	return Message{To: to, Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// tokenLink returns a page's URL with the token: in the fragment to verify an email, or else as a query
-// parameter.
+// tokenLink returns the URL of a page with the token added: as the fragment for the verification of an
+// email address, and as a query parameter for a password reset.
 func tokenLink(kind Kind, page, token string) (string, error) {
 	link, err := url.Parse(page)
 	if err != nil {
@@ -92,7 +92,7 @@ func tokenLink(kind Kind, page, token string) (string, error) {
 	return link.String(), nil
 }
 
-// inWords writes a lifetime for people, as "10 minutes" or "24 hours".
+// inWords returns a duration as people write it, such as "10 minutes" or "24 hours".
 func inWords(d time.Duration) string {
 	switch {
 	case d < time.Minute:

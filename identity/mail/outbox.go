@@ -20,25 +20,25 @@ const (
 	KindTokenTheft      Kind = "token_theft"
 )
 
-// Envelope is a mail in the outbox, which is written when it is sent. It holds no secret: a copy of the
-// database must not open any account.
+// Envelope is a mail in the outbox. It has neither text nor link, because the token in a link is a secret:
+// a copy of the database must not open any account. Both are made when the mail is sent.
 type Envelope struct {
 	ID       int64 // assigned by the store
 	Kind     Kind
-	UserID   string    // the user concerned; empty for a reset, which finds its user by To when it is sent
+	UserID   string    // whom the mail is about; empty for a password reset, whose user is found by To
 	To       string    // email address
 	Name     string    // the name in the greeting
 	QueuedAt time.Time // assigned by the store
-	Attempts int       // how often it was claimed, including this time
+	Attempts int       // how often a replica claimed the mail to send it, including this time
 }
 
 // Outbox stores the mail that waits to be sent.
 type Outbox interface {
-	// DueMail claims at most limit mails that are due at now, oldest first. No other replica claims them
-	// before now plus lease.
+	// DueMail claims at most limit mails that are due at now, oldest first. It does not return a claimed
+	// mail to any replica before now plus lease.
 	DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Envelope, error)
 
-	// MailDone removes a mail that was sent or given up. It is idempotent.
+	// MailDone removes a mail that was sent or that will not be sent. It does nothing if the mail is gone.
 	MailDone(ctx context.Context, id int64) error
 
 	// MailRetry makes a claimed mail due again at the given time.
@@ -48,7 +48,7 @@ type Outbox interface {
 // TokenIssuer issues the token in a mail's link at the moment when the mail is sent.
 type TokenIssuer interface {
 	// IssueToken returns an error that wraps [ErrUnwanted] if the mail should no longer be sent, for
-	// example because its user is gone.
+	// example because the user was deleted.
 	IssueToken(ctx context.Context, e Envelope) (Token, error)
 }
 
@@ -56,16 +56,16 @@ type TokenIssuer interface {
 type Token struct {
 	Secret   string
 	Lifetime time.Duration
-	To, Name string // the address and the username as their owner wrote them
+	To, Name string // the user's email address and username, in the user's own spelling
 }
 
-// ErrUnwanted: the mail should be dropped without an attempt to send it.
+// ErrUnwanted means that the mail should be dropped without an attempt to send it.
 var ErrUnwanted = errors.New("unwanted")
 
-// MaxAge returns for how long after its queueing a mail is worth sending.
+// MaxAge returns how old a mail in the outbox may be before it is dropped instead of sent.
 func MaxAge(kind Kind) time.Duration {
 	if kind == KindPasswordReset {
-		return time.Hour // after that, the person has asked again
+		return time.Hour // after that, people have usually requested another reset
 	}
 	return 24 * time.Hour
 }

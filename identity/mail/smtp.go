@@ -18,7 +18,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// timeout bounds the dial and each exchange with the server. The caller's context bounds the whole.
+// timeout bounds the dial and each exchange with the server. The caller's context bounds the whole call.
 const timeout = 15 * time.Second
 
 // SMTP is a [Mailer] that sends each message over a connection of its own. It is safe for concurrent use.
@@ -29,37 +29,37 @@ type SMTP struct {
 	user, pass string
 	from       *netmail.Address
 	tls        *tls.Config
-	anywhere   bool // an unencrypted connection may leave the private network
+	anywhere   bool // unencrypted connections to public addresses are allowed too
 }
 
 var _ Mailer = (*SMTP)(nil)
 
 const (
-	startTLS    = "smtp" // nothing is sent before STARTTLS succeeded
+	startTLS    = "smtp" // no password or mail is sent before STARTTLS succeeds
 	implicitTLS = "smtps"
 	plainText   = "smtp+plain"
 )
 
 var defaultPorts = map[string]int{startTLS: 587, implicitTLS: 465, plainText: 25}
 
-// NewSMTP returns a mailer for the server at a URL, which is one of
+// NewSMTP returns a mailer for the mail server at a URL of one of these forms:
 //
 //	smtp://user:password@host:587        STARTTLS, which the server must offer
 //	smtps://user:password@host:465       TLS from the first byte
 //	smtp+plain://user:password@host:25   not encrypted
 //
-// The user with the password, and the port, are optional. The ports above are the defaults. Without
-// allowPlaintext, smtp+plain may connect only to loopback and private addresses. from is the sender, as
-// "a@b" or "Name <a@b>". Errors quote nothing of the URL.
+// The user and password may be left out, and so may the port, whose defaults are above. Unless
+// allowPlaintext is set, smtp+plain may connect only to loopback and private IP addresses. from is the
+// sender, such as "a@b" or "Name <a@b>". Errors never quote the URL, which may hold a password.
 func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	u, err := url.Parse(smtpURL)
 	if err != nil || u.Opaque != "" {
-		return nil, errors.New("want a URL") // err would quote the password
+		return nil, errors.New("want a URL such as smtp://host:587") // err would quote the password
 	}
 	s := &SMTP{scheme: u.Scheme, port: defaultPorts[u.Scheme], host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
 	s.pass, _ = u.User.Password()
 	if s.port == 0 {
-		return nil, errors.New("want the scheme smtp, smtps or smtp+plain")
+		return nil, errors.New("want a URL with the scheme smtp, smtps or smtp+plain")
 	}
 	if port := u.Port(); port != "" {
 		if s.port, err = strconv.Atoi(port); err != nil || s.port < 1 || s.port > 65535 {
@@ -68,30 +68,30 @@ func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	}
 	switch ip, err := netip.ParseAddr(s.host); {
 	case s.host == "":
-		return nil, errors.New("want a host")
+		return nil, errors.New("want a URL with a host")
 	case (s.user == "") != (s.pass == ""):
-		return nil, errors.New("want both a user and a password, or neither")
+		return nil, errors.New("want both a user and a password in the URL, or neither")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("want nothing after the host and port")
+		return nil, errors.New("want a URL with nothing after the host and port")
 	case err == nil && !s.mayReach(ip):
 		return nil, errPlaintext
 	}
 	if s.from, err = netmail.ParseAddress(from); err != nil || control(from) {
-		return nil, errors.New("the sender: want an address, as a@b or Name <a@b>")
+		return nil, errors.New("sender: want an email address, such as a@b or Name <a@b>")
 	}
 	s.tls = &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}
 	return s, nil
 }
 
-var errPlaintext = errors.New("smtp+plain: want a loopback or private address")
+var errPlaintext = errors.New("smtp+plain is not encrypted: want a server with a loopback or private address")
 
-// mayReach reports whether mail and the password may be sent to an address.
+// mayReach reports whether the mailer may connect to a server at an IP address.
 func (s *SMTP) mayReach(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	return s.scheme != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
 }
 
-// Send implements [Mailer]. It returns [ErrRejected] if the server refuses the address with a 5xx.
+// Send implements [Mailer]. It returns [ErrRejected] if the server refuses the recipient with a 5xx code.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg, err := s.compose(m)
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		if err := c.SendWithSMTPClient(server, msg); err != nil {
 			return err
 		}
-		// The server has accepted the message. A failure to say goodbye changes nothing.
+		// The server has accepted the message, even if closing the connection fails.
 		_ = c.CloseWithSMTPClient(server)
 		return nil
 	})
@@ -114,12 +114,12 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	}
 	var refused *gomail.SendError
 	if errors.As(err, &refused) && refused.Reason == gomail.ErrSMTPRcptTo && refused.ErrorCode() >= 500 {
-		return fmt.Errorf("send mail by %s: %w: %w", s.address(), ErrRejected, err)
+		return fmt.Errorf("send mail through server %s: %w: %w", s.address(), ErrRejected, err)
 	}
-	return fmt.Errorf("send mail by %s: %w", s.address(), err)
+	return fmt.Errorf("send mail through server %s: %w", s.address(), err)
 }
 
-// Check connects, secures the connection and signs in like Send, but sends nothing.
+// Check connects to the server and signs in like Send, but sends no mail.
 func (s *SMTP) Check(ctx context.Context) error {
 	err := s.connect(ctx, func(c *gomail.Client) error {
 		server, err := c.DialToSMTPClientWithContext(ctx)
@@ -134,12 +134,12 @@ func (s *SMTP) Check(ctx context.Context) error {
 	return nil
 }
 
-// compose returns the message with both parts. The library encodes header values. compose refuses
-// control characters, because they can only be an attempt to add a header.
+// compose returns the message with its text and its HTML. go-mail encodes header values. compose refuses
+// control characters in them, because they can only be an attempt to add another header.
 func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	to, err := netmail.ParseAddress(m.To)
 	if err != nil || to.Address != m.To || control(m.To) {
-		return nil, fmt.Errorf("compose mail: %w: want one bare address", ErrRejected)
+		return nil, fmt.Errorf("compose mail: %w: want one email address without a name", ErrRejected)
 	}
 	if control(m.Subject) {
 		return nil, errors.New("compose mail: control character in the subject")
@@ -149,7 +149,7 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	msg.SetAddrHeaderFromMailAddress(gomail.HeaderTo, to)
 	msg.Subject(m.Subject)
 	msg.SetDate()
-	// The library's message id would reveal the name of this machine.
+	// The message id that go-mail makes would reveal the name of this machine.
 	msg.SetMessageIDWithValue(rand.Text() + "@" + s.from.Address[strings.LastIndexByte(s.from.Address, '@')+1:])
 	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office replies
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
@@ -157,9 +157,8 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// connect calls use with a client whose connection is closed when ctx ends or use returns. The library
-// respects ctx only while it dials, and leaves the connection open if the greeting, TLS or the sign-in
-// fails.
+// connect calls use with a client, and closes the client's connection when ctx ends or use returns. go-mail
+// itself heeds ctx only while it dials, and leaves the connection open if TLS or the sign-in fails.
 func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) error {
 	var conn net.Conn
 	defer func() {
@@ -184,7 +183,7 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 		gomail.WithTimeout(timeout),
 		gomail.WithDialContextFunc(dial),
 		gomail.WithoutNoop(),
-		gomail.WithoutRset(), // if it failed, an accepted message would look unsent
+		gomail.WithoutRset(), // if RSET failed, an accepted message would look unsent
 	}
 	auth := []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin}
 	switch s.scheme {
@@ -206,18 +205,18 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 	}
 	err = use(client)
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // rather than "use of closed network connection"
+		return ctx.Err() // err only says "use of closed network connection"
 	}
 	return err
 }
 
-// secure prepares a new connection for SMTP: it starts implicit TLS, or checks the peer's address.
+// secure starts TLS on a new connection for smtps, or else checks that the server's address is allowed.
 func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if s.scheme == implicitTLS {
 		conn := tls.Client(raw, s.tls)
 		return conn, conn.HandshakeContext(ctx)
 	}
-	// A host name may resolve to any address, so the check is on the address that was dialed.
+	// A host name may resolve to any IP address, so the address that was dialed is checked.
 	peer, err := netip.ParseAddrPort(raw.RemoteAddr().String())
 	if err != nil || !s.mayReach(peer.Addr()) {
 		return nil, errPlaintext

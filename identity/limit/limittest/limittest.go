@@ -1,4 +1,4 @@
-// Package limittest tests a [limit.Limiter] against the promises of its comments.
+// Package limittest tests that a [limit.Limiter] keeps the promises of the interface's comments.
 package limittest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Run runs every test of the suite on limiters that share their counters, like those of several
-// replicas. open returns them and cleans up.
+// Run runs every test of the suite on limiters that share their counters, like the limiters of several
+// replicas. open returns the limiters and registers their cleanup.
 func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
 }
 
 type test struct {
-	name string // the promise, as a sentence
+	name string // the promise that is tested, as a sentence
 	run  func(s *suite)
 }
 
@@ -38,13 +38,14 @@ type suite struct {
 	now      time.Time
 }
 
-// Redis expires keys by the real clock. These rules are slow enough that a test does not notice.
+// Redis expires keys by the real clock, not by the suite's. With rules as slow as these, no key expires
+// during a test.
 var (
 	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
-// fresh names a key that no other test uses.
+// fresh returns a key that no other test uses.
 func fresh(r limit.Rule) limit.Key { return r.Of(rand.Text()) }
 
 func (s *suite) charge(keys ...limit.Key) limit.Decision {
@@ -76,6 +77,7 @@ func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	}
 }
 
+// wantRefused charges the keys and wants a refusal that says to retry after the given time.
 func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	s.Helper()
 	if d := s.charge(keys...); d.Allowed || d.RetryAfter != retry {
@@ -83,7 +85,7 @@ func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	}
 }
 
-// exhaust charges a backoff counter until it has to wait for so long.
+// exhaust charges a backoff counter until the wait before the next charge is at least wait.
 func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 	s.Helper()
 	for range 100 {
@@ -93,7 +95,7 @@ func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 			s.now = s.now.Add(d.RetryAfter)
 		}
 	}
-	s.Fatalf("never had to wait for %v", wait)
+	s.Fatalf("after 100 charges, the wait is still below %v", wait)
 }
 
 var tests = []test{
@@ -117,7 +119,7 @@ var tests = []test{
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"concurrent charges by all replicas are allowed exactly the burst", func(s *suite) {
+	{"of concurrent charges by all replicas, exactly the burst is allowed", func(s *suite) {
 		const callers, tries, burst = 8, 20, 50
 		for _, k := range []limit.Key{
 			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
@@ -145,7 +147,7 @@ var tests = []test{
 			}
 		}
 	}},
-	{"a refusal by one key charges no key", func(s *suite) {
+	{"if one key is at its limit, no key is charged", func(s *suite) {
 		mine, theirs, name := fresh(bucket), fresh(bucket), fresh(backoff)
 		s.wantAllowed(5, mine)
 		for range 20 {
@@ -156,21 +158,21 @@ var tests = []test{
 		s.wantAllowed(10, name)
 		s.wantRefused(time.Second, name)
 	}},
-	{"a refusal by several keys returns the longest wait", func(s *suite) {
+	{"if several keys are at their limits, the longest wait is returned", func(s *suite) {
 		one, other := fresh(bucket), fresh(backoff)
 		s.wantAllowed(5, one)
 		s.wantAllowed(10, other)
 		s.wantRefused(time.Minute, one, other)
 		s.wantRefused(time.Minute, other, one)
 	}},
-	{"a backoff counter allows its burst, then doubles the wait from a second to an hour", func(s *suite) {
+	{"a backoff counter allows its burst, then doubles the wait from one second up to an hour", func(s *suite) {
 		k := fresh(backoff)
 		s.wantAllowed(10, k)
 		for _, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600, 3600} {
 			wait := time.Duration(seconds) * time.Second
 			s.wantRefused(wait, k)
 			s.now = s.now.Add(wait - time.Millisecond)
-			s.wantRefused(time.Millisecond, k) // a refusal does not extend the wait
+			s.wantRefused(time.Millisecond, k) // the refusal before did not extend the wait
 			s.now = s.now.Add(time.Millisecond)
 			s.wantAllowed(1, k)
 		}
@@ -192,7 +194,7 @@ var tests = []test{
 			}
 		}
 	}},
-	{"a backoff counter remembers its charges for a day after the last one", func(s *suite) {
+	{"a backoff counter remembers its charges until a day after its last charge", func(s *suite) {
 		long, short := fresh(backoff), fresh(backoff)
 		s.wantAllowed(10, long)
 		s.wantAllowed(10, short)
@@ -232,11 +234,11 @@ var tests = []test{
 			s.refund(k)
 			s.wantAllowed(k.Rule.Burst, k)
 			if d := s.charge(k); d.Allowed {
-				s.Errorf("%s: allowed more than its burst: %+v", k.Rule.Name, d)
+				s.Errorf("rule %s: Charge allowed more than the burst: %+v", k.Rule.Name, d)
 			}
 		}
 	}},
-	{"concurrent refunds undo their charges", func(s *suite) {
+	{"concurrent refunds undo exactly the charges", func(s *suite) {
 		k, name := fresh(limit.Rule{Name: "bucket", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
 		var wg sync.WaitGroup
 		for _, l := range s.replicas {
@@ -280,7 +282,7 @@ var tests = []test{
 			s.wantAllowed(k.Rule.Burst, k)
 		}
 	}},
-	{"a clock that is slightly behind allows neither less nor more", func(s *suite) {
+	{"a replica whose clock is slightly behind allows neither fewer nor more charges", func(s *suite) {
 		k, name := fresh(bucket), fresh(backoff)
 		s.wantAllowed(1, k, name)
 		s.now = s.now.Add(-20 * time.Millisecond)
@@ -292,7 +294,7 @@ var tests = []test{
 		s.wantAllowed(1, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"the decision names the rule that is nearest to refusing, and what is left of it", func(s *suite) {
+	{"the decision names the rule that allows the fewest further charges, and how many", func(s *suite) {
 		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(bucket)
 		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Shared: true})
 		want := func(got limit.Decision, q limit.Quota) {
@@ -307,7 +309,7 @@ var tests = []test{
 		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 
-		// The decision does not reveal what is left of a shared rule, unless that rule refuses.
+		// The decision reveals how many charges of a shared rule are left only if that rule refuses.
 		want(s.charge(shared), limit.Quota{})
 		want(s.charge(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 
