@@ -33,9 +33,6 @@ func TestMain(m *testing.M) {
 // smoke runs the bench on real servers and returns the report, or skips the test loudly.
 func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	t.Helper()
-	if os.Getenv("SESSIOND_TEST_LONG") != "1" {
-		t.Skip("SKIPPED: the bench runs as a whole in the long form only (SESSIOND_TEST_LONG=1)")
-	}
 	redisURL, databaseURL := redisstoretest.RealURL(t), os.Getenv("SESSIOND_TEST_POSTGRES_URL")
 	if databaseURL == "" {
 		const message = "NOT TESTED on real Postgres: SESSIOND_TEST_POSTGRES_URL is not set"
