@@ -38,8 +38,8 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user whom a mail is for. A pending user may reset the password too: whoever
-// registered may not own the email address, and the owner confirms it by using the link.
+// recipient returns the user that a mail is for. A pending user may reset the password too: the person
+// who registered may not own the email address, and the owner confirms the address by using the link.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
 	if reset {

@@ -56,7 +56,7 @@ type Reset struct {
 	Revocation int64 // id of the revocation of all the user's sessions
 }
 
-// CompleteReset sets the password of the user to whom the token was mailed. It uses up the token, revokes
+// CompleteReset sets the password of the user who received the token by mail. It uses up the token, revokes
 // all the user's sessions and clears the rate limits on guesses at the old password. If username is not
 // empty, it must be that user's: CompleteReset returns ErrNotFound if no user has that username, and
 // ErrInvalidToken if another user has it. It also returns FieldErrors.

@@ -82,7 +82,7 @@ func TestWorker_HashesAndComparesSecrets(t *testing.T) {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	if err := w.Compare(t.Context(), []byte("no hash"), secret); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("a text that is no hash: %v", err)
+		t.Errorf("comparing with a text that is not a hash: %v", err)
 	}
 	if _, err := w.Generate(t.Context(), secret, bcrypt.MaxCost+1); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a cost that bcrypt does not have: %v", err)

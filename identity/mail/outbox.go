@@ -25,7 +25,7 @@ const (
 type Envelope struct {
 	ID       int64 // assigned by the store
 	Kind     Kind
-	UserID   string    // whom the mail is about; empty for a password reset, whose user is found by To
+	UserID   string    // the user that the mail is about; empty for a password reset, which finds the user by To
 	To       string    // email address
 	Name     string    // the name in the greeting
 	QueuedAt time.Time // assigned by the store

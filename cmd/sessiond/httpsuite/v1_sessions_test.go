@@ -172,7 +172,7 @@ func v1RevokeSessions(t *testing.T, s *service) {
 	s.login(t, p)
 }
 
-// v1History checks that the history is complete, and says why and by whom each session ended.
+// v1History checks that the history is complete, and that it gives the reason for each end and who ended it.
 func v1History(t *testing.T, s *service) {
 	p := s.register(t)
 	want := map[string]historyItem{}
