@@ -79,8 +79,8 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	}
 	for _, r := range displaced {
 		if err := m.enforce(ctx, r); err != nil {
-			// Do not fail the login because another session ended late. The outbox revokes that
-			// session.
+			// The login succeeds even if the outbox has to enforce the revocation of the other
+			// session later.
 			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
 		}
 	}
