@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// manyLogins signs a person in n times, at the replicas in turn, and returns the access tokens.
+// manyLogins signs a user in n times, at each replica in turn, and returns the access tokens.
 func (s *service) manyLogins(t *testing.T, p person, n int) []string {
 	t.Helper()
 	tokens := make([]string, n)
@@ -55,7 +55,7 @@ func TestRevocation_IsVisibleOnOtherReplicasAtOnce(t *testing.T) {
 		refused++
 	}
 	if !aliveAt(t, s.replicas[2], p.token) {
-		t.Error("the session that revoked the others is refused")
+		t.Error("the session whose user revoked the other sessions is refused")
 	}
 	t.Logf("both other replicas refused %d of %d revoked sessions on the next request", refused, rounds)
 }
