@@ -458,7 +458,11 @@ func TestClassicRoutes_FollowContract(t *testing.T) {
 			}
 			return mailed
 		}
-		for _, prefix := range []string{"", "/api/v1"} {
+		prefixes := []string{"", "/api/v1"}
+		if s.prefix != "" && !isLong() { // one prefix is enough, because serve runs the same code as dev
+			prefixes = prefixes[:1]
+		}
+		for _, prefix := range prefixes {
 			for _, r := range contract {
 				method, path, _ := strings.Cut(r.route, " ")
 				t.Run(method+" "+prefix+path+" "+r.outcome(), func(t *testing.T) {

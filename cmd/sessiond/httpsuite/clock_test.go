@@ -46,8 +46,11 @@ func eachStore(t *testing.T, s app.Settings, f func(t *testing.T, s *service, c 
 	})
 }
 
-// eachDatabase runs f with embedded stores, and with real Postgres and Redis servers.
+// eachDatabase runs f with embedded stores, and with real Postgres and Redis servers. The test runs in
+// parallel with others.
 func eachDatabase(t *testing.T, f func(t *testing.T, db *sqlstore.DB, store *redisstore.Store)) {
+	t.Helper()
+	t.Parallel()
 	t.Run("on embedded stores", func(t *testing.T) { f(t, sqlstoretest.New(t), redisstoretest.New(t)) })
 	t.Run("on real Postgres and Redis", func(t *testing.T) { f(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t)) })
 }

@@ -84,9 +84,14 @@ func TestGatewayCheck_PercentEncodesUsername(t *testing.T) {
 // Every replica remembers the tokens whose signature it has verified. It must nevertheless refuse
 // such a token after another replica has revoked it.
 func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
+	t.Parallel()
+	rounds := 10
+	if isLong() {
+		rounds = 100
+	}
 	s := startServe(t, 3)
 	p := s.register(t)
-	for i := range 30 {
+	for i := range rounds {
 		token := s.login(t, p)
 		for _, base := range s.replicas {
 			callAt(t, base, "GET", "/v1/verify", bearer(token)).want(t, 200)

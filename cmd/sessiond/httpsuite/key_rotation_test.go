@@ -13,7 +13,8 @@ import (
 // tokens at three replicas. The replicas must never refuse a valid token or accept an expired
 // token.
 func TestKeyRotation_KeepsTokensValidUnderLoad(t *testing.T) {
-	length, every := 12*time.Second, 3*time.Second
+	t.Parallel()
+	length, every := 4*time.Second, time.Second
 	if isLong() {
 		length, every = 2*time.Minute, 5*time.Second
 	}

@@ -15,12 +15,16 @@ import (
 	"unicode/utf8"
 )
 
-// naughtyStrings returns the public Big List of Naughty Strings and the strings in nastiest.
+// naughtyStrings returns every 4th string of the public Big List of Naughty Strings (all of them with
+// SESSIOND_TEST_LONG=1), and the strings in nastiest.
 func naughtyStrings(t *testing.T) []string {
 	t.Helper()
 	var list []string
 	if err := json.Unmarshal(vector(t, "blns/blns.json"), &list); err != nil {
 		t.Fatal(err)
+	}
+	if !isLong() {
+		list = every(list, 4)
 	}
 	return append(list, nastiest...)
 }

@@ -24,6 +24,7 @@ func startRedis(t *testing.T) (client *redis.Client, url string) {
 }
 
 func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
+	t.Parallel()
 	client, url := startRedis(t)
 	s := startServe(t, 3, "REDIS_URL="+url)
 	var active, revoked []string
@@ -71,6 +72,7 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 // While Redis is down, logins and checks must work. A revocation returns 503, because Redis still
 // has the session as active. The service must enforce the revocation when Redis is back.
 func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
+	t.Parallel()
 	_, url := startRedis(t)
 	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
 	s := startServe(t, 1, "REDIS_URL=redis://"+proxy.addr)
@@ -105,6 +107,7 @@ func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
 // While both Redis and Postgres are down, the service can neither accept nor refuse an access
 // token. It must answer 503, because clients would sign their users out after a 401.
 func TestOutageOfBothStores_Returns503(t *testing.T) {
+	t.Parallel()
 	_, redisURL := startRedis(t)
 	redisProxy := startProxy(t, strings.TrimPrefix(redisURL, "redis://"))
 	database, err := url.Parse(sqlstoretest.PostgresURL(t))

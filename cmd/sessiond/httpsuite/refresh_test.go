@@ -11,6 +11,7 @@ import (
 // database. The client gets no reply, and repeats the refresh with the same refresh token at
 // another replica. The client must always get new tokens.
 func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
+	t.Parallel()
 	env := serveEnvironment(t)
 	binary := program(t)
 	runProgram(t, binary, env, "migrate")

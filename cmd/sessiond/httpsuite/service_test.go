@@ -31,7 +31,18 @@ type service struct {
 
 // eachMode runs f twice: against 'sessiond dev' in this process, and against 'sessiond serve' as a
 // process of its own on real Postgres and Redis servers.
+//
+// The test runs in parallel with others, because most of its time it waits for responses.
 func eachMode(t *testing.T, f func(t *testing.T, s *service), settings ...string) {
+	t.Helper()
+	t.Parallel()
+	eachModeAlone(t, f, settings...)
+}
+
+// eachModeAlone is like eachMode, but no other test runs at the same time. Tests that count
+// requests need this, because other tests slow Redis down.
+func eachModeAlone(t *testing.T, f func(t *testing.T, s *service), settings ...string) {
+	t.Helper()
 	t.Run("against sessiond dev", func(t *testing.T) { f(t, startDev(t, t.TempDir(), settings...)) })
 	t.Run("against sessiond serve", func(t *testing.T) { f(t, startServe(t, 1, settings...)) })
 }
