@@ -325,10 +325,14 @@ func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
 					}
 				}
 			})
-			inParallel(slices.Collect(maps.Keys(refused)), func(name string) {
+			checked := slices.Collect(maps.Keys(refused))
+			if s.prefix != "" && !isLong() { // every 10th is enough, because a login in serve is slow
+				checked = every(checked, 10)
+			}
+			inParallel(checked, func(name string) {
 				s.call(t, "POST", "/loginUser", credentials(name, password)).problem(t, true, 401, "user_not_found")
 			})
-			t.Logf("%d refused registrations created no user", len(refused))
+			t.Logf("%d of %d refused registrations were checked and created no user", len(checked), len(refused))
 		})
 	}, "CLIENTS_FILE="+path)
 }
