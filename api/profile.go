@@ -32,7 +32,6 @@ func (in *profileInput) profile() identity.Profile {
 	return identity.Profile{FirstName: in.FirstName, LastName: in.LastName, Email: in.Email}
 }
 
-// updateProfile updates the signed-in user.
 func (a *API) updateProfile(q *request, in profileInput) (identity.User, error) {
 	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, in.profile())
 }
