@@ -8,7 +8,8 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// setStrings sets every string field of the struct that p points to. The value is the field's name.
+// setStrings sets every string field of the struct that p points to. Each value is the field's
+// name.
 func setStrings(p any) {
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
