@@ -31,6 +31,20 @@ func TestNewUserInput_SetsEveryFieldOfNewUser(t *testing.T) {
 	}
 }
 
+func TestProfileInput_SetsEveryFieldOfProfile(t *testing.T) {
+	var in profileInput
+	fields := reflect.ValueOf(&in).Elem()
+	for i := range fields.NumField() {
+		fields.Field(i).Set(reflect.ValueOf(new(string)))
+	}
+	v := reflect.ValueOf(in.profile())
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; v.Field(i).IsNil() {
+			t.Errorf("profileInput.profile does not set the field %s of identity.Profile", name)
+		}
+	}
+}
+
 func TestShowProfile_ShowsEveryUpdatableField(t *testing.T) {
 	var user identity.User
 	setStrings(&user)
