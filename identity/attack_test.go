@@ -26,6 +26,23 @@ func (e *heldEngine) hold() {
 	<-e.let
 }
 
+// await returns when the first hash has begun. It fails the test if all requests, whose errors arrive in
+// ended, end before that.
+func (e *heldEngine) await(t *testing.T, ended <-chan error) {
+	t.Helper()
+	for {
+		select {
+		case <-e.begun:
+			return
+		default:
+			if len(ended) == cap(ended) {
+				t.Fatalf("every request ended before a hash began, one of them with: %v", <-ended)
+			}
+			runtime.Gosched()
+		}
+	}
+}
+
 func (e *heldEngine) Compare(_ context.Context, hash, secret []byte) error {
 	e.hold()
 	return bcrypt.CompareHashAndPassword(hash, secret)
@@ -57,7 +74,7 @@ func besiege(t *testing.T, w *world) *siege {
 			s.gone <- err
 		}()
 	}
-	<-s.engine.begun
+	s.engine.await(t, s.gone)
 	for w.Hasher.Queue.Len() < besiegers-1 {
 		runtime.Gosched()
 	}
@@ -176,7 +193,7 @@ func TestQueue_OneIPv6NetworkCannotFillTheQueue(t *testing.T) {
 		for i, name := range names[1:] {
 			go func() { gone <- request(w, name, fmt.Sprintf("2001:db8:0:1:%x::1", i)) }()
 		}
-		<-engine.begun
+		engine.await(t, gone)
 		for queue.Len()+len(gone) < besiegers-1 {
 			runtime.Gosched()
 		}
