@@ -65,8 +65,8 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 	return revocation, u.wrap("reset the password of "+userID, err)
 }
 
-// changePassword stores a new password hash and revokes all sessions of the user except keep. It
-// queues the notification mail about the changed password. The user must be locked.
+// changePassword stores a new password hash and revokes all sessions of the user, except the session
+// whose id is keep. It queues the notification mail about the change. The user must be locked.
 func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, notice mail.Envelope, eventType string, end issuer.Ending) (revocation int64, err error) {
 	if _, err := t.exec(ctx, setPassword, hash, at(end.At), user.ID); err != nil {
 		return 0, err

@@ -20,9 +20,9 @@ type holder struct {
 
 func (s *suite) holders() []holder {
 	return []holder{
-		{"a stale pending user", time.Microsecond, s.pending, true},
-		{"a pending user who is just not stale", 0, s.pending, false},
-		{"an old confirmed user", 365 * day, s.newUser, false},
+		{"a user who did not confirm the email address in time", time.Microsecond, s.pending, true},
+		{"a user who still has time to confirm the email address", 0, s.pending, false},
+		{"a user who registered a year ago and confirmed the email address", 365 * day, s.newUser, false},
 	}
 }
 
@@ -87,7 +87,7 @@ var createTests = []test{
 			s.want(s.Create(s.ctx, fourth, time.Time{}, nil), identity.ErrEmailTaken)
 		}
 	}},
-	{"checks the username before the email", func(s *suite) {
+	{"returns ErrUsernameTaken if both the username and the email are taken", func(s *suite) {
 		one, other := s.added(), s.added()
 		u := s.newUser()
 		u.Username, u.Email = one.Username, other.Email
@@ -106,7 +106,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
-	{"removes stale pending users with a wanted username or email, and their mailed tokens", func(s *suite) {
+	{"removes users who did not confirm their email in time, if a new user wants their username or email", func(s *suite) {
 		stale := s.now
 		for _, holder := range s.holders() {
 			byName, byEmail := holder.with(), holder.with()
@@ -138,7 +138,7 @@ var createTests = []test{
 			s.same("the new user", s.read(u.ID), u)
 		}
 	}},
-	{"keeps a stale pending user if the new user is refused for another reason", func(s *suite) {
+	{"keeps a user who did not confirm the email in time, if the new user is refused for another reason", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -160,7 +160,7 @@ var createTests = []test{
 			return s.Create(s.ctx, u, time.Time{}, nil)
 		})
 	}},
-	{"adds only one of many concurrent new users who want a stale pending user's username", func(s *suite) {
+	{"adds only one of many concurrent new users who want the username of a user who did not confirm the email in time", func(s *suite) {
 		waiting := s.pending()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -223,7 +223,7 @@ var updateTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"removes a stale pending user with the same email address, and no other user", func(s *suite) {
+	{"removes a user with the same email address only if that user did not confirm it in time", func(s *suite) {
 		for _, holder := range s.holders() {
 			other, u := holder.with(), s.added()
 			other.CreatedAt = s.now.Add(-holder.age)

@@ -8,7 +8,7 @@ import (
 )
 
 var passwordTests = []test{
-	{"Rehash replaces only the hash", func(s *suite) {
+	{"Rehash replaces the password hash and changes nothing else", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		s.ok(s.Rehash(s.ctx, u.ID, u.PasswordHash, "costlier"))
@@ -17,7 +17,7 @@ var passwordTests = []test{
 		s.same("afterwards", got, u)
 		s.ended(u.ID, map[string]string{id: ""})
 	}},
-	{"Rehash does nothing if the stored hash is not the old hash", func(s *suite) {
+	{"Rehash does nothing if the stored hash is not the hash that the caller wants to replace", func(s *suite) {
 		u := s.added()
 		s.ok(s.Rehash(s.ctx, u.ID, "outdated", "costlier"))
 		s.same("afterwards", s.read(u.ID), u)
@@ -98,7 +98,7 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"makes a pending user active and deletes the verification token", func(s *suite) {
+	{"confirms the email address of a user who had not confirmed it, and deletes the verification token", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -152,7 +152,7 @@ var resetTests = []test{
 }
 
 var deleteTests = []test{
-	{"revokes all sessions, queues the given mail and makes the user unfindable", func(s *suite) {
+	{"revokes all sessions and queues the given mail, and the user is no longer found", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)

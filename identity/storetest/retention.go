@@ -69,7 +69,7 @@ var retentionTests = []test{
 }
 
 var pendingTests = []test{
-	{"removes old pending users, oldest first, with their mailed tokens and failed logins", func(s *suite) {
+	{"removes users who did not confirm their email in time, oldest first, with their mailed tokens and failed logins", func(s *suite) {
 		add := func(u identity.User, age time.Duration) identity.User {
 			s.Helper()
 			u.CreatedAt = s.now.Add(-age)
@@ -137,7 +137,7 @@ var pendingTests = []test{
 }
 
 var confirmTests = []test{
-	{"either removes the user or lets the user confirm the email address, but not both", func(s *suite) {
+	{"either ForgetPending removes the user or VerifyEmail confirms the email address, but not both", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)
