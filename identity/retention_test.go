@@ -79,11 +79,11 @@ func TestRetention_RunContinuesUntilABatchIsNotFull(t *testing.T) {
 	}
 }
 
-// batches is a store that says how many rows each call has removed, from a given list of numbers.
+// batches is a store whose calls report numbers of removed rows: each call the next number of a list.
 type batches struct {
 	identity.Store
 	err  error
-	done chan struct{} // closed when no numbers are left
+	done chan struct{} // closed when each number of both lists was reported
 
 	mu                sync.Mutex
 	attempts, pending []int

@@ -128,7 +128,7 @@ type rounds struct {
 }
 
 func begin(secret, salt []byte, cost int) (*rounds, error) {
-	key := append(bytes.Clone(secret), 0) // bcrypt also hashes the NUL at the end of a C string
+	key := append(bytes.Clone(secret), 0) // bcrypt also hashes the NUL byte with which a C string ends
 	c, err := blowfish.NewSaltedCipher(key, salt)
 	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
 }

@@ -62,7 +62,7 @@ const (
 	minHashing = 0.2
 	// The reserve grows if the kernel throttles the container for more than this part of the time.
 	tolerated    = 0.005
-	budgetPeriod = time.Second // for how long share returns the same result
+	budgetPeriod = time.Second // how long share returns the same result before it computes a new one
 )
 
 // share returns the part of the time, from 0 to 1, for which each slot of the [Queue] may hash.

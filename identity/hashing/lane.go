@@ -74,7 +74,7 @@ func (l *lane) remove(p *place) {
 	}
 }
 
-// count adds n to the counters of waiting requests that include the request p.
+// count adds n to each counter of waiting requests in which the request p is counted.
 func (l *lane) count(p *place, n int) {
 	l.waiting += n
 	if p.returned {
