@@ -43,7 +43,7 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 	return nil
 }
 
-// warning limits a log line to one per minute.
+// warning makes sure that a repeated warning is logged at most once a minute.
 type warning struct {
 	loggedAt atomic.Int64 // when the log line was last written, in Unix microseconds; 0 if never
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a BreachList with one password, which is in the field known. Contains calls the field hook.
+// breaches is a BreachList with one password, which is in the field known. It records the passwords that it
+// was asked about.
 type breaches struct {
 	known string
 	err   error

@@ -18,8 +18,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// newLimitedWorld returns a test environment (see world) whose service has rate limits in memory. Package
-// limittest tests that limits in Redis behave the same.
+// newLimitedWorld returns a test environment with rate limits in memory. Package limittest tests that limits
+// in Redis behave the same.
 func newLimitedWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -44,8 +44,8 @@ func retryOf(err error) time.Duration {
 	return 0
 }
 
-// wantGuesses checks that the rate limits allow exactly n wrong guesses and refuse the next one. The
-// parameter retry is how long the client must then be told to wait.
+// wantGuesses checks that the limits allow exactly n wrong guesses, and that the client must then wait for
+// exactly the given duration.
 func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
 	w.Helper()
 	for i := range n {
@@ -123,7 +123,7 @@ func TestLimits_DoNotRevealWhichUsernamesExist(t *testing.T) {
 	}
 }
 
-func TestLimits_BoundGuessesFromOneClientAddress(t *testing.T) {
+func TestLimits_Allow8GuessesPerAccountAnd100InAllFromOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
@@ -292,7 +292,7 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 
 // Each registration is charged to the limit on mails to its email address, even if no mail is sent.
 // Otherwise the limit would reveal which addresses have an account.
-func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
+func TestRegisterByMail_SendsAtMostThreeMailsToOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	box := &outbox{Store: w.store}
 	w.Store = box
@@ -320,8 +320,8 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 			t.Errorf("%s: a reset was told to wait for %v, want 10m", email, got)
 		}
 	}
-	// Each of the 10 + 10 registrations must queue a mail, even if the mail will not be sent. One of the
-	// mails is not in box.to, because the registration of a free address queues it in Create.
+	// The service must call Enqueue for each registration, even if the mail will not be sent. The one
+	// exception is the first registration of free@example.com, because Create queues its mail.
 	if len(box.to) != 10+9 {
 		t.Errorf("%d mails were queued, want 19", len(box.to))
 	}
@@ -329,8 +329,8 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 	register(u.Email)
 	w.one(u.Email, "already")
 
-	// The limit on mails to an address also counts requests for a password reset. But the mail that
-	// verifies the address of a new account is always sent.
+	// Password resets use up the same limit on mails to an address. The mail that verifies a new account is
+	// sent even if that limit is reached.
 	for range 3 {
 		w.want("a reset", ask("new@example.com"), nil)
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestWatchKeys_KeepsOldKeysAfterBadChange(t *testing.T) {
+func TestWatchKeys_KeepsOldKeysIfChangedFileIsUnusable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	write := func(data []byte) {
 		t.Helper()

@@ -55,8 +55,8 @@ var touchTests = []test{
 			s.touch(issuer.Use{SessionID: started.ID, At: latest.Add(-ago)})
 			s.wantSeen(started.ID, latest)
 		}
-		// A refresh or a re-authentication may begin before the use of the session, but run after
-		// it because of a lock.
+		// Because of a lock, the ledger may record a refresh or a re-authentication after a later
+		// use of the session.
 		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
 		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
