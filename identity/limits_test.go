@@ -58,7 +58,7 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 	}
 }
 
-// address returns another client address for each number i.
+// address returns a different client address for each number i.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
 func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
