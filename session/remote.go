@@ -12,7 +12,7 @@ import (
 
 // RemoteOptions configures requests to sessiond over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client sends the requests. If Client is nil, a new client does. Redirects are never followed.
+	// Client sends the requests. If Client is nil, a new client is used. Redirects are never followed.
 	Client *http.Client
 	// AllowPlaintext allows http:// URLs of other machines, for networks that encrypt all traffic.
 	AllowPlaintext bool

@@ -53,9 +53,9 @@ func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	return c.slots[i : i+ways]
 }
 
-// find returns the cached token with this SHA-256. It returns nil, so that the signature is
-// verified again, if another key set verified the token, if v does not accept the token's issuer
-// and audience, or if the token is not valid at the time now.
+// find returns the cached token with this SHA-256. It returns nil if another key set verified the
+// token, if v does not accept the token's issuer and audience, or if the token is not valid at the
+// time now. The caller then verifies the signature again.
 func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {

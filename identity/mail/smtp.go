@@ -54,7 +54,7 @@ var defaultPorts = map[string]int{startTLS: 587, implicitTLS: 465, plainText: 25
 func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	u, err := url.Parse(smtpURL)
 	if err != nil || u.Opaque != "" {
-		return nil, errors.New("want a URL such as smtp://host:587") // err would quote the password
+		return nil, errors.New("want a URL such as smtp://host:587") // do not wrap err, because it would quote the password
 	}
 	s := &SMTP{scheme: u.Scheme, port: defaultPorts[u.Scheme], host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
 	s.pass, _ = u.User.Password()

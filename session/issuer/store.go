@@ -33,7 +33,7 @@ type Store interface {
 	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
 
 	// Backfill writes what the ledger says of a session to the store, if the lease is still held
-	// and the store has no higher generation. It reports whether it did. It always ends the lease.
+	// and the store has no higher generation. It reports whether it wrote. It always ends the lease.
 	Backfill(ctx context.Context, lease string, ref session.Ref, snapshot Snapshot) (done bool, err error)
 
 	// Apply enforces a revocation. After Apply has returned nil, every later Look at a revoked

@@ -81,7 +81,7 @@ var touchTests = []test{
 		s.ok(err)
 		at := s.now.Add(2 * time.Hour)
 		s.touch(issuer.Use{SessionID: list[1].ID, At: at})
-		s.wantSeen(list[1].ID, at) // RevokeAll kept this session, so it is not skipped
+		s.wantSeen(list[1].ID, at) // RevokeAll kept this session, so Touch must not skip it
 	}},
 	{"accepts an empty list, unknown and malformed session ids, and several uses of one session", func(s *suite) {
 		s.touch()
