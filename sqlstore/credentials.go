@@ -40,8 +40,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 var verifyUser = newStatement(`UPDATE users SET email_verified_at = ?, status = ?, updated_at = ? WHERE id = ?`)
 
 // ResetPassword implements [identity.Store]. It also confirms the user's mail address, because a
-// client with the mailed token can read mail to that address. A pending user therefore becomes
-// active, and the mailed token for confirming the address is deleted.
+// client with the mailed token can read mail to that address. A user who had not confirmed the
+// address becomes active, and the mailed token for confirming the address is deleted.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {

@@ -110,7 +110,7 @@ var (
 		SELECT id FROM users
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
 	lockStaleEmail = newStatement(`SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
-	// The status is a constant, because with a parameter SQLite ignores the index of pending users.
+	// The status is a constant. With a parameter, SQLite would ignore the partial index users_pending.
 	lockOldestPending = newStatement(`
 		SELECT id FROM users
 		WHERE status = 'pending' AND created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`)
