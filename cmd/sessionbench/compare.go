@@ -134,7 +134,8 @@ func parseCeiling(out string, n int, w *load.Work) error {
 		return fmt.Errorf("redis-benchmark: no line of figures in its output %q: %w", out, err)
 	}
 	w.Took = time.Duration(float64(n) / rate * float64(time.Second))
-	// Record the p50 for half of the n requests and the p99 for the others. w then has both.
+	// Record the p50 for half of the n requests and the p99 for the others. w then has both
+	// percentiles.
 	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
 }
 
@@ -284,7 +285,7 @@ func (one *round) figures() report.Figures {
 	return f
 }
 
-// again returns the name of the row that measures the same contender again, to show the noise.
+// again returns the name of the row that measures a contender again, which shows the noise.
 func again(name string) string { return name + " again" }
 
 // count returns a number with its noun, such as "1 connection" or "2 connections".

@@ -59,8 +59,8 @@ type config struct {
 	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis to measure with. The others are compared to the first."`
 	GrowthUser     int           `default:"10000" help:"growth: also measure with this number of sessions that all belong to one user."`
 	Duration       time.Duration `default:"1m" help:"vanish: how long to measure with HTTP, and then the same time again without HTTP."`
-	Crowd          int           `default:"1000" help:"storm: number of clients in the flood of logins from very many clients that obey Retry-After."`
-	Stampede       int           `default:"10000" help:"storm: number of clients in the flood in which all clients log in at the same moment."`
+	Crowd          int           `default:"1000" help:"storm: number of clients in the large flood, in which each client logs in again and again and obeys Retry-After."`
+	Stampede       int           `default:"10000" help:"storm: number of clients in the flood in which all clients send one login at the same moment."`
 	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: deployments of sessiond to flood with logins. one: one replica, three: three replicas, limited: one replica in a control group that may use one CPU core."`
 	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds to this file." json:"-"`
 	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write plots to this directory: compare.svg, growth.svg, storm.svg." json:"-"`
@@ -82,7 +82,7 @@ func (c *config) Validate() error {
 	return nil
 }
 
-// rounds returns the number and the length of rounds. The parameters are the flags' defaults.
+// rounds returns the values of --rounds and --round. The parameters are their defaults.
 func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
 	return cmp.Or(c.Rounds, number), cmp.Or(c.Round, length)
 }

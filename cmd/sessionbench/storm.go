@@ -74,7 +74,8 @@ type cast struct {
 	rest     time.Duration // time to wait while a flood of logins builds up before the measurement, and while it ends afterwards
 }
 
-// deploy runs all scenes on several replicas. wrap limits them to share, a fraction of all CPU time.
+// deploy runs all scenes on one deployment of sessiond. The parameter wrap limits its CPU time, and
+// share is the fraction of the machine's CPU time that it may use.
 func (b *bench) deploy(ctx context.Context, name string, replicas int, share float64, wrap []string) {
 	rounds, length := b.rounds(3, 10*time.Second) // rounds of 1 s would be too short, because a login in a flood takes seconds
 	const bcryptCost = 10                         // sessiond's default
@@ -141,7 +142,7 @@ func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*
 	return f.Run
 }
 
-// check sends token checks at a rate until the time begin+d. Checks before begin are not counted.
+// check sends token checks at the given rate until begin+d. Checks before begin are not counted.
 func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Duration) *load.Work {
 	n, from, w := principal, &load.Supply{Requests: c.requests}, load.NewWork()
 	if rate != full {

@@ -143,8 +143,8 @@ func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leave
 	}
 }
 
-// settle waits up to 10 s until the number of goroutines, which count returns, is not above most.
-// If most is 0, settle waits until count returns the same number twice. It returns the last number.
+// settle waits up to 10 s until the number of goroutines, which count returns, is at most the limit
+// most. If most is 0, settle waits until the number stays the same. It returns the last number.
 func settle(ctx context.Context, count func() float64, most float64) (n float64) {
 	deadline := time.Now().Add(10 * time.Second)
 	for last := -1.0; ; last = n {

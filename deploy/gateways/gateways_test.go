@@ -348,8 +348,8 @@ func TestVerify_IgnoresPathSuffix(t *testing.T) {
 	}
 }
 
-// TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers tests gateways with a fake sessiond.
-// It records what gateways send, and gives answers that the real sessiond never gives.
+// TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers tests gateways with a fake sessiond. The
+// fake records what gateways send, and gives answers that the real sessiond never gives.
 func TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func NewRequest(token, session string) Request {
 var (
 	ErrWrong    = errors.New("wrong answer")
 	ErrVanished = errors.New("the caller gave up before the answer")
-	ErrDeclined = errors.New("sessiond was overloaded, or could not check a token in time") // only in vanish; otherwise such an answer is an ErrWrong
+	ErrDeclined = errors.New("sessiond was overloaded, or could not check a token in time") // only the measurement vanish returns it; elsewhere such an answer is an ErrWrong
 )
 
 // Client is one keep-alive HTTP connection. It sends prepared bytes and parses answers with

@@ -27,7 +27,7 @@ type chart struct {
 	series map[string][]report.Spread
 }
 
-// All returns an SVG plot for each of compare, growth and storm that was measured.
+// All returns an SVG plot for each of the measurements compare, growth and storm in the report.
 func All(r *report.Report) map[report.Part][]byte {
 	charts := map[report.Part]*chart{
 		report.Compare: {title: "Checks a second, as a share of what an empty handler serves"},

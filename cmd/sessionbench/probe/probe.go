@@ -35,7 +35,7 @@ func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	all := must.Get(must.Get(procfs.NewDefaultFS()).Stat()).CPUTotal
 	c.Machine = seconds(all.User + all.Nice + all.System + all.Steal)
 	self := must.Get(must.Get(procfs.Self()).Stat())
-	const userHZ = 100 // units of CUTime and CSTime per second, on every architecture that Go runs on
+	const userHZ = 100 // CUTime and CSTime are in 1/100 s on every architecture that Go runs on
 	c.Self = seconds(self.CPUTime() + float64(self.CUTime+self.CSTime)/userHZ)
 	if pid != 0 {
 		c.Process = seconds(must.Get(must.Get(procfs.NewProc(pid)).Stat()).CPUTime())

@@ -69,7 +69,7 @@ const Warm, Fresh = "warm", "new"
 // Names of table rows. Those before Calm are implementations of a token check, which compare and
 // in-process measure. The others are kinds of load on sessiond, which storm measures.
 const (
-	Empty, Plain         = "empty", "plain" // an HTTP handler that does nothing; a simple design without sessiond's optimisations
+	Empty, Plain         = "empty", "plain" // Empty is an HTTP handler that does nothing; Plain is a simple design of token checks
 	Verify               = "/v1/verify"
 	InProcess, Unbatched = "in-process", "in-process, unbatched"
 	GoRedis              = "go-redis alone" // sends Redis the commands of a token check, but verifies nothing

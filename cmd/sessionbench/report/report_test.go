@@ -130,7 +130,7 @@ func TestNewSpread_ReturnsMedianAndConfidenceInterval(t *testing.T) {
 		want   Spread
 	}{
 		{[]float64{3}, Spread{3, 3, 3, 3}},
-		{[]float64{4, 1, 3, 2}, Spread{2.5, 1, 4, 4}},        // with so few values, the interval is their range
+		{[]float64{4, 1, 3, 2}, Spread{2.5, 1, 4, 4}},        // of so few values, the interval is the whole range
 		{[]float64{7, 1, 6, 2, 5, 3, 4}, Spread{4, 1, 7, 7}}, // the range of seven values is a confidence interval of 98 %
 		{twenty, Spread{10.5, 6, 15, 20}},                    // the interval is from the 6th to the 15th of the 20 values
 		{[]float64{0.5, 0.5, 0.6}, Spread{0.5, 0.5, 0.6, 0.6}},

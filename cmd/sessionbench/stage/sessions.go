@@ -158,7 +158,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 // check reads. As in most checks, the third key does not exist.
 var CeilingKeys = []string{keyPrefix + "ceiling:g", keyPrefix + "ceiling:s", keyPrefix + "ceiling:b"}
 
-// FillPlain writes the keys that the plain design and redis-benchmark read to Redis.
+// FillPlain writes to Redis the keys that the plain design and redis-benchmark read.
 func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	pipe := sp.Client.Pipeline()
 	pipe.MSet(ctx, CeilingKeys[0], "1", CeilingKeys[1], "eleven byte")

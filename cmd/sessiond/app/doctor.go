@@ -22,7 +22,7 @@ const oldestPostgres = 14
 const doctorTimeout = 5 * time.Second
 
 // tolerableSkew is the largest difference between two clocks that doctor accepts. Revocation works
-// then, because Redis keeps a revocation until more than this time after the token has expired.
+// then, because Redis keeps a revocation for longer than this after the token has expired.
 const tolerableSkew = 30 * time.Second
 
 // runDoctor checks a configuration against the real servers and prints what to fix. It changes

@@ -122,8 +122,8 @@ func Assemble(p Parts) *Service {
 	return service
 }
 
-// Serve serves on the listeners until ctx is done. /readyz then returns 503, but Serve continues for
-// the time delay. It returns when running requests and goroutines have ended. metrics may be nil.
+// Serve serves on the listeners until ctx is done. /readyz then returns 503, but Serve continues
+// until delay is over. It returns when all requests and goroutines have ended. metrics may be nil.
 func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup

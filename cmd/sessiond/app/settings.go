@@ -36,7 +36,7 @@ type Settings struct {
 	ShutdownDelay                time.Duration
 	LogLevel                     string
 
-	// Settings of Postgres and Redis. dev has no URLs, but keeps its database in the directory Data.
+	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
 	DatabaseURL, RedisURL string
 	DatabaseMaxConns      int
