@@ -134,8 +134,7 @@ func parseCeiling(out string, n int, w *load.Work) error {
 		return fmt.Errorf("redis-benchmark: no line of figures in its output %q: %w", out, err)
 	}
 	w.Took = time.Duration(float64(n) / rate * float64(time.Second))
-	// Record the p50 for half of the n requests and the p99 for the others. w then has both
-	// percentiles.
+	// Record the p50 for half of the n requests and the p99 for the others. w then has both values.
 	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
 }
 
