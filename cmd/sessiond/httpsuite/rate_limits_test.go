@@ -17,8 +17,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// limitsByAddress switches the rate limits on. It also lets the tests choose the client's address
-// in the header X-Forwarded-For.
+// limitsByAddress are settings that switch the rate limits on. They also let the tests choose the
+// client's address in the header X-Forwarded-For.
 var limitsByAddress = []string{"LIMITS=on", "TRUSTED_PROXIES=127.0.0.0/8"}
 
 // fromAddress makes a request look as if a trusted proxy had received it from the ith client
@@ -69,8 +69,9 @@ func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut(t *testing.T) {
 	}
 	s := startServe(t, 3, limitsByAddress...)
 	victim, guesses, took := s.attack(t)
-	// When Redis is slow, each of the three replicas also counts in its own process, so an attacker gets
-	// more guesses. Attack other accounts then, because Redis is not slow each time.
+	// When Redis is slow, each of the three replicas also counts guesses in its own process, and an
+	// attacker gets more guesses. In that case, repeat the attack on another account, because Redis
+	// is not always slow.
 	for try := 0; try < 2 && guesses > guessesWithin(took); try++ {
 		t.Logf("%d guesses are more than %d, so Redis may have been slow", guesses, guessesWithin(took))
 		victim, guesses, took = s.attack(t)
@@ -150,9 +151,9 @@ func (s *service) attack(t *testing.T) (victim person, guesses int, took time.Du
 }
 
 // wantLockedAt fails the test unless the replica refuses a login with the correct password from an
-// unknown device. It first sends a wrong guess, because the rate limits may just have allowed one
-// more attempt. The login must end within the Retry-After of that guess. Otherwise wantLockedAt
-// tries again, because on a slow machine the next attempt may already be allowed.
+// unknown device. It sends a wrong password until the replica refuses that login with 429. It then
+// sends the correct password. If the Retry-After of the 429 has passed by then, the rate limits may
+// allow one more login, and wantLockedAt starts again.
 func wantLockedAt(t *testing.T, base string, p person) {
 	t.Helper()
 	await(t, "a login within the Retry-After of a refused guess", func() bool {
@@ -171,7 +172,7 @@ func wantLockedAt(t *testing.T, base string, p person) {
 	})
 }
 
-func TestLoginLimits_HoldWithoutRedis(t *testing.T) {
+func TestLoginLimits_BoundGuessesWhileRedisIsDown(t *testing.T) {
 	_, url := startRedis(t)
 	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
 	s := startServe(t, 1, append(slices.Clone(limitsByAddress), "REDIS_URL=redis://"+proxy.addr)...)
@@ -211,7 +212,7 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			rule   string
 			limit  int
 			routes []string
-			as     func() option // is called once for each attempt to exhaust the limit
+			as     func() option // returns an option of the requests; called anew for each attempt to reach the limit
 		}{
 			{"login-address-account", 8, []string{"POST /loginUser", "POST /v1/sessions"}, func() option { return nobody.guess("wrong password") }},
 			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, func() option { return none }},
@@ -265,8 +266,8 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 				return made, made >= c.limit && made <= c.limit+more, a
 			}
 			made, exact, a := count()
-			// When Redis is slow, the service counts in its own process for a moment, and allows up
-			// to twice the limit. Exhaust the limit of another address, email or session then.
+			// When Redis is slow, the service counts in its own process for a moment, and allows up to
+			// twice the limit. In that case, repeat the test case with another address, email or session.
 			for ; try < 2 && !exact; made, exact, a = count() {
 				try, as = try+1, c.as()
 			}
@@ -282,7 +283,8 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			}
 			for _, route := range c.routes {
 				a := send(route)
-				// The process of a service with a slow Redis has not counted the requests before.
+				// While Redis is slow, the service counts in its own process. That counter does not include
+				// the earlier requests, so send more requests until it is used up too.
 				for n := 0; n < c.limit && a.status != 429; n++ {
 					a = send(route)
 				}
@@ -388,8 +390,8 @@ func TestRateLimits_DoNotRevealAccounts(t *testing.T) {
 			}
 			return a.want(t, 429)
 		})
-		// The registration has already sent one mail to the known address. Send one to the unknown
-		// one.
+		// The registration has already sent one mail to the known email address, and the limit counts
+		// it. Send one mail to the unknown address too.
 		s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": unknown.email}), fromAddress(4000)).want(t, 200)
 		for i := range 3 {
 			status := same(fmt.Sprint("mail ", i+1, " to a known and an unknown address"), func(p person, address int) response {
