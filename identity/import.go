@@ -11,7 +11,8 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// maxImportProblems is how many skipped lines an import report describes. It counts all of them.
+// maxImportProblems is the largest number of skipped lines that an import report describes. The count in
+// the report includes all skipped lines.
 const maxImportProblems = 1000
 
 // ImportReport counts the lines of an import file.

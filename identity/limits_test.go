@@ -443,7 +443,7 @@ func TestAuthenticate_EntersHashQueueBeforeChargingRateLimits(t *testing.T) {
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.charges // after the charge, the request has its place in the queue
+	<-limiter.charges // a request charges the rate limits only once it waits in the queue of password hashes
 	_, err := w.guess("ada", otherPassword, ip)
 	w.want("a request while the queue is full", err, identity.ErrBusy)
 	w.want("a request that gets no slot in time", <-late, identity.ErrBusy)

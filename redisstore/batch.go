@@ -30,7 +30,7 @@ type batcher struct {
 	direct   int  // number of lookups in progress that were sent directly
 	batches  int  // number of batches in progress
 	late     int  // number of batches that have been in progress for longer than lateAfter
-	yielding bool // a goroutine has yielded the CPU; it will send the queued lookups itself
+	yielding bool // a goroutine has yielded the CPU; after that it sends the queued lookups
 	busy     bool // the load is high, because a recent batch had several lookups
 
 	pool sync.Pool // finished *lookup values, which newLookup uses again

@@ -219,7 +219,8 @@ const (
 	inspectACL      = "+time +config|get"
 )
 
-// TestStore_WorksWithDocumentedPermissions uses Redis as the ACL users that doc.go documents.
+// TestStore_WorksWithDocumentedPermissions connects to Redis as each of the ACL users that
+// doc.go documents.
 func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t)

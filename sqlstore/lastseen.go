@@ -26,7 +26,7 @@ const (
 )
 
 // Touch implements [issuer.Ledger]. It runs one statement without a transaction. Otherwise rows would
-// stay locked during a network round trip. The slice uses may have at most 10,000 elements.
+// stay locked during a network round trip. One call accepts at most 10,000 uses.
 func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	args := touchArgs(uses)
 	if len(args) == 0 {

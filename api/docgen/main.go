@@ -96,7 +96,7 @@ func (n *node) Each(path ...string) []*node {
 	return n.Nodes
 }
 
-// First returns the first member of the object or array at the end of a path of names, or nil.
+// First follows the names in path and returns the first member of the object or array found there, or nil.
 func (n *node) First(path ...string) *node {
 	return append(n.Each(path...), nil)[0]
 }

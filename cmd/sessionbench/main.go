@@ -53,14 +53,14 @@ type config struct {
 	Round          time.Duration `placeholder:"DURATION" help:"How long each program or kind of load is measured per round (default: 1s; storm: 10s)."`
 	Sessions       int           `default:"1000" help:"Number of sessions whose tokens are checked."`
 	Connections    []int         `default:"1,64,256" help:"compare: numbers of concurrent HTTP connections to measure with."`
-	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signature algorithms of the tokens. The first is measured with each number of connections, the others only with the middle number."`
+	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signature algorithms of the tokens. The first is measured with each number of connections, the others only with the middle number of connections."`
 	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm measures tokens that the server has checked before, new measures tokens that it checks for the first time."`
 	MemorySessions int           `default:"1000000" help:"memory: number of live sessions."`
 	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis to measure with. The others are compared to the first."`
 	GrowthUser     int           `default:"10000" help:"growth: also measure with this number of sessions that all belong to one user."`
 	Duration       time.Duration `default:"1m" help:"vanish: how long to measure with HTTP, and then the same time again without HTTP."`
 	Crowd          int           `default:"1000" help:"storm: number of clients in the large flood, in which each client logs in again and again and obeys Retry-After."`
-	Stampede       int           `default:"10000" help:"storm: number of clients in the flood in which all clients send one login at the same moment."`
+	Stampede       int           `default:"10000" help:"storm: number of clients in the flood in which each client sends one login, all at the same moment."`
 	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: deployments of sessiond to flood with logins. one: one replica, three: three replicas, limited: one replica in a control group that may use one CPU core."`
 	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds to this file." json:"-"`
 	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write plots to this directory: compare.svg, growth.svg, storm.svg." json:"-"`

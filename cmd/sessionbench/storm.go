@@ -89,7 +89,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough for the load generator and leaves more CPU time to sessiond
-	c.check(ctx, steady, time.Now(), c.rest)        // these checks bring the sessions into Redis before the first scene
+	c.check(ctx, steady, time.Now(), c.rest)        // these checks bring the sessions into Redis before the first measurement
 	t := report.Table{Part: report.Storm, Name: name, Round: length, Turn: length, Rows: make([]report.Row, len(b.scenes()))}
 	for n := range rounds {
 		limit, calm := c.bcryptLimit(ctx)*share, load.NewWork()

@@ -150,7 +150,7 @@ func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual(t *testing.T) {
 	}
 }
 
-func TestHash_StoredHashNamesFormatAndPepper(t *testing.T) {
+func TestHash_StoredHashContainsFormatAndPepperID(t *testing.T) {
 	for _, c := range []struct {
 		peppers []Pepper
 		want    string

@@ -287,7 +287,7 @@ func (q *Queue) next() {
 	}
 }
 
-// release frees a slot of the queue that had to stay empty for a while after a hash.
+// release makes a slot of the queue available again. After a hash, a slot must stay unused for a while.
 func (q *Queue) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -142,7 +142,7 @@ func TestQueue_UnknownDeviceIsServedAfterThreeKnownDevices(t *testing.T) {
 	}
 }
 
-func TestQueue_ServesAddressThatJustHashedAfterAllOthers(t *testing.T) {
+func TestQueue_ServesMostRecentlyServedAddressLast(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xab")
@@ -363,7 +363,7 @@ func TestQueue_CanceledRequestLeavesTheQueue(t *testing.T) {
 	})
 }
 
-// The context of a request may end at the very moment when the queue lets the request hash.
+// The context of a request may end at the very moment when the queue allows that request to start its hash.
 func TestQueue_RequestCanceledJustBeforeHashingFreesItsSlot(t *testing.T) {
 	q, _ := queueOf(10)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -339,7 +339,7 @@ func TestSMTP_SendsNothingIfTLSFails(t *testing.T) {
 	}
 }
 
-func TestSMTP_WrongPasswordDoesNotRejectTheRecipient(t *testing.T) {
+func TestSMTP_FailedSMTPLoginIsNotReportedAsRejectedRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, "wrong-secret")
 	for _, err := range []error{mailer.Send(t.Context(), message), mailer.Check(t.Context())} {

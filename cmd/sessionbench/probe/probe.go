@@ -22,7 +22,7 @@ type Clocks struct {
 	Self    time.Duration // CPU time of this program and of its finished child processes
 	Process time.Duration // CPU time of the measured server
 	Redis   time.Duration // CPU time of Redis
-	Reads   int           // how many times Redis read from a client connection; a pipeline in one piece is read once
+	Reads   int           // how many times Redis read from a client connection; a pipeline that arrives in one piece counts once
 }
 
 // Read reads all clocks. Its own query adds 1 to Reads. If pid is 0, Read leaves Process at 0.

@@ -20,7 +20,7 @@ import (
 type Report struct {
 	Machine   string    `json:"machine"`
 	Config    any       `json:"config"`
-	Service   string    `json:"service"` // the row of compare to which the thresholds apply
+	Service   string    `json:"service"` // name of the sessiond build to which the thresholds apply
 	Tables    []Table   `json:"tables"`
 	Others    Others    `json:"others"`
 	Verdicts  []Verdict `json:"thresholds"`

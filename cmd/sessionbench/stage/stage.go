@@ -166,9 +166,9 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 	return p
 }
 
-// Service starts `sessiond serve` of a build, with the words in wrap before the command. Settings keep
-// their defaults where possible. Rate limits are off, because all clients have the same address.
-// sessiond writes its log to /dev/null, because the cost of writing is part of the measurement.
+// Service starts `sessiond serve` of a build, with the words of the parameter wrap in front of the command.
+// Settings keep their defaults where possible. Rate limits are off, because all clients have one address.
+// Logging is on, because the measurement includes its cost. The log goes to /dev/null.
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,

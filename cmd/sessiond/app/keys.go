@@ -45,11 +45,11 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 		f.StringVar(&alg, "alg", session.AlgEdDSA, "signature algorithm of the new key: EdDSA, ES256 or HS256")
 		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
 	case "activate":
-		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
+		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
 		f.BoolVar(&early, "now", false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
 		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
 	case "retire":
-		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
+		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
 		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {

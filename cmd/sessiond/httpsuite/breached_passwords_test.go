@@ -104,8 +104,8 @@ func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
 					set(i, goodPassword).want(t, routes[i].ok)
 				}
 				log := s.logged(t)
-				if warned := strings.Count(log, "not checked for breaches"); (warned == 1) != (policy == "allow") {
-					t.Errorf("the log has %d warnings about passwords that were not checked", warned)
+				if warned := strings.Contains(log, "not checked for breaches"); warned != (policy == "allow") {
+					t.Errorf("the log has a warning about passwords that were not checked: %t", warned)
 				}
 				sum := sha1.Sum([]byte(goodPassword))
 				for _, secret := range []string{leaked, goodPassword, strings.ToUpper(hex.EncodeToString(sum[:])[:5])} {
