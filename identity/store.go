@@ -118,7 +118,7 @@ const (
 
 // Attempt is a failed login.
 type Attempt struct {
-	ID        string // ids sort by time, together with the ids of sessions
+	ID        string // the ids of failed logins and of sessions sort by time in one order
 	UserID    string // empty if the login named no existing user
 	IP        string
 	UserAgent string

@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// keys makes the names of Redis keys, which doc.go lists. Its text is the prefix of every name.
+// keys makes the names of Redis keys, which doc.go lists. The value is the prefix of all names.
 type keys string
 
 func newKeys(prefix string) (keys, error) {

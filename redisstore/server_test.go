@@ -184,9 +184,9 @@ func TestLook_FailsOnMasterWithTooFewReplicas(t *testing.T) {
 	v.wantActive(t)
 }
 
-// TestApply_RevokesSessionWithoutFreeMemoryInRedis checks that a Redis without free memory still
+// TestApply_RevokesSessionWhileRedisHasNoFreeMemory checks that a Redis without free memory still
 // answers lookups and accepts every kind of revocation.
-func TestApply_RevokesSessionWithoutFreeMemoryInRedis(t *testing.T) {
+func TestApply_RevokesSessionWhileRedisHasNoFreeMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	until := time.Now().Add(time.Hour)

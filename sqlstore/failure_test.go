@@ -265,9 +265,9 @@ func TestDB_DoesNotReturnUnavailableForMissingTables(t *testing.T) {
 	}
 }
 
-// TestStart_ReturnsUnavailableForLockedUser starts a session while another transaction has locked
+// TestStart_ReturnsUnavailableWhileUserRowIsLocked starts a session while another transaction has locked
 // the user's row and does not end.
-func TestStart_ReturnsUnavailableForLockedUser(t *testing.T) {
+func TestStart_ReturnsUnavailableWhileUserRowIsLocked(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()

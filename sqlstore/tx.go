@@ -28,7 +28,8 @@ const (
 )
 
 // inTx runs fn in a transaction and commits if fn returns nil. If another transaction causes a
-// rollback, inTx runs fn again. Therefore fn may only use tx and set variables that every run sets.
+// rollback, inTx runs fn again. Therefore fn must have no effect besides its use of tx, except that it may
+// assign variables anew in each run.
 //
 // inTx first prepares the statements in prepare. Frequent transactions use this, because it halves
 // Postgres's work for a login or a refresh.

@@ -108,7 +108,7 @@ func TestRun_ArgumentAllRunsEveryMeasurementExceptStorm(t *testing.T) {
 	}
 }
 
-func TestRun_StormReportsNoUnansweredLogins(t *testing.T) {
+func TestRun_StormReportsZeroUnansweredLogins(t *testing.T) {
 	text, _ := smoke(t, "storm", "--round", "200ms", "--crowd", "20", "--stampede", "50", "--deployments", "three")
 	if want := "three replicas, unanswered logins of 10,000 at once: 0"; !strings.Contains(text, want) {
 		t.Errorf("the report does not say %q:\n%s", want, text)

@@ -77,7 +77,7 @@ func (c *config) Validate() error {
 		return errors.New("numbers and durations must be more than 0")
 	}
 	if c.Round > 15*time.Second {
-		return errors.New("--round must be at most 15s, because sessiond closes connections that stay idle while other programs are measured")
+		return errors.New("--round must be at most 15s; during longer rounds of other programs, sessiond would close the connections that stay idle")
 	}
 	return nil
 }

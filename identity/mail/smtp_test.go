@@ -87,7 +87,7 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		_ = s.Serve(listener)
 	}()
 	s.stop = sync.OnceFunc(func() {
-		// Close the listener too, because the server knows it only after Serve has begun.
+		// Close the listener too, because Close of the server closes it only if Serve has already begun.
 		_ = listener.Close()
 		_ = s.Close()
 		<-done

@@ -93,7 +93,7 @@ func (s *Settings) common(f *flags) {
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "lifetime of a password reset link, at most 10m")
 	f.StringVar(&s.ResetURL, "reset-url", "", "URL of your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
 	f.StringVar(&s.VerifyURL, "verify-url", "", "URL of your page that email confirmation links open (default: PUBLIC_URL/verify)")
-	f.StringVar(&s.ClientsFile, "clients-file", "", "file of the clients that may introspect tokens, which the command sessiond clients add writes")
+	f.StringVar(&s.ClientsFile, "clients-file", "", "path of the file of clients that may introspect tokens; 'sessiond clients add' writes this file")
 	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; off is for tests and benchmarks only, because passwords can then be guessed without limit")
 	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal whether an account exists on the routes that are older than /v1, such as /registerUser")
 }

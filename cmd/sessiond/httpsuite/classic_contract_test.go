@@ -499,8 +499,8 @@ func (r *contractCase) outcome() string {
 
 func (r *contractCase) run(c *scene, method, path string) {
 	t := c.t
-	// Replace the placeholders in the expected response before the request, because the request may
-	// revoke tokens that are needed for this.
+	// Replace the placeholders in the expected response before the request. Replacing them needs
+	// tokens, which the request may revoke.
 	want, _ := c.fill(r.body).(shape)
 	var opts []option
 	if r.as != "" {
