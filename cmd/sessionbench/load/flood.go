@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -90,7 +91,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 	}
 	cs, err := Dial(ctx, 1, f.Addrs[number%len(f.Addrs)])
 	connecting.Done()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) { // a dial may time out just before ctx ends
 		return err
 	}
 	defer cs.Close()
@@ -101,7 +102,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 		l.start.Do(func() { l.began = time.Now() })
 		arrived = l.began
 	}
-	for asked := arrived; ctx.Err() == nil; asked = time.Now() {
+	for asked := arrived; err == nil && ctx.Err() == nil; asked = time.Now() {
 		answer, err := cs[0].Ask(wire)
 		switch {
 		case err != nil && f.Stampede:
@@ -134,8 +135,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 	return nil
 }
 
-// wire returns a client's login request. sessiond takes the client's address from X-Forwarded-For,
-// because it runs with SESSIOND_TRUSTED_PROXIES.
+// wire returns a client's login request. X-Forwarded-For gives sessiond the client's made-up address.
 func (f Flood) wire(number int) []byte {
 	from := f.First + number%cmp.Or(f.Addresses, f.Clients)
 	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings can always be marshaled
