@@ -1,0 +1,208 @@
+package faultsuite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// row is one row of the matrix while it runs.
+type row struct {
+	*load
+	t     *testing.T
+	fault fault
+	probe *person // its sessions show whether all is well
+	n     int     // injections
+	done  int
+	after time.Duration   // how long the load goes on after the last recovery
+	took  []time.Duration // recovery of each injection
+	notes []string        // more figures for the line
+}
+
+// runRow runs the load, injects the fault n times, and judges what was recorded.
+func runRow(t *testing.T, rig *rig, f fault, n int) {
+	t.Logf("row %d, %s, on %v: %d injections. Promise: %s", f.number, f.name, rig.topology, n, f.promise)
+	r := &row{load: newLoad(rig), t: t, fault: f, n: n, after: 2 * time.Second}
+	if isLong() {
+		r.after = 10 * time.Second
+	}
+	r.enrol(t, peopleCount, sessionsEach)
+	r.load.run(*rate)
+	t.Cleanup(r.stop) // if the row fails early
+	r.probe = r.newPerson(2)
+	r.awaitWell()
+	f.run(r)
+	r.wait(r.after)
+	r.stop()
+	r.awaitWell()
+	r.sweep()
+	r.useRefreshTokens()
+	r.conclude()
+}
+
+// wait lets the load go on for a while.
+func (r *row) wait(d time.Duration) {
+	r.t.Helper()
+	select {
+	case <-time.After(d):
+	case <-r.t.Context().Done():
+		r.t.FailNow()
+	}
+}
+
+// newPerson returns a new user for whom only the row's own steps act.
+func (r *row) newPerson(sessions int) *person {
+	r.t.Helper()
+	p := r.enrol(r.t, 1, sessions)[0]
+	return p
+}
+
+// each injects a fault as often as the row wants, each time with hold between inject and heal.
+func (r *row) each(hold time.Duration, inject, heal func()) {
+	r.t.Helper()
+	for range r.n {
+		r.inject(func() {
+			inject()
+			r.wait(hold)
+			heal()
+		})
+	}
+}
+
+// inject runs one injection and measures how long the service then takes to recover.
+func (r *row) inject(f func()) {
+	r.t.Helper()
+	spare := r.login(r.probe, r.rig.replicas[0])
+	r.begin()
+	f()
+	r.healed()
+	began := time.Now()
+	r.awaitWell()
+	if spare != nil {
+		await(r.t, "a revocation is acknowledged", func() bool {
+			return r.revokeOne(r.probe, r.probe.active()[0], spare, r.rig.replicas[r.done%3]).answer == good
+		})
+	}
+	r.took = append(r.took, time.Since(began))
+	r.done++
+	r.progress()
+}
+
+// awaitWell waits until every replica answers checks of an active session, three times in a row.
+func (r *row) awaitWell() {
+	r.t.Helper()
+	s := r.probe.active()[0]
+	for _, at := range r.rig.replicas {
+		streak := 0
+		await(r.t, "checks at "+at.name()+" are answered", func() bool {
+			if streak++; r.check(r.probe, s, at).answer != good {
+				streak = 0
+			}
+			return streak == 3
+		})
+	}
+}
+
+func (r *row) progress() {
+	r.mu.Lock()
+	ops := len(r.ops)
+	r.mu.Unlock()
+	if isLong() && (r.n < 20 || r.done%10 == 0) {
+		r.t.Logf("row %d: injection %d of %d, %d requests, recovered in %v", r.fault.number, r.done, r.n, ops, r.took[len(r.took)-1].Round(time.Millisecond))
+	}
+}
+
+// conclude judges the history, prints the row's line and draws its picture.
+func (r *row) conclude() {
+	r.t.Helper()
+	c := r.count()
+	c.lostLogins = r.missingLogins()
+	wrong := r.judge()
+	r.t.Log(r.line(c))
+	if *timelineDir != "" {
+		r.draw(*timelineDir)
+	}
+	bad := c.accepted+c.refused+c.lostLogins+c.lostRefreshes+len(wrong)+len(r.complain) > 0
+	if !bad {
+		return
+	}
+	for _, text := range c.first {
+		r.t.Log(text)
+	}
+	slices.Sort(wrong)
+	if len(wrong) > 0 {
+		r.t.Logf("porcupine: no correct service produces the history of %d sessions, such as %d:\n%s", len(wrong), wrong[0], r.story(wrong[0]))
+	}
+	for _, text := range r.complain[:min(5, len(r.complain))] {
+		r.t.Log(text)
+	}
+	r.t.Logf("%s", r.rig.complaints())
+	r.t.Errorf("row %d, %s: the promise is broken", r.fault.number, r.fault.name)
+}
+
+// line is what a row prints at the end.
+func (r *row) line(c counts) string {
+	slices.Sort(r.took)
+	recovery := "none"
+	if n := len(r.took); n > 0 {
+		recovery = fmt.Sprintf("%v median, %v worst", r.took[n/2].Round(time.Millisecond), r.took[n-1].Round(time.Millisecond))
+	}
+	text := fmt.Sprintf("row %d, %s: injections %d · checks %d · revocations acknowledged %d, logins %d, refreshes %d · accepted after it %d · wrong 401 %d · lost logins %d · lost refresh tokens %d · revived %d · unanswered checks %.2f %% · p99 %v, worst %v · recovery %s",
+		r.fault.number, r.fault.name, r.done, c.checks, c.revokes, c.logins, c.refreshes, c.accepted, c.refused, c.lostLogins, c.lostRefreshes, c.revived,
+		100*float64(c.unavailable)/float64(max(1, c.checks)), c.p99.Round(time.Millisecond), c.worst.Round(time.Millisecond), recovery)
+	for _, note := range r.notes {
+		text += " · " + note
+	}
+	return text
+}
+
+// missingLogins counts the acknowledged logins that Postgres does not know.
+func (r *row) missingLogins() (missing int) {
+	r.t.Helper()
+	known := map[string]bool{}
+	rows, err := r.rig.db.QueryContext(context.Background(), "SELECT id FROM sessions")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			r.t.Fatal(err)
+		}
+		known[id] = true
+	}
+	if err := rows.Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.logins.Range(func(name, _ any) bool {
+		if !known[name.(string)] {
+			missing++
+		}
+		return true
+	})
+	return missing
+}
+
+// story lists what happened to a session around its revocations, for a failed test.
+func (r *row) story(id int) (text string) {
+	ops := r.bySession()[id]
+	slices.SortFunc(ops, func(a, b op) int { return int(a.start - b.start) })
+	kinds := [...]string{"login", "check", "refresh", "revoke", "revoke others", "revoke all"}
+	answers := [...]string{"good", "refused", "no answer", "odd"}
+	last := ""
+	for _, o := range ops {
+		line := fmt.Sprintf("%s at %s: %s", kinds[o.kind], o.at, answers[o.answer])
+		if line == last {
+			continue // the same again
+		}
+		last = line
+		text += fmt.Sprintf("  %10v to %10v  %s\n", o.start.Round(time.Millisecond), o.end.Round(time.Millisecond), line)
+		if len(text) > 4000 {
+			return text + "  …\n"
+		}
+	}
+	return text
+}

@@ -1,0 +1,3 @@
+package faultsuite
+
+func (r *row) draw(dir string) {}
