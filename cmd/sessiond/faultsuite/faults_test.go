@@ -29,6 +29,7 @@ type fault struct {
 // faults are all rows of the matrix that can be injected, by number.
 var faults = []fault{
 	redisKilled, redisFlushed, redisRestored,
+	thereAndBack, keptSession, lostCommit,
 }
 
 var (

@@ -186,23 +186,25 @@ func (r *row) missingLogins() (missing int) {
 	return missing
 }
 
-// story lists what happened to a session around its revocations, for a failed test.
+// story lists what happened to a session, for a failed test: everything but checks that went well
+// among others that went well.
 func (r *row) story(id int) (text string) {
 	ops := r.bySession()[id]
 	slices.SortFunc(ops, func(a, b op) int { return int(a.start - b.start) })
+	plain := func(i int) bool { return i < 0 || i >= len(ops) || ops[i].kind == check && ops[i].answer == good }
 	kinds := [...]string{"login", "check", "refresh", "revoke", "revoke others", "revoke all"}
 	answers := [...]string{"good", "refused", "no answer", "odd"}
-	last := ""
-	for _, o := range ops {
-		line := fmt.Sprintf("%s at %s: %s", kinds[o.kind], o.at, answers[o.answer])
-		if line == last {
-			continue // the same again
+	for i, o := range ops {
+		if plain(i-1) && plain(i) && plain(i+1) {
+			continue
 		}
-		last = line
-		text += fmt.Sprintf("  %10v to %10v  %s\n", o.start.Round(time.Millisecond), o.end.Round(time.Millisecond), line)
-		if len(text) > 4000 {
-			return text + "  …\n"
+		if i > 0 && i+1 < len(ops) && ops[i-1].kind == o.kind && ops[i-1].answer == o.answer && ops[i+1].kind == o.kind && ops[i+1].answer == o.answer {
+			continue
 		}
+		text += fmt.Sprintf("  %10v to %10v  %s at %s: %s\n", o.start.Round(time.Millisecond), o.end.Round(time.Millisecond), kinds[o.kind], o.at, answers[o.answer])
+	}
+	if len(text) > 6000 {
+		text = text[:3000] + "  …\n" + text[len(text)-3000:]
 	}
 	return text
 }
