@@ -28,8 +28,23 @@ type fault struct {
 
 // faults are all rows of the matrix that can be injected, by number.
 var faults = []fault{
-	redisKilled, redisFlushed, redisRestored,
-	thereAndBack, keptSession, lostCommit,
+	redisKilled,       // 1
+	redisFlushed,      // 2
+	redisRestored,     // 3
+	failover,          // 4
+	plannedFailover,   // 5
+	isolatedMaster,    // 6
+	redisCutOff,       // 7
+	redisHangs,        // 8
+	redisFull,         // 9
+	redisDropsClients, // 10
+	postgresAway,      // 12
+	cutCommit,         // 13
+	bothStoresDown,    // 14
+	twoMasters,        // 18
+	thereAndBack,      // 19
+	keptSession,       // 20
+	lostCommit,        // 21
 }
 
 var (

@@ -144,13 +144,13 @@ func (h *history) bySession() map[int][]op {
 // counts are the direct counts of a history.
 type counts struct {
 	checks, logins, refreshes, revokes int // with a good or refused answer; revokes: acknowledged
-	unavailable                        int // checks without an answer
+	during, unanswered                 int // checks during a fault, and those of them that got a 503 or nothing
 	accepted                           int // checks accepted although they began after the acknowledgement
 	refused                            int // checks refused although nobody had asked for a revocation
-	revived                            int // checks accepted although they began after another one was refused
+	revived                            int // times that a session was accepted again after a check of it was refused
 	lostRefreshes                      int // refreshes refused in the same way
 	lostLogins                         int
-	worst, p99                         time.Duration // latency of checks
+	worst, p99                         time.Duration // latency of checks during a fault
 	first                              []string      // descriptions of the first faults
 }
 
@@ -166,6 +166,12 @@ func (c *counts) note(format string, o op, after time.Duration, more string) {
 	}
 }
 
+// inFault reports whether a request ran while a fault was injected.
+func (h *history) inFault(o op) bool {
+	i, _ := slices.BinarySearchFunc(h.faults, o.end, func(f span, at time.Duration) int { return int(f.from - at) })
+	return i > 0 && (o.start < h.faults[i-1].to || h.faults[i-1].to < 0)
+}
+
 // count makes the direct counts. They need no model and repeat what porcupine finds.
 func (h *history) count() counts {
 	h.mu.Lock()
@@ -175,11 +181,14 @@ func (h *history) count() counts {
 	for _, o := range h.ops {
 		switch {
 		case o.kind == check:
-			if o.answer == unavailable {
-				c.unavailable++
-			}
 			c.checks++
-			latencies = append(latencies, o.end-o.start)
+			if h.inFault(o) {
+				c.during++
+				latencies = append(latencies, o.end-o.start)
+				if o.answer == unavailable {
+					c.unanswered++
+				}
+			}
 		case o.kind == login && o.answer == good:
 			c.logins++
 		case o.kind == refresh && o.answer == good:
@@ -219,7 +228,7 @@ func (h *history) countSession(c *counts, ops []op) {
 			c.note("session %d, %s: accepted at %v, %v after the revocation at %s was acknowledged", o, o.start-acked, ack.at)
 		case o.kind == check && o.answer == good && o.start > refusedAt:
 			c.revived++
-			c.note("session %d, %s: accepted at %v, %v after another check was refused (%s)", o, o.start-refusedAt, "no revocation acknowledged")
+			refusedAt = never
 		case o.kind == check && o.answer == refused && o.end < asked:
 			c.refused++
 			c.note("session %d, %s: refused at %v, lasted %v, although nobody had revoked it (%s)", o, o.end-o.start, "401")

@@ -15,7 +15,6 @@ var keptSession = fault{
 	number: 20, name: "kept session beside backfills", short: 20, long: 1000,
 	promise: "no wrong 401",
 	run: func(r *row) {
-		began := r.count()
 		hit := 0
 		for i := range r.n {
 			before := r.count().refused
@@ -25,8 +24,7 @@ var keptSession = fault{
 			}
 			r.done++
 		}
-		_ = began
-		r.notes = append(r.notes, fmt.Sprintf("kept session signed out in %d of %d attempts", hit, r.n))
+		r.notef("kept session signed out in %d of %d attempts", hit, r.n)
 	},
 }
 
@@ -38,7 +36,8 @@ func (r *row) keepOne(i int) {
 	kept := p.active()[0]
 	await(r.t, "a user signs in", func() bool { return r.login(p, revoker) != nil })
 	await(r.t, "the kept session is in Redis", func() bool { return r.check(p, kept, checker).answer == good })
-	unknown := p.active()[1] // nobody has checked it, so Redis does not know it
+	other := p.active()[1]
+	entry := fmt.Sprintf("s:{%s}:%s", r.subject(p), other.name)
 
 	r.begin()
 	switch i % 3 {
@@ -49,13 +48,16 @@ func (r *row) keepOne(i int) {
 	}
 	var stop atomic.Bool
 	var wg sync.WaitGroup
-	for _, c := range []struct {
-		s  *session
-		at *replica
-	}{{unknown, reader}, {kept, checker}, {kept, reader}} {
+	wg.Go(func() {
+		for !stop.Load() {
+			redis.do("DEL " + entry) // as an eviction would
+			r.check(p, other, reader)
+		}
+	})
+	for _, at := range []*replica{checker, reader} {
 		wg.Go(func() {
 			for !stop.Load() {
-				r.check(p, c.s, c.at)
+				r.check(p, kept, at)
 			}
 		})
 	}
@@ -73,4 +75,14 @@ func (r *row) keepOne(i int) {
 	p.sessions = []*session{kept}
 	p.mu.Unlock()
 	r.awaitWell()
+}
+
+// subject returns a user's id in the service.
+func (r *row) subject(p *person) string {
+	r.t.Helper()
+	var subject string
+	if err := r.rig.db.QueryRow("SELECT id FROM users WHERE username = $1", p.name).Scan(&subject); err != nil {
+		r.t.Fatal(err)
+	}
+	return subject
 }

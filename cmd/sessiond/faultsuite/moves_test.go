@@ -20,7 +20,7 @@ var thereAndBack = fault{
 				hit++
 			}
 		}
-		r.notes = append(r.notes, fmt.Sprintf("revived in %d of %d moves", hit, r.n))
+		r.notef("revived in %d of %d moves", hit, r.n)
 	},
 }
 

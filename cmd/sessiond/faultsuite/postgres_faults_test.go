@@ -1,9 +1,93 @@
 package faultsuite
 
 import (
-	"fmt"
 	"time"
 )
+
+// Faults of Postgres.
+
+var postgresAway = fault{
+	number: 12, name: "Postgres crashed, read-only, or its connections all busy", short: 3, long: 200,
+	promise: "no failed check of a session that is in Redis; refresh tokens survive",
+	run: func(r *row) {
+		pg := r.rig.postgres
+		failed, checks := 0, 0
+		for i := range r.n {
+			known := r.probe.active()[0]
+			r.inject(func() {
+				heal := func() {}
+				switch i % 3 {
+				case 0:
+					pg.crash()
+					heal = func() { pg.start(); pg.await() }
+				case 1:
+					pg.readOnly(true)
+					heal = func() { pg.readOnly(false) }
+				case 2: // every connection of every replica waits for this lock
+					tx, err := r.rig.db.Begin()
+					if err == nil {
+						_, err = tx.Exec("LOCK TABLE sessions, users IN ACCESS EXCLUSIVE MODE")
+					}
+					if err != nil {
+						r.t.Fatal(err)
+					}
+					heal = func() { _ = tx.Rollback() }
+				}
+				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+					for _, at := range r.rig.replicas {
+						checks++
+						if r.check(r.probe, known, at).answer != good {
+							failed++
+						}
+					}
+					r.wait(20 * time.Millisecond)
+				}
+				heal()
+			})
+		}
+		r.notef("failed checks of a session that is in Redis: %d of %d", failed, checks)
+	},
+}
+
+// cutCommit: the connection is cut inside the COMMIT of a login, a refresh, a revocation or a change
+// of the password, before or after Postgres got it. The client may repeat the request.
+var cutCommit = fault{
+	number: 13, name: "connection cut inside COMMIT", short: 4, long: 200,
+	promise: "503, and a retry is safe",
+	run: func(r *row) {
+		for i := range r.n {
+			r.cutOne(i)
+			r.done++
+		}
+	},
+}
+
+func (r *row) cutOne(i int) {
+	p, at := r.probe, r.rig.replicas[i%3]
+	await(r.t, "a user signs in", func() bool { return r.login(p, at) != nil })
+	active := p.active()
+	keep, s := active[0], active[1]
+	request := []func() bool{
+		func() bool { return r.login(p, at) != nil },
+		func() bool { return r.refresh(p, s, at).answer == good },
+		func() bool { return r.revokeOne(p, keep, s, at).answer == good },
+		func() bool { return r.changePassword(p, keep, at).answer == good },
+	}[i%4]
+	r.begin()
+	hit := at.postgres.loseReply("COMMIT", i/4%2 == 1)
+	for range 20 { // another transaction may take the blow
+		if !request() || len(p.active()) < 2 {
+			break
+		}
+	}
+	r.awaitClosed(hit)
+	at.postgres.heal()
+	r.healed()
+	if i%4 == 2 { // so far nobody knows whether the session is revoked
+		r.untilAcknowledged(p, keep, s)
+	}
+	await(r.t, "the request succeeds when repeated", func() bool { return i%4 == 2 || request() })
+}
 
 // lostCommit: the reply to the COMMIT of a refresh is lost, so the client gets a 503 and keeps its
 // old refresh token. It comes back with it later than REFRESH_GRACE. It must stay signed in.
@@ -17,7 +101,7 @@ var lostCommit = fault{
 				ended++
 			}
 		}
-		r.notes = append(r.notes, fmt.Sprintf("session ended as theft in %d of %d", ended, r.n))
+		r.notef("session ended as theft in %d of %d", ended, r.n)
 	},
 }
 
@@ -37,7 +121,7 @@ func (r *row) loseCommit(i int) bool {
 			}
 			break
 		}
-		<-hit
+		r.awaitClosed(hit)
 	}
 	at.postgres.heal()
 	r.healed()
@@ -54,4 +138,14 @@ func (r *row) loseCommit(i int) bool {
 	r.checkEverywhere(p, s)
 	r.done++
 	return o.answer == good
+}
+
+// awaitClosed waits until a channel is closed.
+func (r *row) awaitClosed(c <-chan struct{}) {
+	r.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		r.t.Fatal("no COMMIT passed")
+	}
 }

@@ -3,6 +3,7 @@ package faultsuite
 import (
 	"database/sql"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -268,4 +269,24 @@ func (r *rig) complaints() string {
 		fmt.Fprintf(&b, "-- end of the log of %s\n%s\n", replica.name(), replica.proc.tail())
 	}
 	return b.String()
+}
+
+// goroutines returns the number of goroutines in all replicas, by their metrics.
+func (r *rig) goroutines() (sum int) {
+	for _, replica := range r.replicas {
+		resp, err := http.Get("http://" + local(replica.metrics) + "/metrics")
+		if err != nil {
+			continue
+		}
+		text, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		for line := range strings.Lines(string(text)) {
+			var n int
+			if _, err := fmt.Sscanf(line, "go_goroutines %d", &n); err == nil {
+				sum += n
+			}
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return sum
 }

@@ -105,6 +105,27 @@ func (r *row) awaitWell() {
 	}
 }
 
+// notef adds figures to the row's line.
+func (r *row) notef(format string, args ...any) {
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// revokeSome signs the probe in and revokes that session, n times through the replicas in turn. It
+// returns how many revocations were acknowledged.
+func (r *row) revokeSome(n int) (acked int) {
+	p := r.probe
+	for i := range n {
+		at := r.rig.replicas[i%3]
+		if s := r.login(p, at); s != nil {
+			r.check(p, s, at)
+			if r.revokeOne(p, p.active()[0], s, at).answer == good {
+				acked++
+			}
+		}
+	}
+	return acked
+}
+
 func (r *row) progress() {
 	r.mu.Lock()
 	ops := len(r.ops)
@@ -149,9 +170,12 @@ func (r *row) line(c counts) string {
 	if n := len(r.took); n > 0 {
 		recovery = fmt.Sprintf("%v median, %v worst", r.took[n/2].Round(time.Millisecond), r.took[n-1].Round(time.Millisecond))
 	}
-	text := fmt.Sprintf("row %d, %s: injections %d · checks %d · revocations acknowledged %d, logins %d, refreshes %d · accepted after it %d · wrong 401 %d · lost logins %d · lost refresh tokens %d · revived %d · unanswered checks %.2f %% · p99 %v, worst %v · recovery %s",
-		r.fault.number, r.fault.name, r.done, c.checks, c.revokes, c.logins, c.refreshes, c.accepted, c.refused, c.lostLogins, c.lostRefreshes, c.revived,
-		100*float64(c.unavailable)/float64(max(1, c.checks)), c.p99.Round(time.Millisecond), c.worst.Round(time.Millisecond), recovery)
+	text := fmt.Sprintf("row %d, %s: injections %d · checks %d · revocations acknowledged %d, logins %d, refreshes %d"+
+		" · accepted after it %d · wrong 401 %d · lost logins %d · lost refresh tokens %d · revived %d"+
+		" · during the fault %.2f %% of %d checks answered, p99 %v, worst %v · recovery %s",
+		r.fault.number, r.fault.name, r.done, c.checks, c.revokes, c.logins, c.refreshes,
+		c.accepted, c.refused, c.lostLogins, c.lostRefreshes, c.revived,
+		100-100*float64(c.unanswered)/float64(max(1, c.during)), c.during, c.p99.Round(time.Millisecond), c.worst.Round(time.Millisecond), recovery)
 	for _, note := range r.notes {
 		text += " · " + note
 	}

@@ -89,6 +89,13 @@ func (p *postgres) exec(statement string, args ...any) {
 // log at the next start.
 func (p *postgres) crash() { p.proc.stop(syscall.SIGQUIT) }
 
+// readOnly makes every new transaction read-only, as on a standby.
+func (p *postgres) readOnly(on bool) {
+	p.t.Helper()
+	p.exec(fmt.Sprintf("ALTER SYSTEM SET default_transaction_read_only = %t", on))
+	p.exec("SELECT pg_reload_conf()")
+}
+
 // signalAll sends a signal to the server and its children, which serve the connections.
 func (p *postgres) signalAll(s syscall.Signal) {
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.proc.cmd.Process.Pid, p.proc.cmd.Process.Pid))
