@@ -38,13 +38,19 @@ var faults = []fault{
 	redisHangs,        // 8
 	redisFull,         // 9
 	redisDropsClients, // 10
+	clusterMoves,      // 11
 	postgresAway,      // 12
 	cutCommit,         // 13
 	bothStoresDown,    // 14
+	replicaKilled,     // 15
+	clocksApart,       // 16
+	clientsVanish,     // 17
 	twoMasters,        // 18
 	thereAndBack,      // 19
 	keptSession,       // 20
 	lostCommit,        // 21
+	busyMachine,       // 22
+	rolling,           // 23
 }
 
 var (
@@ -52,6 +58,7 @@ var (
 	rate        = flag.Int("rate", 200, "checks a second")
 	timelineDir = flag.String("timeline", "", "directory for an SVG of each row; empty: none")
 	binary      = flag.String("program", "", "the sessiond to test; empty: build it")
+	oldProgram  = flag.String("old", "", "another version of sessiond, which row 23 mixes with it; empty: none")
 )
 
 // budget is how long the short form may begin new injections. Every row gets at least one.

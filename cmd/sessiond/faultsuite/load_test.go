@@ -47,8 +47,8 @@ type load struct {
 }
 
 const (
-	peopleCount   = 6
-	sessionsEach  = 4
+	peopleCount   = 4
+	sessionsEach  = 3
 	keptOver      = 12 // revoked sessions of each user that random checks go on with
 	personEvery   = 500 * time.Millisecond
 	startPassword = "correct horse battery"

@@ -1,6 +1,7 @@
 package faultsuite
 
 import (
+	"database/sql"
 	"time"
 )
 
@@ -24,14 +25,7 @@ var postgresAway = fault{
 					pg.readOnly(true)
 					heal = func() { pg.readOnly(false) }
 				case 2: // every connection of every replica waits for this lock
-					tx, err := r.rig.db.Begin()
-					if err == nil {
-						_, err = tx.Exec("LOCK TABLE sessions, users IN ACCESS EXCLUSIVE MODE")
-					}
-					if err != nil {
-						r.t.Fatal(err)
-					}
-					heal = func() { _ = tx.Rollback() }
+					heal = r.lockSessions()
 				}
 				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 					for _, at := range r.rig.replicas {
@@ -47,6 +41,23 @@ var postgresAway = fault{
 		}
 		r.notef("failed checks of a session that is in Redis: %d of %d", failed, checks)
 	},
+}
+
+// lockSessions locks the table of sessions, and returns a function that unlocks it.
+func (r *row) lockSessions() (unlock func()) {
+	r.t.Helper()
+	var tx *sql.Tx
+	await(r.t, "the table of sessions is locked", func() bool {
+		var err error
+		if tx, err = r.rig.db.Begin(); err != nil {
+			return false
+		}
+		if _, err = tx.Exec("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"); err != nil {
+			_ = tx.Rollback() // a deadlock with a transaction of a replica
+		}
+		return err == nil
+	})
+	return func() { _ = tx.Rollback() }
 }
 
 // cutCommit: the connection is cut inside the COMMIT of a login, a refresh, a revocation or a change
