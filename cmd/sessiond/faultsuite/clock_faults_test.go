@@ -10,7 +10,7 @@ import (
 // from clock_timestamp() of Postgres, so each replica here finds a function of that name that is
 // off. Moving all of them also lets time pass without waiting.
 var clocksApart = fault{
-	number: 16, name: "clocks 60 s apart", short: 0, long: 3,
+	number: 16, name: "clocks 60 s apart", long: 3,
 	promise: "no 401 before exp - 120 s; none accepted after exp + leeway + 60 s",
 	run: func(r *row) {
 		const ttl = 10 * time.Minute
@@ -64,7 +64,7 @@ func (r *row) setClocks(shift, ttl time.Duration) {
 					r.t.Error(err)
 				}
 			}
-			changes["DATABASE_URL"] = url + "&search_path=" + schema + ",pg_catalog,public"
+			changes["DATABASE_URL"] = url + "&search_path=public," + schema + ",pg_catalog"
 			changes["ACCESS_TOKEN_TTL"] = ttl.String()
 		}
 		replica.restart(changes)

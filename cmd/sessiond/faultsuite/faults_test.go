@@ -92,6 +92,12 @@ func TestFaults(t *testing.T) {
 			if rigs[f.on] == nil {
 				rigs[f.on] = startRig(shared, dir, pg, f.on)
 			}
+			t.Cleanup(func() {
+				if t.Failed() { // the next row starts with servers of its own
+					rigs[f.on].stop()
+					rigs[f.on] = nil
+				}
+			})
 			runRow(t, rigs[f.on], f, n)
 		})
 	}

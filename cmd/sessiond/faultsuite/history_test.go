@@ -150,8 +150,9 @@ type counts struct {
 	revived                            int // times that a session was accepted again after a check of it was refused
 	lostRefreshes                      int // refreshes refused in the same way
 	lostLogins                         int
-	worst, p99                         time.Duration // latency of checks during a fault
-	first                              []string      // descriptions of the first faults
+	worst, p99                         time.Duration   // latency of checks during a fault
+	first                              []string        // descriptions of the first wrong answers
+	wrong                              []time.Duration // when wrong answers came
 }
 
 // isRevoke reports whether a request may have revoked sessions. One that was refused did not.
@@ -225,12 +226,14 @@ func (h *history) countSession(c *counts, ops []op) {
 		switch {
 		case o.kind == check && o.answer == good && o.start > acked:
 			c.accepted++
+			c.wrong = append(c.wrong, o.end)
 			c.note("session %d, %s: accepted at %v, %v after the revocation at %s was acknowledged", o, o.start-acked, ack.at)
 		case o.kind == check && o.answer == good && o.start > refusedAt:
 			c.revived++
 			refusedAt = never
 		case o.kind == check && o.answer == refused && o.end < asked:
 			c.refused++
+			c.wrong = append(c.wrong, o.end)
 			c.note("session %d, %s: refused at %v, lasted %v, although nobody had revoked it (%s)", o, o.end-o.start, "401")
 		case o.kind == refresh && o.answer == refused && o.end < asked:
 			c.lostRefreshes++

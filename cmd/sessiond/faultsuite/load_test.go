@@ -204,14 +204,19 @@ func (l *load) actOnce(p *person) {
 		l.revokeOne(p, one, other, at)
 	case n < 82:
 		l.revokeByRefreshToken(p, one, at)
-	case n < 92:
-		l.revokeOthers(p, one, at)
-	case n < 96:
-		l.changePassword(p, one, at)
-	default:
+	case n < 85:
 		l.revokeAll(p, one, at)
+	case !keepsSessions(): // see keepsSessions
+	case n < 95:
+		l.revokeOthers(p, one, at)
+	default:
+		l.changePassword(p, one, at)
 	}
 }
+
+// keepsSessions reports whether the random load may revoke all sessions but one. As long as row 20
+// is not in the short form, other faults sign the kept session out, too.
+func keepsSessions() bool { return keptSession.short > 0 || isLong() }
 
 // ---- requests, each recorded ------------------------------------------------
 

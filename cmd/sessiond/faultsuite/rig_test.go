@@ -75,7 +75,8 @@ func (b *balancer) name() string { return "lb" }
 // startRig starts everything. The servers stop at the end of t.
 func startRig(t testing.TB, dir string, pg *postgres, k topology) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: filepath.Join(dir, strings.ReplaceAll(k.String(), " ", "-")), topology: k, postgres: pg, database: newName()}
+	r := &rig{t: t, topology: k, postgres: pg, database: newName()}
+	r.dir = filepath.Join(dir, r.database)
 	if err := os.MkdirAll(r.dir, 0o711); err != nil { //nolint:gosec // the servers' user must reach its own directories below
 		t.Fatal(err)
 	}
@@ -244,6 +245,19 @@ backend replicas
 	b.proc = spawn(r.t, r.dir, "haproxy", false, nil, haproxy, "-db", "-f", path)
 	b.proc.awaitUp(r.t, func() bool { return listens(local(b.port)) })
 	r.balancer = b
+}
+
+// stop kills everything but Postgres.
+func (r *rig) stop() {
+	if r == nil {
+		return
+	}
+	for _, replica := range r.replicas {
+		replica.proc.kill()
+	}
+	for _, n := range append(append([]*node{}, r.nodes...), r.sentinels...) {
+		n.proc.kill()
+	}
 }
 
 // links applies f to the links of every replica to a Redis server.

@@ -142,8 +142,8 @@ func (r *row) conclude() {
 	c.lostLogins = r.missingLogins()
 	wrong := r.judge()
 	r.t.Log(r.line(c))
-	if *timelineDir != "" {
-		r.draw(*timelineDir)
+	if *timelineDir != "" && len(r.faults) > 0 {
+		r.draw(*timelineDir, c.wrong)
 	}
 	bad := c.accepted+c.refused+c.lostLogins+c.lostRefreshes+len(wrong)+len(r.complain) > 0
 	if !bad {
