@@ -24,8 +24,11 @@ var clusterMoves = fault{
 				finish := r.halfMove(p)
 				for _, s := range active[1:4] {
 					asked++
-					if r.revokeOne(p, active[0], s, r.rig.replicas[i%3]).answer == good {
-						acked++
+					for try := range 3 { // a busy machine may answer 503 now and then
+						if r.revokeOne(p, active[0], s, r.rig.replicas[(i+try)%3]).answer == good {
+							acked++
+							break
+						}
 					}
 				}
 				finish()
@@ -33,7 +36,7 @@ var clusterMoves = fault{
 			r.checkEverywhere(p, active...)
 			r.rig.awaitCluster()
 		}
-		r.notef("acknowledged in a slot that is half moved: %d of %d", acked, asked)
+		r.promised(acked == asked, "acknowledged in a slot that is half moved: %d of %d", acked, asked)
 	},
 }
 

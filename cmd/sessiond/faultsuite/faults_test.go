@@ -23,6 +23,7 @@ type fault struct {
 	promise string // what must hold besides: no revoked session accepted, nobody signed out, nothing lost
 	short   int    // injections in the short form; 0: only in the long form
 	long    int    // injections in the long form
+	quiet   bool   // without the random load
 	run     func(r *row)
 }
 

@@ -231,7 +231,7 @@ var rolling = fault{
 			}
 		}
 		r.mu.Unlock()
-		r.notef("failed checks through HAProxy: %d of %d", failed, checks)
+		r.promised(failed == 0, "failed checks through HAProxy: %d of %d", failed, checks)
 		r.rig.all(func(replica *replica) {
 			replica.program = program(r.t)
 			replica.restart(map[string]string{"SHUTDOWN_DELAY": "0s"})

@@ -29,7 +29,9 @@ func runRow(t *testing.T, rig *rig, f fault, n int) {
 		r.after = 10 * time.Second
 	}
 	r.enrol(t, peopleCount, sessionsEach)
-	r.load.run(*rate)
+	if !f.quiet {
+		r.load.run(*rate)
+	}
 	t.Cleanup(r.stop) // if the row fails early
 	r.probe = r.newPerson(2)
 	r.awaitWell()
@@ -71,9 +73,11 @@ func (r *row) each(hold time.Duration, inject, heal func()) {
 	}
 }
 
-// inject runs one injection and measures how long the service then takes to recover.
+// inject runs one injection and measures how long the service then takes to recover. One session is
+// revoked right before it, and one right after it.
 func (r *row) inject(f func()) {
 	r.t.Helper()
+	r.revokeSome(1)
 	spare := r.login(r.probe, r.rig.replicas[0])
 	r.begin()
 	f()
@@ -102,6 +106,16 @@ func (r *row) awaitWell() {
 			}
 			return streak == 3
 		})
+	}
+}
+
+// promised adds figures to the row's line. In the long form, which wants a quiet machine, the row
+// fails if they are not as promised.
+func (r *row) promised(ok bool, format string, args ...any) {
+	r.t.Helper()
+	r.notef(format, args...)
+	if !ok && isLong() {
+		r.t.Errorf("row %d: not as promised: "+format, append([]any{r.fault.number}, args...)...)
 	}
 }
 
