@@ -11,14 +11,15 @@ import (
 // row is one row of the matrix while it runs.
 type row struct {
 	*load
-	t     *testing.T
-	fault fault
-	probe *person // its sessions show whether all is well
-	n     int     // injections
-	done  int
-	after time.Duration   // how long the load goes on after the last recovery
-	took  []time.Duration // recovery of each injection
-	notes []string        // more figures for the line
+	t       *testing.T
+	fault   fault
+	probe   *person // its sessions show whether all is well
+	n       int     // injections
+	done    int
+	stopped time.Duration   // when the load ended
+	after   time.Duration   // how long the load goes on after the last recovery
+	took    []time.Duration // recovery of each injection
+	notes   []string        // more figures for the line
 }
 
 // runRow runs the load, injects the fault n times, and judges what was recorded.
@@ -38,6 +39,7 @@ func runRow(t *testing.T, rig *rig, f fault, n int) {
 	f.run(r)
 	r.wait(r.after)
 	r.stop()
+	r.stopped = r.now()
 	r.awaitWell()
 	r.sweep()
 	r.useRefreshTokens()

@@ -29,14 +29,14 @@ var bands = []struct{ name, colour string }{
 // the background.
 func (r *row) draw(dir string, wrong []time.Duration) {
 	r.t.Helper()
-	from, to := r.faults[0].from-2*time.Second, r.ops[len(r.ops)-1].end
-	to = min(to, from+drawn)
+	from := r.faults[0].from - 2*time.Second
+	to := min(r.stopped, from+drawn)
 	x := func(at time.Duration) float64 {
 		return plotLeft + plotWidth*min(1, max(0, float64(at-from)/float64(to-from)))
 	}
 	var counts [slots][4]int
 	add := func(at time.Duration, band int) {
-		if slot := int(slots * (at - from) / (to - from)); at >= from && slot < slots {
+		if slot := int(slots * (at - from) / (to - from)); at >= from && at < to {
 			counts[slot][band]++
 		}
 	}
