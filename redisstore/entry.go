@@ -9,11 +9,11 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// An entry is encoded as
+// A session's entry in Redis is encoded as
 //
 //	version     1 byte, 1
 //	state       1 byte, 2 for ended or 3 for active; an ended entry stops here
-//	lineage     8 bytes, of the server that it was written to; see lineage.go
+//	lineage     8 bytes, of the server that the entry was written to; see lineage.go
 //	generation  uvarint
 //	expiry      uvarint, of the session, in Unix seconds
 //	revoked     the ids of the session's revoked tokens, until the end of the value
@@ -22,21 +22,21 @@ import (
 // uvarint is 0 and the 16 bytes follow. For any other text of n bytes, the uvarint is n+1 and the
 // text follows.
 //
-// A value that differs from this format in any way is not an entry. It may come from another
-// version, which can record more than this one understands, so the ledger is asked instead.
+// A value that differs from this format in any way counts as missing, and the ledger decides.
+// Another release may have written the value with facts that this release does not understand.
 const (
 	entryVersion = 1
 
 	stateEnded  = 2
-	stateActive = 3 // 1 is an older format without a lineage
+	stateActive = 3 // an older format without a lineage used 1
 
 	idBytes = 16
 )
 
 var endedEntry = []byte{entryVersion, stateEnded}
 
-// idEncoding is strict because an id has to come back exactly as it was written.
-// Without Strict, several texts would decode to the same bytes.
+// idEncoding decodes token ids strictly. Otherwise several texts would decode to the same bytes,
+// and an entry would return another id than the one that was stored.
 var idEncoding = base64.RawURLEncoding.Strict()
 
 func encodeEntry(e session.Entry, written lineage) []byte {
@@ -46,8 +46,8 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	b := make([]byte, 0, 2+len(written)+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
 	b = append(b, written[:]...)
-	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative number cannot be decoded, so the entry is unknown
-	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: as above
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
 			b = append(append(b, 0), raw...)
@@ -58,8 +58,9 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	return b
 }
 
-// decodeEntry decodes an entry. It reports false for a foreign value and for an active entry of
-// another lineage. An ended entry has no lineage, because a session never becomes active again.
+// decodeEntry decodes a session's entry. It reports false for a value in another format and for an
+// active entry of another lineage. An ended entry has no lineage, because a session that ended
+// never becomes active again.
 func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false

@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// lineage identifies a history of data that was never rolled back. It is the
-// beginning of a server's master_replid. Redis changes that id after every event
-// that can have returned the data to an earlier state: a restart from a saved file,
-// a failover to a replica that was behind, a copy of another server's data.
+// lineage identifies a history of Redis data that was never rolled back. It is the beginning of a
+// server's master_replid. Redis changes its master_replid after every event that can have returned
+// the data to an earlier state: a restart from a saved file, a failover to a replica that was
+// behind, a copy of another server's data.
 //
-// An active entry carries the lineage of the server that it was written to. A
-// server of any other lineage may have forgotten that the session was revoked
-// since, so there the entry is unknown and the ledger decides. See decision 0014.
+// An active entry carries the lineage of the server that the entry was written to. On a server of
+// any other lineage the entry counts as missing and the ledger decides, because that server may
+// have forgotten a later revocation of the session. See decision 0014.
 type lineage [8]byte
 
 const replidField = "master_replid"
 
-// lineageOf reads the lineage from the reply to INFO replication. Nothing is
-// believed of a server that does not name its lineage.
+// lineageOf reads a server's lineage from the reply to INFO replication. It returns an error if the
+// reply has no lineage, because the store trusts no entry on such a server.
 func lineageOf(info string) (lineage, error) {
 	if l, ok := parseLineage(infoField(info, replidField)); ok {
 		return l, nil

@@ -2,18 +2,18 @@ package redisstore
 
 import "github.com/redis/go-redis/v9"
 
-// Each script is one step for every reader. It begins by deleting the lease, for a
-// second reason too: a Redis that is out of memory still runs a script whose first
-// write frees some, so a revocation never fails for lack of memory. (The script
-// flag allow-oom does the same, but the embedded Redis does not support it.) As in
-// Look, a generation that is not a number or not a string counts as missing.
+// Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease
+// first, also because a Redis without free memory still runs a script whose first write frees some.
+// Therefore a revocation never fails for lack of memory. (The script flag allow-oom has the same
+// effect, but the embedded Redis does not support it.) As in Look, a non-numeric generation counts
+// as missing.
 const generationLua = `
 local function generation(key)
   local stored = redis.pcall('GET', key)
   return type(stored) == 'string' and stored:match('^%d+$') and tonumber(stored)
 end
 
--- Neither the generation nor its expiry ever goes down.
+-- raise never lowers the generation or its expiry.
 local function raise(key, to, expiry)
   local stored = generation(key)
   if stored then
@@ -24,8 +24,8 @@ local function raise(key, to, expiry)
 end
 `
 
-// lineageLua reads the server's lineage; see lineage.go. It returns an empty text
-// if the user may not run INFO. An entry that is written with it is never believed.
+// lineageLua reads the server's lineage; see lineage.go. It returns an empty text if the Redis user
+// may not run INFO. An entry that is written with an empty lineage counts as missing in every Look.
 const lineageLua = `
 local function lineage()
   local info = redis.pcall('INFO', 'replication')
@@ -34,8 +34,8 @@ end
 `
 
 var (
-	// takeLease: KEYS lease; ARGV its value, its time to live in milliseconds.
-	// It returns the lineage, or nothing if another caller holds the lease.
+	// takeLease takes a subject's lease. KEYS: lease; ARGV: its value, its time to live in
+	// milliseconds. It returns the lineage, or nil if another caller holds the lease.
 	takeLease = redis.NewScript(lineageLua + `
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false
@@ -43,10 +43,10 @@ end
 return lineage()
 `)
 
-	// backfill: KEYS lease, session, generation;
-	// ARGV lease, lineage, entry, its expiry, generation, its expiry.
-	// It returns 0 if it stored nothing or only what has expired. It refuses a lease of another
-	// lineage: a rollback of the data may have restored a lease that was given up before.
+	// backfill stores a session's entry and generation. KEYS: lease, session, generation; ARGV:
+	// lease, lineage, entry, its expiry, generation, its expiry. It returns 0 if it stored nothing
+	// or if the entry has expired. It refuses a lease of another lineage, because a rollback of
+	// Redis may have restored a lease that a revocation had deleted.
 	backfill = redis.NewScript(lineageLua + generationLua + `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or lineage() ~= ARGV[2] then
   return 0
@@ -61,23 +61,24 @@ raise(KEYS[3], ARGV[5], ARGV[6])
 return redis.call('EXISTS', KEYS[2])
 `)
 
-	// revokeSession: KEYS lease, session; ARGV ended entry, expiry.
+	// revokeSession marks a session as ended. KEYS: lease, session; ARGV: ended entry, expiry.
 	revokeSession = redis.NewScript(`
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PXAT', ARGV[2])
 return 1
 `)
 
-	// revokeToken: KEYS lease, session, revoked token; ARGV expiry.
-	// It deletes the entry. The next backfill writes one that lists the token.
+	// revokeToken marks one token as revoked. KEYS: lease, session, revoked token; ARGV: expiry. It
+	// deletes the session's entry. The next backfill writes an entry that lists the token.
 	revokeToken = redis.NewScript(`
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('SET', KEYS[3], '1', 'PXAT', ARGV[1])
 return 1
 `)
 
-	// raiseGeneration: KEYS lease, generation and, if one is kept, its session;
-	// ARGV generation, expiry. It never creates a generation; doc.go says why.
+	// raiseGeneration revokes all sessions of older generations. KEYS: lease, generation and, to
+	// keep one session, its entry, which the script deletes so that it is backfilled; ARGV:
+	// generation, expiry. It never creates a generation; doc.go says why.
 	raiseGeneration = redis.NewScript(generationLua + `
 redis.call('DEL', KEYS[1])
 if KEYS[3] then
@@ -90,11 +91,11 @@ return 1
 `)
 )
 
-// The scripts of the rate limits repeat the rules of package limit, because only
-// Redis can charge several keys in one step. The suite in limittest holds both to
-// the same results. Times to live count from the caller's now, so Redis's own clock
-// does not matter. These scripts free no memory first: the last memory belongs to
-// revocations, and without it each replica keeps limits of its own.
+// The Lua scripts for rate limits repeat the rules of package limit, because only Redis can charge
+// several rate limits in one step. The suite in limittest checks that both give the same results.
+// Times to live count from the time that the caller sends, so Redis's own clock does not matter. If
+// Redis is out of memory, these scripts fail, because the last memory is reserved for revocations.
+// Each replica then counts its rate limits in its own memory.
 const limitLua = `
 local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = redis.call('MGET', unpack(KEYS))
@@ -108,13 +109,14 @@ local function short(number)
   return number and #number <= 15
 end
 
--- A bucket: the time at which it is full again.
+-- full returns the time at which a bucket is full again.
 local function full(i)
   local at = (stored[i] or ''):match('^%d+$')
   return short(at) and tonumber(at) or 0
 end
 
--- A backoff counter: the number of charges, the time of the last one, the time of the one before.
+-- charges reads a backoff counter: the number of charges, the times of the last charge and of the
+-- charge before it.
 local function charges(i)
   local count, last, before = (stored[i] or ''):match('^(%d+) (%d+) (%d+)$')
   if short(count) and short(last) and short(before) and last + memory > now then
@@ -129,9 +131,10 @@ end
 `
 
 var (
-	// chargeLimits: KEYS the buckets and backoff counters; ARGV now, the first
-	// wait, the longest wait and the memory of a backoff counter, then burst and
-	// every of each rule. It returns the values from before the charge.
+	// chargeLimits charges all rate limits, or none if one refuses. KEYS: buckets and backoff
+	// counters; ARGV: now, the first wait, the longest wait and the memory of a backoff counter,
+	// then burst and every of each rule, all times in ms. It returns the values from before the
+	// charge.
 	chargeLimits = redis.NewScript(limitLua + `
 local values, ttls = {}, {}
 for i = 1, #KEYS do
@@ -158,7 +161,7 @@ end
 return stored
 `)
 
-	// refundLimits: KEYS and ARGV as for chargeLimits.
+	// refundLimits takes back one charge of each rate limit. KEYS and ARGV are as for chargeLimits.
 	refundLimits = redis.NewScript(limitLua + `
 for i = 1, #KEYS do
   local _, every = rule(i)

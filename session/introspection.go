@@ -15,11 +15,11 @@ import (
 // Introspection is a [Fallback] that asks sessiond over HTTP (RFC 7662). sessiond also backfills
 // the store, so that the next check of the same session needs no fallback.
 type Introspection struct {
-	// Limit bounds how many requests run at once. Without a limit, the loss of the store's data would
-	// cause a flood of requests. A check that gets no place within Timeout fails with
-	// [ErrUnavailable]. [NewIntrospection] sets a limit of 16.
+	// Limit bounds how many requests to sessiond run at once. Otherwise a store that lost its data
+	// would cause a flood of requests. A check that has to wait longer than Timeout for its request
+	// fails with [ErrUnavailable]. [NewIntrospection] sets a limit of 16.
 	Limit Limit
-	// Timeout bounds the time of a check: the wait for a place, and the request. 0 means 1 second.
+	// Timeout bounds a check, from the wait for Limit to the response. 0 means 1 second.
 	Timeout time.Duration
 
 	url, authorization string
@@ -45,7 +45,7 @@ func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteO
 
 // introspected is the response of RFC 7662 section 2.2. Unknown members are ignored.
 type introspected struct {
-	Active    *bool  `json:"active"` // nil if the response lacks it; then the check has no result
+	Active    *bool  `json:"active"` // nil if the response lacks this member; the check then fails
 	Subject   string `json:"sub"`
 	SessionID string `json:"sid"`
 	TokenID   string `json:"jti"`
@@ -90,7 +90,7 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	}
 	var answer introspected
 	if err := json.Unmarshal(body, &answer); err != nil {
-		// The error leaves out the decoder's message, which could quote the response.
+		// Leave out the decoder's message, because it could quote the response.
 		return introspected{}, fmt.Errorf("%s: the response is not JSON", i.url)
 	}
 	return answer, nil

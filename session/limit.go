@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Limit bounds how many checks ask a [Fallback] at once. The channel's capacity is the number of
-// places. If a Limit is nil, any number of checks may ask.
+// Limit bounds how many checks ask a [Fallback] at once. The channel's capacity is that number. A
+// nil Limit allows any number.
 type Limit chan struct{}
 
-// Enter waits for a place. It returns a context for the caller's work and a function that frees the
-// place. The context ends when timeout has passed since Enter was called. If no place becomes free
-// within timeout, Enter returns [ErrUnavailable].
+// Enter waits until the limit allows one more check. It returns a context for the check, which ends
+// when timeout has passed since Enter was called, and a function leave, which the caller must call
+// after the check. If the wait takes longer than timeout, Enter returns [ErrUnavailable].
 func (l Limit) Enter(ctx context.Context, timeout time.Duration) (limited context.Context, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	if l == nil {

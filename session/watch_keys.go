@@ -16,9 +16,9 @@ import (
 // because they miss the change of a mounted Kubernetes secret.
 const keyFileInterval = time.Second
 
-// WatchKeys returns a keyring with the JSON Web Key Set of a file. Until ctx ends, the keyring
+// WatchKeys returns a Keyring with the JSON Web Key Set of a file. Until ctx ends, the Keyring
 // follows each change of the file within a second. A change is logged and ignored if the file is
-// not a valid key set, or if it has lost the signing key. If log is nil, [slog.Default] is used.
+// not a valid key set, or if it has lost the key that signs. If log is nil, [slog.Default] is used.
 func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator configured the file
 	if err != nil {

@@ -11,16 +11,16 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// LedgerFallback is a [session.Fallback] that reads the ledger. If the store answers, it also
-// backfills the store, so that the next check of the session needs no fallback.
+// LedgerFallback is a [session.Fallback] that reads sessions from the ledger. If the store answers,
+// the fallback also backfills it, so that the next check of the session does not need the ledger.
 type LedgerFallback struct {
 	Store  Store
 	Finder Finder
-	// Limit bounds how many reads run at once. Without a limit, the loss of the store's data would
-	// cause a flood of SQL. A check that gets no place within Timeout fails with
+	// Limit bounds how many checks read the ledger at once. Otherwise a store that lost its data
+	// would cause a flood of SQL. A check that waits longer than Timeout fails with
 	// [session.ErrUnavailable].
 	Limit session.Limit
-	// Timeout bounds the time of a check: the wait for a place, and the read. 0 means 1 second.
+	// Timeout bounds a check, from the wait for Limit to the end of the read. 0 means 1 second.
 	Timeout time.Duration
 }
 
@@ -31,8 +31,8 @@ type Finder interface {
 
 var _ session.Fallback = (*LedgerFallback)(nil)
 
-// Check implements [session.Fallback]. Each call reads the ledger by itself. Sharing a read that
-// began before a revocation would accept the revoked session again.
+// Check implements [session.Fallback]. Each call reads the ledger. If calls shared a read that
+// began before a revocation, the later calls would accept the revoked session.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 	ctx, leave, err := f.Limit.Enter(ctx, cmp.Or(f.Timeout, time.Second))
 	if err != nil {
@@ -42,7 +42,7 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 
 	lease, leased := "", false
 	if q.StoreUp {
-		// Without a lease there is no backfill, and the check goes on.
+		// If the lease is not available, the check goes on and only skips the backfill.
 		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)
 	}
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
@@ -54,14 +54,14 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 	}
 	if leased {
 		if snapshot, ok := record.snapshot(q.Now); ok {
-			// If this fails, the next check reads the ledger again.
+			// If the backfill fails, the next check reads the ledger again.
 			_, _ = f.Store.Backfill(ctx, lease, q.Ref, snapshot)
 		}
 	}
 	return record.verdict(q.Ref.TokenID, q.Now)
 }
 
-// verdict returns nil if the ledger says that a token is in force.
+// verdict returns nil if the ledger says that the session is active and the token is not revoked.
 func (r *Record) verdict(tokenID string, now time.Time) error {
 	switch r.StatusAt(now) {
 	case StatusActive:
@@ -76,8 +76,9 @@ func (r *Record) verdict(tokenID string, now time.Time) error {
 	}
 }
 
-// snapshot returns what the store may keep of a record. It reports false for an expired session: a
-// refresh that commits right now may prolong it, and an ended entry could not become active again.
+// snapshot returns the part of a record that the store may keep. It reports false for an expired
+// session, because a concurrent refresh may prolong the session, and an entry of the store that
+// says the session has ended could not become active again.
 func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	status := r.StatusAt(now)
 	if status == StatusExpired {

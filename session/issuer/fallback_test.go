@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestRecord_GivesVerdictAndSnapshot(t *testing.T) {
+func TestRecord_StatusDeterminesVerdictAndSnapshot(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	live := Session{Generation: 3, ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour), AccessExpiresAt: now.Add(time.Minute)}
 	ended := live
@@ -23,7 +23,7 @@ func TestRecord_GivesVerdictAndSnapshot(t *testing.T) {
 	}{
 		{"active", Record{Session: live, SubjectGeneration: 3}, nil, true},
 		{"ended", Record{Session: ended, SubjectGeneration: 3}, session.ErrRevoked, true},
-		// A refresh that commits right now may prolong the expired session.
+		// The store must not keep an expired session, because a concurrent refresh may prolong it.
 		{"expired", Record{Session: expired, SubjectGeneration: 3}, session.ErrInvalidToken, false},
 		{"active, token revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true},
 		{"active, generation below the subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},

@@ -26,8 +26,8 @@ type Manager struct {
 	IdleTTL time.Duration
 	// MaxTTL is how long after the login a session expires, even if it is refreshed.
 	MaxTTL time.Duration
-	// RefreshGrace is how long after a refresh the client may fetch a lost reply again, with the
-	// same refresh token. Zero: not at all.
+	// RefreshGrace is how long after a refresh the client may use the replaced refresh token to
+	// fetch a lost reply again. 0 means not at all.
 	RefreshGrace time.Duration
 	// MaxSessions is how many active sessions a user may have. 0 means no limit.
 	MaxSessions int
@@ -35,7 +35,7 @@ type Manager struct {
 	// such a login is refused.
 	EndOldest bool
 
-	outage outage // of Ledger
+	outage outage // the latest outage of Ledger
 }
 
 // TokenSet is what the client receives after a login, a refresh or a re-authentication.
@@ -79,7 +79,8 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	}
 	for _, r := range displaced {
 		if err := m.enforce(ctx, r); err != nil {
-			// The login must not fail because of that. The outbox enforces the revocation later.
+			// The login succeeds even if the outbox has to enforce the revocation of the other
+			// session later.
 			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
 		}
 	}
@@ -96,7 +97,7 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 // returns the errors of Start, and [session.ErrRevoked] if the session has ended.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
-	// The session may expire earlier, but its row is not read yet. The method tokens considers that.
+	// The expiry of the session is not known yet. The exp of the token can be earlier, see tokens.
 	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
 		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
@@ -111,14 +112,14 @@ func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject 
 	return set, s, err
 }
 
-// accessExpiry returns the exp of an access token that is issued now. A token never outlives its
-// session.
+// accessExpiry returns the exp of an access token that is issued now. It is never later than the
+// session's expiry.
 func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
 	issued := now.Truncate(time.Second)
 	return earlier(issued.Add(m.AccessTTL), sessionExpiry.Truncate(time.Second))
 }
 
-// tokens returns a token set with the newest access token of a session, which it signs.
+// tokens signs the newest access token of a session and returns it in a token set.
 func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	issued := now.Truncate(time.Second)
 	claims := session.Claims{

@@ -8,12 +8,12 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// outageGap separates two outages. After that long without a failure, the ledger was back.
+// outageGap is how long no poll of the ledger must fail until the next failure begins a new outage.
 const outageGap = 10 * time.Second
 
 // outage is the latest time span in which this replica could not reach the ledger. The zero value
-// means that there was none. Only the replica's own polls count, and not requests. The holder of a
-// refresh token can make requests fail, and must not extend the token's grace that way.
+// means that there was none. Only the replica's own polls count. If failed requests counted, the
+// holder of a refresh token could make requests fail to extend the token's grace period.
 type outage struct {
 	mu          sync.Mutex
 	began, last time.Time
@@ -34,8 +34,8 @@ func (o *outage) observe(err error, now time.Time) {
 	}
 }
 
-// extendsGrace reports whether an outage began within the grace of a rotation and ended less than
-// grace ago.
+// extendsGrace reports whether an outage began within the grace period of a refresh and ended less
+// than one grace period ago. The parameter rotated is the time of the refresh.
 func (o *outage) extendsGrace(rotated, now time.Time, grace time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

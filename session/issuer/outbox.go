@@ -13,13 +13,12 @@ const (
 	outboxInterval = time.Second
 	outboxLease    = 5 * time.Second
 	outboxBatch    = 100
-	// outboxParallel lets a batch finish within its lease, even if each revocation has to wait for
-	// a server that is away.
+	// outboxParallel is how many revocations of a batch are enforced at once. The batch must finish
+	// within its lease even if each revocation waits for a server that is down.
 	outboxParallel = 16
 )
 
-// Run enforces, until ctx ends, the revocations that any replica has recorded and could not
-// enforce.
+// Run enforces the revocations that a replica has recorded but could not enforce, until ctx ends.
 func (m *Manager) Run(ctx context.Context) {
 	tick := time.NewTicker(outboxInterval)
 	defer tick.Stop()
@@ -30,15 +29,15 @@ func (m *Manager) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := m.EnforceDue(ctx); err != nil && ctx.Err() == nil {
-			m.Log.WarnContext(ctx, "recorded revocations wait, because the store or the ledger is away", "error", err)
+			m.Log.WarnContext(ctx, "recorded revocations are not enforced yet, because the store or the ledger is down", "error", err)
 		}
 	}
 }
 
-// EnforceDue enforces the recorded revocations that are due, once. A failure does not hold up the
-// others, because on a Cluster one server may be away while the others answer.
+// EnforceDue enforces, once, the recorded revocations that are due. If one of them fails, the
+// others are still enforced, because a Redis Cluster may have only one server that is down.
 func (m *Manager) EnforceDue(ctx context.Context) error {
-	// Claim nothing while this replica cannot reach the store. Another replica may reach it.
+	// Claim no revocations while the store is down for this replica. Another replica may reach it.
 	limit, away := outboxBatch, m.Store.Ping(ctx)
 	if away != nil {
 		limit = 0

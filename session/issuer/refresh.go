@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// theftMail is the kind of the mail that tells a user about a stolen token.
+// theftMail is the kind of the mail that tells users that their refresh token was stolen.
 const theftMail = "token_theft"
 
 // Refresh exchanges a refresh token for a new token set (RFC 6749 section 6) with a new refresh
@@ -45,7 +45,7 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 	return set, s, nil
 }
 
-// rotate decides what happens to a session when the client presents a token of its refresh family.
+// rotate decides what happens to a session when a client presents one of its refresh tokens.
 func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ Rotation, next refreshToken, err error) {
 	if r.StatusAt(now) != StatusActive {
 		return Rotation{}, next, invalid("session has ended")
@@ -56,35 +56,35 @@ func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ 
 	}
 	rotation.AccessExpiresAt = m.accessExpiry(now, rotation.ExpiresAt)
 	switch hash := presented.hash(); {
-	// The client presents the current token. It gets a successor, which becomes the current token.
-	// The ledger keeps the successor sealed, for a client whose reply gets lost.
+	// The client presents the current token. The client gets a new token, which becomes the current
+	// one. The ledger keeps the new token encrypted, for the case that the reply gets lost.
 	case hash == r.Current:
 		next = presented.successor()
 		rotation.Current, rotation.Previous, rotation.RotatedAt = next.hash(), hash, now
 		rotation.Sealed, err = presented.seal(next)
 		return rotation, next, err
 
-	// The client presents the previous token within the grace. The reply to its refresh was lost,
-	// or two tabs refreshed at once. It gets the current token again.
+	// The client presents the previous token within the grace period. The reply to the refresh was
+	// lost, or two tabs refreshed at once. The client gets the current token again.
 	case hash == r.Previous && m.inGrace(r.RotatedAt, now):
 		next, err = presented.open(r.Sealed)
 		return rotation, next, err
 
-	// The client presents an older token, or the previous one after the grace. One of two clients
-	// with the same token is a thief. We cannot know which one, so the session ends for both.
+	// The client presents an older token, or the previous token after the grace period. One of two
+	// clients with this token is a thief. We cannot know which one, so the session ends for both.
 	default:
 		return Rotation{End: &Ending{At: now, Reason: ReasonTokenTheft, By: BySystem}, Notify: theftMail}, next, nil
 	}
 }
 
-// inGrace reports whether a client may fetch a lost refresh reply again. After an outage of the
-// ledger the grace begins anew, because no client could refresh during the outage.
+// inGrace reports whether a client may fetch a lost refresh reply again. The grace period begins
+// anew after an outage of the ledger, because no client could refresh during the outage.
 func (m *Manager) inGrace(rotated, now time.Time) bool {
 	return now.Before(rotated.Add(m.RefreshGrace)) || m.outage.extendsGrace(rotated, now, m.RefreshGrace)
 }
 
-// RevokeRefresh ends the session of a refresh token (RFC 7009). It reports whether there was one,
-// and it is not an error if there was none.
+// RevokeRefresh ends the session of a refresh token (RFC 7009). If no session has the token, found
+// is false and err is nil.
 func (m *Manager) RevokeRefresh(ctx context.Context, token string) (found bool, err error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {

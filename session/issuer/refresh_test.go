@@ -11,10 +11,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/issuertest"
 )
 
-// shakyLedger is a ledger that loses replies or is away.
+// shakyLedger is a ledger that can lose the replies to refreshes, or be down.
 type shakyLedger struct {
 	issuer.Ledger
-	lost, away *bool // lost: the replies to refreshes; away: the whole ledger
+	lost, away *bool // lost: replies to refreshes get lost; away: the ledger is down
 }
 
 func (l shakyLedger) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
@@ -32,9 +32,9 @@ func (l shakyLedger) DueRevocations(ctx context.Context, now time.Time, lease ti
 	return l.Ledger.DueRevocations(ctx, now, lease, limit)
 }
 
-// A client that lost a refresh reply in an outage can fetch it after the outage, from every replica
-// and however long the outage lasted.
-func TestRefresh_ExtendsTheGraceByAnOutage(t *testing.T) {
+// A client that lost the reply to its refresh in an outage can fetch the reply after the outage,
+// from every replica and however long the outage lasted.
+func TestRefresh_LostReplyCanBeFetchedAfterLongOutage(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		now, lost, away := time.Now(), false, false
 		for _, m := range w.Replicas {
@@ -83,7 +83,7 @@ func TestRefresh_ExtendsTheGraceByAnOutage(t *testing.T) {
 			t.Errorf("long after the outage: %v", err)
 		}
 
-		// Failed requests are not an outage, however many.
+		// Failed requests do not count as an outage, because clients can cause them.
 		second, _ := w.Start(t)
 		for range 5 {
 			lost = true

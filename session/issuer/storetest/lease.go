@@ -9,13 +9,13 @@ import (
 )
 
 var leaseTests = []test{
-	{"gives the lease to one holder", func(s *suite) {
+	{"is refused to a second caller", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(s.subject); ok {
 			s.Error("a second caller got the lease")
 		}
 	}},
-	{"gives the lease to one of many concurrent callers", func(s *suite) {
+	{"is given to exactly one of many concurrent callers", func(s *suite) {
 		var got atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {
@@ -34,13 +34,13 @@ var leaseTests = []test{
 			s.Errorf("%d callers got the lease, want 1", got.Load())
 		}
 	}},
-	{"is separate for each subject", func(s *suite) {
+	{"of one subject does not affect the lease of another subject", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(issuer.NewID()); !ok {
-			s.Error("another subject's lease was refused")
+			s.Error("the lease of another subject was refused")
 		}
 	}},
-	{"ends after LeaseTTL, and its holder loses it", func(s *suite) {
+	{"ends after LeaseTTL and can then be given to another caller", func(s *suite) {
 		started := time.Now()
 		old := s.lease()
 		var fresh string
@@ -48,28 +48,28 @@ var leaseTests = []test{
 			fresh, ok = s.tryLease(s.subject)
 			return ok
 		})
-		// Servers count whole milliseconds.
+		// The test allows a lease to end 10 ms early, because Redis counts whole milliseconds.
 		if took := time.Since(started); took < issuer.LeaseTTL-10*time.Millisecond {
 			s.Errorf("the lease ended after %v", took)
 		}
 		if fresh == old {
-			s.Error("two leases are the same")
+			s.Error("two callers got the same lease")
 		}
 		ref := s.ref()
 		if s.tryBackfill(old, ref, s.active(1)) {
 			s.Error("backfilled with an expired lease")
 		}
 		s.wantNothing(ref)
-		// The attempt did not take the lease from its new holder.
+		// The refused backfill must not have ended the lease of the new holder.
 		if !s.tryBackfill(fresh, ref, s.active(1)) {
-			s.Error("the new holder was refused")
+			s.Error("a backfill by the new holder of the lease was refused")
 		}
 	}},
-	{"ends with a backfill", func(s *suite) {
+	{"ends with a successful backfill", func(s *suite) {
 		s.backfill(s.ref(), s.active(1))
 		s.lease()
 	}},
-	{"ends with a backfill that is refused for its generation", func(s *suite) {
+	{"ends with a backfill that is refused because of its generation", func(s *suite) {
 		s.backfill(s.ref(), s.active(2))
 		if s.tryBackfill(s.lease(), s.ref(), s.active(1)) {
 			s.Error("backfilled a generation below the stored one")
