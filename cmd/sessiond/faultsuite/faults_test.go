@@ -63,7 +63,7 @@ var (
 )
 
 // budget is how long the short form may begin new injections. Every row gets at least one.
-const budget = 150 * time.Second
+const budget = 100 * time.Second
 
 func isLong() bool { return os.Getenv("SESSIOND_TEST_LONG") == "1" || *injections > 0 }
 
