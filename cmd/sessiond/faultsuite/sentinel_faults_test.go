@@ -55,13 +55,19 @@ var isolatedMaster = fault{
 var twoMasters = fault{
 	number: 18, name: "two masters, healed after 12 s", on: sentinel, long: 20,
 	promise: "none accepted at any replica, during it and for 60 s after",
-	run:     func(r *row) { r.splits(true) },
+	run: func(r *row) {
+		if isLong() {
+			r.after = time.Minute
+		}
+		r.splits(true)
+	},
 }
 
 // splits isolates the master together with one of our replicas. The Sentinels promote another one,
 // or in every second injection we do, after a second. If both is true, users revoke on both sides.
 func (r *row) splits(both bool) {
 	acked, revived := 0, 0
+	var last time.Duration // when the old side acknowledged for the last time, from the split on
 	for i := range r.n {
 		before := r.count().accepted
 		inside := r.rig.replicas[i%3]
@@ -73,7 +79,12 @@ func (r *row) splits(both bool) {
 			began := time.Now()
 			r.isolate(old, inside, i%4 < 2)
 			var wg sync.WaitGroup
-			wg.Go(func() { acked += r.revokeUntil(p, []*replica{inside}, began.Add(12*time.Second)) })
+			wg.Go(func() {
+				n, at := r.revokeUntil(p, []*replica{inside}, began.Add(12*time.Second))
+				if acked += n; n > 0 {
+					last = max(last, at.Sub(began))
+				}
+			})
 			if both {
 				wg.Go(func() { r.revokeUntil(q, r.others(inside), began.Add(12*time.Second)) })
 			}
@@ -96,7 +107,7 @@ func (r *row) splits(both bool) {
 			revived++
 		}
 	}
-	r.notef("acknowledged on the old side %d, revived in %d of %d splits", acked, revived, r.n)
+	r.notef("acknowledged on the old side %d, the last one %v after the split, revived in %d of %d splits", acked, last.Round(100*time.Millisecond), revived, r.n)
 }
 
 // isolate cuts the old master off from its peers, from the Sentinels and from all replicas of ours
@@ -168,17 +179,17 @@ func (r *row) awaitOtherMaster(old *node) {
 	})
 }
 
-// revokeUntil revokes a person's sessions one after another at some replicas until a moment, and
-// returns how many of them were acknowledged.
-func (r *row) revokeUntil(p *person, at []*replica, until time.Time) (acked int) {
+// revokeUntil revokes a person's sessions one after another at some replicas until a moment. It
+// returns how many of the revocations were acknowledged, and when the last one was.
+func (r *row) revokeUntil(p *person, at []*replica, until time.Time) (acked int, last time.Time) {
 	active := p.active()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for i := 1; i < len(active) && time.Now().Before(until); i++ {
 		if r.revokeOne(p, active[0], active[i], at[i%len(at)]).answer == good {
-			acked++
+			acked, last = acked+1, time.Now()
 		}
 		<-tick.C
 	}
-	return acked
+	return acked, last
 }
