@@ -96,18 +96,6 @@ func (p *postgres) readOnly(on bool) {
 	p.exec("SELECT pg_reload_conf()")
 }
 
-// signalAll sends a signal to the server and its children, which serve the connections.
-func (p *postgres) signalAll(s syscall.Signal) {
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.proc.cmd.Process.Pid, p.proc.cmd.Process.Pid))
-	p.proc.signal(s)
-	for child := range strings.FieldsSeq(string(children)) {
-		var pid int
-		if _, err := fmt.Sscan(child, &pid); err == nil {
-			_ = syscall.Kill(pid, s)
-		}
-	}
-}
-
 // database connects to one database of the server.
 func (p *postgres) database(t testing.TB, name string) *sql.DB {
 	db, err := sql.Open("postgres", p.url(name, p.port))
@@ -143,8 +131,8 @@ func newNode(t testing.TB, parent, name string, args ...string) *node {
 // start starts the server. It loads the data that [node.save] saved, if any.
 func (n *node) start() {
 	n.t.Helper()
-	args := append([]string{"--bind", "127.0.0.1", "--port", fmt.Sprint(n.port), "--dir", n.dir, "--save", "", "--appendonly", "no",
-		"--repl-diskless-sync-delay", "0", "--enable-debug-command", "local"}, n.args...)
+	args := []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(n.port), "--dir", n.dir, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
+	args = append(args, n.args...)
 	n.proc = spawn(n.t, n.dir, n.name, true, nil, find(n.t, "redis-server"), args...)
 }
 
