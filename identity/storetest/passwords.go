@@ -98,7 +98,7 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"makes a pending user active and deletes the verification token", func(s *suite) {
+	{"makes a user with an unconfirmed email address active and deletes the verification token", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -131,14 +131,14 @@ var resetTests = []test{
 			at     time.Time
 		}{
 			"unknown":        {newHash(), u.ID, s.now},
-			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // a token is expired at its expiry time
+			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // exactly at its expiry time, a token is expired already
 			"replaced":       {replaced, u.ID, s.now},
 			"another user's": {token, other.ID, s.now},
 			"no user's":      {token, "nobody", s.now},
 			"a verification": {verify, u.ID, s.now},
 		} {
 			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, mail.KindPasswordChanged))
-			if err != identity.ErrInvalidToken { //nolint:errorlint // sentinels are returned unwrapped
+			if err != identity.ErrInvalidToken { //nolint:errorlint // a store must return its errors unwrapped
 				s.Errorf("%s: error %v", what, err)
 			}
 		}
@@ -203,7 +203,7 @@ var deleteTests = []test{
 	}},
 	{"lets a new user take the deleted user's username and email", func(s *suite) {
 		u := s.added()
-		for range 2 { // twice, because the first deleted user's row must not block the second deletion
+		for range 2 { // twice, because the database row that is kept of the first user must not block the second deletion
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			s.ok(err)
 			again := s.newUser()

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
@@ -206,30 +207,29 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 		nobody := person{username: "nobody"}
 		none := jsonBody(shape{})
 		token := jsonBody(shape{"token": "x"})
-		auth := bearer(p.token)
 		for i, c := range []struct {
 			rule   string
 			limit  int
 			routes []string
-			as     []option
+			as     func() option // is called once for each attempt to exhaust the limit
 		}{
-			{"login-address-account", 8, []string{"POST /loginUser", "POST /v1/sessions"}, []option{nobody.guess("wrong password")}},
-			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, []option{none}},
-			{"reset-email", 3, []string{"POST /forgotPassword", "POST /v1/password-resets"}, []option{jsonBody(shape{"email": "n@example.com"})}},
+			{"login-address-account", 8, []string{"POST /loginUser", "POST /v1/sessions"}, func() option { return nobody.guess("wrong password") }},
+			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, func() option { return none }},
+			{"reset-email", 3, []string{"POST /forgotPassword", "POST /v1/password-resets"}, func() option { return jsonBody(shape{"email": issuer.NewID() + "@example.com"}) }},
 			{
 				"mailed-token-address", 30,
 				[]string{
 					"POST /v1/users/verify", "POST /v1/password-resets/check", "POST /v1/password-resets/complete",
 					"GET /reset?resetPasswordToken=x", "PUT /updatePasswordViaEmail",
 				},
-				[]option{token},
+				func() option { return token },
 			},
 			{
 				"password-session", 10,
 				[]string{"POST /v1/sessions/current/reauthenticate", "PUT /v1/users/me/password", "PUT /updatePassword"},
-				[]option{auth},
+				func() option { return bearer(s.login(t, p)) },
 			},
-			{"refresh-address", 1000, []string{"POST /oauth/token"}, []option{refreshGrant("x")}},
+			{"refresh-address", 1000, []string{"POST /oauth/token"}, func() option { return refreshGrant("x") }},
 		} {
 			bodies := map[string]option{
 				"POST /v1/sessions":                        jsonBody(shape{"login": "nobody", "password": "wrong password"}),
@@ -239,10 +239,10 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 					"username": p.username, "current_password": "wrong password", "password": goodPassword,
 				}),
 			}
-			try := 0
+			try, as := 0, c.as()
 			send := func(route string) response {
 				method, path, _ := strings.Cut(route, " ")
-				opts := append(slices.Clone(c.as), fromAddress(1000+i+100*try))
+				opts := append([]option{as}, fromAddress(1000+i+100*try))
 				if body := bodies[route]; body != nil {
 					opts = append(opts, body)
 				}
@@ -266,11 +266,9 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			}
 			made, exact, a := count()
 			// When Redis is slow, the service counts in its own process for a moment, and allows up
-			// to twice the limit. The test of refresh-address may run again from another address,
-			// because it takes longest and is therefore most likely to see a slow Redis.
-			for try < 2 && !exact && c.rule == "refresh-address" {
-				try++
-				made, exact, a = count()
+			// to twice the limit. Exhaust the limit of another address, email or session then.
+			for ; try < 2 && !exact; made, exact, a = count() {
+				try, as = try+1, c.as()
 			}
 			if !exact {
 				t.Errorf("%s: %d requests were allowed, want %d", c.rule, made, c.limit)
@@ -284,6 +282,10 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			}
 			for _, route := range c.routes {
 				a := send(route)
+				// The process of a service with a slow Redis has not counted the requests before.
+				for n := 0; n < c.limit && a.status != 429; n++ {
+					a = send(route)
+				}
 				a.wantLimited(t, c.rule)
 				if got := a.text(t, "code"); got != "rate_limited" || a.header.Get("Content-Type") != "application/problem+json; charset=utf-8" {
 					t.Errorf("%s: got %s %s, want a problem rate_limited", route, a.header.Get("Content-Type"), a.body)
