@@ -12,7 +12,7 @@ import (
 // turn, Redis is as fast as usual, slow for the replica that revokes, and refuses that replica's
 // writes.
 var keptSession = fault{
-	number: 20, name: "kept session beside backfills", long: 1000,
+	number: 20, name: "kept session beside backfills", short: 10, long: 1000,
 	promise: "no wrong 401",
 	run: func(r *row) {
 		hit := 0

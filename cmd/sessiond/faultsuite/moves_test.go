@@ -8,7 +8,7 @@ import (
 // again later. What was revoked in between must stay revoked, although the first Redis does not
 // know of it.
 var thereAndBack = fault{
-	number: 19, name: "REDIS_URL, prefix or database changed and back", long: 60,
+	number: 19, name: "REDIS_URL, prefix or database changed and back", short: 1, long: 60,
 	promise: "safe; replicas on the wrong side check by Postgres",
 	run: func(r *row) {
 		there := r.rig.addNode(fmt.Sprint("redis-", len(r.rig.nodes)))

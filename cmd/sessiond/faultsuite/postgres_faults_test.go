@@ -103,7 +103,7 @@ func (r *row) cutOne(i int) {
 // lostCommit: the reply to the COMMIT of a refresh is lost, so the client gets a 503 and keeps its
 // old refresh token. It comes back with it later than REFRESH_GRACE. It must stay signed in.
 var lostCommit = fault{
-	number: 21, name: "reply to a refresh's COMMIT lost", long: 60,
+	number: 21, name: "reply to a refresh's COMMIT lost", short: 3, long: 60,
 	promise: "the old refresh token still works",
 	run: func(r *row) {
 		ended := 0

@@ -60,7 +60,7 @@ var redisCutOff = fault{
 }
 
 var redisHangs = fault{
-	number: 8, name: "Redis 1 s slow, or stopped", long: 40,
+	number: 8, name: "Redis 1 s slow, or stopped", short: 2, long: 40,
 	promise: "p99 of checks at most 250 ms; no growth of goroutines",
 	run: func(r *row) {
 		redis := r.rig.nodes[0]
