@@ -115,7 +115,7 @@ func (s *Settings) production(f *flags) {
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys; sessiond keys new writes it")
 	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
 	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503, so that load balancers notice")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503 and responses close their connections")
 }
 
 // check returns an error with one line for each setting that is contradictory or unsafe.
