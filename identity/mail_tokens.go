@@ -38,8 +38,8 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user to whom a mail is sent. A pending user may reset the password too, because the
-// person who registered may not own the email address. The owner confirms the address by using the link.
+// recipient returns the user to whom a mail is sent. A user who has not confirmed the email address may reset
+// the password too, because somebody else may have registered it. The owner confirms it by using the link.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
 	if reset {
@@ -64,7 +64,7 @@ func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, 
 // newToken returns a new secret for a mailed link: 43 URL-safe characters with 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) // never returns an error; a failure ends the program
+	rand.Read(b[:]) // Read never returns an error; if it fails, the program ends
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 

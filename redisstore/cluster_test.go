@@ -46,10 +46,11 @@ func run(t *testing.T, node *redis.Client, args ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// TestLook_NeverReportsEndedSessionDuringSlotMove looks up an active session while its slot moves,
-// key by key, to a node of another lineage. A revocation whose keys are on both nodes must fail,
-// because otherwise only half of it would be applied.
-func TestLook_NeverReportsEndedSessionDuringSlotMove(t *testing.T) {
+// TestLook_ReportsSessionAsUnknownWhileClusterMovesItsKeys moves the keys of an active session, one
+// by one, to another node of a Redis Cluster. A lookup must never report the session as ended. A
+// revocation whose keys are on both nodes must fail, because otherwise only half of the revocation
+// would be applied.
+func TestLook_ReportsSessionAsUnknownWhileClusterMovesItsKeys(t *testing.T) {
 	t.Parallel()
 	clusterURL, nodes := startCluster(t)
 	for _, node := range nodes {
@@ -63,7 +64,7 @@ func TestLook_NeverReportsEndedSessionDuringSlotMove(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	v.backfill(t, active(1, until))
-	checks := *v // the same store, for an ACL user that may only check tokens
+	checks := *v // a second Store, whose Redis user may only read
 	checks.Store = redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://grace:secret@", 1), redisstore.Options{})
 	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
 	from, to := nodes[0], nodes[1]

@@ -28,7 +28,7 @@ const (
 	entryVersion = 1
 
 	stateEnded  = 2
-	stateActive = 3 // an older format without a lineage used 1
+	stateActive = 3 // 1 meant active in an older format, which had no lineage
 
 	idBytes = 16
 )
@@ -46,8 +46,8 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	b := make([]byte, 0, 2+len(written)+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
 	b = append(b, written[:]...)
-	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
-	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115 (overflow): decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115 (overflow): decodeEntry refuses an entry with a negative number
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
 			b = append(append(b, 0), raw...)

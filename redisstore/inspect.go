@@ -23,12 +23,12 @@ type Node struct {
 	Addr                  string
 	Version               string         // such as "7.0.15"; Valkey reports the Redis version that it is compatible with
 	Role                  string         // "master" or "slave"
-	Lineage               bool           // the server reports its lineage; otherwise every check asks the ledger
+	Lineage               bool           // the server reports master_replid; otherwise every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
 	MaxMemoryPolicy       string         // such as "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
 	MinReplicasToWrite    string         // a number, such as "1"
-	MinReplicasMaxLag     string         // a number of seconds
+	MinReplicasMaxLag     string         // in seconds, such as "10"
 	Replicas              string         // number of connected replicas
 	Skew                  *time.Duration // how far the server's clock is ahead of this machine's clock
 }

@@ -24,7 +24,7 @@ func lineageOf(info string) (lineage, error) {
 	if l, ok := parseLineage(infoField(info, replidField)); ok {
 		return l, nil
 	}
-	return lineage{}, errors.New("redisstore: INFO replication has no " + replidField)
+	return lineage{}, errors.New("redisstore: the reply to INFO replication has no master_replid")
 }
 
 // parseLineage decodes the first hexadecimal digits of a master_replid.

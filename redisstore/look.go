@@ -55,7 +55,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 // count as missing. send returns the first error of any lookup.
 func send(ctx context.Context, client redis.UniversalClient, isCluster bool, lookups []*lookup) error {
 	pipe := client.Pipeline()
-	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // an expiration of 0 would send PERSIST
+	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // -1 sends no option; 0 would send PERSIST, which removes the expiry
 	perGet := len(lookups)
 	if isCluster {
 		perGet = 1
@@ -63,7 +63,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 	gets := make([]*redis.StringSliceCmd, 0, len(lookups)/perGet)
 	for i := 0; i < len(lookups); i += perGet {
 		get := mget(ctx, lookups[i:i+perGet])
-		_ = pipe.Process(ctx, get) // only queues the command, so it cannot fail before Exec
+		_ = pipe.Process(ctx, get) // Process cannot fail, because the command is only sent by Exec
 		gets = append(gets, get)
 	}
 	info := pipe.Info(ctx, "replication")
@@ -126,8 +126,7 @@ func decodeLookup(values []string, here lineage) session.Lookup {
 
 // lookInMovingSlot reads a session's keys one by one while their slot moves between two servers of
 // a Cluster. The reads happen at different moments, but their order is safe: see [session.Store].
-// An entry counts only on the server that it was written to, which the slot is leaving. After the
-// move the session is unknown and the ledger decides.
+// An entry that has moved counts as missing, because it has the lineage of the server that it left.
 func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	node, err := s.cluster.MasterForKey(ctx, keys[0])
 	if err != nil {
@@ -135,7 +134,7 @@ func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.L
 	}
 	pipe := node.Pipeline()
 	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
-	_, _ = pipe.Exec(ctx) // the error of each command is checked below
+	_, _ = pipe.Exec(ctx) // the errors of the three commands are checked one by one below
 	here, err := lineageOf(info.Val())
 	if err != nil {
 		return session.Lookup{}, cmp.Or(info.Err(), err)

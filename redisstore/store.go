@@ -18,7 +18,7 @@ import (
 // Store is an [issuer.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
-	cluster      *redis.ClusterClient // the same client if it is for a Cluster, otherwise nil
+	cluster      *redis.ClusterClient // the same value as client, or nil if Redis is not a Cluster
 	keys         keys
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
@@ -82,8 +82,8 @@ func New(client redis.UniversalClient, opts Options) *Store {
 // non-numeric generation, counts as missing.
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
-		// The batcher limits only its own round trip. On a Cluster, finding the node and a second
-		// attempt while a slot moves take time too.
+		// The batcher's timeout covers only one round trip. On a Cluster, Look may also ask for the
+		// key's node, and look again while a slot moves between nodes.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.lookTimeout)
 		defer cancel()
@@ -183,9 +183,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// expiry returns the time, in Unix milliseconds, at which a key expires if its newest token expires
-// at until. The result is at least 1, because Redis accepts only times after 1970. If the time has
-// passed, Redis deletes the key at once.
+// expiry returns the time in Unix milliseconds at which a key expires. The parameter until is the
+// expiry of the newest token. The result is at least 1, because Redis accepts only times after 1970.
 func expiry(until time.Time) int64 {
 	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }

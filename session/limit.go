@@ -23,6 +23,6 @@ func (l Limit) Enter(ctx context.Context, timeout time.Duration) (limited contex
 		return ctx, func() { cancel(); <-l }, nil
 	case <-ctx.Done():
 		cancel()
-		return nil, nil, fmt.Errorf("%w: too many checks at once", ErrUnavailable)
+		return nil, nil, fmt.Errorf("%w: too many token checks at once", ErrUnavailable)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLookupVerdict_FollowsFromEntryAndGeneration(t *testing.T) {
+func TestLookupVerdict_IsActiveOnlyIfStoreHasEntryAndGeneration(t *testing.T) {
 	now := issuedAt
 	live := Entry{Generation: 3, ExpiresAt: now.Add(time.Hour)}
 	for _, c := range []struct {
@@ -13,30 +13,30 @@ func TestLookupVerdict_FollowsFromEntryAndGeneration(t *testing.T) {
 		lookup Lookup
 		want   verdict
 	}{
-		{"unknown if the store knows nothing", Lookup{}, unknown},
-		{"active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
-		// RevokeAll raises the generation of the subject and of the kept session. A concurrent
-		// check may still have read the subject's old generation.
-		{"active if the entry is ahead of the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
-		{"revoked if the entry is below the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, revoked},
+		{"the verdict is unknown if the store knows nothing", Lookup{}, unknown},
+		{"the verdict is active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
+		// A user can revoke all sessions but one. This raises the generation of the user and of the kept
+		// session's entry. A check at the same time may read the new entry and the old generation.
+		{"the verdict is active if the entry's generation is above the user's", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
+		{"the verdict is revoked if the entry's generation is below the user's", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, revoked},
 		// If the subject's generation is lost, the sessions that it revoked must not become active
 		// again.
-		{"unknown if the generation was lost", Lookup{HasEntry: true, Entry: live}, unknown},
-		{"unknown if the entry was lost", Lookup{HasGeneration: true, Generation: 3}, unknown},
-		{"revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
-		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
-		{"revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
+		{"the verdict is unknown if the store lost the user's generation", Lookup{HasEntry: true, Entry: live}, unknown},
+		{"the verdict is unknown if the store lost the session's entry", Lookup{HasGeneration: true, Generation: 3}, unknown},
+		{"the verdict is revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
+		{"the verdict is revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
+		{"the verdict is revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
 		// The store may lose the record of a revoked token before it loses the session's entry.
-		{"revoked if the entry lists the token", Lookup{
+		{"the verdict is revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other", "jti"}},
 		}, revoked},
-		{"active if the entry lists another token", Lookup{
+		{"the verdict is active if the entry lists another token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other"}},
 		}, active},
-		// A refresh prolongs the session but does not update the store.
-		{"unknown if the session has expired as far as the store knows", Lookup{
+		// The session may live longer, because a refresh prolongs it without a change of the entry.
+		{"the verdict is unknown after the expiry time in the session's entry", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3, Entry: Entry{Generation: 3, ExpiresAt: now},
 		}, unknown},
 	} {

@@ -87,7 +87,7 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		_ = s.Serve(listener)
 	}()
 	s.stop = sync.OnceFunc(func() {
-		// Close both, because the server knows its listener only after Serve has begun.
+		// Close the listener too, because Close of the server closes it only if Serve has already begun.
 		_ = listener.Close()
 		_ = s.Close()
 		<-done
@@ -339,7 +339,7 @@ func TestSMTP_SendsNothingIfTLSFails(t *testing.T) {
 	}
 }
 
-func TestSMTP_WrongPasswordDoesNotRejectTheRecipient(t *testing.T) {
+func TestSMTP_FailedSMTPLoginIsNotReportedAsRejectedRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, "wrong-secret")
 	for _, err := range []error{mailer.Send(t.Context(), message), mailer.Check(t.Context())} {
@@ -479,10 +479,10 @@ func TestSMTP_ClosesConnectionToSilentServerWhenTheContextEnds(t *testing.T) {
 		mailer := script(t, func(conn net.Conn) {
 			_, _ = io.WriteString(conn, c.says)
 			if c.says != "" {
-				_, _ = conn.Read(make([]byte, 1024)) // EHLO
+				_, _ = conn.Read(make([]byte, 1024)) // read the client's EHLO
 			}
 			cancel()
-			_, _ = io.Copy(io.Discard, conn) // until the other end closes
+			_, _ = io.Copy(io.Discard, conn) // read until the client closes the connection
 			close(hungUp)
 		})
 		begin := time.Now()

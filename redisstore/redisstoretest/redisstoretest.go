@@ -25,8 +25,8 @@ import (
 	"github.com/sessiond/sessiond/redisstore/embedded"
 )
 
-// patience is the default timeout of a store in tests.
-const patience = 10 * time.Second
+// storeTimeout is the default timeout of a store in tests.
+const storeTimeout = 10 * time.Second
 
 // New starts an embedded Redis and returns a store on it.
 func New(t testing.TB) *redisstore.Store {
@@ -97,8 +97,8 @@ func missing(t testing.TB, format string, args ...any) {
 // busy test machine may be slow.
 func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
-	opts.LookTimeout = cmp.Or(opts.LookTimeout, patience)
-	opts.ApplyTimeout = cmp.Or(opts.ApplyTimeout, patience)
+	opts.LookTimeout = cmp.Or(opts.LookTimeout, storeTimeout)
+	opts.ApplyTimeout = cmp.Or(opts.ApplyTimeout, storeTimeout)
 	store, err := redisstore.Open(redisURL, opts)
 	if err != nil {
 		t.Fatal(err)

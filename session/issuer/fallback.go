@@ -42,7 +42,7 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 
 	lease, leased := "", false
 	if q.StoreUp {
-		// If the lease is not available, the check goes on and only skips the backfill.
+		// Without the lease, this check reads the ledger but does not backfill the store.
 		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)
 	}
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
@@ -77,8 +77,8 @@ func (r *Record) verdict(tokenID string, now time.Time) error {
 }
 
 // snapshot returns the part of a record that the store may keep. It reports false for an expired
-// session, because a concurrent refresh may prolong the session, and an entry of the store that
-// says the session has ended could not become active again.
+// session, because a concurrent refresh may prolong the session. A session that has ended in the
+// store could not become active there again.
 func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	status := r.StatusAt(now)
 	if status == StatusExpired {

@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// outageGap is how long no poll of the ledger must fail until the next failure begins a new outage.
+// outageGap is the time without a failed poll of the ledger that separates two outages.
 const outageGap = 10 * time.Second
 
 // outage is the latest time span in which this replica could not reach the ledger. The zero value

@@ -34,10 +34,10 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// EnforceDue enforces, once, the recorded revocations that are due. If one of them fails, the
-// others are still enforced, because a Redis Cluster may have only one server that is down.
+// EnforceDue enforces the recorded revocations that are due. If one of them fails, the others are
+// still enforced, because a Redis Cluster may have only one server that is down.
 func (m *Manager) EnforceDue(ctx context.Context) error {
-	// Claim no revocations while the store is down for this replica. Another replica may reach it.
+	// Claim no revocations if this replica cannot reach the store, because another replica may.
 	limit, away := outboxBatch, m.Store.Ping(ctx)
 	if away != nil {
 		limit = 0

@@ -27,13 +27,13 @@ const LeaseTTL = 3 * time.Second
 type Store interface {
 	session.Store
 
-	// Lease takes the subject's lease for LeaseTTL. It reports false while another caller holds the
-	// lease. Apply ends the lease, so that a session that was read before a revocation is not
-	// backfilled after the revocation.
+	// Lease takes, for LeaseTTL, the lease that a caller needs to backfill sessions of the subject.
+	// It reports false while another caller holds the lease. Apply ends the lease. Otherwise a
+	// session that was read before a revocation could be backfilled after the revocation.
 	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
 
 	// Backfill writes what the ledger says of a session to the store, if the lease is still held
-	// and the store has no higher generation. It reports whether it did. It always ends the lease.
+	// and the store has no higher generation. It reports whether it wrote. It always ends the lease.
 	Backfill(ctx context.Context, lease string, ref session.Ref, snapshot Snapshot) (done bool, err error)
 
 	// Apply enforces a revocation. After Apply has returned nil, every later Look at a revoked
@@ -47,8 +47,8 @@ type Store interface {
 }
 
 // Snapshot is what the ledger says of a session and its subject, read at one moment. The subject's
-// generation can be higher than the entry's. A store that has lost the subject's generation must
-// learn it. Otherwise the store would accept entries that a revocation has ended.
+// generation can be higher than the session's. A store that has lost the subject's generation needs
+// it, because the store would otherwise accept sessions that a revocation has ended.
 type Snapshot struct {
 	Entry             session.Entry
 	Until             time.Time // expiry of the session's newest access token; the store keeps Entry until Margin later

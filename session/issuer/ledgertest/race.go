@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// rounds is how often each test repeats its concurrent calls. A ledger without locks fails at least
+// rounds is how many times each test repeats its concurrent calls. A ledger without locks fails at least
 // one of the rounds.
 const rounds = 25
 
@@ -61,7 +61,7 @@ var raceTests = []test{
 			}
 		}
 	}},
-	{"after RevokeAll, no active session has an older generation", func(s *suite) {
+	{"RevokeAll during logins and refreshes leaves no active session of an older generation", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)

@@ -64,7 +64,8 @@ var revokeTests = []test{
 	}},
 }
 
-// recorded checks that got equals want except for the id, and that the ledger has recorded got.
+// recorded checks that a returned revocation has an id and the wanted other fields, and that the
+// ledger has recorded it.
 func (s *suite) recorded(got, want issuer.Revocation) {
 	s.Helper()
 	if got.ID == 0 {
@@ -102,7 +103,7 @@ var revokeAllTests = []test{
 		s.ok(err)
 		s.same("the other user's", record.Session, foreign)
 	}},
-	{"moves the kept session to the new generation", func(s *suite) {
+	{"keeps one session active by giving it the new generation", func(s *suite) {
 		list := s.starts(3)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
@@ -119,7 +120,7 @@ var revokeAllTests = []test{
 			s.Errorf("the kept session cannot be refreshed: %v", err)
 		}
 	}},
-	{"does not revive a kept session that is not active", func(s *suite) {
+	{"does not revive the session to keep if that session has ended or expired", func(s *suite) {
 		list := s.starts(3)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -168,7 +169,7 @@ var revokeAllTests = []test{
 			s.want(err, issuer.ErrSubjectGone)
 		}
 	}},
-	{"also happens when the password changes and when the user is deleted, with different reasons", func(s *suite) {
+	{"a password change and the deletion of the user also revoke sessions, each with its own reason", func(s *suite) {
 		list := s.starts(2)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, list[1].ID, s.now))
 		first := s.find(list[0].ID, s.now)

@@ -26,7 +26,7 @@ var backfillTests = []test{
 			s.Error("the holder of the lease was refused after other callers were refused")
 		}
 	}},
-	{"accepts a lease only once", func(s *suite) {
+	{"accepts only one backfill for each lease", func(s *suite) {
 		lease := s.lease()
 		if !s.tryBackfill(lease, s.ref(), s.active(1)) {
 			s.Fatal("the first backfill was refused")
@@ -45,7 +45,7 @@ var backfillTests = []test{
 		}
 		s.wantNothing(foreign)
 	}},
-	{"refuses a lease from before a revocation of the same subject", func(s *suite) {
+	{"refuses a lease that was taken before a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		for _, r := range []issuer.Revocation{
 			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
@@ -64,7 +64,7 @@ var backfillTests = []test{
 			}
 		}
 	}},
-	{"accepts a lease from after a revocation of the same subject", func(s *suite) {
+	{"accepts a lease that was taken after a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		s.apply(s.sessionRevocation(one))
 		s.backfill(other, s.active(1))
@@ -94,7 +94,7 @@ var backfillTests = []test{
 		s.wantEntry(ref, snapshot.Entry)
 		s.wantGeneration(5)
 	}},
-	{"raises the stored generation to a higher generation", func(s *suite) {
+	{"raises the stored generation if the snapshot's generation is higher", func(s *suite) {
 		old := s.ref()
 		s.backfill(old, s.active(9)) // the text "9" would sort after "10"
 		s.backfill(s.ref(), s.active(10))

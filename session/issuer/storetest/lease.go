@@ -9,13 +9,13 @@ import (
 )
 
 var leaseTests = []test{
-	{"is refused to a second caller", func(s *suite) {
+	{"a second caller does not get the lease", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(s.subject); ok {
 			s.Error("a second caller got the lease")
 		}
 	}},
-	{"is given to exactly one of many concurrent callers", func(s *suite) {
+	{"exactly one of many concurrent callers gets the lease", func(s *suite) {
 		var got atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {
@@ -34,13 +34,13 @@ var leaseTests = []test{
 			s.Errorf("%d callers got the lease, want 1", got.Load())
 		}
 	}},
-	{"of one subject does not affect the lease of another subject", func(s *suite) {
+	{"two callers can hold the leases of two subjects at the same time", func(s *suite) {
 		s.lease()
 		if _, ok := s.tryLease(issuer.NewID()); !ok {
 			s.Error("the lease of another subject was refused")
 		}
 	}},
-	{"ends after LeaseTTL and can then be given to another caller", func(s *suite) {
+	{"the lease ends after LeaseTTL, and then another caller can get it", func(s *suite) {
 		started := time.Now()
 		old := s.lease()
 		var fresh string
@@ -65,18 +65,18 @@ var leaseTests = []test{
 			s.Error("a backfill by the new holder of the lease was refused")
 		}
 	}},
-	{"ends with a successful backfill", func(s *suite) {
+	{"a successful backfill ends the lease", func(s *suite) {
 		s.backfill(s.ref(), s.active(1))
 		s.lease()
 	}},
-	{"ends with a backfill that is refused because of its generation", func(s *suite) {
+	{"a backfill that is refused because of its generation ends the lease", func(s *suite) {
 		s.backfill(s.ref(), s.active(2))
 		if s.tryBackfill(s.lease(), s.ref(), s.active(1)) {
 			s.Error("backfilled a generation below the stored one")
 		}
 		s.lease()
 	}},
-	{"ends with every kind of revocation", func(s *suite) {
+	{"every kind of revocation ends the lease", func(s *suite) {
 		ref := s.ref()
 		for _, r := range []issuer.Revocation{s.sessionRevocation(ref), s.tokenRevocation(ref), s.subjectRevocation(2, ""), s.subjectRevocation(3, ref.SessionID)} {
 			s.lease()
