@@ -45,6 +45,8 @@ return lineage()
 
 	// backfill: KEYS lease, session, generation;
 	// ARGV lease, lineage, entry, its expiry, generation, its expiry.
+	// It never raises a generation, because the revocation that did so in the ledger may not have
+	// dropped the kept session's entry yet.
 	// It returns 0 if it stored nothing or only what has expired. It refuses a lease of another
 	// lineage: a rollback of the data may have restored a lease that was given up before.
 	backfill = redis.NewScript(lineageLua + generationLua + `
@@ -57,7 +59,7 @@ if stored and stored > tonumber(ARGV[5]) then
   return 0
 end
 redis.call('SET', KEYS[2], ARGV[3], 'PXAT', ARGV[4])
-raise(KEYS[3], ARGV[5], ARGV[6])
+raise(KEYS[3], stored or ARGV[5], ARGV[6])
 return redis.call('EXISTS', KEYS[2])
 `)
 

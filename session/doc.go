@@ -20,6 +20,6 @@
 //   - subject: the user, as an opaque id that is never given to anybody else, named by sub.
 //   - revoked: no longer accepted. The store's record of one revoked token is what other systems
 //     call a blacklist entry.
-//   - generation: a number per subject. A session whose generation is below its subject's is
-//     revoked, so raising the subject's generation revokes all its sessions in one write.
+//   - generation: a number per subject. Raising it makes all entries of the subject out of date in
+//     one write. The fallback then decides about each session.
 package session

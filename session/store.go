@@ -14,11 +14,6 @@ const Leeway = 30 * time.Second
 type Store interface {
 	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
 	// reached, the error is [ErrUnavailable].
-	//
-	// Look reads the generation before the entry, or both at one moment. Revoking all other
-	// sessions raises the generation and drops the kept session's entry in one step. A concurrent
-	// Look then finds no entry, and the fallback decides. In the other order it could find the old
-	// entry and the new generation, and sign the kept session out.
 	Look(ctx context.Context, ref Ref) (Lookup, error)
 }
 
@@ -56,15 +51,16 @@ const (
 	revoked
 )
 
-// verdict returns what follows from a lookup. It is unknown if anything is missing or out of date.
-// Then the fallback decides, so that a loss never signs a user out.
+// verdict returns what follows from a lookup. It is unknown if anything is missing or out of date,
+// and then the fallback decides. An entry below the subject's generation is out of date and not
+// revoked, because the session may be one that RevokeAll kept.
 func (l *Lookup) verdict(tokenID string, now time.Time) verdict {
 	switch {
 	case l.TokenRevoked, l.HasEntry && l.Entry.Ended:
 		return revoked
-	case !l.HasEntry, !l.HasGeneration:
+	case !l.HasEntry, !l.HasGeneration, l.Entry.Generation < l.Generation:
 		return unknown
-	case l.Entry.Generation < l.Generation, slices.Contains(l.Entry.RevokedTokens, tokenID):
+	case slices.Contains(l.Entry.RevokedTokens, tokenID):
 		return revoked
 	case !now.Before(l.Entry.ExpiresAt):
 		// A refresh may have prolonged the session since the entry was written.

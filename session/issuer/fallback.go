@@ -85,7 +85,7 @@ func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	}
 	return Snapshot{
 		Entry: session.Entry{
-			Ended: status != StatusActive, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
+			Ended: status != StatusActive || r.Generation < r.SubjectGeneration, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
 		},
 		Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil,
 	}, true

@@ -149,7 +149,7 @@ type Revocation struct {
 	SessionID string `json:"sid,omitempty"`
 	// TokenID is set if one token was revoked and its session stays active.
 	TokenID string `json:"jti,omitempty"`
-	// Generation is set if all sessions of a lower generation ended.
+	// Generation is set if sessions of a lower generation ended.
 	Generation int64 `json:"gen,omitempty"`
 	// Keep names the session that moved to Generation.
 	Keep string `json:"keep,omitempty"`

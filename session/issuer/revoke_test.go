@@ -88,3 +88,28 @@ func TestEnforceDue_ContinuesAfterFailure(t *testing.T) {
 		}
 	})
 }
+
+// TestVerify_AcceptsKeptSessionBeforeStoreKnowsOfRevokeAll: RevokeAll is committed and the store
+// does not know of it yet. A check of another session backfills the store, and must not sign the kept
+// session out by that.
+func TestVerify_AcceptsKeptSessionBeforeStoreKnowsOfRevokeAll(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *issuertest.World) {
+		kept, keptSession := w.Start(t)
+		other, _ := w.Start(t)
+		if _, err := w.Replica(1).Verify(t.Context(), kept.AccessToken); err != nil {
+			t.Fatal(err)
+		}
+		end := issuer.Ending{At: time.Now(), Reason: issuer.ReasonRevokedOthers, By: issuer.ByUser}
+		if _, _, err := w.Replica(0).Ledger.RevokeAll(t.Context(), w.User.ID, keptSession.ID, end); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the first check of each backfills the store
+			if _, err := w.Replica(1).Verify(t.Context(), other.AccessToken); !errors.Is(err, session.ErrRevoked) {
+				t.Errorf("the other session: %v, want ErrRevoked", err)
+			}
+			if _, err := w.Replica(2).Verify(t.Context(), kept.AccessToken); err != nil {
+				t.Errorf("the kept session is refused: %v", err)
+			}
+		}
+	})
+}

@@ -33,7 +33,8 @@ type Store interface {
 	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
 
 	// Backfill stores what the ledger says, if the lease is still held and the store has no higher
-	// generation. It reports whether it did. Either way it gives the lease back.
+	// generation. It never raises a generation. It reports whether it stored the entry. Either way it
+	// gives the lease back.
 	Backfill(ctx context.Context, lease string, ref session.Ref, snapshot Snapshot) (done bool, err error)
 
 	// Apply enforces a revocation: once it has returned nil, every later Look at what was revoked
