@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessiond/sessiond/session"
@@ -21,7 +22,7 @@ import (
 // two batches, so that Redis answers one while this process handles the other.
 type batcher struct {
 	// send answers all lookups in one round trip. Its context ends after timeout.
-	send      func(ctx context.Context, lookups []*lookup)
+	send      func(ctx context.Context, lookups []*lookup) error
 	timeout   time.Duration
 	unbatched bool // send every lookup directly
 
@@ -34,6 +35,33 @@ type batcher struct {
 	busy     bool // a recent batch had several lookups, so another lookup may be about to arrive
 
 	pool sync.Pool // of *lookup
+
+	answered, failed atomic.Int64 // when the server last answered and failed, as time since started
+}
+
+var started = time.Now()
+
+// failureGap is how long a server must not have answered for a failure to count. On an overloaded
+// machine single lookups take too long while the server answers others.
+const failureGap = 250 * time.Millisecond
+
+// note remembers when the server answered or failed.
+func (b *batcher) note(err error) {
+	now := time.Since(started)
+	switch {
+	case err == nil:
+		b.answered.Store(int64(now))
+	case now-time.Duration(b.answered.Load()) > failureGap && !redirected(err):
+		b.failed.Store(int64(now))
+	}
+}
+
+// lastFailure returns when the server failed last, or the zero time.
+func (b *batcher) lastFailure() time.Time {
+	if failed := b.failed.Load(); failed != 0 {
+		return started.Add(time.Duration(failed))
+	}
+	return time.Time{}
 }
 
 const (
@@ -133,11 +161,14 @@ func (b *batcher) yield() {
 }
 
 func (b *batcher) sendDirectly(ctx context.Context, l *lookup) {
-	ctx, cancel := context.WithDeadline(ctx, l.deadline)
+	limited, cancel := context.WithDeadline(ctx, l.deadline)
 	l.alone[0] = l
-	b.send(ctx, l.alone[:])
+	err := b.send(limited, l.alone[:])
 	<-l.done
 	cancel()
+	if err == nil || ctx.Err() == nil { // a client that left is no failure of the server
+		b.note(err)
+	}
 	b.mu.Lock()
 	b.direct--
 	b.mu.Unlock()
@@ -178,7 +209,7 @@ func (b *batcher) sendQueue() {
 		// The oldest lookup sets the deadline, so that no caller waits longer than the timeout. For
 		// the younger ones the batch may fail early. The ledger then answers them.
 		ctx, cancel := context.WithDeadline(context.Background(), lookups[0].deadline)
-		b.send(ctx, lookups)
+		b.note(b.send(ctx, lookups))
 		cancel()
 		watch.Stop()
 		sent.finish()

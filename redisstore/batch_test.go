@@ -24,7 +24,7 @@ type sentBatch struct {
 
 func newBatcher() (*batcher, *fakeServer) {
 	server := &fakeServer{sent: make(chan *sentBatch, 100)}
-	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) {
+	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) error {
 		sent := &sentBatch{lookups: append([]*lookup(nil), lookups...), answer: make(chan struct{})}
 		server.sent <- sent
 		var err error
@@ -38,6 +38,7 @@ func newBatcher() (*batcher, *fakeServer) {
 			l.result, l.err = session.Lookup{Generation: n}, err
 			l.done <- struct{}{}
 		}
+		return err
 	}}, server
 }
 

@@ -92,10 +92,10 @@ func TestLook_RefusesReplica(t *testing.T) {
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
 		t.Errorf("the replica was asked %d times, want once", trips)
 	}
-	if err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
+	if _, err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply on a replica = %v, want ErrUnavailable", err)
 	}
-	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
+	if _, ok, err := other.Lease(t.Context(), other.ref); ok || !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Lease on a replica = %t, %v, want ErrUnavailable", ok, err)
 	}
 	report, err := other.Inspect(t.Context())
@@ -153,7 +153,7 @@ func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	eventually(t, "the replica is linked", func() bool {
 		return strings.Contains(replica.client.Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
-	lease, ok, err := master.Lease(t.Context(), "ada")
+	lease, ok, err := master.Lease(t.Context(), master.ref)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
@@ -190,7 +190,7 @@ func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	v.backfill(t, active(1, until))
 	v.command(t, "CONFIG SET maxmemory 1")
 	v.wantActive(t)
-	if _, _, err := v.Lease(t.Context(), "ada"); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+	if _, _, err := v.Lease(t.Context(), v.ref); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("Lease = %v, want an out-of-memory error", err)
 	}
 	for range 2 {
@@ -242,7 +242,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.TokenRevoked {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
-		if err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
+		if _, err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Apply = %v, want ErrUnavailable", err)
 		}
 		for _, forbidden := range []string{
@@ -261,7 +261,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 		v.wantRefused(t, "NOPERM")
 		v.Store = as(t, "ada", "app:")
 		v.wantUnknown(t)
-		if report, err := store.Inspect(t.Context()); err != nil || report.Nodes[0].Lineage {
+		if report, err := store.Inspect(t.Context()); err != nil || report.Nodes[0].Named {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
@@ -295,7 +295,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
-		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" ||
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Named || n.Persistence != "none" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
 			t.Errorf("Inspect reports %+v, want a master with the default settings", n)

@@ -245,14 +245,15 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 			call    func(ctx context.Context) error
 		}{
 			{"Look", look, func(ctx context.Context) error { _, err := store.Look(ctx, ref); return err }},
-			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, "ada"); return err }},
+			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, ref); return err }},
 			{"Backfill", look, func(ctx context.Context) error {
 				_, err := store.Backfill(ctx, "lease", ref, active(1, time.Now()))
 				return err
 			}},
 			{"Ping", look, store.Ping},
 			{"Apply", apply, func(ctx context.Context) error {
-				return store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
+				_, err := store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
+				return err
 			}},
 			{"Look with 20 ms left", 20 * time.Millisecond, func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

@@ -82,6 +82,7 @@ var sqlite = dialect{
 		" FOR UPDATE", "",
 		" FOR SHARE", "",
 		"::timestamptz", "",
+		nowMS, "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 	).Replace,
 
 	unavailable: func(err error) bool {

@@ -17,10 +17,10 @@ type LedgerFallback struct {
 	Store  Store
 	Finder Finder
 	// Limit bounds how many reads run at once. Without a limit, the loss of the store's data would
-	// cause a flood of SQL. A check that gets no place within Timeout fails with
-	// [session.ErrUnavailable].
-	Limit session.Limit
-	// Timeout bounds the time of a check: the wait for a place, and the read. 0 means 1 second.
+	// cause a flood of SQL.
+	Limit *session.Limit
+	// Timeout bounds how long a check waits for its read. 0 means 1 second. The read itself goes on,
+	// and the store gets its result: otherwise an overloaded ledger would only do work in vain.
 	Timeout time.Duration
 }
 
@@ -34,16 +34,32 @@ var _ session.Fallback = (*LedgerFallback)(nil)
 // Check implements [session.Fallback]. Each call reads the ledger by itself. Sharing a read that
 // began before a revocation would accept the revoked session again.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
-	ctx, leave, err := f.Limit.Enter(ctx, cmp.Or(f.Timeout, time.Second))
-	if err != nil {
+	if err := f.Limit.Enter(ctx); err != nil {
 		return fmt.Errorf("read the ledger: %w", err)
 	}
-	defer leave()
+	result := make(chan error, 1)
+	go func() {
+		defer f.Limit.Leave()
+		result <- f.read(context.WithoutCancel(ctx), q)
+	}()
+	late := time.NewTimer(cmp.Or(f.Timeout, time.Second))
+	defer late.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%w: the ledger takes too long", session.ErrUnavailable)
+	case <-ctx.Done():
+		return fmt.Errorf("issuer: check given up: %w", ctx.Err())
+	}
+}
 
+// read reads the ledger, backfills the store, and returns what the ledger says.
+func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
 	lease, leased := "", false
 	if q.StoreUp {
 		// Without a lease there is no backfill, and the check goes on.
-		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)
+		lease, leased, _ = f.Store.Lease(ctx, q.Ref)
 	}
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
 	switch {

@@ -75,6 +75,17 @@ type Ledger interface {
 
 	// RevocationDone deletes enforced revocations. An id that is already deleted is not an error.
 	RevocationDone(ctx context.Context, ids ...int64) error
+
+	// Epochs reads the epochs of Redis.
+	Epochs(ctx context.Context) (EpochTable, error)
+
+	// BeginEpoch records an epoch with this number. It does nothing if the number is taken.
+	BeginEpoch(ctx context.Context, number int64, server Server) error
+
+	// ConfirmEpochs records that replicas use the servers of these epochs now. Until an epoch has
+	// been confirmed for four seconds, a gap between two confirmations makes them begin again,
+	// because verifiers may have missed the epoch in an outage of the ledger.
+	ConfirmEpochs(ctx context.Context, numbers ...int64) error
 }
 
 // Use says that a token of a session was accepted.

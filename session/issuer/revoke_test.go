@@ -46,9 +46,10 @@ func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer away.Close()
-		w.Replica(0).Store = away
 		token := recordOnly(t, w)
-		if err := w.Replica(0).EnforceDue(t.Context()); !errors.Is(err, session.ErrUnavailable) {
+		w.Replica(0).Store = away
+		w.Replica(0).PollEpochs(t.Context())
+		if err := w.Replica(0).EnforceDue(t.Context()); err != nil {
 			t.Errorf("without the store: %v", err)
 		}
 		if err := w.Replica(2).EnforceDue(t.Context()); err != nil {
@@ -65,9 +66,9 @@ type partialStore struct {
 	subject string
 }
 
-func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) error {
+func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string, error) {
 	if r.Subject == s.subject {
-		return session.ErrUnavailable
+		return nil, session.ErrUnavailable
 	}
 	return s.Store.Apply(ctx, r)
 }

@@ -27,10 +27,17 @@ const LeaseTTL = 3 * time.Second
 type Store interface {
 	session.Store
 
-	// Lease takes the subject's lease for LeaseTTL. It reports false while another caller holds it.
-	// Apply ends the lease, so that a session read before a revocation cannot be backfilled after
-	// it.
-	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
+	// Epochs returns what Look knows of the current epochs. [Manager.PollEpochs] updates it.
+	Epochs() *session.Epochs
+
+	// Servers returns the servers that the store uses now. It returns those that answer, with an
+	// error, if some do not or may not write.
+	Servers(ctx context.Context) ([]Server, error)
+
+	// Lease takes the session's lease for LeaseTTL, in the current epoch. It reports false while
+	// another caller holds it, or if the server has no current epoch. Apply ends all leases of the
+	// subject, so that what was read before a revocation cannot be backfilled after it.
+	Lease(ctx context.Context, ref session.Ref) (lease string, ok bool, err error)
 
 	// Backfill stores what the ledger says, if the lease is still held and the store has no higher
 	// generation. It never raises a generation. It reports whether it stored the entry. Either way it
@@ -39,11 +46,20 @@ type Store interface {
 
 	// Apply enforces a revocation: once it has returned nil, every later Look at what was revoked
 	// shows it, or shows no generation. Apply never creates a missing generation. After an
-	// eviction, a delayed Apply could otherwise restore a lower one and revive revoked sessions.
-	Apply(ctx context.Context, r Revocation) error
+	// eviction, a delayed Apply could otherwise restore a lower one and revive revoked sessions. It
+	// returns the names of the servers that took the revocation.
+	Apply(ctx context.Context, r Revocation) (servers []string, err error)
 
 	// Ping returns nil if the store answers.
 	Ping(ctx context.Context) error
+}
+
+// Server names a server of the store.
+type Server struct {
+	ID string // changes whenever its data may have returned to an earlier state
+	// Supersedes is the ID of the master that a Cluster promoted this server from. If it is empty,
+	// the server replaces all others.
+	Supersedes string
 }
 
 // Snapshot is what the ledger said of a session and its subject in one reading. The subject's

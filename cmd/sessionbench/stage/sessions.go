@@ -120,15 +120,12 @@ func (sp *Space) close(ctx context.Context) error {
 	return sp.Client.Close()
 }
 
-// Fill puts sessions into Redis by the store's own backfill. Sessions of one user take turns,
-// because a user has one lease.
+// Fill puts sessions into Redis by the store's own backfill.
 func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
-	workers := 64
-	if len(refs) > 1 && refs[0].Subject == refs[1].Subject {
-		workers = 1
-	}
+	const workers = 64
 	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
 	defer store.Close() //nolint:errcheck // nothing is under way
+	s.trust(ctx, store)
 	until := time.Now().Add(tokenTTL)
 	snapshot := issuer.Snapshot{
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
@@ -141,7 +138,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 			s.Say("putting sessions into Redis: %d of %d", i, len(refs))
 		}
 		g.Go(func() error {
-			lease, done, err := store.Lease(ctx, ref.Subject)
+			lease, done, err := store.Lease(ctx, ref)
 			if done && err == nil {
 				done, err = store.Backfill(ctx, lease, ref, snapshot)
 			}
@@ -152,6 +149,15 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 		})
 	}
 	must.Do(g.Wait())
+}
+
+// trust makes a store trust the Redis that it uses as long as the benchmark runs, in the epoch that
+// a replica would begin.
+func (s *Stage) trust(ctx context.Context, store *redisstore.Store) {
+	m := issuer.Manager{Store: store, Ledger: s.db.Sessions(), Log: slog.New(slog.DiscardHandler)}
+	m.Now = time.Now
+	m.PollEpochs(ctx)
+	store.Epochs().Learn(store.Epochs().Current(time.Now(), time.Time{}), time.Now().Add(24*time.Hour), 24*time.Hour)
 }
 
 // CeilingKeys name keys like the three that a check asks for. The third, on the blacklist, does not exist.
@@ -172,6 +178,7 @@ func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.Verifier, *redisstore.Store) {
 	store := must.Get(redisstore.Open(redisURL, options))
 	s.Later(store.Close)
+	s.trust(context.Background(), store)
 	const tokens = 1 << 17 // as in sessiond
 	return &session.Verifier{
 		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
@@ -191,6 +198,7 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 		Verifier: *v, Store: store, Ledger: s.db.Sessions(), Log: slog.New(slog.DiscardHandler),
 		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
 	}
+	m.PollEpochs(ctx)
 	users := s.People(ctx, "none", n/perUser+1)
 	requests := make([]load.Request, n)
 	for i := range requests {

@@ -167,8 +167,8 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	default:
 		d.ok(check, text)
 	}
-	if !n.Lineage {
-		d.fail("lineage", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
+	if !n.Named {
+		d.fail("permissions", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
 	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":

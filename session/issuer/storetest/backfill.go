@@ -15,7 +15,7 @@ var backfillTests = []test{
 				s.Errorf("backfilled with the lease %q, which nobody holds", lease)
 			}
 		}
-		held := s.lease()
+		held := s.lease(ref)
 		for _, lease := range []string{"", issuer.NewID(), held + "x", held[1:]} {
 			if s.tryBackfill(lease, ref, s.active(1)) {
 				s.Errorf("backfilled with the lease %q while another one is held", lease)
@@ -27,23 +27,24 @@ var backfillTests = []test{
 		}
 	}},
 	{"accepts a lease once", func(s *suite) {
-		lease := s.lease()
-		if !s.tryBackfill(lease, s.ref(), s.active(1)) {
+		ref := s.ref()
+		lease := s.lease(ref)
+		if !s.tryBackfill(lease, ref, s.active(1)) {
 			s.Fatal("the first backfill was refused")
 		}
-		ref := s.ref()
-		if s.tryBackfill(lease, ref, s.active(1)) {
+		if s.tryBackfill(lease, ref, s.active(2)) {
 			s.Error("the second backfill was accepted")
 		}
-		s.wantNoEntry(ref)
+		s.wantEntry(ref, s.active(1).Entry)
 	}},
-	{"refuses another subject's lease", func(s *suite) {
-		lease := s.lease()
-		foreign := session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}
-		if s.tryBackfill(lease, foreign, s.active(1)) {
-			s.Error("backfilled another subject")
+	{"refuses another session's lease", func(s *suite) {
+		lease := s.lease(s.ref())
+		for _, foreign := range []session.Ref{s.ref(), {Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}} {
+			if s.tryBackfill(lease, foreign, s.active(1)) {
+				s.Errorf("backfilled %+v", foreign)
+			}
+			s.wantNothing(foreign)
 		}
-		s.wantNothing(foreign)
 	}},
 	{"refuses a reading from before a revocation", func(s *suite) {
 		one, other := s.ref(), s.ref()
@@ -51,7 +52,7 @@ var backfillTests = []test{
 			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
 			s.sessionRevocation(other), s.tokenRevocation(other),
 		} {
-			lease := s.lease()
+			lease := s.lease(one)
 			s.apply(r)
 			if s.tryBackfill(lease, one, s.active(5)) {
 				s.Errorf("backfilled after %+v with a lease from before it", r)
@@ -74,7 +75,7 @@ var backfillTests = []test{
 	{"refuses a generation below the stored one", func(s *suite) {
 		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
-		if s.tryBackfill(s.lease(), ref, s.active(4)) {
+		if s.tryBackfill(s.lease(ref), ref, s.active(4)) {
 			s.Error("backfilled a generation below the stored one")
 		}
 		s.wantNoEntry(ref)
@@ -126,7 +127,7 @@ var backfillTests = []test{
 			ref := s.ref()
 			snapshot := s.active(1)
 			snapshot.Until, snapshot.SubjectUntil = until, until
-			if s.tryBackfill(s.lease(), ref, snapshot) {
+			if s.tryBackfill(s.lease(ref), ref, snapshot) {
 				s.Errorf("backfilled although it expired at %v", until)
 			}
 			s.wantNothing(ref)
