@@ -255,12 +255,13 @@ func TestBatcher_DropsLookupOfGoneCaller(t *testing.T) {
 
 // TestBatcher_NeverMixesUpAnswers runs under load, with callers that give up at random.
 func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
-	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) {
+	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) error {
 		for _, l := range lookups {
 			n, _ := strconv.ParseInt(l.keys[1], 10, 64)
 			l.result = session.Lookup{Generation: n}
 			l.done <- struct{}{}
 		}
+		return nil
 	}}
 	var wg sync.WaitGroup
 	for worker := range 64 {

@@ -176,14 +176,30 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	default:
 		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
+	d.checkPromise(n)
 	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
 		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
 	}
-	if replicas, err := strconv.Atoi(n.Replicas); err == nil && replicas > 0 && n.MinReplicasToWrite == "0" {
-		d.warn("failover", "min-replicas-to-write is 0: a master that was cut off keeps answering; set it to 1 and min-replicas-max-lag to 2")
-	}
 	if n.Skew != nil {
 		d.skew("Redis's", *n.Skew)
+	}
+}
+
+// checkPromise says what is promised about revocations when this server fails: see revocation.md.
+func (d *doctor) checkPromise(n redisstore.Node) {
+	const check = "revocation"
+	lag, _ := strconv.Atoi(n.MinReplicasMaxLag)
+	switch {
+	case n.Replicas == "" || n.MinReplicasToWrite == "":
+		d.warn(check, "cannot read the number of replicas and min-replicas-to-write; want 1 or more if there are replicas")
+	case n.Replicas == "0":
+		d.ok(check, "no replica: revocations are safe, and while this server is down the database answers checks")
+	case n.MinReplicasToWrite == "0":
+		d.warn(check, "min-replicas-to-write is 0: a master that was cut off keeps answering replicas of sessiond that cannot reach the database; set it to 1 and min-replicas-max-lag to 2")
+	case lag == 0 || lag > 2:
+		d.warn(check, fmt.Sprintf("min-replicas-max-lag is %d: a master that was cut off keeps answering for that many seconds; set it to 2", lag))
+	default:
+		d.ok(check, "safe in a failover if down-after-milliseconds of Sentinel is above 3000")
 	}
 }
 
