@@ -9,11 +9,11 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The classic routes (for existing clients) and the /v1 routes share the actions of this file. A
-// handler calls an action and writes the action's result in the format of the handler's routes.
+// The handlers of the classic routes and of the /v1 routes both call the functions in this file.
+// Each handler then writes the result in its own JSON format.
 
-// checkPassword finds the user of a login and checks the password. If hideAccount is true, an
-// unknown login gives the same error as a wrong password.
+// checkPassword finds a user by username or email address and checks the password. If hideAccount
+// is true, an unknown user gives the same error as a wrong password.
 func (a *API) checkPassword(q *request, login, password string, hideAccount bool) (identity.User, error) {
 	user, err := a.Users.Authenticate(q.Context(), login, password, origin(q))
 	if hideAccount && errors.Is(err, identity.ErrNotFound) {
@@ -22,7 +22,7 @@ func (a *API) checkPassword(q *request, login, password string, hideAccount bool
 	return user, err
 }
 
-// startSession opens a session for the user and adds a device token to the reply.
+// startSession opens a session and adds a device token to the reply for later logins of the device.
 func (a *API) startSession(q *request, user identity.User) (issuer.TokenSet, issuer.Session, error) {
 	set, s, err := a.Sessions.Start(q.Context(), subject(user), client(q.Request))
 	if err == nil {
@@ -36,14 +36,13 @@ func subject(u identity.User) issuer.Subject {
 	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
-// revokeCurrent revokes the session that sent the request.
 func (a *API) revokeCurrent(q *request) error {
 	_, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonLogout)
 	return err
 }
 
-// revokeByID revokes one session of the signed-in user. If the id is that of the current session,
-// the history calls the revocation a logout.
+// revokeByID revokes one session of the signed-in user. If id names the current session, the login
+// history shows a logout.
 func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
 	if !issuer.ValidID(id) {
 		return issuer.Session{}, issuer.ErrNotFound
@@ -55,22 +54,18 @@ func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
 	return a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
 }
 
-// revokeOthers revokes every session of the signed-in user except the current one.
 func (a *API) revokeOthers(q *request) ([]issuer.Session, error) {
 	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonRevokedOthers)
 }
 
-// revokeAll revokes every session of the signed-in user.
 func (a *API) revokeAll(q *request) ([]issuer.Session, error) {
 	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, "", issuer.ReasonRevokedAll)
 }
 
-// currentUser returns the signed-in user.
 func (a *API) currentUser(q *request) (identity.User, error) {
 	return a.Users.User(q.Context(), q.claims.Subject)
 }
 
-// deleteAccount deletes the signed-in user and revokes all sessions of the user.
 func (a *API) deleteAccount(q *request) error {
 	revocation, err := a.Users.Delete(q.Context(), q.claims.Subject)
 	if err != nil {
@@ -88,13 +83,14 @@ func (a *API) replacePassword(q *request, current *string, password string) erro
 	return a.Sessions.Enforce(q.Context(), revocation)
 }
 
-// requestReset charges the rate limits of a password reset and calls request, which mails a link.
+// requestReset charges the rate limits of a password reset. It then calls request to mail a link.
 func (a *API) requestReset(q *request, email string, request func(context.Context, string) error) error {
 	return a.charged(q, limit.ActionReset, email, func() error { return request(q.Context(), email) })
 }
 
-// resetPassword uses a mailed token up, sets the password of the token's user and revokes all the
-// user's sessions. It adds a device token to the reply, because the client reads the user's mail.
+// resetPassword consumes the token of a reset mail, sets the password of the token's user and
+// revokes all sessions of that user. It adds a device token to the reply, because a client that
+// knows the token can read the user's mail.
 func (a *API) resetPassword(q *request, username, token, password string) error {
 	done, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {

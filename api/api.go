@@ -1,7 +1,6 @@
 // Package api is the HTTP interface of sessiond. It reads requests, calls the packages [issuer] and
 // [identity], which hold the rules, and writes replies. The file routes.go lists all routes, and
-// problem.go all errors. The classic routes (for existing clients) and the /v1 routes share the
-// actions in actions.go.
+// problem.go lists all errors.
 package api
 
 import (
@@ -21,19 +20,19 @@ type API struct {
 	// PublicURL is the URL at which clients reach the service, without a slash at the end.
 	PublicURL string
 	Now       func() time.Time
-	// Ready maps each dependency's name to an error, or to nil if the dependency answers.
+	// Ready returns for each dependency its name and an error, or nil if the dependency answers.
 	Ready func(context.Context) map[string]error
 	Log   *slog.Logger
 
-	// HideAccounts makes the classic routes answer alike whether or not an account exists.
+	// If HideAccounts is true, the classic routes do not reveal whether an account exists.
 	HideAccounts bool
 	// ReauthMaxAge is the maximum age of the last password check for sensitive /v1 calls.
 	// Zero means no limit.
 	ReauthMaxAge time.Duration
-	// TrustedProxies may report a client's IP address in X-Forwarded-For.
+	// TrustedProxies are the proxies that may report a client's IP address in X-Forwarded-For.
 	TrustedProxies []netip.Prefix
-	// CORSOrigins are the origins whose pages may call the service from a browser. If it is empty,
-	// pages of other origins may not.
+	// CORSOrigins are the origins whose pages may call the service from a browser. An empty list
+	// allows no other origin.
 	CORSOrigins []string
 	// Clients are the OAuth clients that may introspect tokens.
 	Clients Clients

@@ -10,8 +10,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// These are the handlers of the classic routes, which exist for clients older than /v1. No file but
-// routes.go uses them, so removing one line of routes.go removes the classic routes.
+// This file has the handlers of the classic routes, which serve clients older than /v1. Only
+// routes.go may use them. To remove the classic routes, remove the call of classicRoutes there.
 
 // signedInBody is the reply to a login and to a registration.
 type signedInBody struct {

@@ -7,13 +7,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// client returns what a new session stores about the client that opened it.
+// client returns the client's IP address, User-Agent and device name, which a new session stores.
 func client(r *http.Request) issuer.Client {
 	userAgent := cleanUserAgent(r.UserAgent())
 	return issuer.Client{IP: clientIP(r), UserAgent: userAgent, Device: deviceName(userAgent)}
 }
 
-// origin returns what the rate limits and the login history need to know about the client.
+// origin describes the client of a request to the rate limits and to the login history.
 func origin(q *request) identity.Origin {
 	c := client(q.Request)
 	return identity.Origin{

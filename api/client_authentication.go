@@ -14,7 +14,7 @@ type Clients map[string][sha256.Size]byte
 // errClient means that a request did not carry the id and secret of one of the [Clients].
 var errClient = &errRequest{http.StatusUnauthorized, "invalid_client", "Authenticate by HTTP Basic as a client of CLIENTS_FILE."}
 
-// asClient checks the client's credentials before it calls h.
+// asClient returns a handler that calls h only if the request has the id and secret of a client.
 func (a *API) asClient(h handler) handler {
 	return func(q *request) (reply, error) {
 		if err := a.Clients.authenticate(q.Request); err != nil {
@@ -24,8 +24,8 @@ func (a *API) asClient(h handler) handler {
 	}
 }
 
-// authenticate checks the HTTP Basic credentials of a client. RFC 6749 section 2.3.1 requires that
-// the client form-encodes its id and secret.
+// authenticate checks the id and secret of an OAuth client in HTTP Basic. RFC 6749 section 2.3.1
+// requires that the client form-encodes both.
 func (c Clients) authenticate(r *http.Request) error {
 	user, password, ok := r.BasicAuth()
 	id, errID := url.QueryUnescape(user)

@@ -8,7 +8,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// trustProxies takes the client's IP address from the X-Forwarded-For of trusted proxies.
+// trustProxies reads the client's IP address from the header X-Forwarded-For of trusted proxies.
 func (a *API) trustProxies(next http.Handler) http.Handler {
 	if len(a.TrustedProxies) == 0 {
 		return next
@@ -20,8 +20,8 @@ func (a *API) trustProxies(next http.Handler) http.Handler {
 	return middleware.ClientIPFromXFF(prefixes...)(next)
 }
 
-// clientIP returns the client's IP address as the trusted proxies report it. If they report none,
-// clientIP returns the IP address of the peer, which opened the connection.
+// clientIP returns the client's IP address as the trusted proxies report it. If they report no
+// address, clientIP returns the IP address from which the connection was opened.
 func clientIP(r *http.Request) string {
 	if ip := middleware.GetClientIP(r.Context()); ip != "" {
 		return ip

@@ -17,7 +17,7 @@ const (
 )
 
 // deviceToken returns the device token that the client received at an earlier login, or an empty
-// string. A device token authenticates nobody. The rate limits treat its sender as a known device.
+// string. A device token does not sign anybody in. It only shows the rate limits a known device.
 func deviceToken(r *http.Request) string {
 	if token := r.Header.Get(deviceHeader); token != "" {
 		return token
@@ -30,8 +30,8 @@ func deviceToken(r *http.Request) string {
 	return ""
 }
 
-// setDeviceToken adds a device token to the reply. Callers call it only after the client has proved
-// that it belongs to the user.
+// setDeviceToken adds a device token to the reply. Call it only after the client has proved by a
+// password or a mailed token that it acts for the user.
 func (a *API) setDeviceToken(q *request, user identity.User) {
 	token := a.Users.DeviceToken(deviceToken(q.Request), user)
 	if token == "" {

@@ -14,7 +14,7 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// docsPage is the OpenAPI document as a page for people. The command 'go generate' makes it.
+// docsPage is the HTML page that documents all routes. 'go generate' makes it from openapi.json.
 //
 //go:generate go run ./docgen
 //go:embed docs.html
@@ -22,7 +22,7 @@ var docsPage []byte
 
 var docsPolicy = "default-src 'none'; style-src " + inlineHash(docsPage, "style") + pagePolicy
 
-// pagePolicy is the part of the Content-Security-Policy that all pages share.
+// pagePolicy is the part of the Content-Security-Policy that all HTML pages share.
 const pagePolicy = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
@@ -34,8 +34,8 @@ func getDocs(w http.ResponseWriter, _ *http.Request) {
 	writeDocument(w, "text/html; charset=utf-8", docsPage)
 }
 
-// inlineHash returns the source expression with which a Content-Security-Policy allows an inline
-// element of a page. The page must have exactly one element of that name.
+// inlineHash returns the hash by which a Content-Security-Policy allows the inline <style> or
+// <script> of a page. The page must have exactly one element of that name.
 func inlineHash(page []byte, element string) string {
 	_, content, _ := bytes.Cut(page, []byte("<"+element+">"))
 	content, _, _ = bytes.Cut(content, []byte("</"+element+">"))

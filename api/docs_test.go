@@ -35,14 +35,14 @@ func TestDocsPage_ShowsEveryOperation(t *testing.T) {
 			}
 		}
 		if !strings.Contains(page, `href="#`+op.OperationID+`"`) {
-			t.Error("the table of routes does not link to the operation")
+			t.Error("the table of routes at the top of the page does not link to the operation")
 		}
 	})
 }
 
-// The page must work in a network without internet access, and under a Content-Security-Policy that
-// allows no script.
-func TestDocsPage_LoadsNothingElse(t *testing.T) {
+// The page /docs must work in a network without internet access, and under a
+// Content-Security-Policy that allows no script.
+func TestDocsPage_NeedsNoScriptAndNoOtherFile(t *testing.T) {
 	ids := make(map[string]bool)
 	var links []string
 	dec := xml.NewDecoder(bytes.NewReader(docsPage))
@@ -78,18 +78,18 @@ func TestDocsPage_LoadsNothingElse(t *testing.T) {
 		}
 	}
 	if len(links) == 0 {
-		t.Fatal("found no links")
+		t.Fatal("the page has no links")
 	}
 	for _, link := range links {
 		if id, here := strings.CutPrefix(link, "#"); here && !ids[id] {
-			t.Errorf("the link %s leads nowhere", link)
+			t.Errorf("the page has the link %s and no element with that id", link)
 		} else if !here && link != "openapi.json" {
 			t.Errorf("the link %s leads to another document", link)
 		}
 	}
 }
 
-func TestDocsPage_PolicyAllowsOnlyOneStyle(t *testing.T) {
+func TestDocsPolicy_AllowsOnlyInlineStyleOfPage(t *testing.T) {
 	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllSubmatch(docsPage, -1)
 	if len(styles) != 1 {
 		t.Fatalf("the page has %d style elements, want 1", len(styles))

@@ -17,15 +17,15 @@ import (
 // request is the input of a handler.
 type request struct {
 	*http.Request
-	// claims are the claims of the access token, on routes that need one.
+	// claims are the claims of the access token. They are empty on routes that need no token.
 	claims session.Claims
-	// quota is what the charged rate limits decided. It is empty if none was charged.
+	// quota is the decision of the rate limits that the request was charged to, if any.
 	quota limit.Decision
-	// replyHeader holds headers for the response. An error response does not carry them.
+	// replyHeader holds additional headers for a successful response.
 	replyHeader http.Header
 }
 
-// reply is a handler's response. A body that is not nil is written as JSON.
+// reply is the response of a handler. The body is written as JSON, unless it is nil.
 type reply struct {
 	status int
 	body   any
@@ -45,19 +45,19 @@ type messageBody struct {
 // handler answers one route. If it returns an error, its reply is ignored.
 type handler func(*request) (reply, error)
 
-// jsonBody returns a handler that decodes a JSON body into an In and then calls h. If a field that
-// In declares as required is empty, the handler returns an error and does not call h.
+// jsonBody returns a handler that decodes the JSON body of a request into the struct type In and
+// then calls h. If a required field is empty, the handler returns an error and does not call h.
 func jsonBody[In any](h func(*request, In) (reply, error)) handler { return typed(decodeJSON, h) }
 
-// jsonOrForm is like jsonBody and also accepts a form. The classic routes use it.
+// jsonOrForm is like jsonBody and also accepts an HTML form. The classic routes use it.
 func jsonOrForm[In any](h func(*request, In) (reply, error)) handler {
 	return typed(decodeJSONOrForm, h)
 }
 
-// oauthForm is like jsonBody, but accepts only a form. The OAuth endpoints use it.
+// oauthForm is like jsonBody, but accepts only an HTML form. The OAuth endpoints use it.
 func oauthForm[In any](h func(*request, In) (reply, error)) handler { return typed(decodeOAuth, h) }
 
-// queryParams is like jsonBody, but decodes the query string.
+// queryParams is like jsonBody, but decodes the query string instead of the body.
 func queryParams[In any](h func(*request, In) (reply, error)) handler { return typed(decodeQuery, h) }
 
 func typed[In any](decode func(*request, any) error, h func(*request, In) (reply, error)) handler {
@@ -73,10 +73,10 @@ func typed[In any](decode func(*request, any) error, h func(*request, In) (reply
 	}
 }
 
-// writeError writes an error response. Each group of routes has a format of its own for errors.
+// writeError writes an error response in the format of one group of routes (classic, /v1, OAuth).
 type writeError func(w http.ResponseWriter, r *http.Request, err error)
 
-// plain adapts f to net/http. On success f writes the response. If f returns an error, plain does.
+// plain adapts f to net/http. If f returns an error, plain writes the error response.
 func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := f(w, r); err != nil {
@@ -85,7 +85,7 @@ func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.Handl
 	}
 }
 
-// serve adapts h to net/http. It writes the reply of h, or calls fail with the error of h.
+// serve adapts h to net/http. It writes the reply of h. If h fails, it calls fail with the error.
 func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{Request: r, replyHeader: http.Header{}}
@@ -104,8 +104,8 @@ func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	}
 }
 
-// callHandler calls h and turns a panic into an error. The client then receives a response that
-// does not show the panic's cause.
+// callHandler calls h and turns a panic into an error. The client then gets a 500, which does not
+// show the cause of the panic.
 func callHandler(h handler, q *request) (rep reply, err error) {
 	defer func() {
 		switch p := recover(); p {
@@ -119,7 +119,7 @@ func callHandler(h handler, q *request) (rep reply, err error) {
 	return h(q)
 }
 
-// authenticated checks the access token before it calls h.
+// authenticated returns a handler that calls h only if the request has a valid access token.
 func (a *API) authenticated(h handler) handler {
 	return func(q *request) (rep reply, err error) {
 		if q.claims, err = a.authenticate(q.Request); err != nil {

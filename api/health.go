@@ -7,13 +7,12 @@ type healthBody struct {
 	Checks map[string]string `json:"checks,omitzero"`
 }
 
-// getLiveness answers 200 whenever the process serves requests. It does not ask any dependency.
+// getLiveness answers 200 whenever the process serves requests. It asks neither database nor Redis.
 func (a *API) getLiveness(*request) (reply, error) { return ok(healthBody{Status: "ok"}), nil }
 
-// getReadiness tells a load balancer whether to send requests to this replica. It answers 503 only
-// if the database is down. Without Redis everything except revocation still works. If every replica
-// answered 503 because of Redis, no request would be served. The causes are only logged, because
-// everybody may call this route.
+// getReadiness tells a load balancer whether to send requests to this replica. It answers 200 even
+// if Redis is down, because everything except revocation works without Redis. Only the log shows
+// the causes of a 503, because everybody may call this route.
 func (a *API) getReadiness(q *request) (reply, error) {
 	status := http.StatusOK
 	body := healthBody{Status: "ok", Checks: map[string]string{}}

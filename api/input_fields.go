@@ -35,7 +35,7 @@ func fill(in any, values url.Values, unknown unknownNames) error {
 		field, known := fields[name]
 		switch {
 		case !known && unknown == refuseUnknown && all[0] == "":
-			return unknownField("body") // the name may be a secret that was sent without a name
+			return unknownField("body") // a form without "=" may consist of a secret, which no error may repeat
 		case !known && unknown == refuseUnknown:
 			return unknownField(fieldName(name))
 		case len(all) > 1:
@@ -72,12 +72,12 @@ func inputFields(in reflect.Type) []reflect.StructField {
 	return slices.DeleteFunc(reflect.VisibleFields(in), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
-// maxFieldName is the longest name, in bytes, that an error repeats.
+// maxFieldName is the length, in bytes, of the longest field name that an error message repeats.
 const maxFieldName = 64
 
-// fieldName returns name if it looks like a field name, and otherwise "body". The client sent the
-// name, and an error that repeats it is logged. If a client sends JSON as a form, as 'curl -d'
-// does, the whole JSON becomes the name of one form field, and may contain a password.
+// fieldName returns name if it looks like a field name, and otherwise "body". A client that sends
+// JSON as a form, as 'curl -d' does, sends the JSON as the name of one field. An error must not
+// repeat it, because errors are logged and the JSON may contain a password.
 func fieldName(name string) string {
 	plain := func(r rune) bool {
 		return r == '_' || r == '-' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
@@ -105,8 +105,8 @@ func unknownField(name string) error {
 	return fieldError(name, "unknown", "is not a field of this request")
 }
 
-// renameField replaces the field name from in err by to. It is for routes whose input names a field
-// differently than package identity does.
+// renameField replaces the field name from by the name to in the error err. A route needs it if its
+// request names a field differently than package identity does.
 func renameField(err error, from, to string) error {
 	var fields identity.FieldErrors
 	if !errors.As(err, &fields) {

@@ -8,12 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics counts and times requests.
+// Metrics counts requests and measures how long their answers take.
 type Metrics struct {
 	requests *prometheus.HistogramVec
 }
 
-// NewMetrics registers the metrics of the API.
+// NewMetrics creates the metrics of the API and registers them with r.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	return &Metrics{
 		requests: promauto.With(r).NewHistogramVec(prometheus.HistogramOpts{

@@ -4,8 +4,8 @@ import "net/http"
 
 var errGrantType = &errRequest{http.StatusBadRequest, "unsupported_grant_type", "grant_type must be refresh_token."}
 
-// tokenInput does not require RefreshToken by a tag. Otherwise the answer to another grant type
-// would be that refresh_token is missing, instead of unsupported_grant_type.
+// tokenInput is the body of a refresh. RefreshToken has no tag "required", because a request with
+// another grant type must get the error unsupported_grant_type even without a refresh token.
 type tokenInput struct {
 	GrantType    string `json:"grant_type" required:"true"`
 	RefreshToken string `json:"refresh_token"`

@@ -40,7 +40,7 @@ func eachOperation(t *testing.T, f func(t *testing.T, method, path string, item 
 	}
 }
 
-// The validation also checks that each example fits its schema.
+// The test also checks that each example in openapi.json fits its schema.
 func TestOpenAPI_IsValid(t *testing.T) {
 	doc := loadOpenAPI(t)
 	if !doc.IsOpenAPI31OrLater() {
@@ -51,7 +51,7 @@ func TestOpenAPI_IsValid(t *testing.T) {
 	}
 }
 
-func TestOpenAPI_ReferencesMatchComponents(t *testing.T) {
+func TestOpenAPI_DefinesExactlyTheComponentsThatItUses(t *testing.T) {
 	used := make(map[string]bool)
 	dec := jsontext.NewDecoder(strings.NewReader(string(openAPI)))
 	for {
@@ -86,7 +86,7 @@ func TestOpenAPI_ReferencesMatchComponents(t *testing.T) {
 	unreferenced := map[string]bool{
 		"#/components/securitySchemes/bearer":     true, // an operation's security names the scheme without a $ref
 		"#/components/securitySchemes/client":     true,
-		"#/components/responses/MethodNotAllowed": true, // a 405 belongs to a path, and not to an operation
+		"#/components/responses/MethodNotAllowed": true, // an operation cannot list a 405, which answers a method that the path does not have
 	}
 	for ref := range defined {
 		if !used[ref] && !unreferenced[ref] {
@@ -96,7 +96,7 @@ func TestOpenAPI_ReferencesMatchComponents(t *testing.T) {
 }
 
 func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
-	titled := make(map[string]bool) // by tag: whether it has a title for the page /docs
+	titled := make(map[string]bool) // tag → whether the tag has a title for the page /docs
 	for _, tag := range loadOpenAPI(t).Tags {
 		titled[tag.Name] = tag.Extensions["x-displayName"] != nil
 	}
@@ -133,7 +133,7 @@ func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
 			}
 		}
 		if !good || !bad {
-			t.Errorf("the operation has a success response: %t, and an error response: %t; want both", good, bad)
+			t.Errorf("the operation documents a success response: %t, and an error response: %t; want both", good, bad)
 		}
 		if protected(op) && op.Responses.Value("401") == nil {
 			t.Error("the operation needs credentials and has no response 401")
@@ -231,7 +231,8 @@ func closed(s *openapi3.Schema) bool {
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
 func TestOpenAPI_MatchesRoutes(t *testing.T) {
-	// The gateway check takes any method, and any path below its own. openapi.json shows only GET.
+	// The gateway check accepts every method and every path below /v1/verify. openapi.json shows
+	// only GET.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		routes[method+" "+route] = true
@@ -244,7 +245,7 @@ func TestOpenAPI_MatchesRoutes(t *testing.T) {
 }
 
 // compareRoutes checks that openapi.json documents exactly the given routes, such as "GET /path". A
-// path in openapi.json may name servers, such as /api/v1, under which it is served too.
+// path in openapi.json may list further prefixes, such as /api/v1, as its servers.
 func compareRoutes(t *testing.T, routes map[string]bool) {
 	t.Helper()
 	doc := loadOpenAPI(t)
@@ -272,13 +273,13 @@ func compareRoutes(t *testing.T, routes map[string]bool) {
 	}
 }
 
-func TestOpenAPI_SecurityMatchesStatusWithoutToken(t *testing.T) {
+func TestOpenAPI_RequiresTokenWhereHandlerReturns401(t *testing.T) {
 	handler := (&API{Users: &identity.Service{}, Log: slog.New(slog.DiscardHandler)}).Handler()
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
 		if refused := w.Code == http.StatusUnauthorized; refused != protected(op) {
-			t.Errorf("a request without credentials gets the status %d, and openapi.json says that it needs credentials: %t", w.Code, protected(op))
+			t.Errorf("a request without credentials gets status %d, but openapi.json says that the route needs credentials: %t", w.Code, protected(op))
 		}
 		if w.Code < 500 && op.Responses.Status(w.Code) == nil {
 			t.Errorf("openapi.json does not document the status %d", w.Code)
@@ -286,7 +287,7 @@ func TestOpenAPI_SecurityMatchesStatusWithoutToken(t *testing.T) {
 	})
 }
 
-func TestOpenAPI_MatchesFieldsOfReplies(t *testing.T) {
+func TestOpenAPI_HasSameResponseFieldsAsHandlers(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
 	metadata, err := (&API{Sessions: &issuer.Manager{}}).getServerMetadata(nil)
 	if err != nil {
@@ -351,7 +352,7 @@ var inputs = map[string]any{
 	"refreshToken":           (*API).refreshToken,
 	"revokeToken":            (*API).revokeToken,
 	"introspectToken":        (*API).introspectToken,
-	// These two handlers take a page. The function [paged] makes the page from a pageInput.
+	// These two handlers take an issuer.Page. The function [paged] makes the page from a pageInput.
 	"listSessions": func(*API, *request, pageInput) {},
 	"listLogins":   func(*API, *request, pageInput) {},
 	// The handler deleteSessions reads the query string itself.
@@ -361,13 +362,13 @@ var inputs = map[string]any{
 	},
 }
 
-// requiredByHandler maps an operationId to a required field that the handler checks without a tag.
+// requiredByHandler maps an operationId to a field that is required, but not by a struct tag.
 var requiredByHandler = map[string]string{"refreshToken": "refresh_token"}
 
-func TestOpenAPI_MatchesFieldsOfInputs(t *testing.T) {
+func TestOpenAPI_HasSameRequestFieldsAsHandlers(t *testing.T) {
 	unseen := maps.Clone(inputs)
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
-		documented := make(map[string]bool) // by field name: whether it is required
+		documented := make(map[string]bool) // field name → whether the field is required
 		for _, p := range op.Parameters {
 			if p.Value.In == openapi3.ParameterInQuery {
 				documented[p.Value.Name] = p.Value.Required
@@ -411,9 +412,9 @@ func TestOpenAPI_MatchesFieldsOfInputs(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_MatchesFieldsOfInputs checks only the handlers in the variable 'inputs'. Every
-// handler in routes.go that takes input must therefore be in it, under the handler's name.
-func TestOpenAPI_InputsListsEveryHandlerWithInput(t *testing.T) {
+// TestOpenAPI_HasSameRequestFieldsAsHandlers checks only the handlers in the variable 'inputs'.
+// That variable must therefore list every handler in routes.go that takes input.
+func TestInputs_ListEveryHandlerThatTakesInput(t *testing.T) {
 	routes, err := os.ReadFile("routes.go")
 	if err != nil {
 		t.Fatal(err)

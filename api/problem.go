@@ -19,11 +19,11 @@ type Problem struct {
 	Status  int                  `json:"status"`
 	Detail  string               `json:"detail"`
 	Code    string               `json:"code"`
-	Message string               `json:"message,omitzero"` // equal to Detail, on classic routes only
+	Message string               `json:"message,omitzero"` // same text as Detail, only on the classic routes
 	Errors  identity.FieldErrors `json:"errors,omitzero"`
 }
 
-// errRequest is a fault of the request, with the status, code and detail of the response.
+// errRequest is an error that the client made, with the status, code and detail of the response.
 type errRequest struct {
 	status int
 	code   string
@@ -47,8 +47,8 @@ var (
 
 const wrongLogin = "Wrong login or password."
 
-// errorTable maps errors to responses. The function [session.Explain] does the same for the errors
-// of package session. Any other error is answered with a 500, and only the log shows the cause.
+// errorTable maps errors to responses. The function [session.Explain] does the same for errors of
+// package session. For any other error, the client gets a 500, and only the log shows the cause.
 var errorTable = []struct {
 	err    error
 	status int
@@ -72,7 +72,7 @@ var errorTable = []struct {
 	{context.Canceled, 503, "cancelled", "The client cancelled the request."},
 }
 
-// override is the status that a route gives to an error instead of the status in errorTable.
+// override replaces, on one route, the status that errorTable gives to an error.
 type override struct {
 	err    error
 	status int
@@ -118,7 +118,7 @@ func (p *Problem) explain(err error) {
 	}
 }
 
-// describe returns a text about the first bad field. The member "errors" lists all bad fields.
+// describe returns a sentence about the first invalid field. The response also lists all of them.
 func describe(fields identity.FieldErrors) string {
 	if len(fields) == 0 {
 		return "The request is invalid."

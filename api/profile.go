@@ -21,17 +21,19 @@ func (in *newUserInput) user(q *request) identity.NewUser {
 	}
 }
 
-// profileInput is the body of an update. An absent field keeps its value. The fields are those of
-// [identity.Profile] in the same order, because updateProfile converts one type to the other.
+// profileInput is the body of an update. An absent field keeps its value.
 type profileInput struct {
 	FirstName *string `json:"first_name"`
 	LastName  *string `json:"last_name"`
 	Email     *string `json:"email"`
 }
 
-// updateProfile updates the signed-in user.
+func (in *profileInput) profile() identity.Profile {
+	return identity.Profile{FirstName: in.FirstName, LastName: in.LastName, Email: in.Email}
+}
+
 func (a *API) updateProfile(q *request, in profileInput) (identity.User, error) {
-	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, identity.Profile(in))
+	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, in.profile())
 }
 
 type profileBody struct {

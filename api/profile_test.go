@@ -8,7 +8,8 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// setStrings sets every string field of the struct that p points to. The value is the field's name.
+// setStrings sets every string field of the struct that p points to. Each value is the field's
+// name.
 func setStrings(p any) {
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
@@ -26,6 +27,20 @@ func TestNewUserInput_SetsEveryFieldOfNewUser(t *testing.T) {
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() {
 			t.Errorf("newUserInput.user does not set the field %s of identity.NewUser", name)
+		}
+	}
+}
+
+func TestProfileInput_SetsEveryFieldOfProfile(t *testing.T) {
+	var in profileInput
+	fields := reflect.ValueOf(&in).Elem()
+	for i := range fields.NumField() {
+		fields.Field(i).Set(reflect.ValueOf(new(string)))
+	}
+	v := reflect.ValueOf(in.profile())
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; v.Field(i).IsNil() {
+			t.Errorf("profileInput.profile does not set the field %s of identity.Profile", name)
 		}
 	}
 }

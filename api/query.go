@@ -12,7 +12,7 @@ func decodeQuery(q *request, in any) error {
 	return fill(in, values, ignoreUnknown)
 }
 
-// parseQuery returns the query parameters. Each must be valid UTF-8 and must not appear twice.
+// parseQuery returns the query parameters. It refuses invalid UTF-8 and repeated parameters.
 func parseQuery(q *request) (url.Values, error) {
 	values, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {

@@ -13,23 +13,24 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestLimited_RefundsOnlyIfServiceFailed(t *testing.T) {
+func TestRateLimit_RefundsChargeOnlyIfServiceFailed(t *testing.T) {
 	const burst = 20 // registrations that one client address may make at once
 	for _, c := range []struct {
 		name    string
 		err     error
 		charged bool
 	}{
-		{"charges a success", nil, true},
-		{"charges a taken username", identity.ErrUsernameTaken, true},
-		{"charges an invalid token", identity.ErrInvalidToken, true},
-		{"charges a wrong media type", errMediaType, true},
-		{"charges an internal error", errors.New("internal"), true},
-		// Otherwise a client that cancels every request would never reach the limit.
+		{"charges a successful request", nil, true},
+		{"charges a request with a taken username", identity.ErrUsernameTaken, true},
+		{"charges a request with an invalid token", identity.ErrInvalidToken, true},
+		{"charges a request with a wrong media type", errMediaType, true},
+		{"charges a request that ends in an internal error", errors.New("internal"), true},
+		// Charge a cancelled request. Otherwise a client that cancels all requests would have no
+		// limit.
 		{"charges a cancelled request", context.Canceled, true},
 		{"refunds when the user store is down", fmt.Errorf("add a user: %w", identity.ErrUnavailable), false},
 		{"refunds when the session store is down", session.ErrUnavailable, false},
-		{"refunds when the queue is full", &identity.RetryError{After: time.Second, Err: identity.ErrBusy}, false},
+		{"refunds when too many requests wait", &identity.RetryError{After: time.Second, Err: identity.ErrBusy}, false},
 		{"refunds when the request timed out", context.DeadlineExceeded, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestLimited_RefundsOnlyIfServiceFailed(t *testing.T) {
 			}
 			_, err := call()
 			if refused := errors.Is(err, identity.ErrLimited); refused != c.charged {
-				t.Errorf("after %d calls the limit refuses the next call: %t, want %t", burst, refused, c.charged)
+				t.Errorf("after %d calls, the rate limit refuses the next call: %t, want %t", burst, refused, c.charged)
 			}
 		})
 	}

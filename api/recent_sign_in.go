@@ -22,7 +22,7 @@ type reauthenticateInput struct {
 	Password string `json:"password" required:"true"`
 }
 
-// reauthenticate checks the password and returns an access token with the new time of the check.
+// reauthenticate checks the password again and returns an access token with the time of this check.
 func (a *API) reauthenticate(q *request, in reauthenticateInput) (reply, error) {
 	user, err := a.Users.Reauthenticate(q.Context(), q.claims.Subject, in.Password, origin(q))
 	if err != nil {

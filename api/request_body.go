@@ -20,20 +20,19 @@ const (
 	mediaForm = "application/x-www-form-urlencoded"
 )
 
-// decodeJSON decodes a body into the struct that in points to. The body must be one JSON object in
-// UTF-8. A member that the struct does not declare, or that appears twice, is an error. Names are
-// case-sensitive.
+// decodeJSON decodes a JSON object in UTF-8 into the struct that in points to. It refuses members
+// that the struct does not declare and members that appear twice. Names are case-sensitive.
 func decodeJSON(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON}, errMediaType)
 }
 
-// decodeJSONOrForm is like decodeJSON and also accepts a form. The classic routes use it.
+// decodeJSONOrForm is like decodeJSON and also accepts an HTML form. The classic routes use it.
 func decodeJSONOrForm(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON, mediaForm: refuseUnknown.decodeForm}, errMediaTypeOrForm)
 }
 
-// decodeOAuth decodes a form by RFC 6749 section 3.2: unknown parameters are ignored, and a
-// parameter that appears twice is an error.
+// decodeOAuth decodes an HTML form as RFC 6749 section 3.2 requires: it ignores unknown parameters,
+// and refuses a parameter that appears twice.
 func decodeOAuth(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaForm: ignoreUnknown.decodeForm}, errMediaTypeForm)
 }
@@ -41,7 +40,7 @@ func decodeOAuth(q *request, in any) error {
 // bodyDecoders maps each media type that a route accepts to the decoder of that type.
 type bodyDecoders map[string]func(body []byte, in any) error
 
-// decodeBody decodes the body by its media type. If no decoder fits, it returns otherwise.
+// decodeBody uses the decoder of the body's media type. If there is none, it returns otherwise.
 func decodeBody(q *request, in any, decoders bodyDecoders, otherwise error) error {
 	body, media, err := readBody(q)
 	if err != nil {
@@ -72,7 +71,7 @@ func readBody(q *request) (body []byte, media string, err error) {
 		return nil, "", fieldError("body", "invalid", "The body could not be read.")
 	}
 	if media == "" && len(body) == 0 {
-		// An absent body is decoded like an empty object. The error then names the missing fields.
+		// Treat an absent body as an empty object, because the error then names the missing fields.
 		body, media = []byte("{}"), mediaJSON
 	}
 	return body, media, nil
@@ -102,7 +101,7 @@ func unmarshalJSON(body []byte, in any) error {
 	}
 }
 
-// fieldOf returns the name of the body's member that p points at or into.
+// fieldOf returns the name of the top-level field of the body to which the JSON pointer p leads.
 func fieldOf(p jsontext.Pointer) string {
 	for name := range p.Tokens() {
 		return fieldName(name)
@@ -110,7 +109,8 @@ func fieldOf(p jsontext.Pointer) string {
 	return "body"
 }
 
-// decodeForm decodes a form into the struct that in points to. It refuses or ignores unknown names.
+// decodeForm decodes an HTML form into the struct that in points to. u says what to do with fields
+// that the struct does not declare.
 func (u unknownNames) decodeForm(body []byte, in any) error {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {

@@ -24,26 +24,28 @@ func decodeSample(contentType, body string) (sample, error) {
 	return in, err
 }
 
-func TestDecodeJSONOrForm_RefusesMalformedBodies(t *testing.T) {
+func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for _, c := range []struct {
 		name, contentType, body string
-		field, code             string // of the expected error; both are empty if the body is accepted
+		field, code             string // of the expected error; empty if the body must be accepted
 	}{
 		{"accepts JSON", mediaJSON, `{"name":"a","nick":"b"}`, "", ""},
 		{"accepts JSON with a charset", mediaJSON + "; charset=UTF-8", `{"name":"a"}`, "", ""},
-		{"accepts null for an absent field", mediaJSON, `{"name":null}`, "", ""},
+		{"accepts null instead of an absent field", mediaJSON, `{"name":null}`, "", ""},
 		{"accepts an absent body", "", ``, "", ""},
 		{"accepts a form", form, `name=a+b&nick=%C3%A9`, "", ""},
-		// encoding/json takes the last of two values. A proxy that checks the first would be bypassed.
+		// encoding/json would take the last of two values, so an attacker could bypass a proxy that
+		// checks the first value.
 		{"refuses a member that appears twice", mediaJSON, `{"name":"a","name":"b"}`, "name", "duplicate"},
 		{"refuses a form field that appears twice", form, `name=a&name=b`, "name", "duplicate"},
-		// encoding/json ignores the case of names, and treats the Kelvin sign (U+212A) as a k.
+		// encoding/json would ignore the case of names, and treat the Kelvin sign (U+212A) as a k.
 		{"refuses a name in other capitals", mediaJSON, `{"NAME":"a"}`, "NAME", "unknown"},
 		{"refuses a Kelvin sign instead of a k", mediaJSON, "{\"nic\u212a\":\"a\"}", "nic\u212a", "unknown"},
 		{"refuses an unknown member", mediaJSON, `{"role":"admin"}`, "role", "unknown"},
 		{"refuses an unknown form field", form, `role=admin`, "role", "unknown"},
-		// These names may contain a secret, so neither the response nor the log may repeat them.
+		// These field names may contain a secret, so neither the response nor the log may repeat
+		// them.
 		{"refuses JSON sent as a form", form, `{"name":"secret"}`, "body", "unknown"},
 		{"refuses a form without an equals sign", form, `secret`, "body", "unknown"},
 		{"refuses a member name with a space", mediaJSON, `{"a secret":""}`, "body", "unknown"},

@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// logEntry is what a handler adds to the log line of its request.
+// logEntry is the part of a request's log line that the handler of the request sets.
 type logEntry struct {
 	level   slog.Level
 	subject string
@@ -24,7 +24,7 @@ type logEntry struct {
 
 type logEntryKey struct{}
 
-// logEntryOf returns the log entry of a request. Without [API.observe] the entry is never logged.
+// logEntryOf returns the log entry of a request, which [API.observe] logs after the response.
 func logEntryOf(r *http.Request) *logEntry {
 	if e, ok := r.Context().Value(logEntryKey{}).(*logEntry); ok {
 		return e
@@ -57,7 +57,7 @@ func (a *API) observe(next http.Handler) http.Handler {
 	})
 }
 
-// routePattern returns the route of a request, such as /v1/sessions/{id}.
+// routePattern returns the route of a request with placeholders, such as /v1/sessions/{id}.
 func routePattern(r *http.Request) string {
 	if isGatewayCheck(r.URL.Path) {
 		return verifyPattern
@@ -73,7 +73,7 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	switch {
 	case e.err == nil:
 	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
-		level = slog.LevelDebug // the metrics count these errors, and logging each would add to the load
+		level = slog.LevelDebug // the metrics count these errors, and logging each of them would add to the load
 	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
 		level = slog.LevelError
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// retryAfter returns the Retry-After header of a 429 or 503, in seconds. If err does not tell a
-// time, the header is 2 seconds. In that time a store may have recovered, and few clients give up.
+// retryAfter returns the header Retry-After of a 429 or 503, in seconds. The default of 2 seconds
+// is long enough for a short outage to end, and short enough that few clients give up.
 func retryAfter(err error) string {
 	after := 2 * time.Second
 	if retry := (*identity.RetryError)(nil); errors.As(err, &retry) {

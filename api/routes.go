@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Handler returns the whole service: the gateway check and all other routes.
+// Handler returns the HTTP handler of the whole service: the gateway check and all other routes.
 func (a *API) Handler() http.Handler {
 	check, others := a.gatewayCheck(), a.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,11 +22,11 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// routes returns all routes except the gateway check, which takes methods that chi does not know. A
-// route lists with "on" the errors whose status differs from the error table in problem.go.
+// routes returns all routes except the gateway check, because the router chi knows too few methods
+// for it. With "on", a route sets the status of an error that differs from errorTable.
 func (a *API) routes() chi.Router {
 	r := chi.NewRouter()
-	// Every request passes through these middlewares. The first is the outermost.
+	// Every request passes through these middlewares. The first one in the list sees it first.
 	every := chi.Middlewares{a.trustProxies, a.observe, timeout, secure, a.cors}
 	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
 	r.NotFound(noRoute)
@@ -39,7 +39,7 @@ func (a *API) routes() chi.Router {
 	return r
 }
 
-// v1Routes adds the routes for new clients.
+// v1Routes adds the routes of /v1 and /oauth, the health checks and the documents.
 func (a *API) v1Routes(r chi.Router) {
 	open := func(h handler, o ...override) http.HandlerFunc { return a.serve(h, a.writeProblem(o, false)) }
 	signedIn := func(h handler, o ...override) http.HandlerFunc { return open(a.authenticated(h), o...) }
@@ -79,7 +79,7 @@ func (a *API) v1Routes(r chi.Router) {
 	}
 }
 
-// classicRoutes adds the routes for existing clients once under each prefix.
+// classicRoutes adds the routes for clients older than /v1, once under each path prefix.
 func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 	open := func(h handler, o ...override) http.HandlerFunc { return a.serve(h, a.writeProblem(o, true)) }
 	signedIn := func(h handler, o ...override) http.HandlerFunc { return open(a.authenticated(h), o...) }

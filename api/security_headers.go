@@ -14,8 +14,8 @@ var securityHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
-// secure sets the security headers on every response, errors included. A handler may replace a
-// header: the route /docs sends a Content-Security-Policy of its own.
+// secure sets the security headers on every response, also on errors. A handler may replace a
+// header: the page /docs needs a Content-Security-Policy that allows its inline style.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), securityHeaders)

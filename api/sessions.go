@@ -74,7 +74,7 @@ func (a *API) listSessions(q *request, p issuer.Page) (reply, error) {
 func (a *API) getCurrentSession(q *request) (reply, error) {
 	s, err := a.Sessions.Find(q.Context(), q.claims.Subject, q.claims.SessionID)
 	if errors.Is(err, issuer.ErrNotFound) {
-		err = session.ErrRevoked // the session ended after the check
+		err = session.ErrRevoked // the session ended after the access token was checked
 	}
 	return ok(showSession(&s, s.ID)), err
 }

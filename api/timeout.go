@@ -11,7 +11,7 @@ import (
 const requestTimeout = 10 * time.Second
 
 // timeout cancels the context of a request after requestTimeout. The gateway check does not use it,
-// because the lookups of a check have shorter timeouts.
+// because the lookups of the gateway check have shorter timeouts.
 func timeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)

@@ -8,7 +8,7 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// maxUserAgent is how many bytes of a User-Agent header are kept.
+// maxUserAgent is the maximum number of bytes of a User-Agent header that a session stores.
 const maxUserAgent = 512
 
 // cleanUserAgent makes a User-Agent safe to store and to show. The result is valid UTF-8, contains
@@ -27,10 +27,10 @@ func cleanUserAgent(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// maxDevice is the longest device name that is shown, in bytes. Names of real devices are shorter.
+// maxDevice is the length, in bytes, of the longest device name. Names of real devices are shorter.
 const maxDevice = 100
 
-// deviceName returns a name for a User-Agent that people understand, such as "Chrome on macOS".
+// deviceName turns a User-Agent into a name that people understand, such as "Chrome on macOS".
 func deviceName(userAgent string) string {
 	ua := useragent.Parse(userAgent)
 	name := ua.Name

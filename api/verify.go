@@ -9,9 +9,9 @@ import (
 
 const verifyPattern = "/v1/verify"
 
-// gatewayCheck answers a gateway that asks, with any method, whether to forward a request. A 200
-// means yes. It has no body, and its headers name the user to the service behind the gateway. A 200
-// is only logged at level debug, because a gateway asks before every request.
+// gatewayCheck tells an API gateway, which may use any method, whether to forward a request. A 200
+// means yes. Its headers name the user to the service behind the gateway. It is logged only at
+// level debug, because a gateway asks before every request.
 func (a *API) gatewayCheck() http.Handler {
 	check := a.plain(func(w http.ResponseWriter, r *http.Request) error {
 		claims, err := a.authenticate(r)
@@ -20,8 +20,7 @@ func (a *API) gatewayCheck() http.Handler {
 		}
 		logEntryOf(r).level = slog.LevelDebug
 		h := w.Header()
-		// Set every header, also to an empty value. Otherwise a gateway that copies these headers
-		// would forward a header of the same name that the client sent.
+		// Set empty headers too. Otherwise a gateway would forward headers that the client forged.
 		h.Set("X-Auth-Subject", claims.Subject)
 		h.Set("X-Auth-Username", percentEncode(claims.Username))
 		h.Set("X-Auth-Session", claims.SessionID)
@@ -33,13 +32,13 @@ func (a *API) gatewayCheck() http.Handler {
 }
 
 // isGatewayCheck reports whether path belongs to the gateway check. Some gateways append the path
-// of the request that they ask about.
+// of the request that they want to forward.
 func isGatewayCheck(path string) bool {
 	return path == verifyPattern || strings.HasPrefix(path, verifyPattern+"/")
 }
 
-// percentEncode encodes everything except letters, digits and "-_.~". Services read other
-// characters of a header in different ways, and one username must not become another.
+// percentEncode encodes everything except letters, digits and "-_.~". Services decode other
+// characters of a header in different ways, and could otherwise take one username for another.
 func percentEncode(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

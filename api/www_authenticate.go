@@ -7,9 +7,9 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// challenge returns the WWW-Authenticate header of a 401. It asks for Basic if an OAuth client
-// failed to authenticate (RFC 6749 section 5.2), and otherwise for Bearer (RFC 6750 section 3). If
-// the last password check is too old, the header names the max_age (RFC 9470 section 3).
+// challenge returns the header WWW-Authenticate of a 401: Basic for an OAuth client (RFC 6749
+// section 5.2), and otherwise Bearer (RFC 6750 section 3). If the last password check is too old,
+// the header contains its maximum age (RFC 9470 section 3).
 func (a *API) challenge(err error) string {
 	switch {
 	case errors.Is(err, errClient):

@@ -50,8 +50,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# stop stops one server. SIGINT is PostgreSQL's "fast shutdown" and also stops
-# Redis. A server that ignores it for five seconds is killed: no data is kept.
+# stop stops one server. SIGINT is PostgreSQL's "fast shutdown" and also stops Redis. A
+# server that still runs after five seconds is killed, because its data is not needed.
 stop() {
   local pid=$1 _
   kill -INT "$pid" 2>/dev/null || return 0
@@ -70,7 +70,7 @@ at_least() {
   [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
 }
 
-# require_go puts a recent Go first in PATH, also if it is installed outside PATH.
+# require_go puts Go 1.26 or later first in PATH, even if it is installed outside PATH.
 require_go() {
   local go_dir path version found=
   for go_dir in '' /usr/local/go/bin /usr/lib/go/bin /usr/lib/go-*/bin "${HOME:-/nowhere}"/sdk/go*/bin; do
@@ -109,9 +109,9 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Debian's packages run this program before they start a service. Its exit status
-# 101 forbids the start. If the file exists, as it does in some container images,
-# it is set aside and restored.
+# Debian's packages run this program before they start a service. Its exit status 101
+# forbids the start. If the file already exists, as in some container images, this
+# script sets it aside and restores it.
 policy_file=/usr/sbin/policy-rc.d
 
 forbid_services() {

@@ -17,7 +17,7 @@ govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 failed=()
 
-# check runs a command and remembers NAME if the command fails: check NAME COMMAND...
+# check runs a command, and remembers its NAME if it fails: check NAME COMMAND...
 check() {
   local name=$1
   shift
@@ -32,8 +32,8 @@ formatted() {
   [ -z "$files" ]
 }
 
-# scan succeeds if govulncheck finds nothing. govulncheck exits with 3 if it
-# found a vulnerability; another status says that it could not look.
+# scan succeeds unless govulncheck found a vulnerability, its exit status 3. Any other
+# failure means that it could not check the code.
 scan() {
   local status=0
   "$dir/govulncheck" ./... || status=$?

@@ -17,8 +17,8 @@ set -euo pipefail
 
 # ---- finding --------------------------------------------------------------
 
-# find_servers looks for the servers and for the gateways that tests start. It
-# adds the packages of those that are not installed to missing.
+# find_servers looks for the servers and gateways that tests start. It adds the Debian
+# packages of programs that are not installed to the list "missing".
 find_servers() {
   redis_server=$(command -v redis-server) && redis_cli=$(command -v redis-cli) || missing+=(redis-server)
 
@@ -40,8 +40,8 @@ find_servers() {
   done
 }
 
-# require_servers installs the servers that are missing, and whatever else the
-# caller has added to missing.
+# require_servers installs the servers that are not installed, and other packages that
+# the caller has added to "missing".
 require_servers() {
   find_servers
   if [ ${#missing[@]} -gt 0 ]; then
@@ -57,9 +57,9 @@ require_servers() {
 
 # ---- starting -------------------------------------------------------------
 
-# The prefix that runs a server as an unprivileged user. PostgreSQL refuses to run
-# as root. Redis has no password here: if it ran as root, any local user could
-# make it write files as root.
+# become is the command prefix that runs a server as an unprivileged user. PostgreSQL
+# refuses to run as root. Redis has no password here, so as root it would let any local
+# user write files as root.
 become=()
 
 prepare_dir() {
@@ -75,9 +75,9 @@ prepare_dir() {
   fi
 }
 
-# free_port prints a port that is free, and whose cluster bus port (10,000 higher)
-# is free too. Both are below the range of ports for outgoing connections. Another
-# process may still take the port first, so callers retry with a new port.
+# free_port prints a free port whose cluster bus port (10,000 higher) is free, too. Both
+# are below the ports for outgoing connections. Another process may still take the port
+# first, so callers retry with a new one.
 free_port() {
   local port
   while :; do
@@ -95,8 +95,8 @@ answers() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 #
 #   up NAME READY COMMAND...
 #
-# READY is a command that gets the server's process id and succeeds only if this
-# very server answers, not another one on the same port.
+# READY is a command that gets the server's process id as its argument. It succeeds only
+# if that process answers, and not another server on the same port.
 up() {
   local name=$1 ready=$2 pid deadline=$((SECONDS + 120))
   shift 2
@@ -137,7 +137,7 @@ start_postgres() {
   for _ in {1..5}; do
     postgres_port=$(free_port)
     postgres_url="postgres://sessiond_test:$password@127.0.0.1:$postgres_port"
-    # Durability costs time, and no data outlives the run.
+    # Switch durability off: it costs time, and the data is deleted after the run.
     if up postgres postgres_ready "$pg_bin/postgres" -D "$data" -p "$postgres_port" \
       -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
       -c fsync=off -c synchronous_commit=off -c full_page_writes=off; then
@@ -207,8 +207,8 @@ start_cluster() {
   give_up cluster
 }
 
-# cluster_ready reports whether every node considers the cluster complete. A node
-# that does not would refuse the tests' commands.
+# cluster_ready reports whether every node considers the cluster complete. Other nodes
+# would refuse the tests' commands.
 cluster_ready() {
   local port
   for port in "${cluster_ports[@]}"; do

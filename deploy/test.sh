@@ -3,11 +3,11 @@
 #
 #   ./deploy/test.sh [PACKAGE...]
 #
-# Without PACKAGE it tests everything, otherwise only the packages named, such as
-# ./session/... On a bare Debian or Ubuntu machine with Go it installs what is
-# missing: Redis, PostgreSQL, nginx, HAProxy, Caddy and a C compiler for the race
-# detector. It starts its own servers (servers.sh), on loopback only, and stops
-# them at the end. The last line names the servers that the tests really used.
+# Without PACKAGE it tests everything, otherwise only the named packages, such as
+# ./session/... On a bare Debian or Ubuntu machine with Go it installs missing programs:
+# Redis, PostgreSQL, nginx, HAProxy, Caddy, and a C compiler for the race detector. It
+# starts its own servers (servers.sh) on loopback, and stops them at the end. The last
+# line of output names the servers that the tests really used.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -40,7 +40,7 @@ mapfile -t packages <<<"$packages"
 start_servers
 GOBIN=$dir run go install "$gotestsum"
 
-# One test verifies our tokens with Node's jose library, if Node is installed.
+# One test verifies sessiond's tokens with Node's jose library, if Node is installed.
 if command -v node >/dev/null && command -v npm >/dev/null; then
   mkdir "$dir/jose"
   if run npm install --prefix "$dir/jose" --silent --no-fund --no-audit --no-package-lock jose@6.2.17; then
@@ -74,7 +74,8 @@ go_test() {
   go -C "$1" test -json -p="$2" -race -count=1 -shuffle=on -vet=off -timeout=40m "${@:3}"
 }
 
-# The tests of these packages measure the CPU, so they run while nothing else does.
+# The tests of these packages measure CPU time, so nothing else may run at the same
+# time.
 alone='/identity/hashing$'
 
 events() {
@@ -108,7 +109,7 @@ run all_tests || status=$?
 [ -e "$counts" ] || exit 1
 [[ $(cat "$counts") != "0 tests"* ]] || die "no test ran"
 
-# The line names only the servers to which the tests connected.
+# The last line of output names only the servers to which tests connected.
 line="tested: $(cat "$counts")"
 unused=
 used() {
@@ -122,8 +123,8 @@ used "PostgreSQL $postgres_version" "$(postgres_sessions)"
 used "Redis $redis_version" $(($(redis_clients "$single_port") - single_before - 1))
 used "Redis Cluster $redis_version (${#cluster_ports[@]} nodes)" \
   $(($(redis_clients "${cluster_ports[@]}") - cluster_before - ${#cluster_ports[@]}))
-# The gateways do not count their connections, but their tests fail if one of them
-# is not installed.
+# Gateways do not count their connections. Their tests fail if a gateway is not
+# installed.
 if [[ " ${packages[*]} " == *"/deploy/gateways "* ]]; then
   line+=" · $(PATH=$PATH:/usr/sbin gateway_versions)"
 fi

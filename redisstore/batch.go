@@ -11,28 +11,28 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// batcher sends lookups that arrive at the same time as one batch: a group of lookups in one round
-// trip. A busy replica and its Redis then pay for a system call once for many lookups.
+// batcher sends lookups of sessions that arrive at the same time to Redis in one round trip, a
+// batch. A busy replica and its Redis then need one system call for many lookups.
 //
-// At low load the batcher does nothing. A lookup that finds at most one other in progress is
-// sent directly, by its caller's goroutine. From the third on, lookups queue while a batch
-// is in progress, and are sent together when it returns. At high load the batcher yields the
-// CPU once before it sends a batch, so that goroutines that are about to look something up
-// can join it. Yielding takes no time if no goroutine is ready. A long queue is split into
-// two batches, so that Redis answers one while this process handles the other.
+// At low load there are no batches. If at most one other lookup is in progress, the caller's
+// goroutine sends its lookup directly. From the third on, lookups queue while a batch is in
+// progress, and are sent together when that batch returns. At high load the batcher yields the CPU
+// once before it sends a batch, so that goroutines that are about to look up a session can join the
+// batch. Yielding takes no time if no goroutine is ready. A long queue is split into two batches,
+// so that Redis answers one batch while this process handles the other.
 type batcher struct {
 	// send answers all lookups in one round trip. Its context ends after timeout.
 	send      func(ctx context.Context, lookups []*lookup) error
 	timeout   time.Duration
-	unbatched bool // send every lookup directly
+	unbatched bool // every lookup is sent directly; see Options.Unbatched
 
 	mu       sync.Mutex
 	queue    []*lookup
-	direct   int  // lookups that are sent directly
-	batches  int  // batches in progress
-	late     int  // of these, batches in progress for longer than lateAfter
+	direct   int  // number of lookups in progress that were sent directly
+	batches  int  // number of batches in progress
+	late     int  // number of batches that have been in progress for longer than lateAfter
 	yielding bool // a goroutine has yielded the CPU and will start a sender itself
-	busy     bool // a recent batch had several lookups, so another lookup may be about to arrive
+	busy     bool // the load is high, because a recent batch had several lookups
 
 	pool sync.Pool // of *lookup
 
@@ -65,29 +65,29 @@ func (b *batcher) lastFailure() time.Time {
 }
 
 const (
-	// Two direct lookups cost no more than a batch of two, and wait for nothing.
+	// maxDirect limits direct lookups in progress. Two of them cost no more than a batch of two.
 	maxDirect = 2
-	// After lateAfter, queued lookups no longer wait for a slow batch: another
-	// batch is sent, as long as at most maxBatches are in progress.
+	// After lateAfter, queued lookups no longer wait for a slow batch. They are sent in another
+	// batch if fewer than maxBatches are in progress.
 	lateAfter  = 5 * time.Millisecond
 	maxBatches = 4
-	// From splitAt queued lookups on, a second batch is worth its cost.
+	// splitAt is the length of the queue at which a second concurrent batch is worth its cost.
 	splitAt = 24
-	// maxBatch limits how long one batch keeps Redis busy.
+	// maxBatch limits the lookups in a batch, because Redis serves no other client meanwhile.
 	maxBatch = 256
 )
 
-// lookup is one check's question to Redis, and the answer.
+// lookup is a read of one session's keys in Redis, with its result.
 type lookup struct {
-	keys [3]string // see keys.check
+	keys [3]string // the keys that keys.check returns
 
 	result session.Lookup
 	err    error
 	done   chan struct{} // receives once result and err are set
 
-	alone    [1]*lookup // this lookup, as a batch of one
+	alone    [1]*lookup // a slice of this lookup only, for sendDirectly
 	deadline time.Time
-	gone     bool // the caller no longer waits; guarded by batcher.mu
+	gone     bool // the caller no longer waits for the result; guarded by batcher.mu
 }
 
 // newLookup returns a lookup from the pool, or a new one.
@@ -101,16 +101,16 @@ func (b *batcher) newLookup(keys [3]string) *lookup {
 	return l
 }
 
-// answer returns the answer of a finished lookup and puts the lookup into the pool. A lookup whose
-// caller is gone must not be reused, because its answer may still arrive.
+// answer returns the result of a finished lookup and puts the lookup back into the pool. It must
+// not be called if the caller of the lookup gave up, because the result may still arrive.
 func (b *batcher) answer(l *lookup) (session.Lookup, error) {
 	result, err := l.result, l.err
 	b.pool.Put(l)
 	return result, err
 }
 
-// look sends a lookup, directly or in a batch, and waits for its answer until ctx
-// or the timeout ends.
+// look reads the keys from Redis, directly or in a batch. It returns at the latest when ctx or the
+// timeout ends.
 func (b *batcher) look(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	l := b.newLookup(keys)
 	b.mu.Lock()
@@ -135,8 +135,8 @@ func (b *batcher) look(ctx context.Context, keys [3]string) (session.Lookup, err
 	}
 }
 
-// maySendDirectly reports whether the load is so low that a lookup need not join a batch. b.mu is
-// held.
+// maySendDirectly reports whether the load is so low that a lookup can be sent without a batch. The
+// caller holds b.mu.
 func (b *batcher) maySendDirectly() bool {
 	switch {
 	case b.unbatched:
@@ -150,8 +150,8 @@ func (b *batcher) maySendDirectly() bool {
 	return !b.busy
 }
 
-// yield lets other goroutines run first, so that their lookups can join the queue. b.mu is held
-// before and after, but not while they run.
+// yield lets other goroutines run first, so that their lookups can join the queue. The caller holds
+// b.mu, which yield releases while the others run.
 func (b *batcher) yield() {
 	b.yielding = true
 	b.mu.Unlock()
@@ -174,8 +174,8 @@ func (b *batcher) sendDirectly(ctx context.Context, l *lookup) {
 	b.mu.Unlock()
 }
 
-// startSender starts a goroutine that sends the queue, unless another one is about
-// to send it. b.mu is held.
+// startSender starts a goroutine that sends the queued lookups, unless another goroutine is about
+// to send them. The caller holds b.mu.
 func (b *batcher) startSender() {
 	if b.batches == maxBatches || b.yielding {
 		return
@@ -206,8 +206,8 @@ func (b *batcher) sendQueue() {
 		watch := time.AfterFunc(lateAfter, sent.markLate)
 		b.mu.Unlock()
 
-		// The oldest lookup sets the deadline, so that no caller waits longer than the timeout. For
-		// the younger ones the batch may fail early. The ledger then answers them.
+		// The oldest lookup sets the batch's deadline, so that no caller waits longer than the
+		// timeout. Younger lookups may fail early. The ledger then answers their checks.
 		ctx, cancel := context.WithDeadline(context.Background(), lookups[0].deadline)
 		b.note(b.send(ctx, lookups))
 		cancel()
@@ -216,13 +216,14 @@ func (b *batcher) sendQueue() {
 	}
 }
 
-// batch is a batch that was sent. Its fields are guarded by the batcher's mu.
+// batch is a group of lookups that was sent to Redis. The batcher's mu guards its fields.
 type batch struct {
 	*batcher
 	finished, late bool
 }
 
-// markLate is called lateAfter the batch was sent.
+// markLate runs lateAfter after the batch was sent. If the batch is still in progress, markLate
+// allows another batch.
 func (sent *batch) markLate() {
 	sent.mu.Lock()
 	defer sent.mu.Unlock()
@@ -242,9 +243,9 @@ func (sent *batch) finish() {
 	}
 }
 
-// nextBatch appends lookups of the queue to batch and drops those whose callers are
-// gone. If no other batch is in progress and the queue is long enough for two, it takes
-// half of the queue. b.mu is held.
+// nextBatch moves lookups from the queue to batch and drops the lookups whose callers gave up. If
+// no other batch is in progress and the queue is long enough for two batches, nextBatch takes half
+// of the queue. The caller holds b.mu.
 func (b *batcher) nextBatch(batch []*lookup) []*lookup {
 	most, taken := maxBatch, 0
 	if len(b.queue) >= 2*splitAt && b.batches-b.late == 1 {

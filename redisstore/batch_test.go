@@ -12,14 +12,14 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// fakeServer stands behind a batcher. It answers each batch when the test says so.
+// fakeServer answers the batches of a batcher, each when the test closes sentBatch.answer.
 type fakeServer struct {
 	sent chan *sentBatch
 }
 
 type sentBatch struct {
 	lookups []*lookup
-	answer  chan struct{} // close it to answer
+	answer  chan struct{} // the test closes this channel to answer the batch
 }
 
 func newBatcher() (*batcher, *fakeServer) {
@@ -42,14 +42,14 @@ func newBatcher() (*batcher, *fakeServer) {
 	}}, server
 }
 
-// answer is the answer to a lookup, and how long it took.
+// answer is the result of a lookup, and how long the lookup took.
 type answer struct {
 	generation int64
 	err        error
 	took       time.Duration
 }
 
-// ask looks up session n in a goroutine of its own. The fake server answers with generation n.
+// ask looks up session n in its own goroutine. The fake server answers with generation n.
 func ask(ctx context.Context, b *batcher, n int) <-chan answer {
 	out := make(chan answer, 1)
 	go func() {
@@ -61,7 +61,7 @@ func ask(ctx context.Context, b *batcher, n int) <-chan answer {
 	return out
 }
 
-// wantIdle checks that nothing is left once everything in progress was answered or timed out.
+// wantIdle checks that no lookup or batch is left in progress after all timeouts have passed.
 func (b *batcher) wantIdle(t *testing.T) {
 	t.Helper()
 	time.Sleep(time.Second)
@@ -72,14 +72,14 @@ func (b *batcher) wantIdle(t *testing.T) {
 	}
 }
 
-func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
+func TestBatcher_SendsTwoLookupsDirectlyAndOthersInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		var answers []<-chan answer
 		for n := range 10 {
 			answers = append(answers, ask(t.Context(), b, n))
 		}
-		// Two go directly. The third goes in a batch before any other lookup has joined it.
+		// Two lookups are sent directly. The third is sent in a batch before others can join it.
 		var sent []*sentBatch
 		for i := range 3 {
 			if sent = append(sent, <-server.sent); len(sent[i].lookups) != 1 {
@@ -89,14 +89,14 @@ func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
 		close(sent[0].answer)
 		close(sent[1].answer)
 		synctest.Wait()
-		answers = append(answers, ask(t.Context(), b, 10)) // joins those that wait for the third
+		answers = append(answers, ask(t.Context(), b, 10)) // joins the lookups that wait for the batch
 		if len(server.sent) > 0 {
 			t.Error("a lookup was sent directly while a batch was in progress")
 		}
 		close(sent[2].answer)
 		rest := <-server.sent
 		if len(rest.lookups) != 8 {
-			t.Errorf("the others were sent in a batch of %d, want 8", len(rest.lookups))
+			t.Errorf("the queued lookups were sent in a batch of %d, want 8", len(rest.lookups))
 		}
 		close(rest.answer)
 		for n, out := range answers {
@@ -108,15 +108,15 @@ func TestBatcher_SendsTwoLookupsDirectlyAndMoreTogether(t *testing.T) {
 	})
 }
 
-// TestBatcher_SplitsLongQueue checks that a second batch goes out once splitAt lookups wait
-// for the first, and that a queue that is long from the start is split between two batches.
+// TestBatcher_SplitsLongQueue checks that a second batch is sent once splitAt lookups wait for the
+// first batch, and that a queue of more than 2*splitAt lookups is split between two batches.
 func TestBatcher_SplitsLongQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		ask(t.Context(), b, 0)
 		ask(t.Context(), b, 1)
 		<-server.sent
-		<-server.sent // two direct lookups that get no answer
+		<-server.sent // two direct lookups, which the test does not answer
 		ask(t.Context(), b, 2)
 		first := <-server.sent
 		for n := range splitAt - 1 {
@@ -137,7 +137,7 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 		if len(server.sent) > 0 {
 			t.Fatal("a third batch was sent")
 		}
-		close(first.answer) // the second is still in progress, so all queued lookups go together
+		close(first.answer) // the second batch is still in progress, so all queued lookups join one batch
 		next := <-server.sent
 		if len(next.lookups) != 2*splitAt+1 {
 			t.Errorf("the next batch has %d lookups, want %d", len(next.lookups), 2*splitAt+1)
@@ -149,7 +149,7 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 		ask(t.Context(), b, 0)
 		last := <-server.sent
 		b.mu.Lock()
-		b.yielding = true // so that no sender starts while the queue grows
+		b.yielding = true // prevents that a batch is sent while the queue grows
 		b.mu.Unlock()
 		for n := range 2*splitAt + 1 {
 			ask(t.Context(), b, n)
@@ -169,26 +169,26 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 	})
 }
 
-func TestBatcher_SendsPastLateBatch(t *testing.T) {
+func TestBatcher_SendsNextBatchWhenOneIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		for n := range 2 {
 			ask(t.Context(), b, n)
-			<-server.sent // never answered
+			<-server.sent // the test never answers this direct lookup
 		}
 		slow := ask(t.Context(), b, 2)
-		<-server.sent // never answered either
+		<-server.sent // the test never answers this batch
 		queued := ask(t.Context(), b, 3)
 		start := time.Now()
 		next := <-server.sent
 		if waited := time.Since(start); waited != lateAfter {
-			t.Errorf("the next batch waited %v for the slow one, want %v", waited, lateAfter)
+			t.Errorf("the next batch waited %v for the slow batch, want %v", waited, lateAfter)
 		}
 		close(next.answer)
 		if got := <-queued; got.generation != 3 || got.err != nil || got.took != lateAfter {
 			t.Errorf("the answer behind the slow batch is %+v", got)
 		}
-		// While the late batch is in progress, new lookups do not wait.
+		// While a late batch is in progress, new lookups do not wait for it.
 		later := ask(t.Context(), b, 4)
 		close((<-server.sent).answer)
 		if got := <-later; got.generation != 4 || got.took != 0 {
@@ -201,8 +201,8 @@ func TestBatcher_SendsPastLateBatch(t *testing.T) {
 	})
 }
 
-// TestBatcher_KeepsDeadlineWhenServerHangs checks that queued lookups end at their own
-// deadlines if no batch is answered, and that no more batches are sent than may be in progress.
+// TestBatcher_KeepsDeadlineWhenServerHangs checks that each queued lookup ends at its own deadline
+// if the server does not answer, and that at most maxBatches batches are in progress.
 func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
@@ -223,9 +223,9 @@ func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
 	})
 }
 
-// TestBatcher_DropsLookupOfGoneCaller checks that a caller that gives up does not
-// disturb other answers, and that its lookup is not sent if it was still queued.
-func TestBatcher_DropsLookupOfGoneCaller(t *testing.T) {
+// TestBatcher_DropsCanceledLookup checks that a canceled lookup does not affect other lookups, and
+// that it is not sent to Redis if it was still queued.
+func TestBatcher_DropsCanceledLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		for n := range 3 {
@@ -253,7 +253,8 @@ func TestBatcher_DropsLookupOfGoneCaller(t *testing.T) {
 	})
 }
 
-// TestBatcher_NeverMixesUpAnswers runs under load, with callers that give up at random.
+// TestBatcher_NeverMixesUpAnswers checks under load that every lookup gets its own answer. Every
+// 20th lookup is canceled.
 func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
 	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) error {
 		for _, l := range lookups {
@@ -286,13 +287,14 @@ func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
 	wg.Wait()
 }
 
-// TestBatch_IsNotLateOnceFinished covers the timer that fires while the batch finishes.
+// TestBatch_IsNotLateOnceFinished calls markLate after finish, because a batch can finish at the
+// same time as its timer for lateness fires.
 func TestBatch_IsNotLateOnceFinished(t *testing.T) {
 	b := &batcher{}
 	sent := &batch{batcher: b}
 	sent.finish()
 	sent.markLate()
 	if b.late != 0 {
-		t.Errorf("%d batches are late and none is in progress", b.late)
+		t.Errorf("%d batches are late, want 0 after the only batch finished", b.late)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// These timeouts apply where no caller's deadline is earlier, for example while go-redis asks
-// Sentinels and Cluster nodes in the background.
+// The timeouts of a connection to Redis apply if the caller has no earlier deadline, for example
+// while go-redis asks Sentinels and Cluster nodes in the background.
 const (
 	dialTimeout   = 500 * time.Millisecond
 	socketTimeout = time.Second
@@ -24,10 +24,10 @@ const (
 //	redis+sentinel://[user:password@]host[:26379],host,…[/db]?master=name
 //	redis+cluster://[user:password@]host[:6379],host,…
 //
-// With rediss in place of redis, connections use TLS 1.2 or later and certificates
-// are verified. User and password are those of the Redis servers. Those of Sentinel
-// are the parameters sentinel_username and sentinel_password. Any other parameter
-// is an error. Errors never quote the URL.
+// With rediss instead of redis, connections use TLS 1.2 or later and certificates are verified. The
+// user and password before the hosts are for the Redis servers. The parameters sentinel_username
+// and sentinel_password are for Sentinel. Any other parameter is an error. Errors never quote the
+// URL.
 func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u, err := parseURL(redisURL)
 	if err != nil {
@@ -35,9 +35,9 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	}
 	logToSlog()
 	u.ClientName = "sessiond"
-	u.DisableIdentity = true // the client name is enough
-	// With RESP3 the client would look for push messages before and after every command. The store
-	// uses none.
+	u.DisableIdentity = true // CLIENT LIST already shows the client name
+	// With RESP3, go-redis would look for push messages before and after every command, but the
+	// store uses no push messages.
 	u.Protocol = 2
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
@@ -47,18 +47,18 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u.ReadTimeout = socketTimeout
 	u.WriteTimeout = socketTimeout
 	u.PoolTimeout = socketTimeout
-	// A server that refuses a write is not asked again. The ledger is asked instead.
+	// The store does not retry a command, because it can ask the ledger instead.
 	u.MaxRetries = -1
 
 	u.PoolSize = opts.PoolSize
-	// Pipelines share the pool with other commands, because most of the work is checks, which are
-	// pipelines.
+	// Pipelines share one connection pool with all other commands, because most commands are checks
+	// of tokens, which are pipelines too.
 	u.PipelinePoolSize = -1
 	return redis.NewUniversalClient(u), nil
 }
 
-// logToSlog sends go-redis's log to slog instead of stderr. The log reports failed connections, of
-// which each caller also gets an error.
+// logToSlog sends go-redis's log to slog at debug level instead of to stderr. It reports failed
+// connections, about which every caller gets an error anyway.
 var logToSlog = sync.OnceFunc(func() { redis.SetLogger(slogger{}) })
 
 type slogger struct{}

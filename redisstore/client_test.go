@@ -8,8 +8,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// TestNewClient_SetsOptions checks the settings whose reasons client.go gives.
-func TestNewClient_SetsOptions(t *testing.T) {
+func TestNewClient_DisablesRetriesAndLimitsTimeouts(t *testing.T) {
 	client, err := NewClient("redis://localhost:1/2", Options{PoolSize: 7})
 	if err != nil {
 		t.Fatal(err)

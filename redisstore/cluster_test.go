@@ -15,8 +15,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// startCluster starts a Cluster of two masters with half of the slots each. The
-// test may move slots.
+// startCluster starts a Redis Cluster of two masters with half of the slots each. A test may move
+// slots between them, because no other test uses this Cluster.
 func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
 	t.Helper()
 	var addrs [2]string
@@ -63,7 +63,7 @@ func TestLook_DuringSlotMove(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	v.backfill(t, active(1, until))
-	checks := *v // the user of a service that only checks
+	checks := *v // the same store, for an ACL user that may only check tokens
 	checks.Store = redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://grace:secret@", 1), redisstore.Options{})
 	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
 	from, to := nodes[0], nodes[1]
@@ -76,7 +76,7 @@ func TestLook_DuringSlotMove(t *testing.T) {
 
 	run(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	run(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
-	v.wantActive(t) // no key has moved yet
+	v.wantActive(t) // no key of the session has moved yet
 	move("g:{ada}")
 	v.wantUnknown(t)
 	checks.wantUnknown(t)
@@ -99,7 +99,7 @@ func TestLook_DuringSlotMove(t *testing.T) {
 		t.Errorf("Look at a token that was revoked during the move = %+v, %v", got, err)
 	}
 	move("s:{ada}:s1")
-	v.wantUnknown(t) // all keys have moved
+	v.wantUnknown(t) // all keys of the session have moved
 	checks.wantUnknown(t)
 	if err := v.client.Set(t.Context(), "b:{ada}:t1", "1", time.Minute).Err(); err != nil {
 		t.Fatal(err)

@@ -1,11 +1,11 @@
-// Package redisstore keeps in Redis what the check of a token needs. It is the [issuer.Store] of
-// production, on a single Redis, on Sentinel and on Cluster.
+// Package redisstore stores sessions and revocations in Redis, where every check of an access token
+// reads them. It implements [issuer.Store] on a single Redis, on Sentinel and on Cluster.
 //
 // # Keys
 //
-// All keys of a subject carry the subject as their hash tag. They therefore live in one slot of a
-// Cluster, where one script may change them together. The keys of all rate limits share a hash tag
-// for the same reason. Every name begins with [Options].Prefix and is made in keys.go.
+// All keys of a subject (a user) have the subject as their hash tag. They therefore live in one
+// slot of a Cluster, where one script may change them together. The keys of all rate limits share a
+// hash tag for the same reason. Every key begins with [Options].Prefix. The code is in keys.go.
 //
 //	key          holds                                          expires
 //	s:{sub}:sid  the session: active, with its generation,      its newest access token's exp + Margin
@@ -17,13 +17,13 @@
 //	  rule:id    limit; see limiter.go
 //
 // Margin is [issuer.Margin]. Keys of sessions, tokens and generations expire at an absolute time
-// that the ledger gives, so this machine's clock does not matter. No key lacks a time to live.
+// from the ledger, so this machine's clock does not matter. Every key has a time to live.
 //
 // # What Redis may lose
 //
-// Redis may lose any key at any moment. A missing key means unknown, and the ledger then decides.
-// Redis may also return to an earlier state. Every active entry then has another lineage than the
-// server (see lineage.go), and counts as unknown too.
+// Redis may lose any key at any moment. If a key is missing, the session is unknown and the ledger
+// decides. Redis may also return to an earlier state. Every active entry then has another lineage
+// than the server (see lineage.go), so its session counts as unknown too.
 //
 // # Who writes what
 //
@@ -32,19 +32,20 @@
 // or raises an existing generation. Apply never creates a missing generation. After an eviction, a
 // delayed Apply could otherwise restore a lower one and revive revoked sessions.
 //
-// # What it needs of Redis
+// # Requirements
 //
-// Redis 7.0 or later, or Valkey. An ACL user needs
+// The store needs Redis 7.0 or later, or Valkey. Its ACL user needs
 //
 //	~PREFIX* +@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //
-// On Cluster add +cluster|slots +asking. [Store.Inspect] also uses +time +config|get; without them
-// the fields that they fill stay unknown. A service that only checks tokens needs
+// On Cluster add +cluster|slots +asking. [Store.Inspect] also uses +time +config|get. Without these
+// permissions it leaves the fields empty that it cannot read. A service that only checks tokens
+// needs
 //
 //	%R~PREFIXs:* %R~PREFIXb:* ~PREFIXg:* +@connection -@dangerous +info +get +mget +getex
 //
-// and the same additions on Cluster. Such a user can read, and can shorten the life
-// of a generation, which costs one question to the ledger.
+// and the same additions on Cluster. Such a user cannot revoke or restore sessions. It can only
+// read, and make a generation expire early, after which one check has to ask the ledger.
 //
 // The recommended settings are maxmemory-policy noeviction and stop-writes-on-bgsave-error no,
 // because a Redis that refuses writes also refuses checks.

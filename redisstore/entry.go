@@ -9,7 +9,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// An entry is encoded as
+// A session's entry in Redis is encoded as
 //
 //	version     1 byte, 1
 //	state       1 byte, 2 for ended or 4 for active; an ended entry stops here
@@ -22,8 +22,8 @@ import (
 // uvarint is 0 and the 16 bytes follow. For any other text of n bytes, the uvarint is n+1 and the
 // text follows.
 //
-// A value that differs from this format in any way is not an entry. It may come from another
-// version, which can record more than this one understands, so the ledger is asked instead.
+// A value that differs from this format in any way counts as missing, and the ledger decides.
+// Another release may have written the value with facts that this release does not understand.
 const (
 	entryVersion = 1
 
@@ -35,8 +35,8 @@ const (
 
 var endedEntry = []byte{entryVersion, stateEnded}
 
-// idEncoding is strict because an id has to come back exactly as it was written.
-// Without Strict, several texts would decode to the same bytes.
+// idEncoding decodes token ids strictly. Otherwise several texts would decode to the same bytes,
+// and an entry would return another id than the one that was stored.
 var idEncoding = base64.RawURLEncoding.Strict()
 
 func encodeEntry(e session.Entry, epoch int64) []byte {
@@ -46,8 +46,8 @@ func encodeEntry(e session.Entry, epoch int64) []byte {
 	b := make([]byte, 0, 2+3*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
 	b = binary.AppendUvarint(b, uint64(epoch))              //nolint:gosec // G115: the ledger numbers epochs from 1
-	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: a negative number cannot be decoded, so the entry is unknown
-	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: as above
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
 			b = append(append(b, 0), raw...)

@@ -21,8 +21,8 @@ const (
 	hereHex = "ac02"
 )
 
-// TestEntry_HasFixedEncoding pins the bytes, because replicas of two releases read
-// each other's entries.
+// TestEntry_HasFixedEncoding compares the encoded bytes, because replicas of different releases
+// read each other's entries.
 func TestEntry_HasFixedEncoding(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0).UTC()
 	for _, c := range []struct {
@@ -32,13 +32,13 @@ func TestEntry_HasFixedEncoding(t *testing.T) {
 		{session.Entry{Ended: true}, "0102"},
 		{session.Entry{Generation: 0, ExpiresAt: time.Unix(0, 0).UTC()}, "0104" + hereHex + "0000"},
 		{session.Entry{Generation: 300, ExpiresAt: at}, "0104" + hereHex + "ac0280e2cfaa06"},
-		// An id of 22 base64url characters is a 0 and 16 bytes.
+		// A token id of 22 base64url characters is encoded as a 0 and 16 bytes.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"AAECAwQFBgcICQoLDA0ODw", "AAAAAAAAAAAAAAAAAAAAAA"}},
 			"0104" + hereHex + "0180e2cfaa06" + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
 		},
-		// Any other text is its length plus one, and itself. The last id here
-		// decodes to 16 bytes too, but encoding them gives another text.
+		// Any other token id is encoded as its length plus one, and its text. The last id here is
+		// not strict base64url: it decodes to 16 bytes that encode to another text.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"ab", "", "AAAAAAAAAAAAAAAAAAAAAB"}},
 			"0104" + hereHex + "0180e2cfaa06" + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
@@ -54,7 +54,7 @@ func TestEntry_HasFixedEncoding(t *testing.T) {
 	}
 }
 
-func TestDecodeEntry_RefusesForeignValues(t *testing.T) {
+func TestDecodeEntry_RefusesValuesInAnotherFormat(t *testing.T) {
 	for _, c := range []struct{ why, hex string }{
 		{"empty", ""},
 		{"version without a state", "01"},
@@ -90,8 +90,8 @@ func TestDecodeEntry_RefusesForeignValues(t *testing.T) {
 	}
 }
 
-// TestEncodeEntry_MakesInvalidEntryUnreadable checks that a value outside the
-// format does not turn into another valid entry.
+// TestEncodeEntry_MakesInvalidEntryUnreadable checks that a negative number in an entry is not
+// encoded as another, valid number.
 func TestEncodeEntry_MakesInvalidEntryUnreadable(t *testing.T) {
 	for _, e := range []session.Entry{
 		{Generation: -1, ExpiresAt: time.Unix(1, 0)},
@@ -103,7 +103,7 @@ func TestEncodeEntry_MakesInvalidEntryUnreadable(t *testing.T) {
 	}
 }
 
-func TestEntry_RoundTrips(t *testing.T) {
+func TestDecodeEntry_ReturnsWhatWasEncoded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ids := rapid.OneOf(
 			rapid.String(),
@@ -121,8 +121,8 @@ func TestEntry_RoundTrips(t *testing.T) {
 		if !ok || !same(got, want) {
 			t.Fatalf("decodeEntry(%x) = %+v, %t, want %+v", value, got, ok, want)
 		}
-		// A truncated active entry is not a valid entry with other contents. The
-		// list of revoked tokens is an exception, but Redis never truncates values.
+		// A truncated value must not decode to a valid entry. An entry with revoked tokens can, if
+		// it ends after one of them, but Redis never truncates values.
 		if len(want.RevokedTokens) == 0 {
 			for n := range value {
 				if got, ok := decodeEntry(value[:n], here); ok {
@@ -146,7 +146,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			}
 			return
 		}
-		// Numbers have several encodings, so the bytes may differ. The entry may not.
+		// The bytes may differ, because a number has several encodings. The entries must be equal.
 		again, ok := decodeEntry(encodeEntry(e, here), here)
 		if !ok || !same(again, e) {
 			t.Fatalf("%x is decoded as %+v, which is encoded and decoded as %+v, %t", value, e, again, ok)

@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// testStore is a store, with a client that sees its keys from outside.
+// testStore is a store with a Redis client that can read and change the store's keys.
 type testStore struct {
 	*redisstore.Store
 	client redis.UniversalClient
@@ -35,7 +35,7 @@ func newTestStore(t *testing.T, redisURL string) *testStore {
 	}
 }
 
-// everywhere runs a test on each kind of Redis.
+// everywhere runs a test on the embedded Redis, on a real Redis and on a Cluster.
 func everywhere(t *testing.T, test func(t *testing.T, v *testStore)) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"embedded": redisstoretest.URL,
@@ -73,8 +73,8 @@ func (v *testStore) apply(t *testing.T, r issuer.Revocation) {
 	}
 }
 
-// TestStore_ExpiresKeysByLedgerTime checks that every key expires Margin after its
-// newest token, to the millisecond and independently of this machine's clock.
+// TestStore_ExpiresKeysByLedgerTime checks that every key expires issuer.Margin after its newest
+// access token, to the millisecond and independently of this machine's clock.
 func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"real": redisstoretest.RealURL, "cluster": redisstoretest.ClusterURL,
@@ -99,7 +99,7 @@ func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
 			want("s:{ada}:s1", until)
 			want("g:{ada}", snapshot.SubjectUntil)
 
-			// The generation's expiry never goes down, whether by Backfill or by Apply.
+			// Neither Backfill nor Apply makes a generation expire earlier than before.
 			v.backfill(t, active(3, until))
 			want("g:{ada}", snapshot.SubjectUntil)
 			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 4, Until: until})
@@ -114,7 +114,7 @@ func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
 			want("s:{ada}:s1", until)
 			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s2", TokenID: "t2", Until: until})
 			want("b:{ada}:t2", until)
-			// A time of more than 14 digits in milliseconds.
+			// The year 9000 has 15 digits in milliseconds. The Lua scripts must keep all of them.
 			far := time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
 			v.backfill(t, active(5, far))
 			v.backfill(t, active(5, until))
@@ -138,7 +138,7 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 			ctx := context.Background()
 			v.ref.Subject = issuer.NewID()
 			until := rapid.Custom(func(t *rapid.T) time.Time {
-				// From the far past to the far future, and around the moment of expiry.
+				// Many of these times are within 5 ms of the moment at which the key expires.
 				return time.Now().Add(-issuer.Margin).Add(time.Duration(rapid.OneOf(
 					rapid.IntRange(-5, 5), rapid.IntRange(-1e7, 1e7),
 				).Draw(t, "until, ms")) * time.Millisecond)
@@ -188,7 +188,7 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 				},
 			})
 		})
-		// No key outside the table in doc.go was written.
+		// All keys that the store wrote must be in the table of doc.go.
 		for _, key := range redisstoretest.Keys(t.Context(), t, v.client, v.prefix) {
 			if left := v.client.PTTL(t.Context(), key).Val(); left == -1 {
 				t.Errorf("%s never expires", key)
@@ -200,9 +200,9 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 	})
 }
 
-// TestLook_IgnoresForeignValues checks that no value which another program wrote
-// under our keys makes a token valid.
-func TestLook_IgnoresForeignValues(t *testing.T) {
+// TestLook_IgnoresValuesOfOtherPrograms checks that no value that another program wrote under the
+// store's keys makes a token valid.
+func TestLook_IgnoresValuesOfOtherPrograms(t *testing.T) {
 	everywhere(t, func(t *testing.T, v *testStore) {
 		ctx := t.Context()
 		s, b, g, l := v.prefix+"s:{ada}:s1", v.prefix+"b:{ada}:t1", v.prefix+"g:{ada}", v.prefix+"l:{ada}"
@@ -225,7 +225,7 @@ func TestLook_IgnoresForeignValues(t *testing.T) {
 			v.apply(t, issuer.Revocation{Subject: "ada", Generation: 2, Until: good.Until})
 			v.client.Del(ctx, g)
 		}
-		// A foreign value does not prevent the backfill of a generation.
+		// A generation in another format does not prevent a backfill.
 		for _, text := range []string{"", "x", "-1", "1e3"} {
 			v.client.Set(ctx, g, text, 0)
 			v.backfill(t, good)
@@ -243,7 +243,8 @@ func TestLook_IgnoresForeignValues(t *testing.T) {
 			v.client.RPush(ctx, key, "x")
 			v.client.Expire(ctx, key, time.Minute)
 			got, err := v.Look(ctx, v.ref)
-			// A list counts as missing. A missing revoked token is no reason to refuse.
+			// A list at one of the keys counts as missing. At the key of the revoked token, that
+			// means that the token is not revoked.
 			if err == nil && got.HasEntry && got.HasGeneration && key != b {
 				t.Errorf("Look with a list at %s = %+v", key, got)
 			}
@@ -273,9 +274,9 @@ func TestLook_IgnoresForeignValues(t *testing.T) {
 	})
 }
 
-// TestStore_SendsScriptsAgain covers a server that has forgotten its scripts, as it
-// does in a restart.
-func TestStore_SendsScriptsAgain(t *testing.T) {
+// TestStore_ResendsScriptsAfterFlush flushes the server's scripts, which Redis also forgets in a
+// restart.
+func TestStore_ResendsScriptsAfterFlush(t *testing.T) {
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	until := time.Now().Add(time.Hour)
 	for range 2 {

@@ -14,30 +14,30 @@ import (
 // Report is the result of [Store.Inspect].
 type Report struct {
 	Cluster bool
-	Nodes   []Node // the single Redis, Sentinel's master, or all masters of the Cluster
+	Nodes   []Node // the single Redis, the master behind Sentinel, or all masters of the Cluster
 }
 
-// Node describes one server. Settings are in Redis's own words. A field is empty or nil if the user
-// may not read it or the server does not know it.
+// Node describes one Redis server. Settings have the values that Redis reports. A field is empty or
+// nil if the ACL user may not read it or the server does not support it.
 type Node struct {
 	Addr                  string
-	Version               string         // "7.0.15"; Valkey names the Redis version that it is compatible with
+	Version               string         // such as "7.0.15"; Valkey reports the Redis version that it is compatible with
 	Role                  string         // "master" or "slave"
 	Named                 bool           // the server names its master_replid; without it, every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
-	MaxMemoryPolicy       string         // "noeviction"
+	MaxMemoryPolicy       string         // such as "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
-	MinReplicasToWrite    string         // "1"
-	MinReplicasMaxLag     string         // seconds
+	MinReplicasToWrite    string         // a number, such as "1"
+	MinReplicasMaxLag     string         // a number of seconds
 	Replicas              string         // number of connected replicas
-	Skew                  *time.Duration // how far its clock is ahead of this machine's
+	Skew                  *time.Duration // how far the server's clock is ahead of this machine's clock
 }
 
-// oldestVersion is the first one with PEXPIRETIME, which raising a generation needs.
+// oldestVersion is the first major version of Redis with PEXPIRETIME, which the scripts need.
 const oldestVersion = 7
 
-// TooOld reports whether the store cannot work with this version. It is false for
-// an unknown version.
+// TooOld reports whether the server's version is too old for the store. It is false for an unknown
+// version.
 func (n Node) TooOld() bool {
 	major, _, _ := strings.Cut(n.Version, ".")
 	number, err := strconv.Atoi(major)
@@ -77,8 +77,8 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 	if err := client.Ping(ctx).Err(); err != nil {
 		return Node{}, err
 	}
-	// From here on, an error means that the user may not ask this question or that the server does
-	// not support it.
+	// The server answered PING. An error of a later command means that the ACL user may not run the
+	// command or that the server does not support it.
 	info := client.Info(ctx).Val()
 	config := func(name string) string { return client.ConfigGet(ctx, name).Val()[name] }
 	n := Node{

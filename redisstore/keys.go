@@ -8,12 +8,12 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// keys is the prefix of every key. Its methods name the keys of the table in doc.go.
+// keys is the prefix of every Redis key. Its methods return the keys in the table of doc.go.
 type keys string
 
 func newKeys(prefix string) (keys, error) {
-	// The first braces of a key are its hash tag. Braces in the prefix would scatter a subject over
-	// the slots of a Cluster, or put all subjects into one slot.
+	// The first braces of a key are its hash tag. A brace in the prefix would scatter the keys of a
+	// subject over the slots of a Cluster, or put the keys of all subjects into one slot.
 	if strings.ContainsAny(prefix, "{}") {
 		return "", fmt.Errorf("redisstore: the key prefix %q contains a brace", prefix)
 	}
@@ -32,8 +32,8 @@ func (k keys) generation(subject string) string {
 	return string(k) + "g:{" + subject + "}"
 }
 
-// check returns the keys that Look reads: generation, session, revoked token. They are parts of one
-// string, which saves every check two allocations.
+// check returns the keys that Look reads: generation, session, revoked token. The three keys are
+// slices of one string, because this saves every check two allocations.
 func (k keys) check(ref session.Ref) [3]string {
 	p, sub := string(k), ref.Subject
 	all := p + "g:{" + sub + "}" + p + "s:{" + sub + "}:" + ref.SessionID + p + "b:{" + sub + "}:" + ref.TokenID
@@ -50,8 +50,8 @@ func (k keys) sessionLease(subject, id string) string {
 	return k.lease(subject) + ":" + id
 }
 
-// limit returns the key of a bucket or backoff counter. All of them share one hash tag, so that one
-// script may charge several.
+// limit returns the key of a rate limit's bucket or backoff counter. All rate limits share one hash
+// tag, so that one script may charge several of them on a Cluster.
 func (k keys) limit(key limit.Key) string {
 	return string(k) + "r:{limits}:" + key.Rule.Name + ":" + key.ID
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestKeys_FollowTable(t *testing.T) {
+func TestKeys_MatchTableInPackageDocumentation(t *testing.T) {
 	for _, prefix := range []string{"", "app:", "a b%é:"} {
 		k, err := newKeys(prefix)
 		if err != nil {
@@ -25,7 +25,7 @@ func TestKeys_FollowTable(t *testing.T) {
 		}
 		ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
 		if got, want := k.check(ref), [3]string{k.generation("ada"), k.session("ada", "s1"), k.revokedToken("ada", "t1")}; got != want {
-			t.Errorf("a check reads %q, want %q", got, want)
+			t.Errorf("check returns the keys %q, want %q", got, want)
 		}
 	}
 }

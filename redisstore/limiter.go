@@ -11,9 +11,8 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Limiter is the [limit.Limiter] that all replicas on one Redis share. Each call is
-// one round trip, and only its caller's deadline limits it. A stored value that
-// cannot be decoded counts as missing.
+// Limiter is a [limit.Limiter] that all replicas on one Redis share. Each call takes one round trip
+// and ends at its caller's deadline. A stored value that cannot be decoded counts as missing.
 type Limiter struct {
 	client redis.UniversalClient
 	keys   keys
@@ -21,7 +20,7 @@ type Limiter struct {
 
 var _ limit.Limiter = (*Limiter)(nil)
 
-// Limiter returns the limiter on the store's Redis. It can be used until the store is closed.
+// Limiter returns a rate limiter on the store's Redis. The limiter works until the store is closed.
 func (s *Store) Limiter() *Limiter { return &Limiter{client: s.client, keys: s.keys} }
 
 // Charge implements [limit.Limiter].
@@ -35,7 +34,7 @@ func (l *Limiter) Charge(ctx context.Context, now time.Time, keys []limit.Key) (
 		text, _ := value.(string)
 		states[i] = decodeState(keys[i].Rule, text)
 	}
-	// The script has decided by the same rules and stored the new states already.
+	// The script has stored the new states already. It does not return the Decision.
 	_, d := limit.Decide(now, keys, states)
 	return d, nil
 }
@@ -64,7 +63,7 @@ func (l *Limiter) names(keys []limit.Key) []string {
 	return names
 }
 
-// arguments returns the scripts' ARGV.
+// arguments returns ARGV for the scripts chargeLimits and refundLimits.
 func arguments(now time.Time, keys []limit.Key) []any {
 	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MaxWait.Milliseconds(), limit.BackoffMemory.Milliseconds()}
 	for _, k := range keys {
@@ -73,7 +72,7 @@ func arguments(now time.Time, keys []limit.Key) []any {
 	return args
 }
 
-// decodeState decodes what the scripts store: "full" for a bucket, "count last
+// decodeState decodes a stored rate limit: the number "full" for a bucket, the numbers "count last
 // before" for a backoff counter.
 func decodeState(r limit.Rule, text string) (s limit.State) {
 	into := []*int64{&s.Full}

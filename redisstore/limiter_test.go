@@ -14,8 +14,9 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// TestLimiter_PassesSuite runs the suite with three replicas on one Redis of each kind.
-func TestLimiter_PassesSuite(t *testing.T) {
+// TestLimiter_PassesContractTests runs the limiter's contract tests with three replicas on each
+// kind of Redis.
+func TestLimiter_PassesContractTests(t *testing.T) {
 	t.Parallel()
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"embedded": redisstoretest.URL,
@@ -51,13 +52,13 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 3}
 )
 
-// TestLimiter_KeepsNoKeyTooLong checks that every key expires once it no longer
-// limits anything, and that a refund of everything or a Clear deletes it.
-func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
+// TestLimiter_ExpiresUnneededKeys checks that the key of a rate limit expires once it no longer
+// limits anything, and that a refund of all charges or a Clear deletes the key.
+func TestLimiter_ExpiresUnneededKeys(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, v *testStore) {
 		l := v.Limiter()
-		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // far from Redis's own clock
+		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // the limiter must not use Redis's own clock
 		keys := []limit.Key{slow.Of("a"), backoff.Of("a")}
 		names := []string{v.prefix + "r:{limits}:slow:" + keys[0].ID, v.prefix + "r:{limits}:backoff:" + keys[1].ID}
 		want := func(ttls ...time.Duration) {
@@ -97,7 +98,7 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 		step(l.Clear(t.Context(), keys))
 		want()
 
-		// A foreign value counts as missing.
+		// A stored value in another format counts as missing.
 		for _, foreign := range []string{"", "x", "-5", "1e3", "99999999999999999999", "3 x 0", "3 -1 0", "1 2", "9 9999999999999999 0", "1000000000000000"} {
 			for _, name := range names {
 				step(v.client.Set(t.Context(), name, foreign, 0).Err())
@@ -112,8 +113,8 @@ func TestLimiter_KeepsNoKeyTooLong(t *testing.T) {
 	})
 }
 
-// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any
-// number of keys, once the server has the scripts.
+// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any number of rate
+// limits, once the server has the scripts.
 func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	w, wired := wireTo(t, redisstoretest.RealURL(t))
@@ -127,15 +128,15 @@ func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	call() // connects and sends the scripts
+	call() // connects to Redis and sends the scripts, which takes more round trips
 	if trips := w.tripsOf(call); trips != 2 {
 		t.Errorf("two calls took %d round trips, want 2", trips)
 	}
 }
 
-// TestLimiter_FailsWithoutRedis checks the error of a canceled call. It also checks that a
-// Redis that is out of memory refuses charges, because the last memory belongs to revocations.
-func TestLimiter_FailsWithoutRedis(t *testing.T) {
+// TestLimiter_FailsWithCanceledContextOrWithoutMemory checks that a limiter returns ErrUnavailable.
+// A Redis that is out of memory must refuse charges, because the last memory is for revocations.
+func TestLimiter_FailsWithCanceledContextOrWithoutMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}

@@ -16,8 +16,8 @@ import (
 func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	client := s.client
 	if s.cluster != nil {
-		// The Cluster client's own pipeline would send redirected commands again in a second round
-		// trip. A batch would then have neither one deadline nor one server.
+		// A pipeline of the Cluster client itself would resend redirected commands in a second
+		// round trip. A batch would then have neither one deadline nor one server.
 		node, err := s.cluster.MasterForKey(ctx, keys[0])
 		if err != nil {
 			return nil, err
@@ -35,7 +35,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 		}
 		s.cluster.ReloadState(ctx)
 		if errors.Is(err, redis.ErrClosed) {
-			s.batchers.Delete(client) // the node has left the Cluster
+			s.batchers.Delete(client) // go-redis closed the client because its node left the Cluster
 		}
 		return err
 	}
@@ -43,21 +43,21 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	return stored.(*batcher), nil
 }
 
-// send answers all lookups in one round trip to client's server, with the commands
+// send answers a batch of lookups in one round trip to client's server, with the commands
 //
 //	GETEX g1             does this server still accept writes?
-//	MGET g1 s1 b1 g2 …   what does it know?
+//	MGET g1 s1 b1 g2 …   what does the server know about each session?
 //	INFO replication     which server is it?
 //
 // GETEX without an option changes nothing, but Redis treats it as a write. A master that was
-// demoted or cut off refuses it, while it would answer reads from the past for ever. GETEX
-// comes first because go-redis drops a connection only for the error of a pipeline's first
-// command. MGET reads all keys at one moment, so no revocation can happen between them. On a
-// Cluster the keys of an MGET must be in one slot, so there every lookup has its own MGET.
-// INFO comes last: if the server's data is replaced between the commands, its name is newer
-// than the entries, which are then not believed. The epochs must be known before the commands are
-// sent. Otherwise an entry could be believed that a server which took over wrote before it did.
-// send returns the first error of any lookup.
+// demoted or cut off refuses writes, but would answer reads with old data for ever. GETEX comes
+// first because go-redis drops a connection only if the first command of a pipeline fails. MGET
+// reads all keys at one moment, so no revocation can happen between two reads. On a Cluster, every
+// lookup has its own MGET, because all keys of an MGET must be in one slot. INFO comes last: if the
+// server's data is replaced between the commands, INFO names another server than the entries, which
+// then count as missing. The current epochs must be known before the commands are sent. Otherwise
+// an entry could count that was written before its server took over. send returns the first error
+// of any lookup.
 func (s *Store) send(ctx context.Context, client redis.UniversalClient, current []session.Epoch, lookups []*lookup) error {
 	pipe := client.Pipeline()
 	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // an expiration of 0 would send PERSIST
@@ -68,12 +68,12 @@ func (s *Store) send(ctx context.Context, client redis.UniversalClient, current 
 	gets := make([]*redis.StringSliceCmd, 0, len(lookups)/perGet)
 	for i := 0; i < len(lookups); i += perGet {
 		get := mget(ctx, lookups[i:i+perGet])
-		_ = pipe.Process(ctx, get) // cannot fail before Exec
+		_ = pipe.Process(ctx, get) // only queues the command, so it cannot fail before Exec
 		gets = append(gets, get)
 	}
 	info := pipe.Info(ctx, "replication")
 	_, err := pipe.Exec(ctx)
-	// An error that is not a reply of Redis concerns the whole batch.
+	// The whole batch fails on a network error, or if Redis refuses GETEX or INFO.
 	if reply := redis.Error(nil); errors.As(err, &reply) {
 		err = cmp.Or(readError(guard.Err()), info.Err())
 	}
@@ -85,7 +85,7 @@ func (s *Store) send(ctx context.Context, client redis.UniversalClient, current 
 		}
 		values, at := get.Val(), len(l.keys)*(i%perGet)
 		if l.err == nil && len(values) != len(l.keys)*perGet {
-			l.err = errors.New("redisstore: MGET returned a wrong number of values") // not a Redis
+			l.err = errors.New("redisstore: MGET returned a wrong number of values")
 		}
 		if l.err == nil {
 			l.result = decodeLookup(values[at:at+len(l.keys)], epoch)
@@ -97,23 +97,23 @@ func (s *Store) send(ctx context.Context, client redis.UniversalClient, current 
 	return first
 }
 
-// mget returns one command that reads the keys of all lookups.
+// mget returns one MGET command that reads the keys of all lookups.
 func mget(ctx context.Context, lookups []*lookup) *redis.StringSliceCmd {
 	args := make([]any, 1, 1+len(lookups)*len(lookups[0].keys))
 	args[0] = "mget"
 	for _, l := range lookups {
 		for i := range l.keys {
-			args = append(args, &l.keys[i]) // a pointer needs no copy on the heap to become an any
+			args = append(args, &l.keys[i]) // a pointer, because a string would be copied to the heap
 		}
 	}
 	return redis.NewStringSliceCmd(ctx, args...)
 }
 
-// decodeLookup decodes the values of a generation, a session and a revoked token. MGET gives "" for
-// a key that is missing or does not hold a string.
+// decodeLookup decodes the stored values of a generation, a session and a revoked token. A value is
+// "" if its key is missing or does not hold a string.
 func decodeLookup(values []string, epoch int64) session.Lookup {
 	l := session.Lookup{TokenRevoked: values[2] != ""}
-	// Only digits are accepted, as in the scripts.
+	// ParseUint accepts only digits, as the Lua scripts do for a generation.
 	if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 		l.Generation, l.HasGeneration = int64(n), true
 	}
@@ -121,10 +121,10 @@ func decodeLookup(values []string, epoch int64) session.Lookup {
 	return l
 }
 
-// lookInMovingSlot reads one key after another while their slot moves between two servers of a
-// Cluster. The order is safe although the reads happen at different moments: see [session.Store].
-// The entry is believed only on the server that it was written to, which the slot is leaving. After
-// the move it counts as unknown.
+// lookInMovingSlot reads a session's keys one by one while their slot moves between two servers of
+// a Cluster. The reads happen at different moments, but their order is safe: see [session.Store].
+// An entry counts only on the server that it was written to, which the slot is leaving. After the
+// move the session is unknown and the ledger decides.
 func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	node, err := s.cluster.MasterForKey(ctx, keys[0])
 	if err != nil {
@@ -156,8 +156,8 @@ func readError(err error) error {
 	return err
 }
 
-// redirected reports whether a server of a Cluster answered that another server
-// holds the key or some of the keys.
+// redirected reports whether err is a Cluster server's reply that another server holds the key or
+// some of the keys.
 func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }

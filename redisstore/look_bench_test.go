@@ -16,7 +16,7 @@ import (
 )
 
 // BenchmarkLook compares three ways to send lookups to a real Redis: directly, in batches, and with
-// go-redis's own auto-pipelining. Decision 0007 has the figures.
+// go-redis's own auto-pipelining. Decision 0007 quotes its results.
 func BenchmarkLook(b *testing.B) {
 	redisURL := redisstoretest.RealURL(b)
 	const sessions = 1000

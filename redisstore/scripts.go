@@ -2,18 +2,18 @@ package redisstore
 
 import "github.com/redis/go-redis/v9"
 
-// Each script is one step for every reader. It begins by deleting the lease, for a
-// second reason too: a Redis that is out of memory still runs a script whose first
-// write frees some, so a revocation never fails for lack of memory. (The script
-// flag allow-oom does the same, but the embedded Redis does not support it.) As in
-// Look, a generation that is not a number or not a string counts as missing.
+// Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease
+// first, also because a Redis without free memory still runs a script whose first write frees some.
+// Therefore a revocation never fails for lack of memory. (The script flag allow-oom has the same
+// effect, but the embedded Redis does not support it.) As in Look, a non-numeric generation counts
+// as missing.
 const generationLua = `
 local function generation(key)
   local stored = redis.pcall('GET', key)
   return type(stored) == 'string' and stored:match('^%d+$') and tonumber(stored)
 end
 
--- Neither the generation nor its expiry ever goes down.
+-- raise never lowers the generation or its expiry.
 local function raise(key, to, expiry)
   local stored = generation(key)
   if stored then
@@ -85,11 +85,11 @@ return replid()
 `)
 )
 
-// The scripts of the rate limits repeat the rules of package limit, because only
-// Redis can charge several keys in one step. The suite in limittest holds both to
-// the same results. Times to live count from the caller's now, so Redis's own clock
-// does not matter. These scripts free no memory first: the last memory belongs to
-// revocations, and without it each replica keeps limits of its own.
+// The Lua scripts for rate limits repeat the rules of package limit, because only Redis can charge
+// several rate limits in one step. The suite in limittest checks that both give the same results.
+// Times to live count from the time that the caller sends, so Redis's own clock does not matter. If
+// Redis is out of memory, these scripts fail, because the last memory is reserved for revocations.
+// Each replica then counts its rate limits in its own memory.
 const limitLua = `
 local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = redis.call('MGET', unpack(KEYS))
@@ -103,13 +103,14 @@ local function short(number)
   return number and #number <= 15
 end
 
--- A bucket: the time at which it is full again.
+-- full returns the time at which a bucket is full again.
 local function full(i)
   local at = (stored[i] or ''):match('^%d+$')
   return short(at) and tonumber(at) or 0
 end
 
--- A backoff counter: the number of charges, the time of the last one, the time of the one before.
+-- charges reads a backoff counter: the number of charges, the times of the last charge and of the
+-- charge before it.
 local function charges(i)
   local count, last, before = (stored[i] or ''):match('^(%d+) (%d+) (%d+)$')
   if short(count) and short(last) and short(before) and last + memory > now then
@@ -124,9 +125,10 @@ end
 `
 
 var (
-	// chargeLimits: KEYS the buckets and backoff counters; ARGV now, the first
-	// wait, the longest wait and the memory of a backoff counter, then burst and
-	// every of each rule. It returns the values from before the charge.
+	// chargeLimits charges all rate limits, or none if one refuses. KEYS: buckets and backoff
+	// counters; ARGV: now, the first wait, the longest wait and the memory of a backoff counter,
+	// then burst and every of each rule, all times in ms. It returns the values from before the
+	// charge.
 	chargeLimits = redis.NewScript(limitLua + `
 local values, ttls = {}, {}
 for i = 1, #KEYS do
@@ -153,7 +155,7 @@ end
 return stored
 `)
 
-	// refundLimits: KEYS and ARGV as for chargeLimits.
+	// refundLimits takes back one charge of each rate limit. KEYS and ARGV are as for chargeLimits.
 	refundLimits = redis.NewScript(limitLua + `
 for i = 1, #KEYS do
   local _, every = rule(i)

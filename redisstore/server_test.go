@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-// command sends a command to the server, as an operator would.
+// command sends a command to the Redis server and fails the test if the server refuses it.
 func (v *testStore) command(t *testing.T, command string) {
 	t.Helper()
 	if err := v.client.Do(t.Context(), words(command)...).Err(); err != nil {
@@ -53,7 +53,7 @@ func (v *testStore) wantUnknown(t *testing.T) {
 	}
 }
 
-// eventually waits until done reports true.
+// eventually waits until done returns true, for at most a minute.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -65,11 +65,11 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestLook_RefusesReplica checks that a replica's data is never believed, even on a
-// connection that was opened while the server was a master.
-func TestLook_RefusesReplica(t *testing.T) {
+// TestLook_FailsOnReplica checks that a lookup never trusts the data of a Redis replica, even on a
+// connection that was opened while the server was still a master.
+func TestLook_FailsOnReplica(t *testing.T) {
 	t.Parallel()
-	// By default a master waits 5 s for more replicas before it serves the first.
+	// By default, a Redis master waits 5 s for more replicas before it sends its data to the first.
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 	otherURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 	master := newTestStore(t, masterURL)
@@ -78,19 +78,20 @@ func TestLook_RefusesReplica(t *testing.T) {
 	other.Store = redisstoretest.Open(t, wired, redisstore.Options{Prefix: master.prefix})
 
 	master.backfill(t, active(1, time.Now().Add(time.Hour)))
-	if _, err := other.Look(t.Context(), other.ref); err != nil { // opens a connection
+	if _, err := other.Look(t.Context(), other.ref); err != nil { // opens a connection to the future replica
 		t.Fatal(err)
 	}
 	other.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
 	eventually(t, "the replica has the entry", func() bool {
 		return other.client.Exists(t.Context(), master.prefix+"s:{ada}:s1").Val() == 1
 	})
-	// A master gets a new lineage with its first replica.
+	// A Redis master gets a new lineage when its first replica connects, so old entries are
+	// unknown.
 	master.wantUnknown(t)
 	master.backfill(t, active(1, time.Now().Add(time.Hour)))
-	// One attempt is enough, because a retry does not make a replica a master.
+	// The store must not retry, because a replica refuses the second attempt too.
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
-		t.Errorf("the replica was asked %d times, want once", trips)
+		t.Errorf("a lookup on a replica took %d round trips, want at most 1", trips)
 	}
 	if _, err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply on a replica = %v, want ErrUnavailable", err)
@@ -103,25 +104,25 @@ func TestLook_RefusesReplica(t *testing.T) {
 		t.Errorf("Inspect = %+v, %v, want a replica", report, err)
 	}
 
-	// The promoted replica may lack a revocation that was acknowledged.
+	// A replica that became the master may lack a revocation, so its entries count as unknown.
 	other.command(t, "REPLICAOF NO ONE")
 	other.wantUnknown(t)
-	// The other direction: the master becomes a replica while a connection is open.
+	// Lookups also fail if a master becomes a replica while a connection to it is open.
 	master.wantActive(t)
 	master.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
 	master.wantRefused(t, "")
-	master.command(t, "REPLICAOF NO ONE") // otherwise the test could not delete its keys
+	master.command(t, "REPLICAOF NO ONE") // otherwise the test's cleanup could not delete its keys
 }
 
-// TestLook_BelievesNoEntryAfterRollback restores a Redis from an earlier snapshot file. No
-// session that was revoked since becomes active again, whichever kind of revocation it was.
-func TestLook_BelievesNoEntryAfterRollback(t *testing.T) {
+// TestLook_TrustsNoEntryAfterRollback revokes a session and then starts a Redis from a snapshot
+// file that was saved before the revocation. The revoked session must not become active again.
+func TestLook_TrustsNoEntryAfterRollback(t *testing.T) {
 	t.Parallel()
 	until := time.Now().Add(time.Hour)
 	for name, revocation := range map[string]issuer.Revocation{
-		"session": {Subject: "ada", SessionID: "s1", Until: until},
-		"token":   {Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
-		"all":     {Subject: "ada", Generation: 2, Until: until},
+		"session revoked":      {Subject: "ada", SessionID: "s1", Until: until},
+		"token revoked":        {Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until},
+		"all sessions revoked": {Subject: "ada", Generation: 2, Until: until},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,8 +143,9 @@ func TestLook_BelievesNoEntryAfterRollback(t *testing.T) {
 	}
 }
 
-// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses it
-// afterwards. The new master may have forgotten the revocation that ended the lease.
+// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses the lease
+// after the failover. Backfill must refuse it, because the new master may lack the revocation that
+// ended the lease.
 func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	t.Parallel()
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
@@ -169,9 +171,10 @@ func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	}
 }
 
-// TestLook_RefusesMasterWithoutReplicas checks that a master with
-// min-replicas-to-write refuses checks, like writes, once it has lost its replicas.
-func TestLook_RefusesMasterWithoutReplicas(t *testing.T) {
+// TestLook_FailsOnMasterWithoutRequiredReplicas checks that a lookup fails on a master that has
+// fewer replicas than its setting min-replicas-to-write, because a failover may have replaced such
+// a master.
+func TestLook_FailsOnMasterWithoutRequiredReplicas(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	v.backfill(t, active(1, time.Now().Add(time.Hour)))
@@ -181,8 +184,8 @@ func TestLook_RefusesMasterWithoutReplicas(t *testing.T) {
 	v.wantActive(t)
 }
 
-// TestApply_WorksWithoutFreeMemory checks that a Redis that is out of memory still
-// answers checks and accepts every revocation.
+// TestApply_WorksWithoutFreeMemory checks that a Redis without free memory still answers lookups
+// and accepts every kind of revocation.
 func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
@@ -194,7 +197,7 @@ func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 		t.Errorf("Lease = %v, want an out-of-memory error", err)
 	}
 	for range 2 {
-		// Once with scripts that the server has forgotten, once with scripts that it knows.
+		// After SCRIPT FLUSH the server has to receive each script again, which also needs memory.
 		v.command(t, "SCRIPT FLUSH")
 		for range 2 {
 			v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", TokenID: "t1", Until: until})
@@ -208,7 +211,7 @@ func TestApply_WorksWithoutFreeMemory(t *testing.T) {
 	}
 }
 
-// The permissions that doc.go asks for.
+// These are the ACL permissions that doc.go documents.
 const (
 	leastACL        = "+@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha"
 	checkACL        = "+@connection -@dangerous +info +get +mget +getex"
@@ -216,7 +219,7 @@ const (
 	inspectACL      = "+time +config|get"
 )
 
-// TestStore_WorksWithDocumentedPermissions checks the ACL users of doc.go.
+// TestStore_WorksWithDocumentedPermissions uses Redis as the ACL users that doc.go documents.
 func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t)
@@ -235,10 +238,10 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 		t.Helper()
 		return redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://"+user+":secret@", 1), redisstore.Options{Prefix: prefix})
 	}
-	t.Run("passes the suite", func(t *testing.T) {
+	t.Run("passes the contract tests of a store", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) issuer.Store { return as(t, "ada", "app:") })
 	})
-	t.Run("user that only checks", func(t *testing.T) {
+	t.Run("user that may only check tokens cannot revoke", func(t *testing.T) {
 		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.TokenRevoked {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
@@ -254,7 +257,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			}
 		}
 	})
-	t.Run("user without INFO", func(t *testing.T) {
+	t.Run("lookups fail for a user without INFO", func(t *testing.T) {
 		store := as(t, "alan", "app:")
 		v := &testStore{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
 		v.backfill(t, active(1, time.Now().Add(time.Hour)))
@@ -265,24 +268,24 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
-	t.Run("another prefix", func(t *testing.T) {
+	t.Run("lookups fail for another key prefix", func(t *testing.T) {
 		if _, err := as(t, "ada", "other:").Look(t.Context(), session.Ref{Subject: "a"}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Look = %v", err)
 		}
 	})
-	t.Run("wrong password", func(t *testing.T) {
+	t.Run("Ping fails with a wrong password and does not quote it", func(t *testing.T) {
 		store := redisstoretest.Open(t, strings.Replace(redisURL, "redis://", "redis://ada:hunter2@", 1), redisstore.Options{})
 		if err := store.Ping(t.Context()); !errors.Is(err, session.ErrUnavailable) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("Ping = %v", err)
 		}
 	})
-	t.Run("Inspect without permission", func(t *testing.T) {
+	t.Run("Inspect leaves fields empty that the user may not read", func(t *testing.T) {
 		report, err := as(t, "ada", "app:").Inspect(t.Context())
 		if err != nil || len(report.Nodes) != 1 || report.Nodes[0].Persistence != "" || report.Nodes[0].MinReplicasToWrite != "" || report.Nodes[0].Skew != nil {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
-	t.Run("Inspect with permission", func(t *testing.T) {
+	t.Run("Inspect fills every field for a user with CONFIG and TIME", func(t *testing.T) {
 		report, err := as(t, "grace", "app:").Inspect(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -291,7 +294,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	})
 }
 
-// wantInspected checks every field, on servers with the default settings.
+// wantInspected checks every field of an Inspect report about servers with the default settings.
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
@@ -306,7 +309,7 @@ func wantInspected(t *testing.T, report redisstore.Report) {
 	}
 }
 
-func TestInspect_ReportsNodes(t *testing.T) {
+func TestInspect_ReportsSettingsOfEveryServer(t *testing.T) {
 	t.Parallel()
 	report, err := redisstoretest.Open(t, redisstoretest.StartServer(t), redisstore.Options{}).Inspect(t.Context())
 	if err != nil || report.Cluster || len(report.Nodes) != 1 {
@@ -324,7 +327,7 @@ func TestInspect_ReportsNodes(t *testing.T) {
 		}
 	}
 
-	// The embedded Redis has no settings.
+	// The embedded Redis does not support the commands that read settings.
 	report, err = redisstoretest.New(t).Inspect(t.Context())
 	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].MaxMemoryPolicy != "" || report.Nodes[0].TooOld() || report.Nodes[0].Skew == nil {
 		t.Errorf("Inspect = %+v, %v, want one node without settings", report, err)
@@ -342,7 +345,7 @@ func TestInspect_ReportsNodes(t *testing.T) {
 	}
 }
 
-func TestStore_PassesSuiteThroughSentinel(t *testing.T) {
+func TestStore_PassesContractTestsThroughSentinel(t *testing.T) {
 	t.Parallel()
 	sentinelURL := redisstoretest.StartSentinel(t, redisstoretest.StartServer(t))
 	storetest.Run(t, func(t *testing.T) issuer.Store {

@@ -19,14 +19,14 @@ import (
 // Store is an [issuer.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
-	cluster      *redis.ClusterClient // client on a Cluster, otherwise nil
+	cluster      *redis.ClusterClient // the same client if it is for a Cluster, otherwise nil
 	keys         keys
 	place        string // of the keys on a server: the part of a server's name behind its master_replid
 	epochs       *session.Epochs
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
 	unbatched    bool
-	batchers     sync.Map // one for each server: redis.UniversalClient to *batcher
+	batchers     sync.Map // maps each server's redis.UniversalClient to its *batcher
 }
 
 var _ issuer.Store = (*Store)(nil)
@@ -36,22 +36,23 @@ type Options struct {
 	// Prefix begins the name of every key. It must not contain a brace.
 	Prefix string
 	// LookTimeout limits each call of Look, Lease, Backfill and Ping, including dialing and waiting
-	// for a connection. The default is 120 ms. A check that Redis does not answer then gets its
-	// answer from the ledger within 150 ms.
+	// for a connection. The default is 120 ms, so that a check gets its answer from the ledger
+	// within 150 ms if Redis does not answer.
 	LookTimeout time.Duration
-	// ApplyTimeout limits Apply in the same way. The default is 500 ms.
+	// ApplyTimeout limits each call of Apply, including dialing and waiting for a connection. The
+	// default is 500 ms.
 	ApplyTimeout time.Duration
 	// PoolSize is the maximum number of connections to each server. The default is 10 for each CPU.
 	PoolSize int
 	// Epochs says which servers count. It is [session.FetchEpochs] in a service that only checks
 	// tokens. If it is nil, the Store trusts no server until somebody calls Learn of Store.Epochs.
 	Epochs *session.Epochs
-	// Unbatched sends every lookup by itself, to measure what batches are worth.
+	// Unbatched sends every lookup in its own round trip. Benchmarks use it to measure batching.
 	Unbatched bool
 }
 
-// Open returns a Store on the Redis at redisURL, in a form of [NewClient]. It connects at the first
-// use. Errors never quote the URL.
+// Open returns a Store on the Redis at redisURL. [NewClient] documents the forms of the URL. The
+// store connects when it is first used. Errors never quote the URL.
 func Open(redisURL string, opts Options) (*Store, error) {
 	if _, err := newKeys(opts.Prefix); err != nil {
 		return nil, err
@@ -63,10 +64,10 @@ func Open(redisURL string, opts Options) (*Store, error) {
 	return New(client, opts), nil
 }
 
-// New returns a Store that uses client and closes it in Close. The client must have
-// ContextTimeoutEnabled, otherwise the timeouts in opts have no effect. It must have MaxRetries -1,
-// otherwise it sends the same command to a demoted master several times. New panics if opts.Prefix
-// contains a brace.
+// New returns a Store that uses client and closes the client in Close. The client must have
+// ContextTimeoutEnabled, otherwise the timeouts in opts have no effect. The client must have
+// MaxRetries -1, otherwise it sends the same command to a demoted master several times. New panics
+// if opts.Prefix contains a brace.
 func New(client redis.UniversalClient, opts Options) *Store {
 	keys, err := newKeys(opts.Prefix)
 	if err != nil {
@@ -93,8 +94,8 @@ func New(client redis.UniversalClient, opts Options) *Store {
 // non-numeric generation, counts as missing.
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
-		// The batcher limits only its own round trip. Finding the node and a second attempt during
-		// a slot's move take time too.
+		// The batcher limits only its own round trip. On a Cluster, finding the node and a second
+		// attempt while a slot moves take time too.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.lookTimeout)
 		defer cancel()
@@ -246,9 +247,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// expiry returns when a key about tokens that expire at until goes, in Unix
-// milliseconds. Redis accepts only times after 1970. A key that is written with a
-// past time is gone at once, as it should be.
+// expiry returns the time, in Unix milliseconds, at which a key expires if its newest token expires
+// at until. The result is at least 1, because Redis accepts only times after 1970. If the time has
+// passed, Redis deletes the key at once.
 func expiry(until time.Time) int64 {
 	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-func TestStore_PassesSuiteOnEmbeddedRedis(t *testing.T) {
+func TestStore_PassesContractTestsOnEmbeddedRedis(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.New(t) })
 }
 
-func TestStore_PassesSuiteOnRealRedis(t *testing.T) {
+func TestStore_PassesContractTestsOnRealRedis(t *testing.T) {
 	t.Parallel()
-	redisstoretest.RealURL(t) // skips the whole test at once and says why
+	redisstoretest.RealURL(t) // skips the test if there is no real Redis
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewReal(t) })
 }
 
-func TestStore_PassesSuiteOnCluster(t *testing.T) {
+func TestStore_PassesContractTestsOnCluster(t *testing.T) {
 	t.Parallel()
 	redisstoretest.ClusterURL(t)
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewCluster(t) })

@@ -13,16 +13,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Hosts returns the hosts that [NewClient] dials for redisURL, and reports whether it dials
-// them over TLS. Sentinel and Cluster name more hosts later; those are dialed in the same way.
-// The error quotes no part of the URL, because that part may belong to the password.
+// Hosts returns the hosts in redisURL, and reports whether [NewClient] dials them over TLS.
+// Sentinel and Cluster name more hosts later, which are dialed in the same way. The error quotes no
+// part of the URL, because that part may belong to the password.
 func Hosts(redisURL string) (hosts []string, encrypted bool, err error) {
 	o, err := parseURL(redisURL)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, addr := range o.Addrs {
-		host, _, _ := net.SplitHostPort(addr) // cannot fail: addresses joined the two
+		host, _, _ := net.SplitHostPort(addr) // cannot fail, because parseURL joined host and port
 		hosts = append(hosts, host)
 	}
 	return hosts, o.TLSConfig != nil, nil
@@ -30,15 +30,16 @@ func Hosts(redisURL string) (hosts []string, encrypted bool, err error) {
 
 var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
 
-// parseURL reads the forms of [NewClient]. It does not rely on url.Parse alone, which accepts
-// only one host and quotes the password in its errors.
+// parseURL parses a Redis URL in one of the forms of [NewClient]. It does not rely on url.Parse
+// alone, because url.Parse accepts only one host and quotes the password in its errors.
 func parseURL(raw string) (*redis.UniversalOptions, error) {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	o := &redis.UniversalOptions{}
 	kind, ours := strings.CutPrefix(scheme, "redis")
 	kind, secure := strings.CutPrefix(kind, "s")
 	if secure {
-		// There is no ServerName, so each server has to prove the name that was dialed.
+		// ServerName stays empty, so that each server's certificate must match the host that was
+		// dialed.
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	port := "6379"
@@ -50,7 +51,7 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	case kind == "+cluster":
 		o.IsClusterMode = true
 	case kind != "":
-		return nil, errors.New("want ://, +sentinel:// or +cluster:// after redis or rediss")
+		return nil, errors.New("want ://, +sentinel:// or +cluster:// after redis or rediss in the URL")
 	}
 
 	authority, tail := rest, ""
@@ -59,7 +60,7 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	}
 	at := strings.LastIndex(authority, "@") + 1
 	u, err := url.Parse("redis://" + authority[:at] + "host" + tail)
-	// An @ behind the hosts shows that they are a part of the password.
+	// An @ after the first slash, ? or # means that the password contains an unescaped one.
 	if err != nil || strings.Contains(tail, "@") {
 		return nil, errMalformedURL
 	}
@@ -67,40 +68,40 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 		return nil, err
 	}
 	if kind == "" && len(o.Addrs) > 1 {
-		return nil, errors.New("several hosts need +sentinel or +cluster")
+		return nil, errors.New("a URL with several hosts must begin with redis+sentinel:// or redis+cluster://")
 	}
 
 	var hasPassword bool
 	o.Username = u.User.Username()
 	if o.Password, hasPassword = u.User.Password(); o.Username != "" && !hasPassword {
-		return nil, errors.New("the user has no password; write a password alone as :password@")
+		return nil, errors.New("the URL has a user without a password; a password without a user is written as :password@")
 	}
 	if db := strings.Trim(u.Path, "/"); db != "" {
 		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
-			return nil, errors.New("want the number of a database as the path")
+			return nil, errors.New("the path of a Redis URL must be a database number, such as /0")
 		}
 		if o.IsClusterMode && o.DB != 0 {
-			return nil, errors.New("a Cluster has only database 0")
+			return nil, errors.New("the URL of a Redis Cluster may select only database 0")
 		}
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil || u.Fragment != "" {
-		return nil, errors.New("the parameters cannot be read")
+		return nil, errors.New("the parameters of the Redis URL cannot be parsed")
 	}
 	parameters := []string{"master", "sentinel_username", "sentinel_password"}
 	for name, values := range query {
 		if kind != "+sentinel" || !slices.Contains(parameters, name) || len(values) > 1 {
-			return nil, errors.New("want no parameters, or with +sentinel master, sentinel_username and sentinel_password, each at most once")
+			return nil, errors.New("a Redis URL has no parameters, except redis+sentinel:// with master, sentinel_username and sentinel_password, each at most once")
 		}
 	}
 	o.MasterName, o.SentinelUsername, o.SentinelPassword = query.Get("master"), query.Get("sentinel_username"), query.Get("sentinel_password")
 	if kind == "+sentinel" && o.MasterName == "" {
-		return nil, errors.New("want the name of the master: ?master=name")
+		return nil, errors.New("a redis+sentinel:// URL must name the master as ?master=name")
 	}
 	return o, nil
 }
 
-// addresses adds the default port to each host of a list that has none.
+// addresses splits a comma-separated list of hosts and adds the default port where it is missing.
 func addresses(list, defaultPort string) ([]string, error) {
 	var addrs []string
 	for host := range strings.SplitSeq(list, ",") {

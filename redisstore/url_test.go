@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestParseURL_ReadsEveryForm(t *testing.T) {
+func TestParseURL_AcceptsEveryDocumentedForm(t *testing.T) {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	for raw, want := range map[string]redis.UniversalOptions{
 		"redis://localhost":                 {Addrs: []string{"localhost:6379"}},
@@ -51,21 +51,21 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 		"redis://",
 		"redis://:hunter2@",
 		"redis://:hunter2@:6379",              // an empty host does not mean localhost
-		"redis://:hunter2@a,b",                // neither Sentinel nor Cluster
+		"redis://:hunter2@a,b",                // several hosts, but neither Sentinel nor Cluster
 		"redis+cluster://:hunter2@a,,b",       //
 		"redis+cluster://:hunter2@a:1,b/1",    // a Cluster has no databases
 		"redis+cluster://:hunter2@a:b",        //
-		"redis://hunter2@localhost",           // a password where the user belongs
+		"redis://hunter2@localhost",           // a password in place of the user
 		"redis://:hunter2%zz@localhost",       //
-		"redis://:hunter2/@localhost",         // an unescaped slash
+		"redis://:hunter2/@localhost",         // an unescaped slash in the password
 		"redis://:hunter2#@localhost",         //
 		"redis://:hunter2@localhost/x",        //
 		"redis://:hunter2@localhost/-1",       //
 		"redis://:hunter2@localhost/1/2",      //
 		"redis://:hunter2@localhost#1",        //
-		"redis://:hunter2@localhost?db=1",     // an option of another client
-		"redis://:hunter2@localhost?master=m", // only Sentinel has a master
-		"redis+sentinel://:hunter2@localhost", // no master
+		"redis://:hunter2@localhost?db=1",     // a parameter that only other Redis clients support
+		"redis://:hunter2@localhost?master=m", // the parameter master without Sentinel
+		"redis+sentinel://:hunter2@localhost", // Sentinel without the parameter master
 		"redis+sentinel://:hunter2@localhost?master=",
 		"redis+sentinel://:hunter2@localhost?master=a&master=b",
 		"redis+sentinel://:hunter2@localhost?master=a&sentinel_pasword=x",
@@ -83,9 +83,10 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	}
 }
 
-// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and
-// looks up. No part of a password may be among them, however the URL was mistyped.
-func TestHosts_NamesWhatIsDialed(t *testing.T) {
+// TestHosts_ReturnsNoPartOfPassword checks the hosts of a Redis URL, because other code prints them
+// and looks them up in DNS. No part of the password may be among the hosts, even if the URL is
+// mistyped.
+func TestHosts_ReturnsNoPartOfPassword(t *testing.T) {
 	for url, want := range map[string][]string{
 		"redis://127.0.0.1":                                      {"127.0.0.1"},
 		"redis://:s3cret@127.0.0.1:6379/0":                       {"127.0.0.1"},
@@ -99,7 +100,7 @@ func TestHosts_NamesWhatIsDialed(t *testing.T) {
 		"redis://:abc,s3cret?ghi@127.0.0.1":                      nil,
 		"redis://:abc,s3cret#ghi@127.0.0.1":                      nil,
 		"redis://:s3cret":                                        nil,
-		"redis://u:123456789":                                    nil, // a password of digits, not a port
+		"redis://u:123456789":                                    nil, // 123456789 is a password, not a port
 		"redis://:abc@s3cret/ghi@127.0.0.1":                      nil,
 		"redis://:abc@s3cret?ghi@127.0.0.1":                      nil,
 		"redis://s3%63ret":                                       nil,

@@ -20,19 +20,19 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// wire forwards to a Redis, counts the round trips, and can stop forwarding.
+// wire is a proxy in front of a Redis. It counts round trips and can stop forwarding.
 type wire struct {
 	net.Listener
 	target string
 
 	mu      sync.Mutex
-	asking  bool // the last bytes that were forwarded came from a client
+	asking  bool // the bytes that were forwarded last came from a client, not from the server
 	trips   int
 	stalled chan struct{} // closed while the wire forwards
 	conns   []net.Conn
 }
 
-// wireTo returns a wire to the server at redisURL, and the URL that leads through the wire.
+// wireTo starts a proxy for the Redis at redisURL. It returns the proxy and the URL that uses it.
 func wireTo(t *testing.T, redisURL string) (*wire, string) {
 	t.Helper()
 	u, err := url.Parse(redisURL)
@@ -81,7 +81,7 @@ func (w *wire) serve(wg *sync.WaitGroup) {
 }
 
 func (w *wire) forward(to, from net.Conn, asking bool) {
-	defer to.Close() // so that the other side ends too
+	defer to.Close() // ends the goroutine that forwards in the opposite direction
 	defer from.Close()
 	buf := make([]byte, 64<<10)
 	for {
@@ -119,7 +119,7 @@ func (w *wire) resume() {
 	}
 }
 
-// tripsOf counts the round trips that f makes.
+// tripsOf runs f and returns the number of round trips to Redis that f made.
 func (w *wire) tripsOf(f func()) int {
 	w.mu.Lock()
 	w.trips = 0
@@ -130,7 +130,7 @@ func (w *wire) tripsOf(f func()) int {
 	return w.trips
 }
 
-// TestLook_TakesOneRoundTrip checks the number of round trips, whatever Redis holds.
+// TestLook_TakesOneRoundTrip counts the round trips of lookups, of revocations and of a backfill.
 func TestLook_TakesOneRoundTrip(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"embedded": redisstoretest.URL, "real": redisstoretest.RealURL,
@@ -155,7 +155,7 @@ func TestLook_TakesOneRoundTrip(t *testing.T) {
 			v.backfill(t, active(1, until))
 			count("Look at an active session", look, 1)
 			revoke := func() { v.apply(t, issuer.Revocation{Subject: "ada", SessionID: "s1", Until: until}) }
-			revoke() // sends the script
+			revoke() // the first revocation sends the script, which takes one more round trip
 			count("Apply", revoke, 1)
 			count("Look at an ended session", look, 1)
 			count("Lease and Backfill", func() { v.backfill(t, active(1, until)) }, 2)
@@ -163,9 +163,9 @@ func TestLook_TakesOneRoundTrip(t *testing.T) {
 	}
 }
 
-// TestLook_SendsTheseCommands has Redis itself report what a check sends. The first
+// TestLook_SendsGetexMgetAndInfo uses Redis's MONITOR to list the commands of a lookup. The first
 // command must be one that a demoted master refuses.
-func TestLook_SendsTheseCommands(t *testing.T) {
+func TestLook_SendsGetexMgetAndInfo(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
 	v := newTestStore(t, redisURL)
 	v.backfill(t, active(1, time.Now().Add(time.Hour)))
@@ -204,8 +204,8 @@ func TestLook_SendsTheseCommands(t *testing.T) {
 	}
 }
 
-// TestStore_KeepsTimeoutsWhenServerHangs checks that no method exceeds its timeout
-// on a server that reads and never answers.
+// TestStore_KeepsTimeoutsWhenServerHangs checks that no method of a store exceeds its timeout if
+// the server reads commands and never answers.
 func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	_, silent := silentServer(t)
 	for _, redisURL := range []string{
@@ -216,7 +216,7 @@ func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = store.Close() }) // may fail, because the servers never answered
+			t.Cleanup(func() { _ = store.Close() }) // Close may fail, because the server never answered
 			wantTimeouts(t, store, 100*time.Millisecond, 200*time.Millisecond)
 		})
 	}
@@ -232,8 +232,8 @@ func TestStore_KeepsDefaultTimeouts(t *testing.T) {
 	wantTimeouts(t, store, 150*time.Millisecond, 500*time.Millisecond)
 }
 
-// wantTimeouts checks every method's timeout. The second round meets the
-// connections that the first left in the pool.
+// wantTimeouts checks the timeout of every store method twice: with new connections, and with the
+// connections that the first round left in the pool.
 func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Duration) {
 	t.Helper()
 	ctx := t.Context()
@@ -262,8 +262,9 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 				return err
 			}},
 		} {
-			// The tolerance is below the client's own timeouts. A busy machine can exceed it now
-			// and then, but a method without its timeout exceeds it every time.
+			// The tolerance of 400 ms is shorter than the timeouts of the Redis client. A busy
+			// machine can exceed it sometimes, but a method without a timeout exceeds it every
+			// time.
 			var took time.Duration
 			for range 5 {
 				started := time.Now()
@@ -283,7 +284,7 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 	}
 }
 
-// silentServer accepts connections, reads from them and never answers.
+// silentServer starts a server that accepts connections, reads from them and never answers.
 func silentServer(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -303,13 +304,13 @@ func silentServer(t *testing.T) (net.Listener, string) {
 			})
 		}
 	})
-	// The connections end because the test closes its stores first.
+	// wg.Wait returns because the test closes its stores, and thus their connections, first.
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l, l.Addr().String()
 }
 
-// TestLook_NeverMixesUpLateReplies checks hanging on open connections. A reply that
-// arrives late must not be taken for the reply to another lookup.
+// TestLook_NeverMixesUpLateReplies stops and resumes a server while connections are open. A reply
+// that arrives late must not be used as the reply to another lookup.
 func TestLook_NeverMixesUpLateReplies(t *testing.T) {
 	w, wired := wireTo(t, redisstoretest.URL(t))
 	store := redisstoretest.Open(t, wired, redisstore.Options{})
@@ -347,7 +348,7 @@ func TestLook_NeverMixesUpLateReplies(t *testing.T) {
 		cancel()
 		w.resume()
 		if failed := lookAtAll(t.Context()); failed != 0 {
-			t.Errorf("%d of 8 lookups failed after the server came back, want none", failed)
+			t.Errorf("%d of 8 lookups failed after the server answered again, want none", failed)
 		}
 	}
 }

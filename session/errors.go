@@ -10,24 +10,24 @@ import (
 var (
 	// ErrNoToken means that the request has no bearer token.
 	ErrNoToken = errors.New("no bearer token")
-	// ErrTwoTokens means that the request has more than one Authorization header. A proxy in front
-	// may have checked a different one than sessiond would.
+	// ErrTwoTokens means that the request has more than one Authorization header. It is refused
+	// because a proxy may have checked another one of these headers than sessiond would.
 	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
-	// ErrInvalidToken means that the token is malformed, badly signed, expired, or meant for
+	// ErrInvalidToken means that the token is malformed, badly signed, expired, or was issued for
 	// another service.
 	ErrInvalidToken = errors.New("invalid token")
-	// ErrRevoked means that the token is well signed and has not expired, but that the token or its
+	// ErrRevoked means that the token is well signed and has not expired, but the token or its
 	// session was revoked.
 	ErrRevoked = errors.New("token revoked")
-	// ErrUnavailable means that a dependency did not answer, so the check has no result. The client
-	// gets a 503 and never a 401, because an outage must not sign anybody out.
+	// ErrUnavailable means that the check has no result, because a dependency did not answer. The
+	// client gets a 503 and never a 401, because an outage must not sign anybody out.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 
-// invalid returns an ErrInvalidToken with a reason for the log. Clients do not see the reason.
+// invalid returns an ErrInvalidToken with a reason that is logged, but not sent to the client.
 func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, reason) }
 
-// explanations is the table of the responses to these errors. ErrTwoTokens comes before
+// explanations lists the HTTP response to each error of this package. ErrTwoTokens must come before
 // ErrInvalidToken, because it wraps ErrInvalidToken.
 var explanations = []struct {
 	err          error

@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// fetchInterval is the time between two regular fetches. A new key is published for longer than
-	// that before it signs. So verifiers know the key before the first token that it signs.
+	// fetchInterval is the time between two regular fetches of the public keys. sessiond publishes
+	// a new key for longer than this before signing with the key, so verifiers know it in time.
 	fetchInterval = 2 * time.Minute
-	// minFetchInterval is the shortest time between two fetches, even if many tokens name unknown
-	// keys. Tokens of a key that was never published before it signed may be refused for that long.
+	// minFetchInterval is the shortest time between two fetches of the public keys, even if many
+	// tokens name unknown keys. A token may be refused for that long if its key was not published
+	// in advance.
 	minFetchInterval = 5 * time.Second
 	fetchTimeout     = 3 * time.Second
-	// maxFetchWait is how long a check waits for a fetch at most. Otherwise anybody could hold
-	// requests open with tokens that name unknown keys.
+	// maxFetchWait bounds how long a check of a token waits for a fetch of the keys. Otherwise
+	// anybody could hold requests open with tokens that name unknown keys.
 	maxFetchWait = time.Second
 )
 
@@ -56,7 +57,7 @@ type keyFetcher struct {
 
 	last    atomic.Pointer[fetchResult]
 	fetches singleflight.Group
-	body    []byte // the response with the keys in use; only the running fetch uses this field
+	body    []byte // response body with the keys in use; only the running fetch accesses this field
 }
 
 type fetchResult struct {
@@ -64,7 +65,7 @@ type fetchResult struct {
 	err error // nil, or an error that wraps ErrUnavailable
 }
 
-// newKeyFetcher returns a fetcher and fetches the keys once.
+// newKeyFetcher returns a keyFetcher that has fetched the keys once.
 func newKeyFetcher(ctx context.Context, jwksURL string, o RemoteOptions, now func() time.Time) (*keyFetcher, error) {
 	if _, has := ctx.Deadline(); has {
 		return nil, errors.New("the context has a deadline, after which keys would no longer be fetched; pass the program's context")
@@ -77,7 +78,7 @@ func newKeyFetcher(ctx context.Context, jwksURL string, o RemoteOptions, now fun
 	return f, f.fetch(ctx)
 }
 
-// run fetches at every tick until ctx ends.
+// run fetches the keys at every tick until ctx ends.
 func (f *keyFetcher) run(ctx context.Context, tick <-chan time.Time) {
 	for {
 		select {
@@ -90,7 +91,7 @@ func (f *keyFetcher) run(ctx context.Context, tick <-chan time.Time) {
 }
 
 // update fetches the keys unless the latest fetch is less than minFetchInterval ago, and returns
-// the error of the latest fetch. Concurrent callers share one fetch.
+// the latest fetch's error. Concurrent callers share one fetch.
 func (f *keyFetcher) update(ctx context.Context) error {
 	if last := f.last.Load(); f.recent(last) {
 		return last.err
@@ -99,7 +100,8 @@ func (f *keyFetcher) update(ctx context.Context) error {
 		if last := f.last.Load(); f.recent(last) {
 			return nil, last.err
 		}
-		// If the caller that began the fetch gives up, the callers that share it need the result.
+		// Finish the fetch even if the caller that began it gives up, because other callers share
+		// it.
 		err := f.fetch(context.WithoutCancel(ctx))
 		if err != nil {
 			f.log.WarnContext(ctx, "cannot fetch keys; the old keys stay in use", "error", err)
@@ -110,13 +112,13 @@ func (f *keyFetcher) update(ctx context.Context) error {
 	case d := <-done:
 		return d.Err
 	case <-ctx.Done():
-		return fmt.Errorf("session: check given up: %w", context.Cause(ctx))
+		return fmt.Errorf("session: the check of a token was canceled: %w", context.Cause(ctx))
 	}
 }
 
 func (f *keyFetcher) recent(last *fetchResult) bool { return f.now().Sub(last.at) < minFetchInterval }
 
-// fetch requests the key set. If the set is valid and has changed, the ring uses it from now on.
+// fetch requests the key set. If the set is valid and has changed, fetch puts it into f.ring.
 func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -133,7 +135,7 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 	r.Header.Set("Accept", "application/json")
 	body, err := roundTrip(f.client, r)
 	if err != nil || bytes.Equal(body, f.body) {
-		return err // replacing an equal set would only make the signature cache useless
+		return err // do not replace an equal set, because that would invalidate the signature cache
 	}
 	set, err := parsePublicKeys(body)
 	if err != nil {
@@ -162,7 +164,7 @@ func parsePublicKeys(data []byte) (*KeySet, error) {
 
 // verifyWithNewer fetches the keys and then verifies a token that named an unknown key before.
 func (v *Verifier) verifyWithNewer(ctx context.Context, token string, now time.Time) (*verified, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxFetchWait, fmt.Errorf("%w: fetching keys takes too long", ErrUnavailable))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxFetchWait, fmt.Errorf("%w: fetching the public keys takes too long", ErrUnavailable))
 	defer cancel()
 	if err := v.Keys.fetcher.update(ctx); err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteO
 
 // introspected is the response of RFC 7662 section 2.2. Unknown members are ignored.
 type introspected struct {
-	Active    *bool  `json:"active"` // nil if the response lacks it; then the check has no result
+	Active    *bool  `json:"active"` // nil if the response lacks this member; the check then fails
 	Subject   string `json:"sub"`
 	SessionID string `json:"sid"`
 	TokenID   string `json:"jti"`
@@ -90,7 +90,7 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	}
 	var answer introspected
 	if err := json.Unmarshal(body, &answer); err != nil {
-		// The error leaves out the decoder's message, which could quote the response.
+		// Leave out the decoder's message, because it could quote the response.
 		return introspected{}, fmt.Errorf("%s: the response is not JSON", i.url)
 	}
 	return answer, nil

@@ -30,7 +30,7 @@ type jwk struct {
 	D   string `json:"d,omitzero"`
 	K   string `json:"k,omitzero"`
 
-	// Key files have these members of sessiond's own. Times are Unix seconds.
+	// These members are sessiond's own extension for key files. Times are Unix seconds.
 	Status    KeyStatus `json:"status,omitzero"`
 	CreatedAt int64     `json:"created_at,omitzero"`
 	RetiredAt int64     `json:"retired_at,omitzero"`
@@ -49,7 +49,7 @@ func ParseKeySet(data []byte) (*KeySet, error) { return parseKeySet(data, false)
 func parseKeySet(data []byte, skipOthers bool) (*KeySet, error) {
 	var set jwkSet
 	if err := json.Unmarshal(data, &set); err != nil {
-		// The error leaves out the decoder's message, which could quote the key.
+		// Leave out the decoder's message, because it could quote the key.
 		return nil, errors.New("session.ParseKeySet: not a JSON Web Key Set")
 	}
 	keys := make([]Key, 0, len(set.Keys))
@@ -80,7 +80,7 @@ func (j *jwk) key() (Key, error) {
 	for i, member := range []string{j.X, j.Y, j.D, j.K} {
 		b, err := decodeSegment(member)
 		if err != nil {
-			return Key{}, errors.New("x, y, d or k is not base64url")
+			return Key{}, errors.New("the member x, y, d or k is not base64url")
 		}
 		raw[i] = b
 	}
@@ -110,7 +110,7 @@ func checkSecret(k []byte) error {
 	if len(k) < minHMACKey {
 		return fmt.Errorf("an HS256 key needs at least %d bytes", minHMACKey)
 	}
-	const minDistinct = 16 // 32 random bytes have about 30
+	const minDistinct = 16 // 32 random bytes have about 30 distinct values
 	distinct := map[byte]bool{}
 	for _, b := range k {
 		distinct[b] = true
@@ -126,15 +126,15 @@ func okpKey(id string, x, d []byte) (Key, error) {
 	k := Key{ID: id, Alg: AlgEdDSA, public: ed25519.PublicKey(x), method: jwt.SigningMethodEdDSA}
 	switch {
 	case len(x) != ed25519.PublicKeySize:
-		return Key{}, errors.New("x is not an Ed25519 public key")
+		return Key{}, errors.New("the member x is not an Ed25519 public key")
 	case len(d) == 0:
 		return k, nil
 	case len(d) != ed25519.SeedSize:
-		return Key{}, errors.New("d is not an Ed25519 seed")
+		return Key{}, errors.New("the member d is not an Ed25519 seed")
 	}
 	private := ed25519.NewKeyFromSeed(d)
 	if !private.Public().(ed25519.PublicKey).Equal(k.public) {
-		return Key{}, errors.New("x does not belong to d")
+		return Key{}, errors.New("the public key x does not match the private key d")
 	}
 	k.private = private
 	return k, nil
@@ -143,11 +143,11 @@ func okpKey(id string, x, d []byte) (Key, error) {
 func ecKey(id string, x, y, d []byte) (Key, error) {
 	const size = 32
 	if len(x) != size || len(y) != size {
-		return Key{}, errors.New("x or y is not a P-256 coordinate")
+		return Key{}, errors.New("the member x or y is not a P-256 coordinate")
 	}
 	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
 	if err != nil {
-		return Key{}, errors.New("x and y are not a point of P-256")
+		return Key{}, errors.New("the members x and y are not a point on the curve P-256")
 	}
 	k := Key{ID: id, Alg: AlgES256, public: public, method: jwt.SigningMethodES256}
 	if len(d) == 0 {
@@ -155,10 +155,10 @@ func ecKey(id string, x, y, d []byte) (Key, error) {
 	}
 	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
 	if err != nil {
-		return Key{}, errors.New("d is not a P-256 scalar")
+		return Key{}, errors.New("the member d is not a P-256 private key")
 	}
 	if !private.PublicKey.Equal(public) {
-		return Key{}, errors.New("x and y do not belong to d")
+		return Key{}, errors.New("the public key x, y does not match the private key d")
 	}
 	k.private = private
 	return k, nil

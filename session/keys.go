@@ -24,20 +24,20 @@ const (
 	AlgHS256 = "HS256"
 )
 
-// KeyStatus is the stage of a key's life.
+// KeyStatus is the stage of a signing key's life.
 type KeyStatus string
 
-// A new key is first published, so that every verifier has the key before it signs. Then the key is
-// active: it is the only key of its set that signs. At last the key is retired: it only verifies,
-// until the last token that it signed has expired.
+// A new key is first published, so that every verifier knows the key before it signs tokens. The
+// active key is the only key of a set that signs. A retired key only verifies, until the last token
+// that it signed has expired.
 const (
 	KeyPublished KeyStatus = "published"
 	KeyActive    KeyStatus = "active"
 	KeyRetired   KeyStatus = "retired"
 )
 
-// MaxAccessTTL is the longest life of an access token. A retired key verifies tokens for
-// MaxAccessTTL plus [Leeway].
+// MaxAccessTTL is the longest life of an access token. For MaxAccessTTL plus [Leeway] after its
+// retirement, a retired key still verifies tokens.
 const MaxAccessTTL = 24 * time.Hour
 
 // Key is one signing key. It verifies tokens of one algorithm only.
@@ -89,13 +89,13 @@ func hmacKey(id string, secret []byte) Key {
 	return Key{ID: id, Alg: AlgHS256, private: secret, public: secret, method: jwt.SigningMethodHS256}
 }
 
-// Usable reports whether the key verifies tokens at the time now.
+// Usable reports whether the key may verify tokens at the time now.
 func (k *Key) Usable(now time.Time) bool {
 	end, ends := k.end()
 	return !ends || now.Before(end)
 }
 
-// end returns when a retired key stops verifying. If the key is not retired, ends is false.
+// end returns when a retired key stops verifying tokens. If the key is not retired, ends is false.
 func (k *Key) end() (at time.Time, ends bool) {
 	return k.RetiredAt.Add(MaxAccessTTL + Leeway), k.Status == KeyRetired
 }
@@ -144,8 +144,8 @@ func (s *KeySet) Keys() []Key { return slices.Clone(s.keys) }
 // CanSign reports whether the set has an active key with its private part.
 func (s *KeySet) CanSign() bool { return s.signer != nil }
 
-// find returns the key with this id. It reports false if there is no such key or it no longer
-// verifies.
+// find returns the key with this id. It reports false if the set has no such key, or if the key
+// does not verify tokens any more.
 func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 	for i := range s.keys {
 		if k := &s.keys[i]; k.ID == id {
@@ -155,21 +155,21 @@ func (s *KeySet) find(id string, now time.Time) (*Key, bool) {
 	return nil, false
 }
 
-// Keyring holds the key set in use. The set can be replaced at any time.
+// Keyring holds the key set in use, which can be replaced at any time.
 type Keyring struct {
 	set     atomic.Pointer[KeySet]
-	fetcher *keyFetcher // fetches newer keys; nil unless FetchKeys made the ring
+	fetcher *keyFetcher // fetches newer keys; nil unless FetchKeys made the Keyring
 }
 
-// NewKeyring returns a ring that uses set.
+// NewKeyring returns a Keyring with this key set.
 func NewKeyring(set *KeySet) *Keyring {
 	r := &Keyring{}
 	r.Replace(set)
 	return r
 }
 
-// Replace makes the ring use another set for all tokens that are signed or verified from now on.
+// Replace makes the Keyring sign and verify all further tokens with another key set.
 func (r *Keyring) Replace(set *KeySet) { r.set.Store(set) }
 
-// Load returns the set in use.
+// Load returns the key set in use.
 func (r *Keyring) Load() *KeySet { return r.set.Load() }

@@ -45,7 +45,7 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 			return
 		}
 		p := newProblem(err)
-		// During an outage every request fails. Log one of these errors each second.
+		// During an outage every check fails. Log at most one failure per second.
 		if last, now := lastWarning.Load(), v.now().Unix(); p.Status == http.StatusServiceUnavailable &&
 			ctx.Err() == nil && now != last && lastWarning.CompareAndSwap(last, now) {
 			slog.WarnContext(ctx, "cannot check a token", "error", err)
@@ -62,8 +62,8 @@ func ClaimsFrom(ctx context.Context) (c Claims, ok bool) {
 	return c, ok
 }
 
-// WithClaims returns a context from which [ClaimsFrom] reads c. It is for a middleware of your own,
-// and for tests of handlers behind [Verifier.Middleware].
+// WithClaims returns a context from which [ClaimsFrom] reads c. Use it in a middleware of your own,
+// or in a test of a handler behind [Verifier.Middleware].
 func WithClaims(ctx context.Context, c Claims) context.Context {
 	return context.WithValue(ctx, claimsKey{}, c)
 }
@@ -77,8 +77,8 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// newProblem returns the body of the response to err. If [Explain] does not know err, for example
-// because err is a context's error, the check has no result, and the response is that of an outage.
+// newProblem returns the body of the response to err. An error that [Explain] does not know, such
+// as a context's error, is treated like an outage, because the check has no result.
 func newProblem(err error) problem {
 	status, code, detail := Explain(err)
 	if status == 0 {

@@ -12,16 +12,19 @@ import (
 
 // RemoteOptions configures requests to sessiond over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client sends the requests. If it is nil, a new client does. Redirects are never followed.
+	// Client sends the requests. If Client is nil, a new client is made. Redirects are never
+	// followed.
 	Client *http.Client
 	// AllowPlaintext allows http:// URLs of other hosts, for networks that encrypt by themselves.
 	AllowPlaintext bool
-	// Log reports fetches of keys, and failed fetches. If it is nil, [slog.Default] is used.
+	// Log receives a line for each fetch of new keys and each failed fetch. If Log is nil,
+	// [slog.Default] is used.
 	Log *slog.Logger
 }
 
 const (
-	// maxRemoteBytes is the largest accepted response. Responses of sessiond have about 1 KB.
+	// maxRemoteBytes is the size of the largest response that is accepted. A response of sessiond
+	// has about 1 KB.
 	maxRemoteBytes = 64 << 10
 	// idleConnections is how many unused connections stay open for later requests.
 	idleConnections = 16
@@ -36,13 +39,14 @@ func (o *RemoteOptions) client() *http.Client {
 		t.MaxIdleConnsPerHost = idleConnections
 		c.Transport = t
 	}
-	// Only the URL that the operator configured may supply keys or receive tokens.
+	// Do not follow redirects, because only the URL that the operator configured may supply keys or
+	// receive tokens.
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &c
 }
 
-// checkURL refuses a URL whose traffic others could read. The error does not quote the URL, because
-// the URL may contain a password.
+// checkURL refuses a URL if others could read its traffic. The error does not quote the URL,
+// because the URL may contain a password.
 func (o *RemoteOptions) checkURL(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	switch {
@@ -73,7 +77,7 @@ func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
 	}
 	defer resp.Body.Close() //nolint:errcheck // the body was only read
 	if resp.StatusCode != http.StatusOK {
-		// Read the body. Otherwise the connection could not be used again.
+		// Read the body to the end, because otherwise the connection could not be used again.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))
 		return nil, fmt.Errorf("%s %s: status %d", r.Method, r.URL, resp.StatusCode)
 	}

@@ -8,16 +8,16 @@ import (
 )
 
 // SignatureCache remembers tokens whose signature was verified, because verifying a signature takes
-// longer than all other steps of a check. It does not remember whether a token was revoked: every
-// check asks the store.
+// longer than all other steps of a check. It does not remember whether a token was revoked, because
+// every check asks the store.
 //
 // The cache holds a fixed number of tokens, and newer tokens replace older tokens. So a flood of
-// distinct tokens cannot make it grow. For each token it stores about 400 bytes: the token's
-// SHA-256 and claims. Several Verifiers may share a cache.
+// distinct tokens cannot make it grow. A token takes about 400 bytes for its SHA-256 and claims.
+// Several Verifiers may share a cache.
 type SignatureCache struct{ slots []atomic.Pointer[verified] }
 
-// ways is how many slots of the cache a token can use; the token's SHA-256 selects them. With one
-// slot, two tokens of the same slot that are used in turn would evict each other each time.
+// ways is the number of slots that can hold a token; the token's SHA-256 selects them. If each
+// token had only one slot, two tokens with the same slot would evict each other at every use.
 const ways = 4
 
 // NewSignatureCache returns a cache for a number of tokens, which is rounded up to a power of two.
@@ -43,19 +43,19 @@ type verified struct {
 func (t *verified) at(now time.Time) bool { return t.from <= now.Unix() && now.Unix() < t.until }
 
 func digest(token string) [sha256.Size]byte {
-	var buf [1024]byte // on the stack; tokens of sessiond fit
+	var buf [1024]byte // a buffer on the stack, large enough for tokens of sessiond
 	return sha256.Sum256(append(buf[:0], token...))
 }
 
-// set returns the slots that a token can use.
+// set returns the slots that can hold the token with this SHA-256.
 func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	i := int(binary.LittleEndian.Uint32(sum[:])) & (len(c.slots) - 1) &^ (ways - 1)
 	return c.slots[i : i+ways]
 }
 
-// find returns the token with the hash sum if this very key set verified it, v accepts its issuer
-// and audience, and it is valid at now. Otherwise it returns nil, and the signature must be
-// verified.
+// find returns the cached token with this SHA-256. It returns nil, so that the signature is
+// verified again, if another key set verified the token, if v does not accept the token's issuer
+// and audience, or if the token is not valid at the time now.
 func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {
@@ -67,12 +67,12 @@ func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, 
 	return nil
 }
 
-// add stores a token in one of the token's slots. It prefers a slot that is free or whose token
-// cannot be found any more, and otherwise takes a random slot.
+// add stores a token in one of the slots that can hold it: a slot that is free or whose token find
+// would not return any more, or otherwise a random slot.
 func (c *SignatureCache) add(sum [sha256.Size]byte, t *verified, now time.Time) {
 	t.sum = sum
 	set := c.set(sum)
-	victim := int(sum[8]) % ways // a byte of a SHA-256 is as good as random
+	victim := int(sum[8]) % ways // random, because it is a byte of a SHA-256
 	for i := range set {
 		if held := set[i].Load(); held == nil || held.keys != t.keys || held.until <= now.Unix() || held.sum == sum {
 			victim = i

@@ -9,8 +9,8 @@ import (
 // Leeway is how long after its expiry a token is still accepted, because clocks may differ.
 const Leeway = 30 * time.Second
 
-// Store is a cache of sessions that every replica shares. It may lose anything at any moment. A
-// loss neither accepts nor refuses a token: what is missing is unknown, and the [Fallback] decides.
+// Store is a cache of sessions that all replicas share. It may lose anything at any moment. If data
+// about a token was lost, its status is unknown, and the [Fallback] decides whether it is accepted.
 type Store interface {
 	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
 	// reached, the error is [ErrUnavailable].
@@ -24,25 +24,26 @@ type Ref struct {
 
 // Lookup is what the store knows of a token. The zero value means that it knows nothing.
 type Lookup struct {
-	TokenRevoked  bool  // this token was revoked, apart from its session
-	Generation    int64 // of the subject, if HasGeneration
-	Entry         Entry // of the session, if HasEntry
+	TokenRevoked  bool  // the token itself was revoked, and not only its session
+	Generation    int64 // of the subject; valid if HasGeneration is set
+	Entry         Entry // of the session; valid if HasEntry is set
 	HasGeneration bool
 	HasEntry      bool
 }
 
-// Entry is what the store keeps of a session.
+// Entry is the store's record of a session.
 type Entry struct {
 	Ended      bool
 	Generation int64
 	// ExpiresAt is when the session expires, in whole seconds. After it the verdict is unknown.
 	ExpiresAt time.Time
-	// RevokedTokens are the ids (jti) of this session's revoked tokens. The store also has a record
-	// of each. The entry repeats them, so that losing that record does not revive the token.
+	// RevokedTokens are the ids (jti) of this session's revoked tokens. The store also has a
+	// separate record of each revoked token. If that record is lost, the token is still refused
+	// because of RevokedTokens.
 	RevokedTokens []string
 }
 
-// verdict is the store's answer to a check.
+// verdict is what the store says about a token: active, revoked or unknown.
 type verdict int
 
 const (

@@ -15,7 +15,8 @@ import (
 // tokenType is the header "typ" of an access token (RFC 9068 section 2.1).
 const tokenType = "at+jwt"
 
-// maxTokenBytes is the largest token that is parsed. The largest token of sessiond has about 1 KB.
+// maxTokenBytes is the size of the largest token that is parsed. A token of sessiond has at most
+// about 1 KB.
 const maxTokenBytes = 4096
 
 // Claims are the content of an access token (RFC 9068 section 2.2). Times are whole seconds.
@@ -94,7 +95,7 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	}
 	var w wireClaims
 	if err := json.Unmarshal(payload, &w); err != nil {
-		return nil, invalid("the claims do not have the form of sessiond's")
+		return nil, invalid("the claims are not in the format of sessiond's tokens")
 	}
 	claims, err := w.accept(issuer, audience, now)
 	if err != nil {
@@ -109,18 +110,19 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	return t, nil
 }
 
-// errUnknownKey means that a token names a key that the set does not have. A newer set may have it.
+// errUnknownKey means that the key set lacks the key that a token names. A newer key set may have
+// it.
 var errUnknownKey = invalid("the key set has no usable key with this kid")
 
-// verifySignature returns the payload of a token of type typ, and the key that verified the
+// verifySignature returns the payload of a token with the header typ, and the key that verified the
 // signature.
 func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
-		return nil, nil, invalid("larger than 4096 bytes")
+		return nil, nil, invalid("the token is larger than 4096 bytes")
 	}
 	parts := strings.SplitN(raw, ".", 4)
 	if len(parts) != 3 {
-		return nil, nil, invalid("does not have three parts")
+		return nil, nil, invalid("the token does not have three parts")
 	}
 	headerJSON, err := decodeSegment(parts[0])
 	if err != nil {
@@ -131,7 +133,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 		return nil, nil, invalid("the header is not JSON with only alg, kid and typ")
 	}
 	if header.Typ != typ {
-		return nil, nil, invalid("wrong typ")
+		return nil, nil, invalid("the header typ names the wrong kind of token")
 	}
 	key, ok := s.find(header.Kid, now)
 	if !ok {
@@ -139,7 +141,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	}
 	// The key determines the algorithm. The token must not choose another one.
 	if header.Alg != key.Alg {
-		return nil, nil, invalid("the alg differs from the key's")
+		return nil, nil, invalid("the header alg is not the algorithm of the key")
 	}
 	signature, err := decodeSegment(parts[2])
 	if err != nil {
@@ -147,7 +149,7 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	}
 	signing := raw[:len(parts[0])+1+len(parts[1])]
 	if err := key.method.Verify(signing, signature, key.public); err != nil {
-		return nil, nil, invalid("wrong signature")
+		return nil, nil, invalid("the signature is wrong")
 	}
 	payload, err := decodeSegment(parts[1])
 	if err != nil {
@@ -156,23 +158,24 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 	return payload, key, nil
 }
 
-// accept checks the claims of a verified token.
+// accept checks the claims of a token whose signature was verified.
 func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, error) {
 	switch {
 	case w.Issuer != issuer:
-		return Claims{}, invalid("wrong iss")
+		return Claims{}, invalid("the token has the wrong issuer (iss)")
 	case w.Audience != audience:
-		return Claims{}, invalid("wrong aud")
+		return Claims{}, invalid("the token has the wrong audience (aud)")
 	case w.Subject == "" || w.SessionID == "" || w.TokenID == "":
-		return Claims{}, invalid("sub, sid or jti is missing")
+		return Claims{}, invalid("the claim sub, sid or jti is missing")
 	case w.IssuedAt <= 0 || w.ExpiresAt <= w.IssuedAt:
-		return Claims{}, invalid("iat or exp is missing or out of order")
+		return Claims{}, invalid("the claim iat or exp is missing, or exp is not after iat")
 	case now.Unix() >= w.ExpiresAt+int64(Leeway.Seconds()):
-		return Claims{}, invalid("expired")
+		return Claims{}, invalid("the token has expired")
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
-		return Claims{}, invalid("not valid yet")
+		return Claims{}, invalid("the token is not valid yet (nbf)")
 	}
-	// The signature cache holds many claims. To save memory, they share the most common values.
+	// The signature cache holds the claims of many tokens. To save memory, they share the most
+	// common values.
 	if slices.Equal(w.AMR, usualAMR) {
 		w.AMR = usualAMR
 	}
@@ -194,7 +197,7 @@ var usualAMR = []string{"pwd"}
 // bits that are set. It also refuses line breaks, which encoding/base64 would skip.
 func decodeSegment(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("line break in base64url")
+		return nil, errors.New("base64url must not contain line breaks")
 	}
 	return base64.RawURLEncoding.Strict().DecodeString(s)
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // Verifier checks access tokens: first the signature, then one round trip to the store. It asks the
-// fallback only about what the store does not know. Do not change its fields after the first check.
+// fallback only if the store does not know the token. Do not change the fields after the first
+// check.
 type Verifier struct {
 	Keys     *Keyring
 	Issuer   string // the only iss that is accepted
@@ -17,37 +18,40 @@ type Verifier struct {
 	// Fallback decides a check if Store does not know the token. If Fallback is nil, such a check
 	// fails with [ErrUnavailable].
 	Fallback Fallback
-	// Now is the clock. If it is nil, [time.Now] is.
+	// Now is the clock. If Now is nil, [time.Now] is used.
 	Now func() time.Time
-	// Signatures remembers verified signatures. If it is nil, each check verifies the signature.
+	// Signatures remembers verified signatures. If Signatures is nil, each check verifies the
+	// signature.
 	Signatures *SignatureCache
-	// If Seen is not nil, it is called when a token was accepted, at most once per token and
-	// [SeenInterval]. If Seen returns false, the next check calls it again. Seen must not block. It
-	// is only called if Signatures is set, because Signatures remembers the time of the last call.
+	// Seen, unless it is nil, is called after a token was accepted, at most once per token and
+	// [SeenInterval]. If Seen returns false, the next check of the token calls it again. Seen must
+	// not block. It is only called if Signatures is set, because Signatures remembers the time of
+	// the last call.
 	Seen func(ref Ref, now time.Time) bool
 }
 
-// SeenInterval is the least time between two reports that a token or a session was used.
+// SeenInterval is the shortest time between two calls of [Verifier.Seen] for one token, and between
+// two records of the use of one session.
 const SeenInterval = time.Minute
 
-// Fallback decides whether a token is accepted when the store does not know.
+// Fallback decides whether a token is accepted if the store does not know.
 type Fallback interface {
-	// Check returns nil if the token is in force, and otherwise [ErrRevoked] or [ErrInvalidToken].
-	// If it cannot decide in time, it returns [ErrUnavailable] or ctx's error.
+	// Check returns nil if the token is valid, and otherwise [ErrRevoked] or [ErrInvalidToken]. If
+	// Check cannot decide in time, it returns [ErrUnavailable] or ctx's error.
 	Check(ctx context.Context, q Question) error
 }
 
-// Question is what a [Fallback] is asked.
+// Question describes the token that a [Fallback] checks.
 type Question struct {
 	Token   string // as the client sent it; its signature and times are already verified
 	Ref     Ref
 	Now     time.Time
-	StoreUp bool // the store answered, so it can take a backfill
+	StoreUp bool // the store answered, so the fallback can write the session to it
 }
 
-// Verify returns the claims of a token that is in force. Its error is [ErrInvalidToken],
-// [ErrRevoked], [ErrUnavailable] or ctx's. The caller must not change the claims' slices, because
-// all checks of a token share them.
+// Verify returns the claims of a valid token that was not revoked. Otherwise the error is
+// [ErrInvalidToken], [ErrRevoked], [ErrUnavailable] or ctx's error. The caller must not change the
+// slices in the claims, because all checks of the token share them.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	now := v.now()
 	t, err := v.verified(token, now)
@@ -81,7 +85,7 @@ func (v *Verifier) now() time.Time {
 	return v.Now()
 }
 
-// verified checks a token's signature, claims and times.
+// verified checks the signature, the claims and the times of a token.
 func (v *Verifier) verified(token string, now time.Time) (*verified, error) {
 	set := v.Keys.Load()
 	if v.Signatures == nil {
@@ -110,8 +114,8 @@ func (v *Verifier) reportUse(t *verified, ref Ref, now time.Time) {
 	}
 }
 
-// check asks the store, and the fallback if the store does not know. It returns nil for a token in
-// force.
+// check asks the store whether the token was revoked. If the store does not know, check asks the
+// fallback. It returns nil if the token is accepted.
 func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
 	found, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {
@@ -123,10 +127,10 @@ func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Ti
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("session: check given up: %w", err)
+		return fmt.Errorf("session: the check of a token was canceled: %w", err)
 	}
 	if v.Fallback == nil {
-		return fmt.Errorf("%w: the store does not know session %s", ErrUnavailable, ref.SessionID)
+		return fmt.Errorf("%w: the store does not know session %s, and there is no fallback", ErrUnavailable, ref.SessionID)
 	}
 	return v.Fallback.Check(ctx, Question{Token: token, Ref: ref, Now: now, StoreUp: lookErr == nil})
 }

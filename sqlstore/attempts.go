@@ -8,10 +8,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// attemptRow is a failed login.
+// attemptRow is a row of the table login_attempts: one failed login.
 type attemptRow struct {
 	ID                    string
-	UserID                *string // NULL: no account has the name
+	UserID                *string // nil if no account has the name that the client sent
 	IP, UserAgent, Device string
 	Reason                string
 	CreatedAt             timestamp
@@ -21,8 +21,8 @@ var insertAttempt = newStatement(`
 	INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at)
 	VALUES (:id, :user_id, :ip, :user_agent, :device, :reason, :created_at)`)
 
-// RecordAttempt implements [identity.Store]. It runs the same statements if there is no user.
-// Otherwise its duration would show whether the account exists.
+// RecordAttempt implements [identity.Store]. It runs the same statements for an unknown user as for
+// a known one. Otherwise the duration of a failed login would show whether the account exists.
 func (u *Users) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 	return u.wrap("record a failed login of "+a.UserID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, notFound := &a.UserID, identity.ErrNotFound
@@ -43,14 +43,15 @@ func (u *Users) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 }
 
 var (
-	// An id begins with its time.
+	// forgetOldAttempts compares ids, because the id of a failed login begins with its time.
 	forgetOldAttempts = newStatement(`
 		WITH oldest AS MATERIALIZED (
 			SELECT id FROM login_attempts WHERE id < ? ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED
 		)
 		DELETE FROM login_attempts WHERE id IN (SELECT id FROM oldest)`)
-	// The audit trail of an account stays. Events without an account grow with every guess.
-	// The outer query compares the time; otherwise every call would read all younger events.
+	// forgetOldGuesses deletes failed logins without an account from the audit trail, because an
+	// attacker can add any number of them. Only the outer query compares the time. Otherwise every
+	// call would read all younger events.
 	forgetOldGuesses = newStatement(`
 		WITH oldest AS MATERIALIZED (
 			SELECT seq, at FROM events WHERE user_id = '' ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED
@@ -58,8 +59,7 @@ var (
 		DELETE FROM events WHERE seq IN (SELECT seq FROM oldest WHERE at < ?)`)
 )
 
-// ForgetAttempts implements [identity.Store]. It also deletes the events of attempts without an
-// account.
+// ForgetAttempts implements [identity.Store]. It also deletes audit events without an account.
 func (u *Users) ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error) {
 	var attempts, guesses int64
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {

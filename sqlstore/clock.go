@@ -8,17 +8,17 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Clock is the database's clock, which all replicas share. Between two samples the process's
-// monotonic clock counts on, so a replica whose wall clock jumps still agrees with the others. With
-// SQLite there is only one machine, and Clock is that machine's clock.
+// Clock follows the database's clock, which all replicas share. Between two samples of it, Clock
+// counts with the process's monotonic clock. A replica whose wall clock jumps therefore still
+// agrees with the other replicas. With SQLite, Clock is the machine's clock.
 type Clock struct {
 	sample func(ctx context.Context) (time.Time, error)
-	start  time.Time    // with a reading of the monotonic clock
-	offset atomic.Int64 // nanoseconds from the Unix epoch to start, by the database's clock
+	start  time.Time    // when the Clock was made, with a reading of the monotonic clock
+	offset atomic.Int64 // the database's time at start, in nanoseconds since the Unix epoch
 }
 
-// Clock reads the database's clock. It returns [session.ErrUnavailable] if the database does not
-// answer. The clock stays right as long as [Clock.Run] runs.
+// Clock returns a clock that follows the database's clock as long as [Clock.Run] runs. It returns
+// [session.ErrUnavailable] if the database does not answer.
 func (db *DB) Clock(ctx context.Context) (*Clock, error) {
 	return newClock(ctx, db.now)
 }
@@ -34,7 +34,7 @@ func (db *DB) now(ctx context.Context) (time.Time, error) {
 
 func newClock(ctx context.Context, sample func(context.Context) (time.Time, error)) (*Clock, error) {
 	c := &Clock{sample: sample, start: time.Now()}
-	for range 3 { // each sample can only reduce the error
+	for range 3 { // each further sample can make the clock more exact
 		if err := c.adjust(ctx); err != nil {
 			return nil, err
 		}
@@ -57,14 +57,15 @@ func (c *Clock) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			_ = c.adjust(ctx) // every caller that needs the database gets the error too
+			_ = c.adjust(ctx) // callers that need the database get their own error
 		}
 	}
 }
 
-// adjust takes one sample. The database read its clock at some moment between the question and the
-// answer, which bounds the offset on both sides. An offset within the bounds stays, and any other
-// moves to the nearer bound. Slow answers therefore do not make the clock jitter.
+// adjust takes one sample of the database's clock. The database read its clock at some moment
+// between our question and its answer, so the true offset has a lower and an upper bound. An offset
+// within these bounds is kept, and any other is set to the nearer bound. Slow answers thus cause no
+// jitter.
 func (c *Clock) adjust(ctx context.Context) error {
 	asked := time.Since(c.start)
 	now, err := c.sample(ctx)

@@ -11,7 +11,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestClock_ReadsDatabaseTime(t *testing.T) {
+func TestClock_ReturnsDatabaseTimeInUTC(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		clock, err := db.Clock(t.Context())
 		if err != nil {
@@ -27,7 +27,7 @@ func TestClock_ReadsDatabaseTime(t *testing.T) {
 	})
 }
 
-// source is a database's clock that is ahead of this process's clock and answers slowly.
+// source is a fake database clock. It differs from this process's clock and answers with delays.
 type source struct {
 	mu sync.Mutex
 	state
@@ -62,7 +62,7 @@ func (s *source) off(c *sqlstore.Clock) time.Duration {
 	return c.Now().Sub(time.Now().Add(s.get().ahead))
 }
 
-func TestClock_FollowsDatabase(t *testing.T) {
+func TestClock_FollowsDatabaseClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &source{state: state{ahead: time.Hour, ask: 3 * time.Millisecond, answer: time.Millisecond}}
 		clock, err := sqlstore.NewClock(t.Context(), db.sample)
@@ -76,21 +76,22 @@ func TestClock_FollowsDatabase(t *testing.T) {
 			t.Errorf("the clock is off by %v, want at most half the round trip of 4ms", before)
 		}
 
-		// A slow answer is less exact, so it changes nothing.
+		// A slow answer does not change the clock, because it is less exact than an earlier sample.
 		db.set(func(s *state) { s.ask, s.answer = time.Second, 10*time.Millisecond })
 		time.Sleep(35 * time.Second)
 		if off := db.off(clock); off != before {
 			t.Errorf("a slow answer moved the clock from %v to %v", before, off)
 		}
 
-		// After a failover the new primary has another clock.
+		// The database's clock can jump, because after a failover the new primary has another
+		// clock.
 		db.set(func(s *state) { s.ahead, s.ask, s.answer = -time.Hour, time.Millisecond, time.Millisecond })
 		time.Sleep(30 * time.Second)
 		if off := db.off(clock).Abs(); off > 2*time.Millisecond {
 			t.Errorf("the clock is off by %v after the database's clock was set", off)
 		}
 
-		// Without the database the clock counts on.
+		// While the database does not answer, the clock continues with the monotonic clock.
 		gone := errors.New("gone")
 		db.set(func(s *state) { s.ahead, s.err = 5*time.Hour, gone })
 		at := clock.Now()

@@ -40,7 +40,7 @@ func onEach(t *testing.T, run func(t *testing.T, db *sqlstore.DB)) {
 	}
 }
 
-func TestSessions_PassLedgerSuite(t *testing.T) {
+func TestSessions_PassLedgerContractTests(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			ledgertest.Run(t, func(t *testing.T) (issuer.Ledger, ledgertest.Users) {
@@ -51,7 +51,7 @@ func TestSessions_PassLedgerSuite(t *testing.T) {
 	}
 }
 
-// ledgerUsers changes users for the ledger's suite.
+// ledgerUsers implements [ledgertest.Users]: it changes users for the contract tests of the ledger.
 type ledgerUsers struct{ db *sqlstore.DB }
 
 func (u ledgerUsers) Add(ctx context.Context, username string) (string, error) {
@@ -84,7 +84,7 @@ func (u ledgerUsers) Mails(ctx context.Context, subject string) ([]string, error
 	return kinds, err
 }
 
-func TestUsers_PassStoreSuite(t *testing.T) {
+func TestUsers_PassStoreContractTests(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) (storetest.Store, storetest.Beside) {
@@ -95,7 +95,8 @@ func TestUsers_PassStoreSuite(t *testing.T) {
 	}
 }
 
-// beside changes sessions and reads rows for the user store's suite.
+// beside implements [storetest.Beside]: it changes sessions and reads tables for the contract tests
+// of the user store.
 type beside struct{ db *sqlstore.DB }
 
 func (b beside) Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (string, error) {
@@ -159,7 +160,7 @@ func (b beside) Row(ctx context.Context, userID string) (string, error) {
 	return fmt.Sprint(row), err
 }
 
-// newStart returns a login that has verified this version of the password.
+// newStart returns a login for a user whose password has the version passwordVersion.
 func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
 	id := issuer.NewTimedID(at)
 	return issuer.Start{

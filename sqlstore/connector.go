@@ -11,12 +11,12 @@ import (
 	"github.com/lib/pq"
 )
 
-// connector opens connections whose socket has the deadline of the context.
+// connector opens Postgres connections whose sockets get the deadline of each call's context. With
+// it, a call ends at its deadline even if the server hangs. A statement that still runs on the
+// server ends at the server's own statement_timeout.
 //
-// lib/pq itself waits for the server's answer even after the context is done, and
-// opens a second connection to cancel the statement. A server that is cut off or
-// stopped answers on neither connection. With this connector, a call ends at its
-// deadline. A statement that still runs ends at the server's own statement_timeout.
+// lib/pq alone would wait for the server's answer after the context is done, and open a second
+// connection to cancel the statement. A server that hangs answers on neither connection.
 type connector struct {
 	config pq.Config
 	// connecting has a place for each connection that is being opened. Postgres starts a process for
@@ -43,7 +43,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	var d dialer
 	inner.Dialer(&d)
-	// lib/pq dials with ctx, but does not use it for the handshake.
+	// Close the socket when ctx is done, because lib/pq ignores ctx during the handshake.
 	stop := context.AfterFunc(ctx, d.close)
 	dc, err := inner.Connect(ctx)
 	switch {
@@ -57,21 +57,21 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{pqConn: dc.(pqConn), socket: d.socket}, nil
 }
 
-// connectError is any failure to connect: connection refused, unknown host, bad
-// certificate, changed password.
+// connectError is any failure to connect to Postgres, for example a refused connection, an unknown
+// host, a bad certificate or a wrong password.
 type connectError struct{ error }
 
 func (e *connectError) Error() string { return fmt.Sprintf("connect: %v", e.error) }
 func (e *connectError) Unwrap() error { return e.error }
 
-// dialer remembers the last socket that it opened.
+// dialer opens sockets for lib/pq and remembers the last one, so that it can be closed.
 type dialer struct {
 	net.Dialer
 	mu     sync.Mutex
 	socket net.Conn
 }
 
-// DialTimeout makes dialer a [pq.Dialer]. lib/pq calls only DialContext.
+// DialTimeout is a method of [pq.Dialer]. lib/pq never calls it, because dialer has DialContext.
 func (d *dialer) DialTimeout(network, address string, _ time.Duration) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
@@ -107,18 +107,18 @@ type pqConn interface {
 	driver.NamedValueChecker
 }
 
-// conn is a connection of lib/pq. Its socket has the deadline of the last statement's context. The
+// conn is a lib/pq connection whose socket has the deadline of the last statement's context. The
 // same deadline applies to reading the statement's rows, and to a commit or rollback.
 type conn struct {
 	pqConn
 	socket net.Conn
 }
 
-// setDeadline gives the socket the deadline of ctx, and returns a context that never ends, so that
-// lib/pq does not watch ctx.
+// setDeadline gives the socket the deadline of ctx. It returns a context that is never done, so
+// that lib/pq does not open a second connection to cancel the statement.
 func (c *conn) setDeadline(ctx context.Context) context.Context {
 	deadline, _ := ctx.Deadline()
-	_ = c.socket.SetDeadline(deadline) // fails only on a closed socket, and then the statement fails too
+	_ = c.socket.SetDeadline(deadline) // fails only if the socket is closed; then the statement fails too
 	return context.WithoutCancel(ctx)
 }
 
@@ -146,8 +146,8 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	return &stmt{pqStmt: inner.(pqStmt), conn: c}, nil
 }
 
-// Close gives the socket time to send the message that ends the connection. The last statement's
-// deadline may be over.
+// Close allows a second for the message that ends the connection, even if the last statement's
+// deadline has passed.
 func (c *conn) Close() error {
 	_ = c.socket.SetDeadline(time.Now().Add(time.Second))
 	return c.pqConn.Close()

@@ -14,26 +14,27 @@ import (
 	sqlitelib "modernc.org/sqlite/lib"
 )
 
-// A dialect holds everything that differs between the databases.
+// A dialect holds everything that differs between Postgres and SQLite.
 type dialect struct {
-	driver     string // name of the driver in sqlx
-	migrations string // directory of the embedded files
+	driver     string // name of the database driver for sqlx
+	migrations string // directory of the embedded migration files
 
-	// spell turns a statement with placeholders "?" and Postgres's locks and casts into this
-	// database's spelling.
+	// spell translates "?" placeholders and the locks and casts of Postgres into this database's
+	// SQL.
 	spell func(text string) string
 
-	clock        *statement // reads the database's clock; nil: use the machine's
+	clock        *statement // reads the database's clock; nil if the machine's clock is used
 	version      *statement // reads the server's version
-	versionTable *statement // counts the tables of migrations: 0 or 1
+	versionTable *statement // returns 1 if the table of applied migrations exists, otherwise 0
 
-	// unavailable reports whether the database could not answer. Asking again later may help.
+	// unavailable reports whether err means that the database could not answer and may answer
+	// later.
 	unavailable func(err error) bool
-	// conflict reports whether another transaction caused a rollback. The
-	// transaction can be run again.
+	// conflict reports whether err means that the database rolled the transaction back because of
+	// another transaction, so that it can be run again.
 	conflict func(err error) bool
-	// unique reports whether a value existed already, and returns the constraint if
-	// its name is known.
+	// unique reports whether err means that a value is not unique. It returns the name of the
+	// violated constraint, or "" if the database does not report it.
 	unique func(err error) (constraint string, ok bool)
 }
 
@@ -66,16 +67,17 @@ var postgres = dialect{
 	},
 }
 
-// unavailableClasses are: connection, authorization (while a password is being changed), rollback,
-// resources, operator intervention, system.
+// unavailableClasses are the classes of Postgres errors after which a retry may succeed:
+// connection, authorization (while a password is being changed), rollback, resources, operator
+// intervention, system.
 var unavailableClasses = []pqerror.Class{"08", "28", "40", "53", "57", "58"}
 
 var sqlite = dialect{
 	driver:     "sqlite",
 	migrations: "migrations/sqlite",
 
-	// A write transaction locks the whole database from BEGIN IMMEDIATE on, so row locks are not
-	// needed. Times are text, so casts are not needed either.
+	// SQLite needs no row locks, because a write transaction locks the whole database from BEGIN
+	// IMMEDIATE on. It needs no casts, because times are stored as text.
 	spell: strings.NewReplacer(
 		" FOR NO KEY UPDATE OF sessions SKIP LOCKED", "",
 		" FOR UPDATE SKIP LOCKED", "",
@@ -100,7 +102,7 @@ var sqliteUnavailable = []int{
 	sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_READONLY,
 }
 
-// sqliteCode returns the extended result code, or 0 if err is not an error of SQLite.
+// sqliteCode returns SQLite's extended result code of err, or 0 if err is not from SQLite.
 func sqliteCode(err error) int {
 	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
 		return e.Code()

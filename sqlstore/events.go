@@ -6,7 +6,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// event is a line of the audit trail. It outlives the account, so it holds no personal data.
+// event is an entry of the audit trail. It has no personal data, because it stays after the account
+// is deleted.
 type event struct {
 	At                timestamp
 	Type              string
@@ -15,14 +16,14 @@ type event struct {
 	Detail            string
 }
 
-// The types of events.
+// The types of events in the audit trail.
 const (
 	eventSessionStarted  = "session.started"
 	eventSessionRenewed  = "session.reauthenticated"
-	eventSessionEnded    = "session.ended" // detail: the reason
-	eventTokenRevoked    = "token.revoked" // detail: the jti
+	eventSessionEnded    = "session.ended" // its detail is the reason why the session ended
+	eventTokenRevoked    = "token.revoked" // its detail is the token's jti
 	eventRefreshTheft    = "refresh.theft"
-	eventLoginFailed     = "login.failed" // detail: the reason
+	eventLoginFailed     = "login.failed" // its detail is the reason why the login failed
 	eventUserRegistered  = "user.registered"
 	eventUserDeleted     = "user.deleted"
 	eventPasswordChanged = "password.changed"

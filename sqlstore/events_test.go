@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// TestEvents_RecordEveryChange makes every change that is audited and reads the audit trail.
-func TestEvents_RecordEveryChange(t *testing.T) {
+// TestEvents_RecordEveryAuditedChange makes every kind of audited change and reads the audit trail.
+func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, users, sessions := t.Context(), db.Users(), db.Sessions()
 		ok := func(err error) {
@@ -42,7 +42,7 @@ func TestEvents_RecordEveryChange(t *testing.T) {
 		one := start(1)
 		_, _, err := sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonLogout, By: issuer.ByUser})
 		ok(err)
-		_, _, err = sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonRevoked, By: issuer.ByUser}) // the session has ended already
+		_, _, err = sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonRevoked, By: issuer.ByUser}) // adds no event, because the session has already ended
 		ok(err)
 		two := start(1)
 		_, _, err = sessions.Rotate(ctx, sha256.Sum256([]byte(two.ID)), func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -57,7 +57,7 @@ func TestEvents_RecordEveryChange(t *testing.T) {
 		email, first := "new@example.org", "Zoë"
 		_, err = users.Update(ctx, "u1", identity.Profile{Email: &email}, longAgo, tick())
 		ok(err)
-		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // is not audited
+		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // a change of name is not audited
 		ok(err)
 		four := start(1)
 		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), mail.Envelope{})

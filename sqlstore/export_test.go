@@ -7,11 +7,11 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// SQL lets tests read and write the tables.
+// SQL returns the connection pool, so that tests can read and write tables directly.
 func (db *DB) SQL() *sqlx.DB { return db.sql }
 
-// LockUsers locks users for update, one after the other. It calls before for each of them, in every
-// run of the transaction.
+// LockUsers locks users for update in one transaction, one after the other. It calls before(i)
+// before it locks user i, again in every retry of the transaction.
 func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) error {
 	return db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		for i, id := range ids {
@@ -24,7 +24,7 @@ func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) 
 	})
 }
 
-// MigrateTo is the Migrate of an earlier release.
+// MigrateTo migrates the tables only to this version, as an earlier release did.
 func (db *DB) MigrateTo(ctx context.Context, version int64) error {
 	provider, err := db.provider(db.sql.DB)
 	if err != nil {
@@ -34,15 +34,15 @@ func (db *DB) MigrateTo(ctx context.Context, version int64) error {
 	return err
 }
 
-// NewClock returns a clock with any source of samples.
+// NewClock returns a clock that follows the times that sample returns.
 func NewClock(ctx context.Context, sample func(context.Context) (time.Time, error)) (*Clock, error) {
 	return newClock(ctx, sample)
 }
 
-// SQLiteText returns the text of a time in SQLite.
+// SQLiteText returns the text with which SQLite stores a time.
 func SQLiteText(t time.Time) string { return at(t).Format(sqliteTime) }
 
-// ReadTime reads a value from a driver as a time.
+// ReadTime converts a value from a database driver to a time.
 func ReadTime(src any) (time.Time, error) {
 	var s timestamp
 	err := s.Scan(src)

@@ -7,20 +7,18 @@ import (
 	"errors"
 )
 
-// A failure is an error of the database or the network, as opposed to an answer
-// such as "not found".
+// A failure is an error of the database or the network, not an answer such as "not found".
 type failure struct {
 	err         error
-	unavailable bool // the error says nothing about the question
-	conflict    bool // the transaction was rolled back and can be run again
+	unavailable bool // the database could not answer, and a later retry may succeed
+	conflict    bool // another transaction caused a rollback, and the transaction can be run again
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// failure classifies an error of the driver. It returns nil for nil. A caller that
-// has canceled its context gets context.Canceled. A caller whose time is over
-// learns that the database is unavailable.
+// failure classifies an error of the database driver. It returns nil for nil. If the caller
+// canceled ctx, it returns context.Canceled. After ctx's deadline, the database is unavailable.
 func (db *DB) failure(ctx context.Context, err error) error {
 	switch {
 	case err == nil:

@@ -17,7 +17,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// calls returns every method of the two stores that uses the database.
+// calls returns a call of every method of Sessions, Users and DB that uses the database.
 func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(context.Context) error) {
 	s, u := db.Sessions(), db.Users()
 	end := issuer.Ending{At: longAgo, Reason: issuer.ReasonLogout, By: issuer.ByUser}
@@ -106,7 +106,8 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 	return sessions, users
 }
 
-// wantUnavailable calls all methods concurrently and checks that each reports an outage.
+// wantUnavailable calls all methods concurrently and checks that each returns the ErrUnavailable of
+// its package.
 func wantUnavailable(t *testing.T, db *sqlstore.DB) {
 	t.Helper()
 	sessions, users := calls(db, "nobody")
@@ -127,12 +128,12 @@ func wantUnavailable(t *testing.T, db *sqlstore.DB) {
 		check(name, call, identity.ErrUnavailable, session.ErrUnavailable)
 	}
 	group.Wait()
-	if took := time.Since(began); took > time.Minute { // far more than the timeouts, for a busy machine
+	if took := time.Since(began); took > time.Minute { // much longer than the timeouts, because a test machine may be busy
 		t.Errorf("the calls took %v", took)
 	}
 }
 
-func TestDB_IsUnavailableAfterClose(t *testing.T) {
+func TestDB_ReturnsUnavailableAfterClose(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +145,7 @@ func TestDB_IsUnavailableAfterClose(t *testing.T) {
 				t.Fatal(err)
 			}
 			if d.name == "SQLite" {
-				// The clock of SQLite is the machine's and never unavailable.
+				// With SQLite, the clock is the machine's clock, which is never unavailable.
 				if _, err := db.Clock(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -155,7 +156,7 @@ func TestDB_IsUnavailableAfterClose(t *testing.T) {
 	}
 }
 
-func TestDB_ReconnectsAndReportsOutage(t *testing.T) {
+func TestDB_ReconnectsAfterClosedConnectionsAndReportsOutage(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
 	db := open(t, rawURL, sqlstore.Options{})
@@ -163,20 +164,20 @@ func TestDB_ReconnectsAndReportsOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	subject := addUser(t, db)
-	p.cut() // as in a restart of the server
+	p.cut() // closes the connections, as a restart of Postgres does
 	if _, err := db.Users().ByID(t.Context(), subject); err != nil {
-		t.Errorf("after the connections were closed: %v", err)
+		t.Errorf("the first call after the connections were closed: %v", err)
 	}
 	p.cut()
 	if _, _, err := db.Sessions().Start(t.Context(), newStart(subject, 1, longAgo)); err != nil {
-		t.Errorf("after the connections were closed: %v", err)
+		t.Errorf("the first call after the connections were closed: %v", err)
 	}
 	p.stop()
 	wantUnavailable(t, db)
 }
 
-// TestDB_KeepsTimeoutsWhenServerHangs covers a server that is stopped or cut off
-// and sends no refusal.
+// TestDB_KeepsTimeoutsWhenServerHangs checks that calls end at their timeouts if Postgres accepts
+// bytes and never answers.
 func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
@@ -191,7 +192,8 @@ func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	p.freeze()
 	wantUnavailable(t, db)
 
-	// A caller with an earlier deadline waits only until then. A busy machine may be late once.
+	// A call ends at its caller's deadline if that is earlier than QueryTimeout. The test allows
+	// four late calls, because a test machine may be busy.
 	var took time.Duration
 	for range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -209,12 +211,12 @@ func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	t.Errorf("Find gave up after %v, want 50ms", took)
 }
 
-func TestDB_ReturnsCanceledToGoneCaller(t *testing.T) {
+func TestDB_ReturnsCanceledForCanceledContext(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		sessions, users := calls(db, "nobody")
-		delete(sessions, "Clock") // does not use the database on SQLite
+		delete(sessions, "Clock") // with SQLite, Clock does not use the database
 		for _, methods := range []map[string]func(context.Context) error{sessions, users} {
 			for name, call := range methods {
 				err := call(ctx)
@@ -226,7 +228,7 @@ func TestDB_ReturnsCanceledToGoneCaller(t *testing.T) {
 	})
 }
 
-func TestDB_IsUnavailableAfterDeadline(t *testing.T) {
+func TestDB_ReturnsUnavailableAfterDeadline(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
@@ -239,13 +241,13 @@ func TestDB_IsUnavailableAfterDeadline(t *testing.T) {
 	})
 }
 
-// TestDB_DoesNotReportFaultAsOutage checks errors that a retry cannot mend. They
-// must not become a 503.
-func TestDB_DoesNotReportFaultAsOutage(t *testing.T) {
+// TestDB_DoesNotReturnUnavailableForMissingTables checks an error that a retry cannot repair. The
+// service must not answer with status 503, because that tells clients to retry.
+func TestDB_DoesNotReturnUnavailableForMissingTables(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			db := open(t, d.url(t), sqlstore.Options{}) // without tables
+			db := open(t, d.url(t), sqlstore.Options{}) // this database has no tables
 			sessions, users := calls(db, "nobody")
 			for _, name := range []string{"Ping", "Clock", "MigrationStatus"} {
 				delete(sessions, name)
@@ -262,8 +264,9 @@ func TestDB_DoesNotReportFaultAsOutage(t *testing.T) {
 	}
 }
 
-// TestStart_GivesUpOnLockedUser covers a transaction that holds a user's row and does not end.
-func TestStart_GivesUpOnLockedUser(t *testing.T) {
+// TestStart_ReturnsUnavailableForLockedUser starts a session while another transaction has locked
+// the user's row and does not end.
+func TestStart_ReturnsUnavailableForLockedUser(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -277,7 +280,7 @@ func TestStart_GivesUpOnLockedUser(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				err := holder.LockUsers(t.Context(), func(i int) {
-					if i == 1 { // the first user is locked by now
+					if i == 1 { // the transaction has locked the user once
 						close(held)
 						<-release
 					}
@@ -311,14 +314,14 @@ func TestInTx_RetriesAfterDeadlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	query := u.Query()
-	query.Set("deadlock_timeout", "20ms") // by default the server looks for a deadlock after a second
+	query.Set("deadlock_timeout", "20ms") // by default, Postgres detects a deadlock only after a second
 	u.RawQuery = query.Encode()
 	db := open(t, u.String(), sqlstore.Options{QueryTimeout: time.Minute})
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a, b := addUser(t, db), addUser(t, db)
-	// Both transactions lock their first row before either asks for its second.
+	// To cause a deadlock, both transactions lock their first user before either locks its second.
 	var both, group sync.WaitGroup
 	both.Add(2)
 	runs := make(chan struct{}, 10)
@@ -342,11 +345,11 @@ func TestInTx_RetriesAfterDeadlock(t *testing.T) {
 	}
 	group.Wait()
 	if len(runs) < 3 {
-		t.Errorf("two transactions ran %d times, want a retry", len(runs))
+		t.Errorf("two transactions in a deadlock ran %d times in all, want at least 3", len(runs))
 	}
 }
 
-func TestDB_IsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
+func TestDB_ReturnsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {
@@ -367,7 +370,7 @@ func TestDB_IsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
 	}
 }
 
-func TestOpen_SetsServerTimeouts(t *testing.T) {
+func TestOpen_SetsTimeoutsOnPostgres(t *testing.T) {
 	t.Parallel()
 	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{QueryTimeout: 1234 * time.Millisecond})
 	for name, want := range map[string]string{
@@ -387,7 +390,7 @@ func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
 		"", "mysql://user:sesame@127.0.0.1/db", "127.0.0.1:5432", "sqlite",
 		"sqlite:/no/such/directory/file.db",
 		"postgres://user:sesame@127.0.0.1:port/db",
-		"postgres://user:ses/ame@127.0.0.1/db", // the part before the slash looks like a port
+		"postgres://user:ses/ame@127.0.0.1/db", // an unescaped slash in the password
 		"postgres://user:sesame@127.0.0.1:1/db?sslmode=perhaps",
 		"postgres://user:sesame@127.0.0.1:1/db?sslmode=disable",
 	} {
@@ -406,9 +409,9 @@ func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	}
 }
 
-// TestOpen_VerifiesServerByDefault uses the test server, which has no TLS or no
+// TestOpen_RefusesUnverifiedServerByDefault uses the test's Postgres, which has no TLS or no
 // trusted certificate.
-func TestOpen_VerifiesServerByDefault(t *testing.T) {
+func TestOpen_RefusesUnverifiedServerByDefault(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 
 const (
 	useValues = `(?, ?::timestamptz, ?::timestamptz)`
-	// The statement locks its rows before it writes them, and skips rows that
-	// another transaction has locked. It never waits for a lock, so it is part of
-	// no deadlock. The lock is the weakest that suffices.
+	// touchSessions never waits for a lock, because it skips rows that another transaction has
+	// locked. Therefore it cannot be part of a deadlock. NO KEY UPDATE is the weakest sufficient
+	// lock.
 	touchSessions = `
 		WITH uses (session_id, used_at, seen_by) AS (VALUES %s), due AS MATERIALIZED (
 			SELECT id, used_at FROM sessions JOIN uses ON id = session_id
@@ -25,8 +25,8 @@ const (
 		UPDATE sessions SET last_seen_at = due.used_at FROM due WHERE sessions.id = due.id`
 )
 
-// Touch implements [issuer.Ledger]. The statement is a transaction of its own and is sent in one
-// message, so that no lock waits for the network. It accepts at most 10,000 uses.
+// Touch implements [issuer.Ledger]. It is one statement outside a transaction, so that no row stays
+// locked during a network round trip. It accepts at most 10,000 uses.
 func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	args := touchArgs(uses)
 	if len(args) == 0 {
@@ -37,8 +37,8 @@ func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	return s.wrap(fmt.Sprintf("touch %d sessions", len(args)/3), err)
 }
 
-// touchArgs returns three values for each session, sorted by session: its id, the time
-// of its latest use, and the latest value of last_seen_at that this use replaces.
+// touchArgs returns three values for each used session, sorted by session: its id, the time of its
+// latest use, and the latest stored last_seen_at that the use replaces.
 func touchArgs(uses []issuer.Use) []any {
 	uses = slices.Clone(uses)
 	slices.SortFunc(uses, func(a, b issuer.Use) int {
@@ -47,7 +47,7 @@ func touchArgs(uses []issuer.Use) []any {
 	uses = slices.CompactFunc(uses, func(a, b issuer.Use) bool { return a.SessionID == b.SessionID })
 	args := make([]any, 0, 3*len(uses))
 	for _, use := range uses {
-		if wellFormed(use.SessionID) { // nothing is stored under a malformed id
+		if wellFormed(use.SessionID) { // no session has a malformed id
 			args = append(args, use.SessionID, at(use.At), at(use.At.Add(-session.SeenInterval)))
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// startSessions adds a user and starts n sessions.
+// startSessions adds a user and starts n sessions of this user.
 func startSessions(t *testing.T, db *sqlstore.DB, n int) (subject string, list []issuer.Session) {
 	t.Helper()
 	subject = addUser(t, db)
@@ -48,15 +48,15 @@ func lastSeen(t *testing.T, db *sqlstore.DB, s issuer.Session) time.Time {
 	return record.LastSeenAt
 }
 
-// TestTouch_SkipsLockedSession touches several sessions while a refresh has locked one of
-// them. Touch skips that one and writes the others. The locks of foreign keys do not count.
+// TestTouch_SkipsLockedSession touches five sessions while a refresh has locked one of them. Touch
+// must not wait for the locked session. It must write a session that only a foreign key has locked.
 func TestTouch_SkipsLockedSession(t *testing.T) {
 	t.Parallel()
 	db := sqlstoretest.NewPostgres(t)
 	_, list := startSessions(t, db, 5)
 	at := longAgo.Add(time.Hour)
 	rotated, _, err := db.Sessions().Rotate(t.Context(), sha256.Sum256([]byte(list[2].ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
-		// A Touch that waited would wait for the end of this function.
+		// If Touch waited for the lock, it would time out, because this function holds the lock.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := db.Sessions().Touch(ctx, usesOf(list, at)); err != nil {
@@ -77,12 +77,13 @@ func TestTouch_SkipsLockedSession(t *testing.T) {
 		t.Errorf("the refreshed session was last seen at %v (%v)", rotated.LastSeenAt, err)
 	}
 
-	// Revoking a token locks only the key of its session.
+	// Revoking a token locks its session FOR KEY SHARE, because of the foreign key. Touch must not
+	// skip this session.
 	tx, err := db.SQL().BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it only releases the lock
+	defer tx.Rollback() //nolint:errcheck // the rollback only releases the lock
 	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM sessions WHERE id = $1 FOR KEY SHARE`, list[0].ID); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +91,12 @@ func TestTouch_SkipsLockedSession(t *testing.T) {
 		t.Error(err)
 	}
 	if got := lastSeen(t, db, list[0]); !got.Equal(at.Add(time.Hour)) {
-		t.Errorf("with a lock of the key, the session was last seen at %v", got)
+		t.Errorf("a session that is locked FOR KEY SHARE was last seen at %v, want %v", got, at.Add(time.Hour))
 	}
 }
 
-// guardTouches makes the database count the writes of last_seen_at and refuse wrong
-// ones. It checks the row that is written, not the row that was read.
+// guardTouches adds a database trigger that counts the writes of last_seen_at. The trigger refuses
+// a write to an ended session, and a second write within a minute.
 func guardTouches(t *testing.T, db *sqlstore.DB) {
 	t.Helper()
 	for _, text := range []string{
@@ -124,8 +125,8 @@ func touches(t *testing.T, db *sqlstore.DB) (n int) {
 	return n
 }
 
-// TestTouch_WritesOncePerMinute has many replicas report uses of the same sessions,
-// at different times and repeatedly.
+// TestTouch_WritesOncePerMinute calls Touch concurrently for the same sessions, as many replicas
+// would. Each session must be written once per minute.
 func TestTouch_WritesOncePerMinute(t *testing.T) {
 	t.Parallel()
 	const sessions, replicas, minutes = 50, 8, 5
@@ -137,8 +138,8 @@ func TestTouch_WritesOncePerMinute(t *testing.T) {
 		for i := range replicas {
 			group.Go(func() {
 				for round := range 5 {
-					// All times are within half a minute, so that those of the next round are
-					// more than a minute later.
+					// The times of one minute are within 20 seconds, so that the times of the next
+					// iteration are more than a minute later.
 					at := longAgo.Add(time.Duration(2*minute)*time.Minute + time.Duration(5*i+round)*500*time.Millisecond)
 					if err := db.Sessions().Touch(t.Context(), usesOf(list, at)); err != nil {
 						t.Error(err)
@@ -153,14 +154,14 @@ func TestTouch_WritesOncePerMinute(t *testing.T) {
 	}
 }
 
-// TestTouch_CausesNoDeadlock writes overlapping batches of uses while the same
-// sessions are refreshed, revoked one by one and revoked all together.
+// TestTouch_CausesNoDeadlock calls Touch with many sessions while the same sessions are refreshed,
+// revoked one by one and revoked all together.
 func TestTouch_CausesNoDeadlock(t *testing.T) {
 	t.Parallel()
 	const users, perUser, rounds = 3, 40, 3
 	rawURL := sqlstoretest.PostgresURL(t)
-	// The transaction with the shortest deadlock_timeout detects a deadlock and is rolled
-	// back. Here that is Touch, which does not retry, so the test would see the error.
+	// In a deadlock, Postgres rolls back the transaction with the shortest deadlock_timeout. This
+	// is Touch, because Touch does not retry. A deadlock therefore makes the test fail.
 	others := open(t, withDeadlockTimeout(t, rawURL, "1min"), sqlstore.Options{QueryTimeout: time.Minute, MaxConns: 10})
 	if err := others.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func TestTouch_CausesNoDeadlock(t *testing.T) {
 	guardTouches(t, others)
 	toucher := open(t, withDeadlockTimeout(t, rawURL, "5ms"), sqlstore.Options{QueryTimeout: time.Minute, MaxConns: 5})
 
-	var clock, touched, slowest atomic.Int64 // clock: minutes since longAgo
+	var clock, touched, slowest atomic.Int64 // clock counts minutes since longAgo
 	now := func() time.Time { return longAgo.Add(time.Duration(clock.Load()) * time.Minute) }
 	for round := range rounds {
 		var list []issuer.Session
@@ -232,7 +233,7 @@ func TestTouch_CausesNoDeadlock(t *testing.T) {
 	t.Logf("%d calls of Touch with %d sessions each made %d writes; the slowest took %v", touched.Load(), users*perUser, touches(t, others), time.Duration(slowest.Load()))
 }
 
-// refresh rotates the refresh token of a session that is active at this time.
+// refresh rotates the refresh token of a session. It fails if the session is not active at now.
 func refresh(ctx context.Context, db *sqlstore.DB, s issuer.Session, now time.Time) error {
 	_, _, err := db.Sessions().Rotate(ctx, sha256.Sum256([]byte(s.ID)), func(r issuer.Rotatable) (issuer.Rotation, error) {
 		if r.StatusAt(now) != issuer.StatusActive {

@@ -6,7 +6,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// lockedUser holds what a transaction needs of the user whose row it has locked.
+// lockedUser holds the columns that a transaction needs of a user whose row it has locked.
 type lockedUser struct {
 	ID, Username, Email string
 	EmailKey            *string
@@ -15,8 +15,8 @@ type lockedUser struct {
 	Generation          int64 `db:"token_gen"`
 }
 
-// A transaction locks a user's row FOR SHARE if it relies on the credential and the generation, and
-// FOR UPDATE if it changes either.
+// A transaction locks a user's row FOR SHARE if it relies on the user's password and generation,
+// and FOR UPDATE if it changes either of them.
 var (
 	forShare  = newStatement(selectLocked + ` FOR SHARE`)
 	forUpdate = newStatement(selectLocked + ` FOR UPDATE`)
@@ -25,7 +25,7 @@ var (
 const selectLocked = `SELECT id, username, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
 
 // lockRow locks a user's row until the transaction ends, even if the user is deleted. It returns
-// notFound if there is no row.
+// notFound if the user has no row.
 func (t *tx) lockRow(ctx context.Context, mode *statement, id string, notFound error) (lockedUser, error) {
 	var user lockedUser
 	err := t.get(ctx, &user, notFound, mode, id)

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	// There is one row per user and purpose, so a new token replaces the earlier one.
+	// issueToken replaces the user's earlier mailed token for the same purpose.
 	issueToken = newStatement(`
 		INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (user_id, purpose) DO UPDATE
@@ -22,8 +22,8 @@ var (
 			(SELECT user_id FROM mail_tokens WHERE hash = ? AND purpose = ? AND mail_tokens.expires_at > ?)`)
 )
 
-// IssueToken implements [identity.Store]. It compares the address under the lock,
-// because a change of address forgets only the tokens that exist by then.
+// IssueToken implements [identity.Store]. It compares the mail address while the user is locked,
+// because a concurrent change of address deletes only the mailed tokens that exist at that time.
 func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
 	return u.wrap("issue a mailed token for "+userID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forShare, userID, identity.ErrNotFound)
@@ -54,7 +54,7 @@ func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now ti
 		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeVerify), at(now)); err != nil {
 			return err
 		}
-		// Once the user is locked, no other transaction can use the token.
+		// While the user is locked, no other transaction can use the mailed token.
 		if _, err := tx.lockUser(ctx, forUpdate, owner.ID, identity.ErrInvalidToken); err != nil {
 			return err
 		}
@@ -68,7 +68,8 @@ func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now ti
 	}))
 }
 
-// useToken deletes a mailed token of a user that is locked for update.
+// useToken deletes a mailed token. It returns identity.ErrInvalidToken if the token does not exist
+// or has expired. The caller has locked the user for update.
 func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose identity.Purpose, userID string, now time.Time) error {
 	used, err := t.exec(ctx, useToken, hash[:], string(purpose), userID, at(now))
 	if err == nil && used == 0 {

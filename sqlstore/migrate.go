@@ -17,8 +17,8 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Migrate brings the tables to the version that this program needs. Several replicas may call it at
-// the same time: on Postgres they take turns. Only ctx limits its duration.
+// Migrate upgrades the tables to the version that this program needs. Several replicas may call it
+// at the same time, because on Postgres they take turns. It has no time limit except ctx.
 func (db *DB) Migrate(ctx context.Context) (err error) {
 	pool := db.sql.DB
 	if db.migrator != nil {
@@ -44,8 +44,8 @@ func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	if db.dialect == &sqlite {
 		return goose.NewProvider(goose.DialectSQLite3, pool, files, options...)
 	}
-	// Try to get the lock each second for five minutes. Its id is "sessiond", so
-	// that migrations of other programs on this server do not wait for ours.
+	// Try each second for five minutes to get the migration lock. Its id is the text "sessiond", so
+	// that migrations of other programs on the same server do not wait for it.
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(0x73657373696f6e64), lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, err
@@ -55,9 +55,9 @@ func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 
 var migratedTo = newStatement(`SELECT max(version_id) FROM goose_db_version`)
 
-// MigrationStatus returns the version of the tables, 0 if there are none, and the version that this
-// program needs. The tables may be newer while a newer release is rolled out. MigrationStatus
-// changes nothing. It returns [session.ErrUnavailable] if the database does not answer.
+// MigrationStatus returns the current version of the tables (0 if there are no tables) and the
+// version that this program needs. The current version may be higher while a newer release is
+// rolled out. It returns [session.ErrUnavailable] if the database does not answer.
 func (db *DB) MigrationStatus(ctx context.Context) (current, wanted int64, err error) {
 	provider, err := db.provider(db.sql.DB)
 	if err != nil {

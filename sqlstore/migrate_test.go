@@ -26,7 +26,7 @@ func open(t *testing.T, url string, opts sqlstore.Options) *sqlstore.DB {
 	return db
 }
 
-func TestMigrate_BringsTablesToWantedVersion(t *testing.T) {
+func TestMigrate_UpgradesEmptyDatabaseToWantedVersion(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -39,7 +39,7 @@ func TestMigrate_BringsTablesToWantedVersion(t *testing.T) {
 				}
 				return current, wanted
 			}
-			// Ask twice, because MigrationStatus must not create a table.
+			// Call MigrationStatus twice, because the first call must not create a table.
 			for range 2 {
 				if current, wanted := status(); current != 0 || wanted == 0 {
 					t.Errorf("MigrationStatus of an empty database = %d of %d", current, wanted)
@@ -57,9 +57,9 @@ func TestMigrate_BringsTablesToWantedVersion(t *testing.T) {
 	}
 }
 
-// TestMigrate_KeepsFailedLogins migrates a failed login from version 1. On SQLite
-// the table is copied. The test uses raw SQL, because the tables of version 1 lack
-// the columns that later code writes.
+// TestMigrate_KeepsFailedLogins writes a failed login to tables of version 1 and migrates them. On
+// SQLite the migration copies the table. The test uses raw SQL, because tables of version 1 lack
+// columns that today's code writes.
 func TestMigrate_KeepsFailedLogins(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
@@ -106,10 +106,11 @@ func TestMigrate_KeepsFailedLogins(t *testing.T) {
 	}
 }
 
-func TestMigrate_RunsOnSeveralReplicas(t *testing.T) {
+func TestMigrate_SucceedsOnConcurrentReplicas(t *testing.T) {
 	t.Parallel()
 	url := sqlstoretest.PostgresURL(t)
-	// So slow that replicas without a lock would disturb each other.
+	// A trigger makes each statement of the migration slow, so that concurrent migrations without a
+	// lock would fail.
 	slow := open(t, url, sqlstore.Options{})
 	for _, statement := range []string{
 		`CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); END'`,
@@ -122,7 +123,7 @@ func TestMigrate_RunsOnSeveralReplicas(t *testing.T) {
 	const replicas = 8
 	var group errgroup.Group
 	for range replicas {
-		// The limits of production, which must not apply to migrations.
+		// Use the default time limits of production, because they must not apply to migrations.
 		db := open(t, url, sqlstore.Options{MaxConns: 2})
 		group.Go(func() error {
 			if err := db.Migrate(t.Context()); err != nil {
@@ -130,7 +131,7 @@ func TestMigrate_RunsOnSeveralReplicas(t *testing.T) {
 			}
 			current, wanted, err := db.MigrationStatus(t.Context())
 			if err == nil && current != wanted {
-				t.Errorf("version %d of %d after migrating", current, wanted)
+				t.Errorf("after migrating, the tables have version %d, want %d", current, wanted)
 			}
 			return err
 		})
@@ -140,7 +141,7 @@ func TestMigrate_RunsOnSeveralReplicas(t *testing.T) {
 	}
 }
 
-func TestMigrate_StopsWhenCanceled(t *testing.T) {
+func TestMigrate_FailsWithCanceledContext(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()

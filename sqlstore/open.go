@@ -21,12 +21,11 @@ import (
 
 // Options limit the resources of a DB. The zero value has useful defaults.
 type Options struct {
-	// MaxConns is the maximum number of connections of one replica to Postgres, 20 by default. All
-	// replicas together must stay below the server's max_connections. SQLite always has one.
+	// MaxConns limits the connections of one replica to Postgres. The default is 20. All replicas
+	// together must stay below the server's max_connections. SQLite uses one connection.
 	MaxConns int
-	// QueryTimeout limits one call of a method, including its transaction and
-	// retries. On the server it limits each statement, each wait for a lock and
-	// each pause within a transaction. The default is 2 seconds.
+	// QueryTimeout limits one method call with its retries. Postgres also limits each statement,
+	// each wait for a lock and each pause within a transaction to it. The default is 2 seconds.
 	QueryTimeout time.Duration
 }
 
@@ -40,21 +39,21 @@ func (o Options) withDefaults() Options {
 type DB struct {
 	sql     *sqlx.DB
 	dialect *dialect
-	timeout time.Duration // of one call of a method
+	timeout time.Duration // limits one method call; see Options.QueryTimeout
 	closed  atomic.Bool
 
-	// migrator opens connections without time limits; nil: sql has none.
+	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
 
 	prepared sync.Map // *statement → *sqlx.Stmt
 }
 
 // Open opens the database at rawURL, "postgres://…" or "sqlite:PATH". It returns
-// [session.ErrUnavailable] if the database does not answer. [DB.Migrate] makes the tables.
+// [session.ErrUnavailable] if the database does not answer. [DB.Migrate] creates the tables.
 //
-// The default of sslmode is verify-full: Open sends nothing unencrypted, or to a
-// server that it has not verified, unless the URL says so. If there is no SQLite
-// file, Open makes one that only its owner can read. Its directory must exist.
+// The default sslmode is verify-full, so that connections to Postgres are encrypted and the
+// server's certificate is verified. If the SQLite file does not exist, Open creates a file that
+// only its owner can read. The file's directory must exist.
 func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	opts = opts.withDefaults()
 	scheme, rest, _ := strings.Cut(rawURL, ":")
@@ -66,7 +65,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	case "sqlite":
 		db, err = openSQLite(rest, opts)
 	default:
-		err = errors.New("sqlstore: want a database URL such as postgres://HOST/NAME or sqlite:PATH")
+		err = errors.New("sqlstore: the database URL must be like postgres://HOST/NAME or sqlite:PATH")
 	}
 	if err != nil {
 		return nil, err
@@ -86,7 +85,7 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	pool.SetConnMaxLifetime(30 * time.Minute) // so that load reaches a server that was started later
+	pool.SetConnMaxLifetime(30 * time.Minute) // so that a server that was added later gets connections too
 	db := newDB(pool, &postgres, opts)
 	db.migrator = func() (*sql.DB, error) {
 		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
@@ -99,8 +98,9 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 }
 
 func openSQLite(path string, opts Options) (*DB, error) {
-	// SQLite would make a file that every user of the machine can read, with the password hashes.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is the operator's own
+	// Create the file here, because SQLite would create it with permissions that allow every user
+	// of the machine to read the password hashes.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is from the operator's configuration
 	if err == nil {
 		err = file.Close()
 	}
@@ -111,8 +111,8 @@ func openSQLite(path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
 	}
-	// With one connection, callers wait in a fair queue and there is one page cache.
-	// SQLite has only one writer at a time, and a second connection would have to poll.
+	// One connection is enough, because SQLite has only one writer at a time. Callers wait in the
+	// pool's fair queue. A second connection would have to poll for the write lock.
 	pool.SetMaxOpenConns(1)
 	return newDB(pool, &sqlite, opts), nil
 }
@@ -123,10 +123,10 @@ func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 	return db
 }
 
-// Sessions returns the ledger of sessions in this database.
+// Sessions returns the ledger of sessions that is stored in this database.
 func (db *DB) Sessions() *Sessions { return &Sessions{db} }
 
-// Users returns the users in this database.
+// Users returns the user store in this database.
 func (db *DB) Users() *Users { return &Users{db} }
 
 // Ping returns [session.ErrUnavailable] if the database does not answer.
@@ -136,17 +136,17 @@ func (db *DB) Ping(ctx context.Context) error {
 	return wrap("ping the database", session.ErrUnavailable, db.failure(ctx, db.sql.PingContext(ctx)))
 }
 
-// Version returns the server's version, for example "15.18" or "3.50.4".
+// Version returns the version of Postgres or SQLite, for example "15.18" or "3.50.4".
 func (db *DB) Version(ctx context.Context) (string, error) {
 	var version string
 	err := db.get(ctx, &version, nil, db.dialect.version)
 	return version, wrap("read the database's version", session.ErrUnavailable, err)
 }
 
-// Stats returns statistics of the connections.
+// Stats returns statistics of the pool of database connections.
 func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
 
-// Close closes all connections. Every later call returns an unavailable error.
+// Close closes all connections. Every later call fails because the database counts as unavailable.
 func (db *DB) Close() error {
 	db.closed.Store(true)
 	if err := db.sql.Close(); err != nil {

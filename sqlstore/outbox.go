@@ -14,7 +14,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The topics of the outbox. A row is committed work that is still to be done.
+// The topics of the outbox: unsent mails, and revocations that Redis may not know yet.
 const (
 	topicMail       = "mail"
 	topicRevocation = "revocation"
@@ -29,9 +29,8 @@ type outboxRow struct {
 
 var (
 	insertOutbox = newStatement(`INSERT INTO outbox (topic, user_id, payload, queued_at, due_at) VALUES (?, ?, ?, ?, ?) RETURNING id`)
-	// The inner query is materialized, because Postgres could otherwise run it
-	// again while it claims rows. The second run would skip the claimed rows and
-	// find others, and exceed the limit.
+	// claimOutbox materializes the inner query. Otherwise Postgres could run it twice, and the
+	// second run would skip the claimed rows, find other rows and exceed the limit.
 	claimOutbox = newStatement(`
 		WITH due AS MATERIALIZED (
 			SELECT id FROM outbox WHERE topic = ? AND due_at <= ? ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED
@@ -43,17 +42,17 @@ var (
 	retryOutbox  = newStatement(`UPDATE outbox SET due_at = ? WHERE id = ? AND topic = ?`)
 )
 
-// post adds a row to the outbox, due at once.
+// post adds an entry to the outbox. The entry is due at once.
 func (t *tx) post(ctx context.Context, topic, user string, payload any, now time.Time) (id int64, err error) {
 	text, err := json.Marshal(payload)
 	if err != nil {
-		return 0, fmt.Errorf("sqlstore: encode for the outbox: %w", err)
+		return 0, fmt.Errorf("sqlstore: encode a mail or revocation for the outbox: %w", err)
 	}
 	err = t.get(ctx, &id, errMalformed, insertOutbox, topic, user, string(text), at(now), at(now))
 	return id, err
 }
 
-// claim returns the rows that are due, oldest first. No other caller gets them
+// claim returns the outbox entries that are due, oldest first. Other replicas do not get them
 // before the lease ends.
 func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time.Duration, limit int) ([]outboxRow, error) {
 	var rows []outboxRow
@@ -62,7 +61,7 @@ func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time
 	return rows, err
 }
 
-// postRevocation records a revocation that the store does not know yet.
+// postRevocation adds a revocation to the outbox, because Redis does not know it yet.
 func (t *tx) postRevocation(ctx context.Context, r issuer.Revocation, now time.Time) (issuer.Revocation, error) {
 	var err error
 	r.ID, err = t.post(ctx, topicRevocation, r.Subject, r, now)
@@ -114,7 +113,7 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 	return s.wrap("forget revocations", err)
 }
 
-// mailPayload is a mail in the outbox. Its JSON names must not change.
+// mailPayload is the JSON form of a mail in the outbox. Its JSON names must not change.
 type mailPayload struct {
 	Kind   mail.Kind `json:"kind"`
 	UserID string    `json:"user"`

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// proxy stands between a DB and its Postgres. A frozen proxy accepts bytes and
-// forwards none, like a network with a broken cable.
+// proxy forwards connections to a Postgres. A frozen proxy accepts bytes but does not forward them,
+// like a network with a broken cable.
 type proxy struct {
 	t        *testing.T
 	listener net.Listener
@@ -17,11 +17,12 @@ type proxy struct {
 
 	mu     sync.Mutex
 	open   []net.Conn
-	frozen chan struct{} // closed: forward nothing
+	frozen chan struct{} // closed when the proxy must no longer forward
 	group  sync.WaitGroup
 }
 
-// throughProxy returns a URL that leads to rawURL through a proxy.
+// throughProxy starts a proxy for the Postgres at rawURL. It returns the proxy and the URL that
+// uses it.
 func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(rawURL)
@@ -84,16 +85,16 @@ func (p *proxy) forward(to io.WriteCloser, from io.Reader) {
 	}
 }
 
-// freeze stops forwarding.
+// freeze keeps all connections open but stops forwarding.
 func (p *proxy) freeze() { close(p.frozen) }
 
-// stop refuses new connections and closes the open ones.
+// stop closes all open connections of the proxy and refuses new ones.
 func (p *proxy) stop() {
 	_ = p.listener.Close()
 	p.cut()
 }
 
-// cut closes the open connections.
+// cut closes all open connections of the proxy. New connections are still accepted.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

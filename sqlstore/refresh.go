@@ -20,7 +20,7 @@ var (
 		WHERE id = :id`)
 )
 
-// refreshRow is a session with its refresh tokens. nil is stored as NULL.
+// refreshRow is a session with its refresh tokens. A nil slice is stored as NULL.
 type refreshRow struct {
 	sessionRow
 	RefreshFamily, RefreshCurrent, RefreshPrevious, RefreshSealed []byte
@@ -34,7 +34,7 @@ func (r *refreshRow) rotatable() issuer.Rotatable {
 	return rotatable
 }
 
-// rotate stores a rotation in the row.
+// rotate changes the row's fields to those of a session with the next refresh token.
 func (r *refreshRow) rotate(rotation issuer.Rotation) {
 	r.TokenID = rotation.TokenID
 	r.LastSeenAt = at(later(r.LastSeenAt.Time, rotation.At))
@@ -47,13 +47,13 @@ func (r *refreshRow) rotate(rotation issuer.Rotation) {
 	r.RefreshRotatedAt = at(rotation.RotatedAt)
 }
 
-// Rotate implements [issuer.Ledger]. If the database rolls the transaction back,
-// Rotate calls decide again, and the last decision counts.
+// Rotate implements [issuer.Ledger]. If another transaction causes a rollback, Rotate calls decide
+// again, and the last decision counts.
 func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
 	var rotated issuer.Session
 	var revocation *issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		// The user must be locked first. A session never changes its user.
+		// Read the user's id without a lock, because the user must be locked before the session.
 		var subject string
 		if err := tx.get(ctx, &subject, issuer.ErrNotFound, familyUser, family[:]); err != nil {
 			return err
@@ -74,8 +74,8 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 			rotated, revocation, err = tx.endRotation(ctx, user, row.ID, rotation)
 			return err
 		}
-		// A session that had expired when the generation was raised was not marked as ended. A
-		// replica whose clock is behind must not revive it.
+		// Raising the generation does not mark expired sessions as ended. A replica whose clock is
+		// behind must not refresh such a session.
 		if user.Status != identity.StatusActive || row.Generation < user.Generation {
 			return issuer.ErrNotFound
 		}
@@ -87,8 +87,9 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 	return rotated, revocation, s.wrap("rotate a refresh token", err)
 }
 
-// endRotation ends the session as decide said. The user gets one mail: a thief who
-// uses the token again must not be able to cause more.
+// endRotation ends a session because decide returned an end instead of a new refresh token. The
+// user gets a mail only if the session was active. Otherwise a thief who reuses the token could
+// cause many mails.
 func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation issuer.Rotation) (issuer.Session, *issuer.Revocation, error) {
 	end := *rotation.End
 	if end.Reason == issuer.ReasonTokenTheft {

@@ -23,10 +23,10 @@ func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.En
 	return ended, revocation, s.wrap("revoke session "+id, err)
 }
 
-// endingRow holds the parameters of the statements that end sessions.
+// endingRow holds the parameters of the SQL statements that end sessions.
 type endingRow struct {
 	UserID string
-	ID     string // of the session that ends, or that is kept
+	ID     string // of the session to end, or of the session to keep if all others end
 	At     timestamp
 	Reason issuer.Reason
 	By     issuer.Actor
@@ -42,11 +42,10 @@ var (
 	outdateSession = newStatement(`UPDATE sessions SET generation = 0 WHERE id = ? AND user_id = ? AND ended_at IS NULL`)
 )
 
-// revoke ends one session of a user whose row is locked, and posts the revocation.
-// It reports whether the session was active before. A session that has ended stays
-// as it is, but the revocation is posted again, because the store may not know of
-// it. A session that has expired gets generation 0, which no user has. Otherwise a
-// delayed refresh, or one by a clock that is behind, could revive it.
+// revoke ends one session and adds the revocation to the outbox. It reports whether the session was
+// active before. If the session has already ended, the revocation is added again, because Redis may
+// not know it. If the session has expired, it gets generation 0, which no user has. Otherwise a
+// delayed refresh, or a replica whose clock is behind, could revive it. The user must be locked.
 func (t *tx) revoke(ctx context.Context, subject, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, wasActive bool, err error) {
 	var row sessionRow
 	var rows []sessionRow
@@ -99,12 +98,11 @@ var (
 	newestAccess = newStatement(`SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)
 )
 
-// maxEndedAtOnce keeps a statement that ends many sessions within the time limit of one statement.
+// maxEndedAtOnce limits the sessions that one SQL statement ends, because its time is limited.
 const maxEndedAtOnce = 5000
 
-// revokeAll raises the generation of a user that is locked for update, and ends all
-// active sessions. If keep is one of them, that session stays. No other transaction
-// changes the user's sessions in the meantime, because that needs a share of the lock.
+// revokeAll raises the user's generation and ends all active sessions of the user except keep. The
+// caller has locked the user for update, so no other transaction can start or refresh a session.
 func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
 	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
 	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {
@@ -137,7 +135,7 @@ func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end is
 		return nil, revocation, err
 	}
 	revocation.Until = until.Time
-	if until.IsZero() { // the user has never signed in
+	if until.IsZero() { // the user has no sessions
 		revocation.Until = micros(end.At)
 	}
 	revocation, err := t.postRevocation(ctx, revocation, end.At)
@@ -151,8 +149,8 @@ var (
 	insertRevokedToken  = newStatement(`INSERT INTO revoked_tokens (session_id, jti, user_id, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`)
 )
 
-// RevokeToken implements [issuer.Ledger]. It returns [issuer.ErrNotFound] if the
-// subject has no such session.
+// RevokeToken implements [issuer.Ledger]. It returns [issuer.ErrNotFound] if the user has no
+// session with this id.
 func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (issuer.Revocation, error) {
 	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// multiply adds n copies of a session.
+// multiply adds n copies of a session to the table, with other ids and refresh families.
 func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	t.Helper()
 	if _, err := db.SQL().ExecContext(t.Context(), `
@@ -22,9 +22,9 @@ func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	}
 }
 
-// TestRevokeAll_EndsMoreThanOneStatement covers a user with more sessions than one
-// statement or one login ends.
-func TestRevokeAll_EndsMoreThanOneStatement(t *testing.T) {
+// TestRevokeAll_EndsTwelveThousandSessions checks a user with more sessions than one SQL statement
+// or one login ends.
+func TestRevokeAll_EndsTwelveThousandSessions(t *testing.T) {
 	t.Parallel()
 	const many = 12_000
 	db := sqlstoretest.NewPostgres(t)

@@ -15,12 +15,12 @@ var (
 
 const secretSize = 32 // bytes
 
-var errNoSecret = errors.New("sqlstore: want 32 bytes in the row device_tokens of the table secrets; delete the row to make a new secret")
+var errNoSecret = errors.New("sqlstore: the secret device_tokens in the table secrets must have 32 bytes; delete its row to create a new secret")
 
-// DeviceSecret returns the random bytes that device tokens are made and verified with. All replicas
-// share them, and the first call makes them. They protect no session: an attacker who knows them
-// gets a place in the queue of logins. It returns [session.ErrUnavailable] if the database does not
-// answer.
+// DeviceSecret returns the secret with which device tokens are made and verified. All replicas
+// share the secret, and the first call creates it. An attacker who knows the secret gets a better
+// place in the queue of logins, but no access to sessions. DeviceSecret returns
+// [session.ErrUnavailable] if the database does not answer.
 func (db *DB) DeviceSecret(ctx context.Context) ([]byte, error) {
 	secret, err := db.secret(ctx, "device_tokens")
 	return secret, wrap("read the secret of device tokens", session.ErrUnavailable, err)

@@ -49,13 +49,13 @@ func TestDeviceSecret_IsSameForAllReplicas(t *testing.T) {
 	}
 }
 
-func TestDeviceSecret_IsMadeAnewAfterDeletion(t *testing.T) {
+func TestDeviceSecret_ReturnsNewSecretAfterDeletion(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		first, err := db.DeviceSecret(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		// An operator deletes the secret to make all device tokens invalid.
+		// Operators delete the secret to make all device tokens invalid.
 		if _, err := db.SQL().ExecContext(t.Context(), `DELETE FROM secrets`); err != nil {
 			t.Fatal(err)
 		}
@@ -66,12 +66,13 @@ func TestDeviceSecret_IsMadeAnewAfterDeletion(t *testing.T) {
 	})
 }
 
-func TestDeviceSecret_RefusesEmptyValue(t *testing.T) {
+func TestDeviceSecret_RefusesEmptySecret(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		if _, err := db.DeviceSecret(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// With an empty secret, everybody could make device tokens.
+		// DeviceSecret must not return an empty secret, because anybody could make device tokens
+		// with it.
 		if _, err := db.SQL().ExecContext(t.Context(), db.SQL().Rebind(`UPDATE secrets SET value = ?`), []byte{}); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Sessions is the ledger of sessions.
+// Sessions is the ledger of sessions in an SQL database. It implements [issuer.Ledger].
 type Sessions struct{ db *DB }
 
 var _ issuer.Ledger = (*Sessions)(nil)
@@ -22,14 +22,14 @@ func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
 }
 
-// The username is read from the user's row, its only place, so that deleting the account removes it
-// everywhere.
+// sessionColumns reads the username from the user's row, because it is stored only there. Deleting
+// the account removes it.
 const sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
 	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
 	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
 
-// sessionRow is a row of sessionColumns. Its times replace those of the embedded session, because
-// SQLite stores times as text.
+// sessionRow is a row of sessionColumns. Its time fields are used in place of those in
+// issuer.Session, because SQLite stores times as text.
 type sessionRow struct {
 	issuer.Session
 	CreatedAt, LastSeenAt, AuthTime, AccessExpiresAt, ExpiresAt, MaxExpiresAt, EndedAt timestamp
@@ -64,7 +64,7 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		mode := forShare
 		if start.MaxSessions > 0 {
-			mode = forUpdate // so that two logins at the same time see each other's session
+			mode = forUpdate // otherwise two concurrent logins could exceed the session limit
 		}
 		user, err := tx.lockVerified(ctx, mode, start.Subject, start.CredentialVersion)
 		if err != nil {
@@ -98,12 +98,14 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 
 var openSessions = newStatement(`SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
 
-// maxDisplaced is the maximum number of sessions that one login ends. More can be
-// in excess only after the limit was lowered. Each login then ends some of them.
+// maxDisplaced is the maximum number of sessions that one login ends to keep the session limit.
+// More sessions exceed the limit only after an operator lowered it. Each login then ends some of
+// them.
 const maxDisplaced = 100
 
-// enforceSessionLimit makes room for a session that is about to start, or returns
-// [issuer.ErrTooManySessions]. The user is locked for update.
+// enforceSessionLimit ends the user's oldest sessions so that a new session does not exceed the
+// limit. It returns [issuer.ErrTooManySessions] if start does not allow that. The user must be
+// locked for update.
 func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
 	if start.MaxSessions == 0 {
 		return nil, nil
@@ -128,9 +130,9 @@ func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]iss
 	return displaced, nil
 }
 
-// lockVerified locks a user whose password a client has proven. Neither the
-// password nor the generation then changes before the transaction ends. It returns
-// an error if the proof no longer holds.
+// lockVerified locks a user whose password was checked before the transaction, so that the password
+// and the generation cannot change until the transaction ends. It returns an error if the password
+// has changed since the check or the user is not active.
 func (t *tx) lockVerified(ctx context.Context, mode *statement, subject string, credentialVersion int64) (lockedUser, error) {
 	user, err := t.lockRow(ctx, mode, subject, issuer.ErrSubjectGone)
 	switch {
@@ -144,8 +146,8 @@ func (t *tx) lockVerified(ctx context.Context, mode *statement, subject string, 
 	return user, nil
 }
 
-// findSession is one statement and therefore reads one snapshot. With a generation that
-// is newer than the session, a session that was revoked in between would count as active.
+// findSession reads session and generation in one statement, so that both are from the same moment.
+// Otherwise a session that was revoked between two reads could count as active.
 var findSession = newStatement(`
 	SELECT ` + sessionColumns + `,
 		(SELECT token_gen FROM users WHERE users.id = sessions.user_id) AS subject_generation,
@@ -153,8 +155,8 @@ var findSession = newStatement(`
 		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens
 	FROM sessions WHERE id = ? AND user_id = ?`)
 
-// Find implements [issuer.Ledger]. It lists a revoked token until [issuer.Margin] after its expiry,
-// because a check still accepts the token for a part of that time.
+// Find implements [issuer.Ledger]. It returns a revoked token until [issuer.Margin] after the
+// token's expiry, because checks accept a token for a short time after its expiry.
 func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) (issuer.Record, error) {
 	var row struct {
 		sessionRow
@@ -230,9 +232,10 @@ func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page
 	return logins, nil
 }
 
-// before returns the id below which a page begins. For the first page it is above every id.
+// before returns the id below which a page begins. "~" is above every id.
 func before(page issuer.Page) string { return cmp.Or(page.Before, "~") }
 
+// limit returns the maximum number of rows in a page. A page without a limit has all rows.
 func limit(page issuer.Page) int64 {
 	if page.Limit <= 0 {
 		return math.MaxInt64

@@ -10,9 +10,9 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestSQLite_MakesFileOnlyOwnerCanRead(t *testing.T) {
+func TestOpen_CreatesSQLiteFileThatOnlyOwnerCanRead(t *testing.T) {
 	t.Parallel()
-	// Characters of the name have other meanings in a URL.
+	// The file's name has characters that have a special meaning in a URL.
 	path := filepath.Join(t.TempDir(), "what? a 100%25 #1 file.db")
 	db := open(t, "sqlite:"+path, sqlstore.Options{})
 	if err := db.Migrate(t.Context()); err != nil {
@@ -31,7 +31,7 @@ func TestSQLite_MakesFileOnlyOwnerCanRead(t *testing.T) {
 			t.Errorf("%s has the mode %v, want 0600", file, mode)
 		}
 	}
-	if len(files) < 2 || files[0] != path { // the database and its log
+	if len(files) < 2 || files[0] != path { // SQLite adds a log file
 		t.Errorf("the files are %q, want %s and its log", files, path)
 	}
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/jmoiron/sqlx/reflectx"
 )
 
-// A statement is one SQL statement, spelled for each database when the program starts.
+// A statement is one SQL statement in the dialects of Postgres and of SQLite.
 type statement struct {
 	postgres, sqlite string
-	parameters       []string // the names of the parameters in order; nil: they are positional
+	parameters       []string // names of the parameters in order; nil if they are positional
 }
 
 var namedParameter = regexp.MustCompile(`[^:]:[a-z_]+`)
 
-// newStatement returns the statement with this text. Its parameters are either positional ("?") or
-// named (":user_id").
+// newStatement translates an SQL text for both databases. Its parameters are either all positional
+// ("?") or all named (":user_id").
 func newStatement(text string) *statement {
 	s := &statement{}
 	text = namedParameter.ReplaceAllStringFunc(text, func(match string) string {
@@ -37,8 +37,8 @@ func (d *dialect) text(s *statement) string {
 	return s.sqlite
 }
 
-// bind returns the values of s's parameters in order. Values of named parameters are the fields of
-// the one struct in args.
+// bind returns the values of the statement's parameters in order. If the parameters are named, args
+// is one struct, whose fields are the values.
 func (s *statement) bind(args []any) []any {
 	if s.parameters == nil {
 		return args
@@ -51,15 +51,16 @@ func (s *statement) bind(args []any) []any {
 	return values
 }
 
-// mapper names the column of a struct's field: the field's name in snake case, or its tag db. The
-// fields of an embedded struct count too, unless a field of the outer struct has the same name.
+// mapper maps the fields of a struct to columns. The column's name is the field's name in snake
+// case, or the field's tag db. A field of an outer struct hides fields of embedded structs with the
+// same column.
 var mapper = reflectx.NewMapperFunc("db", func(field string) string {
 	return strings.ToLower(wordStart.ReplaceAllString(field, "${1}_$2"))
 })
 
 var wordStart = regexp.MustCompile(`([a-z])([A-Z])`)
 
-// columns lists the columns of a struct, without some.
+// columns returns the columns of a struct, except those in without.
 func columns[Row any](without ...string) []string {
 	all := slices.Sorted(maps.Keys(mapper.TypeMap(reflect.TypeFor[Row]()).Names))
 	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(without, name) })

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// timestamp is a time in the database: UTC, to the microsecond, and NULL if it is zero.
+// timestamp is a time in the database: UTC, to the microsecond, and NULL if the time is zero.
 //
-// SQLite stores it as text in the form sqliteTime. The text sorts like the time
-// although trailing zeros are dropped: where one text ends its fraction, the other
-// has a point or a digit, and the "+" of the zone sorts before both.
+// SQLite stores a timestamp as text in the form sqliteTime. The texts sort like the times, although
+// the fraction of a second has no trailing zeros: a shorter fraction is followed by the "+" of the
+// zone, which sorts before "." and digits.
 type timestamp struct{ time.Time }
 
-const sqliteTime = "2006-01-02 15:04:05.999999999-07:00" // the driver's _time_format=sqlite
+const sqliteTime = "2006-01-02 15:04:05.999999999-07:00" // the SQLite driver's _time_format=sqlite
 
 func at(t time.Time) timestamp { return timestamp{micros(t)} }
 

@@ -10,9 +10,10 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestTime_SortsAsText(t *testing.T) {
+func TestTimestamp_TextsSortLikeTimes(t *testing.T) {
 	instant := rapid.Custom(func(t *rapid.T) time.Time {
-		// Few digits after the point, so that texts have different lengths.
+		// Many of these times have a short fraction of a second, so that the texts have different
+		// lengths.
 		unit := rapid.SampledFrom([]int64{1, 1000, 100_000, 1_000_000}).Draw(t, "unit")
 		micros := rapid.Int64Range(0, 4_000_000_000_000_000/unit).Draw(t, "units") * unit
 		zone := time.FixedZone("", 3600*rapid.IntRange(-12, 14).Draw(t, "zone"))
@@ -34,7 +35,7 @@ func TestTime_SortsAsText(t *testing.T) {
 	})
 }
 
-func TestTime_RefusesOtherValues(t *testing.T) {
+func TestTimestamp_ScanRefusesOtherTypesAndFormats(t *testing.T) {
 	for _, src := range []any{"yesterday", "", int64(7), []byte("2031-05-06")} {
 		if got, err := sqlstore.ReadTime(src); err == nil {
 			t.Errorf("%v (%T) is read as %v, want an error", src, src, got)

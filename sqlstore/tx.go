@@ -12,38 +12,36 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// tx is a transaction. SQL in other files runs by its methods, or by those of DB if
-// a statement is a transaction of its own.
+// tx is a transaction. Its methods run SQL statements in the transaction. The DB methods with the
+// same names run a single statement without a transaction.
 type tx struct {
 	db *DB
 	tx *sqlx.Tx
 }
 
 const (
-	// maxAttempts is how often a transaction runs if other transactions cause a rollback.
+	// maxAttempts limits how often a transaction is run if other transactions cause rollbacks.
 	maxAttempts = 3
-	// retryDelay lets the other transactions go first. Without it, the retry would take the same
-	// locks before they wake up.
+	// retryDelay lets the other transactions of a deadlock finish before a retry. Otherwise the
+	// retry would take the same locks before the others wake up.
 	retryDelay = 10 * time.Millisecond
 )
 
-// inTx runs fn in a transaction and commits it if fn returns nil. If another transaction causes a
-// rollback, inTx runs fn again. The only effects of fn must therefore be those on tx, and variables
-// that it sets in every run.
+// inTx runs fn in a transaction and commits if fn returns nil. If another transaction causes a
+// rollback, inTx runs fn again. Therefore fn may only use tx and set variables that every run sets.
 //
-// The statements in prepare are prepared before. Preparing is for frequent transactions: it halves
+// inTx first prepares the statements in prepare. Frequent transactions use this, because it halves
 // Postgres's work for a login or a refresh.
 func (db *DB) inTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
 	return db.inTxWithin(ctx, db.timeout, fn, prepare...)
 }
 
-// longTx is how much longer a transaction may take that revokes all sessions of a
-// user. There may be a hundred thousand of them, and an attacker who opened them
-// must not keep the user from revoking them.
+// longTx multiplies the time limit of a transaction that revokes all sessions of a user. Otherwise
+// an attacker could open a hundred thousand sessions, and revoking all of them would time out.
 const longTx = 4
 
-// inLongTx is like inTx, but the transaction may take longTx times as long. The time limit of each
-// statement stays the same.
+// inLongTx is like inTx, but the transaction may take longTx times as long. Each statement keeps
+// its usual time limit.
 func (db *DB) inLongTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
 	return db.inTxWithin(ctx, longTx*db.timeout, fn)
 }
@@ -74,7 +72,7 @@ func (db *DB) attempt(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 	if err != nil {
 		return db.failure(ctx, err)
 	}
-	defer t.Rollback() //nolint:errcheck // does nothing after a commit; otherwise the connection is dropped if it fails
+	defer t.Rollback() //nolint:errcheck // does nothing after a commit; if a rollback fails, the connection is closed
 	if err := fn(ctx, &tx{db: db, tx: t}); err != nil {
 		return err
 	}
@@ -106,7 +104,7 @@ func (t *tx) list(ctx context.Context, dst any, s *statement, args ...any) error
 	return t.db.failure(ctx, t.tx.SelectContext(ctx, dst, t.db.dialect.text(s), args...))
 }
 
-// exec writes, and returns the number of rows that it wrote.
+// exec runs a statement that writes, and returns the number of rows that were written.
 func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int64, error) {
 	if args = s.bind(args); !wellFormed(args...) {
 		return 0, errMalformed
@@ -125,8 +123,8 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int64, error)
 	return n, t.db.failure(ctx, err)
 }
 
-// prepared returns the prepared form of s, or nil if s was not prepared before the transaction.
-// Preparing it now would need a second connection, which SQLite does not have.
+// prepared returns the prepared form of s, or nil if s was not prepared before the transaction. It
+// cannot prepare s now, because that needs a second connection, which SQLite does not have.
 func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 	if prepared, ok := t.db.prepared.Load(s); ok {
 		return t.tx.StmtxContext(ctx, prepared)
@@ -134,8 +132,8 @@ func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 	return nil
 }
 
-// get is like [tx.get], in a transaction of its own. The statement is prepared once per connection,
-// because a login begins with one, and a check whose session is unknown waits for one.
+// get is like [tx.get], but without a transaction. The statement is prepared once per connection,
+// because a login, and a check whose session is unknown to Redis, wait for such a read.
 func (db *DB) get(ctx context.Context, dst any, notFound error, s *statement, args ...any) error {
 	if args = s.bind(args); !wellFormed(args...) {
 		return notFound
@@ -152,7 +150,7 @@ func (db *DB) get(ctx context.Context, dst any, notFound error, s *statement, ar
 	return db.failure(ctx, err)
 }
 
-// list is like [tx.list], in a transaction of its own.
+// list is like [tx.list], but without a transaction.
 func (db *DB) list(ctx context.Context, dst any, s *statement, args ...any) error {
 	if args = s.bind(args); !wellFormed(args...) {
 		return nil
@@ -166,7 +164,7 @@ func (db *DB) list(ctx context.Context, dst any, s *statement, args ...any) erro
 	return db.failure(ctx, err)
 }
 
-// exec writes in a transaction of its own.
+// exec runs one statement that writes, without a transaction around it.
 func (db *DB) exec(ctx context.Context, s *statement, args ...any) error {
 	if args = s.bind(args); !wellFormed(args...) {
 		return errMalformed
@@ -177,8 +175,8 @@ func (db *DB) exec(ctx context.Context, s *statement, args ...any) error {
 	return db.failure(ctx, err)
 }
 
-// prepare prepares a statement at its first use. When the program starts there may
-// be no tables yet.
+// prepare prepares a statement at its first use. It cannot do so when the program starts, because
+// the tables may not exist yet.
 func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	if prepared, ok := db.prepared.Load(s); ok {
 		return prepared.(*sqlx.Stmt), nil
@@ -194,9 +192,9 @@ func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	return prepared, nil
 }
 
-// errMalformed means that no database can store the text. A malformed key is not an
-// error: nothing is stored under it.
-var errMalformed = errors.New("want UTF-8 text without NUL")
+// errMalformed means that a text to store is not valid in every database. A malformed key in a read
+// is not an error, because no row can have it.
+var errMalformed = errors.New("a stored text must be UTF-8 without NUL")
 
 func wellFormed(args ...any) bool {
 	for _, arg := range args {
@@ -207,14 +205,15 @@ func wellFormed(args ...any) bool {
 	return true
 }
 
-// clean makes a client's text storable, so that a login does not fail because of its user agent.
+// clean replaces characters of a client's text that a database cannot store. Otherwise a login
+// could fail because of its User-Agent header.
 func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// wrap adds the operation to an error of a method. A failure of the database
-// becomes unavailable, the error that the caller's contract has for it. Every other
-// error is an answer and stays as it is.
+// wrap adds the operation to an error of the database. If the database could not answer, the error
+// also wraps unavailable, which is the caller's ErrUnavailable. An error such as "not found" stays
+// as it is.
 func wrap(operation string, unavailable, err error) error {
 	switch f, ok := errors.AsType[*failure](err); {
 	case !ok:

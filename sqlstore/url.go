@@ -12,10 +12,10 @@ import (
 	"github.com/lib/pq"
 )
 
-// Hosts returns the hosts that [Open] dials for a Postgres URL, and reports whether
-// every connection to them is encrypted. It reads the configuration that Open dials
-// with, in which lib/pq also obeys PGHOST, PGHOSTADDR and PGSERVICE. Unix sockets
-// are left out. The error quotes no password.
+// Hosts returns the hosts that [Open] dials for a Postgres URL, and reports whether every
+// connection to them is encrypted. Like Open, it also reads the environment variables of lib/pq,
+// such as PGHOST, PGHOSTADDR and PGSERVICE. It does not return Unix sockets. The error quotes no
+// password.
 func Hosts(rawURL string) (hosts []string, encrypted bool, err error) {
 	cfg, err := postgresConfig(rawURL, 0)
 	if err != nil {
@@ -36,22 +36,23 @@ func Hosts(rawURL string) (hosts []string, encrypted bool, err error) {
 	return hosts, encrypted, nil
 }
 
-// limits are the settings with which Postgres itself ends a statement, even if the replica is gone.
+// limits are the Postgres settings that limit a statement's duration on the server, so that the
+// statement ends even if the replica that sent it is gone.
 var limits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
 
 var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
 
-// postgresConfig returns the configuration that a Postgres URL and the environment
-// ask for, with our defaults.
+// postgresConfig returns the connection settings from a Postgres URL and the environment, and this
+// package's defaults.
 func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return pq.Config{}, errMalformedURL // url.Parse's error may quote a part of the password
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return pq.Config{}, errors.New("want a URL that begins with postgres://")
+		return pq.Config{}, errors.New("the database URL must begin with postgres://")
 	}
-	// An @ behind the hosts shows that they are a part of the password. So does an invalid port.
+	// An @ after the first slash, ? or #, or an invalid port, shows an unescaped password.
 	_, rest, _ := strings.Cut(rawURL, "://")
 	_, badPort := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16)
 	if i := strings.IndexAny(rest, "/?#"); badPort != nil || i >= 0 && strings.Contains(rest[i:], "@") {
@@ -67,7 +68,7 @@ func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	cfg.BinaryParameters = true
 	cfg.ApplicationName = cmp.Or(cfg.ApplicationName, "sessiond")
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, timeout)
-	// A standby may not know yet that a session was revoked.
+	// Connect to the primary by default, because a standby may not know the latest revocations.
 	cfg.TargetSessionAttrs = cmp.Or(cfg.TargetSessionAttrs, pq.TargetSessionAttrsPrimary)
 	if cfg.Runtime == nil {
 		cfg.Runtime = make(map[string]string)
@@ -81,13 +82,13 @@ func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	return cfg, nil
 }
 
-// isSocket reports whether host is the name of a Unix socket to lib/pq.
+// isSocket reports whether lib/pq treats host as a Unix socket.
 func isSocket(host string) bool {
 	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@")
 }
 
-// withoutLimits returns the configuration for migrations, which may take long and
-// wait for each other.
+// withoutLimits returns the connection settings for migrations. They have no time limits, because a
+// migration may take long or wait for another replica's migration.
 func withoutLimits(cfg pq.Config) pq.Config {
 	cfg = cfg.Clone()
 	for _, name := range limits {
@@ -105,7 +106,7 @@ func sqliteDSN(path string, timeout time.Duration) string {
 		"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds()),
 			"journal_mode(WAL)",
-			"synchronous(FULL)", // a revoked session stays revoked when the power fails
+			"synchronous(FULL)", // otherwise a power failure could undo a revocation
 			"foreign_keys(1)",
 			"cache_size(-1024)", // KiB
 			"journal_size_limit(4194304)",

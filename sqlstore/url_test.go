@@ -10,12 +10,13 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// TestHosts_NamesWhatIsDialed checks the hosts that the plaintext check prints and
-// looks up. No part of a password may be among them, however the URL was mistyped.
-func TestHosts_NamesWhatIsDialed(t *testing.T) {
+// TestHosts_ReturnsNoPartOfPassword checks the hosts of a Postgres URL, because other code prints
+// them and looks them up in DNS. No part of the password may be among the hosts, even if the URL is
+// mistyped.
+func TestHosts_ReturnsNoPartOfPassword(t *testing.T) {
 	for _, c := range []struct {
 		url  string
-		want string // with commas between; "malformed" for an error
+		want string // the hosts, separated by commas, or "malformed" for an error
 	}{
 		{"postgres://u:s3cret@db:5432/x?sslmode=disable", "db"},
 		{"postgresql://[::1]:5432/x", "::1"},
@@ -24,13 +25,13 @@ func TestHosts_NamesWhatIsDialed(t *testing.T) {
 		{"postgres://u:s3cret@a/x?host=b,c", "b,c"},
 		{"postgres://u:s3cret@a/x?host=b&hostaddr=192.0.2.1", "b,192.0.2.1"},
 		{"postgres:///x?host=a,b&hostaddr=192.0.2.1,", "a,192.0.2.1,b"},
-		// Of two hosts, lib/pq dials the one that sorts last.
+		// If the URL has two hosts, lib/pq dials the host that sorts last.
 		{"postgres://u@192.0.2.1/x?host=127.0.0.1", "192.0.2.1"},
 
 		{"postgres://u:abc,s3cret/ghi@127.0.0.1/x", "malformed"},
 		{"postgres://u:s3cret/ghi@127.0.0.1/x?sslmode=disable", "malformed"},
 		{"postgres://u:123/ghi@127.0.0.1/x", "malformed"},
-		{"postgres://u:1234567890", "malformed"}, // a password of digits, not a port
+		{"postgres://u:1234567890", "malformed"}, // 1234567890 is a password, not a port
 		{"postgres://u:s3cret?ghi@127.0.0.1/x", "malformed"},
 		{"postgres://s3%63ret/x", "malformed"},
 	} {
@@ -54,12 +55,12 @@ func TestHosts_RefusesOtherSchemes(t *testing.T) {
 	}
 }
 
-// TestHosts_ReportsEncryption checks the mode that lib/pq would dial with. allow
-// and prefer fall back to plain text.
-func TestHosts_ReportsEncryption(t *testing.T) {
+// TestHosts_ReportsWhetherEncrypted checks every sslmode. The modes allow and prefer do not count
+// as encrypted, because lib/pq then falls back to plain text.
+func TestHosts_ReportsWhetherEncrypted(t *testing.T) {
 	for parameters, want := range map[string]bool{
-		"":                    true, // verify-full is what Open adds
-		"sslmode=":            true, // require is what lib/pq adds
+		"":                    true, // Open adds sslmode=verify-full
+		"sslmode=":            true, // lib/pq uses sslmode=require
 		"sslmode=require":     true,
 		"sslmode=verify-ca":   true,
 		"sslmode=verify-full": true,
@@ -76,9 +77,9 @@ func TestHosts_ReportsEncryption(t *testing.T) {
 	}
 }
 
-// TestHosts_FollowsEnvironment checks the environment variables that make lib/pq dial
-// other hosts than those of the URL, or dial them in another mode.
-func TestHosts_FollowsEnvironment(t *testing.T) {
+// TestHosts_ReadsEnvironmentVariables checks the environment variables with which lib/pq dials
+// other hosts than those in the URL, or uses another sslmode.
+func TestHosts_ReadsEnvironmentVariables(t *testing.T) {
 	services := filepath.Join(t.TempDir(), "services")
 	if err := os.WriteFile(services, []byte("[elsewhere]\nhost=192.0.2.1\nsslmode=disable\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,12 +90,12 @@ func TestHosts_FollowsEnvironment(t *testing.T) {
 		want      []string
 		encrypted bool
 	}{
-		{"PGHOST fills in a missing host", "postgres:///x?sslmode=disable", map[string]string{"PGHOST": "192.0.2.1"}, []string{"192.0.2.1"}, false},
-		{"PGHOST adds further hosts", "postgres://a/x?sslmode=disable", map[string]string{"PGHOST": "b,192.0.2.1"}, []string{"a", "192.0.2.1"}, false},
-		{"PGHOSTADDR wins over a host", "postgres://localhost/x?sslmode=disable", map[string]string{"PGHOSTADDR": "192.0.2.1"}, []string{"localhost", "192.0.2.1"}, false},
-		{"PGSERVICE wins over the URL", "postgres://localhost/x?sslmode=require", map[string]string{"PGSERVICE": "elsewhere", "PGSERVICEFILE": services}, []string{"192.0.2.1"}, false},
-		{"PGSSLMODE does not replace a missing mode", "postgres://a/x", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, true},
-		{"PGSSLMODE replaces an empty mode", "postgres://a/x?sslmode=", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, false},
+		{"PGHOST is the host if the URL has none", "postgres:///x?sslmode=disable", map[string]string{"PGHOST": "192.0.2.1"}, []string{"192.0.2.1"}, false},
+		{"PGHOST adds hosts to those of the URL", "postgres://a/x?sslmode=disable", map[string]string{"PGHOST": "b,192.0.2.1"}, []string{"a", "192.0.2.1"}, false},
+		{"PGHOSTADDR adds an address to the URL's host", "postgres://localhost/x?sslmode=disable", map[string]string{"PGHOSTADDR": "192.0.2.1"}, []string{"localhost", "192.0.2.1"}, false},
+		{"PGSERVICE replaces the URL's host and sslmode", "postgres://localhost/x?sslmode=require", map[string]string{"PGSERVICE": "elsewhere", "PGSERVICEFILE": services}, []string{"192.0.2.1"}, false},
+		{"PGSSLMODE is ignored if the URL has no sslmode", "postgres://a/x", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, true},
+		{"PGSSLMODE is used if the URL has an empty sslmode", "postgres://a/x?sslmode=", map[string]string{"PGSSLMODE": "disable"}, []string{"a"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for name, value := range c.env {

@@ -12,7 +12,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Users is the user store.
+// Users is the user store in an SQL database. It implements [identity.Store] and [mail.Outbox].
 type Users struct{ db *DB }
 
 var (
@@ -24,10 +24,10 @@ func (u *Users) wrap(operation string, err error) error {
 	return wrap(operation, identity.ErrUnavailable, err)
 }
 
-// userRow is a user as all statements below read and write it. A new field of
-// [identity.User] needs a column of its name in snake case, which is then read,
-// inserted, updated and erased. If a profile sets it, withProfile needs a line too.
-// Times replace those of the embedded user, because SQLite stores times as text.
+// userRow is a row of the table users. A new field of [identity.User] needs a column with its name
+// in snake case, which is then read, inserted, updated and erased. If [identity.Profile] gets the
+// same field, withProfile needs a line too. The time fields of userRow are used in place of those
+// in identity.User, because SQLite stores times as text.
 type userRow struct {
 	identity.User
 	EmailVerifiedAt, CreatedAt, UpdatedAt timestamp
@@ -39,7 +39,7 @@ func (r *userRow) user() identity.User {
 	return u
 }
 
-// keyedUser is a user together with the keys by which names are unique.
+// keyedUser is a user with the case-folded username and address, which must be unique.
 type keyedUser struct {
 	userRow
 	UsernameKey, EmailKey string
@@ -49,7 +49,7 @@ func withKeys(u identity.User) keyedUser {
 	return keyedUser{userRow{u, at(u.EmailVerifiedAt), at(u.CreatedAt), at(u.UpdatedAt)}, identity.Fold(u.Username), identity.Fold(u.Email)}
 }
 
-// withProfile returns a user with the fields that a profile sets.
+// withProfile returns u with the fields of p that are not nil.
 func withProfile(u identity.User, p identity.Profile) identity.User {
 	set := func(field, given *string) {
 		if given != nil {
@@ -70,8 +70,8 @@ var (
 	updateUser = newStatement(`
 		UPDATE users SET ` + assignments(columns[keyedUser]("id", "username", "username_key",
 		"password_hash", "password_version", "status", "created_at")) + ` WHERE id = :id`)
-	// eraseUser overwrites every column with a userRow that has only an id, a status and a
-	// time. The columns named here are kept. A new column is erased unless it is added to them.
+	// eraseUser erases all personal data of a user: it overwrites every column of userRow except
+	// those that are named here. A new column is erased unless it is named here.
 	eraseUser = newStatement(`
 		UPDATE users SET ` + assignments(columns[userRow]("id", "password_version", "created_at")) + `,
 			username_key = NULL, email_key = NULL, deleted_at = :updated_at
@@ -110,7 +110,7 @@ var (
 		SELECT id FROM users
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
 	lockStaleEmail = newStatement(`SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
-	// The status is not a parameter, because SQLite would then not use the index of pending users.
+	// The status is a constant, because with a parameter SQLite ignores the index of pending users.
 	lockOldestPending = newStatement(`
 		SELECT id FROM users
 		WHERE status = 'pending' AND created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`)
@@ -118,7 +118,7 @@ var (
 	emailTaken    = newStatement(`SELECT count(*) FROM users WHERE email_key = ? AND id <> ?`)
 )
 
-// The constraints' names in the migrations.
+// The names of the unique constraints in the migrations.
 const (
 	usernameUnique = "users_username_unique"
 	emailUnique    = "users_email_unique"
@@ -149,7 +149,7 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 		}
 		return tx.enqueue(ctx, *notice, user.CreatedAt)
 	})
-	// Another replica may have taken a name after the names were checked.
+	// Another replica may have used the same username or address after the check above.
 	if constraint, ok := u.db.dialect.unique(err); ok {
 		switch constraint {
 		case usernameUnique:
@@ -161,7 +161,8 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 	return u.wrap("create user "+user.ID, err)
 }
 
-// removeStale removes users who have never confirmed their address and hold a name that is needed.
+// removeStale removes pending users from before the given time whose username or address is wanted
+// again.
 func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement, keys ...any) error {
 	var ids []string
 	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
@@ -170,8 +171,8 @@ func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement,
 	return t.removePending(ctx, ids)
 }
 
-// removePending removes pending users whose rows are locked, with all that refers
-// to them. They have no sessions, because a pending user cannot sign in.
+// removePending deletes pending users with their mailed tokens and failed logins. Pending users
+// have no sessions, because they cannot sign in. The caller has locked the users.
 func (t *tx) removePending(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -205,7 +206,7 @@ func (u *Users) ForgetPending(ctx context.Context, before time.Time, limit int) 
 	return len(ids), u.wrap("forget lapsed registrations", err)
 }
 
-// checkFree returns taken if the statement counts any row.
+// checkFree returns the error taken if the statement count counts any row.
 func (t *tx) checkFree(ctx context.Context, taken error, count *statement, args ...any) error {
 	var n int
 	if err := t.get(ctx, &n, nil, count, args...); err != nil {
@@ -217,15 +218,15 @@ func (t *tx) checkFree(ctx context.Context, taken error, count *statement, args 
 	return nil
 }
 
-// Update implements [identity.Store]. A new address makes mailed tokens invalid, because they prove
-// that the client reads the old address.
+// Update implements [identity.Store]. A new mail address makes all mailed tokens invalid, because
+// those tokens only prove that the client can read mail to the old address.
 func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stalePending, now time.Time) (identity.User, error) {
 	var user identity.User
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		if _, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
 			return err
 		}
-		// Read under the lock, because fields that the profile does not set are written too.
+		// Read the user while it is locked, because updateUser also writes the unchanged fields.
 		var stored userRow
 		if err := tx.get(ctx, &stored, identity.ErrNotFound, userByID, id); err != nil {
 			return err
@@ -258,7 +259,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stale
 		}
 		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
 	})
-	// Another replica may have taken the address after it was checked.
+	// Another replica may have used the same mail address after the check above.
 	if _, ok := u.db.dialect.unique(err); ok {
 		return identity.User{}, identity.ErrEmailTaken
 	}

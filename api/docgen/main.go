@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// render returns the page for an OpenAPI document.
+// render returns the HTML page that shows an OpenAPI document to people.
 func render(openAPI []byte) []byte {
 	t := template.New("docs").Funcs(template.FuncMap{
 		"split": strings.Split, "upper": strings.ToUpper, "url": url, "general": func() map[string]string { return general }, "quote": quote,
@@ -41,7 +41,7 @@ func render(openAPI []byte) []byte {
 	return out.Bytes()
 }
 
-// general maps a status to the response that the page describes once for all operations.
+// general maps a status to a response that every route can return. The page describes it only once.
 var general = map[string]string{
 	"405": "MethodNotAllowed", "413": "TooLarge", "415": "UnsupportedMediaType", "431": "HeadersTooLarge", "500": "InternalError", "503": "Unavailable",
 }
@@ -53,7 +53,7 @@ type node struct {
 	raw   jsontext.Value
 }
 
-// root is the whole document. A $ref is looked up in root.
+// root is the whole OpenAPI document. Get looks up every $ref in root.
 var root *node
 
 func parse(name string, raw jsontext.Value) *node {
@@ -74,7 +74,7 @@ func parse(name string, raw jsontext.Value) *node {
 	return n
 }
 
-// Get returns the node at the end of a path of names below n, or nil. It follows $ref.
+// Get returns the node at the end of a path of member names, or nil. It follows every $ref.
 func (n *node) Get(path ...string) *node {
 	if n == nil || len(path) == 0 {
 		return n
@@ -88,7 +88,7 @@ func (n *node) Get(path ...string) *node {
 	return root.Get(strings.Split(n.Get("$ref").String(), "/")[1:]...).Get(path...)
 }
 
-// Each returns the members of the object or array at the end of a path.
+// Each returns the members of the object or array at the end of a path of member names.
 func (n *node) Each(path ...string) []*node {
 	if n = n.Get(path...); n == nil {
 		return nil
@@ -96,12 +96,12 @@ func (n *node) Each(path ...string) []*node {
 	return n.Nodes
 }
 
-// First returns the first member of the object or array at the end of a path, or nil.
+// First returns the first member of the object or array at the end of a path of names, or nil.
 func (n *node) First(path ...string) *node {
 	return append(n.Each(path...), nil)[0]
 }
 
-// Ref returns the name of the component that n refers to.
+// Ref returns the last part of n's $ref, such as Session in #/components/schemas/Session.
 func (n *node) Ref() string {
 	ref := n.Get("$ref").String()
 	return ref[strings.LastIndexByte(ref, '/')+1:]
@@ -118,7 +118,7 @@ func (n *node) String() string {
 	return string(n.raw)
 }
 
-// JSON returns the value as JSON: on one line if that has at most 50 bytes, and otherwise indented.
+// JSON returns n as JSON. A value that is longer than 50 bytes is indented over several lines.
 func (n *node) JSON() (string, error) {
 	v := n.raw.Clone()
 	err := v.Format(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
@@ -128,7 +128,7 @@ func (n *node) JSON() (string, error) {
 	return string(v), err
 }
 
-// Between describes the bounds of a schema in words, such as "at least 8 characters".
+// Between describes the minimum and maximum of a schema in words, such as "at least 8 characters".
 func (n *node) Between(minimum, maximum, unit string) string {
 	low, high := n.Get(minimum).String(), n.Get(maximum).String()
 	switch {
@@ -144,7 +144,7 @@ func (n *node) Between(minimum, maximum, unit string) string {
 	return low + unit
 }
 
-// url returns an operation's path and query string, filled with the examples of the parameters.
+// url returns an operation's path and query string with the example values of all parameters.
 func url(path string, operation *node) string {
 	separator := "?"
 	for _, p := range operation.Each("parameters") {
@@ -159,7 +159,7 @@ func url(path string, operation *node) string {
 	return path
 }
 
-// Shapes returns the schemas of the objects in responses. Schemas of request bodies are left out.
+// Shapes returns the schemas of the objects in responses, but not the schemas of request bodies.
 func (n *node) Shapes() []*node {
 	var bodies []string
 	for _, path := range n.Each("paths") {

@@ -21,7 +21,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// TestMain is also the baselines, because the smoke test starts this very program once more.
+// TestMain runs a baseline server if EnvBaseline is set, because the smoke tests start this test
+// program again for the baselines.
 func TestMain(m *testing.M) {
 	if os.Getenv(stage.EnvBaseline) != "" {
 		main()
@@ -30,7 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// smoke runs the bench on real servers and returns the report, or skips the test loudly.
+// smoke runs sessionbench on real servers and returns the report. It skips the test if the
+// environment names no servers.
 func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	t.Helper()
 	redisURL, databaseURL := redisstoretest.RealURL(t), os.Getenv("SESSIOND_TEST_POSTGRES_URL")
@@ -48,8 +50,8 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	before := client.Info(t.Context(), "keyspace").Val()
 	var out, progress bytes.Buffer
 	err := run(t.Context(), args, &out, &progress)
-	// On a busy machine a check can time out, and "unavailable" is then right. For the bench it is a
-	// wrong answer, because its figures would be worthless.
+	// On a busy machine a check can time out with "unavailable". sessionbench counts that as a
+	// wrong answer, so try again.
 	for range 4 {
 		if err == nil || !strings.Contains(err.Error(), session.ErrUnavailable.Error()) {
 			break
@@ -82,11 +84,10 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	return out.String(), r
 }
 
-// Every figure must be there and every answer right.
-func TestRun_MeasuresAllPartsButStorm(t *testing.T) {
+func TestRun_AllReportsEveryPartExceptStorm(t *testing.T) {
 	_, r := smoke(t, "all", "--round", "50ms", "--connections", "2", "--algorithms", "EdDSA,ES256", "--memory-sessions", "300",
 		"--growth-sessions", "50,100", "--growth-user", "60", "--duration", "200ms")
-	if len(r.Tables) != 4+3+3 { // compare; in-process; memory, growth and vanish
+	if len(r.Tables) != 4+3+3 { // tables of compare (4), in-process (3), memory, growth and vanish
 		t.Errorf("%d tables, want 10", len(r.Tables))
 	}
 	for _, table := range r.Tables {
@@ -107,14 +108,14 @@ func TestRun_MeasuresAllPartsButStorm(t *testing.T) {
 	}
 }
 
-func TestRun_MeasuresAStorm(t *testing.T) {
+func TestRun_StormReportsNoUnansweredLogins(t *testing.T) {
 	text, _ := smoke(t, "storm", "--round", "200ms", "--crowd", "20", "--stampede", "50", "--deployments", "three")
 	if want := "three replicas, unanswered of 10,000 at once: 0"; !strings.Contains(text, want) {
 		t.Errorf("the report does not say %q:\n%s", want, text)
 	}
 }
 
-func TestRun_RefusesWrongFlags(t *testing.T) {
+func TestRun_InvalidFlagsReturnErrorThatNamesThem(t *testing.T) {
 	t.Setenv("SESSIOND_TEST_POSTGRES_URL", "")
 	t.Setenv("SESSIOND_TEST_REDIS_URL", "")
 	for args, why := range map[string]string{
@@ -141,7 +142,7 @@ func TestRun_RefusesWrongFlags(t *testing.T) {
 	}
 }
 
-func TestProxy_HoldsOneReplyBack(t *testing.T) {
+func TestProxy_DelaysExactlyOneReply(t *testing.T) {
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -173,18 +174,18 @@ func TestProxy_HoldsOneReplyBack(t *testing.T) {
 			t.Fatalf("reply %q, %v", line, err)
 		}
 		if took := time.Since(begin); i == 1 && took < late {
-			t.Errorf("the reply to hold back came after %v", took)
+			t.Errorf("the delayed reply came after %v, want at least %v", took, late)
 		}
 	}
 	if held := hold.Load(); held != 0 {
-		t.Errorf("another reply would be held back for %v", held)
+		t.Errorf("the next reply would also be delayed by %v ns", held)
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestParseCeiling_ReadsTheFiguresOfRedisBenchmark(t *testing.T) {
+func TestParseCeiling_ReadsRateAndLatenciesOfRedisBenchmark(t *testing.T) {
 	const out = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
 "MGET a b c","250000.00","1.5","0.1","1.25","3.0","4.5","9.0"
 `

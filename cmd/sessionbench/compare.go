@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing" //nolint:depguard // for AllocsPerRun
+	"testing" //nolint:depguard // testing.AllocsPerRun counts allocations
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
@@ -21,7 +21,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// compare has the baselines, the builds of sessiond and the verifier in process take turns.
+// compare measures the baselines, all builds of sessiond and a verifier without HTTP in turns.
 func (b *bench) compare(ctx context.Context) {
 	sp, refs := b.populate(ctx, b.Sessions, false)
 	sp.FillPlain(ctx, refs)
@@ -58,7 +58,7 @@ func (b *bench) compare(ctx context.Context) {
 	}
 	for i, tokens := range b.Tokens {
 		for j, alg := range b.Algorithms {
-			first := i == 0 && j == 0 // is measured at all numbers of connections
+			first := i == 0 && j == 0 // only this combination is measured with every number of connections
 			for _, n := range b.Connections {
 				if first || n == middle {
 					b.Scope(func() { table(alg, tokens, n, first && n == middle) })
@@ -76,7 +76,7 @@ func (b *bench) compare(ctx context.Context) {
 	}
 }
 
-// verifying asks a verifier of its own.
+// verifying returns a load.Ask that checks tokens with a new session.Verifier, without HTTP.
 func (b *bench) verifying(sp *stage.Space, unbatched bool) load.Ask {
 	v, _ := b.Verifier(sp.URL, redisstore.Options{Unbatched: unbatched})
 	return func(ctx context.Context, _ int, r *load.Request) error {
@@ -85,7 +85,7 @@ func (b *bench) verifying(sp *stage.Space, unbatched bool) load.Ask {
 	}
 }
 
-// verdict returns an error that wraps ErrWrong unless a verifier's answer is the right one for r.
+// verdict returns an error that wraps load.ErrWrong if claims and err are a wrong answer to r.
 func verdict(r *load.Request, claims session.Claims, err error) error {
 	if r.Revoked && errors.Is(err, session.ErrRevoked) || err == nil && !r.Revoked && claims.SessionID == r.Session {
 		return nil
@@ -96,7 +96,7 @@ func verdict(r *load.Request, claims session.Claims, err error) error {
 	return fmt.Errorf("%w: %w", load.ErrWrong, err)
 }
 
-// goRedis sends the commands of a check and does nothing else.
+// goRedis returns a load.Ask that sends Redis a check's commands and ignores the replies.
 func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
 	b.Later(client.Close)
@@ -110,53 +110,53 @@ func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	}
 }
 
-// ceiling is redis-benchmark as a contender. It shows how fast this Redis answers three keys when
-// nothing else asks, with enough connections and pipelines.
+// ceiling returns redis-benchmark as a contender. Its rate is an upper bound for checks per second:
+// Redis only reads three keys per request, over many pipelined connections.
 func ceiling(program string, sp *stage.Space) contender {
-	rate := 100_000.0 // a guess, for the first round
+	rate := 100_000.0 // requests per second: guessed for the first round, measured for the next ones
 	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
 		const clients, pipeline = 64, 16
 		n := max(int(rate*d.Seconds()), clients*pipeline)
 		args := []string{"-u", sp.URL, "--csv", "--precision", "3", "-c", strconv.Itoa(clients), "-P", strconv.Itoa(pipeline), "-n", strconv.Itoa(n), "MGET"}
-		out, err := exec.CommandContext(ctx, program, append(args, stage.CeilingKeys...)...).Output() //nolint:gosec // G204: Redis's own program
+		out, err := exec.CommandContext(ctx, program, append(args, stage.CeilingKeys...)...).Output() //nolint:gosec // G204: redis-benchmark, found in PATH
 		must.Do(errors.Join(err, parseCeiling(string(out), n, w)))
 		rate = w.Rate()
 	}}
 }
 
-// parseCeiling reads the CSV of redis-benchmark. The second line has the command, the rate and
-// latencies in ms: average, minimum, p50, p95, p99 and maximum.
+// parseCeiling adds the CSV output of redis-benchmark for n requests to w. Its second line has the
+// command, the rate per second and latencies in ms: average, minimum, p50, p95, p99 and maximum.
 func parseCeiling(out string, n int, w *load.Work) error {
 	var command string
 	var rate, average, least, p50, p95, p99 float64
 	_, line, _ := strings.Cut(strings.NewReplacer(`"`, "", " ", "_", ",", " ").Replace(out), "\n")
 	if _, err := fmt.Sscan(line, &command, &rate, &average, &least, &p50, &p95, &p99); err != nil || rate <= 0 {
-		return fmt.Errorf("redis-benchmark: want a line of figures, got %q: %w", out, err)
+		return fmt.Errorf("redis-benchmark: no line of figures in its output %q: %w", out, err)
 	}
 	w.Took = time.Duration(float64(n) / rate * float64(time.Second))
-	// Latencies that have the median and the 99th percentile that it has found.
+	// Recording p50 and p99 half of the times each gives w these two percentiles.
 	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
 }
 
-const principal = 64 // connections, at which everything is measured
+const principal = 64 // number of connections or goroutines wherever no flag sets another one
 
-// contender is one of those that take turns.
+// contender is one of the implementations of a token check that a table compares.
 type contender struct {
 	name     string
 	load     func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work)
-	ask      load.Ask       // without HTTP
-	pid      int            // of the process that answers; 0: not one of ours
-	blind    bool           // it does not look at the token, so a used one is as good as a new one
-	whole    bool           // its rounds cannot be cut into turns
-	requests []load.Request // what it is asked; nil: the same as the others
+	ask      load.Ask       // makes the check inside this program; nil: over HTTP
+	pid      int            // process id of the server; 0: this program started no server for it
+	blind    bool           // does not read the token, and therefore never needs new tokens
+	whole    bool           // its rounds cannot be divided into shorter turns
+	requests []load.Request // checks to make; nil: those of the table
 }
 
-// served is a contender behind HTTP. Its n connections are made in its first turn, because sessiond
-// closes one that sends nothing at first, and stay open until the current scope ends.
+// served returns a contender that checks tokens over n HTTP connections. It connects in its first
+// turn, because sessiond closes new connections that stay silent. The current scope disconnects it.
 func (b *bench) served(name string, p *stage.Process, n int) contender {
 	var cs load.Clients
 	b.Later(func() error { cs.Close(); return nil })
-	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // in its answers, the session is
+	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // its answers contain the session id
 	return contender{name: name, pid: p.PID, blind: strings.HasPrefix(name, report.Empty), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
 		if cs == nil {
 			cs = must.Get(load.Dial(ctx, n, p.Addr))
@@ -166,7 +166,7 @@ func (b *bench) served(name string, p *stage.Process, n int) contender {
 	}}
 }
 
-// direct is a contender without HTTP: n goroutines that ask.
+// direct returns a contender in which n goroutines call ask, without HTTP.
 func direct(name string, n int, ask load.Ask) contender {
 	return contender{name: name, ask: ask, load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
 		must.Do(load.Drive(ctx, n, d, from, ask, w))
@@ -174,28 +174,27 @@ func direct(name string, n int, ask load.Ask) contender {
 }
 
 const (
-	// coarseTurns is into how many turns a contender's round is cut. A machine that becomes slower
-	// for a while then does so for all contenders.
+	// coarseTurns is the number of turns into which each contender's round is divided. Contenders
+	// alternate after every turn, because otherwise a slow phase of the machine would hit only one.
 	coarseTurns = 5
-	// fineTurns is for contenders that differ by little and have few callers. Two threads wait for
-	// each other up to three times as long when the kernel runs them on two cores, which changes
-	// every few milliseconds. Clocks cannot be read in such short turns.
+	// fineTurns is the number of turns when a table compares contenders of nearly equal speed with few
+	// callers. Every few milliseconds the kernel may move threads to other cores, where they wait up
+	// to three times as long for each other. These turns are too short to measure CPU time.
 	fineTurns  = 500
-	fineRounds = 3 // for each of the usual ones
+	fineRounds = 3 // rounds with fineTurns for each round that the user asked for
 )
 
-// round is what a contender does in one.
+// round holds the measurements of one contender in one round.
 type round struct {
 	contender
 	from  *load.Supply
 	work  *load.Work
 	spent probe.Clocks
-	turns int // in which clocks were read
+	turns int // number of turns in which CPU time was measured
 }
 
-// takeTurns has the contenders of a table take turns in every round, with another one first each
-// time, and adds the table to the report. A round that warms them up comes first and does not count.
-// Contenders without requests of their own are asked for refs.
+// takeTurns measures the contenders in turns and adds the table to the report. Round 0 warms them
+// up and is not reported. Contenders without their own requests check the sessions in refs.
 func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, refs []session.Ref, fine bool, contenders ...contender) {
 	rounds, length := b.rounds(7, time.Second)
 	turns := coarseTurns
@@ -207,9 +206,9 @@ func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, 
 		t.Rows = append(t.Rows, report.Row{Name: c.name})
 	}
 	var requests []load.Request
-	fastest := 5_000.0 // checks a second, for which new tokens are made
+	fastest := 5_000.0 // highest rate so far in checks per second, which decides how many new tokens a round needs
 	for n := range rounds + 1 {
-		b.Say("%s: round %d of %d", t.Name, n, rounds) // 0 warms up
+		b.Say("%s: round %d of %d", t.Name, n, rounds) // round 0 warms up
 		if t.Tokens == report.Fresh {
 			requests = b.Keys.Mint(ctx, t.Alg, refs, int(1.5*fastest*length.Seconds())+t.Callers)
 		} else if requests == nil {
@@ -252,9 +251,9 @@ func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, 
 	b.report.Tables = append(b.report.Tables, t)
 }
 
-// clocked has a contender work for one turn and reads the clocks before and after.
+// clocked runs one turn of a contender and measures the CPU time that it takes.
 func (b *bench) clocked(ctx context.Context, sp *stage.Space, one *round, d time.Duration) {
-	runtime.GC() // what made the tokens must not be swept on the contender's time
+	runtime.GC() // otherwise the garbage of minting tokens would be collected during the contender's turn
 	before := probe.Read(ctx, sp.Client, one.pid)
 	one.load(ctx, d, one.from, one.work)
 	after := probe.Read(ctx, sp.Client, one.pid)
@@ -272,7 +271,7 @@ func (one *round) figures() report.Figures {
 		return f
 	}
 	f[report.RedisCPU] = load.Micros(one.spent.Redis) / checks
-	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // one of each turn is ours
+	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // each turn contains one read event of probe.Read
 	f[report.LoadCPU] = load.Micros(one.spent.Self) / checks
 	switch {
 	case one.ask != nil:
@@ -284,10 +283,10 @@ func (one *round) figures() report.Figures {
 	return f
 }
 
-// again names the row of the same contender measured twice, which shows the noise.
+// again names the row that measures the same contender a second time, to show the noise.
 func again(name string) string { return name + " again" }
 
-// count is "1 connection" or "2 connections".
+// count returns a number with its noun, such as "1 connection" or "2 connections".
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -301,9 +300,8 @@ func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space
 	return sp, refs
 }
 
-// growth compares the rate of checks by the number of sessions in Redis. Each number has a database
-// and a service of its own. As many sessions are checked everywhere, spread evenly, so that nothing
-// but the number differs.
+// growth measures checks per second with different numbers of sessions in Redis. Each number has
+// its own Redis database and sessiond. The same number of sessions is checked in all of them.
 func (b *bench) growth(ctx context.Context) {
 	var contenders []contender
 	var first *stage.Space
@@ -328,7 +326,7 @@ func (b *bench) growth(ctx context.Context) {
 	}, nil, false, append(contenders, c)...)
 }
 
-// memory fills a Redis with live sessions of as many users and has the service check each once.
+// memory fills Redis with live sessions, each of another user, and checks every session once.
 func (b *bench) memory(ctx context.Context) {
 	before := probe.RedisMemory(ctx, b.Redis)
 	sp, refs := b.populate(ctx, b.MemorySessions, false)
@@ -338,7 +336,7 @@ func (b *bench) memory(ctx context.Context) {
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
 	defer cs.Close()
 	done := 0
-	for part := range slices.Chunk(refs, 100_000) { // all tokens would fill the machine's memory
+	for part := range slices.Chunk(refs, 100_000) { // tokens of all sessions together would fill the machine's memory
 		w := b.checkOnce(ctx, cs, b.Keys.Mint(ctx, session.AlgEdDSA, part, len(part)))
 		done += len(part)
 		b.Say("%d of %d are checked, at %.0f a second", done, len(refs), w.Rate())
@@ -352,15 +350,15 @@ func (b *bench) memory(ctx context.Context) {
 	})
 }
 
-// checkOnce makes every check once.
+// checkOnce sends every request once, and ends the run if a request was not answered.
 func (b *bench) checkOnce(ctx context.Context, cs load.Clients, requests []load.Request) *load.Work {
-	const long = 10 * time.Minute // for 100,000 checks
+	const long = 10 * time.Minute // time limit for 100,000 checks
 	defer cs.Bound(ctx, long)()
 	w := load.NewWork()
 	must.Do(load.Drive(ctx, len(cs), long, &load.Supply{Requests: requests, Once: true}, cs.Ask(true), w))
 	b.report.Complain("a check of each session", w.Wrong, w.Complaint)
 	if int(w.Latencies.TotalCount()) != len(requests) {
-		must.Do(errors.New("not every session was checked"))
+		must.Do(errors.New("some sessions were not checked within 10 minutes"))
 	}
 	return w
 }

@@ -1,5 +1,5 @@
-// Command sessionbench measures what a check costs, beside an empty handler and the plain design, in
-// one run on one machine. README.md says how to run it and why it uses which library.
+// Command sessionbench measures what it costs sessiond to check an access token. The same run
+// measures an empty HTTP handler and a simpler design for comparison. See README.md.
 package main
 
 import (
@@ -35,55 +35,55 @@ func main() {
 	}
 }
 
-const description = `Measures what a check costs, on one machine and in one run.
+const description = `Measures what it costs sessiond to check an access token.
 
-compare: the rates of an empty handler, the plain design, /v1/verify and the verifier in process, which take turns. memory: what a
-million live sessions take in sessiond and in Redis. growth: the rate of checks with few and with many sessions. vanish: clients
-that leave before their answer, and a Redis that holds one reply back. storm: a flood of logins beside checks. all: all but storm.
+compare: checks per second of an empty HTTP handler, of a plain design, of /v1/verify and of a verifier inside this program. memory: the
+memory of a million live sessions in sessiond and Redis. growth: checks per second with few and with many sessions. vanish: clients
+that disconnect before their answer, and one late reply of Redis. storm: a flood of logins beside checks. all: everything but storm.
 
-It needs a PostgreSQL and a Redis that nobody else uses at the same time. It makes databases of its own, takes databases of Redis
-that are empty, and removes what it has written. It ends with status 1 if an answer was wrong.`
+No other program may use the PostgreSQL and Redis servers at the same time. sessionbench creates its own databases in PostgreSQL, uses
+empty databases of Redis, and removes everything that it wrote. The exit status is 1 if a server gave a wrong answer.`
 
-// config is the command line.
+// config holds the command-line flags.
 type config struct {
-	Parts          []string      `arg:"" optional:"" default:"compare" enum:"compare,memory,growth,vanish,storm,all" help:"What to measure."`
-	DatabaseURL    string        `env:"SESSIOND_TEST_POSTGRES_URL" placeholder:"URL" help:"PostgreSQL in which databases may be made." json:"-"`
-	RedisURL       string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"A single Redis." json:"-"`
-	Build          []string      `placeholder:"NAME=PATH" sep:"none" help:"A sessiond to measure in place of this repository's. With several, compare gives each a row, and the first a second one that shows the noise. The last is held to the thresholds and used by the other parts."`
-	Rounds         int           `placeholder:"N" help:"Number of rounds (default: 7; storm: 3)."`
-	Round          time.Duration `placeholder:"DURATION" help:"Length of a round (default: 1s; storm: 10s)."`
-	Sessions       int           `default:"1000" help:"Sessions that are checked in turn."`
-	Connections    []int         `default:"1,64,256" help:"compare: numbers of HTTP connections."`
-	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signatures. The first is measured with all numbers of connections, the others with the middle one."`
-	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm, tokens seen before, or new, each token its first time."`
-	MemorySessions int           `default:"1000000" help:"memory: live sessions."`
-	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis. The others are compared to the first."`
-	GrowthUser     int           `default:"10000" help:"growth: sessions of the user who has many."`
-	Duration       time.Duration `default:"1m" help:"vanish: how long clients leave, over HTTP and again in process."`
-	Crowd          int           `default:"1000" help:"storm: clients that wait as told."`
-	Stampede       int           `default:"10000" help:"storm: clients that come at the same moment."`
-	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: one replica, three, or one in a control group that may use one core."`
-	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds." json:"-"`
-	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write a plot of each part: compare.svg, growth.svg, storm.svg." json:"-"`
-	Check          bool          `help:"End with status 1 if a threshold is missed." json:"-"`
+	Parts          []string      `arg:"" optional:"" default:"compare" enum:"compare,memory,growth,vanish,storm,all" help:"Measurements to run."`
+	DatabaseURL    string        `env:"SESSIOND_TEST_POSTGRES_URL" placeholder:"URL" help:"PostgreSQL server. Its user must be allowed to create databases." json:"-"`
+	RedisURL       string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"Redis server, not a Redis Cluster." json:"-"`
+	Build          []string      `placeholder:"NAME=PATH" sep:"none" help:"sessiond program to measure instead of a new build of this repository. NAME labels it in the report. If the flag is repeated, compare measures each program, and the first one twice to show the noise. Thresholds and all other measurements use the last program."`
+	Rounds         int           `placeholder:"N" help:"How often each measurement is repeated (default: 7; storm: 3)."`
+	Round          time.Duration `placeholder:"DURATION" help:"How long each program or kind of load is measured per round (default: 1s; storm: 10s)."`
+	Sessions       int           `default:"1000" help:"Number of sessions whose tokens are checked."`
+	Connections    []int         `default:"1,64,256" help:"compare: numbers of HTTP connections to measure with."`
+	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signature algorithms of the tokens. The first is measured with each number of connections, the others only with the middle number."`
+	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm measures tokens that the server has checked before, new measures tokens that it checks for the first time."`
+	MemorySessions int           `default:"1000000" help:"memory: number of live sessions."`
+	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis to measure with. The others are compared to the first."`
+	GrowthUser     int           `default:"10000" help:"growth: also measure with this number of sessions that all belong to one user."`
+	Duration       time.Duration `default:"1m" help:"vanish: duration of the measurement over HTTP, and of the one without HTTP."`
+	Crowd          int           `default:"1000" help:"storm: number of login clients that obey Retry-After, in the scene with a crowd."`
+	Stampede       int           `default:"10000" help:"storm: number of clients that send a login at the same moment, in the scene with a stampede."`
+	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: deployments of sessiond to flood with logins. one: one replica, three: three replicas, limited: one replica in a control group that may use one CPU core."`
+	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds to this file." json:"-"`
+	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write plots to this directory: compare.svg, growth.svg, storm.svg." json:"-"`
+	Check          bool          `help:"Exit with status 1 if a threshold is missed." json:"-"`
 }
 
-// Validate is called by kong.
+// Validate checks the flags. kong calls it after parsing them.
 func (c *config) Validate() error {
 	if c.DatabaseURL == "" || c.RedisURL == "" {
-		return errors.New("--database-url, --redis-url: want URLs; ./deploy/servers.sh starts servers and passes theirs")
+		return errors.New("--database-url and --redis-url must be set; ./deploy/servers.sh starts both servers and sets them")
 	}
 	numbers := slices.Concat(c.Connections, c.GrowthSessions, []int{c.Sessions, c.MemorySessions, c.GrowthUser, c.Crowd, c.Stampede, int(c.Duration)})
 	if slices.Min(numbers) < 1 || c.Rounds < 0 || c.Round < 0 {
-		return errors.New("numbers and durations: want more than 0")
+		return errors.New("numbers and durations must be more than 0")
 	}
 	if c.Round > 15*time.Second {
-		return errors.New("--round: want 15s at most, because sessiond closes connections that wait longer for their turn")
+		return errors.New("--round must be at most 15s, because sessiond closes connections that stay idle while other programs are measured")
 	}
 	return nil
 }
 
-// rounds returns the number of rounds and their length, or the default of a part.
+// rounds returns the number of rounds and their length. The arguments are the defaults.
 func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
 	return cmp.Or(c.Rounds, number), cmp.Or(c.Round, length)
 }
@@ -121,23 +121,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	b.report.Judge()
 	b.publish(stdout)
 	if b.report.Wrong > 0 {
-		return fmt.Errorf("%d wrong answers, the first: %s", b.report.Wrong, b.report.Complaint)
+		return fmt.Errorf("%d wrong answers from measured servers, the first: %s", b.report.Wrong, b.report.Complaint)
 	}
 	if b.Check && b.report.Missed > 0 {
-		return fmt.Errorf("%d thresholds missed", b.report.Missed)
+		return fmt.Errorf("%d thresholds were missed; the report names them", b.report.Missed)
 	}
 	return nil
 }
 
-// publish prints the report and writes the files that were asked for.
+// publish prints the report and writes the files of --json and --svg.
 func (b *bench) publish(stdout io.Writer) {
 	b.report.Print(stdout)
 	if b.JSON != "" {
-		must.Do(os.WriteFile(b.JSON, must.Get(json.MarshalIndent(&b.report, "", "  ")), 0o644)) //nolint:gosec // G306: for everybody to read
+		must.Do(os.WriteFile(b.JSON, must.Get(json.MarshalIndent(&b.report, "", "  ")), 0o644)) //nolint:gosec // G306: other users may read the report
 	}
 	if b.SVG != "" {
 		for part, svg := range plot.All(&b.report) {
-			must.Do(os.WriteFile(filepath.Join(b.SVG, string(part)+".svg"), svg, 0o644)) //nolint:gosec // G306: as above
+			must.Do(os.WriteFile(filepath.Join(b.SVG, string(part)+".svg"), svg, 0o644)) //nolint:gosec // G306: other users may read the plots
 		}
 	}
 }

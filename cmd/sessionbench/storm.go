@@ -16,15 +16,15 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// scene is one kind of load.
+// scene is one kind of load on sessiond: token checks, logins, or both.
 type scene struct {
 	name     string
-	checks   int // a second; 0: none
+	checks   int // token checks per second; 0: no checks; full: as many as sessiond answers
 	flood    load.Flood
-	visitors bool // people at addresses of their own log in, once each; it lasts twice as long
+	visitors bool // also log in report.Visitors users from different addresses; the scene lasts twice as long
 }
 
-const steady, full = 500, -1 // checks a second; as fast as they are answered
+const steady, full = 500, -1 // values of scene.checks: 500 checks per second; as many as sessiond answers
 
 func (c *config) scenes() []scene {
 	return []scene{
@@ -40,7 +40,7 @@ func (c *config) scenes() []scene {
 	}
 }
 
-// storm floods deployments of sessiond with logins beside checks.
+// storm measures checks and logins while each deployment of sessiond is flooded with logins.
 func (b *bench) storm(ctx context.Context) {
 	for _, deployment := range b.Deployments {
 		b.Scope(func() {
@@ -54,29 +54,29 @@ func (b *bench) storm(ctx context.Context) {
 				if wrap, err := b.LimitCPU(cores); err == nil {
 					b.deploy(ctx, name, 1, cores/float64(runtime.NumCPU()), wrap)
 				} else {
-					b.Say("NOT MEASURED: %s: none can be made here: %v", name, err)
+					b.Say("NOT MEASURED: %s: cannot create the control group: %v", name, err)
 				}
 			}
 		})
 	}
 }
 
-// cast is who takes part in the scenes of a deployment.
+// cast holds the replicas, sessions and users that all scenes of one deployment share.
 type cast struct {
 	*bench
 	services []*stage.Process
-	addrs    []string // of the services
+	addrs    []string // addresses of the services
 	requests []load.Request
 	users    []string
 	hasher   *hashing.Hasher
-	arrived  int // source addresses that were used, so that nobody pays for an earlier scene
+	arrived  int // number of client addresses used so far; a scene needs new ones, because sessiond remembers addresses
 	round    time.Duration
-	rest     time.Duration // for a flood to build up before anything counts, and to go away again
+	rest     time.Duration // time for a flood to build up before the measurement, and to drain after it
 }
 
-// deploy plays all scenes with so many replicas, which wrap lets use that share of the machine.
+// deploy runs all scenes on so many replicas. wrap limits them to share of the machine's CPU time.
 func (b *bench) deploy(ctx context.Context, name string, replicas int, share float64, wrap []string) {
-	rounds, length := b.rounds(3, 10*time.Second) // a login takes seconds
+	rounds, length := b.rounds(3, 10*time.Second) // rounds of 1 s would be too short, because a login in a flood takes seconds
 	const bcryptCost = 10                         // sessiond's default
 	c := &cast{bench: b, round: length, rest: min(3*time.Second, length), hasher: must.Get(hashing.NewHasher(bcryptCost, nil))}
 	sp := b.Claim(ctx)
@@ -87,8 +87,8 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 		p := b.Service(ctx, b.Latest, sp.URL, wrap, "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough to ask, and leaves more to those who answer
-	c.check(ctx, steady, time.Now(), c.rest)        // Redis learns the sessions
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough for the load generator and leaves more CPU time to sessiond
+	c.check(ctx, steady, time.Now(), c.rest)        // brings the sessions into Redis before the first scene
 	t := report.Table{Part: report.Storm, Name: name, Round: length, Turn: length, Rows: make([]report.Row, len(b.scenes()))}
 	for n := range rounds {
 		limit, calm := c.bcryptLimit(ctx)*share, load.NewWork()
@@ -116,7 +116,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 	b.report.Tables = append(b.report.Tables, t)
 }
 
-// bcryptLimit is how many passwords a second all cores check that do nothing else.
+// bcryptLimit measures how many passwords per second all cores verify without other work.
 func (c *cast) bcryptLimit(ctx context.Context) float64 {
 	cores, w := runtime.NumCPU(), load.NewWork()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
@@ -131,7 +131,7 @@ func (c *cast) bcryptLimit(ctx context.Context) float64 {
 	return w.Rate()
 }
 
-// flood prepares a flood from source addresses that nobody has used. It returns what runs it.
+// flood returns a function that runs a flood from client addresses that no other scene uses.
 func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*load.Logins, error) {
 	f.Addrs, f.First = c.addrs, c.arrived
 	if f.Users == nil {
@@ -141,7 +141,7 @@ func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*
 	return f.Run
 }
 
-// check makes so many checks a second. It counts those from begin on, for d.
+// check sends rate token checks per second until d after begin. Those before begin do not count.
 func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Duration) *load.Work {
 	n, from, w := principal, &load.Supply{Requests: c.requests}, load.NewWork()
 	if rate != full {
@@ -161,7 +161,7 @@ func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Dura
 	return w
 }
 
-// play plays one scene and returns its checks, nil if there are none.
+// play runs one scene and writes its figures to f. It returns the token checks, nil if none.
 func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Work) {
 	if s.flood.Stampede {
 		return c.stampede(ctx, s, f)
@@ -183,7 +183,7 @@ func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Wor
 	if s.visitors {
 		run := c.flood(load.Flood{
 			Users: c.users[len(c.users)-report.Visitors:], Clients: report.Visitors, Once: true,
-			Spacing: length * 3 / 4 / report.Visitors, // the last ones have time to be answered
+			Spacing: length * 3 / 4 / report.Visitors, // the last quarter of the scene is left for answers
 		})
 		g.Go(func() (err error) { visitors, err = run(scene, begin); return err })
 	}
@@ -213,7 +213,7 @@ func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 	}
 }
 
-// watch counts how often a replica does not say that it lives.
+// watch counts failed requests for /livez, which every replica must always answer, until ctx ends.
 func (c *cast) watch(ctx context.Context) (dark float64) {
 	for ctx.Err() == nil {
 		load.Pause(ctx, 100*time.Millisecond)
@@ -226,8 +226,8 @@ func (c *cast) watch(ctx context.Context) (dark float64) {
 	return dark
 }
 
-// stampede has everybody come at the same moment, once, and measures how long it takes until others
-// can log in as if nothing had happened.
+// stampede sends the logins of all clients at the same moment. It then measures the time until a
+// single login succeeds within 1 s again.
 func (c *cast) stampede(ctx context.Context, s scene, f report.Figures) *load.Work {
 	patient, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -22,14 +22,14 @@ import (
 )
 
 const (
-	leaveEvery    = 20                     // one request of so many is abandoned
-	held          = 2 * time.Second        // how long Redis's reply is held back, once
-	checkDeadline = 150 * time.Millisecond // for an answer of sessiond: 120 ms for Redis, the rest for Postgres
-	callDeadline  = 100 * time.Millisecond // of a caller in process
+	leaveEvery    = 20                     // each caller disconnects during one of this many requests
+	held          = 2 * time.Second        // delay of a single reply from Redis
+	checkDeadline = 150 * time.Millisecond // longest time for sessiond to answer: 120 ms for Redis, the rest for Postgres
+	callDeadline  = 100 * time.Millisecond // context deadline of a call to the verifier without HTTP
 )
 
-// vanish has clients leave without their answer at full load, and Redis hold back one reply. All
-// other answers must be right. The sessions are in Postgres, too, which is asked when Redis is late.
+// vanish lets clients disconnect before their answer at full load, and delays one reply of Redis.
+// All other answers must be right. While Redis is late, sessiond finds the sessions in Postgres.
 func (b *bench) vanish(ctx context.Context) {
 	sp := b.Claim(ctx)
 	requests, ledger := b.SignIn(ctx, sp, b.Sessions)
@@ -64,7 +64,7 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	service := b.Service(ctx, b.Latest, redisURL, nil)
 	f[report.Deadline] = load.Millis(checkDeadline)
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
-	b.checkOnce(ctx, cs, requests) // fills the pools of sessiond
+	b.checkOnce(ctx, cs, requests) // makes sessiond open all its connections to Redis and Postgres
 	cs.Close()
 	f[report.GoroutinesBefore] = settle(ctx, service.Goroutines, 0)
 	cs = must.Get(load.Dial(ctx, principal, service.Addr))
@@ -73,7 +73,7 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	defer stall().Stop()
 	must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, func(ctx context.Context, caller int, r *load.Request) error {
 		asked[caller]++
-		if n := asked[caller] + caller; n%leaveEvery == 0 { // they do not leave at the same time
+		if n := asked[caller] + caller; n%leaveEvery == 0 { // adding caller keeps the callers from disconnecting all at once
 			return leave(ctx, &cs[caller], service.Addr, r, n%(2*leaveEvery) == 0)
 		}
 		err := cs[caller].Check(r, true)
@@ -86,14 +86,13 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	f[report.GoroutinesAfter] = settle(ctx, service.Goroutines, f[report.GoroutinesBefore])
 }
 
-// leave sends a request and closes the connection, politely or as if the cable was pulled. Then it
-// connects again.
+// leave disconnects before the answer to r, by a TCP reset unless politely is set, and reconnects.
 func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, politely bool) error {
 	if _, err := (*c).Write(r.Wire); err != nil {
 		return fmt.Errorf("send a request: %w", err)
 	}
 	if tcp, ok := (*c).Conn.(*net.TCPConn); ok && !politely {
-		_ = tcp.SetLinger(0) // makes Close send a reset
+		_ = tcp.SetLinger(0) // makes Close send a TCP reset
 	}
 	_ = (*c).Close()
 	next, err := load.Dial(ctx, 1, addr)
@@ -123,7 +122,7 @@ func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []lo
 	f[report.GoroutinesAfter] = settle(ctx, goroutines, f[report.GoroutinesBefore])
 }
 
-// callWithin makes one check under callDeadline. A caller that leaves cancels it after a moment.
+// callWithin checks r's token within callDeadline. A call that leaves is canceled after that time.
 func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leaves bool, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
@@ -141,8 +140,8 @@ func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leave
 	}
 }
 
-// settle counts goroutines until there are no more than most, for 10 s at the longest. If most is 0,
-// it counts until two counts are the same.
+// settle calls count, at most for 10 s, until the number of goroutines is at most most. If most is
+// 0, settle calls count until two results are equal. It returns the last result.
 func settle(ctx context.Context, count func() float64, most float64) (n float64) {
 	deadline := time.Now().Add(10 * time.Second)
 	for last := -1.0; ; last = n {
@@ -154,8 +153,8 @@ func settle(ctx context.Context, count func() float64, most float64) (n float64)
 	}
 }
 
-// proxy passes TCP on to a Redis until the current scope ends, and returns its address. Once hold is
-// set, it holds the next reply back for so many nanoseconds.
+// proxy starts a TCP proxy for the Redis at target and returns its address. The proxy stops with
+// the current scope. If hold is set, the next reply is delayed once by hold nanoseconds.
 func (b *bench) proxy(ctx context.Context, target string, hold *atomic.Int64) (addr string) {
 	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
 	p := &tcpproxy.Proxy{ListenFunc: func(string, string) (net.Listener, error) { return listener, nil }}
@@ -170,10 +169,10 @@ func (b *bench) proxy(ctx context.Context, target string, hold *atomic.Int64) (a
 
 type delayed struct {
 	net.Conn
-	hold *atomic.Int64
+	hold *atomic.Int64 // nanoseconds by which the next read is delayed, once
 }
 
-func (d delayed) CloseWrite() error { return d.Conn.(*net.TCPConn).CloseWrite() } // the proxy looks for it
+func (d delayed) CloseWrite() error { return d.Conn.(*net.TCPConn).CloseWrite() } // tcpproxy calls this method if a connection has it
 
 func (d delayed) Read(b []byte) (int, error) {
 	n, err := d.Conn.Read(b)

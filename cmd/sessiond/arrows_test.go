@@ -14,8 +14,8 @@ const (
 	root   = "../.." // path of the module from this directory
 )
 
-// arrows lists, for each package of this module, which of the others it may import. A new package
-// must be added here.
+// arrows lists which packages of this module each of its packages may import. Add new packages
+// here.
 var arrows = map[string][]string{
 	"session":                {},
 	"session/issuer":         {"session"},
@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"deploy/gateways":        {},
 }
 
-func TestPackages_ImportOnlyWhatArrowsAllow(t *testing.T) {
+func TestPackages_ImportOnlyAllowedPackages(t *testing.T) {
 	// The imports of test files are not checked, because a test may use any package.
 	list := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", "./...")
 	list.Dir = root
@@ -50,19 +50,19 @@ func TestPackages_ImportOnlyWhatArrowsAllow(t *testing.T) {
 		from, imports := paths[0], paths[1:]
 		allowed, listed := arrows[from]
 		if !listed && !isTestHelper(from) {
-			t.Errorf("package %s is not in the table: add it with the packages that it may import", from)
+			t.Errorf("package %s is not in the table arrows: add it with the packages that it may import", from)
 		}
 		for _, to := range imports {
 			switch {
 			case isTestHelper(from):
-				// A test helper may import what it helps to test, but not the packages above it.
-				if r := room(to); r != room(from) && (r == "api" || r == "cmd") {
-					t.Errorf("test helper %s imports %s, which is above it", from, to)
+				// A test helper may import packages that it helps to test, but not api or cmd.
+				if r := topDirectory(to); r != topDirectory(from) && (r == "api" || r == "cmd") {
+					t.Errorf("the test helper %s must not import %s", from, to)
 				}
 			case isTestHelper(to):
 				t.Errorf("%s imports the test helper %s", from, to)
 			case !slices.Contains(allowed, to):
-				t.Errorf("%s imports %s, which the table does not allow", from, to)
+				t.Errorf("%s imports %s, which the table arrows does not allow", from, to)
 			}
 		}
 	}
@@ -79,16 +79,17 @@ func ours(paths []string) []string {
 	return short
 }
 
-// isTestHelper reports whether a package is for tests only. Those have names such as storetest.
+// isTestHelper reports whether a package is only for tests. The names of such packages end in
+// "test".
 func isTestHelper(p string) bool { return strings.HasSuffix(path.Base(p), "test") }
 
-// room returns the top-level directory of a package.
-func room(p string) string {
+// topDirectory returns the top-level directory of a package.
+func topDirectory(p string) string {
 	first, _, _ := strings.Cut(p, "/")
 	return first
 }
 
-func TestRepository_HasNoOtherTopLevelEntries(t *testing.T) {
+func TestRepository_HasOnlyAllowedTopLevelEntries(t *testing.T) {
 	allowed := []string{
 		"cmd", "api", "session", "identity", "redisstore", "sqlstore", "deploy",
 		"go.mod", "go.sum", "README.md", "LICENSE",
@@ -100,7 +101,7 @@ func TestRepository_HasNoOtherTopLevelEntries(t *testing.T) {
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) {
-			t.Errorf("%s is a new entry at the top level: add it to this list if it belongs there", e.Name())
+			t.Errorf("%s is a new entry at the top level: add it to the list in this test if it belongs there", e.Name())
 		}
 	}
 }

@@ -47,7 +47,7 @@ var (
 	code    = regexp.MustCompile("`([^`]+)`")
 )
 
-// anchors returns the fragments that GitHub gives to the headings of a document.
+// anchors returns the URL fragments that GitHub gives to the headings of a document.
 func anchors(text string) []string {
 	var all []string
 	for _, h := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
@@ -57,7 +57,7 @@ func anchors(text string) []string {
 	return all
 }
 
-func TestDocuments_LinksLeadToFilesAndHeadings(t *testing.T) {
+func TestDocuments_LinksLeadToExistingFilesAndHeadings(t *testing.T) {
 	all := documents(t)
 	for name, text := range all {
 		for _, l := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
@@ -78,7 +78,7 @@ func TestDocuments_LinksLeadToFilesAndHeadings(t *testing.T) {
 	}
 }
 
-// rows returns the cells of every table row in a text. Headings are among them.
+// rows returns the cells of every row, including header rows, of the tables in a Markdown text.
 func rows(text string) (all [][]string) {
 	for line := range strings.Lines(text) {
 		if cells := strings.Split(strings.TrimSpace(line), " | "); strings.HasPrefix(line, "| ") && len(cells) > 1 {
@@ -106,7 +106,7 @@ func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
 	for _, cells := range rows(guide) {
 		name := code.FindStringSubmatch(cells[0])
 		if name == nil {
-			continue // the head of a table
+			continue // the header row of a table
 		}
 		if listed[name[1]] = true; !slices.Contains(settings, name[1]) {
 			t.Errorf("settings.md lists %s, which serve does not take", name[1])
@@ -122,7 +122,6 @@ func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
 	}
 }
 
-// The map must name what is there: a newcomer guesses files from it.
 func TestReadme_MapNamesPackagesAndFilesThatExist(t *testing.T) {
 	_, section, _ := strings.Cut(documents(t)[filepath.Join(root, "README.md")], "\n## Map\n")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -134,7 +133,7 @@ func TestReadme_MapNamesPackagesAndFilesThatExist(t *testing.T) {
 		for _, p := range code.FindAllStringSubmatch(cells[0], -1) {
 			packages = append(packages, p[1])
 			if info, err := os.Stat(filepath.Join(root, p[1])); err != nil || !info.IsDir() {
-				t.Errorf("the map names a package %s, which is not there", p[1])
+				t.Errorf("the map in README.md names a package %s, which does not exist", p[1])
 			}
 		}
 		for _, f := range code.FindAllStringSubmatch(strings.Join(cells[1:], " "), -1) {
@@ -143,7 +142,7 @@ func TestReadme_MapNamesPackagesAndFilesThatExist(t *testing.T) {
 				return err == nil
 			}
 			if filepath.Ext(f[1]) != "" && !slices.ContainsFunc(packages, named) {
-				t.Errorf("the map names a file %s of %s, which is not there", f[1], strings.Join(packages, ", "))
+				t.Errorf("the map in README.md names a file %s of %s, which does not exist", f[1], strings.Join(packages, ", "))
 			}
 		}
 	}

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// client is one connection. It writes requests exactly as given, because net/http
-// would correct them.
+// client is one HTTP connection. It writes requests exactly as given, because net/http would
+// correct them.
 type client struct {
 	t        *testing.T
 	addr     string
 	conn     net.Conn
 	in       *bufio.Reader
-	reopened int // how often an answer other than 503 closed the connection
+	reopened int // how often the gateway closed the connection, except after a 503
 }
 
 func dial(t *testing.T, addr string) *client {
@@ -46,7 +46,7 @@ type answer struct {
 	body   []byte
 }
 
-// do sends one request with these header lines, and with a body unless it is nil.
+// do sends one request with these header lines, and with a body unless body is nil.
 func (c *client) do(method, target string, body []byte, lines ...string) answer {
 	c.t.Helper()
 	var out bytes.Buffer
@@ -83,9 +83,8 @@ func (c *client) do(method, target string, body []byte, lines ...string) answer 
 	return answer{resp.StatusCode, resp.Header, data}
 }
 
-// ask sends a request again until the check reaches a verdict. On a busy machine a
-// check may time out. Its 503 is then right, and the request has not reached the
-// application. The application's own 503 is returned.
+// ask repeats a request while the gateway returns 503, because the gateway's check with sessiond
+// may time out on a busy machine. A 503 of the application itself is returned.
 func (c *client) ask(method, target string, body []byte, lines ...string) answer {
 	c.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; {

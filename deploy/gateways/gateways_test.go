@@ -18,9 +18,8 @@ import (
 // ASCII, and text that looks like variables and escapes of the gateways.
 const oddName = `Zoë "{env.HOME}" $host %41 %[src] 😀`
 
-// timeLimit bounds how long a client waits for a 503. Our files set timeouts of 3 to 5
-// seconds. The gateways' defaults are 30 seconds and more, so a busy machine does not
-// make this limit fail, but a missing timeout does.
+// timeLimit is the longest time that a client may wait for a 503. The gateway files set timeouts of
+// 3 to 5 seconds. Without them the gateways would wait for 30 seconds or more.
 const timeLimit = 20 * time.Second
 
 // TestGateways runs each gateway's file with the real program, in front of an
@@ -29,7 +28,7 @@ func TestGateways(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			g.find(t) // skip the test before it starts anything
+			g.find(t) // skips the test before it starts servers, if the gateway is not installed
 			s := &site{service: startService(t), app: startApp(t)}
 			s.addr = g.start(t, s.service.addr, s.app.addr)
 			s.alice = s.register(t, oddName, "zoe@example.com")
@@ -88,8 +87,8 @@ func testNoToken(t *testing.T, s *site) {
 	s.app.wantNone(t)
 }
 
-// forgedNames are spellings of the identity headers. An application that normalises
-// header names as CGI does reads all of them as ours.
+// forgedNames are spellings of the identity headers. An application that normalises header names as
+// CGI does cannot tell them from the real ones.
 var forgedNames = []string{
 	"X-Auth-Subject", "x-auth-subject", "X-AUTH-SUBJECT", "X_Auth_Subject", "x_auth_subject", "X-Auth_Subject", "X_Auth-Subject", "X.Auth.Subject",
 	"X-Auth-Username", "X_AUTH_USERNAME", "X-Auth-Session", "x_auth-session",
@@ -101,17 +100,17 @@ func testForgedHeaders(t *testing.T, s *site) {
 	for _, name := range forgedNames {
 		forged = append(forged, name+": "+s.bob.identity["X-Auth-Subject"], name+": root")
 	}
-	// A gateway removes the headers that Connection names. A client must not be able to
-	// have our headers removed.
+	// A gateway removes the headers that a Connection header names. A client must not be able to
+	// remove the identity headers that way.
 	connection := "Connection: keep-alive, X-Auth-Subject, x-auth-username, X-Auth-Session,X-Auth-Token-Id"
 	before := append(slices.Clone(forged), s.alice.bearer())
 	after := append([]string{s.alice.bearer()}, forged...)
 	for name, lines := range map[string][]string{
-		"forged headers before the token": before,
-		"forged headers after the token":  after,
-		"empty headers":                   {s.alice.bearer(), "X-Auth-Subject:", "X-Auth-Session: "},
-		"Connection":                      {connection, s.alice.bearer()},
-		"Connection and forged headers":   append(after, connection),
+		"forged headers before the token":        before,
+		"forged headers after the token":         after,
+		"empty identity headers":                 {s.alice.bearer(), "X-Auth-Subject:", "X-Auth-Session: "},
+		"a Connection header that names them":    {connection, s.alice.bearer()},
+		"a Connection header and forged headers": append(after, connection),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, s.addr)
@@ -124,7 +123,7 @@ func testForgedHeaders(t *testing.T, s *site) {
 	for _, lines := range [][]string{forged, append(forged, connection)} {
 		dial(t, s.addr).ask("GET", "/things", nil, lines...).want(t, 401)
 	}
-	// Each one alone, because one forged header could hide another.
+	// Send each forged header alone, too, because one forged header could hide another.
 	for _, line := range forged {
 		c := dial(t, s.addr)
 		c.ask("GET", "/things", nil, line).want(t, 401)
@@ -134,8 +133,8 @@ func testForgedHeaders(t *testing.T, s *site) {
 	}
 }
 
-// testTwoTokens sends two tokens. A gateway may refuse them, but it must not check
-// one and show the other to the application.
+// testTwoTokens sends two tokens. A gateway may refuse such a request, but it must not check one
+// token and forward the other.
 func testTwoTokens(t *testing.T, s *site) {
 	a := dial(t, s.addr).ask("GET", "/things", nil, s.alice.bearer(), s.bob.bearer())
 	if a.status == 400 || a.status == 401 {
@@ -158,7 +157,7 @@ var targets = []string{
 
 func testRequestUnchanged(t *testing.T, s *site) {
 	c := dial(t, s.addr)
-	big := bytes.Repeat([]byte("0123456789abcdef"), 32<<10) // half a megabyte, more than any buffer
+	big := bytes.Repeat([]byte("0123456789abcdef"), 32<<10) // half a megabyte, more than any gateway buffers
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"} {
 		for _, body := range [][]byte{nil, []byte("{\"a\": \"\\u0000é\"}\r\n"), big} {
 			if body != nil && (method == "GET" || method == "HEAD") {
@@ -195,8 +194,8 @@ func testRequestUnchanged(t *testing.T, s *site) {
 	}
 }
 
-// testAnswerUnchanged has the application answer with statuses that the check uses
-// too. A gateway must not treat them as the check's verdict.
+// testAnswerUnchanged lets the application answer with statuses that sessiond's check also uses. A
+// gateway must not take them for the answer of the check.
 func testAnswerUnchanged(t *testing.T, s *site) {
 	for _, status := range []int{204, 302, 400, 401, 403, 404, 500, 502, 503} {
 		a := dial(t, s.addr).ask("GET", fmt.Sprint("/status/", status), nil, s.alice.bearer()).want(t, status)
@@ -267,8 +266,8 @@ func testStoresDown(t *testing.T, s *site) {
 	revoked := s.login(t, "bob")
 	s.logout(t, revoked)
 	c := dial(t, s.addr)
-	// wantVerdicts waits for the right verdicts: after a store comes back, it may take a
-	// moment until sessiond uses it.
+	// wantVerdicts waits for the right verdicts, because sessiond may need a moment until it uses a
+	// restored store.
 	wantVerdicts := func(when string) {
 		t.Helper()
 		c.ask("GET", "/things", nil, s.alice.bearer()).want(t, 200)
@@ -315,9 +314,8 @@ func testServiceDown(t *testing.T, s *site) {
 	}
 	s.app.wantNone(t)
 	s.start(t)
-	// sessiond works, so a 503 is right only if its check took too long. The gateway may
-	// have kept connections that the old process closed: if it uses one of them without
-	// trying again, its 503 comes at once.
+	// sessiond runs again, so a 503 is right only if its check timed out. A 503 that comes at once
+	// means that the gateway used a connection to the old process without a retry.
 	dial(t, s.service.addr).ask("GET", "/v1/verify", nil, s.alice.bearer()).want(t, 200)
 	for range 5 {
 		begin := time.Now()
@@ -331,8 +329,8 @@ func testServiceDown(t *testing.T, s *site) {
 	}
 }
 
-// TestVerify_IgnoresPathSuffix sends checks as Envoy does, with the client's path after
-// the check's own. No such path may lead to another route.
+// TestVerify_IgnoresPathSuffix sends checks as Envoy does, with the client's path after /v1/verify.
+// No such path may lead to another route of sessiond.
 func TestVerify_IgnoresPathSuffix(t *testing.T) {
 	s := startService(t)
 	alice := s.register(t, oddName, "zoe@example.com")
@@ -350,23 +348,22 @@ func TestVerify_IgnoresPathSuffix(t *testing.T) {
 	}
 }
 
-// TestCheck replaces sessiond with a fake. It shows what the gateways send to the
-// check, and what they do with answers that sessiond never gives.
-func TestCheck(t *testing.T) {
+// TestGateways_WithFakeSessiond shows what gateways send to sessiond, and what they do with answers
+// that the real sessiond never gives.
+func TestGateways_WithFakeSessiond(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
 			g.find(t)
 			check, a := startCheck(t), startApp(t)
 			addr := g.start(t, check.addr, a.addr)
-			t.Run("sends only what the check needs", func(t *testing.T) { testCheckRequest(t, check, a, addr, g.keepsConns) })
-			t.Run("returns 503 for unexpected answers", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr) })
+			t.Run("sends sessiond only the token, address and request id", func(t *testing.T) { testCheckRequest(t, check, a, addr, g.keepsConns) })
+			t.Run("returns 503 for an unexpected answer of sessiond", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr) })
 		})
 	}
 }
 
-// check stands in for sessiond. It records its requests, and answers as sessiond does
-// unless answer is set.
+// check is a fake sessiond. It records its requests, and accepts every token unless answer is set.
 type check struct {
 	*app
 	conns  atomic.Int64
@@ -440,7 +437,7 @@ func testCheckRequest(t *testing.T, check *check, app *app, addr string, keepsCo
 func testUnexpectedAnswers(t *testing.T, check *check, app *app, addr string) {
 	user := session{token: "a.b.c"}
 	for name, answer := range map[string]http.HandlerFunc{
-		"redirect": func(w http.ResponseWriter, _ *http.Request) {
+		"302 redirect": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(302)
 		},
@@ -462,8 +459,8 @@ func testUnexpectedAnswers(t *testing.T, check *check, app *app, addr string) {
 	}
 	app.wantNone(t)
 
-	// A 200 without identity headers may pass, but then the application must not get
-	// the client's own.
+	// A gateway may accept a 200 without identity headers, but must then not forward the client's
+	// own identity headers.
 	noIdentity := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
 	check.answer.Store(&noIdentity)
 	a := dial(t, addr).do("GET", "/things", nil, user.bearer(), "X-Auth-Subject: root", "X_Auth_Session: x")

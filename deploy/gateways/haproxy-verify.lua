@@ -5,11 +5,11 @@
 --   txn.verify.challenge   the WWW-Authenticate of a 401
 --   txn.verify.subject, .username, .session, .token_id   the identity of a 200
 --
--- It keeps nothing from one request to the next.
+-- No state is kept between requests.
 
 local listener = "abns@sessiond-verify"
 
--- passed_on are the only request headers that the check gets.
+-- passed_on lists the only request headers that are sent to sessiond.
 local passed_on = { "authorization", "host", "x-forwarded-for", "x-request-id" }
 
 local function verify(txn)
@@ -20,7 +20,7 @@ local function verify(txn)
     end
   end
 
-  -- The check's path does not depend on the client's.
+  -- The path of the check does not depend on the client's path.
   local answer = core.httpclient():get{
     url = "http://sessiond/v1/verify", dst = listener, headers = headers, timeout = 5000,
   }
@@ -37,7 +37,7 @@ local function verify(txn)
   txn:set_var("txn.verify.username", first("x-auth-username"))
   txn:set_var("txn.verify.session", first("x-auth-session"))
   txn:set_var("txn.verify.token_id", first("x-auth-token-id"))
-  txn:set_var("txn.verify.status", answer.status) -- last, because this variable lets the request pass
+  txn:set_var("txn.verify.status", answer.status) -- set it last, because haproxy.cfg accepts the request if it is 200
 end
 
 core.register_action("verify", { "http-req" }, verify, 0)

@@ -106,8 +106,8 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// freeAddr returns a loopback address with a free port. It never returns the same
-// address twice, because a program may not listen on the first one yet.
+// freeAddr returns a loopback address with a free port. It never returns an address twice, because
+// the first program may not listen there yet.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	usedAddrs.Lock()

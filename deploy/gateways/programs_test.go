@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// gateway is a gateway program and how to run our file with it. The file is used
-// unchanged except for its addresses and, if the test does not run as root, its user.
+// gateway is a gateway program and how to run our configuration file with it. Only the file's
+// addresses are changed and, unless the test runs as root, its user.
 type gateway struct {
-	name       string // of the program and of its Debian package
-	keepsConns bool   // whether it reuses its connections to sessiond
-	user       string // the user to which the file makes it switch when root starts it
+	name       string // name of the program and of its Debian package
+	keepsConns bool   // whether the gateway reuses its connections to sessiond
+	user       string // user to which the gateway switches when root starts it; empty: none
 	command    func(t *testing.T, program, dir string, at addrs) *exec.Cmd
 }
 
@@ -82,7 +82,7 @@ func (g *gateway) start(t *testing.T, sessiond, app string) (addr string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The gateway listens before it gives up root.
+		// The gateway already listens while it still runs as root.
 		waitFor(t, g.name+" to run as "+g.user, func() bool {
 			info, err := os.Stat(fmt.Sprint("/proc/", p.cmd.Process.Pid))
 			return err == nil && fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid) == want.Uid
@@ -108,9 +108,9 @@ func (g *gateway) find(t *testing.T) string {
 	return ""
 }
 
-// substitute copies one of our files to dir without its comments, and replaces each
-// old text with the new text that follows it. It fails the test if an old text is
-// missing, because the test would then not run what the file says.
+// substitute copies one of our files to dir without its comments, and replaces each old text with
+// the new text that follows it. It fails the test if the file lacks an old text, because the file
+// would then keep an address that the test wants to change.
 func substitute(t *testing.T, name, dir string, oldnew ...string) (path string) {
 	t.Helper()
 	data, err := os.ReadFile(name)

@@ -24,7 +24,7 @@ func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		t.Fatal("cannot parse a store's URL") // the error may contain its password
+		t.Fatal("cannot parse the URL of Redis or Postgres") // err may contain the password
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,8 +69,8 @@ func (p *proxy) forward(client net.Conn) {
 	wg.Wait()
 }
 
-// add reports whether these connections may be used. They may not while the proxy is
-// cut.
+// add remembers the connections so that cut can close them. It returns false if the proxy is
+// already cut.
 func (p *proxy) add(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,16 +22,15 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// site is a gateway with the application and the sessiond behind it, and two users
-// who are signed in.
+// site is a gateway, the application and the sessiond behind the gateway, and two signed-in users.
 type site struct {
 	*service
 	app        *app
-	addr       string // of the gateway
+	addr       string // address of the gateway
 	alice, bob session
 }
 
-// service is a sessiond process, with a proxy in front of each of its stores.
+// service is a sessiond process, with a proxy in front of Redis and one in front of Postgres.
 type service struct {
 	addr            string
 	redis, postgres *proxy
@@ -78,7 +77,7 @@ func (s *service) start(t *testing.T) {
 func buildSessiond(t *testing.T) string {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // the program outlives the first test that needs it
+		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // later tests use the program, too
 		if err != nil {
 			buildErr = err
 			return
@@ -226,8 +225,8 @@ func (a *app) wantNone(t *testing.T) {
 
 var identityHeaders = []string{"X-Auth-Subject", "X-Auth-Username", "X-Auth-Session", "X-Auth-Token-Id"}
 
-// identity returns the identity headers as the most lenient application would read
-// them: it takes X_AUTH.Subject for X-Auth-Subject.
+// identity returns the identity headers as a very lenient application reads them, for example
+// X_AUTH.Subject as X-Auth-Subject.
 func (r received) identity() map[string][]string {
 	found := map[string][]string{}
 	for name, values := range r.Header {

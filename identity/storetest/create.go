@@ -10,12 +10,12 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// holder is a kind of user whose username or email another user wants.
+// holder is a kind of user who has a username or email address that another user wants to use.
 type holder struct {
 	what  string
 	age   time.Duration
-	with  func() identity.User // returns such a user
-	stale bool                 // the store must remove the user
+	with  func() identity.User // returns a new user of this kind
+	stale bool                 // whether the store must remove the user
 }
 
 func (s *suite) holders() []holder {
@@ -27,7 +27,7 @@ func (s *suite) holders() []holder {
 }
 
 var createTests = []test{
-	{"stores a user in their own spelling, found by id, username and email", func(s *suite) {
+	{"keeps the spelling of username and email, and finds the user by any upper or lower case", func(s *suite) {
 		for _, want := range []identity.User{s.newUser(), s.pending()} {
 			s.create(want)
 			s.same("by id", s.read(want.ID), want)
@@ -41,7 +41,7 @@ var createTests = []test{
 			}
 		}
 	}},
-	{"finds no user by a username as email, or the other way round", func(s *suite) {
+	{"does not find a user by the email as username, or by the username as email", func(s *suite) {
 		u := s.added()
 		_, err := s.ByID(s.ctx, u.Username)
 		s.want(err, identity.ErrNotFound)
@@ -52,7 +52,7 @@ var createTests = []test{
 		_, err = s.ByUsername(s.ctx, "")
 		s.want(err, identity.ErrNotFound)
 	}},
-	{"finds no user by a name with NUL or invalid UTF-8", func(s *suite) {
+	{"finds no user by an id, username or email with NUL or invalid UTF-8", func(s *suite) {
 		s.added()
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.ByID(s.ctx, odd)
@@ -67,7 +67,7 @@ var createTests = []test{
 			s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: odd, UserID: odd, At: s.now}), identity.ErrNotFound)
 		}
 	}},
-	{"refuses another spelling of a taken name", func(s *suite) {
+	{"refuses another spelling of a taken username or email", func(s *suite) {
 		for _, same := range [][2]string{
 			{"anna", "ANNA"},
 			{"Straße", "STRASSE"},
@@ -75,7 +75,8 @@ var createTests = []test{
 			{"\u00c5sa", "a\u030asa"}, // one character, or a letter with a combining ring
 			{"\ufb01nn", "FINN"},      // a ligature
 		} {
-			// The unique id makes the names unique, because other tests use the same store.
+			// The id is appended, because other tests use the same store and may use the same
+			// names.
 			first, second := s.newUser(), s.newUser()
 			first.Username, second.Username = same[0]+first.ID, same[1]+first.ID
 			s.create(first)
@@ -94,7 +95,7 @@ var createTests = []test{
 		u.Email = one.Email
 		s.want(s.Create(s.ctx, u, time.Time{}, nil), identity.ErrUsernameTaken)
 	}},
-	{"queues the mail only if the user is added", func(s *suite) {
+	{"queues the given mail only if the user is added", func(s *suite) {
 		u := s.newUser()
 		notice := mailTo(u, mail.KindVerifyEmail)
 		s.ok(s.Create(s.ctx, u, time.Time{}, &notice))
@@ -105,7 +106,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
-	{"removes only stale pending users, with their tokens", func(s *suite) {
+	{"removes stale pending users with a wanted username or email, and their mailed tokens", func(s *suite) {
 		stale := s.now
 		for _, holder := range s.holders() {
 			byName, byEmail := holder.with(), holder.with()
@@ -115,7 +116,7 @@ var createTests = []test{
 			token := s.issue(byName.ID, identity.PurposeVerify)
 			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: byName.ID, UserID: byName.ID, Reason: "unverified", At: s.now}))
 
-			// A new user wants the username of one and the email of the other.
+			// A new user has the username of the first user and the email of the second.
 			u := s.newUser()
 			u.Username, u.Email = byName.Username, byEmail.Email
 			err := s.Create(s.ctx, u, stale, nil)
@@ -137,7 +138,7 @@ var createTests = []test{
 			s.same("the new user", s.read(u.ID), u)
 		}
 	}},
-	{"keeps a stale pending user if the new user is refused", func(s *suite) {
+	{"keeps a stale pending user if the new user is refused for another reason", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -146,7 +147,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, u, s.now, nil), identity.ErrEmailTaken)
 		s.read(waiting.ID)
 	}},
-	{"gives a name to one of many concurrent new users", func(s *suite) {
+	{"adds only one of many concurrent new users with the same username or email", func(s *suite) {
 		want := s.newUser()
 		s.once(20, identity.ErrUsernameTaken, func() error {
 			u := s.newUser()
@@ -159,7 +160,7 @@ var createTests = []test{
 			return s.Create(s.ctx, u, time.Time{}, nil)
 		})
 	}},
-	{"gives a stale pending user's name to one of many concurrent new users", func(s *suite) {
+	{"adds only one of many concurrent new users who want a stale pending user's username", func(s *suite) {
 		waiting := s.pending()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -180,7 +181,7 @@ func (s *suite) asCreated(u identity.User) identity.User {
 }
 
 var updateTests = []test{
-	{"changes each given field and nothing else", func(s *suite) {
+	{"changes each field that the profile sets and nothing else", func(s *suite) {
 		want := s.added()
 		update := func(what string, p identity.Profile) {
 			want.UpdatedAt = want.UpdatedAt.Add(time.Minute)
@@ -241,7 +242,7 @@ var updateTests = []test{
 				continue
 			}
 			s.ok(update(identity.Profile{FirstName: new("Changed")}))
-			s.read(other.ID) // still exists, because the email address did not change
+			s.read(other.ID) // the other user still exists, because no user took the email address
 			s.ok(update(identity.Profile{Email: &other.Email}))
 			_, err := s.ByID(s.ctx, other.ID)
 			s.want(err, identity.ErrNotFound)
@@ -255,7 +256,7 @@ var updateTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"gives an email address to one of many concurrent users", func(s *suite) {
+	{"succeeds for only one of many concurrent users who want the same email address", func(s *suite) {
 		stale := s.pending()
 		stale.CreatedAt = s.now.Add(-day)
 		s.create(stale)
@@ -305,7 +306,7 @@ var updateTests = []test{
 			s.same("afterwards", s.read(u.ID), u)
 		}
 	}},
-	{"finds no deleted or unknown user", func(s *suite) {
+	{"returns ErrNotFound for a deleted user and an unknown user", func(s *suite) {
 		u := s.added()
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
@@ -324,12 +325,12 @@ var updateTests = []test{
 		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
-		// The link with this token was mailed to the old address and would confirm the new address.
+		// This token was mailed to the old address, so it must not confirm the new address.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
 }
 
-// update calls Update. The store must not remove any pending user.
+// update calls Update without removing stale pending users.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
 	u, err := s.Update(s.ctx, id, p, time.Time{}, at)

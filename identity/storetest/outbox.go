@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// All users share one outbox. The tests of the outbox therefore have a store of their own.
+// The test of DueMail needs its own store, because DueMail returns the mails of all users.
 var outboxTests = []test{
-	{"a mail is due again after each lease until MailDone, oldest mail first", func(s *suite) {
+	{"returns mails again after each lease until MailDone is called, oldest mail first", func(s *suite) {
 		first := mail.Envelope{Kind: mail.KindPasswordReset, UserID: "a", To: "a@example.org", Name: "Zoë"}
 		second := mail.Envelope{Kind: mail.KindAddressTaken, To: "b@example.org"}
 		s.ok(s.Enqueue(s.ctx, first, s.now))
@@ -53,7 +53,7 @@ var outboxTests = []test{
 		want("the mail to retry now", claim(now.Add(time.Minute), 10), second)
 		s.ok(s.MailDone(s.ctx, second.ID))
 		s.ok(s.MailDone(s.ctx, second.ID))
-		s.ok(s.MailRetry(s.ctx, second.ID, now)) // does nothing, because the mail is done
+		s.ok(s.MailRetry(s.ctx, second.ID, now)) // has no effect after MailDone
 		first.Attempts = 3
 		want("the mail to retry later", claim(now.Add(2*time.Hour), 10), first)
 		s.ok(s.MailDone(s.ctx, first.ID))
@@ -62,7 +62,7 @@ var outboxTests = []test{
 }
 
 var claimTests = []test{
-	{"concurrent calls of DueMail return each mail exactly once", func(s *suite) {
+	{"returns each mail to exactly one of many concurrent callers", func(s *suite) {
 		const n = 120
 		for range n {
 			s.ok(s.Enqueue(s.ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: "a@example.org"}, s.now))

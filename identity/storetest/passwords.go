@@ -17,13 +17,13 @@ var passwordTests = []test{
 		s.same("afterwards", got, u)
 		s.ended(u.ID, map[string]string{id: ""})
 	}},
-	{"Rehash does nothing if the hash has changed", func(s *suite) {
+	{"Rehash does nothing if the stored hash is not the old hash", func(s *suite) {
 		u := s.added()
 		s.ok(s.Rehash(s.ctx, u.ID, "outdated", "costlier"))
 		s.same("afterwards", s.read(u.ID), u)
 		s.ok(s.Rehash(s.ctx, "nobody", u.PasswordHash, "costlier"))
 	}},
-	{"SetPassword stores the hash, raises the version, revokes other sessions and queues the mail", func(s *suite) {
+	{"SetPassword stores the hash, raises the version, revokes other sessions and queues the given mail", func(s *suite) {
 		u := s.added()
 		other := s.added()
 		here, there, stranger := s.login(u.ID, 1), s.login(u.ID, 1), s.login(other.ID, 1)
@@ -42,7 +42,7 @@ var passwordTests = []test{
 		}
 		s.login(u.ID, 2)
 	}},
-	{"SetPassword returns ErrPasswordChanged if the version differs", func(s *suite) {
+	{"SetPassword returns ErrPasswordChanged if the stored password has another version", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		_, err := s.SetPassword(s.ctx, u.ID, 0, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -51,7 +51,7 @@ var passwordTests = []test{
 		s.ended(u.ID, map[string]string{id: ""})
 		s.queued(u.ID)
 	}},
-	{"one of many concurrent calls of SetPassword succeeds", func(s *suite) {
+	{"SetPassword succeeds for only one of many concurrent calls", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrPasswordChanged, func() error {
 			_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -62,7 +62,7 @@ var passwordTests = []test{
 		}
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"SetPassword deletes reset tokens and keeps verification tokens", func(s *suite) {
+	{"SetPassword deletes mailed reset tokens and keeps mailed verification tokens", func(s *suite) {
 		u := s.added()
 		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -71,7 +71,7 @@ var passwordTests = []test{
 		s.want(err, identity.ErrInvalidToken)
 		s.ok(s.VerifyEmail(s.ctx, verify, s.now))
 	}},
-	{"SetPassword finds no deleted or unknown user", func(s *suite) {
+	{"SetPassword returns ErrNotFound for a deleted user and an unknown user", func(s *suite) {
 		u := s.added()
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
@@ -83,7 +83,7 @@ var passwordTests = []test{
 }
 
 var resetTests = []test{
-	{"stores the hash, raises the version, revokes all sessions, verifies the email address and queues the mail", func(s *suite) {
+	{"stores the hash, raises the version, revokes all sessions, verifies the email address and queues the given mail", func(s *suite) {
 		u := s.newUser()
 		u.EmailVerifiedAt = time.Time{}
 		s.create(u)
@@ -108,7 +108,7 @@ var resetTests = []test{
 		}
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
-	{"one of fifty concurrent calls succeeds", func(s *suite) {
+	{"succeeds for only one of fifty concurrent calls with the same token", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
 		s.once(50, identity.ErrInvalidToken, func() error {
@@ -131,7 +131,7 @@ var resetTests = []test{
 			at     time.Time
 		}{
 			"unknown":        {newHash(), u.ID, s.now},
-			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // exactly at its expiry
+			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // a token is expired at its expiry time
 			"replaced":       {replaced, u.ID, s.now},
 			"another user's": {token, other.ID, s.now},
 			"no user's":      {token, "nobody", s.now},
@@ -145,14 +145,14 @@ var resetTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.same("the other user", s.read(other.ID), other)
 		s.queued(u.ID)
-		// The refused attempts did not use up the token.
+		// The refused calls must not have deleted the token.
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now.Add(time.Hour-time.Microsecond), mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 	}},
 }
 
 var deleteTests = []test{
-	{"revokes all sessions, queues the mail and hides the user", func(s *suite) {
+	{"revokes all sessions, queues the given mail and makes the user unfindable", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
@@ -178,8 +178,8 @@ var deleteTests = []test{
 			s.Error("a deleted user could log in")
 		}
 	}},
-	// This test fails if somebody adds a text field to identity.User that Delete does not erase.
-	{"erases every personal text in the user's row, and keeps the row", func(s *suite) {
+	// This test fails if identity.User gets a new text field that Delete does not erase.
+	{"erases every personal text in the user's database row, and keeps the row", func(s *suite) {
 		u := s.added()
 		row, err := s.Row(s.ctx, u.ID)
 		s.ok(err)
@@ -201,7 +201,7 @@ var deleteTests = []test{
 			}
 		}
 	}},
-	{"frees the username and the email", func(s *suite) {
+	{"lets a new user take the deleted user's username and email", func(s *suite) {
 		u := s.added()
 		for range 2 { // twice, because the first deleted user's row must not block the second deletion
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
@@ -215,7 +215,7 @@ var deleteTests = []test{
 			u = again
 		}
 	}},
-	{"one of many concurrent calls succeeds", func(s *suite) {
+	{"succeeds for only one of many concurrent calls for the same user", func(s *suite) {
 		u := s.added()
 		s.once(20, identity.ErrNotFound, func() error {
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))

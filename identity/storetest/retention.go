@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Retention affects all users. The tests of retention therefore have a store of their own.
+// The test of ForgetAttempts needs its own store, because ForgetAttempts affects all users.
 var retentionTests = []test{
-	{"old failed logins of known and unknown users are removed, oldest first", func(s *suite) {
+	{"removes old failed logins of known and unknown users, oldest first", func(s *suite) {
 		u := s.added()
 		fail := func(userID string, at time.Time) {
 			s.Helper()
@@ -44,7 +44,7 @@ var retentionTests = []test{
 		forget(s.now.Add(-time.Hour), 10, 0)
 		forget(s.now, 0, 0)
 		left("with a limit of 0", 4, 4, 4)
-		forget(s.now, 2, 2) // a failed login of the user, one of no user, and the two oldest audit events
+		forget(s.now, 2, 2) // removes a login of the user, a login of no user, and the two oldest audit events without a user
 		left("after a batch", 3, 3, 2)
 		forget(s.now, 10, 4)
 		left("after the rest", 1, 1, 1)
@@ -69,7 +69,7 @@ var retentionTests = []test{
 }
 
 var pendingTests = []test{
-	{"old pending users are removed, oldest first, with their tokens and failed logins", func(s *suite) {
+	{"removes old pending users, oldest first, with their mailed tokens and failed logins", func(s *suite) {
 		add := func(u identity.User, age time.Duration) identity.User {
 			s.Helper()
 			u.CreatedAt = s.now.Add(-age)
@@ -137,7 +137,7 @@ var pendingTests = []test{
 }
 
 var confirmTests = []test{
-	{"a user who confirms the email address concurrently is either kept or refused", func(s *suite) {
+	{"either removes the user or lets the user confirm the email address, but not both", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)

@@ -1,4 +1,4 @@
-// Package storetest tests that an [identity.Store] and a [mail.Outbox] keep the promises of their comments.
+// Package storetest has contract tests for implementations of [identity.Store] and [mail.Outbox].
 package storetest
 
 import (
@@ -17,23 +17,24 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// Store is what the suite tests: the users and the outbox of one database.
+// Store is a database of users and queued mails that the contract tests check.
 type Store interface {
 	identity.Store
 	mail.Outbox
 }
 
-// Beside gives the suite access to other data in the store's database, such as sessions.
+// Beside gives the contract tests access to other data in the store's database, such as sessions.
 type Beside interface {
-	// Login starts a session after a login that verified this version of the password.
+	// Login starts a session for a login that verified the password of version passwordVersion.
 	Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (sessionID string, err error)
-	// Endings returns why each session of a user ended, by session id. An active session has "".
+	// Endings maps the id of each session of a user to the reason why it ended, or "" if it is
+	// active.
 	Endings(ctx context.Context, userID string) (map[string]string, error)
 	// Attempts returns the recorded failed logins of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
-	// Guesses counts the recorded failed logins that named no existing user, and their audit events.
+	// Guesses counts the recorded failed logins for unknown users, and their audit events.
 	Guesses(ctx context.Context) (attempts, events int, err error)
-	// Revocation returns the user whose sessions a revocation ended, and the id of the session it kept.
+	// Revocation returns the user of a revocation, and the id of the session that it keeps.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
 	// Mails returns the mails that are queued for a user, oldest first, without claiming them.
 	Mails(ctx context.Context, userID string) ([]mail.Envelope, error)
@@ -41,8 +42,8 @@ type Beside interface {
 	Row(ctx context.Context, userID string) (string, error)
 }
 
-// Run runs every test of the suite. Each test has its own users. Each group of tests has its own store:
-// open returns the store and registers its cleanup.
+// Run runs every contract test. Each test has its own users. Each group of tests has its own store,
+// which open returns and cleans up.
 func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 	for _, group := range []struct {
 		name  string
@@ -53,13 +54,13 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 		{"passwords", passwordTests},
 		{"ResetPassword", resetTests},
 		{"Delete", deleteTests},
-		{"tokens", tokenTests},
-		{"attempts", attemptTests},
-		{"retention", retentionTests},
-		{"pending", pendingTests},
-		{"confirmation", confirmTests},
-		{"outbox", outboxTests},
-		{"claimers", claimTests},
+		{"mailed tokens", tokenTests},
+		{"RecordAttempt", attemptTests},
+		{"ForgetAttempts", retentionTests},
+		{"ForgetPending", pendingTests},
+		{"ForgetPending during VerifyEmail", confirmTests},
+		{"DueMail", outboxTests},
+		{"concurrent DueMail", claimTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			store, beside := open(t)
@@ -74,11 +75,12 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 }
 
 type test struct {
-	name string // the promise that is tested, as a sentence
+	name string // states the behavior that every store must have
 	run  func(s *suite)
 }
 
-// suite is a test with a store, and with helpers that fail the test if something is wrong.
+// suite is one test with its store. Its helper methods fail the test if the store returns an
+// unexpected result.
 type suite struct {
 	*testing.T
 	Store
@@ -88,7 +90,7 @@ type suite struct {
 	now time.Time
 }
 
-// at has microseconds, so a test fails if the store drops them or changes the time zone.
+// at is the time of the tests. It has microseconds, so that a test fails if a store drops them.
 var at = time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC)
 
 const day = 24 * time.Hour
@@ -100,11 +102,11 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want fails the test unless err is exactly the sentinel, such as identity.ErrNotFound. A store must return
-// sentinels unwrapped.
+// want fails the test unless err is exactly the sentinel, such as identity.ErrNotFound. A store
+// must return sentinels unwrapped.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
-	if err != sentinel { //nolint:errorlint // see above
+	if err != sentinel { //nolint:errorlint // sentinels must be unwrapped
 		s.Fatalf("error %v, want %v, unwrapped", err, sentinel)
 	}
 }
@@ -139,14 +141,14 @@ func personalTexts(u *identity.User) iter.Seq2[string, reflect.Value] {
 	}
 }
 
-// pending returns a new user whose email address is not confirmed.
+// pending returns a new user who has not confirmed the email address.
 func (s *suite) pending() identity.User {
 	u := s.newUser()
 	u.Status, u.EmailVerifiedAt = identity.StatusPending, time.Time{}
 	return u
 }
 
-// create adds a user. The store must not remove any pending user.
+// create adds a user without removing stale pending users.
 func (s *suite) create(u identity.User) identity.User {
 	s.Helper()
 	s.ok(s.Create(s.ctx, u, time.Time{}, nil))
@@ -185,7 +187,8 @@ func (s *suite) login(userID string, version int64) string {
 	return id
 }
 
-// ended checks why a user's sessions ended. want has the reason by session id, "" for an active session.
+// ended checks why a user's sessions ended. want has the reason by session id, "" for an active
+// session.
 func (s *suite) ended(userID string, want map[string]string) {
 	s.Helper()
 	got, err := s.Endings(s.ctx, userID)
@@ -225,7 +228,7 @@ func mailTo(u identity.User, kind mail.Kind) mail.Envelope {
 	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.FirstName}
 }
 
-// issue stores a new token for a user, which expires in an hour.
+// issue stores a new mailed token for a user. The token expires in an hour.
 func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHash {
 	s.Helper()
 	hash := newHash()
@@ -235,9 +238,10 @@ func (s *suite) issue(userID string, purpose identity.Purpose) identity.TokenHas
 
 func newHash() identity.TokenHash { return sha256.Sum256([]byte(rand.Text())) }
 
-// together runs f n times concurrently and waits.
+// together calls f n times concurrently and waits for all calls.
 func (s *suite) together(n int, f func(i int)) {
-	// Open the database connections first. Otherwise f would wait for them and hardly run concurrently.
+	// Open the database connections first. Otherwise f would wait for them and hardly run
+	// concurrently.
 	meet(n, func(int) { _, _ = s.ByID(s.ctx, "nobody") })
 	meet(n, f)
 }
@@ -255,7 +259,8 @@ func meet(n int, f func(i int)) {
 	group.Wait()
 }
 
-// once runs f n times concurrently. It checks that f succeeds once and returns the sentinel otherwise.
+// once calls f n times concurrently. It checks that one call succeeds and all others return
+// sentinel.
 func (s *suite) once(n int, sentinel error, f func() error) {
 	s.Helper()
 	errs := make([]error, n)

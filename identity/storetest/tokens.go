@@ -38,7 +38,7 @@ var tokenTests = []test{
 			s.ok(err)
 		}
 	}},
-	{"of many concurrently issued tokens, one is valid", func(s *suite) {
+	{"only one of many concurrently issued tokens for one user is valid", func(s *suite) {
 		u := s.added()
 		hashes := make([]identity.TokenHash, 20)
 		s.together(len(hashes), func(i int) {
@@ -60,7 +60,7 @@ var tokenTests = []test{
 	{"IssueToken returns ErrNotFound for an unknown user", func(s *suite) {
 		s.want(s.IssueToken(s.ctx, "nobody", "nobody@example.org", identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 	}},
-	{"IssueToken for an email address that is not the user's keeps the earlier token", func(s *suite) {
+	{"IssueToken for an address that the user does not have is refused and keeps the earlier token", func(s *suite) {
 		u, other := s.added(), s.added()
 		for _, purpose := range []identity.Purpose{identity.PurposeReset, identity.PurposeVerify} {
 			token := s.issue(u.ID, purpose)
@@ -72,7 +72,7 @@ var tokenTests = []test{
 			s.ok(s.IssueToken(s.ctx, u.ID, strings.ToUpper(u.Email), purpose, newHash(), s.now.Add(time.Hour), s.now))
 		}
 	}},
-	{"no token is valid after a concurrent change of the email address", func(s *suite) {
+	{"no mailed token for the old address is valid after a concurrent change of address", func(s *suite) {
 		for range 10 {
 			u := s.added()
 			token := newHash()
@@ -105,7 +105,7 @@ var tokenTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.login(u.ID, 1)
 	}},
-	{"one of fifty concurrent calls of VerifyEmail succeeds", func(s *suite) {
+	{"VerifyEmail succeeds for only one of fifty concurrent calls with the same token", func(s *suite) {
 		u := s.create(s.pending())
 		token := s.issue(u.ID, identity.PurposeVerify)
 		s.once(50, identity.ErrInvalidToken, func() error { return s.VerifyEmail(s.ctx, token, s.now) })
@@ -121,7 +121,7 @@ var tokenTests = []test{
 }
 
 var attemptTests = []test{
-	{"a failed login is recorded with all its fields", func(s *suite) {
+	{"stores all fields of a failed login", func(s *suite) {
 		u, other := s.added(), s.added()
 		first := identity.Attempt{ID: "a" + u.ID, UserID: u.ID, IP: "192.0.2.1", UserAgent: "agent", Device: "device", Reason: "wrong_password", At: s.now}
 		second := first
@@ -139,7 +139,7 @@ var attemptTests = []test{
 			s.Errorf("recorded for another user: %+v", got)
 		}
 	}},
-	{"a failed login is recorded even if the user agent has invalid bytes", func(s *suite) {
+	{"stores a failed login even if the user agent has bytes that are not valid UTF-8", func(s *suite) {
 		u := s.added()
 		s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: u.ID, UserID: u.ID, UserAgent: "curl\xff/8\x00", Reason: "wrong_password", At: s.now}))
 		got, err := s.Attempts(s.ctx, u.ID)
@@ -148,12 +148,12 @@ var attemptTests = []test{
 			s.Errorf("recorded %+v", got)
 		}
 	}},
-	{"RecordAttempt returns ErrNotFound for an unknown user", func(s *suite) {
+	{"returns ErrNotFound for an unknown user", func(s *suite) {
 		s.want(s.RecordAttempt(s.ctx, identity.Attempt{ID: "id", UserID: "nobody", At: s.now}), identity.ErrNotFound)
 	}},
 }
 
-// contains reports whether a row contains a text, in upper or lower case.
+// contains reports whether row contains part, ignoring upper and lower case.
 func contains(row, part string) bool {
 	return strings.Contains(strings.ToLower(row), strings.ToLower(part))
 }

@@ -1,6 +1,6 @@
-// Package embedded is an in-process Redis for development and tests: a miniredis.
-// It keeps nothing across restarts. That loses nothing, because what is missing
-// from the store is read from the ledger.
+// Package embedded is an in-process Redis for development and tests: a miniredis. Its data is lost
+// in a restart. No session is lost, because the ledger has every session that is missing from
+// Redis.
 package embedded
 
 import (
@@ -18,17 +18,17 @@ type Server struct {
 	password string
 }
 
-// Start starts a server on a free loopback port. Other users of the machine can reach that port, so
-// the server requires a password, which is part of its URL. Keys expire by the clock.
+// Start starts a server on a free loopback port. The server requires a password, because other
+// users of the machine can reach the port. The password is part of the server's URL.
 func Start() (*Server, error) {
 	s := &Server{redis: miniredis.NewMiniRedis(), password: rand.Text()}
 	s.redis.RequireAuth(s.password)
-	// By default, miniredis expires keys only when a test tells it to.
+	// By default, miniredis does not expire keys as time passes.
 	s.redis.ClockTTL(true)
 	if err := s.redis.Start(); err != nil {
 		return nil, fmt.Errorf("embedded: start: %w", err)
 	}
-	// miniredis lacks INFO replication, from which the store reads the lineage.
+	// miniredis does not support INFO replication, from which the store reads the server's lineage.
 	replid := make([]byte, 20)
 	rand.Read(replid)
 	replication := fmt.Sprintf("# Replication\r\nrole:master\r\nmaster_replid:%x\r\n", replid)

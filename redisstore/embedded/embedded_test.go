@@ -30,7 +30,7 @@ func start(t *testing.T) (*embedded.Server, *redis.Client) {
 	return server, client
 }
 
-func TestServer_ExpiresKeysByClock(t *testing.T) {
+func TestServer_ExpiresKeyAfterItsTimeToLive(t *testing.T) {
 	_, client := start(t)
 	at := time.Now().Add(300 * time.Millisecond)
 	client.Do(t.Context(), "SET", "k", "v", "PXAT", at.UnixMilli())
@@ -47,7 +47,7 @@ func TestServer_ExpiresKeysByClock(t *testing.T) {
 		t.Errorf("the key expired %v too early", early)
 	}
 	if err := client.Get(t.Context(), "stays").Err(); err != nil {
-		t.Errorf("the other key: %v", err)
+		t.Errorf("the key that expires in an hour: %v", err)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestServer_RequiresPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	if host := u.Hostname(); host != "127.0.0.1" {
-		t.Errorf("listens on %s", host)
+		t.Errorf("the server listens on %s, want 127.0.0.1", host)
 	}
 	client := redis.NewClient(&redis.Options{Addr: u.Host})
 	defer client.Close()
@@ -67,16 +67,16 @@ func TestServer_RequiresPassword(t *testing.T) {
 	}
 }
 
-func TestServer_SharesNothingWithAnother(t *testing.T) {
+func TestServer_SharesNoKeysWithAnotherServer(t *testing.T) {
 	_, one := start(t)
 	_, other := start(t)
 	one.Set(t.Context(), "k", "v", time.Minute)
 	if n := other.Exists(t.Context(), "k").Val(); n != 0 {
-		t.Error("a key of one server is in the other")
+		t.Error("a key that was written to one server is in another server")
 	}
 }
 
-func TestClose_CanBeCalledTwice(t *testing.T) {
+func TestServer_CloseCanBeCalledTwice(t *testing.T) {
 	server, client := start(t)
 	server.Close()
 	if err := client.Ping(t.Context()).Err(); err == nil {

@@ -5,9 +5,9 @@
 //	SESSIOND_TEST_REDIS_CLUSTER  host:port,host:port,… of a Cluster
 //	SESSIOND_TEST_REDIS_SERVER   path of the program redis-server, if it is not in PATH
 //
-// If a variable is missing, the tests that need it are skipped. If
-// SESSIOND_TEST_REQUIRE_REAL is 1, they fail instead. Tests share the servers of
-// the first two, so every test uses its own prefix and deletes its keys.
+// If one of the variables is missing, the tests that need it are skipped, or fail if
+// SESSIOND_TEST_REQUIRE_REAL is 1. Every test uses its own key prefix and deletes its keys, because
+// tests share the single Redis and the Cluster.
 package redisstoretest
 
 import (
@@ -26,6 +26,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
+// patience is the default timeout of a store in tests.
 const patience = 10 * time.Second
 
 // New starts an embedded Redis and returns a store on it.
@@ -34,13 +35,13 @@ func New(t testing.TB) *redisstore.Store {
 	return Open(t, URL(t), redisstore.Options{})
 }
 
-// NewReal returns a store on the single real Redis.
+// NewReal returns a store on the real Redis at SESSIOND_TEST_REDIS_URL.
 func NewReal(t testing.TB) *redisstore.Store {
 	t.Helper()
 	return onShared(t, RealURL(t))
 }
 
-// NewCluster returns a store on the real Cluster.
+// NewCluster returns a store on the Cluster at SESSIOND_TEST_REDIS_CLUSTER.
 func NewCluster(t testing.TB) *redisstore.Store {
 	t.Helper()
 	return onShared(t, ClusterURL(t))
@@ -62,13 +63,14 @@ func URL(t testing.TB) string {
 	return server.URL()
 }
 
-// RealURL returns the URL of the single real Redis.
+// RealURL returns SESSIOND_TEST_REDIS_URL. Without it, the test is skipped or fails.
 func RealURL(t testing.TB) string {
 	t.Helper()
 	return fromEnvironment(t, "SESSIOND_TEST_REDIS_URL")
 }
 
-// ClusterURL returns the URL of the real Cluster.
+// ClusterURL returns the URL of SESSIOND_TEST_REDIS_CLUSTER. Without it, the test is skipped or
+// fails.
 func ClusterURL(t testing.TB) string {
 	t.Helper()
 	return "redis+cluster://" + fromEnvironment(t, "SESSIOND_TEST_REDIS_CLUSTER")
@@ -78,12 +80,12 @@ func fromEnvironment(t testing.TB, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
-		missing(t, "NOT TESTED on a real Redis: %s is not set", name)
+		missing(t, "NOT TESTED on a real Redis, because %s is not set", name)
 	}
 	return value
 }
 
-// missing skips or fails a test that needs a real server.
+// missing skips a test that needs a real Redis, or fails it if SESSIOND_TEST_REQUIRE_REAL is 1.
 func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
@@ -141,7 +143,8 @@ func Trust(t testing.TB, store *redisstore.Store) {
 	store.Epochs().Learn(current, time.Now().Add(time.Hour), time.Hour)
 }
 
-// Client returns a client to inspect a Redis with. It is closed when the test ends.
+// Client returns a client with which a test can read and change a Redis. It is closed when the test
+// ends.
 func Client(t testing.TB, redisURL string) redis.UniversalClient {
 	t.Helper()
 	client, err := redisstore.NewClient(redisURL, redisstore.Options{})
@@ -156,7 +159,8 @@ func Client(t testing.TB, redisURL string) redis.UniversalClient {
 	return client
 }
 
-// Prefix returns a random key prefix. Keys with it are deleted when the test ends.
+// Prefix returns a random key prefix. Keys that begin with the prefix are deleted when the test
+// ends.
 func Prefix(t testing.TB, redisURL string) string {
 	t.Helper()
 	prefix := "test-" + rand.Text() + ":"
@@ -172,10 +176,10 @@ func Prefix(t testing.TB, redisURL string) string {
 	return prefix
 }
 
-// Keys lists the keys with a prefix, on a Cluster those of all masters.
+// Keys returns all keys that begin with prefix. On a Cluster it searches all masters.
 func Keys(ctx context.Context, t testing.TB, client redis.UniversalClient, prefix string) []string {
 	t.Helper()
-	var mu sync.Mutex // the masters of a Cluster are asked concurrently
+	var mu sync.Mutex // guards keys, because ForEachMaster calls scan concurrently
 	var keys []string
 	scan := func(ctx context.Context, node *redis.Client) error {
 		found := node.Scan(ctx, 0, prefix+"*", 1000).Iterator()

@@ -13,9 +13,10 @@ import (
 	"testing"
 )
 
-// StartServer starts a redis-server for one test, which may change its settings, make it a
-// replica or stop it. The server listens on a free loopback port, saves nothing, and is killed
-// when the test ends. args are added to its command line, for example "--maxmemory", "1mb".
+// StartServer starts a redis-server for one test. The test may change the server's settings, make
+// it a replica or stop it. The server listens on a free loopback port, saves nothing to disk, and
+// is killed when the test ends. args are added to its command line, for example "--maxmemory",
+// "1mb".
 func StartServer(t testing.TB, args ...string) (redisURL string) {
 	t.Helper()
 	return "redis://" + startOnFreePort(t, func(port string) []string {
@@ -23,13 +24,13 @@ func StartServer(t testing.TB, args ...string) (redisURL string) {
 	})
 }
 
-// StartSentinel starts a Sentinel that monitors the master at redisURL, and returns
-// the URL that finds the master through it.
+// StartSentinel starts a Sentinel that monitors the master at redisURL. It returns a URL that finds
+// the master through the Sentinel.
 func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	t.Helper()
 	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
 	return "redis+sentinel://" + startOnFreePort(t, func(port string) []string {
-		// Sentinel writes its state into its configuration, which therefore must be a file.
+		// The configuration must be a file, because Sentinel writes its state into it.
 		config := filepath.Join(t.TempDir(), "sentinel.conf")
 		text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s %s 1\n", port, host, masterPort)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -39,8 +40,8 @@ func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	}) + "?master=main"
 }
 
-// startOnFreePort starts redis-server on a free port with the arguments that args
-// returns, and returns the server's address.
+// startOnFreePort starts redis-server on a free port and returns the server's address. args returns
+// the command line for a port.
 func startOnFreePort(t testing.TB, args func(port string) []string) (addr string) {
 	t.Helper()
 	program := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
@@ -49,7 +50,7 @@ func startOnFreePort(t testing.TB, args func(port string) []string) (addr string
 	}
 	program, err := exec.LookPath(program)
 	if err != nil {
-		missing(t, "NOT TESTED on a real Redis: no redis-server in PATH, and SESSIOND_TEST_REDIS_SERVER is not set")
+		missing(t, "NOT TESTED on a real Redis, because redis-server is not in PATH and SESSIOND_TEST_REDIS_SERVER is not set")
 	}
 	for range 5 {
 		addr := freeAddr(t)
@@ -58,7 +59,7 @@ func startOnFreePort(t testing.TB, args func(port string) []string) (addr string
 		if ok {
 			return addr
 		}
-		// Another process may have taken the port in the meantime.
+		// Another process may have taken the port since freeAddr found it.
 		if !strings.Contains(log, "Address already in use") {
 			t.Fatalf("%s did not start:\n%s", program, log)
 		}
@@ -67,10 +68,11 @@ func startOnFreePort(t testing.TB, args func(port string) []string) (addr string
 	return ""
 }
 
-// start starts the server and reports whether it accepts connections. If not, it returns the log.
+// start starts redis-server and reports whether it accepts connections. If not, start returns the
+// server's log.
 func start(t testing.TB, program string, args []string) (output string, ok bool) {
 	t.Helper()
-	// A test's context is canceled before its cleanups, which still need the server.
+	// The server must not end with the test's context, because the test's cleanups still need it.
 	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
 	out, err := server.StdoutPipe()
 	if err != nil {
@@ -80,14 +82,14 @@ func start(t testing.TB, program string, args []string) (output string, ok bool)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = server.Process.Kill() // fails if the server has ended already
-		_ = server.Wait()         // the error is that it was killed
+		_ = server.Process.Kill() // fails if the server has already ended
+		_ = server.Wait()         // returns an error because the server was killed
 	})
 	var log strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		log.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "Ready to accept connections") || strings.Contains(lines.Text(), "+monitor master") {
-			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the server
+			go io.Copy(io.Discard, out) //nolint:errcheck // the copy ends when the server ends
 			return "", true
 		}
 	}

@@ -3,8 +3,8 @@
 //
 //	SESSIOND_TEST_POSTGRES_URL   a server on which the user may create databases
 //
-// If the variable is missing, the tests that need it are skipped. If
-// SESSIOND_TEST_REQUIRE_REAL is 1, they fail instead. Every test has its own database.
+// If the variable is missing, tests that need Postgres are skipped, or fail if
+// SESSIOND_TEST_REQUIRE_REAL is 1. Every test has its own database.
 package sqlstoretest
 
 import (
@@ -26,7 +26,7 @@ import (
 
 const (
 	variable = "SESSIOND_TEST_POSTGRES_URL"
-	timeout  = 30 * time.Second // for a busy machine; nothing waits that long on an idle one
+	timeout  = 30 * time.Second // of one method call; long, because a test machine may be busy
 )
 
 // New returns a migrated SQLite database, which is closed when the test ends.
@@ -53,7 +53,7 @@ func PostgresURL(t testing.TB) string {
 	t.Helper()
 	base := os.Getenv(variable)
 	if base == "" {
-		const message = "NOT TESTED on real Postgres: " + variable + " is not set"
+		const message = "NOT TESTED on real Postgres, because " + variable + " is not set"
 		if os.Getenv("SESSIOND_TEST_REQUIRE_REAL") == "1" {
 			t.Fatal(message)
 		}
@@ -74,15 +74,15 @@ func PostgresURL(t testing.TB) string {
 	return u.String()
 }
 
-// create creates a database that sorts text by the rules of English, as some do in
-// production. A column that must be sorted bytewise therefore has to say so.
+// create creates a database that sorts text by English rules, as some production databases do. With
+// it, a test fails if a column that must be sorted bytewise has no explicit collation.
 func create(t testing.TB, base, name string) {
 	t.Helper()
-	// No session is ever connected to template0. A connected session would make the statement fail.
+	// Use template0, because CREATE DATABASE fails if a client is connected to the template.
 	statement := "CREATE DATABASE " + name + " TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
 	err := administer(t, base, statement+" LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
-	if err != nil { // before version 15, or built without it
-		t.Logf("no English collation: %v", err)
+	if err != nil { // Postgres before version 15, or built without ICU
+		t.Logf("this Postgres cannot sort by English rules: %v", err)
 		err = administer(t, base, statement)
 	}
 	if err != nil {
@@ -90,8 +90,8 @@ func create(t testing.TB, base, name string) {
 	}
 }
 
-// administer runs a statement on the server. It also works in a cleanup, after the
-// test's context has ended.
+// administer runs a statement on the Postgres server. It also works in a cleanup, when the test's
+// context is already canceled.
 func administer(t testing.TB, base, statement string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), timeout)
@@ -109,8 +109,7 @@ func administer(t testing.TB, base, statement string) error {
 
 func open(t testing.TB, url string) *sqlstore.DB {
 	t.Helper()
-	// With -race and other tests on the same cores, a healthy database may be
-	// slower than in production.
+	// Use a long timeout, because the race detector and other tests make a healthy database slow.
 	db, err := sqlstore.Open(t.Context(), url, sqlstore.Options{QueryTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)

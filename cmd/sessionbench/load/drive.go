@@ -1,5 +1,5 @@
-// Package load is the load generator. It sends checks and logins, holds every answer to what it must
-// be, and records how long each took.
+// Package load is the load generator. It sends token checks and logins, verifies every answer, and
+// records how long it took.
 package load
 
 import (
@@ -18,15 +18,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// CheckPath is the path that every contender serves. All of them get the same bytes.
+// CheckPath is the URL path of token checks. Every measured server serves this path.
 const CheckPath = "/v1/verify"
 
-// Request is one check and the answer that it must get.
+// Request is one token check and its right answer.
 type Request struct {
-	Wire    []byte // the HTTP request
+	Wire    []byte // the complete HTTP request
 	Token   string
 	Session string
-	Revoked bool // the answer must be a refusal
+	Revoked bool // the session is revoked, and the right answer is a refusal
 }
 
 // NewRequest prepares the check of a token.
@@ -39,19 +39,19 @@ func NewRequest(token, session string) Request {
 var (
 	ErrWrong    = errors.New("wrong answer")
 	ErrVanished = errors.New("the caller left before the answer")
-	ErrDeclined = errors.New("no answer") // where that is allowed: a 503, or the caller's deadline
+	ErrDeclined = errors.New("sessiond refused a check as overloaded, or too late") // only where that is allowed
 )
 
-// Client is one keep-alive HTTP connection. It sends prepared bytes and lets fasthttp parse the
-// answer, because the load generator shares the cores with the service: a client that costs more
-// makes all contenders look alike.
+// Client is one keep-alive HTTP connection. It sends prepared bytes and parses answers with
+// fasthttp, because it shares the CPU with the measured server. An expensive client would make fast
+// and slow servers look alike.
 type Client struct {
 	net.Conn
 	reader *bufio.Reader
 	answer fasthttp.Response
 }
 
-// Ask sends a request and returns the answer, which is valid until the next call.
+// Ask sends an HTTP request and returns the answer, which is valid until the next call.
 func (c *Client) Ask(wire []byte) (*fasthttp.Response, error) {
 	if _, err := c.Write(wire); err != nil {
 		return nil, fmt.Errorf("send a request: %w", err)
@@ -64,8 +64,8 @@ func (c *Client) Ask(wire []byte) (*fasthttp.Response, error) {
 
 func (c *Client) Status() int { return c.answer.StatusCode() }
 
-// Check sends r. It returns an error that wraps ErrWrong if the answer is not the right one. named
-// means that the contender names the session in its answers.
+// Check sends r and returns an error that wraps ErrWrong if the answer is wrong. named means that
+// the server names the session in the header X-Auth-Session.
 func (c *Client) Check(r *Request, named bool) error {
 	answer, err := c.Ask(r.Wire)
 	if err != nil {
@@ -84,16 +84,16 @@ func (c *Client) Check(r *Request, named bool) error {
 	return nil
 }
 
-// Clients are the connections of the callers.
+// Clients holds one connection for each concurrent caller.
 type Clients []*Client
 
-// Dial makes n connections, spread over the replicas at these addresses.
+// Dial opens n connections and distributes them evenly over the addresses.
 func Dial(ctx context.Context, n int, addrs ...string) (Clients, error) {
 	var cs Clients
 	for i := range n {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addrs[i%len(addrs)])
 		if err != nil {
-			return cs, fmt.Errorf("dial a contender: %w", err)
+			return cs, fmt.Errorf("connect to a measured server: %w", err)
 		}
 		cs = append(cs, &Client{Conn: conn, reader: bufio.NewReader(conn)})
 	}
@@ -102,56 +102,56 @@ func Dial(ctx context.Context, n int, addrs ...string) (Clients, error) {
 
 func (cs Clients) Close() {
 	for _, c := range cs {
-		_ = c.Conn.Close() // nothing was buffered
+		_ = c.Conn.Close() // writes are not buffered, so none is lost
 	}
 }
 
-// Patience is how much longer than its turn an answer may take.
+// Patience is how long an answer may take after the time for sending requests is over.
 const Patience = 30 * time.Second
 
-// Bound closes the connections once d and Patience are over or ctx ends, unless release is called
-// before. A caller that waits for an answer then gets an error.
+// Bound closes the connections when ctx ends, or when d and then Patience are over, unless release
+// is called first. A caller that still waits for an answer then gets an error.
 func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func()) {
 	ctx, cancel := context.WithTimeout(ctx, d+Patience)
 	stop := context.AfterFunc(ctx, cs.Close)
 	return func() { stop(); cancel() }
 }
 
-// Ask returns the Ask for Drive that gives each caller a connection.
+// Ask returns an Ask for Drive that gives each caller its own connection.
 func (cs Clients) Ask(named bool) Ask {
 	return func(_ context.Context, caller int, r *Request) error { return cs[caller].Check(r, named) }
 }
 
-// Work is what the callers of a contender did.
+// Work counts the checks of all callers and holds their latencies.
 type Work struct {
-	Latencies *hdrhistogram.Histogram // of the checks that were answered, in nanoseconds
+	Latencies *hdrhistogram.Histogram // in nanoseconds, without checks whose caller left
 	Took      time.Duration
 	Wrong     int
-	Complaint string // about the first wrong answer
-	Vanished  int    // checks whose caller left
-	Declined  int    // checks that got no answer where that is allowed
+	Complaint string // error text of the first wrong answer
+	Vanished  int    // checks whose caller left before the answer
+	Declined  int    // checks that ended with ErrDeclined
 }
 
-// NewWork returns a Work in which nothing was done yet. Its histogram is exact to 0.1 %.
+// NewWork returns an empty Work. Its histogram is exact to 0.1 %.
 func NewWork() *Work { return &Work{Latencies: hdrhistogram.New(1, int64(time.Hour), 3)} }
 
-// Rate is the number of answers a second.
+// Rate returns the number of answers per second.
 func (w *Work) Rate() float64 { return float64(w.Latencies.TotalCount()) / w.Took.Seconds() }
 
-// Percentile is a percentile of the latencies, 0 if there are none.
+// Percentile returns percentile p (0 to 100) of the latencies, or 0 if there are none.
 func (w *Work) Percentile(p float64) time.Duration {
 	return time.Duration(w.Latencies.ValueAtPercentile(p))
 }
 
-// Supply hands out requests to callers that ask at the same time.
+// Supply hands out requests to concurrent callers.
 type Supply struct {
 	Requests []Request
 	Once     bool          // hand out each request once; otherwise start over at the end
-	Interval time.Duration // between two checks of one caller; 0: each begins when the last one ends
+	Interval time.Duration // time between the starts of a caller's checks; 0: start each when the last one ends
 	next     atomic.Int64
 }
 
-// take returns nil when every request was handed out.
+// take returns the next request, or nil if Once is set and all requests were handed out.
 func (s *Supply) take() *Request {
 	i := int(s.next.Add(1)) - 1
 	if i >= len(s.Requests) {
@@ -163,12 +163,12 @@ func (s *Supply) take() *Request {
 	return &s.Requests[i]
 }
 
-// Ask makes one check on behalf of the caller with that number. An error that is none of ErrWrong,
-// ErrVanished and ErrDeclined ends the run.
+// Ask makes one check for the caller with that number. An error other than ErrWrong, ErrVanished
+// and ErrDeclined ends the run.
 type Ask func(ctx context.Context, caller int, r *Request) error
 
-// Drive has n callers make checks at the same time, each one after another, until d is over, the
-// supply is used up or ctx ends. It adds what they did to w.
+// Drive runs n concurrent callers, each making one check after another, until d is over, the supply
+// is used up or ctx ends. It adds the results to w.
 func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w *Work) error {
 	callers := make([]caller, n)
 	g, ctx := errgroup.WithContext(ctx)
@@ -182,7 +182,7 @@ func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w
 	for i := range callers {
 		c := &callers[i]
 		for _, latency := range c.latencies {
-			_ = w.Latencies.RecordValue(int64(latency)) // fails above an hour only
+			_ = w.Latencies.RecordValue(int64(latency)) // fails only for more than an hour
 		}
 		w.Complaint = cmp.Or(w.Complaint, c.Complaint)
 		w.Wrong, w.Vanished, w.Declined = w.Wrong+c.Wrong, w.Vanished+c.Vanished, w.Declined+c.Declined
@@ -190,15 +190,15 @@ func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w
 	return err
 }
 
-// caller is what one caller saw. It keeps its latencies in a slice, because the histograms of 256
-// callers would take the processor's caches from the service.
+// caller is one of Drive's concurrent callers. It keeps latencies in a slice, because the
+// histograms of 256 callers would displace the measured server's data from the CPU caches.
 type caller struct {
 	Work
 	latencies []time.Duration
 }
 
-// run makes checks. A latency begins when its check is due. Otherwise a check that had to wait for a
-// slow one before it would count as fast.
+// run makes checks until end. A latency begins when its check is due, because otherwise a check
+// that was delayed by a slow one before it would look fast.
 func (c *caller) run(ctx context.Context, number int, due, end time.Time, from *Supply, ask Ask) error {
 	for due.Before(end) && ctx.Err() == nil {
 		if from.Interval > 0 {
@@ -241,6 +241,6 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Micros and Millis are d in these units.
+// Micros and Millis convert d to microseconds and milliseconds.
 func Micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 func Millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

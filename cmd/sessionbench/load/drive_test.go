@@ -35,8 +35,8 @@ func TestDrive_CountsEveryOutcome(t *testing.T) {
 	}
 }
 
-func TestDrive_EndsWhenTheTimeIsOver(t *testing.T) {
-	from := &Supply{Requests: make([]Request, 3)} // they start over
+func TestDrive_StopsWhenDurationIsOver(t *testing.T) {
+	from := &Supply{Requests: make([]Request, 3)} // repeated until the time is over
 	w, begin := NewWork(), time.Now()
 	err := Drive(t.Context(), 2, 20*time.Millisecond, from, func(context.Context, int, *Request) error { return nil }, w)
 	if err != nil || w.Latencies.TotalCount() <= 3 || w.Took < 20*time.Millisecond || time.Since(begin) > 10*time.Second {
@@ -44,7 +44,7 @@ func TestDrive_EndsWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestDrive_OneFailureEndsAllCallers(t *testing.T) {
+func TestDrive_ErrorOfOneCallerStopsAllCallers(t *testing.T) {
 	broken := errors.New("broken")
 	err := Drive(t.Context(), 8, time.Hour, &Supply{Requests: make([]Request, 1)}, func(_ context.Context, caller int, _ *Request) error {
 		if caller == 3 {
@@ -53,11 +53,11 @@ func TestDrive_OneFailureEndsAllCallers(t *testing.T) {
 		return nil
 	}, NewWork())
 	if !errors.Is(err, broken) {
-		t.Errorf("error %v, want that of the caller", err)
+		t.Errorf("error %v, want the error of the failed caller", err)
 	}
 }
 
-func TestDrive_EndsWhenTheContextDoes(t *testing.T) {
+func TestDrive_CanceledContextStopsAllCallers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := Drive(ctx, 2, time.Hour, &Supply{Requests: make([]Request, 1)}, func(context.Context, int, *Request) error {
 		cancel()
@@ -68,8 +68,8 @@ func TestDrive_EndsWhenTheContextDoes(t *testing.T) {
 	}
 }
 
-// A check that is due while an earlier one is slow has waited since it was due.
-func TestDrive_LatencyBeginsWhenTheCheckIsDue(t *testing.T) {
+// While the first check is slow, three more become due. Their waiting time must count.
+func TestDrive_LatencyIncludesWaitForASlowCheck(t *testing.T) {
 	const slow = 200 * time.Millisecond
 	from := &Supply{Requests: make([]Request, 4), Once: true, Interval: slow / 4}
 	first, w := true, NewWork()
@@ -80,13 +80,13 @@ func TestDrive_LatencyBeginsWhenTheCheckIsDue(t *testing.T) {
 		}
 		return nil
 	}, w)
-	// Due at 0, 50, 100 and 150 ms, and answered at 200 ms or later.
+	// The checks are due at 0, 50, 100 and 150 ms, and all are answered at 200 ms or later.
 	if least := time.Duration(w.Latencies.Min()); err != nil || w.Latencies.TotalCount() != 4 || least < slow/4-time.Millisecond {
 		t.Errorf("%d answers, the fastest in %v: %v", w.Latencies.TotalCount(), least, err)
 	}
 }
 
-// speak returns a client to which a contender answers these bytes, piece by piece.
+// speak returns a client of a server that answers with these bytes and disconnects.
 func speak(t *testing.T, pieces ...string) *Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -113,7 +113,7 @@ func speak(t *testing.T, pieces ...string) *Client {
 	return cs[0]
 }
 
-func TestCheck_HoldsTheAnswerToTheRequest(t *testing.T) {
+func TestCheck_ReportsWrongAnswers(t *testing.T) {
 	const named = "HTTP/1.1 200 OK\r\nX-Auth-Session: s-1\r\nContent-Length: 0\r\n\r\n"
 	const unnamed = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	const refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nnope"
@@ -123,14 +123,14 @@ func TestCheck_HoldsTheAnswerToTheRequest(t *testing.T) {
 		r            Request
 		named, right bool
 	}{
-		{"accepts a session that is named", named, live, true, true},
-		{"refuses another session's name", named, other, true, false},
-		{"refuses an answer without a name", unnamed, live, true, false},
-		{"accepts an answer without a name from a baseline", unnamed, live, false, true},
-		{"refuses a refusal of a live session", refusal, live, true, false},
-		{"accepts a refusal of a revoked session", refusal, revoked, true, true},
-		{"refuses acceptance of a revoked session", named, revoked, true, false},
-		{"refuses a 503", "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", live, true, false},
+		{"accepts a 200 with the right session id", named, live, true, true},
+		{"reports a 200 with another session's id", named, other, true, false},
+		{"reports a 200 without a session id", unnamed, live, true, false},
+		{"accepts a 200 without a session id from a baseline", unnamed, live, false, true},
+		{"reports a 401 for a live session", refusal, live, true, false},
+		{"accepts a 401 for a revoked session", refusal, revoked, true, true},
+		{"reports a 200 for a revoked session", named, revoked, true, false},
+		{"reports a 503 for a live session", "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", live, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := speak(t, c.answer)
@@ -141,8 +141,8 @@ func TestCheck_HoldsTheAnswerToTheRequest(t *testing.T) {
 	}
 }
 
-func TestCheck_ABrokenConnectionIsNoWrongAnswer(t *testing.T) {
+func TestCheck_BrokenConnectionDoesNotCountAsWrongAnswer(t *testing.T) {
 	if err := speak(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").Check(&Request{}, false); err == nil || errors.Is(err, ErrWrong) {
-		t.Errorf("error %v, want that of the connection", err)
+		t.Errorf("error %v, want a connection error without ErrWrong", err)
 	}
 }

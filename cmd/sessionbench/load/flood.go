@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Password is the password of every user that logs in.
+// Password is the password of every benchmark user.
 const Password = "correct horse battery staple"
 
-// Logins is what became of the logins of a flood.
+// Logins counts the outcomes of a flood of logins.
 type Logins struct {
-	SignedIn, Shed, Limited, Unanswered int // 201, 503, 429, none
+	SignedIn, Shed, Limited, Unanswered int // logins with the status 201, 503, 429, and without an answer
 	Prompt                              int // logins that succeeded within 5 s, retries included
 	Rate                                float64
 	Longest, LongestRefusal             time.Duration
@@ -30,7 +30,7 @@ type Logins struct {
 	began time.Time
 }
 
-// count adds one answer. took is how long it took, total the same with all earlier attempts.
+// count adds one answer to a login. took is its latency, and total includes earlier attempts.
 func (l *Logins) count(status int, took, total time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,27 +47,27 @@ func (l *Logins) count(status int, took, total time.Duration) error {
 	case http.StatusTooManyRequests:
 		l.Limited++
 	default:
-		return fmt.Errorf("a login was answered by status %d, want 201, 429 or 503", status)
+		return fmt.Errorf("a login got the status %d, want 201, 429 or 503", status)
 	}
 	l.LongestRefusal = max(l.LongestRefusal, took)
 	return nil
 }
 
-// Flood is a number of clients that log in.
+// Flood describes clients that log in at the same time.
 type Flood struct {
-	Addrs     []string // of the replicas, which the clients are spread over
-	Users     []string // usernames; the clients take turns with them
+	Addrs     []string // addresses of the replicas; clients are distributed evenly
+	Users     []string // usernames; clients log in as them in turn
 	Clients   int
-	Addresses int           // the clients share so many source addresses; 0: each has its own
+	Addresses int           // number of source addresses that all clients share; 0: one for each client
 	First     int           // number of the first source address
-	Spacing   time.Duration // between the arrivals of two clients; 0: they arrive at random within a second
-	Once      bool          // each client logs in once, with as many attempts as it takes
+	Spacing   time.Duration // time between the first logins of two clients; 0: random, within one second
+	Once      bool          // each client retries until its first successful login, then stops
 	Rude      bool          // clients ignore Retry-After and retry at once
 	Stampede  bool          // clients connect, send one login at the same moment, and do not retry
 }
 
-// Run has the clients log in, each one login after another, until ctx ends. It counts the answers
-// that arrive at begin or later.
+// Run runs all clients until ctx ends. Each logs in again and again. Answers before begin do not
+// count.
 func (f Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
 	l := &Logins{began: begin}
 	var g errgroup.Group
@@ -112,7 +112,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 		case err != nil && ctx.Err() == nil:
 			return err
 		case err != nil:
-			return nil // the time is over
+			return nil // ctx has ended, which closed the connection
 		}
 		if !f.Once {
 			arrived = asked
@@ -127,22 +127,23 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 		case f.Stampede || status == http.StatusCreated && f.Once:
 			return nil
 		case status != http.StatusCreated && !f.Rude:
-			seconds, _ := strconv.Atoi(string(answer.Header.Peek("Retry-After"))) // 0 if there is none
+			seconds, _ := strconv.Atoi(string(answer.Header.Peek("Retry-After"))) // 0 without the header
 			Pause(ctx, time.Duration(seconds)*time.Second+lessThanSecond())
 		}
 	}
 	return nil
 }
 
-// wire is the login of the client with that number. The service believes X-Forwarded-For here.
+// wire returns a client's login request. sessiond takes the client's address from X-Forwarded-For,
+// because it runs with SESSIOND_TRUSTED_PROXIES.
 func (f Flood) wire(number int) []byte {
 	from := f.First + number%cmp.Or(f.Addresses, f.Clients)
-	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings never fail
+	body, _ := json.Marshal(map[string]string{"login": f.Users[number%len(f.Users)], "password": Password}) // strings can always be marshaled
 	return fmt.Appendf(nil, "POST /v1/sessions HTTP/1.1\r\nHost: sessionbench\r\nX-Forwarded-For: 10.%d.%d.%d\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", from>>16&0xff, from>>8&0xff, from&0xff, len(body), body)
 }
 
 func lessThanSecond() time.Duration {
-	n, _ := rand.Int(rand.Reader, big.NewInt(int64(time.Second))) // the reader never fails
+	n, _ := rand.Int(rand.Reader, big.NewInt(int64(time.Second))) // crypto/rand never fails
 	return time.Duration(n.Int64())
 }

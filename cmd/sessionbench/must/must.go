@@ -1,5 +1,5 @@
-// Package must is for steps whose failure ends the whole run, as Fatal does in a test. They panic
-// with the error, and Catch at the top turns the panic into that error again.
+// Package must ends the whole run if a step fails, as t.Fatal ends a test. Do and Get panic with
+// the error. Catch, in the outermost function, turns the panic into that error again.
 package must
 
 import "errors"
@@ -19,7 +19,7 @@ func Get[T any](v T, err error) T {
 	return v
 }
 
-// Catch is deferred. It adds to err the error that ended the run.
+// Catch must be deferred. It recovers a panic of Do or Get and joins its error to *err.
 func Catch(err *error) {
 	switch p := recover().(type) {
 	case nil:

@@ -20,14 +20,14 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 )
 
-// chart is groups of bars. Each series, by its name, has a bar in every group.
+// chart is a bar chart. Each series has a name and one bar in every group.
 type chart struct {
 	title  string
 	groups []string
 	series map[string][]report.Spread
 }
 
-// All draws the parts of a report that have a plot.
+// All returns SVG plots of those measurements in the report that have a plot.
 func All(r *report.Report) map[report.Part][]byte {
 	charts := map[report.Part]*chart{
 		report.Compare: {title: "Checks a second, as a share of what an empty handler serves"},
@@ -70,7 +70,7 @@ var palette = []color.Color{
 	color.RGBA{0xaf, 0xb8, 0xc1, 0xff}, color.RGBA{0x09, 0x69, 0xda, 0xff}, color.RGBA{0xbf, 0x87, 0x00, 0xff}, color.RGBA{0x1a, 0x7f, 0x37, 0xff},
 }
 
-// series are the bars of a series, each in the middle of its bar.
+// series holds the bars of one series, and the point in the middle of each bar's top.
 type series struct {
 	plotter.XYs
 	bars []report.Spread
@@ -111,7 +111,7 @@ func (c *chart) svg(caption string) []byte {
 		p.Add(must.Get(plotter.NewYErrorBars(s)), labels)
 	}
 	p.NominalX(c.groups...)
-	p.Y.Min, p.Y.Max = 0, 1.3*p.Y.Max // room for the legend
+	p.Y.Min, p.Y.Max = 0, 1.3*p.Y.Max // leaves room for the legend above the bars
 	canvas := vgsvg.New(760, 430)
 	p.Draw(draw.New(canvas))
 	var b bytes.Buffer

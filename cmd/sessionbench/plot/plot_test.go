@@ -12,7 +12,7 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 )
 
-func TestAll_DrawsWhatWasMeasured(t *testing.T) {
+func TestAll_DrawsOnePlotForEachMeasurement(t *testing.T) {
 	r := &report.Report{Machine: "A <CPU> & more", Service: report.Verify}
 	add := func(part report.Part, names ...string) {
 		table := report.Table{Part: part, Name: "one replica", Callers: 64, Alg: "EdDSA", Tokens: report.Warm, Round: time.Second}

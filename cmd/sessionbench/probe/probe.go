@@ -1,4 +1,4 @@
-// Package probe reads what the machine, its processes and Redis say about their own work.
+// Package probe reads CPU times and memory of the machine, of processes and of Redis.
 package probe
 
 import (
@@ -15,17 +15,17 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 )
 
-// Clocks is what was spent up to a moment, or between two moments.
+// Clocks holds readings of clocks and counters, or their increase between two readings.
 type Clocks struct {
 	Wall    time.Duration
-	Machine time.Duration // CPU time of all programs, and what the host took from a virtual machine
-	Self    time.Duration // CPU time of this program and of the programs that it ran to their end
-	Process time.Duration // CPU time of the contender's process
+	Machine time.Duration // CPU time of all programs, and the time that a virtual machine's host took away
+	Self    time.Duration // CPU time of this program and of its finished child processes
+	Process time.Duration // CPU time of the measured server
 	Redis   time.Duration // CPU time of Redis
-	Reads   int           // read events of Redis: a pipeline that arrives in one piece is one
+	Reads   int           // Redis's reads from client connections; a pipeline in one piece is one read
 }
 
-// Read reads all clocks, which costs Redis one read event. A pid of 0 stands for no process.
+// Read reads all clocks. That adds 1 to Reads. If pid is 0, Read leaves Process at 0.
 func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	info := must.Get(client.InfoMap(ctx, "stats", "cpu").Result())
 	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
@@ -35,7 +35,7 @@ func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	all := must.Get(must.Get(procfs.NewDefaultFS()).Stat()).CPUTotal
 	c.Machine = seconds(all.User + all.Nice + all.System + all.Steal)
 	self := must.Get(must.Get(procfs.Self()).Stat())
-	const userHZ = 100 // the unit of CUTime and CSTime, on every architecture that Go runs on
+	const userHZ = 100 // CUTime and CSTime count so many units per second, on every architecture that Go runs on
 	c.Self = seconds(self.CPUTime() + float64(self.CUTime+self.CSTime)/userHZ)
 	if pid != 0 {
 		c.Process = seconds(must.Get(must.Get(procfs.NewProc(pid)).Stat()).CPUTime())
@@ -44,7 +44,7 @@ func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	return c
 }
 
-// Add adds what was spent between two readings.
+// Add adds the increase between two readings to c.
 func (c *Clocks) Add(from, to Clocks) {
 	c.Wall += to.Wall - from.Wall
 	c.Machine += to.Machine - from.Machine
@@ -56,24 +56,24 @@ func (c *Clocks) Add(from, to Clocks) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// RedisMemory is the memory that Redis uses, in bytes.
+// RedisMemory returns the memory that Redis uses, in bytes.
 func RedisMemory(ctx context.Context, client *redis.Client) float64 {
 	info := must.Get(client.InfoMap(ctx, "memory").Result())
 	return must.Get(strconv.ParseFloat(info["Memory"]["used_memory"], 64))
 }
 
-// Memory is what a process holds in memory now, and the most that it ever held, in MB.
+// Memory returns the resident memory of a process and the highest value that it ever had, in MB.
 func Memory(pid int) (resident, peak float64) {
 	status := must.Get(must.Get(procfs.NewProc(pid)).NewStatus())
 	return float64(status.VmRSS) / 1e6, float64(status.VmHWM) / 1e6
 }
 
-// FamilyMemory is what a process and its children hold in memory now, in MB.
+// FamilyMemory returns the resident memory of a process and its children, in MB.
 func FamilyMemory(pid int) (total float64) {
 	for _, p := range must.Get(procfs.AllProcs()) {
 		stat, err := p.Stat()
 		if err != nil || p.PID != pid && stat.PPID != pid {
-			continue // it is no child, or has ended since
+			continue // not a child of pid, or a process that has already ended
 		}
 		if status, err := p.NewStatus(); err == nil {
 			total += float64(status.VmRSS) / 1e6
@@ -82,7 +82,7 @@ func FamilyMemory(pid int) (total float64) {
 	return total
 }
 
-// Machine names this machine and its servers.
+// Machine describes this machine and the versions of Go, Redis and PostgreSQL.
 func Machine(ctx context.Context, client *redis.Client, db *sql.DB) string {
 	fs := must.Get(procfs.NewDefaultFS())
 	var postgres string

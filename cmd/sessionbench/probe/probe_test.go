@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 )
 
-func TestRead_SeesTheWorkOfThisProcessAndOfRedis(t *testing.T) {
+func TestRead_CountsCPUTimeAndRedisReads(t *testing.T) {
 	options, err := redis.ParseURL(redisstoretest.RealURL(t))
 	if err != nil {
 		t.Fatal(err)
@@ -27,10 +27,10 @@ func TestRead_SeesTheWorkOfThisProcessAndOfRedis(t *testing.T) {
 			return
 		}
 	}
-	t.Error("ten busy seconds took no time on a CPU")
+	t.Error("no CPU time was counted while this program sent PING for 10 s")
 }
 
-func TestMemory_IsThatOfTheProcess(t *testing.T) {
+func TestMemory_ReturnsMemoryOfThisProcess(t *testing.T) {
 	resident, peak := Memory(os.Getpid())
 	family := FamilyMemory(os.Getpid())
 	if resident < 1 || peak < resident || family < resident-1 {

@@ -1,5 +1,5 @@
-// Package report holds what a run has found, summarizes it with benchstat's maths, holds it to the
-// thresholds and prints it.
+// Package report holds the results of a run, summarizes them with benchstat's statistics, compares
+// them to thresholds and prints them.
 package report
 
 import (
@@ -16,11 +16,11 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
 )
 
-// Report is what a run has found.
+// Report holds the results of one run of sessionbench.
 type Report struct {
 	Machine   string    `json:"machine"`
 	Config    any       `json:"config"`
-	Service   string    `json:"service"` // the row of compare that is held to the thresholds
+	Service   string    `json:"service"` // name of the row in compare that must keep the thresholds
 	Tables    []Table   `json:"tables"`
 	Others    Others    `json:"others"`
 	Verdicts  []Verdict `json:"thresholds"`
@@ -29,7 +29,7 @@ type Report struct {
 	Complaint string    `json:"first_wrong_answer,omitempty"`
 }
 
-// Complain counts the wrong answers of a contender.
+// Complain adds a contender's wrong answers and keeps the text of the run's first one.
 func (r *Report) Complain(name string, wrong int, complaint string) {
 	if r.Wrong == 0 && wrong > 0 {
 		r.Complaint = name + ": " + complaint
@@ -37,41 +37,41 @@ func (r *Report) Complain(name string, wrong int, complaint string) {
 	r.Wrong += wrong
 }
 
-// Others is what programs that take no part took of the machine during the turns. The host of a
-// virtual machine counts as one of them.
+// Others is the CPU time that unrelated programs took while contenders were measured. It includes
+// the time that a virtual machine's host took away.
 type Others struct {
-	Share       float64 `json:"share"` // of all cores
+	Share       float64 `json:"share"` // part of the CPU time of all cores, 0 to 1
 	taken, wall time.Duration
 }
 
-// Add adds what was spent in one turn.
+// Add adds the CPU times of one turn, during which one contender was measured.
 func (o *Others) Add(spent probe.Clocks) {
 	o.taken += max(0, spent.Machine-spent.Self-spent.Process-spent.Redis)
 	o.wall += spent.Wall
 	o.Share = float64(o.taken) / float64(o.wall) / float64(runtime.NumCPU())
 }
 
-// Part is the measurement that a table belongs to.
+// Part is the name of a measurement. Each table belongs to one.
 type Part string
 
 const (
 	Compare = Part("compare")
 	Direct  = Part("in-process")
 	Memory  = Part("memory")
-	Growth  = Part("growth") // the first row is what the others are compared to, the last is the same again
+	Growth  = Part("growth") // rows are compared to the first; the last repeats the first
 	Vanish  = Part("vanish")
 	Storm   = Part("storm")
 )
 
-// The tokens of a table: seen before, or each seen for the first time.
+// Kinds of tokens: warm ones were checked before, and new ones are checked for the first time.
 const Warm, Fresh = "warm", "new"
 
-// The rows of compare, and the scenes of storm.
+// Names of rows: contenders in compare and in-process, then scenes of storm.
 const (
-	Empty, Plain         = "empty", "plain" // a chi handler that does nothing; the plain design
+	Empty, Plain         = "empty", "plain" // a chi handler that does nothing; a simple design, see stage
 	Verify               = "/v1/verify"
 	InProcess, Unbatched = "in-process", "in-process, unbatched"
-	GoRedis              = "go-redis alone" // it sends the same commands as a check
+	GoRedis              = "go-redis alone" // sends the Redis commands of a check, without a verifier
 	Ceiling              = "redis-benchmark"
 	Calm, CalmAgain      = "no flood", "no flood, again"
 	Flooded, Unchecked   = "64 clients, one login after another", "the same without checks"
@@ -81,42 +81,42 @@ const (
 	Stampede             = "10,000 at once"
 )
 
-// Figure is the name of a quantity, as it is printed.
+// Figure is the name of a measured quantity, both in printed tables and in the JSON.
 type Figure string
 
-// The figures. CPU times are milliseconds for 1,000 checks, which is microseconds for one.
+// CPU times are milliseconds per 1,000 checks, which equals microseconds per check.
 const (
 	Rate          = Figure("checks/s")
 	P50, P99      = Figure("p50 µs"), Figure("p99 µs")
 	CPU, RedisCPU = Figure("CPU"), Figure("Redis CPU")
-	Trips         = Figure("trips") // read events of Redis: a round trip is one, and so is a pipeline
+	Trips         = Figure("trips") // reads of Redis per check; a whole pipeline is one read
 	Allocations   = Figure("allocations")
 
 	IdleMB, PeakMB, ResidentMB = Figure("idle MB"), Figure("peak MB"), Figure("resident MB")
-	PerSession                 = Figure("bytes in Redis") // of a session with its user's generation
+	PerSession                 = Figure("bytes in Redis") // for one session and its user's generation
 
-	Left, Declined, Wrong             = Figure("left"), Figure("declined"), Figure("wrong") // see load.Work
+	Left, Declined, Wrong             = Figure("left"), Figure("declined"), Figure("wrong") // Vanished, Declined and Wrong of load.Work
 	Deadline                          = Figure("deadline ms")
 	GoroutinesBefore, GoroutinesAfter = Figure("goroutines"), Figure("afterwards")
 
 	CheckP50, CheckP99      = Figure("check p50 ms"), Figure("check p99 ms")
-	ToCalm                  = Figure("× calm") // p99 to that of both calm scenes of the same round, taken together
+	ToCalm                  = Figure("× calm") // check p99 divided by the p99 of both scenes without a flood in the same round
 	LoginShare, Refused     = Figure("logins, of the limit"), Figure("refused")
 	Longest, LongestRefusal = Figure("longest ms"), Figure("longest refusal ms")
 
-	// Of these, only the JSON has a column.
+	// Printed tables leave out the following figures, which only the JSON has.
 	Checks                 = Figure("checks")
-	LoadCPU                = Figure("CPU of the load generator") // and of a verifier in the same process
+	LoadCPU                = Figure("CPU of the load generator") // includes the verifier in the same process, if that is measured
 	BcryptLimit, LoginRate = Figure("logins/s that bcrypt allows"), Figure("logins/s")
 	SignedIn, Unanswered   = Figure("signed in"), Figure("unanswered")
 	Shed, Limited          = Figure("503s"), Figure("429s")
 	Prompt                 = Figure("visitors signed in within 5 s")
-	Recovery               = Figure("back to normal ms") // after a stampede, until a login was normal
+	Recovery               = Figure("back to normal ms") // time after a stampede until a login succeeds within 1 s
 	Dark                   = Figure("/livez failed")
 )
 
-// columns are printed in this order, for the tables that have them. Those of maxima are the maximum
-// of the rounds; the others are the median.
+// columns are printed in this order if a table has the figure. A column in maxima shows the maximum
+// of all rounds, and any other column the median.
 var (
 	columns = []Figure{
 		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Allocations, Left, Declined, Wrong, LoginShare, Refused,
@@ -125,33 +125,33 @@ var (
 	maxima = []Figure{Longest, LongestRefusal, ResidentMB}
 )
 
-// Figures are what was measured in one round.
+// Figures holds the values measured in one round.
 type Figures map[Figure]float64
 
-// Row is one contender, or one scene of a storm.
+// Row holds the figures of one contender, or of one kind of load in storm.
 type Row struct {
 	Name   string    `json:"name"`
 	Rounds []Figures `json:"rounds"`
 }
 
-// Table is one table of the report. Its rows took turns.
+// Table is one table of the report. Its rows were measured in turns.
 type Table struct {
 	Part    Part          `json:"part"`
 	Name    string        `json:"name"`
-	Callers int           `json:"callers,omitempty"` // at the same time: connections, or goroutines
+	Callers int           `json:"callers,omitempty"` // number of concurrent connections or goroutines
 	Alg     string        `json:"algorithm,omitempty"`
 	Tokens  string        `json:"tokens,omitempty"`  // Warm or Fresh
-	Against []string      `json:"against,omitempty"` // the rows that the others are compared to
+	Against []string      `json:"against,omitempty"` // names of the rows to which the others are compared
 	Round   time.Duration `json:"round_ns,omitempty"`
-	Turn    time.Duration `json:"turn_ns,omitempty"` // length of a turn within a round
+	Turn    time.Duration `json:"turn_ns,omitempty"` // how long a row is measured before the next one's turn
 	Rows    []Row         `json:"rows"`
 }
 
-// Spread is a median with its confidence interval, and the maximum.
+// Spread is a median, its 95 % confidence interval from Low to High, and the maximum Most.
 type Spread struct{ Median, Low, High, Most float64 }
 
-// newSpread summarizes values as benchstat does: their median and its 95 % confidence interval. With 6
-// to 8 values that is their range, and with fewer the range stands in for it. Without any it is NaN.
+// newSpread returns the median and its 95 % confidence interval, as benchstat does. For up to 8
+// values the interval is their range. Without values, all fields are NaN.
 func newSpread(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{math.NaN(), math.NaN(), math.NaN(), math.NaN()}
@@ -171,12 +171,12 @@ func (r *Row) values(f Figure) (values []float64) {
 	return values
 }
 
-// Spread summarizes a figure over the rounds.
+// Spread summarizes a row's figure over all rounds.
 func (r *Row) Spread(f Figure) Spread  { return newSpread(r.values(f)) }
 func (r *Row) median(f Figure) float64 { return r.Spread(f).Median }
 func (r *Row) most(f Figure) float64   { return r.Spread(f).Most }
 
-// Row returns a row by its name, or an empty one: its figures are NaN.
+// Row returns the row with that name, or a row whose figures are NaN if there is none.
 func (t *Table) Row(name string) *Row {
 	if i := slices.IndexFunc(t.Rows, func(r Row) bool { return r.Name == name }); i >= 0 {
 		return &t.Rows[i]
@@ -184,8 +184,8 @@ func (t *Table) Row(name string) *Row {
 	return &Row{}
 }
 
-// Ratio divides a figure of two rows round by round. What disturbs the machine for a while disturbs
-// both sides of the same round. It is NaN if one of them was not measured.
+// Ratio divides a figure of row name by that of row to in each round, because a slow phase of the
+// machine affects both rows. It is NaN if one row lacks the figure.
 func (t *Table) Ratio(f Figure, name, to string) Spread {
 	of, by := t.Row(name).values(f), t.Row(to).values(f)
 	var ratios []float64
@@ -195,7 +195,7 @@ func (t *Table) Ratio(f Figure, name, to string) Spread {
 	return newSpread(ratios)
 }
 
-// Of returns the tables of a part.
+// Of returns all tables of one measurement.
 func (r *Report) Of(part Part) (tables []*Table) {
 	for i := range r.Tables {
 		if r.Tables[i].Part == part {
@@ -234,7 +234,7 @@ func (t *Table) print(w io.Writer) {
 		fmt.Fprintf(w, "; %d rounds of %v in turns of %v", len(t.Rows[0].Rounds), t.Round, t.Turn)
 	}
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer tab.Flush() //nolint:errcheck // for a person
+	defer tab.Flush() //nolint:errcheck // a failed print cannot be reported
 	fmt.Fprint(tab, "\n\t")
 	for _, other := range t.Against {
 		fmt.Fprintf(tab, "× %s\tfrom–to\t", other)
@@ -262,7 +262,7 @@ func (t *Table) print(w io.Writer) {
 	fmt.Fprintln(tab)
 }
 
-// number writes three digits at least. What is unknown or too small to say anything is a dash.
+// number formats a value with up to two decimals. A dash means not measured, or below 0.005.
 func number(value float64) string {
 	switch size := math.Abs(value); {
 	case math.IsNaN(value) || value != 0 && size < 0.005:

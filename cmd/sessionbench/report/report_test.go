@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the golden file")
+var update = flag.Bool("update", false, "overwrite testdata/report.txt with the report of the tests")
 
-// canned is a report with figures of every kind.
+// canned returns a report with invented figures for every measurement.
 func canned() *Report {
 	r := &Report{
 		Machine: "A CPU, Linux 6.1, go1.26, Redis 7.0.15, PostgreSQL 15.18, 2 cores",
@@ -70,31 +70,30 @@ func TestPrint_MatchesGoldenFile(t *testing.T) {
 	}
 }
 
-// Each threshold looks at the figure that it names, and only at figures that were measured.
-func TestJudge_HoldsEachFigureToItsThreshold(t *testing.T) {
+func TestJudge_ComparesEveryMeasuredFigureToItsThreshold(t *testing.T) {
 	r := canned()
 	got := map[string]bool{}
 	for _, v := range r.Verdicts {
 		got[v.What] = v.Holds
 	}
 	for what, holds := range map[string]bool{
-		"rate of /v1/verify to the empty handler's":                                       true,  // 0.65
-		"rate of /v1/verify to the plain design's":                                        true,  // 3.25
-		"rate in-process to /v1/verify's":                                                 true,  // 4.6
-		"rate in-process to unbatched, 1 goroutine":                                       false, // 0.95
-		"p50 in-process to unbatched, 1 goroutine":                                        false, // 1.053
-		"CPU of the service for a check to the empty handler's":                           true,  // 1.54
-		"CPU of Redis for a check to the plain design's":                                  true,  // 0.31
-		"Redis round trips for a check":                                                   true,  // 0.04
+		"rate of /v1/verify to the empty handler's":                                       true,  // 0.65 ≥ 0.42
+		"rate of /v1/verify to the plain design's":                                        true,  // 3.25 ≥ 2
+		"rate in-process to /v1/verify's":                                                 true,  // 4.6 ≥ 4
+		"rate in-process to unbatched, 1 goroutine":                                       false, // 0.95 < 0.97
+		"p50 in-process to unbatched, 1 goroutine":                                        false, // 1.053 > 1.05
+		"CPU of the service for a check to the empty handler's":                           true,  // 1.54 ≤ 2.6
+		"CPU of Redis for a check to the plain design's":                                  true,  // 0.31 ≤ 0.4
+		"Redis round trips for a check":                                                   true,  // 0.04 ≤ 0.2
 		"memory: the service, resident":                                                   true,
-		"memory: Redis, for a session":                                                    false, // 381
-		"growth: rate with 1000000 sessions to 1000 sessions, less the noise":             true,  // 0.99
-		"growth: rate with 10000 of one user to 1000 sessions, less the noise":            false, // 0.80
+		"memory: Redis, for a session":                                                    false, // 381 > 375 bytes
+		"growth: rate with 1000000 sessions to 1000 sessions, less the noise":             true,  // 0.99 ≥ 0.98
+		"growth: rate with 10000 of one user to 1000 sessions, less the noise":            false, // 0.80 < 0.98
 		"vanish, /v1/verify: wrong answers":                                               true,
-		"vanish, /v1/verify: longest wait":                                                false, // 170 ms after 150
+		"vanish, /v1/verify: longest wait":                                                false, // 170 ms > 160 ms
 		"vanish, /v1/verify: goroutines left behind":                                      true,
-		"storm, one replica, check p99 beside 64 clients, to calm":                        true, // 1.5
-		"storm, one replica, logins of 64 clients, to the bcrypt limit":                   true, // 0.80
+		"storm, one replica, check p99 beside 64 clients, to calm":                        true, // 1.5 ≤ 3
+		"storm, one replica, logins of 64 clients, to the bcrypt limit":                   true, // 0.80 ≥ 0.65
 		"storm, one replica, logins without checks, to the bcrypt limit":                  false,
 		"storm, one replica, check p99 beside a crowd, to calm":                           true,
 		"storm, one replica, logins of a crowd, to the bcrypt limit":                      true,
@@ -107,7 +106,7 @@ func TestJudge_HoldsEachFigureToItsThreshold(t *testing.T) {
 		"storm, one replica, unanswered of 10,000 at once":                                true,
 		"storm, one replica, back to normal after 10,000 at once":                         true,
 		"storm, one replica, resident, with the hashing process":                          true,
-		"storm, one replica, visitors at other addresses who sign in within 5 s, round 1": false, // 99 of 100
+		"storm, one replica, visitors at other addresses who sign in within 5 s, round 1": false, // 99 < 100
 	} {
 		judged, ok := got[what]
 		if !ok || judged != holds {
@@ -116,11 +115,11 @@ func TestJudge_HoldsEachFigureToItsThreshold(t *testing.T) {
 		delete(got, what)
 	}
 	for what := range got {
-		t.Errorf("%s was judged but not measured", what)
+		t.Errorf("unexpected verdict: %s", what)
 	}
 }
 
-func TestNewSpread_IsMedianAndConfidenceInterval(t *testing.T) {
+func TestNewSpread_ReturnsMedianAndConfidenceInterval(t *testing.T) {
 	twenty := make([]float64, 20)
 	for i := range twenty {
 		twenty[i] = float64(20 - i)
@@ -130,9 +129,9 @@ func TestNewSpread_IsMedianAndConfidenceInterval(t *testing.T) {
 		want   Spread
 	}{
 		{[]float64{3}, Spread{3, 3, 3, 3}},
-		{[]float64{4, 1, 3, 2}, Spread{2.5, 1, 4, 4}},        // the range stands in
-		{[]float64{7, 1, 6, 2, 5, 3, 4}, Spread{4, 1, 7, 7}}, // 98 %
-		{twenty, Spread{10.5, 6, 15, 20}},                    // order statistics 6 and 15
+		{[]float64{4, 1, 3, 2}, Spread{2.5, 1, 4, 4}},        // too few values: their range
+		{[]float64{7, 1, 6, 2, 5, 3, 4}, Spread{4, 1, 7, 7}}, // their range is a 98 % interval
+		{twenty, Spread{10.5, 6, 15, 20}},                    // from the 6th to the 15th value
 		{[]float64{0.5, 0.5, 0.6}, Spread{0.5, 0.5, 0.6, 0.6}},
 	} {
 		if got := newSpread(c.values); got != c.want {
@@ -144,8 +143,8 @@ func TestNewSpread_IsMedianAndConfidenceInterval(t *testing.T) {
 	}
 }
 
-// A round in which the whole machine was slow must not show.
-func TestRatio_DividesRoundByRound(t *testing.T) {
+// In the second round the machine is ten times slower. Both rows suffer, and their ratio must not.
+func TestRatio_SlowRoundDoesNotChangeTheRatio(t *testing.T) {
 	rounds := func(rates ...float64) (all []Figures) {
 		for _, rate := range rates {
 			all = append(all, Figures{Rate: rate})

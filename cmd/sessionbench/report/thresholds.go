@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Verdict is a limit that a figure must keep, and an aim that it may reach (0: none).
+// Verdict compares a figure to a limit that it must keep, and to an optional aim (0: no aim).
 type Verdict struct {
 	What   string  `json:"what"`
 	Sign   string  `json:"sign"` // atLeast or atMost
@@ -34,7 +34,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("%s  %s: %s (%s %s%s)", mark, v.What, text(v.Figure), v.Sign, text(v.Limit), aim)
 }
 
-// hold holds a figure to a threshold, if it was measured.
+// hold compares a figure to a threshold. It skips a figure that was not measured (NaN).
 func (r *Report) hold(what, sign string, limit, aim float64, format string, figure float64) {
 	if !math.IsNaN(figure) {
 		v := Verdict{What: what, Sign: sign, Limit: limit, Aim: aim, format: format, Figure: figure}
@@ -45,7 +45,7 @@ func (r *Report) hold(what, sign string, limit, aim float64, format string, figu
 	}
 }
 
-// find returns a table with EdDSA, or an empty one.
+// find returns the EdDSA table for that number of callers and kind of tokens, or an empty table.
 func (r *Report) find(part Part, callers int, tokens string) *Table {
 	for _, t := range r.Of(part) {
 		if t.Callers == callers && t.Alg == "EdDSA" && t.Tokens == tokens {
@@ -55,8 +55,8 @@ func (r *Report) find(part Part, callers int, tokens string) *Table {
 	return &Table{}
 }
 
-// Judge holds the report to all thresholds. Those of compare are for 64 connections, EdDSA and warm
-// tokens unless they say otherwise.
+// Judge compares the report to all thresholds. Those of compare use 64 connections, EdDSA and warm
+// tokens unless their name says otherwise.
 func (r *Report) Judge() {
 	web, crowded, fresh := r.find(Compare, 64, Warm), r.find(Compare, 256, Warm), r.find(Compare, 64, Fresh)
 	alone, pair, trips := r.find(Direct, 1, Warm), r.find(Direct, 2, Warm), r.find(Compare, 1, Warm).Row(r.Service).median(Trips)
@@ -98,14 +98,14 @@ func (r *Report) Judge() {
 	}
 }
 
-// noise is how far the first and the last row, which are the same, were apart in the worst round. It
-// is at least what seven rounds cannot tell from nothing, and at most what still counts as flat.
+// noise returns the largest difference between the first and the last row, which measure the same.
+// It is at least 0.02, because seven rounds cannot show less, and at most 0.10, the limit of flat.
 func (t *Table) noise() float64 {
 	s := t.Ratio(Rate, t.Rows[len(t.Rows)-1].Name, t.Rows[0].Name)
 	return min(0.10, max(0.02, math.Abs(1-s.Low), math.Abs(s.High-1)))
 }
 
-// Visitors is how many people at addresses of their own sign in beside clients that retry at once.
+// Visitors is the number of users who each sign in from another address during a rude flood.
 const Visitors = 100
 
 func (r *Report) judgeStorm(t *Table, who string) {

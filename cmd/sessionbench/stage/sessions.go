@@ -22,13 +22,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-const issuerURL, tokenTTL = "https://sessionbench.example", 6 * time.Hour // longer than any run
+const issuerURL, tokenTTL = "https://sessionbench.example", 6 * time.Hour // tokens outlive any run
 
-// Keys has a key to sign with for each algorithm, by the algorithm's name.
+// Keys maps the name of each signature algorithm to a signing key.
 type Keys map[string]*session.KeySet
 
-// makeKeys makes a key for every algorithm and writes them to a file as serve reads it. The first is
-// active; all of them verify.
+// makeKeys writes a key for every algorithm to a file for `sessiond serve`. The first key is
+// active, which means that it signs. All keys verify.
 func makeKeys(path string) Keys {
 	keys, made := Keys{}, []session.Key(nil)
 	for _, alg := range []string{session.AlgEdDSA, session.AlgES256, session.AlgHS256} {
@@ -39,9 +39,9 @@ func makeKeys(path string) Keys {
 	return keys
 }
 
-// Mint makes n requests, each with a token of its own. They are of these sessions in turn, or of some at
-// even distances if there are more sessions. Request.Session is a copy. Otherwise the load generator
-// would be slower with many sessions, because their strings lie far apart in memory.
+// Mint makes n requests, each with a new token for one of the sessions in refs, at even distances
+// if there are more than n. Request.Session is a copy, because reading strings that lie far apart
+// in memory would slow down the load generator.
 func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) []load.Request {
 	requests, now := make([]load.Request, n), time.Now()
 	var g errgroup.Group
@@ -61,7 +61,7 @@ func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) 
 	return requests
 }
 
-// NewSessions names n sessions, each of a user of its own or all of one user.
+// NewSessions returns the ids of n new sessions. Each has another user, or all have the same one.
 func NewSessions(n int, oneUser bool) []session.Ref {
 	refs := make([]session.Ref, n)
 	for i := range refs {
@@ -73,19 +73,19 @@ func NewSessions(n int, oneUser bool) []session.Ref {
 	return refs
 }
 
-// Space is a database of the Redis that was empty.
+// Space is a numbered database of the Redis server, which was empty before this run.
 type Space struct {
 	Client *redis.Client
 	URL    string
 }
 
-// keyPrefix begins the names of all keys that sessiond does not write.
+// keyPrefix starts the names of all Redis keys that sessionbench itself writes.
 const keyPrefix = "sessionbench:"
 
-// Claim takes an empty database of the Redis until the current scope ends. It leaves a key there.
-// Otherwise two runs could take the same one.
+// Claim reserves an empty database of the Redis server until the current scope ends. It writes a
+// key, because otherwise two runs could take the same database.
 func (s *Stage) Claim(ctx context.Context) *Space {
-	for db := 1; db < 16; db++ { // Redis has 16 by default; the first is everybody's
+	for db := 1; db < 16; db++ { // Redis has 16 databases; other programs may use number 0
 		options := *s.Redis.Options()
 		options.DB = db
 		client := redis.NewClient(&options)
@@ -99,11 +99,11 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 		}
 		_ = client.Close() // nothing was written
 	}
-	must.Do(errors.New("no database of this Redis is empty"))
+	must.Do(errors.New("databases 1 to 15 of this Redis are all in use"))
 	return nil
 }
 
-// close removes what sessiond and we write, and nothing else.
+// close removes the keys of sessiond and of sessionbench, and no others.
 func (sp *Space) close(ctx context.Context) error {
 	for _, pattern := range []string{"[slbgr]:{*", keyPrefix + "*"} {
 		for cursor, more := uint64(0), true; more; more = cursor != 0 {
@@ -120,11 +120,11 @@ func (sp *Space) close(ctx context.Context) error {
 	return sp.Client.Close()
 }
 
-// Fill puts sessions into Redis by the store's own backfill.
+// Fill puts sessions into Redis with the backfill of redisstore.
 func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	const workers = 64
 	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
-	defer store.Close() //nolint:errcheck // nothing is under way
+	defer store.Close() //nolint:errcheck // no command is running
 	s.trust(ctx, store)
 	until := time.Now().Add(tokenTTL)
 	snapshot := issuer.Snapshot{
@@ -143,7 +143,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 				done, err = store.Backfill(ctx, lease, ref, snapshot)
 			}
 			if err == nil && !done {
-				err = fmt.Errorf("cannot put session %s into Redis: does another program use its keys?", ref.SessionID)
+				err = fmt.Errorf("cannot put session %s into Redis; another program may be using the same database", ref.SessionID)
 			}
 			return err
 		})
@@ -160,10 +160,10 @@ func (s *Stage) trust(ctx context.Context, store *redisstore.Store) {
 	store.Epochs().Learn(store.Epochs().Current(time.Now(), time.Time{}), time.Now().Add(24*time.Hour), 24*time.Hour)
 }
 
-// CeilingKeys name keys like the three that a check asks for. The third, on the blacklist, does not exist.
+// CeilingKeys are like the three keys that a check reads. The third one does not exist.
 var CeilingKeys = []string{keyPrefix + "ceiling:g", keyPrefix + "ceiling:s", keyPrefix + "ceiling:b"}
 
-// FillPlain gives the plain design its sessions, and makes the ceiling's keys.
+// FillPlain writes the plain design's sessions and the CeilingKeys of redis-benchmark.
 func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	pipe := sp.Client.Pipeline()
 	pipe.MSet(ctx, CeilingKeys[0], "1", CeilingKeys[1], "eleven byte")
@@ -173,23 +173,23 @@ func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	must.Get(pipe.Exec(ctx))
 }
 
-// Verifier returns what another Go service puts in front of its own routes, on a Redis. Its
-// sessions are all in Redis, so it has no fallback. It is closed with the current scope.
+// Verifier returns a verifier, as other Go services use it to protect their routes, and its store.
+// It has no fallback to Postgres, because Redis has all sessions. The store closes with the scope.
 func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.Verifier, *redisstore.Store) {
 	store := must.Get(redisstore.Open(redisURL, options))
 	s.Later(store.Close)
 	s.trust(context.Background(), store)
-	const tokens = 1 << 17 // as in sessiond
+	const tokens = 1 << 17 // size of the signature cache, as in sessiond
 	return &session.Verifier{
 		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
 		Store: store, Signatures: session.NewSignatureCache(tokens),
 	}, store
 }
 
-// SignIn opens n sessions as a login does, without the cost of passwords, and revokes some of them.
+// SignIn opens n sessions as a login does, but without passwords, and revokes every fourth.
 func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, issuer.Finder) {
-	// One session of so many is revoked. If Redis's reply goes to the wrong check, a live session is
-	// refused or a revoked one accepted. The session's name comes from the token and would not show it.
+	// Revoked sessions reveal a reply of Redis that reached the wrong check. The session id in the
+	// answer would not reveal it, because that id comes from the token.
 	const revokedEvery, perUser = 4, 10
 	s.Say("signing in %d sessions", n)
 	v, store := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
@@ -214,8 +214,8 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 	return requests, m.Ledger
 }
 
-// People makes n users and returns their ids, which are also their names. They share one password
-// hash, because only checking it is measured.
+// People creates n users and returns their ids, which are also their names. All have the same
+// password hash, because only verifying is measured.
 func (s *Stage) People(ctx context.Context, hash string, n int) (ids []string) {
 	for range n {
 		id, now := issuer.NewTimedID(time.Now()), time.Now()

@@ -1,5 +1,5 @@
-// Package stage sets up what is measured: builds of sessiond and the baselines as processes of their
-// own, databases that nobody else uses, signing keys, tokens and sessions.
+// Package stage prepares measurements: it starts sessiond and the baseline servers, and creates
+// databases, signing keys, tokens and sessions.
 package stage
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
-	_ "github.com/lib/pq" // the driver "postgres"
+	_ "github.com/lib/pq" // registers the database driver "postgres"
 	"github.com/redis/go-redis/v9"
 	"github.com/valyala/fasthttp"
 
@@ -34,31 +34,31 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// Stage is the setting of all measurements. Its methods end the run when something fails.
+// Stage holds what all measurements share. Its methods end the run if a step fails.
 type Stage struct {
 	Say      func(format string, args ...any) // prints progress
 	Builds   []Build
-	Latest   Build // the last of them, which is measured where there is room for one
+	Latest   Build // the last build, which is used if a measurement needs only one
 	Keys     Keys
-	Postgres *sql.DB // the server, as given
+	Postgres *sql.DB // server of --database-url
 	Redis    *redis.Client
 	redisURL *url.URL
-	db       *sqlstore.DB // of the latest build
+	db       *sqlstore.DB // Postgres database of Latest
 	dir      string
-	undo     []func() error
-	failed   []error // of undo
+	undo     []func() error // called when the current scope ends
+	failed   []error        // errors of functions in undo
 }
 
-// Build is one build of sessiond, with a database that it has migrated itself.
+// Build is one sessiond program and a Postgres database, which the program itself has migrated.
 type Build struct{ Name, program, databaseURL string }
 
-// Open prepares the stage. Each of builds is NAME=PATH or PATH; none: build the sessiond of this
-// repository. The caller must call Close.
+// Open creates keys and databases. Each of builds is NAME=PATH or PATH. If builds is empty, Open
+// builds the sessiond of this repository. The caller must call Close.
 func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds []string) {
 	options, err := redis.ParseURL(redisURL)
 	server, err2 := url.Parse(databaseURL)
 	if err != nil || err2 != nil {
-		must.Do(errors.New("--redis-url, --database-url: want the URLs of a single Redis and a PostgreSQL")) // err may quote a password
+		must.Do(errors.New("--redis-url, --database-url: want URLs of one Redis and one PostgreSQL server")) // without err, which may contain a password
 	}
 	s.redisURL, s.Redis = must.Get(url.Parse(redisURL)), redis.NewClient(options)
 	s.Later(s.Redis.Close)
@@ -77,7 +77,7 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 	for _, b := range builds {
 		name, program, named := strings.Cut(b, "=")
 		if !named {
-			name, program = "", b // the only one
+			name, program = "", b // a single build needs no name
 		}
 		database := "sessionbench_" + strings.ToLower(rand.Text())
 		must.Get(s.Postgres.ExecContext(ctx, "CREATE DATABASE "+database))
@@ -104,7 +104,7 @@ func command(ctx context.Context, settings []string, name string, args ...string
 	}
 }
 
-// environment is ours without the settings of sessiond and PostgreSQL: the defaults are measured.
+// environment returns the environment without SESSIOND_ and PG variables: sessiond runs with defaults.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
 		return strings.HasPrefix(setting, "SESSIOND_") || strings.HasPrefix(setting, "PG")
@@ -114,7 +114,7 @@ func environment() []string {
 // Later calls undo when the current scope ends.
 func (s *Stage) Later(undo func() error) { s.undo = append(s.undo, undo) }
 
-// Scope calls f and then undoes what f passed to Later, the last first.
+// Scope calls f. Then it calls, in reverse order, the functions that f passed to Later.
 func (s *Stage) Scope(f func()) {
 	outer := s.undo
 	s.undo = nil
@@ -132,27 +132,27 @@ func (s *Stage) Close() error {
 	return errors.Join(s.failed...)
 }
 
-// Process is a contender that serves HTTP. It is a process of its own, so that its CPU time and
-// memory can be told from ours.
+// Process is a running server that is measured. It is not part of this program, because its CPU
+// time and memory must be told apart.
 type Process struct {
 	PID           int
 	Addr, metrics string
 }
 
-// start starts a program and waits until it is ready. It stops with the current scope. What it
-// writes to standard error goes to a file.
+// start starts a server, writes its standard error to a file, and waits until GET /readyz succeeds.
+// The server stops with the current scope.
 func (s *Stage) start(ctx context.Context, p *Process, settings []string, words ...string) *Process {
 	stderr := must.Get(os.CreateTemp(s.dir, "stderr-"))
 	ctx, stop := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: ourselves, or the program to measure
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: this program, or a build to measure
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 20 * time.Second // longer than sessiond takes to stop
+	cmd.WaitDelay = 20 * time.Second // sessiond stops within this time
 	cmd.Env, cmd.Stderr = append(environment(), settings...), stderr
 	must.Do(cmd.Start())
 	p.PID = cmd.Process.Pid
 	s.Later(func() error {
 		stop()
-		if err, failed := errors.AsType[*exec.ExitError](cmd.Wait()); failed && err.ExitCode() > 0 { // -1: by a signal
+		if err, failed := errors.AsType[*exec.ExitError](cmd.Wait()); failed && err.ExitCode() > 0 { // -1: stopped by a signal
 			return fmt.Errorf("%s: %w", words[0], err)
 		}
 		return stderr.Close()
@@ -160,15 +160,15 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 	for begin := time.Now(); Get(p.Addr, "/readyz") == ""; time.Sleep(20 * time.Millisecond) {
 		if time.Since(begin) > 15*time.Second {
 			said, _ := os.ReadFile(stderr.Name())
-			must.Do(fmt.Errorf("%s did not become ready:\n%s", words[0], said))
+			must.Do(fmt.Errorf("%s did not become ready within 15 s:\n%s", words[0], said))
 		}
 	}
 	return p
 }
 
-// Service starts `sessiond serve` of a build on a Redis. wrap is put before the command. Every
-// setting that is not needed keeps its default, but limits are off because all clients share one
-// address. The log is discarded; writing it is part of what is measured.
+// Service starts `sessiond serve` of a build, with the words in wrap before the command. Settings keep
+// their defaults where possible. Rate limits are off, because all clients have the same address. The
+// log is written, because its cost is part of the measurement, but nobody keeps it.
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
@@ -177,14 +177,14 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
-// Baseline starts this program once more, as the baseline "empty" or "plain".
+// Baseline starts this program again as the baseline server "empty" or "plain".
 func (s *Stage) Baseline(ctx context.Context, name, redisURL string) *Process {
 	p := &Process{Addr: freeAddr()}
 	setting := EnvBaseline + "=" + strings.Join([]string{name, p.Addr, redisURL, s.keysFile()}, "\n")
 	return s.start(ctx, p, []string{setting}, must.Get(os.Executable()))
 }
 
-// Get returns the body of a 200, or nothing.
+// Get returns the body of a response with status 200, and "" for any other result.
 func Get(addr, path string) string {
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+addr+path, 15*time.Second)
 	if err != nil || status != fasthttp.StatusOK {
@@ -193,57 +193,56 @@ func Get(addr, path string) string {
 	return string(body)
 }
 
-// Goroutines asks a service for the number of its goroutines.
+// Goroutines reads the number of sessiond's goroutines from its /metrics.
 func (p *Process) Goroutines() float64 {
 	_, value, _ := strings.Cut(Get(p.metrics, "/metrics"), "\ngo_goroutines ")
 	value, _, _ = strings.Cut(value, "\n")
 	return must.Get(strconv.ParseFloat(value, 64))
 }
 
-// freeAddr picks a loopback address that nobody listens on.
+// freeAddr returns a loopback address whose port is free.
 func freeAddr() string {
-	listener := must.Get(net.Listen("tcp", "127.0.0.1:0")) //nolint:noctx // it does not wait
-	defer listener.Close()                                 //nolint:errcheck // nobody has connected
+	listener := must.Get(net.Listen("tcp", "127.0.0.1:0")) //nolint:noctx // listening does not block
+	defer listener.Close()                                 //nolint:errcheck // no client has connected
 	return listener.Addr().String()
 }
 
-// LimitCPU makes a control group, cgroups(7), whose processes may together use the time of so many
-// cores, as in a container. It returns the words to put before a command that is to run in it.
+// LimitCPU creates a control group, cgroups(7), whose processes may together use that many CPU
+// cores, as in a container. It returns the words to put before a command to run it in the group.
 func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
-	const mount, period = "/sys/fs/cgroup", 100_000 // microseconds
+	const mount, period = "/sys/fs/cgroup", 100_000 // period in microseconds
 	quota, name := strconv.Itoa(int(cores*period)), "sessionbench-"+rand.Text()
 	dir, settings := filepath.Join(mount, "cpu", name), map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": quota}
-	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil { // version 2
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil { // cgroups version 2
 		dir, settings = filepath.Join(mount, name), map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: as the kernel makes them
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: the kernel's mode for control groups
 		return nil, err
 	}
 	s.Later(func() error { return os.Remove(dir) })
 	for file, value := range settings {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: as the kernel made it
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: the kernel's mode for this file
 	}
 	return []string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, err
 }
 
-// EnvBaseline is the environment variable that makes this program a baseline. Its lines are the
-// baseline's name, address, Redis URL and key file. They are no arguments, because the URL may hold a
-// password.
+// EnvBaseline is the environment variable that makes this program a baseline server. Its lines are
+// the server's name, address, Redis URL and key file. As arguments they would reveal passwords.
 const EnvBaseline = "SESSIONBENCH_BASELINE"
 
-// ServeBaseline serves the baseline that the environment describes until ctx ends.
+// ServeBaseline runs the baseline server that EnvBaseline describes until ctx ends.
 func ServeBaseline(ctx context.Context) (err error) {
 	defer must.Catch(&err)
 	lines, check := strings.Split(os.Getenv(EnvBaseline), "\n"), func(http.ResponseWriter, *http.Request) {}
 	if lines[0] == "plain" {
-		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2])))) //nolint:gosec // G703: our own file
+		check = plainHandler(must.Get(os.ReadFile(lines[3])), redis.NewClient(must.Get(redis.ParseURL(lines[2])))) //nolint:gosec // G703: sessionbench wrote this file
 	}
 	r := chi.NewRouter()
 	r.Get(load.CheckPath, check)
 	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ready") })
 	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", lines[1]))
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
-	if err = http.Serve(listener, r); errors.Is(err, net.ErrClosed) { //nolint:gosec // G114: a timeout costs time on every request
+	if err = http.Serve(listener, r); errors.Is(err, net.ErrClosed) { //nolint:gosec // G114: timeouts would slow down every request
 		err = nil
 	}
 	return err
@@ -252,16 +251,16 @@ func ServeBaseline(ctx context.Context) (err error) {
 func plainSession(id string) string   { return keyPrefix + "session:" + id }
 func plainBlacklist(id string) string { return keyPrefix + "blacklist:" + id }
 
-// plainHandler is the plain design: verify the signature, then ask Redis whether the session exists
-// and the token is on the blacklist. It uses the same libraries as sessiond, with their defaults.
+// plainHandler is the plain design: it verifies the signature, then asks Redis whether the session
+// exists and the token is on the blacklist. It uses sessiond's libraries with their defaults.
 func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
 	var set jose.JSONWebKeySet
 	must.Do(json.Unmarshal(keys, &set))
-	public := map[[2]string]any{} // by algorithm and id
+	public := map[[2]string]any{} // verification keys by algorithm and key id
 	for _, k := range set.Keys {
 		public[[2]string{k.Algorithm, k.KeyID}] = k.Public().Key
 		if k.Algorithm == "HS256" {
-			public[[2]string{k.Algorithm, k.KeyID}] = k.Key // one secret does both
+			public[[2]string{k.Algorithm, k.KeyID}] = k.Key // HMAC signs and verifies with the same secret
 		}
 	}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA", "ES256", "HS256"}), jwt.WithIssuer(issuerURL), jwt.WithAudience(issuerURL), jwt.WithExpirationRequired())

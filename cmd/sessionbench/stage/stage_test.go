@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// space is a Redis without a database of its own.
+// space returns a Space on the Redis of the tests.
 func space(t *testing.T) *Space {
 	t.Helper()
 	options, err := redis.ParseURL(redisstoretest.URL(t))
@@ -28,8 +28,8 @@ func space(t *testing.T) *Space {
 	return &Space{client, redisstoretest.URL(t)}
 }
 
-// The plain design is one that somebody could run: it tells good tokens from bad ones.
-func TestPlain_RefusesWhatIsNotALiveSession(t *testing.T) {
+// The comparison with the plain design is fair only if the plain design really checks tokens.
+func TestPlainHandler_AcceptsOnlyTokensOfLiveSessions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	keys := makeKeys(path)
 	data, err := os.ReadFile(path)
@@ -65,12 +65,12 @@ func TestPlain_RefusesWhatIsNotALiveSession(t *testing.T) {
 			{"refuses an unknown session", sign(k, "none", "t", later), 401},
 			{"refuses a token on the blacklist", sign(k, "live", "revoked", later), 401},
 			{"refuses an expired token", sign(k, "live", "t", now.Add(-time.Hour)), 401},
-			{"refuses another signature", sign(makeKeys(path)[alg], "live", "t", later), 401},
-			{"refuses no token", "", 401},
-			{"refuses what is not a bearer", "Basic abc", 401},
-			{"refuses what is not a JWT", "Bearer abc", 401},
+			{"refuses a token signed with an unknown key", sign(makeKeys(path)[alg], "live", "t", later), 401},
+			{"refuses a request without a token", "", 401},
+			{"refuses the Basic scheme", "Basic abc", 401},
+			{"refuses a malformed JWT", "Bearer abc", 401},
 		} {
-			t.Run(alg+" "+c.name, func(t *testing.T) {
+			t.Run(c.name+" with "+alg, func(t *testing.T) {
 				if got := status(c.token); got != c.want {
 					t.Errorf("status %d, want %d", got, c.want)
 				}
@@ -79,7 +79,7 @@ func TestPlain_RefusesWhatIsNotALiveSession(t *testing.T) {
 	}
 }
 
-func TestMint_MakesTokensThatTheServiceAccepts(t *testing.T) {
+func TestMint_VerifierAcceptsAllTokens(t *testing.T) {
 	s := &Stage{dir: t.TempDir(), Say: t.Logf}
 	s.Keys = makeKeys(s.keysFile())
 	defer func() {

@@ -17,15 +17,15 @@ import (
 // clientID matches a valid client id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// runClients lets a client introspect tokens, and prints the client's secret once. The file
-// contains only a hash of it.
+// runClients adds a client that may introspect tokens, and prints its secret once. The clients file
+// contains only a hash of the secret.
 func runClients(args []string, stdout, stderr io.Writer) (err error) {
 	if len(args) == 0 || args[0] != "add" {
-		return errors.New("usage: sessiond clients add --file FILE --id ID, which lets a client introspect tokens and prints its secret")
+		return errors.New("usage: sessiond clients add --file FILE --id ID; it adds a client that may introspect tokens, and prints its secret")
 	}
 	f := newFlags("clients add", stderr)
-	path := f.String("file", "", "clients file; it is created if it does not exist")
-	id := f.String("id", "", "id of the client")
+	path := f.String("file", "", "clients file for --clients-file of serve; it is created if it does not exist")
+	id := f.String("id", "", "id of the new client: 1 to 64 letters, digits, dots, dashes or underscores")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func runClients(args []string, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	if _, taken := clients[*id]; taken {
-		return fmt.Errorf("%s already has a client %q; remove its line to create a new secret", *path, *id)
+		return fmt.Errorf("%s already has a client %q; to create a new secret, first remove the client's line", *path, *id)
 	}
 	secret := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(secret))
@@ -53,7 +53,8 @@ func runClients(args []string, stdout, stderr io.Writer) (err error) {
 	return err
 }
 
-// readClients reads a file of lines CLIENT-ID:SHA256-HEX, where the hash is that of the secret.
+// readClients reads a clients file. Each line is CLIENT-ID:SHA256-HEX with the hash of the client's
+// secret.
 func readClients(path string) (api.Clients, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
 	if err != nil {

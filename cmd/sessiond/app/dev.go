@@ -16,19 +16,18 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runDev runs the service on SQLite in a file and on a Redis in this process. Users and sessions
-// survive a restart because the file has all of them. Redis starts empty, and its entries are read
-// from the file again.
+// runDev runs the service on an SQLite file and an in-process Redis. Users and sessions survive a
+// restart, because the SQLite file has all of them and fills the empty Redis again.
 func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var s Settings
 	f := newFlags("dev", stderr)
 	s.common(f)
-	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; loopback only")
-	f.StringVar(&s.Data, "data", ".sessiond", "directory of the database, the signing key and the mails")
+	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; it must be a loopback address")
+	f.StringVar(&s.Data, "data", ".sessiond", "directory for the database, the signing key and the file of mails, which are not sent")
 	if err := f.parse(args, env); err != nil {
 		return err
 	}
-	// The issuer must not change with the port. Otherwise a restart would sign users out.
+	// The issuer does not contain the port, because a restart on another port would sign users out.
 	s.Issuer = cmp.Or(s.Issuer, "http://localhost/sessiond-dev")
 	s.Audience = cmp.Or(s.Audience, s.Issuer)
 	if err := errors.Join(checkLoopback(s.Addr), s.check()); err != nil {
@@ -70,7 +69,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	p.Settings.PublicURL = cmp.Or(s.PublicURL, "http://"+listener.Addr().String())
 	p.Mailer, p.Mailbox = box, func() any { return box.List() }
 	service := Assemble(p)
-	debug.FreeOSMemory() // The migrations took memory that serving does not need.
+	debug.FreeOSMemory() // give back the memory that only the migrations needed
 	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
 	return service.Serve(ctx, listener, nil, 0, p.Log)
 }

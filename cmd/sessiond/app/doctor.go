@@ -15,14 +15,14 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// oldestPostgres is the oldest supported major version.
+// oldestPostgres is the oldest supported major version of PostgreSQL.
 const oldestPostgres = 14
 
-// doctorTimeout is the time limit of each check.
+// doctorTimeout is the time limit for checking one server.
 const doctorTimeout = 5 * time.Second
 
-// tolerableSkew is the largest difference between two clocks at which revocation still works. The
-// store keeps its entries longer than a token is valid, by more than this.
+// tolerableSkew is the largest difference between two clocks at which revocation still works,
+// because entries stay in Redis longer than a token is valid, by more than this.
 const tolerableSkew = 30 * time.Second
 
 // runDoctor checks a configuration against the real servers and prints what to fix. It changes
@@ -45,7 +45,7 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		d.report("signing keys", err, "the file has a key that can sign")
 	}
 	if s.Limits == limitsOff {
-		d.warn("limits", "off: passwords can be guessed without limit")
+		d.warn("limits", "SESSIOND_LIMITS is off: passwords can be guessed without limit")
 	}
 	if s.SMTPURL == "" {
 		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
@@ -91,7 +91,7 @@ func (d *doctor) fail(check, text string) {
 	d.print("FAIL", check, text)
 }
 
-// report prints the error of a check, or, if it is nil, the text ok.
+// report prints the error of a check, or the text ok if err is nil.
 func (d *doctor) report(check string, err error, ok string) {
 	if err != nil {
 		d.fail(check, err.Error())
@@ -102,7 +102,7 @@ func (d *doctor) report(check string, err error, ok string) {
 
 func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
-		return err // without connecting, which would send the password unencrypted
+		return err // do not connect, because that would send the password unencrypted
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
 	if err != nil {
@@ -115,7 +115,7 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	}
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < oldestPostgres {
-		d.fail("database", fmt.Sprintf("version %s; want %d or later", version, oldestPostgres))
+		d.fail("database", fmt.Sprintf("PostgreSQL is version %s; want %d or later", version, oldestPostgres))
 	} else {
 		d.ok("database", "reachable, a primary, version "+version)
 	}
@@ -139,7 +139,7 @@ func (d *doctor) skew(whose string, skew time.Duration) {
 
 func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 	if err := s.checkRedisURL(ctx); err != nil {
-		return err // without connecting, as above
+		return err // do not connect, because that would send the password unencrypted
 	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
@@ -205,7 +205,7 @@ func (d *doctor) checkPromise(n redisstore.Node) {
 
 func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 	if s.ResetURL == "" {
-		d.warn("mail", "SESSIOND_RESET_URL is not set: reset links open a JSON document, which suits existing clients, instead of a page")
+		d.warn("mail", "SESSIOND_RESET_URL is not set: password reset links open a JSON document instead of a page")
 	}
 	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
@@ -215,7 +215,7 @@ func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the mail server did not answer within %v", doctorTimeout)
 	}
-	d.report("mail", err, "the server accepts our user name and password")
+	d.report("mail", err, "the mail server accepts the user name and password")
 	return nil
 }
 
@@ -230,6 +230,6 @@ func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
 		d.warn("breaches", err.Error()+": new passwords are not checked")
 		return nil
 	}
-	d.report("breaches", err, "the service answers")
+	d.report("breaches", err, "the breached-password service answers")
 	return nil
 }

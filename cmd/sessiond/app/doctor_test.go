@@ -10,9 +10,9 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// TestDoctor_NamesProblem checks that the doctor finds everything that serve refuses, and warns of
-// settings that users would notice.
-func TestDoctor_NamesProblem(t *testing.T) {
+// TestDoctor_ReportsConfiguration checks that `sessiond doctor` fails for every configuration that
+// serve refuses, and warns of settings whose absence users would notice.
+func TestDoctor_ReportsConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	if err := writeKey(keys, "EdDSA"); err != nil {
@@ -27,20 +27,20 @@ func TestDoctor_NamesProblem(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name     string
-		settings string // NAME=value with spaces between
+		settings string // NAME=value pairs, separated by spaces
 		want     string
 		not      string
 	}{
-		{"complete configuration", "", complete, "FAIL configuration"},
-		{"missing clients file", "CLIENTS_FILE=" + dir + "/none", refused + "CLIENTS_FILE", complete},
-		{"malformed clients file", "CLIENTS_FILE=" + keys, refused + "CLIENTS_FILE: line 1: want CLIENT-ID:SHA256-HEX with a unique id", complete},
-		{"missing pepper file", "PASSWORD_PEPPER_FILE=" + dir + "/none", refused + "PASSWORD_PEPPER_FILE", complete},
-		{"bcrypt cost that is too cheap", "BCRYPT_COST=9", refused + "BCRYPT_COST", complete},
-		{"unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},
-		{"unescaped slash in a password", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1", "FAIL Redis          SESSIOND_REDIS_URL: the URL is malformed", complete},
-		{"no mail server", "", noMail, noResetPage},
-		{"no page for reset links", mail, noResetPage, noMail},
-		{"a page for reset links", mail + " RESET_URL=https://www.example/reset", "ok   mail ", noResetPage},
+		{"passes a complete configuration", "", complete, "FAIL configuration"},
+		{"fails for a missing clients file", "CLIENTS_FILE=" + dir + "/none", refused + "CLIENTS_FILE", complete},
+		{"fails for a malformed clients file", "CLIENTS_FILE=" + keys, refused + "CLIENTS_FILE: line 1: want CLIENT-ID:SHA256-HEX with a unique id", complete},
+		{"fails for a missing pepper file", "PASSWORD_PEPPER_FILE=" + dir + "/none", refused + "PASSWORD_PEPPER_FILE", complete},
+		{"fails for a bcrypt cost below 10", "BCRYPT_COST=9", refused + "BCRYPT_COST", complete},
+		{"fails for an unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},
+		{"fails for an unescaped slash in a password", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1", "FAIL Redis          SESSIOND_REDIS_URL: the URL is malformed", complete},
+		{"warns that no mail server is set", "", noMail, noResetPage},
+		{"warns that no page for reset links is set", mail, noResetPage, noMail},
+		{"does not warn if a page for reset links is set", mail + " RESET_URL=https://www.example/reset", "ok   mail ", noResetPage},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := environment(append([]string{
@@ -49,7 +49,7 @@ func TestDoctor_NamesProblem(t *testing.T) {
 			}, strings.Fields(c.settings)...)...)
 			var out strings.Builder
 			if err := Run(t.Context(), []string{"doctor"}, env, &out, io.Discard); err == nil {
-				t.Error("got no error, although neither store answers")
+				t.Error("got no error, although neither Postgres nor Redis answers")
 			}
 			if !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), c.not) || strings.Contains(out.String(), "s3cret") {
 				t.Errorf("want %q but neither %q nor the secret, got\n%s", c.want, c.not, out.String())
@@ -71,7 +71,7 @@ func startSMTP(t *testing.T) string {
 	go func() { defer close(done); _ = server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		_ = l.Close() // if Serve has not registered it yet
+		_ = l.Close() // server.Close misses the listener if Serve has not registered it yet
 		<-done
 	})
 	return l.Addr().String()

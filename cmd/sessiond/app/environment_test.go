@@ -2,8 +2,7 @@ package app
 
 import "strings"
 
-// environment returns the environment that holds these settings, given as NAME=value without
-// the prefix.
+// environment returns an environment with these settings, given as NAME=value without SESSIOND_.
 func environment(settings ...string) lookupEnv {
 	values := map[string]string{}
 	for _, s := range settings {

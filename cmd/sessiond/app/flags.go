@@ -26,8 +26,8 @@ func settingError(flagName string, err error) error {
 	return fmt.Errorf("%s: %w", envName(flagName), err)
 }
 
-// metricsAddr is the only flag whose environment variable may be set to an empty value. An empty
-// value of any other variable counts as unset, because compose files and scripts produce those.
+// metricsAddr is the only flag whose environment variable may be set to an empty value. Any other
+// empty variable counts as unset, because compose files and scripts often set empty variables.
 const metricsAddr = "metrics-addr"
 
 // flags is a flag set that also reads the environment.
@@ -109,7 +109,7 @@ func parsePrefixes(text string) (prefixes []netip.Prefix, err error) {
 		if err != nil {
 			ip, err := netip.ParseAddr(item)
 			if err != nil {
-				return nil, fmt.Errorf("%q: want a CIDR or an address", item)
+				return nil, fmt.Errorf("%q: want a CIDR or an IP address", item)
 			}
 			prefix = netip.PrefixFrom(ip, ip.BitLen())
 		}

@@ -10,14 +10,14 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// hashPatience is the longest time that a login waits for its turn to be hashed.
+// hashPatience is the longest time that a login waits in the queue for its password hash.
 const hashPatience = 4 * time.Second
 
-// costTenDuration is roughly the time of one hash of cost 10.
+// costTenDuration is roughly the time that one bcrypt hash of cost 10 takes.
 const costTenDuration = 60 * time.Millisecond
 
-// newQueue returns the queue that bounds how much of this machine hashing takes. separate says that
-// a process of its own hashes.
+// newQueue returns the queue that limits how much CPU time password hashing takes. separate means
+// that hashing runs in its own process.
 func (s *Settings) newQueue(o hashing.Observer, separate bool) *hashing.Queue {
 	slots := hashing.Slots(separate && hashing.OwnsMachine())
 	return hashing.NewQueue(hashing.QueueOptions{
@@ -26,11 +26,11 @@ func (s *Settings) newQueue(o hashing.Observer, separate bool) *hashing.Queue {
 	})
 }
 
-// workerVerb is the hidden verb of the process that hashes.
+// workerVerb is the undocumented verb of the process that hashes passwords.
 const workerVerb = "hash-worker"
 
-// startWorker makes the hasher use a process of its own, which yields the CPU to everything else.
-// The returned function ends that process.
+// startWorker makes the hasher use a separate process, which yields the CPU to all other work. The
+// returned function stops that process.
 func startWorker(h *hashing.Hasher, log *slog.Logger) (stop func() error) {
 	idle := hashing.OwnsMachine()
 	var w *hashing.Worker
@@ -40,7 +40,7 @@ func startWorker(h *hashing.Hasher, log *slog.Logger) (stop func() error) {
 	}
 	if err != nil {
 		log.Warn("passwords are hashed in this process, which delays checks more", "error", err)
-		// Without extra threads, hashes would keep every thread for 10 ms at a time.
+		// Add threads for hashing. Otherwise hashes would occupy all threads for 10 ms at a time.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + hashing.Slots(false))
 		return func() error { return nil }
 	}

@@ -23,7 +23,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 			"Required columns or members: username, email, password_hash. Optional ones: first_name,\n"+
 			"last_name, email_verified (true or false), created_at (RFC 3339)")
 		f.StringVar(&format, "format", "", "format of --in: csv or jsonl (default: the extension of --in)")
-		f.StringVar(&peppers, "password-pepper-file", "", "file of the peppers, if sessiond made the hashes")
+		f.StringVar(&peppers, "password-pepper-file", "", "pepper file of the sessiond that made the password hashes, if it used one")
 	})
 	if err != nil {
 		return err

@@ -20,8 +20,8 @@ sessiond keys activate --file FILE --kid ID       make a published key sign, and
 sessiond keys retire   --file FILE --kid ID       retire a published key
 `
 
-// runKeys creates and changes signing key files. A running serve reads a changed file within a
-// second.
+// runKeys creates and changes signing key files. A running `sessiond serve` reads a changed file
+// within a second.
 func runKeys(args []string, stdout, stderr io.Writer) error {
 	verb := ""
 	if len(args) > 0 {
@@ -32,9 +32,9 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	f := newFlags("keys "+verb, stderr)
-	fileFlag, fileHelp := "file", "key file"
+	fileFlag, fileHelp := "file", "signing key file"
 	if verb == "new" {
-		fileFlag, fileHelp = "out", "key file to create; it must not exist"
+		fileFlag, fileHelp = "out", "signing key file to create; it must not exist yet"
 	}
 	path := f.String(fileFlag, "", fileHelp)
 	var alg, kid string
@@ -42,14 +42,14 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 	var change func([]session.Key) ([]session.Key, error)
 	switch verb {
 	case "new", "add":
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "algorithm of the key: EdDSA, ES256 or HS256")
+		f.StringVar(&alg, "alg", session.AlgEdDSA, "signature algorithm of the new key: EdDSA, ES256 or HS256")
 		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
 	case "activate":
-		f.StringVar(&kid, "kid", "", "id of the key")
-		f.BoolVar(&early, "now", false, "activate the key although verifiers may not have read it yet")
+		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
+		f.BoolVar(&early, "now", false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
 		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
 	case "retire":
-		f.StringVar(&kid, "kid", "", "id of the key")
+		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
 		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {
@@ -149,7 +149,7 @@ func listKeys(path string, stdout io.Writer) error {
 	return nil
 }
 
-// addKey appends a published key, and removes the keys whose tokens have all expired.
+// addKey appends a new published key. It removes old keys whose tokens have all expired.
 func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	key, err := newKey(alg)
 	if err != nil {
@@ -161,8 +161,8 @@ func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	return append(keys, key), nil
 }
 
-// publishFirst is how long a key must be published before it signs. Verifiers cache our keys for as
-// long as /.well-known/jwks.json allows.
+// publishFirst is how long a key must be published before it signs, because verifiers may use
+// cached keys for as long as /.well-known/jwks.json allows.
 const publishFirst = 6 * time.Minute
 
 func activateKey(keys []session.Key, kid string, early bool) ([]session.Key, error) {
@@ -220,13 +220,12 @@ func readKeys(path string) (*session.KeySet, error) {
 		return nil, err
 	}
 	if !set.CanSign() {
-		return nil, errors.New("no active key with a private part; want one to sign with")
+		return nil, errors.New("the file has no active key with a private part; serve needs one to sign tokens")
 	}
 	return set, nil
 }
 
-// watchKeys is [session.WatchKeys] for a service that signs, so it needs a signing key at the
-// start.
+// watchKeys calls [session.WatchKeys], but first requires a key that can sign.
 func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := readKeys(path); err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestKeysNew_DoesNotOverwriteFile(t *testing.T) {
+func TestKeysNew_DoesNotOverwriteExistingFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	keysNew := func() error {
 		return Run(t.Context(), []string{"keys", "new", "--out", path}, environment(), io.Discard, io.Discard)
@@ -20,7 +20,7 @@ func TestKeysNew_DoesNotOverwriteFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("others can read the key file: mode %v, error %v", info.Mode(), err)
+		t.Errorf("other users can read the key file: mode %v, error %v", info.Mode(), err)
 	}
 	if err := keysNew(); err == nil {
 		t.Error("the second run returned no error")

@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runMigrate brings the database to the migration that this program needs. Replicas may run it at
-// the same time, because a lock in the database lets one after the other in.
+// runMigrate applies the migrations that the database lacks. Replicas may run it at the same time,
+// because a lock in the database makes them run one after another.
 func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	db, _, err := openDatabase(ctx, "migrate", args, env, stderr, nil)
 	if err != nil {
@@ -29,7 +29,7 @@ func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stder
 }
 
 // openDatabase parses the arguments of a verb that uses only the database, and opens the database.
-// more adds the flags that the verb has besides those of the database.
+// more, if not nil, adds the verb's other flags.
 func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
 	var s Settings
 	f := newFlags(verb, stderr)

@@ -18,12 +18,12 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// closers are the functions that close what a verb opened.
+// closers holds functions that close the resources of a verb.
 type closers []func() error
 
 func (c *closers) add(f func() error) { *c = append(*c, f) }
 
-// close closes what was opened last first.
+// close calls the functions in reverse order.
 func (c *closers) close() error {
 	var problems []error
 	for _, f := range slices.Backward(*c) {
@@ -32,8 +32,9 @@ func (c *closers) close() error {
 	return errors.Join(problems...)
 }
 
-// open opens the parts that dev and serve share. prepare brings the database to the migration that
-// this program needs, or returns an error. dev logs text and may hash passwords at an unsafe cost.
+// open opens all resources that both dev and serve need. prepare migrates the database, or returns
+// an error if it lacks migrations. If dev is set, the log is text, and unsafe bcrypt costs are
+// allowed.
 func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare func(context.Context, *sqlstore.DB) error, c *closers) (p Parts, err error) {
 	if p.Log, err = s.logger(logTo, dev); err != nil {
 		return p, err
@@ -54,12 +55,12 @@ func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare 
 	return p, s.openStores(ctx, &p, prepare, c)
 }
 
-// openStores opens the database and Redis, and takes the clock and the secret of device tokens from
-// the database.
+// openStores opens the database and Redis. The database provides the clock and the secret of device
+// tokens.
 func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
 	database := "database-url"
 	if s.Data != "" {
-		database = "data" // dev keeps its database there
+		database = "data" // dev keeps its database in the directory --data
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
 	if err != nil {
@@ -90,20 +91,20 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	return nil
 }
 
-// listen opens a listener for the address that the named flag holds.
+// listen opens a listener at addr, the value of the named flag.
 func listen(ctx context.Context, flagName, addr string, c *closers) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, settingError(flagName, err)
 	}
 	c.add(func() error {
-		_ = l.Close() // It is still open only if the service did not start.
+		_ = l.Close() // the listener is still open only if the service did not start
 		return nil
 	})
 	return l, nil
 }
 
-// openHasher returns the password hasher. An insecure one accepts lower costs, which dev allows.
+// openHasher returns the password hasher. insecure allows bcrypt costs below 10, for dev.
 func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 	var peppers []hashing.Pepper
 	if s.PasswordPepperFile != "" {
@@ -145,7 +146,7 @@ func (s *Settings) openClients() (api.Clients, error) {
 	return clients, settingError("clients-file", err)
 }
 
-// logger writes JSON lines, or text for a person who reads along.
+// logger returns a logger that writes JSON lines, or readable text if text is set.
 func (s *Settings) logger(w io.Writer, text bool) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {

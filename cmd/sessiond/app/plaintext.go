@@ -30,17 +30,18 @@ func (s *Settings) checkBreachedURL(ctx context.Context) error {
 var errMalformedHost = errors.New("the URL is malformed: a host has a character that no host name has; " +
 	"special characters in the password, such as / ? # @ and %, must be percent-encoded")
 
-// checkEncrypted refuses an unencrypted connection to a host that is neither loopback nor
-// private, unless the operator allows it. The package that dials rawURL names its hosts, so that
-// the hosts that are checked are the hosts that are dialed. The error names the setting and at
-// most one host, never the URL, which may contain a password.
+// checkEncrypted returns an error if rawURL leads to an unencrypted connection to a public host and
+// the operator has not allowed this. hostsOf comes from the package that dials rawURL, because
+// every dialed host must be checked. The error never contains the URL, which may contain a
+// password.
 func (s *Settings) checkEncrypted(ctx context.Context, setting, rawURL string, hostsOf func(string) ([]string, bool, error), useInstead string) error {
 	hosts, encrypted, err := hostsOf(rawURL)
 	if err != nil {
 		return fmt.Errorf("%s%s: %w", envPrefix, setting, err)
 	}
 	for _, host := range hosts {
-		// A part of a mistyped password must be neither printed nor sent to a DNS server.
+		// The host may be a part of a mistyped password. Do not print it or send it to a DNS
+		// server.
 		if !isHost(host) {
 			return fmt.Errorf("%s%s: %w", envPrefix, setting, errMalformedHost)
 		}

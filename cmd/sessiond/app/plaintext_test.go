@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCheckEncrypted_RefusesMalformedHost checks that no part of a mistyped password is printed or
-// looked up, whichever package parsed the URL. How each package finds the hosts is tested there.
+// TestCheckEncrypted_RefusesMalformedHost checks that an unescaped password, whose parts then look
+// like hosts, is refused and does not appear in the error.
 func TestCheckEncrypted_RefusesMalformedHost(t *testing.T) {
 	for _, c := range []struct {
 		s     Settings
@@ -26,7 +26,7 @@ func TestCheckEncrypted_RefusesMalformedHost(t *testing.T) {
 	}
 }
 
-func TestWebHosts(t *testing.T) {
+func TestWebHosts_ReturnsHostOrErrorWithoutPassword(t *testing.T) {
 	hosts, encrypted, err := webHosts("https://api.pwnedpasswords.com/range/")
 	if err != nil || len(hosts) != 1 || hosts[0] != "api.pwnedpasswords.com" || !encrypted {
 		t.Errorf("got %q, %v, %v", hosts, encrypted, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// protection is the metrics of the protection of logins. It is an [identity.Observer] and a
-// [hashing.Observer].
+// protection holds the metrics of password hashing, rate limits and breached passwords. It
+// implements [identity.Observer] and [hashing.Observer].
 type protection struct {
 	metrics                 promauto.Factory
 	waited, took            prometheus.Histogram
@@ -44,7 +44,8 @@ func newProtection(r prometheus.Registerer) *protection {
 			Help: "Checks of new passwords against the breached-password service, by answer: no, yes or unavailable.",
 		}, []string{"answer"}),
 	}
-	// Create these counters at 0. Otherwise a rate would not count their first increase.
+	// Create these counters with the value 0, because Prometheus ignores the first increase of a
+	// new one.
 	for _, reason := range []string{"full", "account", "late"} {
 		p.shed.WithLabelValues(reason)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runServe runs one of any number of identical replicas that share one Postgres and one Redis.
+// runServe runs the service for production. Identical replicas share one Postgres and one Redis.
 func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var s Settings
 	f := newFlags("serve", stderr)
@@ -54,7 +54,7 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	return service.Serve(ctx, public, metrics, s.ShutdownDelay, p.Log)
 }
 
-// checkServe refuses a configuration that is incomplete or unsafe.
+// checkServe returns an error if the configuration is incomplete or unsafe.
 func (s *Settings) checkServe(ctx context.Context) error {
 	if err := s.require("database-url", s.DatabaseURL, "redis-url", s.RedisURL, "signing-keys-file", s.SigningKeysFile,
 		"issuer", s.Issuer, "public-url", s.PublicURL); err != nil {
@@ -72,8 +72,8 @@ func (s *Settings) checkServe(ctx context.Context) error {
 	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
-// requireMigrated returns an error if the database lacks migrations. Replicas do not migrate it
-// themselves, so that the operator decides when its tables change.
+// requireMigrated returns an error if the database lacks migrations. Replicas do not apply them,
+// because the operator decides when the tables change.
 func requireMigrated(ctx context.Context, db *sqlstore.DB) error {
 	current, wanted, err := db.MigrationStatus(ctx)
 	if err == nil && current < wanted {

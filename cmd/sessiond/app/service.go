@@ -24,12 +24,12 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// Parts is what a service is made of. It differs between dev, serve and the tests.
+// Parts holds everything that Assemble connects. dev, serve and the tests fill it differently.
 type Parts struct {
 	Settings Settings
 	DB       *sqlstore.DB
 	Store    issuer.Store
-	Limits   limit.Limiter // shared by all replicas
+	Limits   limit.Limiter // rate limits that all replicas share
 	Keys     *session.Keyring
 	Clients  api.Clients
 	Hasher   *hashing.Hasher
@@ -41,7 +41,7 @@ type Parts struct {
 
 	DeviceSecret []byte // signs device tokens; the same in all replicas
 
-	Background []func(context.Context) // run as long as the service does
+	Background []func(context.Context) // functions that run until the service stops
 }
 
 // Service is the assembled service.
@@ -49,19 +49,16 @@ type Service struct {
 	Handler    http.Handler
 	metrics    http.Handler
 	background []func(context.Context)
-	stopping   atomic.Bool // /readyz returns 503
+	stopping   atomic.Bool // the service is shutting down, and /readyz returns 503
 }
 
 const (
-	// ledgerReads is the share of the database connections that checks may use. The other
-	// connections stay free for logins, also when Redis was wiped and every check reads the
-	// database.
+	// ledgerReads is the share of the database connections that token checks may use. The others
+	// stay free for logins, even if Redis is empty and every check reads the database.
 	ledgerReads = 0.5
-	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB in
-	// all.
+	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB.
 	cachedSignatures = 1 << 17
-	// localLimits is the number of buckets that a replica keeps in memory while Redis is down,
-	// about 30 MB in all.
+	// localLimits is the number of rate limit buckets, about 30 MB, of a replica while Redis is down.
 	localLimits = 100_000
 	// shutdownTimeout is how long running requests may take after the service was told to stop.
 	shutdownTimeout = 15 * time.Second
@@ -118,7 +115,7 @@ func Assemble(p Parts) *Service {
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
-	// Without a mailer, the postman drops the mails in the outbox. Otherwise they would pile up.
+	// Without a mailer, the postman deletes the mails in the outbox, which would otherwise pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
@@ -175,7 +172,7 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // less than shutdownTimeout, because a client may never send its whole body
+		ReadTimeout:       10 * time.Second, // less than shutdownTimeout; otherwise an unfinished request body would delay the shutdown
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,

@@ -43,9 +43,8 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
-// TestServe_StopsAlthoughBodyIsIncomplete: a client that stops in the middle of a body must not
-// delay the shutdown until it fails.
-func TestServe_StopsAlthoughBodyIsIncomplete(t *testing.T) {
+// A client that never sends the rest of its request body must not make the shutdown fail.
+func TestServe_ShutsDownDespiteIncompleteRequestBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })
 		ctx, stop := context.WithCancel(t.Context())

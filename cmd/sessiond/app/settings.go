@@ -14,7 +14,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The settings that are words, with all their values.
+// All values of --max-sessions-policy, --breached-policy and --limits.
 const (
 	maxSessionsEndOldest = "end-oldest"
 	maxSessionsRefuse    = "refuse"
@@ -28,8 +28,7 @@ const (
 const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
 	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too"
 
-// Settings is everything that can be set. Each field is named like its flag and its environment
-// variable. The flag wins over the variable.
+// Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
 	// HTTP.
 	Addr, MetricsAddr, PublicURL string
@@ -38,7 +37,7 @@ type Settings struct {
 	ShutdownDelay                time.Duration
 	LogLevel                     string
 
-	// Stores. Data is the directory of dev, which has no URLs.
+	// Stores. Data is the directory of dev, which has no store URLs.
 	Data                  string
 	DatabaseURL, RedisURL string
 	DatabaseMaxConns      int
@@ -69,8 +68,8 @@ type Settings struct {
 // common adds the flags of dev, serve and doctor.
 func (s *Settings) common(f *flags) {
 	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
-	f.StringVar(&s.Issuer, "issuer", "", "iss claim of the tokens")
-	f.StringVar(&s.Audience, "audience", "", "aud claim of the tokens (default: the issuer)")
+	f.StringVar(&s.Issuer, "issuer", "", "issuer: the iss claim of access tokens")
+	f.StringVar(&s.Audience, "audience", "", "audience: the aud claim of access tokens (default: the issuer)")
 	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose X-Forwarded-For is trusted (default: none)", func(text string) (err error) {
 		s.TrustedProxies, err = parsePrefixes(text)
 		return err
@@ -81,8 +80,8 @@ func (s *Settings) common(f *flags) {
 	})
 	f.StringVar(&s.LogLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
-	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "a session expires if it is not refreshed for this long")
-	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "a session expires this long after its login, even if it is refreshed")
+	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "time after which a session expires if the client does not refresh it")
+	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "time after the login at which a session expires, even if the client refreshes it")
 	s.RefreshGrace = issuer.NoRefreshLimit
 	f.Func("refresh-grace", "how long a client may repeat a refresh whose reply was lost, at most 5m; 0: not at all; unused: until the new token was used (default unused)",
 		func(value string) (err error) {
@@ -95,7 +94,7 @@ func (s *Settings) common(f *flags) {
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "with --max-sessions, what happens to a login above the maximum: refuse, or end-oldest to revoke the oldest session")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
-	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, one id:base64 per line; the first one is used for new hashes")
+	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, secret keys for password hashes: one id:base64 per line; new hashes use the first pepper")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
 	f.StringVar(&s.BreachedURL, "breached-url", "", "range URL of a breached-password service, such as https://api.pwnedpasswords.com/range/ (default: new passwords are not checked)")
 	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url, what happens to a new password while the service does not answer: allow or refuse")
@@ -109,8 +108,8 @@ func (s *Settings) common(f *flags) {
 
 // database adds the flags of every verb that uses Postgres.
 func (s *Settings) database(f *flags) {
-	f.secret(&s.DatabaseURL, "database-url", "PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
-	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections to the database")
+	f.secret(&s.DatabaseURL, "database-url", "URL of PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
+	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database")
 	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
 }
 
@@ -119,15 +118,15 @@ func (s *Settings) production(f *flags) {
 	s.database(f)
 	f.StringVar(&s.Addr, "addr", ":8080", "address to listen on")
 	f.StringVar(&s.MetricsAddr, metricsAddr, ":9090", "address that serves /metrics; empty: /metrics is not served")
-	f.secret(&s.RedisURL, "redis-url", "Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
-	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key")
+	f.secret(&s.RedisURL, "redis-url", "URL of Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
+	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key that sessiond uses")
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys; sessiond keys new writes it")
-	f.secret(&s.SMTPURL, "smtp-url", "mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
-	f.StringVar(&s.MailFrom, "mail-from", "", "with --smtp-url, sender address of the mails")
+	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
+	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
 	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503, so that load balancers notice")
 }
 
-// check refuses settings that are contradictory or unsafe, with one line for each of them.
+// check returns an error with one line for each setting that is contradictory or unsafe.
 func (s *Settings) check() error {
 	var problems []error
 	refuse := func(setting, format string, args ...any) {
@@ -138,12 +137,12 @@ func (s *Settings) check() error {
 		setting            string
 		value, least, most time.Duration
 	}{
-		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // clients refresh longer sessions
+		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // sessions last longer, because clients refresh them
 		{"SESSION_IDLE_TTL", s.SessionIdleTTL, time.Second, s.SessionMaxTTL},
 		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
 		{"REFRESH_GRACE", s.RefreshGrace, issuer.NoRefreshLimit, 5 * time.Minute},
 		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
-		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // ASVS 6.5.5
+		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // OWASP ASVS 6.5.5
 	} {
 		switch {
 		case c.value < c.least:
@@ -173,9 +172,9 @@ func (s *Settings) check() error {
 		}
 	}
 	for setting, text := range map[string]string{
-		"PUBLIC_URL":   s.PublicURL,   // RFC 8414, section 2: an issuer has neither
-		"ISSUER":       s.Issuer,      // as above
-		"BREACHED_URL": s.BreachedURL, // the first characters of a hash are appended to it
+		"PUBLIC_URL":   s.PublicURL,   // RFC 8414, section 2: an issuer has no query or fragment
+		"ISSUER":       s.Issuer,      // RFC 8414, section 2: an issuer has no query or fragment
+		"BREACHED_URL": s.BreachedURL, // the first characters of a hash are appended to this URL
 	} {
 		if strings.ContainsAny(text, "?#") {
 			refuse(setting, "want a URL without query and fragment")
@@ -207,7 +206,7 @@ func isWebURL(text string) bool {
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http")
 }
 
-// checkLoopback refuses an address that other machines can reach.
+// checkLoopback returns an error for an address that other machines can reach.
 func checkLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

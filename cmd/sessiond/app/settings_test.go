@@ -27,7 +27,7 @@ func TestServe_RefusesBadSettings(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name     string
-		settings string // NAME=value with spaces between; an empty value unsets the name
+		settings string // NAME=value pairs, separated by spaces; an empty value unsets the setting
 		want     string // part of the error
 	}{
 		{"no database URL", "DATABASE_URL=", "SESSIOND_DATABASE_URL is required"},
@@ -36,41 +36,41 @@ func TestServe_RefusesBadSettings(t *testing.T) {
 		{"no issuer", "ISSUER=", "SESSIOND_ISSUER is required"},
 		{"no public URL", "PUBLIC_URL=", "SESSIOND_PUBLIC_URL is required"},
 		{"a missing signing keys file", "SIGNING_KEYS_FILE=" + dir + "/none", "SESSIOND_SIGNING_KEYS_FILE"},
-		{"both a secret and its file", "REDIS_URL_FILE=" + secret, "SESSIOND_REDIS_URL and SESSIOND_REDIS_URL_FILE are both set"},
-		{"a missing file of a secret", "REDIS_URL= REDIS_URL_FILE=" + dir + "/none", "SESSIOND_REDIS_URL_FILE"},
+		{"a secret that is set directly and by a file", "REDIS_URL_FILE=" + secret, "SESSIOND_REDIS_URL and SESSIOND_REDIS_URL_FILE are both set"},
+		{"a secret whose file is missing", "REDIS_URL= REDIS_URL_FILE=" + dir + "/none", "SESSIOND_REDIS_URL_FILE"},
 		{"plaintext to a public database", "DATABASE_URL=postgres://u:s3cret@192.0.2.1/x?sslmode=disable", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
 		{"an sslmode that falls back to plaintext", "DATABASE_URL=postgres://u:s3cret@192.0.2.1/x?sslmode=prefer", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
-		{"a public host in the parameters", "DATABASE_URL=postgres://u:s3cret@127.0.0.1/x?sslmode=disable&host=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"plaintext to a public host in the URL's parameters", "DATABASE_URL=postgres://u:s3cret@127.0.0.1/x?sslmode=disable&host=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
 		{"plaintext to a public Redis", "REDIS_URL=redis://:s3cret@192.0.2.1:6379", "SESSIOND_REDIS_URL: the connection to 192.0.2.1"},
 		{"plaintext to one public node of a Cluster", "REDIS_URL=redis+cluster://:s3cret@127.0.0.1:1,192.0.2.1:2", "SESSIOND_REDIS_URL: the connection to 192.0.2.1"},
 		{"an unescaped slash in a password", "REDIS_URL=redis://:abc,s3cret/ghi@127.0.0.1:6379/0", "SESSIOND_REDIS_URL: the URL is malformed"},
 		{"an unescaped slash in a password over TLS", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:6379/0", "SESSIOND_REDIS_URL: the URL is malformed"},
-		{"an unescaped slash although plaintext is allowed", "DATABASE_URL=postgres://u:abc,s3cret/ghi@127.0.0.1/x ALLOW_PLAINTEXT=true", "SESSIOND_DATABASE_URL: the URL is malformed"},
-		{"a public hostaddr beside a private host", "DATABASE_URL=postgres://127.0.0.1/x?sslmode=disable&hostaddr=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
-		{"a bcrypt cost that is too cheap to be safe", "BCRYPT_COST=9", "SESSIOND_BCRYPT_COST"},
-		{"a bcrypt cost that invites denial of service", "BCRYPT_COST=15", "SESSIOND_BCRYPT_COST"},
+		{"an unescaped slash in a password while plaintext is allowed", "DATABASE_URL=postgres://u:abc,s3cret/ghi@127.0.0.1/x ALLOW_PLAINTEXT=true", "SESSIOND_DATABASE_URL: the URL is malformed"},
+		{"plaintext to a public hostaddr beside a private host", "DATABASE_URL=postgres://127.0.0.1/x?sslmode=disable&hostaddr=192.0.2.1", "SESSIOND_DATABASE_URL: the connection to 192.0.2.1"},
+		{"a bcrypt cost below 10, which is unsafe", "BCRYPT_COST=9", "SESSIOND_BCRYPT_COST"},
+		{"a bcrypt cost above 14, which is too slow", "BCRYPT_COST=15", "SESSIOND_BCRYPT_COST"},
 		{"a bcrypt cost that is not a number", "BCRYPT_COST=s3cret", "SESSIOND_BCRYPT_COST: not a valid value"},
-		{"short passwords", "PASSWORD_MIN_LENGTH=7", "SESSIOND_PASSWORD_MIN_LENGTH"},
+		{"a minimum password length below 8", "PASSWORD_MIN_LENGTH=7", "SESSIOND_PASSWORD_MIN_LENGTH"},
 		{"plaintext to a public breached-password service", "BREACHED_URL=http://192.0.2.1/range/", "SESSIOND_BREACHED_URL: the connection to 192.0.2.1"},
 		{"a breached-password service with a query", "BREACHED_URL=http://192.0.2.1/?host=127.0.0.1", "SESSIOND_BREACHED_URL: want a URL without query"},
 		{"a breached-password service without a scheme", "BREACHED_URL=pwnedpasswords", "SESSIOND_BREACHED_URL"},
 		{"an unknown breached policy", "BREACHED_POLICY=hope", "SESSIOND_BREACHED_POLICY: want allow or refuse"},
 		{"an unknown policy for the maximum of sessions", "MAX_SESSIONS_POLICY=hope", "SESSIOND_MAX_SESSIONS_POLICY: want end-oldest or refuse"},
 		{"a negative maximum of sessions", "MAX_SESSIONS=-1", "SESSIOND_MAX_SESSIONS: want 0 or more"},
-		{"access tokens that live too long", "ACCESS_TOKEN_TTL=25h", "SESSIOND_ACCESS_TOKEN_TTL: want at most 24h"},
+		{"access tokens that live longer than 24 hours", "ACCESS_TOKEN_TTL=25h", "SESSIOND_ACCESS_TOKEN_TTL: want at most 24h"},
 		{"access tokens that expire at once", "ACCESS_TOKEN_TTL=0", "SESSIOND_ACCESS_TOKEN_TTL: want at least 1s"},
-		{"a long refresh grace", "REFRESH_GRACE=6m", "SESSIOND_REFRESH_GRACE: want at most 5m"},
+		{"a refresh grace longer than 5 minutes", "REFRESH_GRACE=6m", "SESSIOND_REFRESH_GRACE: want at most 5m"},
 		{"a negative maximum age of a password check", "REAUTH_MAX_AGE=-1s", "SESSIOND_REAUTH_MAX_AGE: want at least 0s"},
-		{"reset links that live too long", "RESET_TTL=11m", "SESSIOND_RESET_TTL"},
-		{"an idle expiry after the absolute one", "SESSION_IDLE_TTL=3000h", "SESSIOND_SESSION_IDLE_TTL"},
+		{"reset links that live longer than 10 minutes", "RESET_TTL=11m", "SESSIOND_RESET_TTL"},
+		{"a session idle TTL above the maximum TTL", "SESSION_IDLE_TTL=3000h", "SESSIOND_SESSION_IDLE_TTL"},
 		{"an issuer with a query", "ISSUER=https://id.example?tenant=a", "SESSIOND_ISSUER: want a URL without query"},
 		{"an issuer with a fragment", "ISSUER=https://id.example/#a", "SESSIOND_ISSUER: want a URL without query and fragment"},
 		{"a public URL with a query", "PUBLIC_URL=https://id.example/?a", "SESSIOND_PUBLIC_URL: want a URL without query"},
 		{"a public URL with a fragment", "PUBLIC_URL=https://id.example#", "SESSIOND_PUBLIC_URL: want a URL without query and fragment"},
-		{"any CORS origin", "CORS_ORIGINS=*", "SESSIOND_CORS_ORIGINS"},
-		{"any subdomain as CORS origin", "CORS_ORIGINS=https://*.example.com", "SESSIOND_CORS_ORIGINS"},
-		{"trusted proxies without a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
-		{"mail without a sender", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
+		{"a CORS origin that allows all sites", "CORS_ORIGINS=*", "SESSIOND_CORS_ORIGINS"},
+		{"a CORS origin that allows all subdomains", "CORS_ORIGINS=https://*.example.com", "SESSIOND_CORS_ORIGINS"},
+		{"trusted proxies that are not a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
+		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
 		{"limits that are neither on nor off", "LIMITS=half", "SESSIOND_LIMITS: want on or off"},
 		{"an unknown log level", "LOG_LEVEL=loud", "SESSIOND_LOG_LEVEL"},
 		{"a database that does not answer", "", "SESSIOND_DATABASE_URL"},
@@ -89,8 +89,8 @@ func TestServe_RefusesBadSettings(t *testing.T) {
 	}
 }
 
-// TestFlags_EmptyVariableCountsAsUnset: compose files and scripts set variables to empty values.
-// METRICS_ADDR is the exception, because it can be switched off.
+// Compose files and scripts may set variables to empty values. Only an empty METRICS_ADDR has a
+// meaning: it switches /metrics off.
 func TestFlags_EmptyVariableCountsAsUnset(t *testing.T) {
 	parse := func(env lookupEnv) (s Settings) {
 		t.Helper()

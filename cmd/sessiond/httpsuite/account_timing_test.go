@@ -26,17 +26,18 @@ import (
 )
 
 const (
-	// currentCost is the bcrypt cost of new hashes, low so that samples are quick. oldCost is the
-	// cost of older hashes.
+	// currentCost is the bcrypt cost of new hashes. It is low, because the tests measure thousands
+	// of logins. oldCost is the bcrypt cost of hashes that are older than the setting.
 	currentCost, oldCost = 6, 4
-	// tolerance is the largest difference between the medians of two responses.
+	// tolerance is the largest allowed difference between the median response times of two
+	// requests.
 	tolerance = time.Millisecond
-	// knownDifference is a difference that the measurement must find.
+	// knownDifference is a delay in one of two requests that the timing measurement must find.
 	knownDifference = 5 * time.Millisecond
 )
 
-// timedService is the service on real stores in this process, with an engine that can be slowed
-// down.
+// timedService is a service in the test process on real Postgres and Redis servers. Its engine for
+// password hashes can be slowed down.
 type timedService struct {
 	*service
 	db     *sqlstore.DB
@@ -103,7 +104,8 @@ type discardMailer struct{}
 
 func (discardMailer) Send(context.Context, identitymail.Message) error { return nil }
 
-// slowEngine hashes in this process, and takes longer for one hash.
+// slowEngine hashes passwords with bcrypt. Comparing with the hash slow takes knownDifference
+// longer.
 type slowEngine struct{ slow []byte }
 
 func (e *slowEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -117,7 +119,7 @@ func (*slowEngine) Generate(_ context.Context, secret []byte, cost int) ([]byte,
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// person creates a user with this password hash, and returns the username.
+// person creates a user with this password hash and this status, and returns the username.
 func (s *timedService) person(t *testing.T, hash string, status identity.Status) string {
 	t.Helper()
 	now, id := time.Now(), issuer.NewID()
@@ -132,7 +134,7 @@ func (s *timedService) person(t *testing.T, hash string, status identity.Status)
 	return name
 }
 
-// hashOf returns a hash of the password of all persons.
+// hashOf returns a hash of the constant password with this bcrypt cost.
 func hashOf(t *testing.T, cost int) string {
 	t.Helper()
 	h, err := hashing.NewInsecureHasher(cost, nil)
@@ -146,22 +148,22 @@ func hashOf(t *testing.T, cost int) string {
 	return hash
 }
 
-// probe is a request whose response must not differ from those of the other probes in its group.
+// probe is a request whose response must equal the responses of the other probes in its group.
 type probe struct {
 	name string
 	send func() response
 }
 
-// newProbe returns a probe whose body may be different each time.
+// newProbe returns a probe that calls body for the body of each of its requests.
 func (s *timedService) newProbe(t *testing.T, name, method, path string, body func() shape) probe {
 	return probe{name, func() response { return s.call(t, method, path, jsonBody(body())) }}
 }
 
-// always returns the same body each time.
+// always returns a function that returns the same request body each time.
 func always(body shape) func() shape { return func() shape { return body } }
 
-// sample measures every probe in every round. The order of each round is random, so that a busy
-// machine slows all probes down equally.
+// sample measures the response time of every probe once in every round. The order within a round is
+// random, because a busy machine then slows all probes down equally.
 func sample(probes []probe, rounds int, into [][]time.Duration) {
 	for range rounds {
 		for _, i := range rand.Perm(len(probes)) {
@@ -172,27 +174,28 @@ func sample(probes []probe, rounds int, into [][]time.Duration) {
 	}
 }
 
-// estimates returns bounds of all medians. The bounds of all differences hold together with
-// probability 95 %.
+// estimates returns the median of each list of response times, with bounds. With a probability of
+// 95 %, the bounds of all lists are correct.
 func estimates(t *testing.T, samples [][]time.Duration) []estimate {
 	t.Helper()
 	all := make([]estimate, len(samples))
 	for i := range samples {
 		var enough bool
 		if all[i], enough = estimateMedian(samples[i], 0.05/float64(len(samples))); !enough {
-			t.Fatalf("%d samples are too few", len(samples[i]))
+			t.Fatalf("%d samples are too few to estimate a median", len(samples[i]))
 		}
 	}
 	return all
 }
 
-// probeGroup is a group of probes whose responses must be the same.
+// probeGroup is a list of requests to one route that must get the same response.
 type probeGroup struct {
 	name   string
 	probes []probe
 }
 
-// accountProbes returns groups of requests for accounts that exist and accounts that do not.
+// accountProbes returns requests that name existing accounts and unknown accounts, in one group for
+// each route.
 func (s *timedService) accountProbes(t *testing.T) []probeGroup {
 	t.Helper()
 	current := hashOf(t, currentCost)
@@ -258,7 +261,7 @@ func (s *timedService) accountProbes(t *testing.T) []probeGroup {
 	}
 }
 
-func TestHiddenAccounts_HaveSameResponses(t *testing.T) {
+func TestHideAccounts_KnownAndUnknownAccountsGetSameResponse(t *testing.T) {
 	for _, group := range startTimedService(t).accountProbes(t) {
 		first := group.probes[0]
 		want := first.send()
@@ -268,14 +271,15 @@ func TestHiddenAccounts_HaveSameResponses(t *testing.T) {
 	}
 }
 
-func TestLong_HiddenAccountsHaveSameTiming(t *testing.T) {
+func TestHideAccounts_KnownAndUnknownAccountsGetResponseInSameTime(t *testing.T) {
 	runLong(t)
 	for _, group := range startTimedService(t).accountProbes(t) {
-		t.Run(strings.ReplaceAll(group.name, "/", " "), func(t *testing.T) { sameTime(t, group.probes) })
+		t.Run("responses of "+strings.ReplaceAll(group.name, "/", " "), func(t *testing.T) { sameTime(t, group.probes) })
 	}
 }
 
-// sameTime fails the test unless the medians of all probes differ by less than the tolerance.
+// sameTime fails the test unless the median response times of all probes differ by less than the
+// tolerance.
 func sameTime(t *testing.T, probes []probe) {
 	t.Helper()
 	const warmUp, rounds = 50, 2000
@@ -292,16 +296,17 @@ func sameTime(t *testing.T, probes []probe) {
 		for j := range i {
 			low, high := difference(all[i], all[j])
 			if widest = max(widest, -low, high); -low >= tolerance || high >= tolerance {
-				t.Errorf("%s and %s differ by %v to %v", probes[i].name, probes[j].name, low, high)
+				t.Errorf("the median response times for %s and for %s differ by %v to %v", probes[i].name, probes[j].name, low, high)
 			}
 		}
 	}
 	t.Logf("%d samples each: with probability 95 %%, no two medians differ by more than %v", rounds, widest.Round(time.Microsecond))
 }
 
-// TestLong_TimingDifferenceIsFound: the measurement must be able to find a difference. It takes
-// more samples until it does, because a busy machine hides the difference for longer.
-func TestLong_TimingDifferenceIsFound(t *testing.T) {
+// The test of response times is worth nothing if its measurement cannot find a difference. This
+// test slows one of two logins down. It takes samples until it finds the delay, because a busy
+// machine hides the delay for longer.
+func TestTimingMeasurement_FindsDifferenceOf5Milliseconds(t *testing.T) {
 	runLong(t)
 	s := startTimedService(t)
 	slow := hashOf(t, currentCost)
@@ -321,5 +326,5 @@ func TestLong_TimingDifferenceIsFound(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("a difference of %v is not found in %d samples", knownDifference, len(samples[0]))
+	t.Errorf("the measurement did not find a delay of %v in %d samples", knownDifference, len(samples[0]))
 }

@@ -15,15 +15,15 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// badToken is a way to send a missing or invalid token.
+// badToken is a request with an access token that is missing, invalid or sent in a wrong way.
 type badToken struct {
 	name  string
 	opts  []option
-	error bool // the challenge says that the token is invalid, not that it is missing
+	error bool // true: the response must say that the token is invalid; false: that it is missing
 }
 
-// badTokens makes, from the valid tokens of p and q and a revoked one, requests that every
-// protected route must refuse.
+// badTokens returns requests that every protected route must refuse with 401. It makes them from
+// the valid access tokens of p and q and from a revoked access token.
 func badTokens(t *testing.T, p, q person, revoked string) []badToken {
 	t.Helper()
 	header64, rest, _ := strings.Cut(p.token, ".")
@@ -90,7 +90,7 @@ func addQuery(r *http.Request, query string) {
 	r.URL.RawQuery = query
 }
 
-// wantUnauthorized fails the test unless every protected route returns 401 for the bad token.
+// wantUnauthorized fails the test unless every protected route returns 401 for the bad token m.
 func (s *service) wantUnauthorized(t *testing.T, m badToken, username, id string) {
 	t.Helper()
 	for _, r := range everyRoute() {
@@ -141,19 +141,19 @@ func TestProtectedRoutes_Return401ForBadToken(t *testing.T) {
 	})
 }
 
-func TestProtectedRoutes_RefuseTokenAfterExpiryAndLeeway(t *testing.T) {
+func TestProtectedRoutes_RefuseToken31SecondsAfterItsExpiry(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)
 		id := s.currentID(t, p.token)
 		c.set(c.Now().Add(time.Hour))
 		if !s.alive(t, p.token) {
-			t.Error("an expired token is refused within the leeway of 30 s")
+			t.Error("a token is refused less than 30 s after its expiry")
 		}
 		c.set(c.Now().Add(31 * time.Second))
 		s.wantUnauthorized(t, badToken{"an expired token", []option{bearer(p.token)}, true}, p.username, id)
 		if token, _ := s.refreshed(t, p.refresh, 200); !s.alive(t, token) {
-			t.Error("the session of an expired token cannot be refreshed")
+			t.Error("the access token from a refresh is refused after the previous one has expired")
 		}
 	})
 }

@@ -11,10 +11,11 @@ import (
 	"testing"
 )
 
-// leaked is a password that the breached-password service of these tests knows.
+// leaked is a password that breachService reports as breached.
 const leaked = "leaked horse battery"
 
-// breachService starts a breached-password service. It fails while away is set.
+// breachService starts a server with the API of Have I Been Pwned, which knows the breached
+// password leaked. The server answers 502 while away is true.
 func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	t.Helper()
 	sum := sha1.Sum([]byte(leaked))
@@ -34,12 +35,12 @@ func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	return server.URL + "/range/", away
 }
 
-// TestBreachedPassword_IsRefusedByEveryRoute: every route that sets a password refuses a breached
-// one. While the breached-password service does not answer, BREACHED_POLICY decides about new
-// passwords.
-func TestBreachedPassword_IsRefusedByEveryRoute(t *testing.T) {
+// Every route that sets a password refuses a breached password. While the server that knows
+// breached passwords is down, the setting BREACHED_POLICY says whether new passwords are allowed or
+// refused.
+func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
 	for _, policy := range []string{"allow", "refuse"} {
-		t.Run("policy "+policy, func(t *testing.T) {
+		t.Run("with BREACHED_POLICY="+policy, func(t *testing.T) {
 			url, away := breachService(t)
 			eachMode(t, func(t *testing.T, s *service) {
 				away.Store(false)
@@ -87,13 +88,13 @@ func TestBreachedPassword_IsRefusedByEveryRoute(t *testing.T) {
 							t.Errorf("%s: got %s, want code unavailable and Retry-After", r.path, a.body)
 						}
 					}
-					if signedIn := s.login(t, p); !s.alive(t, signedIn) { // no route changed anything
-						t.Error("a login with the old password succeeds, but its token is refused")
+					if signedIn := s.login(t, p); !s.alive(t, signedIn) { // the refused requests must not have changed the password
+						t.Error("the access token of a login with the old password is refused")
 					}
 					away.Store(false)
 				}
 				for i := range routes {
-					if i == 3 { // the reset before it revoked every session
+					if i == 3 { // the reset of the password revoked every session, so sign in again
 						again := person{username: p.username}
 						signedIn = bearer(s.loginWith(t, again, goodPassword))
 						set := jsonBody(shape{"current_password": goodPassword, "new_password": password})
@@ -117,7 +118,7 @@ func TestBreachedPassword_IsRefusedByEveryRoute(t *testing.T) {
 	}
 }
 
-// loginWith signs the person in with another password than usual.
+// loginWith signs the person in with this password and returns the access token.
 func (s *service) loginWith(t testing.TB, p person, password string) string {
 	t.Helper()
 	return s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200).text(t, "token")

@@ -7,9 +7,9 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// TestDeleteLogin_ShowsExpiry: revoking an expired session succeeds, and the login then has
-// logged_out, but not token_deleted, because it expired before it was revoked.
-func TestDeleteLogin_ShowsExpiry(t *testing.T) {
+// A user can revoke a session that has already expired. The response then has logged_out true, but
+// token_deleted false, because the session expired before the user revoked it.
+func TestDeleteLogin_OfExpiredSessionReturnsTimeOfExpiry(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 2 * time.Hour, SessionMaxTTL: 96 * time.Hour}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()
@@ -27,20 +27,20 @@ func TestDeleteLogin_ShowsExpiry(t *testing.T) {
 		}
 		a.into(t, &body)
 		if l := body.UserLogin; !l.LoggedOut || l.TokenDeleted || !l.LoggedOutAt.Equal(start.Add(2*time.Hour)) {
-			t.Errorf("the expired login is %s", a.body)
+			t.Errorf("got %s for the expired session, want logged_out at its expiry and not token_deleted", a.body)
 		}
 		var show struct {
 			UserLogins []any `json:"user_logins"`
 		}
 		s.call(t, "GET", "/user/logins/show", bearer(token)).want(t, 200).into(t, &show)
 		if len(show.UserLogins) != 1 {
-			t.Errorf("got active logins %v, want one without the expired login", show.UserLogins)
+			t.Errorf("got active sessions %v, want one, without the expired session", show.UserLogins)
 		}
 	})
 }
 
-// TestDeleteLoginByGET_NeedsAuthorizationHeader: a browser that follows a link, or prefetches it,
-// must not revoke sessions, because some classic routes revoke by GET.
+// Some classic routes revoke sessions by GET. A browser that follows or prefetches a link to such a
+// route sends no Authorization header, and must not revoke sessions.
 func TestDeleteLoginByGET_NeedsAuthorizationHeader(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -60,7 +60,7 @@ func TestDeleteLoginByGET_NeedsAuthorizationHeader(t *testing.T) {
 			}
 		}
 		if !s.alive(t, p.token) || !s.alive(t, second) {
-			t.Error("HEAD or a cookie revoked a session")
+			t.Error("a HEAD request, or a GET request with a cookie, revoked a session")
 		}
 		a := s.call(t, "GET", "/user/logins/deletes/all", bearer(p.token)).want(t, 200)
 		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Set-Cookie") != "" {

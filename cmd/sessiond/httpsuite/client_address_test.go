@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// from returns a transport whose connections come from an address of this machine.
+// from returns a transport whose connections have this source address, which must be a local one.
 func from(t *testing.T, ip string) *http.Transport {
 	t.Helper()
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
@@ -18,8 +18,8 @@ func from(t *testing.T, ip string) *http.Transport {
 	return transport
 }
 
-// signIn signs a person in with the given transport and headers, and returns the session as the
-// service shows it.
+// signIn signs a user in with the given transport and headers. It returns the new session as the
+// service shows it to the user.
 func (s *service) signIn(t *testing.T, transport *http.Transport, base string, p person, h http.Header) map[string]any {
 	t.Helper()
 	body := strings.NewReader(fmt.Sprintf(`{"login":%q,"password":%q}`, p.username, password))
@@ -47,21 +47,21 @@ func (s *service) signIn(t *testing.T, transport *http.Transport, base string, p
 	s.call(t, "GET", "/v1/sessions/current", bearer(response.AccessToken)).want(t, 200).into(t, &current)
 	for _, name := range []string{"ip_address", "device", "user_agent"} {
 		if current[name] != response.Session[name] {
-			t.Errorf("%s is %v in the login response and %v later", name, response.Session[name], current[name])
+			t.Errorf("%s is %v in the login response, but %v in the list of sessions", name, response.Session[name], current[name])
 		}
 	}
 	return current
 }
 
-// TestClientAddress_IsThatOfTheConnection: on a listener for IPv4 and IPv6, each address has one
-// spelling.
-func TestClientAddress_IsThatOfTheConnection(t *testing.T) {
+// A listener for both IPv4 and IPv6 sees an IPv4 address as ::ffff:127.0.0.1. The service must show
+// it as 127.0.0.1.
+func TestClientAddress_IsSourceAddressOfConnectionWithoutProxy(t *testing.T) {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0")
 	if err != nil {
 		t.Skipf("NOT TESTED over IPv6: %v", err)
 	}
 	_ = l.Close()
-	s := startServe(t, 1, "ADDR=:0") // both address families on one listener
+	s := startServe(t, 1, "ADDR=:0") // listens on IPv4 and IPv6
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.base, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestClientAddress_IgnoresForwardedHeadersOfUntrustedPeer(t *testing.T) {
 				t.Errorf("a login from %s has the address %v", peer, got["ip_address"])
 			}
 		}
-		// Failed logins too.
+		// The login history must show the real address of failed logins too.
 		s.newSession(t, p.username, "wrong passphrase", func(r *http.Request) { r.Header = forged.Clone(); r.Header.Set("Content-Type", "application/json") }).want(t, 401)
 		var history struct {
 			Items []struct {
@@ -104,9 +104,9 @@ func TestClientAddress_IgnoresForwardedHeadersOfUntrustedPeer(t *testing.T) {
 	})
 }
 
-// TestClientAddress_IsRightmostUntrustedOfForwardedFor: behind trusted proxies, the client is the
-// rightmost address that is not one of theirs. The client wrote everything to the left of it.
-func TestClientAddress_IsRightmostUntrustedOfForwardedFor(t *testing.T) {
+// Behind trusted proxies, the client's address is the rightmost address in X-Forwarded-For that is
+// not a trusted proxy. The client may have forged every address to the left of it.
+func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) {
 	var cases []struct {
 		Strategy, Name, Header, Want string
 		Headers                      map[string][]string
@@ -119,8 +119,8 @@ func TestClientAddress_IsRightmostUntrustedOfForwardedFor(t *testing.T) {
 	}
 	ran, byRanges := 0, map[string][]int{}
 	for i, c := range cases {
-		// Skip the cases that TCP makes impossible, that test another header, or whose trusted
-		// ranges are missing in the file.
+		// Skip the cases that cannot happen over TCP, that test another header, or for which the
+		// file has no trusted ranges.
 		peerIsIP := c.RemoteAddr == "" || strings.HasPrefix(c.RemoteAddr, "9.9.9.9") || strings.HasPrefix(c.RemoteAddr, "10.0.0.5")
 		if c.Strategy != "RightmostTrustedRangeStrategy" || c.WantErr || c.Header != "X-Forwarded-For" || !peerIsIP ||
 			strings.HasPrefix(c.Name, "Cloudflare") || c.Name == "Peer empty: walks header as normal" {
@@ -131,21 +131,21 @@ func TestClientAddress_IsRightmostUntrustedOfForwardedFor(t *testing.T) {
 		ran++
 	}
 	if ran < 8 {
-		t.Errorf("only %d cases apply, want at least 8", ran)
+		t.Errorf("only %d test cases apply to this service, want at least 8", ran)
 	}
-	t.Logf("%d of %d cases apply", ran, len(cases))
+	t.Logf("%d of %d test cases apply to this service", ran, len(cases))
 	for ranges, indices := range byRanges {
 		s := startDev(t, t.TempDir(), "TRUSTED_PROXIES="+ranges)
 		p := s.register(t)
 		for _, i := range indices {
 			c := cases[i]
-			// 127.0.0.1 is a trusted proxy, 127.0.0.9 is not.
+			// The service trusts a proxy at 127.0.0.1, but not at 127.0.0.9.
 			peer, want := "127.0.0.1", c.Want
 			if strings.HasPrefix(c.RemoteAddr, "9.9.9.9") {
 				peer, want = "127.0.0.9", "127.0.0.9"
 			}
 			if want == "" {
-				want = peer // the headers are malformed
+				want = peer // X-Forwarded-For is malformed, so the service ignores it
 			}
 			if got := s.signIn(t, from(t, peer), s.base, p, c.Headers); got["ip_address"] != want {
 				t.Errorf("%s: the address is %v, want %s", c.Name, got["ip_address"], want)
@@ -154,7 +154,7 @@ func TestClientAddress_IsRightmostUntrustedOfForwardedFor(t *testing.T) {
 	}
 }
 
-func TestClientAddress_ParsesSpellingsOfForwardedFor(t *testing.T) {
+func TestClientAddress_IsReadFromEverySpellingOfXForwardedFor(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		for _, c := range []struct {

@@ -36,7 +36,7 @@ func header(name, value string) option {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// jsonBody sends v as JSON.
+// jsonBody sends v as the JSON body of the request.
 func jsonBody(v any) option {
 	return func(r *http.Request) {
 		data, err := json.Marshal(v)
@@ -62,7 +62,7 @@ func refreshGrant(refresh string) option {
 	return formBody("grant_type", "refresh_token", "refresh_token", refresh)
 }
 
-// formBody sends names and values in turn as a form.
+// formBody sends a form. The arguments are field names and values in turn.
 func formBody(pairs ...string) option {
 	form := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -80,7 +80,7 @@ func rawBody(contentType string, data []byte) option {
 	}
 }
 
-// call sends a request to the first replica.
+// call sends a request to the service's first replica.
 func (s *service) call(t testing.TB, method, path string, opts ...option) response {
 	t.Helper()
 	return callAt(t, s.base, method, path, opts...)
@@ -110,9 +110,9 @@ func callAt(t testing.TB, base, method, path string, opts ...option) response {
 	return response{resp.StatusCode, resp.Header, body, time.Since(begin), again}
 }
 
-// patient sends the request again while the response is a 503 that a busy machine explains: the
-// queue for password hashes is full, or a dependency did not answer in time. A 503 that comes
-// faster than every timeout has another cause, so patient returns it.
+// patient repeats the request while the response is a 503 that a busy machine causes: too many
+// password hashes wait, or a dependency did not answer in time. It returns a 503 that arrives
+// within 100 ms, because no timeout is that short, and a slow machine is therefore not the cause.
 func (a response) patient(t testing.TB) response {
 	t.Helper()
 	for deadline := time.Now().Add(patience); a.status == 503 && time.Now().Before(deadline); a = a.again() {
@@ -126,8 +126,8 @@ func (a response) patient(t testing.TB) response {
 	return a
 }
 
-// want fails the test unless the response has this status. It is patient unless the test wants a
-// 503.
+// want fails the test unless the response has this status. Unless the test wants a 503, it repeats
+// the request as [response.patient] does.
 func (a response) want(t testing.TB, status int) response {
 	t.Helper()
 	if status != 503 {
@@ -163,15 +163,15 @@ func (a response) text(t testing.TB, path string) string {
 	return fmt.Sprint(v)
 }
 
-// password is the password of every person in these tests.
+// password is the password of every user in these tests.
 const password = "correct horse battery"
 
-// person is a user, with the tokens of the first login.
+// person is a user with the access token and the refresh token of the first login.
 type person struct {
 	username, email, token, refresh string
 }
 
-// newName returns a username that nobody has.
+// newName returns a username that no other user has.
 func newName() string { return "u" + strings.ToLower(issuer.NewID()[:10]) }
 
 // register creates a user with a new name and signs them in.
@@ -184,21 +184,23 @@ func (s *service) register(t testing.TB) person {
 	return p
 }
 
-// login signs the person in again and returns the access token.
+// login signs a user in again and returns the new access token.
 func (s *service) login(t testing.TB, p person, opts ...option) string {
 	t.Helper()
 	opts = append([]option{credentials(p.username, password)}, opts...)
 	return s.call(t, "POST", "/loginUser", opts...).want(t, 200).text(t, "token")
 }
 
-// alive reports whether the service accepts a token. Any status but 200 and 401 fails the test.
+// alive reports whether the service accepts an access token (200) or refuses it (401). Any other
+// status fails the test.
 func (s *service) alive(t testing.TB, token string) bool {
 	t.Helper()
 	return aliveAt(t, s.base, token)
 }
 
-// aliveAt is alive at the replica with this base URL. It uses the check itself: a route that also
-// reads the session's row could hide a check that accepts too much.
+// aliveAt reports whether the replica with this base URL accepts an access token. It calls the
+// gateway check, because other routes also read the session from Postgres, and could refuse a
+// revoked session that the check wrongly accepts.
 func aliveAt(t testing.TB, base, token string) bool {
 	t.Helper()
 	a := callAt(t, base, "GET", "/v1/verify", bearer(token)).patient(t)
@@ -226,7 +228,8 @@ func claimsOf(t *testing.T, token string) map[string]any {
 	return claims
 }
 
-// refreshed fails the test unless a refresh has this status, and returns the new tokens.
+// refreshed sends a refresh token and fails the test unless the response has this status. It
+// returns the new access token and the new refresh token.
 func (s *service) refreshed(t *testing.T, refresh string, status int) (token, next string) {
 	t.Helper()
 	a := s.call(t, "POST", "/oauth/token", refreshGrant(refresh)).want(t, status)

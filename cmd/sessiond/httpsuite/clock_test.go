@@ -19,7 +19,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// clock is a clock that a test moves.
+// clock is a clock that stands still until a test sets it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -37,8 +37,8 @@ func (c *clock) set(t time.Time) {
 	c.now = t
 }
 
-// eachStore runs f with the service on the embedded stores and on the real ones. The clock stands
-// still until the test sets it.
+// eachStore runs f with a service on embedded stores, and with a service on real Postgres and Redis
+// servers. The clock of the service stands still until the test sets it.
 func eachStore(t *testing.T, s app.Settings, f func(t *testing.T, s *service, c *clock)) {
 	eachDatabase(t, func(t *testing.T, db *sqlstore.DB, store *redisstore.Store) {
 		c := newClock()
@@ -46,15 +46,18 @@ func eachStore(t *testing.T, s app.Settings, f func(t *testing.T, s *service, c 
 	})
 }
 
-// eachDatabase runs f with the embedded stores and with the real ones.
+// eachDatabase runs f with embedded stores, and with real Postgres and Redis servers. The test runs in
+// parallel with others.
 func eachDatabase(t *testing.T, f func(t *testing.T, db *sqlstore.DB, store *redisstore.Store)) {
-	t.Run("embedded", func(t *testing.T) { f(t, sqlstoretest.New(t), redisstoretest.New(t)) })
-	t.Run("real", func(t *testing.T) { f(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t)) })
+	t.Helper()
+	t.Parallel()
+	t.Run("on embedded stores", func(t *testing.T) { f(t, sqlstoretest.New(t), redisstoretest.New(t)) })
+	t.Run("on real Postgres and Redis", func(t *testing.T) { f(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t)) })
 }
 
 func newClock() *clock { return &clock{now: time.Now().UTC().Truncate(time.Second)} }
 
-// serveWith serves without the background work of the service.
+// serveWith starts a service on these stores, without its background work (such as the outbox).
 func serveWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redisstore.Store, c *clock) *service {
 	t.Helper()
 	server := httptest.NewServer(assembleWith(t, s, db, store, c).Handler)
@@ -80,7 +83,7 @@ func assembleWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redissto
 	return app.Assemble(app.Parts{Settings: s, DB: db, Store: store, Keys: session.NewKeyring(keys), Hasher: hasher, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-// runWith is serveWith with the background work, until the test calls stop.
+// runWith starts a service on these stores, with its background work. The test may call stop early.
 func runWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redisstore.Store, c *clock) (running *service, stop func()) {
 	t.Helper()
 	a := assembleWith(t, s, db, store, c)

@@ -34,21 +34,21 @@ func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
 		for _, origin := range append(unlisted, "https://trusted.com") {
 			for _, a := range []response{preflight(t, s, origin), s.call(t, "GET", "/livez", header("Origin", origin))} {
 				if h := corsHeaders(a); len(h) > 0 {
-					t.Errorf("by default, origin %q gets %v", origin, h)
+					t.Errorf("without CORS_ORIGINS, a request from origin %q gets the CORS headers %v, want none", origin, h)
 				}
 			}
 		}
 		if h := corsHeaders(login(t, s, p, "https://trusted.com")); len(h) > 0 {
-			t.Errorf("by default, a login gets %v", h)
+			t.Errorf("without CORS_ORIGINS, a login gets the CORS headers %v, want none", h)
 		}
 	})
-	t.Run("with CORS_ORIGINS", func(t *testing.T) {
+	t.Run("allows exactly the origins in CORS_ORIGINS", func(t *testing.T) {
 		s := startDev(t, t.TempDir(), "CORS_ORIGINS=https://trusted.com, http://localhost:3000")
 		p := s.register(t)
 		for _, origin := range unlisted {
 			for _, a := range []response{preflight(t, s, origin), login(t, s, p, origin)} {
 				if h := corsHeaders(a); len(h) > 0 {
-					t.Errorf("unlisted origin %q gets %v", origin, h)
+					t.Errorf("a request from origin %q, which CORS_ORIGINS lacks, gets the CORS headers %v", origin, h)
 				}
 			}
 		}
@@ -56,12 +56,12 @@ func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
 			h := corsHeaders(preflight(t, s, origin))
 			if h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "PUT") ||
 				!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "x-device-token") {
-				t.Errorf("a preflight request from %s gets %v", origin, h)
+				t.Errorf("a preflight request from %s gets the CORS headers %v, want PUT and X-Device-Token allowed", origin, h)
 			}
 			a := login(t, s, p, origin)
 			h = corsHeaders(a)
 			if h.Get("Access-Control-Allow-Origin") != origin || !strings.HasPrefix(strings.ToLower(h.Get("Access-Control-Expose-Headers")), "x-auth-token, x-device-token,") {
-				t.Errorf("a login from %s gets %v", origin, h)
+				t.Errorf("a login from %s gets the CORS headers %v, want the token headers exposed", origin, h)
 			}
 			if h.Get("Access-Control-Allow-Credentials") != "" {
 				t.Error("Access-Control-Allow-Credentials is set, so pages could send cookies")

@@ -9,10 +9,11 @@ import (
 	"testing"
 )
 
-// entryLength is the length of one entry of a device token.
+// entryLength is the length, in bytes, of one entry of a device token. A device token has one entry
+// for each user who has signed in on the device.
 const entryLength = 68
 
-// deviceID returns the id of the device in the first entry of a device token.
+// deviceID returns the device id in the first entry of a device token.
 func deviceID(t testing.TB, token string) string {
 	t.Helper()
 	if len(token) == 0 || len(token)%entryLength != 0 {
@@ -25,7 +26,7 @@ func deviceID(t testing.TB, token string) string {
 type browser struct {
 	*service
 	jar *cookiejar.Jar
-	at  *url.URL // the URL that it shows
+	at  *url.URL // the URL of the service, for which the browser keeps cookies
 }
 
 func (s *service) newBrowser(t testing.TB) *browser {
@@ -37,7 +38,7 @@ func (s *service) newBrowser(t testing.TB) *browser {
 	return &browser{s, jar, &url.URL{Scheme: "https", Host: "id.example", Path: "/"}}
 }
 
-// post sends the browser's cookies, and keeps those of the response.
+// post sends a request with the browser's cookies, and keeps the cookies of the response.
 func (b *browser) post(t testing.TB, method, path string, body shape) response {
 	t.Helper()
 	a := b.call(t, method, path, jsonBody(body), func(r *http.Request) {
@@ -49,8 +50,8 @@ func (b *browser) post(t testing.TB, method, path string, body shape) response {
 	return a
 }
 
-// device returns the device token of a response. It fails the test unless the cookie contains the
-// same token.
+// device returns the device token in the header X-Device-Token of a response. It fails the test
+// unless the response sets the same token as a cookie of this name.
 func (a response) device(t testing.TB, cookie string) string {
 	t.Helper()
 	lines := a.header.Values("Set-Cookie")
@@ -69,8 +70,8 @@ func (a response) device(t testing.TB, cookie string) string {
 	return token
 }
 
-// deviceCookie returns the name of the device cookie. Browsers refuse the prefix __Host- without
-// TLS, as in dev.
+// deviceCookie returns the name of the cookie with the device token. In sessiond dev the name has
+// no prefix __Host-, because browsers refuse that prefix without TLS.
 func (s *service) deviceCookie() string {
 	if s.prefix == "" {
 		return "sessiond_device"
@@ -80,7 +81,7 @@ func (s *service) deviceCookie() string {
 
 func TestDeviceToken_RecognisesDevice(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) { testDeviceTokens(t, s, s.deviceCookie()) })
-	t.Run("serve without TLS", func(t *testing.T) {
+	t.Run("against sessiond serve without TLS", func(t *testing.T) {
 		testDeviceTokens(t, startServe(t, 1, "PUBLIC_URL=http://127.0.0.1"), "sessiond_device")
 	})
 }
@@ -92,7 +93,8 @@ func testDeviceTokens(t *testing.T, s *service, cookie string) {
 	home := s.newBrowser(t)
 	id := deviceID(t, home.post(t, "POST", "/registerUser", shape{"username": name, "email": email, "password": password}).want(t, 200).device(t, cookie))
 
-	// The service recognises the token in the cookie and in the header, and renews it.
+	// The service recognises the device token in the cookie and in the header, and returns a new
+	// one.
 	for _, r := range []struct {
 		path   string
 		body   shape
@@ -115,7 +117,8 @@ func testDeviceTokens(t *testing.T, s *service, cookie string) {
 		}
 	}
 
-	// Requests that do not sign in return no device token, and do not remove the cookie.
+	// A request that does not sign the user in must neither return a device token nor remove the
+	// cookie.
 	held := home.jar.Cookies(home.at)
 	access := home.post(t, "POST", "/loginUser", classic).want(t, 200).text(t, "token")
 	for what, a := range map[string]response{
@@ -142,9 +145,9 @@ func testDeviceTokens(t *testing.T, s *service, cookie string) {
 	}
 }
 
-// TestDeviceToken_IsIssuedByPasswordReset: a reset by mail is the owner's way in while an
-// attacker's guesses slow down logins from unknown devices. The device that completed the reset
-// must be recognised afterwards.
+// While an attacker guesses passwords, the rate limits slow down logins from unknown devices. The
+// owner can still sign in after a password reset by mail, because the device that completed the
+// reset gets a device token.
 func TestDeviceToken_IsIssuedByPasswordReset(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -168,7 +171,7 @@ func TestDeviceToken_IsIssuedByPasswordReset(t *testing.T) {
 	})
 }
 
-func TestDeviceToken_KeepsTwoUsersOfOneBrowser(t *testing.T) {
+func TestDeviceToken_RecognisesBothUsersOfOneBrowser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		people := []person{s.register(t), s.register(t)}
 		shared := s.newBrowser(t)
@@ -210,15 +213,15 @@ func TestDeviceToken_IsValidOnOtherReplicaAndAfterRestart(t *testing.T) {
 		a := callAt(t, base, "POST", "/loginUser", credentials(p.username, password), header("X-Device-Token", token)).want(t, 200)
 		return a.header.Get("X-Device-Token")
 	}
-	t.Run("other replica of serve", func(t *testing.T) {
+	t.Run("on another replica of sessiond serve", func(t *testing.T) {
 		s := startServe(t, 2)
 		p := s.register(t)
 		first := login(t, s.replicas[0], p, "")
 		if second := login(t, s.replicas[1], p, first); deviceID(t, second) != deviceID(t, first) {
-			t.Error("the other replica does not recognise the device")
+			t.Error("the second replica does not recognise a device token of the first replica")
 		}
 	})
-	t.Run("restart of dev", func(t *testing.T) {
+	t.Run("after a restart of sessiond dev", func(t *testing.T) {
 		data := t.TempDir()
 		s, stop := startStoppableDev(t, data)
 		defer stop()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// documents checks the public documents, the health checks and the responses for unknown paths.
+// documents checks the responses of public documents, of health checks and of unknown paths.
 func documents(t *testing.T, s *service) {
 	public := "https://id.example"
 	if s.prefix == "" { // dev
@@ -30,7 +30,7 @@ func documents(t *testing.T, s *service) {
 	}
 	for _, foreign := range []string{`src="http`, `src="//`, `<link`, `@import`, `url(http`} {
 		if strings.Contains(string(docs.body), foreign) {
-			t.Errorf("/docs loads from another host: %s", foreign)
+			t.Errorf("the page /docs contains %s, so it may load a file from another host", foreign)
 		}
 	}
 	a := s.call(t, "GET", "/nothing-here")

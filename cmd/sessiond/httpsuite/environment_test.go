@@ -14,10 +14,11 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// environ is an environment that contains settings only.
+// environ maps the names of environment variables to their values.
 type environ map[string]string
 
-// environment returns the environment of settings that are given as NAME=value without the prefix.
+// environment returns environment variables for settings such as LIMITS=off. It adds the prefix
+// SESSIOND_ to their names.
 func environment(settings []string) environ {
 	e := environ{}
 	e.set(settings)
@@ -41,14 +42,15 @@ func (e environ) list() []string {
 	return list
 }
 
-// serveEnvironment returns a complete configuration of serve on the real stores, without mail.
+// serveEnvironment returns all settings that 'sessiond serve' needs on real Postgres and Redis
+// servers, except those for mail.
 func serveEnvironment(t *testing.T) environ {
 	t.Helper()
 	env := environment([]string{
 		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.RealURL(t),
 		"REDIS_PREFIX=" + "t" + issuer.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
 		"SIGNING_KEYS_FILE=" + filepath.Join(t.TempDir(), "keys.json"), "ADDR=127.0.0.1:0", "METRICS_ADDR=127.0.0.1:0",
-		"LIMITS=off", // as in dev
+		"LIMITS=off", // because most tests sign in many times from one address
 	})
 	newKeys(t, env["SESSIOND_SIGNING_KEYS_FILE"], session.AlgEdDSA)
 	return env

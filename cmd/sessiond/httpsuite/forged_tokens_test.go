@@ -20,15 +20,15 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// forger has the signing key of the service. The service can therefore refuse its tokens only for
-// what a test changed in them.
+// forger signs tokens with the service's own signing key. If the service refuses such a token, the
+// cause is what the test changed in the token, and not its signature.
 type forger struct {
 	kid string
 	key *ecdsa.PrivateKey
 	jwk map[string]any // the public key
 }
 
-// readForger reads the signing key from a key file.
+// readForger returns a forger with the signing key of a key file.
 func readForger(t *testing.T, path string) forger {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -52,7 +52,8 @@ func readForger(t *testing.T, path string) forger {
 	return forger{kid: set.Keys[0]["kid"].(string), key: key, jwk: public}
 }
 
-// sign signs a token with these claims. edit changes its header; nil removes a member.
+// sign returns a signed token with these claims. edit maps members of the token's header to new
+// values, or to nil for a member that the token must not have.
 func (f forger) sign(t *testing.T, method jwt.SigningMethod, key any, claims map[string]any, edit map[string]any) string {
 	t.Helper()
 	token := jwt.NewWithClaims(method, jwt.MapClaims(claims))
@@ -71,7 +72,7 @@ func (f forger) sign(t *testing.T, method jwt.SigningMethod, key any, claims map
 	return signed
 }
 
-// with returns a copy of the claims with one changed; nil removes it.
+// with returns a copy of the claims in which one claim has another value. The value nil removes it.
 func with(claims map[string]any, name string, value any) map[string]any {
 	out := maps.Clone(claims)
 	if value == nil {
@@ -82,8 +83,8 @@ func with(claims map[string]any, name string, value any) map[string]any {
 	return out
 }
 
-// TestForgedToken_IsRefusedWithoutNetworkAccess: every forged token gets a 401, and none makes the
-// service fetch the URL that its header names.
+// Every forged token must get a 401. A token whose header names a URL must not make the service
+// fetch that URL.
 func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 	data := t.TempDir()
 	newKeys(t, filepath.Join(data, "keys.json"), "ES256")
@@ -115,7 +116,7 @@ func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 	es := jwt.SigningMethodES256
 	good := func(edit map[string]any) string { return f.sign(t, es, f.key, claims, edit) }
 	if !s.alive(t, good(nil)) {
-		t.Fatal("a token that the forger did not change is refused, so this test would prove nothing")
+		t.Fatal("the service refuses an unchanged token that the forger signed, so this test would prove nothing")
 	}
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -166,13 +167,14 @@ func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 		}
 	}
 	if n := visits.Load(); n > 0 {
-		t.Errorf("the service made %d connections to a URL in a token", n)
+		t.Errorf("the service made %d connections to a URL in the header of a token, want none", n)
 	}
 	if !s.alive(t, p.token) {
 		t.Error("the valid token is refused")
 	}
 
-	// A revoked token has several spellings. The service must refuse its id, not one spelling.
+	// One access token can be spelled in several ways. After its revocation, the service must
+	// refuse every spelling.
 	other := s.login(t, p)
 	s.call(t, "POST", "/oauth/revoke", formBody("token", other)).want(t, 200)
 	sig, err := base64.RawURLEncoding.DecodeString(other[strings.LastIndexByte(other, '.')+1:])

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// wantIdentity fails the test unless the headers of a gateway check agree with the claims of the
-// token.
+// wantIdentity fails the test unless the response of a gateway check is a 200 whose headers name
+// the user and the session of the access token.
 func (a response) wantIdentity(t *testing.T, token string, username string) {
 	t.Helper()
-	a.want(t, 200)
+	a = a.want(t, 200)
 	claims := claimsOf(t, token)
 	for name, want := range map[string]any{
 		"X-Auth-Subject": claims["sub"], "X-Auth-Session": claims["sid"], "X-Auth-Token-Id": claims["jti"], "X-Auth-Username": username,
@@ -30,8 +30,8 @@ func TestGatewayCheck_AcceptsEveryMethodAndPath(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		token := s.login(t, p)
-		// PROPFIND and BREW stand for methods of the API behind the gateway that our router does
-		// not know.
+		// The gateway forwards any method, including PROPFIND and BREW, which the service's own
+		// router does not know.
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "BREW"} {
 			for _, path := range []string{"/v1/verify", "/v1/verify/", "/v1/verify/a/b%2Fc?d=e", "/v1/verify//x", "/v1/verify?x"} {
 				s.call(t, method, path, bearer(token)).wantIdentity(t, token, p.username)
@@ -61,9 +61,9 @@ func TestGatewayCheck_AcceptsEveryMethodAndPath(t *testing.T) {
 	})
 }
 
-// TestGatewayCheck_EncodesUsername: services decode header values in different ways.
-// Percent-encoding keeps every username unambiguous.
-func TestGatewayCheck_EncodesUsername(t *testing.T) {
+// Services behind a gateway decode the bytes of a header in different ways. A percent-encoded
+// username means the same to all of them.
+func TestGatewayCheck_PercentEncodesUsername(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	for username, want := range map[string]string{
 		"ada love":   "ada%20love",
@@ -81,12 +81,17 @@ func TestGatewayCheck_EncodesUsername(t *testing.T) {
 	}
 }
 
-// TestGatewayCheck_RefusesRevokedTokenWithCachedSignature: every replica caches verified
-// signatures, and must still refuse a token that was revoked on another replica.
+// Every replica remembers the tokens whose signature it has verified. It must nevertheless refuse
+// such a token after another replica has revoked it.
 func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
+	t.Parallel()
+	rounds := 10
+	if isLong() {
+		rounds = 100
+	}
 	s := startServe(t, 3)
 	p := s.register(t)
-	for i := range 30 {
+	for i := range rounds {
 		token := s.login(t, p)
 		for _, base := range s.replicas {
 			callAt(t, base, "GET", "/v1/verify", bearer(token)).want(t, 200)
@@ -98,13 +103,12 @@ func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
 	}
 }
 
-// TestGatewayCheck_LogsOnlyRefusals: at level info, accepted checks are not logged, because a busy
-// gateway would fill the log with them. They are counted, and their headers are the same at every
-// level.
-func TestGatewayCheck_LogsOnlyRefusals(t *testing.T) {
+// At level info, the service does not log accepted checks, because a gateway sends one before every
+// request. The metrics count them at every level, and their response headers are always the same.
+func TestGatewayCheck_LogsAcceptedChecksOnlyAtLevelDebug(t *testing.T) {
 	fields := map[string][]string{}
 	for level, want := range map[string]bool{"info": false, "debug": true} {
-		t.Run("level "+level, func(t *testing.T) {
+		t.Run("at level "+level, func(t *testing.T) {
 			metricsAddr := freeAddr(t)
 			s := startServe(t, 1, "LOG_LEVEL="+level, "METRICS_ADDR="+metricsAddr)
 			p := s.register(t)

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestHideAccounts_ResponsesDoNotRevealAccounts compares the responses of the classic routes for
-// known and unknown names and addresses. account_timing_test.go compares their timing.
-func TestHideAccounts_ResponsesDoNotRevealAccounts(t *testing.T) {
+// The test compares the responses of the classic routes for known and unknown usernames and email
+// addresses. The file account_timing_test.go compares the response times.
+func TestHideAccounts_ClassicRoutesDoNotRevealAccounts(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		name := newName()
 		email := name + "@example.com"
@@ -20,7 +20,7 @@ func TestHideAccounts_ResponsesDoNotRevealAccounts(t *testing.T) {
 		}
 		first := register(name, email)
 		if first.header.Get("X-Auth-Token") != "" {
-			t.Error("the registration returned a token")
+			t.Error("the response to a registration contains an access token")
 		}
 		login := func(username, password string) response {
 			return s.call(t, "POST", "/loginUser", credentials(username, password))
@@ -59,8 +59,8 @@ func TestHideAccounts_ResponsesDoNotRevealAccounts(t *testing.T) {
 	}, "HIDE_ACCOUNTS=true")
 }
 
-// sameResponse fails the test if two responses differ in more than the id of the request and the
-// time.
+// sameResponse fails the test if two responses differ in anything but the headers Date and
+// X-Request-Id. what names the two responses.
 func sameResponse(t *testing.T, what string, a, b response) {
 	t.Helper()
 	if a.status != b.status || string(a.body) != string(b.body) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ownView returns everything that a user can read about themselves.
+// ownView returns everything that the API shows to a user about the own account.
 func (s *service) ownView(t *testing.T, p person) string {
 	t.Helper()
 	var all string
@@ -18,10 +18,10 @@ func (s *service) ownView(t *testing.T, p person) string {
 	return all
 }
 
-// TestIsolation_UserCannotActOnAnother: a thief names the victim by every spelling of the username
-// and by the ids of sessions. The responses do not reveal whether such a user exists, and the
-// victim does not change.
-func TestIsolation_UserCannotActOnAnother(t *testing.T) {
+// A signed-in thief sends requests that name the victim by every spelling of the username and by
+// session ids. The responses must not reveal whether the victim exists, and nothing may change for
+// the victim.
+func TestIsolation_UserCannotReadOrChangeAnotherUser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		victim, thief := s.register(t), s.register(t)
 		s.login(t, victim)
@@ -79,23 +79,24 @@ func TestIsolation_UserCannotActOnAnother(t *testing.T) {
 			}
 		}
 		if reached != 2*(4+1)+1 {
-			t.Errorf("%d routes take a username or an id; want the 11 that this test covers", reached)
+			t.Errorf("%d routes take a username or a session id, want 11", reached)
 		}
 
-		// Requests that name a user twice, or in two places.
+		// The thief names two users in one request: the own username where the service checks it,
+		// and the victim's in another place.
 		s.call(t, "DELETE", "/deleteUser?username="+thief.username+"&username="+name, bearer(thief.token)).problem(t, true, 400, "invalid_request", "username")
 		s.call(t, "PUT", "/updateUser?username="+thief.username, bearer(thief.token), jsonBody(shape{"username": name, "first_name": "Mallory"})).
 			problem(t, true, 403, "other_user")
 		s.call(t, "DELETE", "/deleteUser?username="+name, bearer(thief.token), header("X-Http-Method-Override", "GET"), header("X-Username", name)).
 			problem(t, true, 403, "other_user")
 
-		// A reset token works for its owner only.
+		// The thief's reset token must not reset the password of the victim.
 		reset := s.resetToken(t, thief)
 		s.call(t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{"username": name, "password": goodPassword, "resetPasswordToken": reset})).
 			problem(t, true, 403, "invalid_reset_token")
 		s.call(t, "GET", "/reset?resetPasswordToken="+reset+"&username="+name).is(t, 200, shape{"username": thief.username, "message": aText})
 
-		// Revoking all sessions of the thief does not touch those of the victim.
+		// Revoking all sessions of the thief must not revoke sessions of the victim.
 		for _, request := range []struct {
 			method, path string
 			status       int
@@ -122,7 +123,7 @@ func TestIsolation_UserCannotActOnAnother(t *testing.T) {
 	})
 }
 
-func TestIsolation_ReadsShowOnlyOwnData(t *testing.T) {
+func TestIsolation_ResponsesShowOnlyDataOfSignedInUser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		a, b := s.register(t), s.register(t)
 		s.call(t, "POST", "/loginUser", credentials(a.username, "wrong passphrase")).want(t, 403)
@@ -143,15 +144,15 @@ func TestIsolation_ReadsShowOnlyOwnData(t *testing.T) {
 	})
 }
 
-// TestIsolation_UnknownFieldsAreRefused: a client must not gain rights or become another user
-// through a field that the request does not have.
+// A client must not gain rights, or act as another user, by adding fields such as "role" or
+// "user_id" to a request.
 func TestIsolation_UnknownFieldsAreRefused(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, nil, func(t *testing.T, x *target) {
 			sub := claimsOf(t, x.bystander.token)["sub"]
 			eachBodyRoute(func(r route, _, _ []string) {
 				if r.kind == oauth {
-					return // it ignores unknown parameters: RFC 6749, section 3.2
+					return // RFC 6749 section 3.2: OAuth endpoints ignore unknown parameters
 				}
 				for field, value := range map[string]any{
 					"role": "admin", "is_admin": true, "user_id": sub, "id": sub, "sub": sub, "status": "active", "exp": 1 << 40,

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestToken_IsVerifiedByNodeJose verifies tokens as a service in JavaScript does, with jose and our
-// published keys. SESSIOND_TEST_JOSE is a directory in which npm has installed jose.
-func TestToken_IsVerifiedByNodeJose(t *testing.T) {
+// The test verifies access tokens as a service in JavaScript does: with the library jose and the
+// published keys of sessiond. SESSIOND_TEST_JOSE is a directory in which npm has installed jose.
+func TestAccessToken_IsVerifiedByNodeLibraryJose(t *testing.T) {
 	dir := os.Getenv("SESSIOND_TEST_JOSE")
 	if dir == "" {
 		t.Skip("NOT TESTED with Node's jose: SESSIOND_TEST_JOSE is not set")

@@ -14,7 +14,7 @@ type seenSession struct {
 	LastSeenAt time.Time `json:"last_seen_at"`
 }
 
-// lastSeen returns last_seen_at of the session with this id from the list.
+// lastSeen returns the last_seen_at that the list of sessions shows for the session with this id.
 func (s *service) lastSeen(t *testing.T, token, id string) time.Time {
 	t.Helper()
 	var page struct{ Items []seenSession }
@@ -28,9 +28,9 @@ func (s *service) lastSeen(t *testing.T, token, id string) time.Time {
 	return time.Time{}
 }
 
-// TestLastSeen_FollowsChecks: checks alone move last_seen_at, at most once a minute. It is written
-// a few seconds later, and when the service stops.
-func TestLastSeen_FollowsChecks(t *testing.T) {
+// A check of an access token updates last_seen_at of its session, but at most once a minute. The
+// service writes the new time to the database a few seconds later, or when it stops.
+func TestLastSeen_IsUpdatedByChecksAtMostOncePerMinute(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 2 * time.Hour, SessionMaxTTL: 5 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachDatabase(t, func(t *testing.T, db *sqlstore.DB, store *redisstore.Store) {
 		c := newClock()
@@ -47,7 +47,7 @@ func TestLastSeen_FollowsChecks(t *testing.T) {
 				}
 			}
 		}
-		use(59 * time.Second) // too early to be written
+		use(59 * time.Second) // less than a minute after the login, so last_seen_at stays
 		use(61 * time.Second)
 
 		await(t, "last_seen_at is 61 s after the login", func() bool {
@@ -55,20 +55,20 @@ func TestLastSeen_FollowsChecks(t *testing.T) {
 			s.call(t, "GET", "/v1/sessions/current", bearer(p.token)).want(t, 200).into(t, &seen)
 			written := seen.LastSeenAt.Equal(start.Add(61 * time.Second))
 			if !written && !seen.LastSeenAt.Equal(start) {
-				t.Fatalf("last seen %v after the login, want 0 s or 61 s", seen.LastSeenAt.Sub(start))
+				t.Fatalf("last_seen_at is %v after the login, want 0 s or 61 s", seen.LastSeenAt.Sub(start))
 			}
 			return written
 		})
 		if got := s.lastSeen(t, p.token, id); !got.Equal(start.Add(61 * time.Second)) {
-			t.Fatalf("checked 61 s after the login, but last seen %v after it", got.Sub(start))
+			t.Fatalf("after a check 61 s after the login, last_seen_at is %v after the login", got.Sub(start))
 		}
 
-		use(120 * time.Second) // 59 s after the check that was written
+		use(120 * time.Second) // 59 s after the last update, so last_seen_at stays
 		use(125 * time.Second)
 		stop()
 		s, _ = runWith(t, limits, db, store, c)
 		if got := s.lastSeen(t, s.login(t, p), id); !got.Equal(start.Add(125 * time.Second)) {
-			t.Errorf("checked 125 s after the login, then stopped, but last seen %v after the login", got.Sub(start))
+			t.Errorf("after a check 125 s after the login and a stop, last_seen_at is %v after the login", got.Sub(start))
 		}
 	})
 }

@@ -37,7 +37,7 @@ func TestLog_ClientCannotForgeLines(t *testing.T) {
 		}
 		for line := range strings.Lines(s.logged(t)) {
 			if strings.HasPrefix(line, `{"time":"2020`) || strings.HasPrefix(line, "time=2020") || strings.Contains(line, `level=ERROR`) || strings.Contains(line, `"level":"ERROR"`) {
-				t.Errorf("the log has a forged line: %s", line)
+				t.Errorf("the log has a line that a client forged: %s", line)
 			}
 		}
 		checkLog(t, s)

@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// TestSession_RefreshUpdatesTimesAndToken: a refresh updates last_seen_at, expires_at and the id of
-// the newest token, but never extends the session over its maximum lifetime.
-func TestSession_RefreshUpdatesTimesAndToken(t *testing.T) {
+// A refresh updates last_seen_at, expires_at and token_id of the session. It never extends the
+// session beyond its maximum lifetime of 96 hours.
+func TestRefresh_UpdatesTimesAndTokenIDOfSession(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()
@@ -42,7 +42,7 @@ func TestSession_RefreshUpdatesTimesAndToken(t *testing.T) {
 		}
 		s.call(t, "GET", "/user/logins/show", bearer(p.token)).want(t, 200).into(t, &show)
 		if got := show.UserLogins[0]; got.TokenID != claimsOf(t, token)["jti"] || !got.LoggedInAt.Equal(start) {
-			t.Errorf("the login is %+v, want the id of the newest token and the time of the login", got)
+			t.Errorf("the list shows %+v, want the id of the newest token and the time of the login", got)
 		}
 		for hours := 40; hours <= 80; hours += 40 {
 			c.set(start.Add(time.Duration(hours) * time.Hour))
@@ -54,7 +54,7 @@ func TestSession_RefreshUpdatesTimesAndToken(t *testing.T) {
 	})
 }
 
-func TestLoginHistory_HasLoginsOfEveryRoute(t *testing.T) {
+func TestLoginHistory_ListsLoginsOfEveryRoute(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		want := []string{s.currentID(t, p.token)}
@@ -73,7 +73,7 @@ func TestLoginHistory_HasLoginsOfEveryRoute(t *testing.T) {
 			got = append(got, item.ID)
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("the history has\n%v, want\n%v", got, want)
+			t.Errorf("the login history lists the sessions\n%v, want\n%v", got, want)
 		}
 	})
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// keptMail is a mail that the service sent.
+// keptMail is a mail that the service sent to the mail server of a test.
 type keptMail struct {
 	To, Subject, Text string
 }
 
-// awaitMail waits for a mail to an address that contains a word in its subject or text.
+// awaitMail waits until the service has sent a mail to this address with this word in its subject
+// or text. It returns the mail.
 func (s *service) awaitMail(t testing.TB, to, word string) (found keptMail) {
 	t.Helper()
 	await(t, "a mail to "+to+" that contains "+word, func() bool {
@@ -37,7 +38,8 @@ var (
 	verifyLink = regexp.MustCompile(`#token=([A-Za-z0-9_-]+)`)
 )
 
-// resetToken requests a password reset and returns the token in the mail.
+// resetToken requests a password reset for the user, waits for the mail and returns its reset
+// token.
 func (s *service) resetToken(t testing.TB, p person) (token string) {
 	t.Helper()
 	tokens := func() (all []string) {
@@ -61,7 +63,7 @@ func (s *service) resetToken(t testing.TB, p person) (token string) {
 	return token
 }
 
-// smtpServer is a mail server that keeps the mails it receives, newest first.
+// smtpServer is a mail server that keeps all mails that it receives, the newest first.
 type smtpServer struct {
 	addr string
 	mu   sync.Mutex
@@ -81,7 +83,7 @@ func startSMTP(t *testing.T) *smtpServer {
 	go func() { defer close(done); _ = server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		_ = l.Close() // if Serve has not registered it yet
+		_ = l.Close() // server.Close does not close a listener that Serve has not registered yet
 		<-done
 	})
 	return s
@@ -124,7 +126,8 @@ func (s *smtpSession) Data(r io.Reader) error {
 	return nil
 }
 
-// decodeQuotedPrintable joins soft line breaks and decodes the characters that links contain.
+// decodeQuotedPrintable undoes the quoted-printable encoding of a mail, as far as links need it: it
+// joins wrapped lines and decodes equals signs.
 func decodeQuotedPrintable(raw []byte) string {
 	text := strings.ReplaceAll(string(raw), "=\r\n", "")
 	return strings.NewReplacer("=3D", "=", "=3d", "=").Replace(text)

@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-func TestMaxSessions_FollowsPolicy(t *testing.T) {
-	t.Run("refuse returns 403", func(t *testing.T) {
+func TestMaxSessions_ThirdLoginFollowsPolicy(t *testing.T) {
+	t.Run("policy refuse returns 403", func(t *testing.T) {
 		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2", "MAX_SESSIONS_POLICY=refuse")
 		p := s.register(t)
 		second := s.login(t, p)
@@ -17,10 +17,10 @@ func TestMaxSessions_FollowsPolicy(t *testing.T) {
 		s.call(t, "DELETE", "/logout", bearer(second)).want(t, 200)
 		s.login(t, p)
 		if !s.alive(t, p.token) {
-			t.Error("a refused login revoked another session")
+			t.Error("a login that MAX_SESSIONS refused has revoked another session")
 		}
 	})
-	t.Run("end-oldest revokes the oldest session", func(t *testing.T) {
+	t.Run("policy end-oldest revokes the oldest session", func(t *testing.T) {
 		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2")
 		p := s.register(t)
 		id := s.call(t, "GET", "/v1/sessions/current", bearer(p.token)).want(t, 200).text(t, "id")
@@ -29,7 +29,7 @@ func TestMaxSessions_FollowsPolicy(t *testing.T) {
 			t.Error("a third login must revoke the oldest session and no other")
 		}
 		if h := s.history(t, third, id); h.Status != "revoked" || h.EndReason != "session_limit" || h.EndedBy != "system" {
-			t.Errorf("the history has %+v", h)
+			t.Errorf("the login history shows %+v, want revoked by the system because of session_limit", h)
 		}
 	})
 }

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// estimate is the median of samples, with bounds of the true median.
+// estimate is the median of samples, with a lower and an upper bound of the true median.
 type estimate struct{ low, median, high time.Duration }
 
-// estimateMedian returns the median and two of the samples as its bounds. The bounds hold for any
-// distribution, because the number of samples below the true median is binomial. They miss the true
-// median with probability miss at most. ok is false if there are too few samples.
+// estimateMedian returns the median of the samples, and two samples as bounds of the true median.
+// The bounds are wrong with a probability of at most miss. This holds for any distribution, because
+// the number of samples below the true median is binomial. ok is false if there are too few
+// samples.
 func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool) {
 	sorted := slices.Sorted(slices.Values(samples))
 	n := len(sorted)
@@ -24,10 +25,11 @@ func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool)
 	return estimate{sorted[rank-1], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[n-rank]}, true
 }
 
-// boundRank returns the largest rank for which the median is below the sample of that rank, of n,
-// with probability miss/2 at most. Ranks start at 1; 0 means that there is none.
+// boundRank returns which of n sorted samples is the lower bound of the median: the sample with the
+// largest rank that is above the median with a probability of at most miss/2. Ranks start at 1. The
+// result 0 means that n samples are too few.
 func boundRank(n int, miss float64) int {
-	below := 0.0 // probability that fewer than rank samples are below the median
+	below := 0.0 // the probability that fewer than rank samples are below the median
 	for rank := 1; rank <= n/2; rank++ {
 		below += math.Exp(logChoose(n, rank-1) - float64(n)*math.Ln2)
 		if below > miss/2 {
@@ -37,31 +39,31 @@ func boundRank(n int, miss float64) int {
 	return n / 2
 }
 
-// logChoose returns the logarithm of the binomial coefficient.
+// logChoose returns the natural logarithm of the binomial coefficient "n choose k".
 func logChoose(n, k int) float64 {
 	gamma := func(x int) float64 { v, _ := math.Lgamma(float64(x + 1)); return v }
 	return gamma(n) - gamma(k) - gamma(n-k)
 }
 
-// difference returns bounds of the difference between two medians. They hold if both estimates
-// hold.
+// difference returns a lower and an upper bound of the difference between two medians. The bounds
+// are correct if the bounds of both estimates are correct.
 func difference(a, b estimate) (low, high time.Duration) { return a.low - b.high, a.high - b.low }
 
-// TestBoundRank_MatchesTables compares the ranks with printed tables of the sign test at 95 %.
-func TestBoundRank_MatchesTables(t *testing.T) {
+// The test compares the ranks with published tables of the sign test for a confidence of 95 %.
+func TestBoundRank_MatchesTablesOfSignTest(t *testing.T) {
 	for n, want := range map[int]int{1: 0, 5: 0, 6: 1, 8: 1, 9: 2, 10: 2, 12: 3, 15: 4, 20: 6, 25: 8, 50: 18, 100: 40} {
 		if got := boundRank(n, 0.05); got != want {
 			t.Errorf("%d samples: rank %d, want %d", n, got, want)
 		}
 	}
 	if got := boundRank(2000, 1); got != 1000 {
-		t.Errorf("with miss 1: rank %d of 2000, want 1000", got)
+		t.Errorf("for a miss probability of 1: rank %d of 2000, want 1000", got)
 	}
 }
 
 func TestEstimateMedian_ReturnsSamplesAsBounds(t *testing.T) {
 	if _, ok := estimateMedian([]time.Duration{1, 2, 3, 4, 5}, 0.05); ok {
-		t.Error("five samples are enough, want too few")
+		t.Error("estimateMedian accepts five samples, want too few")
 	}
 	even, _ := estimateMedian([]time.Duration{60, 10, 20, 30, 50, 40}, 0.05)
 	if want := (estimate{10, 35, 60}); even != want {
@@ -76,12 +78,12 @@ func TestEstimateMedian_ReturnsSamplesAsBounds(t *testing.T) {
 	}
 }
 
-// TestEstimateMedian_MissesAsOftenAsPromised simulates latencies with a long tail. Its random
-// numbers are fixed.
-func TestEstimateMedian_MissesAsOftenAsPromised(t *testing.T) {
+// The test simulates latencies, a few of which are very long. It uses the same random numbers in
+// every run.
+func TestEstimateMedian_BoundsMissTrueMedianInAtMost6Percent(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	latency := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(time.Millisecond)) }
-	truth := 693147 * time.Nanosecond // the median of those, ln 2
+	truth := 693147 * time.Nanosecond // the true median of the simulated latencies: ln 2 ms
 	const rounds = 2000
 	missed, different := 0, 0
 	for range rounds {

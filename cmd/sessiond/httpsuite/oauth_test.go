@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// oauthError fails the test unless the response is an error of RFC 6749, section 5.2.
+// oauthError fails the test unless the response is an error in the format of RFC 6749 section 5.2.
 func (a response) oauthError(t testing.TB, status int, code string) {
 	t.Helper()
 	a.is(t, status, shape{"error": code, "error_description": aText})
@@ -24,9 +24,9 @@ func (a response) oauthError(t testing.TB, status int, code string) {
 	}
 }
 
-// oauthRefreshRotation checks that a refresh token works once. Within the grace period, the
-// previous token gets the same successor again. An older token reveals a theft and revokes the
-// session.
+// oauthRefreshRotation checks that a refresh replaces the refresh token. Within the grace period,
+// the previous token returns the same new token again. An older token counts as stolen, and its use
+// revokes the session.
 func oauthRefreshRotation(t *testing.T, s *service) {
 	p := s.register(t)
 	id := s.currentID(t, p.token)
@@ -36,16 +36,16 @@ func oauthRefreshRotation(t *testing.T, s *service) {
 	a := refresh(p.refresh).is(t, 200, shape{"access_token": aJWT, "token_type": "Bearer", "expires_in": 3600, "refresh_token": aText})
 	first, access := a.text(t, "refresh_token"), a.text(t, "access_token")
 	if first == p.refresh || access == p.token {
-		t.Error("a refresh returned an old token")
+		t.Error("a refresh returned the old access token or the old refresh token")
 	}
 	if a := refresh(p.refresh).want(t, 200); a.text(t, "refresh_token") != first {
-		t.Error("a repeated refresh returned another successor")
+		t.Error("a repeated refresh with the same token returned another refresh token")
 	}
 	if !s.alive(t, p.token) || !s.alive(t, access) {
 		t.Error("a refresh revoked an access token")
 	}
 	if claimsOf(t, access)["sid"] != id || claimsOf(t, access)["auth_time"] != claimsOf(t, p.token)["auth_time"] {
-		t.Error("a refresh must keep sid and auth_time")
+		t.Error("the access token from a refresh has another sid or auth_time")
 	}
 	second := refresh(first).want(t, 200).text(t, "refresh_token")
 
@@ -53,16 +53,16 @@ func oauthRefreshRotation(t *testing.T, s *service) {
 	refresh(p.refresh).oauthError(t, 400, "invalid_grant")
 	for name, token := range map[string]string{"the first": p.token, "the second": access} {
 		if s.alive(t, token) {
-			t.Errorf("%s access token is accepted after a theft", name)
+			t.Errorf("%s access token is accepted after the reuse of an old refresh token", name)
 		}
 	}
 	refresh(second).oauthError(t, 400, "invalid_grant")
 	refresh(first).oauthError(t, 400, "invalid_grant")
 	if !s.alive(t, other) {
-		t.Error("a theft revoked another session")
+		t.Error("the reuse of an old refresh token revoked another session of the user")
 	}
 	if h := s.history(t, other, id); h.Status != "revoked" || h.EndReason != "token_theft" || h.EndedBy != "system" {
-		t.Errorf("the history has %+v", h)
+		t.Errorf("the login history shows %+v, want revoked by the system because of token_theft", h)
 	}
 	s.awaitMail(t, p.email, "signed you out")
 }
@@ -86,8 +86,8 @@ func oauthErrors(t *testing.T, s *service) {
 	s.refreshed(t, p.refresh, 200)
 }
 
-// oauthRevocation checks RFC 7009: revoking an access token revokes only that token, revoking a
-// refresh token revokes its session.
+// oauthRevocation checks the revocation endpoint (RFC 7009). An access token revokes only itself,
+// and a refresh token revokes its whole session.
 func oauthRevocation(t *testing.T, s *service) {
 	p := s.register(t)
 	id := s.currentID(t, p.token)
@@ -96,7 +96,7 @@ func oauthRevocation(t *testing.T, s *service) {
 		t.Helper()
 		s.call(t, "POST", "/oauth/revoke", formBody(pairs...)).empty(t, 200)
 	}
-	revoke("token", p.token, "token_type_hint", "refresh_token") // a wrong hint is ignored
+	revoke("token", p.token, "token_type_hint", "refresh_token") // the endpoint must ignore a wrong hint
 	if s.alive(t, p.token) || !s.alive(t, access) {
 		t.Error("revoking an access token must revoke that token and no other")
 	}
@@ -119,11 +119,12 @@ func oauthRevocation(t *testing.T, s *service) {
 	s.refreshed(t, refresh, 400)
 	revoke("token", refresh)
 	if h := s.history(t, other, id); h.Status != "logged_out" || h.EndedBy != "user" {
-		t.Errorf("the history has %+v", h)
+		t.Errorf("the login history shows %+v, want logged_out by the user", h)
 	}
 }
 
-// clientsFile creates a clients file with one client, and returns its credentials.
+// clientsFile creates a file for CLIENTS_FILE with one OAuth client. The option credentials
+// authenticates a request as this client.
 func clientsFile(t *testing.T) (path string, credentials option) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "clients")
@@ -134,9 +135,9 @@ func clientsFile(t *testing.T) (path string, credentials option) {
 	return path, func(r *http.Request) { r.SetBasicAuth("gateway", strings.TrimSpace(secret.String())) }
 }
 
-// TestIntrospection_ReturnsClaimsOfActiveTokens checks RFC 7662: clients get the claims of an
-// active token, and only active: false for any other token.
-func TestIntrospection_ReturnsClaimsOfActiveTokens(t *testing.T) {
+// The introspection endpoint (RFC 7662) returns the claims of an active access token. For any other
+// token it returns only {"active": false}.
+func TestIntrospection_ReturnsClaimsOnlyForActiveTokens(t *testing.T) {
 	path, credentials := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -173,8 +174,8 @@ func TestIntrospection_ReturnsClaimsOfActiveTokens(t *testing.T) {
 	})
 }
 
-// accessToken checks the claims of an access token, and that others can verify it with the
-// published keys.
+// accessToken checks the claims of an access token. It verifies the token with the published keys,
+// as a service behind the gateway can.
 func accessToken(t *testing.T, s *service) {
 	p := s.register(t)
 	var meta map[string]any
@@ -213,9 +214,9 @@ func accessToken(t *testing.T, s *service) {
 	}
 }
 
-// TestRefreshGrace_EndsAtTheSecond: after the grace period, a previous refresh token counts as
-// stolen.
-func TestRefreshGrace_EndsAtTheSecond(t *testing.T) {
+// After a refresh, the previous refresh token still works for the grace period of 30 seconds,
+// because the client may not have received the reply.
+func TestRefresh_PreviousTokenCountsAsStolenAfterGracePeriod(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)
@@ -223,12 +224,12 @@ func TestRefreshGrace_EndsAtTheSecond(t *testing.T) {
 		access, next := s.refreshed(t, p.refresh, 200)
 		c.set(start.Add(30*time.Second - time.Millisecond))
 		if _, again := s.refreshed(t, p.refresh, 200); again != next {
-			t.Error("within the grace period, a repeated refresh returned another successor")
+			t.Error("within the grace period, a repeated refresh returned another refresh token")
 		}
 		c.set(start.Add(30 * time.Second))
 		s.refreshed(t, p.refresh, 400)
 		if s.alive(t, access) || s.alive(t, p.token) {
-			t.Error("a token is accepted after a theft")
+			t.Error("an access token is accepted after the reuse of an old refresh token")
 		}
 		s.refreshed(t, next, 400)
 	})

@@ -13,7 +13,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// startRedis starts a Redis server for one test, which may wipe and monitor it.
+// startRedis starts a Redis server that only this test uses. The test may therefore wipe and
+// monitor the server.
 func startRedis(t *testing.T) (client *redis.Client, url string) {
 	t.Helper()
 	url = redisstoretest.StartServer(t)
@@ -23,6 +24,7 @@ func startRedis(t *testing.T) (client *redis.Client, url string) {
 }
 
 func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
+	t.Parallel()
 	client, url := startRedis(t)
 	s := startServe(t, 3, "REDIS_URL="+url)
 	var active, revoked []string
@@ -38,7 +40,7 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 		s.call(t, "DELETE", "/v1/sessions/"+id, bearer(p.token)).want(t, 204)
 		revoked, active = append(revoked, tokens[:3]...), append(active, append(tokens[3:], p.token)...)
 	}
-	// One user revokes all other sessions, another user revokes all.
+	// The user p revokes all sessions but one. The user q revokes all sessions.
 	p := s.register(t)
 	others := s.manyLogins(t, p, 3)
 	s.call(t, "DELETE", "/v1/sessions?except=current", bearer(p.token)).want(t, 200)
@@ -57,8 +59,8 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 			}
 		}
 		for i, token := range revoked {
-			// The first check reads Postgres, the second one the entry that the first one
-			// backfilled.
+			// The first check reads the session from Postgres and backfills Redis. The second
+			// check, at another replica, reads the backfilled entry.
 			if aliveAt(t, s.replicas[(i+round)%3], token) || aliveAt(t, s.replicas[(i+round+1)%3], token) {
 				t.Errorf("round %d: revoked session %d is accepted", round, i)
 			}
@@ -67,10 +69,10 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 	t.Logf("%d active and %d revoked sessions, 3 times FLUSHALL", len(active), len(revoked))
 }
 
-// TestRedisOutage_KeepsLoginsAndEnforcesRevocationsLater: while Redis is down, logins and checks
-// work. A revocation gets a 503, because Redis does not know of it. It is enforced when Redis is
-// back.
-func TestRedisOutage_KeepsLoginsAndEnforcesRevocationsLater(t *testing.T) {
+// While Redis is down, logins and checks must work. A revocation returns 503, because Redis still
+// has the session as active. The service must enforce the revocation when Redis is back.
+func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
+	t.Parallel()
 	_, url := startRedis(t)
 	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
 	s := startServe(t, 1, "REDIS_URL=redis://"+proxy.addr)
@@ -82,28 +84,30 @@ func TestRedisOutage_KeepsLoginsAndEnforcesRevocationsLater(t *testing.T) {
 	proxy.cut()
 	token := s.login(t, p)
 	if !s.alive(t, token) || !s.alive(t, old) {
-		t.Error("without Redis, an active session is refused")
+		t.Error("while Redis is down, an active session is refused")
 	}
 	a := s.call(t, "DELETE", "/logout", bearer(old)).want(t, 503)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("the 503 of the logout has no Retry-After")
 	}
 	if s.alive(t, old) {
-		t.Error("a session that is revoked in Postgres is accepted")
+		t.Error("while Redis is down, a session that is revoked in Postgres is accepted")
 	}
 	proxy.mend()
-	// Redis still has the session as active. On a quiet machine this takes less than 5 s.
+	// Redis still has the session as active until the service enforces the revocation. On an idle
+	// machine that takes less than 5 s.
 	begin := time.Now()
 	await(t, "the recorded revocation is enforced in Redis", func() bool { return !s.alive(t, old) })
-	t.Logf("enforced %v after Redis was back", time.Since(begin).Round(time.Millisecond))
+	t.Logf("the revocation was enforced %v after Redis was back", time.Since(begin).Round(time.Millisecond))
 	if !s.alive(t, token) {
-		t.Error("another session was revoked")
+		t.Error("enforcing the revocation has revoked another session")
 	}
 }
 
-// TestOutageOfBothStores_Returns503: without both stores, the service can neither accept nor refuse
-// a token. A 401 would sign users out.
+// While both Redis and Postgres are down, the service can neither accept nor refuse an access
+// token. It must answer 503, because clients would sign their users out after a 401.
 func TestOutageOfBothStores_Returns503(t *testing.T) {
+	t.Parallel()
 	_, redisURL := startRedis(t)
 	redisProxy := startProxy(t, strings.TrimPrefix(redisURL, "redis://"))
 	database, err := url.Parse(sqlstoretest.PostgresURL(t))

@@ -8,9 +8,9 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// TestReauthentication_IsRequiredForSensitiveRoutes: sensitive /v1 calls need a recent password
-// check. Otherwise they return the challenge of RFC 9470. The classic routes do not need it.
-func TestReauthentication_IsRequiredForSensitiveRoutes(t *testing.T) {
+// Sensitive /v1 routes need a password check within the last 10 minutes. Otherwise they return the
+// challenge of RFC 9470. The classic routes accept a password check of any age.
+func TestReauthentication_IsRequiredBySensitiveRoutesAfter10Minutes(t *testing.T) {
 	limits := app.Settings{
 		AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour,
 		RefreshGrace: 30 * time.Second, ReauthMaxAge: 10 * time.Minute,
@@ -56,13 +56,14 @@ func TestReauthentication_IsRequiredForSensitiveRoutes(t *testing.T) {
 		wantChallenge(p.token)
 		refreshedToken, _ := s.refreshed(t, p.refresh, 200)
 		wantChallenge(refreshedToken)
-		// An invalid token does not get this challenge.
+		// An invalid token must get 401 invalid_token, and not the challenge for a new password
+		// check.
 		s.call(t, "DELETE", "/v1/sessions", bearer("x"+p.token)).problem(t, false, 401, "invalid_token")
 		if !s.alive(t, p.token) || !s.alive(t, other) {
 			t.Error("a refused request revoked a session")
 		}
 
-		// Other requests do not need a recent password check.
+		// Requests that are not sensitive must succeed without a recent password check.
 		s.call(t, "PATCH", "/v1/users/me", bearer(p.token), jsonBody(shape{"first_name": "Ada"})).want(t, 200)
 		s.call(t, "DELETE", "/v1/sessions?except=current", bearer(p.token)).is(t, 200, shape{"revoked": 1})
 

@@ -13,9 +13,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// TestRedis_EntriesExpireAndCheckIsOnePipeline looks at Redis as an operator does with redis-cli.
-// Entries expire with the token, every key has a TTL, and a check sends one pipeline.
-func TestRedis_EntriesExpireAndCheckIsOnePipeline(t *testing.T) {
+// The test reads Redis as an operator does with redis-cli. The keys of a session must expire with
+// its access token, every other key must have a TTL, and a check must send one pipeline of
+// commands.
+func TestRedis_KeysExpireWithTokenAndCheckSendsOnePipeline(t *testing.T) {
 	client, url := startRedis(t)
 	s := startServe(t, 1, "REDIS_URL="+url, "REDIS_PREFIX=", "LIMITS=on")
 	p := s.register(t)
@@ -35,21 +36,21 @@ func TestRedis_EntriesExpireAndCheckIsOnePipeline(t *testing.T) {
 	}
 	for _, key := range []string{"s:{" + sub + "}:" + sid, "g:{" + sub + "}"} {
 		if got := expires(key); !got.Equal(want) {
-			t.Errorf("%s expires at %v, want exp plus the margin: %v", key, got, want)
+			t.Errorf("%s expires at %v, want the expiry of the access token plus a margin: %v", key, got, want)
 		}
 	}
 
 	s.call(t, "POST", "/oauth/revoke", formBody("token", p.token)).want(t, 200)
 	blacklist := "b:{" + sub + "}:" + claims["jti"].(string)
 	if got := expires(blacklist); !got.Equal(want) {
-		t.Errorf("%s expires at %v, want exp plus the margin: %v", blacklist, got, want)
+		t.Errorf("%s expires at %v, want the expiry of the access token plus a margin: %v", blacklist, got, want)
 	}
 	if s.alive(t, p.token) {
 		t.Error("a token on the blacklist is accepted")
 	}
 	other, _ := s.refreshed(t, p.refresh, 200)
 	if !s.alive(t, other) {
-		t.Error("revoking a token revoked its session")
+		t.Error("revoking an access token revoked its session")
 	}
 
 	for _, token := range s.manyLogins(t, p, 4) {
@@ -72,7 +73,7 @@ func TestRedis_EntriesExpireAndCheckIsOnePipeline(t *testing.T) {
 		}
 	})
 	if n := len(commands); n != 20*3 {
-		t.Errorf("20 checks sent %d commands, want 3 each:\n%s", n, strings.Join(commands, "\n"))
+		t.Errorf("20 checks sent %d commands to Redis, want 3 for each check:\n%s", n, strings.Join(commands, "\n"))
 	}
 	for check := range slices.Chunk(commands, 3) {
 		if got := strings.Join(check, " "); got != "getex mget info" {

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// TestRefresh_SurvivesCrashOfReplica kills a replica between any two messages that it sends to the
-// database during a refresh. The client gets no reply, and repeats the refresh with the same token
-// at another replica. It must always get a new token.
+// The test kills a replica during a refresh, between any two messages that the replica sends to the
+// database. The client gets no reply, and repeats the refresh with the same refresh token at
+// another replica. The client must always get new tokens.
 func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
+	t.Parallel()
 	env := serveEnvironment(t)
 	binary := program(t)
 	runProgram(t, binary, env, "migrate")
@@ -31,8 +32,8 @@ func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
 		through[name] = value
 	}
 	through["SESSIOND_DATABASE_URL"] = database.String()
-	// The replica also reads its outbox every second. If the proxy holds one of those messages, the
-	// refresh is only cut earlier.
+	// The replica also reads its outbox from the database every second. If the proxy counts such a
+	// message, it only stops the refresh one message earlier.
 	completed := 0
 	for after := 0; completed < 2 && after < 40; after++ {
 		proxy.mend()
@@ -53,7 +54,8 @@ func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
 			kill()
 			<-result
 		case status := <-result:
-			// All messages passed. The test ignores the reply, as if it had been lost.
+			// The proxy held no message back, and the refresh succeeded. Ignore its reply, because
+			// the client did not receive it.
 			if status == http.StatusOK {
 				completed++
 			}
@@ -66,7 +68,8 @@ func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
 		if !s.alive(t, token) {
 			t.Fatalf("after %d messages: the new token is refused", after)
 		}
-		// The new refresh token must work too. Its successor is the token of the next round.
+		// The new refresh token must work too. The next round uses the refresh token that it
+		// returns.
 		_, refresh = s.refreshed(t, next, 200)
 	}
 	if completed < 2 {

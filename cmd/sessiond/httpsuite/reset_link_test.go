@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestResetLink_ExpiresAndIgnoresHostHeader: an attacker who requests a reset with a forged Host
-// header must not get a link to their own site into the mail.
+// An attacker may request a password reset for somebody else with a forged Host header. The link in
+// the reset mail must nevertheless lead to the service, and not to the attacker's site.
 func TestResetLink_ExpiresAndIgnoresHostHeader(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)

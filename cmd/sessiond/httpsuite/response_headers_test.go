@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// wantSecure fails the test unless the response has the security headers. what names the request.
+// wantSecure fails the test unless the response has all security headers. what names the request.
 func (a response) wantSecure(t testing.TB, what string) {
 	t.Helper()
 	for name, want := range map[string]string{
@@ -41,7 +41,7 @@ func (a response) wantSecure(t testing.TB, what string) {
 	}
 }
 
-func TestResponse_HasSecurityHeaders(t *testing.T) {
+func TestResponses_HaveSecurityHeaders(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -81,7 +81,8 @@ func TestResponse_HasSecurityHeaders(t *testing.T) {
 				t.Errorf("no response had status %d, so its headers are not tested", status)
 			}
 		}
-		// The service keeps the id of a request if it is safe to log. Otherwise it replaces the id.
+		// The service returns the X-Request-Id of a request if the id is safe to log. Otherwise it
+		// returns a new id.
 		if got := send("GET", "/livez", header("X-Request-Id", "from-the-proxy_1")).header.Get("X-Request-Id"); got != "from-the-proxy_1" {
 			t.Errorf("X-Request-Id is %q, want that of the request", got)
 		}
@@ -93,13 +94,13 @@ func TestResponse_HasSecurityHeaders(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-func TestRoute_Returns405ForOtherMethods(t *testing.T) {
+func TestRoutes_Return405ForOtherMethods(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		allowed := map[string][]string{}
 		for _, r := range everyRoute() {
 			path := r.at("nonsense")
-			if path == "/v1/verify" { // it accepts every method
+			if path == "/v1/verify" { // the gateway check accepts every method
 				continue
 			}
 			allowed[path] = append(allowed[path], r.method)

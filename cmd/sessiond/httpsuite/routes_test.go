@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// route is a route of the service. Required fields and parameters have a star, as in the contract.
+// route describes a route of the service. A star marks a required field or parameter.
 type route struct {
 	method, path string
 	kind         routeKind
@@ -72,7 +72,8 @@ var routes = []route{
 	{"GET", "/verify", v1, false, "", ""},
 }
 
-// everyRoute returns all routes, and the classic ones under both of their paths.
+// everyRoute returns all routes. It returns each classic route twice, because that route also
+// exists under /api/v1.
 func everyRoute() []route {
 	all := slices.Clone(routes)
 	for _, r := range routes {
@@ -84,7 +85,7 @@ func everyRoute() []route {
 	return all
 }
 
-// names splits the fields or parameters of a route, and returns all of them and the required ones.
+// names splits a list such as "username* email" and returns all names and the required names.
 func names(text string) (all, required []string) {
 	for _, name := range strings.Fields(text) {
 		name, star := strings.CutSuffix(name, "*")
@@ -96,12 +97,12 @@ func names(text string) (all, required []string) {
 	return all, required
 }
 
-// at returns the path with id for its parameter.
+// at returns the path of the route with id in place of a parameter such as {login_id}.
 func (r *route) at(id string) string {
 	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
 }
 
-// auth returns the authentication that the route accepts.
+// auth returns the credentials that the route accepts: the OAuth client's or the access token.
 func (r *route) auth(token string, client option) option {
 	if r.path == "/oauth/introspect" {
 		return client
@@ -109,8 +110,8 @@ func (r *route) auth(token string, client option) option {
 	return bearer(token)
 }
 
-// TestRoutes_MatchOpenAPI compares the table of routes with the OpenAPI document. Many tests run
-// for every route in the table, and would miss a route that is only documented.
+// Many tests run for every route in the variable routes. They would miss a route that is only in
+// the OpenAPI document.
 func TestRoutes_MatchOpenAPI(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	type media struct {
@@ -124,8 +125,7 @@ func TestRoutes_MatchOpenAPI(t *testing.T) {
 		Required bool
 	}
 	var doc struct {
-		Paths map[string]map[string]json.RawMessage
-		// Named parts of the document.
+		Paths      map[string]map[string]json.RawMessage
 		Components struct {
 			Schemas map[string]struct {
 				Properties map[string]any
@@ -150,7 +150,7 @@ func TestRoutes_MatchOpenAPI(t *testing.T) {
 			r, known := want[name]
 			delete(want, name)
 			if !known {
-				t.Errorf("%s is documented but not in the table", name)
+				t.Errorf("%s is in the OpenAPI document, but the variable routes lacks it", name)
 				continue
 			}
 			var op struct {
@@ -162,7 +162,7 @@ func TestRoutes_MatchOpenAPI(t *testing.T) {
 				t.Fatal(err)
 			}
 			if protected := op.Security == nil; protected != r.protected || atBoth != (r.kind == classic) {
-				t.Errorf("%s: documented as protected: %v, under /api/v1: %v; the table disagrees", name, protected, atBoth)
+				t.Errorf("%s: the OpenAPI document says protected: %v, also under /api/v1: %v; the variable routes disagrees", name, protected, atBoth)
 			}
 			var params []string
 			for _, p := range op.Parameters {
@@ -182,16 +182,16 @@ func TestRoutes_MatchOpenAPI(t *testing.T) {
 				}
 				checkNames(t, name+" fields", r.fields, fields)
 				if isForm := strings.Contains(kind, "form"); isForm && r.kind == v1 || !isForm && r.kind == oauth {
-					t.Errorf("%s: documented with a body of type %s, which it does not accept", name, kind)
+					t.Errorf("%s: the OpenAPI document has a body of type %s, which the route does not accept", name, kind)
 				}
 			}
 			if hasBody := len(op.RequestBody.Content) > 0; hasBody != (r.fields != "") {
-				t.Errorf("%s: documented with a body: %v; the table disagrees", name, hasBody)
+				t.Errorf("%s: the OpenAPI document has a request body: %v; the variable routes disagrees", name, hasBody)
 			}
 		}
 	}
 	for name := range want {
-		t.Errorf("%s is in the table but not documented", name)
+		t.Errorf("%s is in the variable routes, but the OpenAPI document lacks it", name)
 	}
 }
 
@@ -208,6 +208,6 @@ func checkNames(t *testing.T, what, want string, got []string) {
 	slices.Sort(a)
 	slices.Sort(b)
 	if !slices.Equal(a, b) {
-		t.Errorf("%s: documented %v, in the table %v", what, b, a)
+		t.Errorf("%s: the OpenAPI document has %v, the variable routes has %v", what, b, a)
 	}
 }

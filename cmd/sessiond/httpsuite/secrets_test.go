@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// recorder is a client that records all responses.
+// recorder is a client that keeps all responses.
 type recorder struct {
 	*service
 	responses []recordedResponse
@@ -28,8 +28,8 @@ func (w *recorder) ask(t *testing.T, method, path string, opts ...option) respon
 	return a
 }
 
-// mayHaveTokens reports whether a response may contain tokens: that of a login or a refresh, and
-// that of a reset, which returns a device token.
+// mayHaveTokens reports whether a response may contain tokens. Logins and refreshes return tokens,
+// and a password reset returns a device token.
 func (w *recordedResponse) mayHaveTokens() bool {
 	if w.status != 200 && w.status != 201 {
 		return false
@@ -42,13 +42,13 @@ func (w *recordedResponse) mayHaveTokens() bool {
 	return false
 }
 
-// hashPattern matches a password hash, or the name of its field.
+// hashPattern matches a password hash, and the name of a field with a password hash.
 var hashPattern = regexp.MustCompile(`\$2[abxy]\$|\$sessiond\$|[Pp]assword_?[Hh]ash`)
 
-// TestSecrets_AppearInNoLogAndNoOtherResponse uses an account from its registration to its
-// deletion, with mistakes. No log line contains a password, a hash, a token or a mailed secret. No
-// response contains one either, except the response that issues it.
-func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
+// The test uses an account from its registration to its deletion, and makes many mistakes in
+// requests. No log line may contain a password, a password hash, a token or the secret of a mailed
+// link. A token may appear in a response only if that response issues tokens.
+func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		w := &recorder{service: s}
@@ -94,7 +94,7 @@ func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
 		tokens("login on /v1", post("/v1/sessions", shape{"login": email, "password": first}).want(t, 201))
 		tokens("reauthentication", post("/v1/sessions/current/reauthenticate", shape{"password": first}, bearer(access)).want(t, 200))
 
-		// Wrong secrets, and correct secrets in the wrong place.
+		// Send wrong secrets, and correct secrets in the wrong place.
 		device := header("X-Device-Token", secrets["login: device token"])
 		post("/loginUser", shape{"username": name, "password": wrong}, device).want(t, 403)
 		post("/loginUser", shape{"username": secrets["login: device token"], "password": wrong}, device).want(t, 401)
@@ -117,7 +117,7 @@ func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
 			for _, path := range []string{"/registerUser", "/loginUser", "/v1/sessions", "/v1/users", "/v1/password-resets/complete"} {
 				w.ask(t, "POST", path, rawBody("application/json", []byte(body))).want(t, 400)
 				w.ask(t, "POST", path, rawBody("text/plain", []byte(body))).want(t, 415)
-				// curl -d sends this content type unless it is told otherwise.
+				// JSON with the content type of a form is what "curl -d" sends by default.
 				w.ask(t, "POST", path, rawBody("application/x-www-form-urlencoded", []byte(body)))
 			}
 			w.ask(t, "POST", "/oauth/token", rawBody("application/x-www-form-urlencoded", []byte(body)))
@@ -141,7 +141,7 @@ func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
 			w.ask(t, "POST", "/oauth/introspect", formBody("token", secret), func(r *http.Request) { r.SetBasicAuth("gateway", secret) }).want(t, 401)
 		}
 
-		// Reads, password changes and resets.
+		// Read the account, change the password and reset the password.
 		w.ask(t, "GET", "/findUser?username="+name, bearer(access)).want(t, 200)
 		for _, path := range []string{"/user/logins/show", "/v1/users/me", "/v1/sessions", "/v1/sessions/current", "/v1/logins"} {
 			w.ask(t, "GET", path, bearer(access)).want(t, 200)
@@ -165,7 +165,7 @@ func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
 		access, refresh = tokens("login after the reset", post("/loginUser", shape{"username": name, "password": third}).want(t, 200))
 		_, newer := tokens("refresh", w.ask(t, "POST", "/oauth/token", refreshGrant(refresh)).want(t, 200))
 		tokens("second refresh", w.ask(t, "POST", "/oauth/token", refreshGrant(newer)).want(t, 200))
-		w.ask(t, "POST", "/oauth/token", refreshGrant(refresh)).want(t, 400) // reuse counts as theft
+		w.ask(t, "POST", "/oauth/token", refreshGrant(refresh)).want(t, 400) // an old refresh token counts as stolen
 		w.ask(t, "GET", "/v1/users/me", bearer(access)).want(t, 401)
 		access, refresh = tokens("last login", post("/loginUser", shape{"username": name, "password": third}).want(t, 200))
 		w.ask(t, "POST", "/oauth/revoke", formBody("token", access)).want(t, 200)
@@ -203,8 +203,8 @@ func TestSecrets_AppearInNoLogAndNoOtherResponse(t *testing.T) {
 	}, "LOG_LEVEL=debug", "CLIENTS_FILE="+path)
 }
 
-// checkLog fails the test unless every line of the log is one record with its time in UTC. Serve
-// logs JSON, dev logs text.
+// checkLog fails the test unless every line of the log is one log record with a time in UTC.
+// 'sessiond serve' logs JSON, and 'sessiond dev' logs text.
 func checkLog(t *testing.T, s *service) {
 	t.Helper()
 	lines := strings.Split(s.logs.String(), "\n")

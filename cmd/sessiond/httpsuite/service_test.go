@@ -20,24 +20,36 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// service is the program under test, seen from outside.
+// service is a running sessiond that a test sends requests to.
 type service struct {
 	base     string   // URL of the first replica
 	replicas []string // URLs of all replicas
 	mails    func() []keptMail
 	logs     *lockedBuffer
-	prefix   string // of the service's keys in the real Redis; empty in dev
+	prefix   string // prefix of the service's keys in Redis; empty for sessiond dev
 }
 
-// eachMode runs f against dev and against serve. Dev runs in this process. Serve is a real process
-// on real Postgres and Redis servers.
+// eachMode runs f twice: against 'sessiond dev' in this process, and against 'sessiond serve' as a
+// process of its own on real Postgres and Redis servers.
+//
+// The test runs in parallel with others, because most of its time it waits for responses.
 func eachMode(t *testing.T, f func(t *testing.T, s *service), settings ...string) {
-	t.Run("dev", func(t *testing.T) { f(t, startDev(t, t.TempDir(), settings...)) })
-	t.Run("serve", func(t *testing.T) { f(t, startServe(t, 1, settings...)) })
+	t.Helper()
+	t.Parallel()
+	eachModeAlone(t, f, settings...)
 }
 
-// startDev runs dev in this process, so that the race detector sees it. The settings are
-// NAME=value, without the prefix. It stops dev at the end of the test.
+// eachModeAlone is like eachMode, but no other test runs at the same time. Tests that count
+// requests need this, because other tests slow Redis down.
+func eachModeAlone(t *testing.T, f func(t *testing.T, s *service), settings ...string) {
+	t.Helper()
+	t.Run("against sessiond dev", func(t *testing.T) { f(t, startDev(t, t.TempDir(), settings...)) })
+	t.Run("against sessiond serve", func(t *testing.T) { f(t, startServe(t, 1, settings...)) })
+}
+
+// startDev runs 'sessiond dev' in this process, because the race detector then checks it. The
+// settings have the form NAME=value, without the prefix SESSIOND_. The end of the test stops the
+// service.
 func startDev(t *testing.T, data string, settings ...string) *service {
 	t.Helper()
 	s, stop := startStoppableDev(t, data, settings...)
@@ -45,11 +57,13 @@ func startDev(t *testing.T, data string, settings ...string) *service {
 	return s
 }
 
-// startStoppableDev is startDev, but the caller stops dev. It may call stop twice.
+// startStoppableDev runs 'sessiond dev' in this process until the caller calls stop. Calling stop
+// again does nothing.
 func startStoppableDev(t *testing.T, data string, settings ...string) (s *service, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	// Most tests sign in many times from one address. rate_limits_test.go tests the limits.
+	// The rate limits are off, because most tests sign in many times from one address. The file
+	// rate_limits_test.go tests the limits.
 	env := environment(append([]string{"BCRYPT_COST=4", "LIMITS=off"}, settings...))
 	out, logs := &lockedBuffer{}, &lockedBuffer{}
 	done := make(chan error, 1)
@@ -74,8 +88,8 @@ func startStoppableDev(t *testing.T, data string, settings ...string) (s *servic
 	return s, stop
 }
 
-// startServe starts n replicas as processes on a new Postgres database, the shared Redis and a mail
-// server of this test.
+// startServe starts n replicas of 'sessiond serve' as processes. They use a new Postgres database,
+// the Redis server that all tests share, and a mail server for this test.
 func startServe(t *testing.T, n int, settings ...string) *service {
 	t.Helper()
 	env := serveEnvironment(t)
@@ -96,15 +110,15 @@ func startServe(t *testing.T, n int, settings ...string) *service {
 	return s
 }
 
-// startReplica starts one serve process and returns its base URL.
+// startReplica starts one process of 'sessiond serve' and returns its base URL.
 func startReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) string {
 	t.Helper()
 	base, _ := startKillableReplica(t, binary, env, logs)
 	return base
 }
 
-// startKillableReplica is startReplica with a function that kills the process, as the loss of its
-// machine would.
+// startKillableReplica starts one process of 'sessiond serve'. The function kill ends the process
+// without a chance to clean up, as if its machine had failed.
 func startKillableReplica(t *testing.T, binary string, env environ, logs *lockedBuffer) (base string, kill func()) {
 	t.Helper()
 	own := &lockedBuffer{}
@@ -142,8 +156,9 @@ func startKillableReplica(t *testing.T, binary string, env environ, logs *locked
 	return "http://" + awaitOutput(t, own, done, regexp.MustCompile(`"msg":"serving","addr":"([^"]+)"`)), kill
 }
 
-// logged returns the log of all requests so far. It sends one more request to each replica and
-// waits for its line, because the output of a process arrives with a delay.
+// logged returns the log of all requests so far. Log lines of another process arrive with a delay.
+// logged therefore sends one more request to each replica and waits for the log line of that
+// request.
 func (s *service) logged(t *testing.T) string {
 	t.Helper()
 	for _, base := range s.replicas {
@@ -154,8 +169,8 @@ func (s *service) logged(t *testing.T) string {
 	return s.logs.String()
 }
 
-// printComplaints returns a cleanup that prints the service's warnings and errors if the test
-// failed.
+// printComplaints returns a cleanup function that prints the first 20 warnings and errors of the
+// service if the test has failed.
 func (s *service) printComplaints(t *testing.T) func() {
 	return func() {
 		if !t.Failed() {
@@ -178,12 +193,12 @@ var (
 	buildErr  error
 )
 
-// program builds the binary once. It builds it without the race detector, with which the password
-// hashes of these tests would take minutes.
+// program returns the path of the sessiond binary, which it builds on the first call. The build has
+// no race detector, because the password hashes of these tests would otherwise take minutes.
 func program(t *testing.T) string {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // it outlives the first test that needs it
+		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // the directory must outlive the first test that needs it
 		if err != nil {
 			buildErr = err
 			return
@@ -220,8 +235,8 @@ func runProgram(t *testing.T, binary string, env environ, args ...string) string
 	return string(out)
 }
 
-// runLong skips a test unless SESSIOND_TEST_LONG=1. These tests compare timings, which a busy
-// machine distorts and which take minutes to measure.
+// runLong skips a test unless SESSIOND_TEST_LONG=1. The skipped tests compare response times, which
+// takes minutes and needs an idle machine.
 func runLong(t *testing.T) {
 	t.Helper()
 	if !isLong() {

@@ -7,10 +7,11 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// TestSession_ExpiresAtTheSecond: at its idle and its absolute expiry, a session leaves the list,
-// its refresh token is refused, and the history shows the expiry. Its access token is refused too,
-// although the token itself still has its leeway.
-func TestSession_ExpiresAtTheSecond(t *testing.T) {
+// When a session reaches its idle or its absolute expiry, the list of sessions no longer shows it,
+// its refresh token and its access token are refused, and the login history shows the expiry. The
+// access token is refused at once, although an expired access token is otherwise accepted for 30 s
+// more.
+func TestSession_IsRefusedFromTheSecondOfItsExpiry(t *testing.T) {
 	s := app.Settings{AccessTokenTTL: 24 * time.Hour, SessionIdleTTL: 2 * time.Hour, SessionMaxTTL: 5 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, s, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()
@@ -35,7 +36,7 @@ func TestSession_ExpiresAtTheSecond(t *testing.T) {
 		}
 		s.refreshed(t, idle.refresh, 400)
 		if h := s.history(t, token, idleID); h.Status != "expired" || h.EndReason != "idle_timeout" || h.EndedBy != "system" || !h.EndedAt.Equal(start.Add(2*time.Hour)) {
-			t.Errorf("the history has %+v", h)
+			t.Errorf("the login history shows %+v, want expired at the time of the expiry", h)
 		}
 
 		for hours := 2; hours < 5; hours++ {
@@ -53,7 +54,7 @@ func TestSession_ExpiresAtTheSecond(t *testing.T) {
 		s.refreshed(t, refresh, 400)
 		again := s.login(t, idle)
 		if h := s.history(t, again, keptID); h.Status != "expired" || h.EndReason != "max_lifetime" || !h.EndedAt.Equal(start.Add(5*time.Hour)) {
-			t.Errorf("the history has %+v", h)
+			t.Errorf("the login history shows %+v, want expired at the time of the expiry", h)
 		}
 	})
 }

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// shape is a JSON object with exactly these members. A value is the expected value, another shape,
-// a list, or a matcher.
+// shape is the expected form of a JSON object, which must have exactly these members. Each member
+// is the expected value, another shape, a list, or a matcher.
 type shape map[string]any
 
-// matcher returns what is wrong with a value, or "".
+// matcher checks a JSON value. It returns a description of what is wrong, or an empty string.
 type matcher func(v any) string
 
 var (
@@ -50,8 +50,8 @@ var (
 	}
 )
 
-// compare fails the test for every difference between want and got, which was decoded from JSON. at
-// is the path of the compared values.
+// compare fails the test for every difference between want and got. got is decoded JSON. at is the
+// path of the compared values in the JSON document, for error messages.
 func compare(t testing.TB, at string, want, got any) {
 	t.Helper()
 	switch want := want.(type) {
@@ -74,7 +74,7 @@ func compare(t testing.TB, at string, want, got any) {
 		}
 		for name := range object {
 			if _, known := want[name]; !known {
-				t.Errorf("%s.%s is not in the contract", at, name)
+				t.Errorf("%s has the unexpected member %s", at, name)
 			}
 		}
 	case []any:
@@ -98,7 +98,7 @@ func compare(t testing.TB, at string, want, got any) {
 // is fails the test unless the response has this status and exactly this JSON body.
 func (a response) is(t testing.TB, status int, want any) response {
 	t.Helper()
-	a.want(t, status)
+	a = a.want(t, status)
 	if got := a.header.Get("Content-Type"); got != "application/json; charset=utf-8" {
 		t.Errorf("Content-Type is %q", got)
 	}
@@ -111,7 +111,7 @@ func (a response) is(t testing.TB, status int, want any) response {
 // empty fails the test unless the response has this status and no body.
 func (a response) empty(t testing.TB, status int) response {
 	t.Helper()
-	a.want(t, status)
+	a = a.want(t, status)
 	if len(a.body) > 0 || a.header.Get("Content-Type") != "" {
 		t.Errorf("body %q of type %q, want none", a.body, a.header.Get("Content-Type"))
 	}
@@ -126,10 +126,11 @@ type problemBody struct {
 }
 
 // problem fails the test unless the response is a problem document (RFC 9457) with this status,
-// this code, and errors for exactly these fields. Only those of the classic routes have a message.
+// this code, and errors for exactly these fields. Only problems of classic routes have the member
+// "message".
 func (a response) problem(t testing.TB, classic bool, status int, code string, fields ...string) problemBody {
 	t.Helper()
-	a.want(t, status)
+	a = a.want(t, status)
 	if got := a.header.Get("Content-Type"); got != "application/problem+json; charset=utf-8" {
 		t.Errorf("Content-Type is %q", got)
 	}

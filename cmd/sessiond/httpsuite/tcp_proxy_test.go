@@ -7,15 +7,16 @@ import (
 	"testing"
 )
 
-// proxy forwards connections to a server. A test can cut them, or hold back what clients send.
+// proxy forwards TCP connections to a server. A test can cut the connections, or hold back messages
+// that clients send.
 type proxy struct {
 	addr, target string
 
 	mu    sync.Mutex
 	down  bool
 	conns map[net.Conn]struct{}
-	hold  int           // how many more messages of clients are forwarded; -1: all
-	held  chan struct{} // closed when a message was held back
+	hold  int           // how many more messages of clients the proxy forwards; -1 means all
+	held  chan struct{} // closed when the proxy holds a message back
 	wg    sync.WaitGroup
 }
 
@@ -43,7 +44,7 @@ func startProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
-// serve forwards one connection.
+// serve forwards one client connection to the server, in both directions.
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
@@ -60,7 +61,7 @@ func (p *proxy) serve(client net.Conn) {
 	wg.Wait()
 }
 
-// forward copies messages from one end to the other while allowed returns true.
+// forward copies messages from one connection to the other while allowed returns true.
 func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 	defer to.Close()
 	defer from.Close()
@@ -71,7 +72,7 @@ func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 			return
 		}
 		if !allowed() {
-			// Neither end notices until the connection is cut.
+			// Read and discard everything. Both ends then wait until the connection is cut.
 			_, _ = io.Copy(io.Discard, from)
 			return
 		}
@@ -81,7 +82,7 @@ func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 	}
 }
 
-// mayForward reports whether the next message of a client is forwarded.
+// mayForward reports whether the proxy forwards the next message of a client.
 func (p *proxy) mayForward() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,8 +101,8 @@ func (p *proxy) mayForward() bool {
 	return true
 }
 
-// holdAfter forwards n more messages of clients and holds back the rest until the proxy is mended.
-// The returned channel is closed when a message is held back.
+// holdAfter lets the proxy forward n more messages of clients and then hold back all messages until
+// mend is called. The returned channel is closed when the proxy holds back the first message.
 func (p *proxy) holdAfter(n int) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +110,7 @@ func (p *proxy) holdAfter(n int) <-chan struct{} {
 	return p.held
 }
 
-// add registers connections to cut, and reports whether they may be used.
+// add registers connections that cut must close. It returns false if the proxy is already cut.
 func (p *proxy) add(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +120,7 @@ func (p *proxy) add(conns ...net.Conn) bool {
 	return !p.down
 }
 
-// cut closes all connections and refuses new ones.
+// cut closes all connections of the proxy and refuses new connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,7 +131,7 @@ func (p *proxy) cut() {
 	clear(p.conns)
 }
 
-// mend accepts connections again and forwards all messages.
+// mend ends a cut or a hold: the proxy accepts connections and forwards all messages again.
 func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

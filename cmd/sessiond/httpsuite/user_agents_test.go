@@ -34,9 +34,9 @@ func TestDevice_IsNamedAfterUserAgent(t *testing.T) {
 	}
 }
 
-// TestUserAgent_IsSanitised: a User-Agent is stored as valid UTF-8 without control characters, so
-// that every store and every page can handle it.
-func TestUserAgent_IsSanitised(t *testing.T) {
+// The service cleans a User-Agent before it stores it, because Postgres refuses invalid UTF-8 and a
+// page or a terminal that shows the User-Agent may obey control characters.
+func TestUserAgent_IsStoredAsValidUTF8WithoutControlCharacters(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		for _, agent := range []string{

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// userShape is a user in a response.
+// userShape is the JSON of a user in responses of /v1.
 func userShape(p person, verified bool) shape {
 	return shape{
 		"id": anID, "username": p.username, "email": p.email, "email_verified": verified,
@@ -13,8 +13,8 @@ func userShape(p person, verified bool) shape {
 	}
 }
 
-// v1Registration checks that a taken and a free address get the same response. Only the mail
-// differs.
+// v1Registration checks that a registration with a taken email address gets the same response as
+// one with a free address. Only the mail to the address differs.
 func v1Registration(t *testing.T, s *service) {
 	name := newName()
 	email := name + "@example.com"
@@ -143,14 +143,14 @@ func v1PasswordReset(t *testing.T, s *service) {
 	var history struct{ Items []historyItem }
 	s.call(t, "GET", "/v1/logins", bearer(fresh)).want(t, 200).into(t, &history)
 	if oldest := history.Items[len(history.Items)-1]; oldest.Status != "revoked" || oldest.EndReason != "password_reset" {
-		t.Errorf("the oldest login in the history is %+v", oldest)
+		t.Errorf("the oldest login in the history is %+v, want revoked because of password_reset", oldest)
 	}
 }
 
-// TestPendingAccount_OwnerOfAddressTakesItOver: an attacker who registers somebody else's address
-// must not lock its owner out. The owner resets the password by mail. From then on, neither the
-// attacker's password nor the old confirmation link works.
-func TestPendingAccount_OwnerOfAddressTakesItOver(t *testing.T) {
+// An attacker may register an account with somebody else's email address. The owner of the address
+// takes the account over by resetting its password by mail. Afterwards neither the attacker's
+// password nor the old confirmation link may work.
+func TestPendingAccount_OwnerOfAddressTakesItOverByPasswordReset(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		for _, forgot := range []string{"/forgotPassword", "/v1/password-resets"} {
 			pending := person{username: newName()}

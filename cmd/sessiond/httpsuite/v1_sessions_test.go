@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// sessionShape is a session in a response.
+// sessionShape is the JSON of a session in responses of /v1.
 func sessionShape(id any, current bool) shape {
 	return shape{
 		"id": id, "ip_address": "127.0.0.1", "device": anyText, "user_agent": anyText,
@@ -47,7 +47,7 @@ func v1LoginAndLogout(t *testing.T, s *service) {
 	s.call(t, "DELETE", "/v1/sessions/current", bearer(token)).problem(t, false, 401, "invalid_token")
 }
 
-// sessionPage is a page of a list of sessions or logins.
+// sessionPage is one page of the list of sessions or of the login history.
 type sessionPage struct {
 	Items []struct {
 		ID        string    `json:"id"`
@@ -57,8 +57,8 @@ type sessionPage struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// v1Pages checks that pages are newest first, and that a login between two pages does not shift
-// them.
+// v1Pages checks that pages of sessions and logins are sorted from the newest to the oldest. A
+// login between the requests for two pages must not change the second page.
 func v1Pages(t *testing.T, s *service) {
 	p := s.register(t)
 	want := []string{s.currentID(t, p.token)}
@@ -111,7 +111,7 @@ func v1Pages(t *testing.T, s *service) {
 		} {
 			s.call(t, "GET", path+"?"+query, bearer(p.token)).problem(t, false, 400, "invalid_request", field)
 		}
-		// A cursor is only a point in time, so that of another user reveals nothing.
+		// A user who sends the cursor of another user must not see the other user's sessions.
 		var page sessionPage
 		q := s.register(t)
 		s.call(t, "GET", path+"?limit=1&cursor="+url64(want[0]), bearer(q.token)).want(t, 200).into(t, &page)
@@ -121,7 +121,7 @@ func v1Pages(t *testing.T, s *service) {
 	}
 }
 
-// url64 encodes a cursor.
+// url64 encodes the id of a session as a cursor.
 func url64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 func v1RevokeSessions(t *testing.T, s *service) {
@@ -145,7 +145,7 @@ func v1RevokeSessions(t *testing.T, s *service) {
 		t.Error("the session of another user was revoked")
 	}
 
-	// A misspelled query must not revoke the current session.
+	// A misspelled ?except=current must not revoke the current session.
 	for _, query := range []string{
 		"?except=me", "?except=", "?except=Current", "?Except=current", "?expect=current", "?except=current&x=1", "?except=current&except=current", "?x",
 		"?except=%00", "?%",
@@ -166,13 +166,14 @@ func v1RevokeSessions(t *testing.T, s *service) {
 	again := s.login(t, p)
 	revoke("").is(t, 200, shape{"revoked": 2})
 	if s.alive(t, p.token) || s.alive(t, again) {
-		t.Error("revoking all sessions left one")
+		t.Error("a session is accepted after the user has revoked all sessions")
 	}
 	s.refreshed(t, p.refresh, 400)
 	s.login(t, p)
 }
 
-// v1History checks that the history is complete, and that it gives the reason for each end and who ended it.
+// v1History checks that the login history lists every login. For each ended session it must say why
+// the session ended and who ended it.
 func v1History(t *testing.T, s *service) {
 	p := s.register(t)
 	want := map[string]historyItem{}
@@ -216,7 +217,7 @@ func v1History(t *testing.T, s *service) {
 	}
 	a.into(t, &history)
 	if got := len(history.Items); got != len(want)+failures {
-		t.Errorf("the history has %d logins, want %d", got, len(want)+failures)
+		t.Errorf("the login history lists %d logins, want %d", got, len(want)+failures)
 	}
 	failed := 0
 	for _, got := range history.Items {
@@ -236,7 +237,7 @@ func v1History(t *testing.T, s *service) {
 		}
 		got.EndedAt = nil
 		if got.historyItem != w {
-			t.Errorf("the history has %+v, want %+v", got.historyItem, w)
+			t.Errorf("the login history shows %+v, want %+v", got.historyItem, w)
 		}
 	}
 	if failed != failures {
@@ -258,7 +259,7 @@ func v1History(t *testing.T, s *service) {
 	}
 }
 
-// listed reports whether a session is in the list of active sessions.
+// listed reports whether the list of active sessions contains the session with this id.
 func (s *service) listed(t *testing.T, token, id string) bool {
 	t.Helper()
 	var body struct{ Items []struct{ ID string } }
@@ -266,7 +267,7 @@ func (s *service) listed(t *testing.T, token, id string) bool {
 	return slices.ContainsFunc(body.Items, func(i struct{ ID string }) bool { return i.ID == id })
 }
 
-// historyItem is a login in the history.
+// historyItem is one login in the JSON of the login history.
 type historyItem struct {
 	ID        string     `json:"id"`
 	Status    string     `json:"status"`
@@ -275,7 +276,7 @@ type historyItem struct {
 	EndedBy   string     `json:"ended_by"`
 }
 
-// history returns the login with this id from the history.
+// history returns what the login history shows for the session with this id.
 func (s *service) history(t *testing.T, token, id string) historyItem {
 	t.Helper()
 	var body struct{ Items []historyItem }

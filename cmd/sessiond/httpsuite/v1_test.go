@@ -4,15 +4,25 @@ import (
 	"testing"
 )
 
-// TestV1 runs all tests of /v1 and /oauth that need no settings against one service, because
-// starting a service takes longer than most of them.
-func TestV1(t *testing.T) {
+// The subtests share one service, because starting a service takes longer than most of them. They
+// need no settings.
+func TestV1Routes_FollowContract(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		for name, test := range map[string]func(*testing.T, *service){
-			"registration": v1Registration, "profile": v1Profile, "deletion": v1Deletion, "password change": v1PasswordChange,
-			"password reset": v1PasswordReset, "login and logout": v1LoginAndLogout, "pages": v1Pages, "revocation of sessions": v1RevokeSessions,
-			"history": v1History, "refresh rotation": oauthRefreshRotation, "OAuth errors": oauthErrors, "token revocation": oauthRevocation,
-			"access token": accessToken, "documents": documents,
+			"registration does not reveal a taken address":       v1Registration,
+			"profile can be read and changed":                    v1Profile,
+			"account deletion revokes all sessions":              v1Deletion,
+			"password change revokes all other sessions":         v1PasswordChange,
+			"password reset revokes all sessions":                v1PasswordReset,
+			"logout revokes only the current session":            v1LoginAndLogout,
+			"pages are sorted from newest to oldest":             v1Pages,
+			"revoking one session keeps the others":              v1RevokeSessions,
+			"login history gives reason for end of each session": v1History,
+			"reuse of old refresh token revokes session":         oauthRefreshRotation,
+			"OAuth endpoints return errors of RFC 6749":          oauthErrors,
+			"revoking access token keeps its session":            oauthRevocation,
+			"access token can be verified with published keys":   accessToken,
+			"documents and health checks are public":             documents,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, s) })
 		}

@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for something that must happen. A busy machine may take long,
-// so it is far more than a test normally needs.
+// patience is how long a test waits for an event that must happen. It is far longer than the event
+// takes, because a busy machine may be very slow.
 const patience = 2 * time.Minute
 
-// await waits until a condition holds, and fails the test if it does not in time.
+// await waits until holds returns true. After two minutes it fails the test. what describes the
+// awaited event.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for this: %s", patience, what)
+			t.Fatalf("waited %v, but this did not happen: %s", patience, what)
 		}
 	}
 }
 
-// awaitOutput waits until the output of a program matches re, and returns its first group. done
-// receives the error with which the program ends; it may be nil.
+// awaitOutput waits until the output of a program matches re, and returns the first group of re. It
+// fails the test if done, which may be nil, receives the error with which the program has ended.
 func awaitOutput(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.Regexp) string {
 	t.Helper()
 	deadline := time.After(patience)
@@ -39,7 +40,7 @@ func awaitOutput(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.
 		case err := <-done:
 			t.Fatalf("the program ended early: %v\n%s", err, out.String())
 		case <-deadline:
-			t.Fatalf("no output that matches %s within %v:\n%s", re, patience, out.String())
+			t.Fatalf("the program printed nothing that matches %s within %v:\n%s", re, patience, out.String())
 		}
 	}
 }
@@ -67,7 +68,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// changed returns a channel that the next write closes.
+// changed returns a channel that is closed at the next write to the buffer.
 func (b *lockedBuffer) changed() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()

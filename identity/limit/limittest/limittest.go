@@ -1,4 +1,4 @@
-// Package limittest tests that a [limit.Limiter] keeps the promises of the interface's comments.
+// Package limittest has contract tests for implementations of [limit.Limiter].
 package limittest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Run runs every test of the suite on limiters that share their counters, like the limiters of several
-// replicas. open returns the limiters and registers their cleanup.
+// Run runs every contract test on limiters that share their counters, like the limiters of several
+// replicas. open returns the limiters and cleans them up.
 func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -26,11 +26,12 @@ func Run(t *testing.T, open func(t *testing.T) []limit.Limiter) {
 }
 
 type test struct {
-	name string // the promise that is tested, as a sentence
+	name string // states the behavior that every limiter must have
 	run  func(s *suite)
 }
 
-// suite is a test with limiters that share their counters, and a clock that the test moves.
+// suite is one test with limiters that share their counters, and with the time that the test passes
+// to them.
 type suite struct {
 	*testing.T
 	limit.Limiter
@@ -38,14 +39,14 @@ type suite struct {
 	now      time.Time
 }
 
-// Redis expires keys by the real clock, not by the suite's. With rules as slow as these, no key expires
-// during a test.
+// The rules of these tests are slow, so that Redis, which expires keys by the real clock, expires
+// no key during a test.
 var (
 	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
-// fresh returns a key that no other test uses.
+// fresh returns a rate limit key of the rule r that no other test uses.
 func fresh(r limit.Rule) limit.Key { return r.Of(rand.Text()) }
 
 func (s *suite) charge(keys ...limit.Key) limit.Decision {
@@ -67,7 +68,7 @@ func (s *suite) refund(keys ...limit.Key) {
 	}
 }
 
-// wantAllowed charges the keys n times.
+// wantAllowed charges the keys n times. It fails the test if a charge is refused.
 func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	s.Helper()
 	for i := range n {
@@ -77,7 +78,8 @@ func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	}
 }
 
-// wantRefused charges the keys and wants a refusal that says to retry after the given time.
+// wantRefused charges the keys once. It fails the test unless the charge is refused with RetryAfter
+// retry.
 func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	s.Helper()
 	if d := s.charge(keys...); d.Allowed || d.RetryAfter != retry {
@@ -85,7 +87,8 @@ func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	}
 }
 
-// exhaust charges a backoff counter until the wait before the next charge is at least wait.
+// exhaust charges a backoff counter until the counter refuses charges for at least the duration
+// wait.
 func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 	s.Helper()
 	for range 100 {
@@ -119,7 +122,7 @@ var tests = []test{
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"of concurrent charges by all replicas, exactly the burst is allowed", func(s *suite) {
+	{"all replicas together allow exactly the burst of concurrent charges", func(s *suite) {
 		const callers, tries, burst = 8, 20, 50
 		for _, k := range []limit.Key{
 			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
@@ -147,7 +150,7 @@ var tests = []test{
 			}
 		}
 	}},
-	{"if one key is at its limit, no key is charged", func(s *suite) {
+	{"if one of several keys is at its limit, no key is charged", func(s *suite) {
 		mine, theirs, name := fresh(bucket), fresh(bucket), fresh(backoff)
 		s.wantAllowed(5, mine)
 		for range 20 {
@@ -172,7 +175,7 @@ var tests = []test{
 			wait := time.Duration(seconds) * time.Second
 			s.wantRefused(wait, k)
 			s.now = s.now.Add(wait - time.Millisecond)
-			s.wantRefused(time.Millisecond, k) // the refusal before did not extend the wait
+			s.wantRefused(time.Millisecond, k) // the earlier refusal must not extend the wait
 			s.now = s.now.Add(time.Millisecond)
 			s.wantAllowed(1, k)
 		}
@@ -238,7 +241,7 @@ var tests = []test{
 			}
 		}
 	}},
-	{"concurrent refunds undo exactly the charges", func(s *suite) {
+	{"concurrent refunds undo exactly the concurrent charges", func(s *suite) {
 		k, name := fresh(limit.Rule{Name: "bucket", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
 		var wg sync.WaitGroup
 		for _, l := range s.replicas {
@@ -259,7 +262,7 @@ var tests = []test{
 		wg.Wait()
 		s.wantAllowed(40, k, name)
 	}},
-	{"a cleared key is like a new one", func(s *suite) {
+	{"a cleared key allows the whole burst again", func(s *suite) {
 		k, name, other := fresh(bucket), fresh(backoff), fresh(bucket)
 		s.wantAllowed(5, k)
 		s.wantAllowed(5, other)
@@ -273,7 +276,7 @@ var tests = []test{
 			s.Errorf("%+v", d)
 		}
 	}},
-	{"different rules and texts have different keys", func(s *suite) {
+	{"keys of different rules or texts do not share a counter", func(s *suite) {
 		id := rand.Text()
 		for _, k := range []limit.Key{
 			bucket.Of(id, "bc"), bucket.Of(id+"b", "c"), bucket.Of(id, "BC"), bucket.Of(id + "bc"), bucket.Of(id, "bc", ""),
@@ -309,7 +312,8 @@ var tests = []test{
 		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 		want(s.charge(pair, wide), limit.Quota{Rule: "bucket", Limit: 5, Window: 5 * time.Minute, Left: 0, Reset: time.Minute})
 
-		// The decision reveals how many charges of a shared rule are left only if that rule refuses.
+		// The decision reveals how many charges of a shared rule are left only if that rule
+		// refuses.
 		want(s.charge(shared), limit.Quota{})
 		want(s.charge(shared, wide), limit.Quota{Rule: "shared", Limit: 2, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 
@@ -318,7 +322,7 @@ var tests = []test{
 		s.wantAllowed(8, name)
 		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 	}},
-	{"any sequence of calls gets the same decisions as from Local", func(s *suite) {
+	{"any sequence of calls gets the same decisions as from limit.Local", func(s *suite) {
 		rapid.Check(s.T, func(t *rapid.T) {
 			model := limit.NewLocal(1000)
 			all := []limit.Key{fresh(bucket), fresh(backoff), fresh(limit.Rule{Name: "small", Burst: 1, Every: time.Hour})}

@@ -1,4 +1,4 @@
-// Package issuertest runs three replicas of an issuer on the same database and Redis, for tests.
+// Package issuertest creates three replicas of an issuer on the same database and Redis for tests.
 package issuertest
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// World is three replicas on the same database and store, with one user.
+// World has three replicas of an issuer on the same database and Redis, and one user.
 type World struct {
 	DB       *sqlstore.DB
 	Replicas []*issuer.Manager
 	User     issuer.Subject
 }
 
-// New returns a World on this database and this store.
+// New returns a World on the database db and the Redis store.
 func New(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *World {
 	t.Helper()
 	key, err := session.GenerateKey(session.AlgEdDSA)
@@ -60,10 +60,11 @@ func AddUser(t *testing.T, db *sqlstore.DB) issuer.Subject {
 	return issuer.Subject{ID: u.ID, CredentialVersion: u.PasswordVersion}
 }
 
-// Replica returns one of the replicas: the replica i modulo the number of replicas.
+// Replica returns replica i modulo the number of replicas, so that a test can alternate between
+// them.
 func (w *World) Replica(i int) *issuer.Manager { return w.Replicas[i%len(w.Replicas)] }
 
-// Start opens a session of the user at the first replica.
+// Start starts a session of the world's user at the first replica.
 func (w *World) Start(t *testing.T) (issuer.TokenSet, issuer.Session) {
 	t.Helper()
 	set, s, err := w.Replicas[0].Start(t.Context(), w.User, issuer.Client{})

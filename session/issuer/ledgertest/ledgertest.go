@@ -1,4 +1,4 @@
-// Package ledgertest tests that an [issuer.Ledger] keeps the promises of its comments.
+// Package ledgertest has contract tests for implementations of [issuer.Ledger].
 package ledgertest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Users changes the users of the ledger's database.
+// Users lets the contract tests add and change users in the ledger's database.
 type Users interface {
 	// Add creates an active user whose password has version 1.
 	Add(ctx context.Context, username string) (subject string, err error)
@@ -28,8 +28,8 @@ type Users interface {
 	Mails(ctx context.Context, subject string) ([]string, error)
 }
 
-// Run runs the tests of the suite. Each test has a user of its own. Each group of tests has a
-// ledger of its own, which the function open opens and cleans up.
+// Run runs every contract test. Each test has its own user. Each group of tests has its own ledger,
+// which the function open opens and cleans up.
 func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 	for _, group := range []struct {
 		name  string
@@ -45,9 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 		{"RevokeAll", revokeAllTests},
 		{"RevokeToken", revokeTokenTests},
 		{"DueRevocations", dueTests},
-		{"DueRevocations in parallel", parallelDueTests},
-		{"odd text", textTests},
-		{"races", raceTests},
+		{"concurrent DueRevocations", parallelDueTests},
+		{"malformed text", textTests},
+		{"concurrent calls", raceTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			ledger, users := open(t)
@@ -62,12 +62,12 @@ func Run(t *testing.T, open func(t *testing.T) (issuer.Ledger, Users)) {
 }
 
 type test struct {
-	name string // what the ledger promises
+	name string // states the behavior that every ledger must have
 	run  func(s *suite)
 }
 
-// suite is one ledger with one user. A method of suite ends the test if the ledger returns an
-// error.
+// suite is one test with its ledger and user. Its helper methods end the test if the ledger returns
+// an error.
 type suite struct {
 	*testing.T
 	issuer.Ledger
@@ -82,7 +82,7 @@ type suite struct {
 func newSuite(t *testing.T, ledger issuer.Ledger, users Users) *suite {
 	s := &suite{
 		T: t, Ledger: ledger, Users: users, ctx: t.Context(), username: "Zoë " + issuer.NewID(),
-		// With this time, a ledger that loses microseconds or UTC fails the tests.
+		// This time has microseconds, so that the tests fail if a ledger drops microseconds.
 		now: time.Date(2031, 5, 6, 7, 8, 9, 123456000, time.UTC),
 	}
 	s.subject = s.add(s.username)
@@ -106,10 +106,11 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want ends the test unless err is the sentinel error itself. A ledger does not wrap these errors.
+// want ends the test unless err is exactly the sentinel error, such as issuer.ErrNotFound. A ledger
+// must return sentinel errors unwrapped.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
-	if err != sentinel { //nolint:errorlint // see above
+	if err != sentinel { //nolint:errorlint // sentinel errors must be unwrapped
 		s.Fatalf("got error %v, want exactly %v", err, sentinel)
 	}
 }
@@ -120,7 +121,7 @@ const (
 	maxTTL    = 72 * time.Hour
 )
 
-// login returns what the ledger records for a login of the suite's user.
+// login returns the parameters of Ledger.Start for a login of the suite's user.
 func (s *suite) login(at time.Time) issuer.Start { return loginOf(s.subject, at) }
 
 func loginOf(subject string, at time.Time) issuer.Start {
@@ -134,10 +135,11 @@ func loginOf(subject string, at time.Time) issuer.Start {
 	}
 }
 
-// family returns the hash of the secret that all refresh tokens of a session share.
+// family returns the refresh family of a test session. It identifies all refresh tokens of the
+// session.
 func family(id string) issuer.Hash { return sha256.Sum256([]byte(id)) }
 
-// start records a login of the suite's user.
+// start starts a session of the suite's user.
 func (s *suite) start(at time.Time) issuer.Session {
 	s.Helper()
 	started, _, err := s.Start(s.ctx, s.login(at))
@@ -145,7 +147,7 @@ func (s *suite) start(at time.Time) issuer.Session {
 	return started
 }
 
-// starts records n logins of the suite's user, a second apart.
+// starts starts n sessions of the suite's user, a second apart.
 func (s *suite) starts(n int) []issuer.Session {
 	s.Helper()
 	list := make([]issuer.Session, n)
@@ -197,7 +199,7 @@ func (s *suite) refresh(id string, at time.Time) (issuer.Session, error) {
 
 var errEnded = errors.New("the session has ended")
 
-// rotation returns a rotation that replaces the refresh token of r.
+// rotation returns a rotation that replaces the session's refresh token.
 func rotation(r issuer.Rotatable, at time.Time) issuer.Rotation {
 	return issuer.Rotation{
 		TokenID: issuer.NewID(), At: at, AccessExpiresAt: at.Add(accessTTL), ExpiresAt: at.Add(idleTTL),
@@ -217,7 +219,7 @@ func ids(list []issuer.Session) []string {
 	return out
 }
 
-// newestFirst returns the ids in reverse order.
+// newestFirst returns the ids of sessions that are sorted from oldest to newest, in reverse order.
 func newestFirst(list []issuer.Session) []string {
 	out := ids(list)
 	slices.Reverse(out)
@@ -231,7 +233,8 @@ func (s *suite) sameIDs(what string, got, want []string) {
 	}
 }
 
-// same compares all fields of two sessions. Times are compared with ==, because all times are UTC.
+// same compares all fields of two sessions. It compares times with ==, because all times must be
+// UTC.
 func (s *suite) same(what string, got, want issuer.Session) {
 	s.Helper()
 	if got != want {
@@ -239,10 +242,10 @@ func (s *suite) same(what string, got, want issuer.Session) {
 	}
 }
 
-// together runs f n times in parallel and waits for all of them.
+// together calls f n times concurrently and waits for all calls.
 func (s *suite) together(n int, f func(i int)) {
-	// Open the database connections before the race. Otherwise the caller whose connection is open
-	// first would win.
+	// Open n database connections first. Otherwise the calls of f would wait for connections and
+	// hardly run at the same time.
 	parallel(n, func(int) { _, _ = s.Find(s.ctx, s.subject, "nothing", s.now) })
 	parallel(n, f)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 var listTests = []test{
-	{"Active lists the subject's sessions that have neither ended nor expired, newest first", func(s *suite) {
+	{"Active returns only sessions that have not ended or expired, newest first", func(s *suite) {
 		list := s.starts(4)
 		_, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
@@ -16,7 +16,7 @@ var listTests = []test{
 		s.ok(err)
 		want := []string{list[3].ID, list[2].ID, list[0].ID}
 		s.sameIDs("active", ids(s.active(s.now, issuer.Page{})), want)
-		// At the time ExpiresAt a session is expired.
+		// A session has expired at the time ExpiresAt, but not before.
 		s.sameIDs("just before the first session expires", ids(s.active(list[0].ExpiresAt.Add(-time.Microsecond), issuer.Page{})), want)
 		s.sameIDs("when the first session expires", ids(s.active(list[0].ExpiresAt, issuer.Page{})), want[:2])
 	}},
@@ -24,7 +24,7 @@ var listTests = []test{
 		started := s.start(s.now)
 		s.same("listed", s.active(s.now, issuer.Page{})[0], started)
 	}},
-	{"pages of Active and History have neither gaps nor duplicates", func(s *suite) {
+	{"pages of Active and History have no gaps and no duplicates", func(s *suite) {
 		list := s.starts(7)
 		want := newestFirst(list)
 		for _, size := range []int{1, 3, 7, 10} {
@@ -54,8 +54,8 @@ var listTests = []test{
 			s.sameIDs("history", history, want)
 		}
 	}},
-	{"Active sorts ids by bytes and not by the database's collation", func(s *suite) {
-		// Most collations sort "a" < "B" < "c". Bytes sort "-" < "B" < "_" < "a".
+	{"Active sorts session ids by bytes and not by the database's collation", func(s *suite) {
+		// By bytes, "-" < "B" < "_" < "a". Most collations sort "a" < "B" < "c".
 		order := []string{"-x", "0x", "Bx", "_x", "ax", "cx"}
 		for _, id := range []string{"ax", "Bx", "_x", "cx", "0x", "-x"} {
 			start := s.login(s.now)
@@ -67,7 +67,7 @@ var listTests = []test{
 		s.sameIDs("all sessions", ids(s.active(s.now, issuer.Page{})), order)
 		s.sameIDs("before ax", ids(s.active(s.now, issuer.Page{Before: "ax"})), order[2:])
 	}},
-	{"History lists active, ended, expired and failed logins together", func(s *suite) {
+	{"History returns active, ended, expired and failed logins in one list", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)

@@ -8,10 +8,10 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// DueRevocations claims the revocations of all users. So each of these groups has one test, which
-// has the ledger for itself.
+// Only one test may use a ledger with dueTests, because DueRevocations returns revocations of all
+// users.
 var dueTests = []test{
-	{"returns a revocation once per lease until RevocationDone deletes it", func(s *suite) {
+	{"returns each revocation once per lease until RevocationDone is called for it", func(s *suite) {
 		list := s.starts(2)
 		_, first, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -51,7 +51,7 @@ var dueTests = []test{
 }
 
 var parallelDueTests = []test{
-	{"gives every revocation to exactly one caller", func(s *suite) {
+	{"returns every revocation to exactly one of many concurrent callers", func(s *suite) {
 		const n = 120
 		for range n {
 			started := s.start(s.now)
@@ -80,8 +80,8 @@ var parallelDueTests = []test{
 				mu.Unlock()
 			}
 		})
-		// A caller that finds only locked rows returns early. Another caller then holds these locks
-		// and claims the revocations.
+		// A caller stops when all remaining revocations are locked, because the caller that locked
+		// them also claims them.
 		if len(claimed) != n {
 			s.Errorf("%d of %d revocations were claimed", len(claimed), n)
 		}

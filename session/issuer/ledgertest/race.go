@@ -8,11 +8,12 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// rounds is how often each race runs. A ledger without locks fails at least one of the rounds.
+// rounds is how often each test repeats its concurrent calls. A ledger without locks fails at least
+// one of the rounds.
 const rounds = 25
 
 var raceTests = []test{
-	{"Rotate sees the result of every earlier Rotate", func(s *suite) {
+	{"every concurrent Rotate gets the refresh token that the Rotate before it stored", func(s *suite) {
 		const n = 50
 		started := s.start(s.now)
 		var rotated atomic.Int64
@@ -28,17 +29,17 @@ var raceTests = []test{
 			}
 			rotated.Add(1)
 		})
-		// Each Rotate replaces the token that the Rotate before it stored. So all have seen different
-		// tokens.
+		// All calls must have got different refresh tokens, because each call replaces the token
+		// that the call before it stored.
 		order := make(map[issuer.Hash]bool)
 		for _, hash := range seen {
 			order[hash] = true
 		}
 		if rotated.Load() != n || len(order) != n {
-			s.Errorf("%d rotations saw %d different tokens, want %d", rotated.Load(), len(order), n)
+			s.Errorf("%d calls of Rotate got %d different refresh tokens, want %d", rotated.Load(), len(order), n)
 		}
 	}},
-	{"a password change ends every login that races it", func(s *suite) {
+	{"no session from a concurrent login with the old password is active after a password change", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
@@ -60,7 +61,7 @@ var raceTests = []test{
 			}
 		}
 	}},
-	{"RevokeAll leaves no active session below the new generation", func(s *suite) {
+	{"after RevokeAll, no active session has an older generation", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
@@ -96,7 +97,7 @@ var raceTests = []test{
 			}
 		}
 	}},
-	{"concurrent RevokeAll calls that each keep their own session leave at most one", func(s *suite) {
+	{"concurrent RevokeAll calls that keep different sessions leave at most one active session", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)
@@ -111,8 +112,8 @@ var raceTests = []test{
 					s.Error(err)
 				}
 			})
-			// The first RevokeAll keeps the session of its device and ends the sessions that the
-			// later calls should keep. A later RevokeAll then keeps no session.
+			// The first RevokeAll keeps its session and ends the sessions that the later calls
+			// should keep. A later RevokeAll therefore keeps no session.
 			list, err := s.Active(s.ctx, subject, at, issuer.Page{})
 			s.ok(err)
 			for _, live := range list {
@@ -124,7 +125,7 @@ var raceTests = []test{
 			}
 		}
 	}},
-	{"Revoke ends a session once", func(s *suite) {
+	{"only one of many concurrent Revoke calls sets the time when the session ended", func(s *suite) {
 		started := s.start(s.now)
 		var at [20]time.Time
 		var ended [20]issuer.Session

@@ -20,7 +20,7 @@ var revokeTests = []test{
 		s.same("the other session", s.find(list[1].ID, at).Session, list[1])
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: want.ID, Until: want.AccessExpiresAt})
 	}},
-	{"records another revocation of an ended session and keeps its history", func(s *suite) {
+	{"records another revocation of an ended session and does not change how it ended", func(s *suite) {
 		started := s.start(s.now)
 		first, _, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -29,7 +29,7 @@ var revokeTests = []test{
 		s.same("the second time", again, first)
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
-	{"records a revocation of an expired session and keeps it expired", func(s *suite) {
+	{"records a revocation of an expired session, which keeps the status expired", func(s *suite) {
 		started := s.start(s.now)
 		got, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(started.ExpiresAt, issuer.ReasonRevoked))
 		s.ok(err)
@@ -125,7 +125,7 @@ var revokeAllTests = []test{
 		s.ok(err)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		at := list[1].ExpiresAt // the third session expires a second later
+		at := list[1].ExpiresAt // at this time, only the third session is active
 		for _, keep := range []string{list[0].ID, list[1].ID, foreign.ID, "unknown"} {
 			before := s.find(list[0].ID, at)
 			_, revocation, err := s.RevokeAll(s.ctx, s.subject, keep, end(at, issuer.ReasonRevokedOthers))
@@ -138,7 +138,7 @@ var revokeAllTests = []test{
 		s.same("the session that had expired", s.find(list[1].ID, at).Session, list[1])
 		s.sameIDs("still active", ids(s.active(at, issuer.Page{})), nil)
 	}},
-	{"does not change ended and expired sessions", func(s *suite) {
+	{"does not change sessions that have ended or expired", func(s *suite) {
 		list := s.starts(3)
 		loggedOut, _, err := s.Revoke(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -168,7 +168,7 @@ var revokeAllTests = []test{
 			s.want(err, issuer.ErrSubjectGone)
 		}
 	}},
-	{"happens at a password change and at a deletion, each with a reason of its own", func(s *suite) {
+	{"also happens when the password changes and when the user is deleted, with different reasons", func(s *suite) {
 		list := s.starts(2)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, list[1].ID, s.now))
 		first := s.find(list[0].ID, s.now)
@@ -204,7 +204,7 @@ var revokeTokenTests = []test{
 			s.Errorf("the revoked tokens are %q, want only %q", record.RevokedTokens, started.TokenID)
 		}
 	}},
-	{"records a token once, even if it is revoked twice", func(s *suite) {
+	{"returns a token that was revoked twice only once in RevokedTokens", func(s *suite) {
 		started := s.start(s.now)
 		for range 2 {
 			_, err := s.RevokeToken(s.ctx, s.subject, started.ID, "jti", s.now.Add(time.Minute), s.now)

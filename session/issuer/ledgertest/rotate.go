@@ -10,7 +10,7 @@ import (
 )
 
 var rotateTests = []test{
-	{"passes the session to decide and stores the rotation that decide returns", func(s *suite) {
+	{"passes the session to the function decide and stores the rotation that decide returns", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		var first issuer.Rotatable
@@ -40,7 +40,7 @@ var rotateTests = []test{
 		})
 		s.want(err, errEnded)
 	}},
-	{"returns ErrNotFound for an unknown family", func(s *suite) {
+	{"returns ErrNotFound for an unknown refresh family", func(s *suite) {
 		s.start(s.now)
 		_, _, err := s.Rotate(s.ctx, hashOf("unknown"), func(issuer.Rotatable) (issuer.Rotation, error) {
 			s.Error("decide was called without a session")
@@ -48,7 +48,7 @@ var rotateTests = []test{
 		})
 		s.want(err, issuer.ErrNotFound)
 	}},
-	{"returns an error of decide unchanged and stores nothing", func(s *suite) {
+	{"returns an error of the function decide unchanged and stores nothing", func(s *suite) {
 		want := s.start(s.now)
 		for _, own := range []error{errors.New("own"), session.ErrUnavailable, session.ErrInvalidToken} {
 			_, revocation, err := s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
@@ -64,7 +64,7 @@ var rotateTests = []test{
 			s.Errorf("Rotate recorded the revocations %+v", due)
 		}
 	}},
-	{"never moves AccessExpiresAt back", func(s *suite) {
+	{"never makes AccessExpiresAt earlier", func(s *suite) {
 		started := s.start(s.now)
 		got, _, err := s.Rotate(s.ctx, family(started.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
 			decided := rotation(r, s.now)
@@ -76,7 +76,7 @@ var rotateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"ends the session if decide sets End, records a revocation and mails the user", func(s *suite) {
+	{"ends the session if the rotation has an End, records a revocation and mails the user once", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		steal := func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -91,8 +91,8 @@ var rotateTests = []test{
 		if revocation == nil || revocation.SessionID != started.ID || revocation.Subject != s.subject || revocation.Until != started.AccessExpiresAt {
 			s.Errorf("revocation %+v", revocation)
 		}
-		// The thief uses the token again. The session is revoked again, but its history does not
-		// change, and the user gets no second mail.
+		// The thief uses the stolen token again. Rotate must record another revocation, but must
+		// not change the time and reason of the session's end, and must not send a second mail.
 		at = at.Add(time.Minute)
 		again, revocation, err := s.Rotate(s.ctx, family(started.ID), steal)
 		s.ok(err)
@@ -106,7 +106,7 @@ var rotateTests = []test{
 			s.Errorf("the user got the mails %q, want one of the kind token_theft", mails)
 		}
 	}},
-	{"sends no mail if Notify is empty", func(s *suite) {
+	{"sends no mail if the rotation has an End and an empty Notify", func(s *suite) {
 		started := s.start(s.now)
 		e := end(s.now, issuer.ReasonLogout)
 		_, _, err := s.Rotate(s.ctx, family(started.ID), func(issuer.Rotatable) (issuer.Rotation, error) {
@@ -119,7 +119,7 @@ var rotateTests = []test{
 			s.Errorf("the user got the mails %q, want none", mails)
 		}
 	}},
-	{"passes an ended or expired session to decide", func(s *suite) {
+	{"also passes an ended or expired session to the function decide", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -128,7 +128,7 @@ var rotateTests = []test{
 		_, err = s.refresh(list[1].ID, list[1].ExpiresAt)
 		s.want(err, errEnded)
 	}},
-	{"does not revive a session that expired before RevokeAll, even with a slow clock", func(s *suite) {
+	{"does not revive a session that expired before RevokeAll, even if a replica's clock is behind", func(s *suite) {
 		started := s.start(s.now)
 		_, _, err := s.RevokeAll(s.ctx, s.subject, "", end(started.ExpiresAt, issuer.ReasonRevokedAll))
 		s.ok(err)
@@ -139,7 +139,7 @@ var rotateTests = []test{
 			s.Errorf("the session has generation %d, and its subject has %d", record.Generation, record.SubjectGeneration)
 		}
 	}},
-	{"does not revive a session that expired before Revoke, even with a slow clock", func(s *suite) {
+	{"does not revive a session that expired before Revoke, even if a replica's clock is behind", func(s *suite) {
 		list := s.starts(2)
 		revoked := list[1].ExpiresAt
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(revoked, issuer.ReasonRevoked))

@@ -10,7 +10,7 @@ import (
 )
 
 var startTests = []test{
-	{"records a session with the user's name and generation", func(s *suite) {
+	{"stores a session with the user's name and generation", func(s *suite) {
 		start := s.login(s.now)
 		got, _, err := s.Start(s.ctx, start)
 		s.ok(err)
@@ -35,7 +35,7 @@ var startTests = []test{
 		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, issuer.ErrSubjectGone)
 	}},
-	{"refuses an old password version", func(s *suite) {
+	{"refuses a login that verified an old version of the password", func(s *suite) {
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, "", s.now))
 		_, _, err := s.Start(s.ctx, s.login(s.now))
 		s.want(err, issuer.ErrCredentialChanged)
@@ -45,7 +45,7 @@ var startTests = []test{
 		s.ok(err)
 		s.sameIDs("recorded", ids(s.active(s.now, issuer.Page{})), []string{start.ID})
 	}},
-	{"gives a session the generation that RevokeAll raised", func(s *suite) {
+	{"gives a new session the generation that RevokeAll raised", func(s *suite) {
 		before := s.start(s.now)
 		_, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
@@ -54,7 +54,7 @@ var startTests = []test{
 			s.Errorf("a session before RevokeAll has generation %d, RevokeAll raised it to %d, a later session has %d", before.Generation, revocation.Generation, after.Generation)
 		}
 	}},
-	{"records times in UTC with microseconds", func(s *suite) {
+	{"stores times in UTC with microseconds", func(s *suite) {
 		odd := s.now.Add(789 * time.Nanosecond).In(time.FixedZone("", 3600))
 		got := s.start(odd)
 		for _, at := range []time.Time{got.CreatedAt, s.find(got.ID, s.now).CreatedAt} {
@@ -73,7 +73,7 @@ var findTests = []test{
 		_, err = s.Find(s.ctx, s.otherUser(), mine.ID, s.now)
 		s.want(err, issuer.ErrNotFound)
 	}},
-	{"finds an ended and an expired session", func(s *suite) {
+	{"returns ended sessions and expired sessions", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -85,7 +85,7 @@ var findTests = []test{
 			s.Errorf("the expired session has status %q", status.StatusAt(long))
 		}
 	}},
-	{"lists a revoked token for as long as a check would accept the token", func(s *suite) {
+	{"returns a revoked token until no check accepts the token any more", func(s *suite) {
 		one, other := s.start(s.now), s.start(s.now)
 		expiry := s.now.Add(time.Minute)
 		for _, token := range []string{"b-token", "a_token"} {
@@ -100,7 +100,7 @@ var findTests = []test{
 		}{
 			{s.now, []string{"a_token", "b-token", "longer"}},
 			{expiry, []string{"a_token", "b-token", "longer"}},
-			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // with the leeway, a check would still accept the tokens
+			{expiry.Add(session.Leeway), []string{"a_token", "b-token", "longer"}}, // checks accept a token until Leeway after its expiry
 			{expiry.Add(issuer.Margin), []string{"longer"}},
 		} {
 			got := slices.Sorted(slices.Values(s.find(one.ID, test.now).RevokedTokens))
@@ -112,11 +112,11 @@ var findTests = []test{
 			s.Errorf("another session has the revoked tokens %q", got)
 		}
 	}},
-	{"returns the expiry of the newest access token of all the subject's sessions", func(s *suite) {
+	{"returns the latest expiry of the access tokens of all sessions of the subject", func(s *suite) {
 		list := s.starts(3)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now.Add(time.Hour)))
 		s.ok(err)
-		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // the token of the revoked session still counts
+		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // the access token of a revoked session still counts
 		s.ok(err)
 		record := s.find(list[0].ID, s.now)
 		if record.SubjectUntil != list[2].AccessExpiresAt || !foreign.AccessExpiresAt.After(record.SubjectUntil) {
@@ -126,7 +126,7 @@ var findTests = []test{
 }
 
 var reauthenticateTests = []test{
-	{"records the new password check and the new token, and changes nothing else", func(s *suite) {
+	{"stores the new password check and the new token, and changes nothing else", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		re := s.reauthentication(want.ID, at)
@@ -139,7 +139,7 @@ var reauthenticateTests = []test{
 			s.Errorf("the refresh token no longer works: %v", err)
 		}
 	}},
-	{"never moves AccessExpiresAt back", func(s *suite) {
+	{"never makes AccessExpiresAt earlier", func(s *suite) {
 		started := s.start(s.now)
 		re := s.reauthentication(started.ID, s.now)
 		re.AccessExpiresAt = s.now.Add(time.Minute)
@@ -149,7 +149,7 @@ var reauthenticateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"refuses a changed password and a deleted user", func(s *suite) {
+	{"refuses a password check from before a password change, and a deleted user", func(s *suite) {
 		started := s.start(s.now)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, started.ID, s.now))
 		_, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
@@ -180,9 +180,9 @@ func (s *suite) reauthentication(id string, at time.Time) issuer.Reauthenticatio
 	}
 }
 
-// textTests use texts that clients can send and that a database cannot store.
+// textTests use texts that clients can send but that a database cannot store.
 var textTests = []test{
-	{"an id that is not valid UTF-8 or has a NUL names no session", func(s *suite) {
+	{"no session is found for an id that is not valid UTF-8 or contains a NUL", func(s *suite) {
 		s.start(s.now)
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.Find(s.ctx, s.subject, odd, s.now)
@@ -212,7 +212,7 @@ var textTests = []test{
 			s.Errorf("RevokeAll with an impossible keep ended %d sessions, want 1", len(ended))
 		}
 	}},
-	{"a login succeeds although the user agent is not valid UTF-8", func(s *suite) {
+	{"a login succeeds even if the user agent is not valid UTF-8", func(s *suite) {
 		start := s.login(s.now)
 		start.Client.UserAgent = "curl\xff/8\x00"
 		_, _, err := s.Start(s.ctx, start)
@@ -221,5 +221,5 @@ var textTests = []test{
 	}},
 }
 
-// hashOf returns the hash of a secret.
+// hashOf returns the SHA-256 hash of a text.
 func hashOf(text string) issuer.Hash { return sha256.Sum256([]byte(text)) }

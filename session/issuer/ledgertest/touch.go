@@ -8,7 +8,7 @@ import (
 )
 
 var touchTests = []test{
-	{"moves LastSeenAt and nothing else", func(s *suite) {
+	{"changes LastSeenAt and nothing else", func(s *suite) {
 		list := s.starts(2)
 		want := list[0]
 		want.LastSeenAt = s.now.Add(5*time.Minute + time.Microsecond)
@@ -20,7 +20,7 @@ var touchTests = []test{
 			s.Errorf("the refresh token no longer works: %v", err)
 		}
 	}},
-	{"writes a session at most once a minute", func(s *suite) {
+	{"changes LastSeenAt of a session at most once a minute", func(s *suite) {
 		started := s.start(s.now)
 		for _, step := range []struct{ used, seen time.Duration }{
 			{time.Second, 0},
@@ -34,7 +34,7 @@ var touchTests = []test{
 			s.wantSeen(started.ID, s.now.Add(step.seen))
 		}
 	}},
-	{"writes no use less than a minute after a refresh or a re-authentication", func(s *suite) {
+	{"does not change LastSeenAt within a minute after a refresh or a re-authentication", func(s *suite) {
 		started := s.start(s.now)
 		at := s.now.Add(time.Hour)
 		_, err := s.refresh(started.ID, at)
@@ -47,7 +47,7 @@ var touchTests = []test{
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
 		s.wantSeen(started.ID, at)
 	}},
-	{"never moves LastSeenAt back; Rotate and Reauthenticate do not either", func(s *suite) {
+	{"never makes LastSeenAt earlier, and neither do Rotate and Reauthenticate", func(s *suite) {
 		started := s.start(s.now)
 		latest := s.now.Add(time.Hour)
 		s.touch(issuer.Use{SessionID: started.ID, At: latest})
@@ -55,7 +55,8 @@ var touchTests = []test{
 			s.touch(issuer.Use{SessionID: started.ID, At: latest.Add(-ago)})
 			s.wantSeen(started.ID, latest)
 		}
-		// These two calls stand for requests that began before the use and had to wait for a lock.
+		// A refresh or a re-authentication may begin before the use of the session, but run after
+		// it because of a lock.
 		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
 		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
@@ -65,11 +66,11 @@ var touchTests = []test{
 		}
 		s.wantSeen(started.ID, latest)
 	}},
-	{"skips a session that had ended or expired before the use", func(s *suite) {
+	{"skips sessions that have ended, and sessions that expired before the use", func(s *suite) {
 		list := s.starts(3)
 		ended, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now.Add(time.Hour), issuer.ReasonLogout))
 		s.ok(err)
-		// The first use was before the session's end, but is reported after it.
+		// The first use was before the session ended, but Touch is called after it ended.
 		s.touch(issuer.Use{SessionID: ended.ID, At: ended.EndedAt.Add(-time.Microsecond)},
 			issuer.Use{SessionID: list[1].ID, At: list[1].ExpiresAt},
 			issuer.Use{SessionID: list[2].ID, At: list[2].ExpiresAt.Add(-time.Microsecond)})
@@ -80,9 +81,9 @@ var touchTests = []test{
 		s.ok(err)
 		at := s.now.Add(2 * time.Hour)
 		s.touch(issuer.Use{SessionID: list[1].ID, At: at})
-		s.wantSeen(list[1].ID, at) // the kept session
+		s.wantSeen(list[1].ID, at) // RevokeAll kept this session, so it is not skipped
 	}},
-	{"accepts an empty list, unknown ids, ids that are not text, and a session twice", func(s *suite) {
+	{"accepts an empty list, unknown and malformed session ids, and several uses of one session", func(s *suite) {
 		s.touch()
 		started := s.start(s.now)
 		at := s.now.Add(3 * time.Minute)
@@ -93,7 +94,7 @@ var touchTests = []test{
 		s.wantSeen(started.ID, at)
 		s.touch(issuer.Use{SessionID: "a\x00b", At: at})
 	}},
-	{"writes a thousand uses with different times and does not change the caller's list", func(s *suite) {
+	{"accepts a thousand uses with different times and does not change the caller's slice", func(s *suite) {
 		const known, unknown = 40, 960
 		list := s.starts(known)
 		uses := make([]issuer.Use, 0, known+unknown)
@@ -109,7 +110,7 @@ var touchTests = []test{
 		given := slices.Clone(uses)
 		s.touch(uses...)
 		if !slices.Equal(uses, given) {
-			s.Error("the caller's list was changed")
+			s.Error("Touch changed the caller's slice")
 		}
 		for i, got := range s.active(s.now, issuer.Page{}) {
 			want := list[known-1-i]

@@ -9,7 +9,7 @@ import (
 )
 
 var applyTests = []test{
-	{"shows a revoked session as ended, even if the store did not know it", func(s *suite) {
+	{"marks a revoked session as ended, even if the store has no entry of the session", func(s *suite) {
 		known, unknown, other := s.ref(), s.ref(), s.ref()
 		s.backfill(known, s.active(1))
 		s.backfill(other, s.active(1))
@@ -19,7 +19,7 @@ var applyTests = []test{
 		s.wantEnded(unknown)
 		s.wantEntry(other, s.active(1).Entry)
 	}},
-	{"keeps a session ended when a snapshot from before the revocation arrives", func(s *suite) {
+	{"keeps a revoked session ended if a snapshot from before the revocation is backfilled", func(s *suite) {
 		ref := s.ref()
 		s.backfill(ref, s.active(1))
 		lease := s.lease(ref)
@@ -29,7 +29,7 @@ var applyTests = []test{
 		}
 		s.wantEnded(ref)
 	}},
-	{"shows a revoked token, and drops the entry of the token's session", func(s *suite) {
+	{"marks a revoked token, and deletes the entry of the token's session", func(s *suite) {
 		ref := s.ref()
 		sibling := session.Ref{Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID()}
 		other := s.ref()
@@ -48,7 +48,7 @@ var applyTests = []test{
 		s.wantTokenRevoked(ref, true)
 		s.wantEntry(sibling, snapshot.Entry)
 	}},
-	{"raises the generation above the generation of all entries", func(s *suite) {
+	{"raises the subject's generation above the generation of all entries", func(s *suite) {
 		refs := []session.Ref{s.ref(), s.ref(), s.ref()}
 		for _, ref := range refs {
 			s.backfill(ref, s.active(1))
@@ -60,7 +60,7 @@ var applyTests = []test{
 			}
 		}
 	}},
-	{"drops only the entry of the kept session", func(s *suite) {
+	{"deletes only the kept session's entry if all other sessions are revoked", func(s *suite) {
 		kept, other := s.ref(), s.ref()
 		s.backfill(kept, s.active(1))
 		s.backfill(other, s.active(1))
@@ -71,21 +71,22 @@ var applyTests = []test{
 		s.backfill(kept, s.active(2))
 		s.wantEntry(kept, s.active(2).Entry)
 	}},
-	{"does not lower the generation if a revocation arrives late", func(s *suite) {
+	{"does not lower the generation if an older revocation is applied later", func(s *suite) {
 		s.backfill(s.ref(), s.active(9))
-		s.apply(s.subjectRevocation(10, "")) // compared as text, 10 would be below 9
+		s.apply(s.subjectRevocation(10, "")) // the text "10" would sort before "9"
 		s.apply(s.subjectRevocation(3, ""))
 		s.wantGeneration(10)
 	}},
-	// The store may have lost the generation of a newer revocation. If this older revocation created
-	// the generation, it would be too low and revive the sessions that the newer revocation revoked.
+	// If the store lost the subject's generation and an older revocation created it again, the
+	// generation would be too low. Sessions that a newer revocation revoked would become active
+	// again.
 	{"does not create a missing generation", func(s *suite) {
 		s.apply(s.subjectRevocation(2, ""))
 		s.wantNothing(s.ref())
 		s.apply(s.subjectRevocation(2, s.ref().SessionID))
 		s.wantNothing(s.ref())
 	}},
-	{"does not shorten the life of the generation", func(s *suite) {
+	{"does not make the generation expire earlier", func(s *suite) {
 		s.backfill(s.ref(), s.active(1))
 		for i, until := range []time.Time{time.Now().Add(-time.Second - issuer.Margin), time.Unix(0, 0), {}} {
 			r := s.subjectRevocation(int64(i)+2, "")
@@ -94,7 +95,7 @@ var applyTests = []test{
 			s.wantGeneration(int64(i) + 2)
 		}
 	}},
-	{"gives the same result when revocations are repeated", func(s *suite) {
+	{"has the same result if revocations are applied repeatedly", func(s *suite) {
 		one, two, three := s.ref(), s.ref(), s.ref()
 		s.backfill(one, s.active(1))
 		s.backfill(two, s.active(1))
@@ -111,7 +112,7 @@ var applyTests = []test{
 		s.wantNoEntry(three)
 		s.wantGeneration(2)
 	}},
-	{"accepts a revocation of expired tokens and stores nothing", func(s *suite) {
+	{"accepts a revocation whose tokens have expired, and stores nothing", func(s *suite) {
 		for _, until := range []time.Time{time.Now().Add(-time.Second - issuer.Margin), time.Unix(0, 0), {}} {
 			ref := s.ref()
 			for _, r := range []issuer.Revocation{s.sessionRevocation(ref), s.tokenRevocation(ref), s.subjectRevocation(2, ref.SessionID)} {

@@ -8,7 +8,7 @@ import (
 )
 
 var backfillTests = []test{
-	{"refuses a caller without the lease", func(s *suite) {
+	{"refuses a caller that does not hold the lease", func(s *suite) {
 		ref := s.ref()
 		for _, lease := range []string{"", issuer.NewID()} {
 			if s.tryBackfill(lease, ref, s.active(1)) {
@@ -18,12 +18,12 @@ var backfillTests = []test{
 		held := s.lease(ref)
 		for _, lease := range []string{"", issuer.NewID(), held + "x", held[1:]} {
 			if s.tryBackfill(lease, ref, s.active(1)) {
-				s.Errorf("backfilled with the lease %q while another one is held", lease)
+				s.Errorf("backfilled with the lease %q while another caller holds the lease", lease)
 			}
 		}
 		s.wantNothing(ref)
 		if !s.tryBackfill(held, ref, s.active(1)) {
-			s.Error("the holder was refused after the attempts of others")
+			s.Error("the holder of the lease was refused after other callers were refused")
 		}
 	}},
 	{"accepts a lease once", func(s *suite) {
@@ -46,7 +46,7 @@ var backfillTests = []test{
 			s.wantNothing(foreign)
 		}
 	}},
-	{"refuses a reading from before a revocation", func(s *suite) {
+	{"refuses a lease from before a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		for _, r := range []issuer.Revocation{
 			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
@@ -65,14 +65,14 @@ var backfillTests = []test{
 			}
 		}
 	}},
-	{"accepts a reading from after a revocation", func(s *suite) {
+	{"accepts a lease from after a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		s.apply(s.sessionRevocation(one))
 		s.backfill(other, s.active(1))
 		s.wantEntry(other, s.active(1).Entry)
 		s.wantEnded(one)
 	}},
-	{"refuses a generation below the stored one", func(s *suite) {
+	{"refuses a generation below the stored generation", func(s *suite) {
 		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
 		if s.tryBackfill(s.lease(ref), ref, s.active(4)) {
@@ -81,13 +81,13 @@ var backfillTests = []test{
 		s.wantNoEntry(ref)
 		s.wantGeneration(5)
 	}},
-	{"accepts the stored generation", func(s *suite) {
+	{"accepts a generation equal to the stored generation", func(s *suite) {
 		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
 		s.backfill(ref, s.active(5))
 		s.wantEntry(ref, s.active(5).Entry)
 	}},
-	{"stores the subject's generation, not the entry's", func(s *suite) {
+	{"stores the subject's generation and not the session's generation", func(s *suite) {
 		ref := s.ref()
 		snapshot := s.active(5)
 		snapshot.Entry.Generation = 3
@@ -105,7 +105,7 @@ var backfillTests = []test{
 		s.wantEntry(old, s.active(9).Entry)
 		s.wantEntry(newer, s.active(10).Entry)
 	}},
-	{"replaces the entry", func(s *suite) {
+	{"replaces an earlier entry of the same session", func(s *suite) {
 		ref := s.ref()
 		s.backfill(ref, s.active(1))
 		snapshot := s.active(2)
@@ -115,14 +115,14 @@ var backfillTests = []test{
 		s.backfill(ref, s.ended(2))
 		s.wantEnded(ref)
 	}},
-	{"does not shorten the life of the generation", func(s *suite) {
+	{"does not make the generation expire earlier", func(s *suite) {
 		s.backfill(s.ref(), s.active(1))
 		snapshot := s.active(2)
 		snapshot.SubjectUntil = time.Now().Add(-time.Hour - issuer.Margin)
 		s.backfill(s.ref(), snapshot)
 		s.wantGeneration(1)
 	}},
-	{"refuses what has already expired", func(s *suite) {
+	{"refuses a snapshot that has already expired", func(s *suite) {
 		for _, until := range []time.Time{time.Now().Add(-time.Second - issuer.Margin), time.Unix(0, 0), {}} {
 			ref := s.ref()
 			snapshot := s.active(1)

@@ -7,13 +7,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// soon is how long the entries of this test live. Even a busy machine can look at them before they
-// expire.
+// soon is the time after which the keys of the expiry test expire. It is long enough for a busy
+// machine to read the keys before they expire.
 const soon = 1500 * time.Millisecond
 
-// One test checks all expiries, so that the suite waits only once.
+// The expiry of all kinds of keys is checked in one test, because each such test has to wait.
 var expiryTests = []test{
-	{"removes each key Margin after the key's expiry time", func(s *suite) {
+	{"a store deletes each key issuer.Margin after its newest token expires", func(s *suite) {
 		until := time.Now().Add(soon - issuer.Margin)
 		ref := func() session.Ref {
 			s.subject = issuer.NewID()
@@ -53,12 +53,12 @@ var expiryTests = []test{
 		before := []session.Lookup{s.look(entry), s.look(generation), s.look(raised), s.look(end)}
 		gone := !before[0].HasEntry || !before[1].HasGeneration || before[2].Generation != 2 ||
 			!before[3].Entry.Ended || !before[3].TokenRevoked
-		// On a very busy machine all entries may have expired by now. Then this check proves nothing.
+		// On a very busy machine the keys may rightly have expired before they were read.
 		if gone && time.Now().Before(until.Add(issuer.Margin)) {
 			s.Errorf("an entry expired too early: %+v", before)
 		}
 
-		s.eventually(5*time.Second, "everything expires", func() bool {
+		s.eventually(5*time.Second, "the keys expire", func() bool {
 			return !s.look(entry).HasEntry && !s.look(generation).HasGeneration && !s.look(raised).HasGeneration &&
 				!s.look(end).HasEntry && !s.look(end).TokenRevoked
 		})

@@ -62,20 +62,20 @@ var leaseTests = []test{
 			fresh, ok = s.tryLease(ref)
 			return ok
 		})
-		// Servers count whole milliseconds.
+		// The test allows a lease to end 10 ms early, because Redis counts whole milliseconds.
 		if took := time.Since(started); took < issuer.LeaseTTL-10*time.Millisecond {
 			s.Errorf("the lease ended after %v", took)
 		}
 		if fresh == old {
-			s.Error("two leases are the same")
+			s.Error("two callers got the same lease")
 		}
 		if s.tryBackfill(old, ref, s.active(1)) {
 			s.Error("backfilled with an expired lease")
 		}
 		s.wantNothing(ref)
-		// The attempt did not take the lease from its new holder.
+		// The refused backfill must not have ended the lease of the new holder.
 		if !s.tryBackfill(fresh, ref, s.active(1)) {
-			s.Error("the new holder was refused")
+			s.Error("a backfill by the new holder of the lease was refused")
 		}
 	}},
 	{"ends with a backfill", func(s *suite) {
@@ -83,7 +83,7 @@ var leaseTests = []test{
 		s.backfill(ref, s.active(1))
 		s.lease(ref)
 	}},
-	{"ends with a backfill that is refused for its generation", func(s *suite) {
+	{"ends with a backfill that is refused because of its generation", func(s *suite) {
 		s.backfill(s.ref(), s.active(2))
 		ref := s.ref()
 		if s.tryBackfill(s.lease(ref), ref, s.active(1)) {

@@ -25,13 +25,13 @@ var raceTests = []test{
 			s.race(ref, s.tokenRevocation(ref), after)
 		}
 	}},
-	{"a backfill does not revive a session after all were revoked", func(s *suite) {
+	{"a backfill does not revive a session after all sessions were revoked", func(s *suite) {
 		for range 20 {
 			s.subject = issuer.NewID()
 			s.race(s.ref(), s.subjectRevocation(2, ""), s.ended(2))
 		}
 	}},
-	{"a kept session is never below the generation while the others are revoked", func(s *suite) {
+	{"a kept session stays valid while all other sessions are revoked", func(s *suite) {
 		for range 50 {
 			s.subject = issuer.NewID()
 			kept := s.ref()
@@ -46,7 +46,7 @@ var raceTests = []test{
 				wg.Go(func() {
 					v, err := s.Look(s.ctx, kept)
 					if err != nil || v.HasEntry && v.HasGeneration && v.Entry.Generation < v.Generation {
-						s.Errorf("Look = %+v, %v, which would sign the kept session out", v, err)
+						s.Errorf("Look = %+v, %v, want the kept session not below the subject's generation", v, err)
 					}
 				})
 			}
@@ -55,8 +55,9 @@ var raceTests = []test{
 	}},
 }
 
-// race lets many replicas backfill a session while r is applied. They backfill it as active if they
-// read it before r was committed, and as after if they read it later.
+// race backfills a session from four replicas while the revocation r is applied. A replica
+// backfills the session as active before r is committed to the ledger, and the snapshot after
+// later. The session must not be active in the end.
 func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot) {
 	s.Helper()
 	const replicas = 4
@@ -98,7 +99,8 @@ func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot
 	}
 }
 
-// backfillOnce does what a check does if the store does not know the session.
+// backfillOnce takes the lease, chooses the snapshot and backfills it, as a check does if the store
+// does not know the session.
 func (s *suite) backfillOnce(ref session.Ref, committed <-chan struct{}, after issuer.Snapshot) error {
 	lease, ok, err := s.Lease(s.ctx, ref)
 	if err != nil || !ok {

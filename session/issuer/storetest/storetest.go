@@ -1,4 +1,4 @@
-// Package storetest tests that an [issuer.Store] keeps the promises of its comments.
+// Package storetest has contract tests for implementations of [issuer.Store].
 package storetest
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Run runs each test of the suite on a store of its own, which newStore opens and cleans up. It
-// takes a little longer than [issuer.LeaseTTL], because one test waits for a lease to expire.
+// Run runs every contract test on its own store, which newStore opens and cleans up. It takes
+// longer than [issuer.LeaseTTL], because one test waits for a lease to expire.
 func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	for _, group := range []struct {
 		name  string
@@ -24,7 +24,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"Backfill", backfillTests},
 		{"Apply", applyTests},
 		{"expiry", expiryTests},
-		{"races", raceTests},
+		{"concurrent calls", raceTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
@@ -38,18 +38,18 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 }
 
 type test struct {
-	name string // the promise
+	name string // states the behavior that every store must have
 	run  func(s *suite)
 }
 
-// suite is one store with a subject that no other test uses.
+// suite is one test with its store and a subject (a user) that no other test uses.
 type suite struct {
 	*testing.T
 	issuer.Store
 	ctx context.Context
 
 	subject string
-	until   time.Time // when the newest access tokens expire
+	until   time.Time // when the subject's access tokens expire
 }
 
 func newSuite(t *testing.T, store issuer.Store) *suite {
@@ -60,12 +60,13 @@ func newSuite(t *testing.T, store issuer.Store) *suite {
 	}
 }
 
-// ref returns a token of a new session of the subject.
+// ref returns a reference to an access token of a new session of the subject.
 func (s *suite) ref() session.Ref {
 	return session.Ref{Subject: s.subject, SessionID: issuer.NewTimedID(time.Now()), TokenID: issuer.NewID()}
 }
 
-// active returns what the ledger says of an active session with the subject's generation.
+// active returns the ledger's snapshot of an active session. Session and subject have this
+// generation.
 func (s *suite) active(generation int64) issuer.Snapshot {
 	return issuer.Snapshot{
 		Entry:             session.Entry{Generation: generation, ExpiresAt: s.until.Add(time.Hour).UTC().Truncate(time.Second)},
@@ -115,7 +116,7 @@ func (s *suite) lease(ref session.Ref) string {
 	s.Helper()
 	lease, ok := s.tryLease(ref)
 	if !ok {
-		s.Fatal("Lease: another caller holds it")
+		s.Fatal("Lease reports that another caller holds the lease")
 	}
 	return lease
 }
@@ -146,7 +147,8 @@ func (s *suite) apply(r issuer.Revocation) {
 	}
 }
 
-// backfill takes a lease and backfills, as a check does.
+// backfill takes the subject's lease and backfills a session, as a check does if the store does not
+// know the session.
 func (s *suite) backfill(ref session.Ref, snapshot issuer.Snapshot) {
 	s.Helper()
 	if !s.tryBackfill(s.lease(ref), ref, snapshot) {
@@ -157,7 +159,7 @@ func (s *suite) backfill(ref session.Ref, snapshot issuer.Snapshot) {
 func (s *suite) wantNothing(ref session.Ref) {
 	s.Helper()
 	if v := s.look(ref); v.HasEntry || v.HasGeneration || v.TokenRevoked {
-		s.Errorf("Look = %+v, want nothing", v)
+		s.Errorf("Look = %+v, want no entry, no generation and no revoked token", v)
 	}
 }
 
@@ -201,7 +203,7 @@ func equal(a, b session.Entry) bool {
 		slices.Equal(a.RevokedTokens, b.RevokedTokens)
 }
 
-// eventually polls done until it returns true.
+// eventually calls done until it returns true. It fails the test if that takes longer than within.
 func (s *suite) eventually(within time.Duration, what string, done func() bool) {
 	s.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -218,13 +220,13 @@ var lookTests = []test{
 	{"returns nothing for an unknown token", func(s *suite) {
 		s.wantNothing(s.ref())
 	}},
-	{"returns exactly what was backfilled", func(s *suite) {
+	{"returns the backfilled entry and generation unchanged", func(s *suite) {
 		for _, entry := range []session.Entry{
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second)},
 			{Generation: 0, ExpiresAt: s.until.Truncate(time.Second)},
 			{Generation: 1 << 40, ExpiresAt: time.Date(2999, 12, 31, 23, 59, 59, 0, time.UTC)},
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second), RevokedTokens: []string{issuer.NewID()}},
-			// Ids of other forms than ours are kept unchanged.
+			// A store must also keep token ids that do not have the form of issuer.NewID.
 			{Generation: 1, ExpiresAt: s.until.Truncate(time.Second), RevokedTokens: []string{
 				issuer.NewID(), "short", "", "AAAAAAAAAAAAAAAAAAAAAB", "naïve \x00\xff id", issuer.NewTimedID(s.until), issuer.NewID(),
 			}},
@@ -245,21 +247,21 @@ var lookTests = []test{
 		s.wantEnded(ref)
 		s.wantGeneration(3)
 	}},
-	{"keeps subjects, sessions and tokens apart", func(s *suite) {
+	{"a revocation of one token or session does not affect others", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		s.backfill(one, s.active(1))
 		s.apply(s.tokenRevocation(session.Ref{Subject: s.subject, SessionID: other.SessionID, TokenID: other.TokenID}))
 		s.wantNoEntry(other)
 		s.wantTokenRevoked(one, false)
 
-		// The same ids under another subject name another session.
+		// The same session id with another subject is another session.
 		foreign := one
 		foreign.Subject = issuer.NewID()
 		s.wantNothing(foreign)
 		s.apply(s.sessionRevocation(foreign))
 		s.wantEntry(one, s.active(1).Entry)
 	}},
-	{"returns ErrUnavailable without an answer", func(s *suite) {
+	{"every method returns ErrUnavailable for a canceled context", func(s *suite) {
 		ref := s.ref()
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
@@ -267,7 +269,7 @@ var lookTests = []test{
 		_, _, lease := s.Lease(ctx, ref)
 		done, backfill := s.Backfill(ctx, "lease", ref, s.active(1))
 		if done {
-			s.Error("Backfill reported success without an answer")
+			s.Error("Backfill with a canceled context reported success")
 		}
 		_, apply := s.Apply(ctx, s.sessionRevocation(ref))
 		_, servers := s.Servers(ctx)
@@ -279,7 +281,7 @@ var lookTests = []test{
 			}
 		}
 	}},
-	{"answers a ping", func(s *suite) {
+	{"Ping succeeds", func(s *suite) {
 		if err := s.Ping(s.ctx); err != nil {
 			s.Error(err)
 		}
