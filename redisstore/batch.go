@@ -41,18 +41,15 @@ type batcher struct {
 
 var started = time.Now()
 
-// failureGap is how long a server must not have answered for a failure to count. On an overloaded
-// machine single lookups take too long while the server answers others.
-const failureGap = 250 * time.Millisecond
-
-// note remembers when the server answered or failed.
+// note remembers when the server answered or failed. A failure counts only if the server has
+// answered nothing for a while: on an overloaded machine single lookups take too long.
 func (b *batcher) note(err error) {
-	now := time.Since(started)
-	switch {
-	case err == nil:
-		b.answered.Store(int64(now))
-	case now-time.Duration(b.answered.Load()) > failureGap && !redirected(err):
-		b.failed.Store(int64(now))
+	const gap = 250 * time.Millisecond
+	now := int64(time.Since(started))
+	if err == nil {
+		b.answered.Store(now)
+	} else if now-b.answered.Load() > int64(gap) && !redirected(err) {
+		b.failed.Store(now)
 	}
 }
 

@@ -121,33 +121,6 @@ func decodeLookup(values []string, epoch int64) session.Lookup {
 	return l
 }
 
-// lookInMovingSlot reads a session's keys one by one while their slot moves between two servers of
-// a Cluster. The reads happen at different moments, but their order is safe: see [session.Store].
-// An entry counts only on the server that it was written to, which the slot is leaving. After the
-// move the session is unknown and the ledger decides.
-func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.Lookup, error) {
-	node, err := s.cluster.MasterForKey(ctx, keys[0])
-	if err != nil {
-		return session.Lookup{}, err
-	}
-	current := s.epochs.Current(time.Now(), time.Time{})
-	pipe := node.Pipeline()
-	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	if err := info.Err(); err != nil {
-		return session.Lookup{}, err
-	}
-	values := make([]string, len(keys))
-	for i, reply := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
-		value, err := reply.Result()
-		if err := readError(err); err != nil && !redirected(err) {
-			return session.Lookup{}, err
-		}
-		values[i] = value
-	}
-	return decodeLookup(values, s.epochOn(masterReplid(info.Val()), current)), nil
-}
-
 // readError returns err, or nil if it says that a key is missing or does not hold a string.
 func readError(err error) error {
 	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {

@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -13,10 +12,9 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// A server is named by its master_replid and by the place of the keys on it: the database and the
-// prefix. Redis changes the master_replid after every event that can have returned the data to an
-// earlier state: a restart from a saved file, a failover to a replica that was behind, a copy of
-// another server's data. See decision 0018.
+// A server is named by its master_replid and by the place of the keys on it. Redis changes the
+// master_replid after every event that can have returned the data to an earlier state: a restart
+// from a saved file, a failover to a replica that was behind, a copy of another server's data.
 
 // masterReplid reads the master_replid from a reply to INFO replication. It returns "" if the server
 // is not a master.
@@ -51,36 +49,32 @@ func (s *Store) epochOn(replid string, current []session.Epoch) int64 {
 func (s *Store) Epochs() *session.Epochs { return s.epochs }
 
 // Servers implements [issuer.Store].
-func (s *Store) Servers(ctx context.Context) ([]issuer.Server, error) {
+func (s *Store) Servers(ctx context.Context) (servers []issuer.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
-	if s.cluster == nil {
-		// GETEX, like a check, makes a master that may not write refuse.
-		pipe := s.client.Pipeline()
-		guard, info := pipe.GetEx(ctx, s.keys.generation(""), -1), pipe.Info(ctx, "replication")
-		_, _ = pipe.Exec(ctx) // each command has its own error
-		replid := masterReplid(info.Val())
-		switch err := cmp.Or(readError(guard.Err()), info.Err()); {
-		case err != nil:
-			return nil, unavailable(err, "ask the server's name")
-		case replid == "":
-			return nil, unavailable(errors.New("not a master that names its master_replid"), "ask the server's name")
-		}
-		return []issuer.Server{{ID: replid + s.place}}, nil
-	}
-	var mu sync.Mutex
-	var servers []issuer.Server
-	err := s.cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+	var mu sync.Mutex // the masters of a Cluster are asked concurrently
+	ask := func(ctx context.Context, node redis.Cmdable, supersedes bool) error {
 		info, err := node.Info(ctx, "replication").Result()
-		if replid := masterReplid(info); replid != "" {
+		server := issuer.Server{ID: masterReplid(info) + s.place}
+		if supersedes {
+			server.Supersedes = infoField(info, "master_replid2") + s.place
+		}
+		if err == nil && server.ID == s.place {
+			err = errors.New("not a master that names its master_replid")
+		} else if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			servers = append(servers, issuer.Server{ID: replid + s.place, Supersedes: infoField(info, "master_replid2") + s.place})
+			servers = append(servers, server)
 		}
 		return err
-	})
+	}
+	if s.cluster != nil {
+		err = s.cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return ask(ctx, node, true) })
+	} else if err = readError(s.client.GetEx(ctx, s.keys.generation(""), -1).Err()); err == nil { // as a check: it may write
+		err = ask(ctx, s.client, false)
+	}
 	if err != nil {
-		err = unavailable(err, "ask the servers' names")
+		err = unavailable(err, "ask which servers these are")
 	}
 	return servers, err
 }

@@ -94,8 +94,7 @@ func New(client redis.UniversalClient, opts Options) *Store {
 // non-numeric generation, counts as missing.
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
-		// The batcher limits only its own round trip. On a Cluster, finding the node and a second
-		// attempt while a slot moves take time too.
+		// The batcher limits only its own round trip, and finding the node takes time too.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.lookTimeout)
 		defer cancel()
@@ -106,8 +105,8 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, erro
 	if err == nil {
 		result, err = b.look(ctx, keys)
 	}
-	if err != nil && s.cluster != nil && redirected(err) {
-		result, err = s.lookInMovingSlot(ctx, keys)
+	if redirected(err) {
+		return session.Lookup{}, nil // the keys' slot moves to another server, and the ledger decides
 	}
 	if err != nil {
 		return session.Lookup{}, unavailable(err, "look up session %s", ref.SessionID)
@@ -123,15 +122,11 @@ func (s *Store) Lease(ctx context.Context, ref session.Ref) (lease string, ok bo
 	if len(current) == 0 {
 		return "", false, nil
 	}
-	var trusted strings.Builder
-	for i := range current {
-		trusted.WriteString(current[i].Server + " ")
-	}
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()
 	id := issuer.NewID()
 	reply, err := takeLease.Run(ctx, s.client,
-		[]string{s.keys.lease(ref.Subject), s.keys.sessionLease(ref.Subject, ref.SessionID)}, id, issuer.LeaseTTL.Milliseconds(), trusted.String()).StringSlice()
+		[]string{s.keys.lease(ref.Subject), s.keys.sessionLease(ref.Subject, ref.SessionID)}, id, issuer.LeaseTTL.Milliseconds(), fmt.Sprint(current)).StringSlice()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return "", false, nil
@@ -165,37 +160,33 @@ func (s *Store) Backfill(ctx context.Context, lease string, ref session.Ref, sna
 	return done, nil
 }
 
-// step is what a revocation does to one key.
+// step is what a revocation does to one key: del, set to value, or raise a generation to value.
 type step struct {
-	key, what string // del, set, or raise: to a generation of at least value
+	what, key string
 	value     any
 }
 
-// steps returns what a revocation does. Each step leaves a safe state behind: first no earlier
-// reading can be backfilled any more, and a token's entry goes after the token was put on the
-// blacklist.
+// steps returns what a revocation does. Each step leaves a safe state behind. The first one makes
+// sure that nothing is backfilled that was read before.
 func (s *Store) steps(r issuer.Revocation) []step {
-	steps := []step{{key: s.keys.lease(r.Subject), what: "del"}}
+	steps := []step{{what: "del", key: s.keys.lease(r.Subject)}}
 	entry := s.keys.session(r.Subject, r.SessionID)
 	switch {
-	case r.TokenID != "":
-		// The next backfill writes an entry that lists the token.
-		return append(steps, step{s.keys.revokedToken(r.Subject, r.TokenID), "set", "1"}, step{key: entry, what: "del"})
+	case r.TokenID != "": // the next backfill writes an entry that lists the token
+		return append(steps, step{"set", s.keys.revokedToken(r.Subject, r.TokenID), "1"}, step{what: "del", key: entry})
 	case r.Generation != 0:
-		if r.Keep != "" {
-			// Replicas of an earlier release take an entry below the generation for revoked.
-			steps = append(steps, step{key: s.keys.session(r.Subject, r.Keep), what: "del"})
+		if r.Keep != "" { // replicas of an earlier release take an entry below the generation for revoked
+			steps = append(steps, step{what: "del", key: s.keys.session(r.Subject, r.Keep)})
 		}
-		return append(steps, step{s.keys.generation(r.Subject), "raise", r.Generation})
+		return append(steps, step{"raise", s.keys.generation(r.Subject), r.Generation})
 	case r.SessionID != "":
-		return append(steps, step{entry, "set", endedEntry})
-	default:
-		return nil
+		return append(steps, step{"set", entry, endedEntry})
 	}
+	return nil
 }
 
-// Apply implements [issuer.Store]. It makes one attempt. While a Cluster moves the keys' slot, it
-// takes one step after the other, because the keys may be on two servers.
+// Apply implements [issuer.Store]. It does not retry. While a Cluster moves the keys' slot, the keys
+// may be on two servers, so Apply then takes one step after the other.
 func (s *Store) Apply(ctx context.Context, r issuer.Revocation) (servers []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)
 	defer cancel()
@@ -203,7 +194,7 @@ func (s *Store) Apply(ctx context.Context, r issuer.Revocation) (servers []strin
 	if steps == nil {
 		return nil, fmt.Errorf("redisstore: revocation %d of subject %s names no session, token or generation", r.ID, r.Subject)
 	}
-	run := func(steps ...step) error {
+	run := func(steps []step) error {
 		var keys []string
 		var args []any
 		for _, step := range steps {
@@ -213,16 +204,15 @@ func (s *Store) Apply(ctx context.Context, r issuer.Revocation) (servers []strin
 		servers = append(servers, replid+s.place)
 		return err
 	}
-	if err = run(steps...); err != nil && s.cluster != nil && redirected(err) {
-		servers = nil
-		for i := 0; i < len(steps) && (i == 0 || err == nil); i++ {
-			err = run(steps[i])
+	if err = run(steps); redirected(err) {
+		servers, err = nil, nil
+		for i := 0; i < len(steps) && err == nil; i++ {
+			err = run(steps[i : i+1])
 		}
 	}
 	if err != nil {
-		// A check must not find here what the revocation should have changed.
 		if b, err := s.batcher(ctx, [3]string{steps[0].key}); err == nil {
-			b.failed.Store(int64(time.Since(started)))
+			b.failed.Store(int64(time.Since(started))) // a check must not find what the revocation could not change
 		}
 		return nil, unavailable(err, "apply revocation %d of subject %s", r.ID, r.Subject)
 	}

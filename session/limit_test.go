@@ -47,8 +47,8 @@ func TestLimit_GivesPlacesToNewestFirstIfManyWait(t *testing.T) {
 		for range places {
 			l.Leave()
 		}
-		if l.taken != 0 || len(l.waiting) != 0 {
-			t.Errorf("%d places taken and %d checks waiting at the end", l.taken, len(l.waiting))
+		if l.free != places || len(l.waiting) != 0 {
+			t.Errorf("%d free places and %d checks waiting at the end", l.free, len(l.waiting))
 		}
 	})
 }

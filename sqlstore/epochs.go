@@ -11,10 +11,11 @@ import (
 const nowMS = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 
 var (
+	// An epoch of yesterday has no entries any more, except that the next number follows the latest.
 	readEpochs = newStatement(`
 		SELECT epoch AS number, server, supersedes, registered_at, confirmed_at, ` + nowMS + ` AS now,
 			(SELECT min(queued_at) FROM outbox WHERE topic = '` + topicRevocation + `') AS pending
-		FROM redis_epochs ORDER BY epoch`)
+		FROM redis_epochs WHERE confirmed_at > ` + nowMS + ` - 86400000 OR epoch = (SELECT max(epoch) FROM redis_epochs) ORDER BY epoch`)
 	insertEpoch = newStatement(`
 		INSERT INTO redis_epochs (epoch, server, supersedes, registered_at, confirmed_at)
 		VALUES (?, ?, ?, 0, ` + nowMS + `) ON CONFLICT DO NOTHING`)
@@ -25,11 +26,6 @@ var (
 			WHEN registered_at = 0 OR confirmed_at < registered_at + 4000 AND confirmed_at < ` + nowMS + ` - 1500 THEN ` + nowMS + `
 			ELSE registered_at END
 		WHERE epoch = ? AND (registered_at = 0 OR confirmed_at <= ` + nowMS + ` - 500)`)
-	// An epoch of yesterday has no entries any more. The number of the latest one must not be used
-	// again.
-	forgetEpochs = newStatement(`
-		DELETE FROM redis_epochs
-		WHERE confirmed_at < ` + nowMS + ` - 86400000 AND epoch < (SELECT max(epoch) FROM redis_epochs)`)
 	clearEpochs = newStatement(`DELETE FROM redis_epochs`)
 )
 
@@ -53,21 +49,12 @@ func (s *Sessions) Epochs(ctx context.Context) (issuer.EpochTable, error) {
 
 // BeginEpoch implements [issuer.Ledger].
 func (s *Sessions) BeginEpoch(ctx context.Context, number int64, server issuer.Server) error {
-	err := s.db.exec(ctx, insertEpoch, number, server.ID, server.Supersedes)
-	if err == nil {
-		err = s.db.exec(ctx, forgetEpochs)
-	}
-	return s.wrap("begin an epoch", err)
+	return s.wrap("begin an epoch", s.db.exec(ctx, insertEpoch, number, server.ID, server.Supersedes))
 }
 
-// ConfirmEpochs implements [issuer.Ledger].
-func (s *Sessions) ConfirmEpochs(ctx context.Context, numbers ...int64) error {
-	for _, number := range numbers {
-		if err := s.db.exec(ctx, confirmEpoch, number); err != nil {
-			return s.wrap("confirm an epoch", err)
-		}
-	}
-	return nil
+// ConfirmEpoch implements [issuer.Ledger].
+func (s *Sessions) ConfirmEpoch(ctx context.Context, number int64) error {
+	return s.wrap("confirm an epoch", s.db.exec(ctx, confirmEpoch, number))
 }
 
 // ClearEpochs forgets all epochs. It is for a Redis that starts empty with its only reader, which

@@ -34,7 +34,7 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 		}
 		confirmedFor := func() int64 {
 			t.Helper()
-			must(s.ConfirmEpochs(ctx, 1))
+			must(s.ConfirmEpoch(ctx, 1))
 			e := read().Epochs[0]
 			return e.ConfirmedAt - e.RegisteredAt
 		}

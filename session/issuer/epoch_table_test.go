@@ -78,7 +78,7 @@ func TestEpochTable_SaysWhichServersCount(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			table := EpochTable{Epochs: c.epochs, Now: 50_000}
 			var current []int64
-			for _, e := range table.Current() {
+			for _, e := range table.current() {
 				current = append(current, e.Number)
 			}
 			if !slices.Equal(current, c.current) {

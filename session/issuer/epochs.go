@@ -20,12 +20,11 @@ type Epoch struct {
 	ConfirmedAt  int64  // when a replica last said that it uses the server
 }
 
-// EpochTable is all that the ledger records of epochs, read at one moment.
+// EpochTable is what the ledger records of epochs, read at one moment.
 type EpochTable struct {
-	Epochs []Epoch // by number
-	Now    int64   // the ledger's time, as in Epoch
-	// Pending is when the oldest revocation was recorded that is not enforced yet, or zero.
-	Pending time.Time
+	Epochs  []Epoch   // by number
+	Now     int64     // the ledger's time, as in Epoch
+	Pending time.Time // when the oldest revocation was recorded that is not enforced yet, or zero
 }
 
 const (
@@ -44,36 +43,35 @@ func (e *Epoch) supersedes(server string) bool {
 	return e.Supersedes == "" || here != there || e.Supersedes == server || e.Server == server
 }
 
-// Current returns the epochs that count. Without a Cluster it is one at most.
-func (t *EpochTable) Current() (current []session.Epoch) {
+// current returns the epochs that count. Without a Cluster it is one at most.
+func (t *EpochTable) current() (current []Epoch) {
 	for i, e := range t.Epochs {
 		superseded := slices.ContainsFunc(t.Epochs[i+1:], func(later Epoch) bool { return later.supersedes(e.Server) })
 		retired := slices.ContainsFunc(t.Epochs, func(other Epoch) bool {
 			return max(other.RegisteredAt, other.ConfirmedAt) > e.ConfirmedAt+retiredAfter
 		})
 		if !superseded && !retired {
-			current = append(current, e.Epoch)
+			current = append(current, e)
 		}
 	}
 	return current
 }
 
-// find returns the current epoch of a server.
-func (t *EpochTable) find(server string) (Epoch, bool) {
-	current := t.Current()
-	i := slices.IndexFunc(t.Epochs, func(e Epoch) bool { return e.Server == server && slices.Contains(current, e.Epoch) })
-	if i < 0 {
-		return Epoch{}, false
+// find returns the current epoch of a server, or one with the number 0.
+func (t *EpochTable) find(server string) Epoch {
+	current := t.current()
+	if i := slices.IndexFunc(current, func(e Epoch) bool { return e.Server == server }); i >= 0 {
+		return current[i]
 	}
-	return t.Epochs[i], true
+	return Epoch{}
 }
 
 // settled reports whether a revocation that these servers took may be acknowledged. In the very
 // first epoch it may at once, because there was no older one.
 func (t *EpochTable) settled(servers ...string) bool {
 	for _, server := range servers {
-		e, ok := t.find(server)
-		if !ok || e.Number > 1 && (e.RegisteredAt == 0 || e.ConfirmedAt-e.RegisteredAt < settledAfter) {
+		e := t.find(server)
+		if e.Number == 0 || e.Number > 1 && (e.RegisteredAt == 0 || e.ConfirmedAt-e.RegisteredAt < settledAfter) {
 			return false
 		}
 	}
@@ -81,30 +79,27 @@ func (t *EpochTable) settled(servers ...string) bool {
 }
 
 // admits reports whether a server that has no current epoch may begin one. A server that was
-// superseded may not as long as anybody uses one that counts instead: replicas that disagree would
-// supersede each other's server over and over.
+// superseded may not as long as a replica uses one that counts instead. Otherwise replicas that
+// disagree would supersede each other's server over and over.
 func (t *EpochTable) admits(server string) bool {
-	known := slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Server == server || e.Supersedes == server })
-	for _, current := range t.Current() {
-		e, _ := t.find(current.Server)
-		if known && t.Now-e.ConfirmedAt < retiredAfter && (e.supersedes(server) || slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Supersedes == server })) {
-			return false
-		}
-	}
-	return true
+	replaced := slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Supersedes == server })
+	known := slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Server == server })
+	return !replaced && !known || !slices.ContainsFunc(t.current(), func(e Epoch) bool {
+		return t.Now-e.ConfirmedAt < retiredAfter && (replaced || e.supersedes(server))
+	})
 }
 
 // PollEpochs tells the ledger which servers this replica uses, and learns which ones count. Run
 // calls it once a second.
 func (m *Manager) PollEpochs(ctx context.Context) {
-	settled, err := m.pollEpochs(ctx)
-	m.settled.Store(settled)
-	if previous := m.distrust.Swap(&err); ctx.Err() == nil && (previous == nil || (*previous == nil) != (err == nil)) {
-		if err != nil {
-			m.Log.WarnContext(ctx, "checks do not trust Redis and ask the ledger", "error", err)
-		} else {
-			m.Log.InfoContext(ctx, "checks trust Redis", "epochs", m.Store.Epochs().Current(time.Now(), time.Time{}))
-		}
+	err := m.pollEpochs(ctx)
+	if before := m.distrust.Swap(&err); ctx.Err() != nil || before != nil && (*before == nil) == (err == nil) {
+		return
+	}
+	if err == nil {
+		m.Log.InfoContext(ctx, "checks trust Redis")
+	} else {
+		m.Log.WarnContext(ctx, "checks do not trust Redis and ask the ledger", "error", err)
 	}
 }
 
@@ -116,65 +111,53 @@ func (m *Manager) Trusted() error {
 	return errors.New("issuer: the ledger was not asked yet")
 }
 
-// pollEpochs reports whether this replica uses a server in whose epoch revocations may be
-// acknowledged. It returns an error if checks do not trust all servers.
-func (m *Manager) pollEpochs(ctx context.Context) (settled bool, err error) {
-	servers, away := m.Store.Servers(ctx)
+func (m *Manager) pollEpochs(ctx context.Context) error {
+	servers, err := m.Store.Servers(ctx)
 	known := m.Store.Epochs()
-	for range 2 { // an epoch that this replica begins counts at once
+	for again := true; again; { // so that an epoch that this replica begins counts at once
 		asked := time.Now()
 		limited, cancel := context.WithTimeout(ctx, session.EpochTimeout)
-		table, err := m.Ledger.Epochs(limited)
-		cancel()
-		if err != nil {
-			if errors.Is(err, session.ErrUnavailable) {
-				known.Prolong(asked)
+		table, away := m.Ledger.Epochs(limited)
+		again = false
+		if errors.Is(away, session.ErrUnavailable) {
+			known.Prolong(asked)
+		} else if away == nil {
+			var current []session.Epoch
+			for _, e := range table.current() {
+				current = append(current, e.Epoch)
 			}
-			break
+			pending := time.Duration(0)
+			if !table.Pending.IsZero() {
+				pending = max(1, m.Now().Sub(table.Pending))
+			}
+			known.Learn(current, asked, pending)
+			m.settled.Store(slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) }))
+			again = m.confirm(limited, &table, servers)
 		}
-		pending := time.Duration(0)
-		if !table.Pending.IsZero() {
-			pending = max(1, m.Now().Sub(table.Pending))
-		}
-		known.Learn(table.Current(), asked, pending)
-		settled = slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) })
-		began, err := m.registerServers(ctx, &table, servers)
-		if err != nil || !began {
-			away = cmp.Or(away, err)
-			break
-		}
+		cancel()
 	}
 	trusted := known.Current(time.Now(), time.Time{})
 	for _, s := range servers {
 		if !slices.ContainsFunc(trusted, func(e session.Epoch) bool { return e.Server == s.ID }) {
-			away = cmp.Or(away, fmt.Errorf("issuer: another Redis server than %s counts, or the ledger is away", s.ID))
+			err = cmp.Or(err, fmt.Errorf("issuer: another Redis server than %s counts, or the ledger is away", s.ID))
 		}
 	}
-	return settled, away
+	return err
 }
 
-// registerServers confirms the servers that count, and begins an epoch for each server that may
-// begin one. It reports whether there was one.
-func (m *Manager) registerServers(ctx context.Context, table *EpochTable, servers []Server) (began bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, session.EpochTimeout)
-	defer cancel()
+// confirm confirms the servers that count, and begins an epoch for each that may begin one. It
+// reports whether it began one. If the ledger fails, the next poll tries again.
+func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Server) (began bool) {
 	next := int64(1)
 	if n := len(table.Epochs); n > 0 {
 		next = table.Epochs[n-1].Number + 1
 	}
-	var numbers []int64
 	for _, s := range servers {
-		if e, ok := table.find(s.ID); ok {
-			numbers = append(numbers, e.Number)
-		} else if table.admits(s.ID) {
-			if err := m.Ledger.BeginEpoch(ctx, next, s); err != nil {
-				return began, err
-			}
+		if e := table.find(s.ID); e.Number > 0 {
+			_ = m.Ledger.ConfirmEpoch(ctx, e.Number)
+		} else if table.admits(s.ID) && m.Ledger.BeginEpoch(ctx, next, s) == nil {
 			next, began = next+1, true
 		}
 	}
-	if len(numbers) > 0 {
-		err = m.Ledger.ConfirmEpochs(ctx, numbers...)
-	}
-	return began, err
+	return began
 }

@@ -187,19 +187,15 @@ func (d *doctor) checkNode(n redisstore.Node) {
 
 // checkPromise says what is promised about revocations when this server fails: see revocation.md.
 func (d *doctor) checkPromise(n redisstore.Node) {
-	const check = "revocation"
-	lag, _ := strconv.Atoi(n.MinReplicasMaxLag)
-	switch {
+	switch lag, err := strconv.Atoi(n.MinReplicasMaxLag); {
 	case n.Replicas == "" || n.MinReplicasToWrite == "":
-		d.warn(check, "cannot read the number of replicas and min-replicas-to-write; want 1 or more if there are replicas")
+		d.warn("revocation", "cannot read min-replicas-to-write and the number of replicas; give the user +config|get")
 	case n.Replicas == "0":
-		d.ok(check, "no replica: revocations are safe, and while this server is down the database answers checks")
-	case n.MinReplicasToWrite == "0":
-		d.warn(check, "min-replicas-to-write is 0: a master that was cut off keeps answering replicas of sessiond that cannot reach the database; set it to 1 and min-replicas-max-lag to 2")
-	case lag == 0 || lag > 2:
-		d.warn(check, fmt.Sprintf("min-replicas-max-lag is %d: a master that was cut off keeps answering for that many seconds; set it to 2", lag))
+		d.ok("revocation", "no replica: safe; while this server is down, the database answers checks")
+	case n.MinReplicasToWrite == "0" || err == nil && (lag == 0 || lag > 2):
+		d.warn("revocation", "a master that was cut off keeps answering; set min-replicas-to-write to 1 and min-replicas-max-lag to 2")
 	default:
-		d.ok(check, "safe in a failover if down-after-milliseconds of Sentinel is above 3000")
+		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 3000")
 	}
 }
 

@@ -63,19 +63,6 @@ func (p *protection) watch(q *hashing.Queue) {
 	}, func() float64 { return float64(q.Len()) })
 }
 
-// watchTrust registers the gauge of whether checks trust Redis.
-func (p *protection) watchTrust(trusted func() error) {
-	p.metrics.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sessiond_redis_trusted",
-		Help: "1 if checks trust the Redis servers of this replica, 0 if they ask the database.",
-	}, func() float64 {
-		if trusted() != nil {
-			return 0
-		}
-		return 1
-	})
-}
-
 func (p *protection) Hashed(waited, took time.Duration) {
 	p.waited.Observe(waited.Seconds())
 	p.took.Observe(took.Seconds())

@@ -99,7 +99,10 @@ func Assemble(p Parts) *Service {
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
-	protection.watchTrust(sessions.Trusted)
+	protection.metrics.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sessiond_redis_trusted",
+		Help: "1 if checks trust the Redis servers of this replica, 0 if they ask the database.",
+	}, func() float64 { return map[bool]float64{true: 1}[sessions.Trusted() == nil] })
 	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
 	sessions.PollEpochs(context.Background())
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
