@@ -37,14 +37,17 @@ var (
 	// takeLease: KEYS the subject's lease, the session's lease; ARGV its value, its time to live in
 	// milliseconds, the names of trusted servers. It returns the value of the subject's lease, which
 	// all sessions share, and the master_replid. It returns nothing if another caller holds the
-	// session's lease, or if this server is not trusted.
+	// session's lease, or if this server is not trusted. A session's lease ends with the subject's,
+	// whose value it begins with.
 	takeLease = redis.NewScript(replidLua + `
 local here = replid()
-if here == '' or not ARGV[3]:find(here, 1, true) or not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+local shared, held = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if here == '' or not ARGV[3]:find(here, 1, true) or shared and held and held:find(shared, 1, true) then
   return false
 end
-local shared = redis.call('GET', KEYS[1]) or ARGV[1]
+shared = shared or ARGV[1]
 redis.call('SET', KEYS[1], shared, 'PX', ARGV[2])
+redis.call('SET', KEYS[2], shared .. ARGV[1], 'PX', ARGV[2])
 return {shared, here}
 `)
 

@@ -114,8 +114,8 @@ func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, erro
 	return result, nil
 }
 
-// Lease implements [issuer.Store]. The lease names the epoch and the server that it belongs to, the
-// subject's lease, and the session's.
+// Lease implements [issuer.Store]. The lease is a random id, followed by the epoch and the server that
+// it belongs to, and the subject's lease.
 func (s *Store) Lease(ctx context.Context, ref session.Ref) (lease string, ok bool, err error) {
 	// The epoch must be known before the caller reads the ledger.
 	current := s.epochs.Current(time.Now(), time.Time{})
@@ -135,7 +135,7 @@ func (s *Store) Lease(ctx context.Context, ref session.Ref) (lease string, ok bo
 	}
 	shared, replid := reply[0], reply[1]
 	epoch := s.epochOn(replid, current)
-	return strings.Join([]string{strconv.FormatInt(epoch, 10), replid, shared, id}, ":"), epoch != 0, nil
+	return strings.Join([]string{id, strconv.FormatInt(epoch, 10), replid, shared}, ":"), epoch != 0, nil
 }
 
 // Backfill implements [issuer.Store]. It also reports false if the snapshot has expired, or if the
@@ -145,13 +145,13 @@ func (s *Store) Backfill(ctx context.Context, lease string, ref session.Ref, sna
 	defer cancel()
 	var parts [4]string
 	copy(parts[:], strings.SplitN(lease, ":", len(parts)))
-	epoch, _ := strconv.ParseInt(parts[0], 10, 64) // an entry of no epoch is never believed
+	epoch, _ := strconv.ParseInt(parts[1], 10, 64) // an entry of no epoch is never believed
 	done, err = backfill.Run(ctx, s.client,
 		[]string{
 			s.keys.lease(ref.Subject), s.keys.sessionLease(ref.Subject, ref.SessionID),
 			s.keys.session(ref.Subject, ref.SessionID), s.keys.generation(ref.Subject),
 		},
-		parts[2], parts[3], parts[1], encodeEntry(snapshot.Entry, epoch), expiry(snapshot.Until),
+		parts[3], parts[3]+parts[0], parts[2], encodeEntry(snapshot.Entry, epoch), expiry(snapshot.Until),
 		snapshot.SubjectGeneration, expiry(snapshot.SubjectUntil),
 	).Bool()
 	if err != nil {

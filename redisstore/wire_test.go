@@ -238,6 +238,7 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 	t.Helper()
 	ctx := t.Context()
 	ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
+	store.Epochs().Learn([]session.Epoch{{Number: 1, Server: "a server that is trusted"}}, time.Now().Add(time.Hour), 0)
 	for range 2 {
 		for _, method := range []struct {
 			name    string

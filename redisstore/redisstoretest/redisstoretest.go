@@ -140,7 +140,7 @@ func Trust(t testing.TB, store *redisstore.Store) {
 		}
 		current = append(current, session.Epoch{Number: number, Server: s.ID})
 	}
-	store.Epochs().Learn(current, time.Now().Add(time.Hour), time.Hour)
+	store.Epochs().Learn(current, time.Now().Add(time.Hour), 0)
 }
 
 // Client returns a client with which a test can read and change a Redis. It is closed when the test

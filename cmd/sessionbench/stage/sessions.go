@@ -125,7 +125,7 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	const workers = 64
 	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
 	defer store.Close() //nolint:errcheck // no command is running
-	s.trust(ctx, store)
+	trust(ctx, store)
 	until := time.Now().Add(tokenTTL)
 	snapshot := issuer.Snapshot{
 		Entry: session.Entry{Generation: 1, ExpiresAt: until.Add(24 * time.Hour)},
@@ -151,13 +151,11 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	must.Do(g.Wait())
 }
 
-// trust makes a store trust the Redis that it uses as long as the benchmark runs, in the epoch that
-// a replica would begin.
-func (s *Stage) trust(ctx context.Context, store *redisstore.Store) {
-	m := issuer.Manager{Store: store, Ledger: s.db.Sessions(), Log: slog.New(slog.DiscardHandler)}
-	m.Now = time.Now
-	m.PollEpochs(ctx)
-	store.Epochs().Learn(store.Epochs().Current(time.Now(), time.Time{}), time.Now().Add(24*time.Hour), 24*time.Hour)
+// trust makes a store trust its Redis as long as the benchmark runs, in the epoch 1 that a service on
+// a new database begins.
+func trust(ctx context.Context, store *redisstore.Store) {
+	server := must.Get(store.Servers(ctx))[0].ID
+	store.Epochs().Learn([]session.Epoch{{Number: 1, Server: server}}, time.Now().Add(24*time.Hour), 24*time.Hour)
 }
 
 // CeilingKeys are like the three keys that a check reads. The third one does not exist.
@@ -178,7 +176,7 @@ func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.Verifier, *redisstore.Store) {
 	store := must.Get(redisstore.Open(redisURL, options))
 	s.Later(store.Close)
-	s.trust(context.Background(), store)
+	trust(context.Background(), store)
 	const tokens = 1 << 17 // size of the signature cache, as in sessiond
 	return &session.Verifier{
 		Keys: session.NewKeyring(must.Get(session.ParseKeySet(must.Get(os.ReadFile(s.keysFile()))))), Issuer: issuerURL, Audience: issuerURL,
@@ -198,6 +196,7 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 		Verifier: *v, Store: store, Ledger: s.db.Sessions(), Log: slog.New(slog.DiscardHandler),
 		AccessTTL: tokenTTL, IdleTTL: 2 * tokenTTL, MaxTTL: 2 * tokenTTL,
 	}
+	must.Do(s.db.Sessions().ClearEpochs(ctx))
 	m.PollEpochs(ctx)
 	users := s.People(ctx, "none", n/perUser+1)
 	requests := make([]load.Request, n)
