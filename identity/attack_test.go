@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// heldEngine is an engine that starts to hash only when let is closed.
+// heldEngine is a hash engine that starts to hash only after the channel let is closed.
 type heldEngine struct {
 	once       sync.Once
 	begun, let chan struct{}
@@ -24,6 +24,23 @@ type heldEngine struct {
 func (e *heldEngine) hold() {
 	e.once.Do(func() { close(e.begun) })
 	<-e.let
+}
+
+// await returns when the first hash has begun. It fails the test if all requests, whose errors arrive in
+// ended, end before that.
+func (e *heldEngine) await(t *testing.T, ended <-chan error) {
+	t.Helper()
+	for {
+		select {
+		case <-e.begun:
+			return
+		default:
+			if len(ended) == cap(ended) {
+				t.Fatalf("every request ended before a hash began, one of them with: %v", <-ended)
+			}
+			runtime.Gosched()
+		}
+	}
 }
 
 func (e *heldEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -36,13 +53,14 @@ func (e *heldEngine) Generate(_ context.Context, secret []byte, cost int) ([]byt
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// siege is a queue of password hashes that strangers have filled, each from another client address.
+// siege is a queue of password hashes that is full of requests from strangers, each from another client
+// address.
 type siege struct {
 	engine *heldEngine
-	gone   chan error // the errors that the strangers got
+	gone   chan error // the errors of the strangers' requests
 }
 
-const besiegers = 9 // one of them hashes, the others wait
+const besiegers = 9 // one of these requests hashes, the others wait
 
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
@@ -50,19 +68,21 @@ func besiege(t *testing.T, w *world) *siege {
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 	for i := range besiegers {
 		go func() {
-			// Each stranger names another account, because requests for one account may not fill the queue.
+			// Each stranger names another account, because the requests for one account may not fill the
+			// queue.
 			_, err := w.Authenticate(t.Context(), fmt.Sprint("nobody", i), password, identity.Origin{IP: fmt.Sprint("192.0.2.", i)})
 			s.gone <- err
 		}()
 	}
-	<-s.engine.begun
+	s.engine.await(t, s.gone)
 	for w.Hasher.Queue.Len() < besiegers-1 {
 		runtime.Gosched()
 	}
 	return s
 }
 
-// admits sends a request that should evict a stranger. Then it lets all hash and returns the request's error.
+// admits sends a request that should evict a stranger from the full queue. Then admits lets all requests
+// hash and returns the error of the request.
 func (s *siege) admits(t *testing.T, request func() error) error {
 	in := make(chan error, 1)
 	go func() { in <- request() }()
@@ -88,7 +108,7 @@ func (s *siege) admits(t *testing.T, request func() error) error {
 	return <-in
 }
 
-func TestAuthenticate_KnownDeviceGetsIntoAFullQueue(t *testing.T) {
+func TestAuthenticate_KnownDeviceEvictsStrangerFromFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.DeviceSecret = []byte("secret")
 	alice, bob := w.register("Alice"), w.register("bob")
@@ -118,7 +138,7 @@ func TestAuthenticate_KnownDeviceGetsIntoAFullQueue(t *testing.T) {
 	}
 }
 
-func TestReset_GetsIntoAFullQueue(t *testing.T) {
+func TestReset_EvictsStrangerFromFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	if err := w.RequestReset(t.Context(), "alice@example.com"); err != nil {
@@ -138,8 +158,8 @@ func TestReset_GetsIntoAFullQueue(t *testing.T) {
 	}
 }
 
-// A client with an IPv6 address can use its whole /64 network. The queue counts the network as one client
-// address.
+// A client with an IPv6 address can use all addresses of its /64 network. So the queue counts the requests
+// of the whole network as requests of one client.
 func TestQueue_OneIPv6NetworkCannotFillTheQueue(t *testing.T) {
 	for why, request := range map[string]func(w *world, name, ip string) error{
 		"logins": func(w *world, name, ip string) error {
@@ -173,7 +193,7 @@ func TestQueue_OneIPv6NetworkCannotFillTheQueue(t *testing.T) {
 		for i, name := range names[1:] {
 			go func() { gone <- request(w, name, fmt.Sprintf("2001:db8:0:1:%x::1", i)) }()
 		}
-		<-engine.begun
+		engine.await(t, gone)
 		for queue.Len()+len(gone) < besiegers-1 {
 			runtime.Gosched()
 		}

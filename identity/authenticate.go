@@ -11,13 +11,14 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Authenticate verifies a password. login is a username or, if it contains an @, an email.
+// Authenticate verifies a password. The parameter login is a username or, if it contains an @, an email
+// address.
 //
-// Authenticate returns ErrWrongPassword, also for a user whose email address is not confirmed yet.
-// Otherwise a person who registers somebody else's address would learn whether its owner confirmed it.
-// Authenticate returns ErrNotFound if there is no such user, after as much time as for a wrong password.
-// Both failures are recorded. An unknown login name is not, because people type passwords into that
-// field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
+// It returns ErrWrongPassword if the password is wrong or the user's email address is not confirmed yet. A
+// separate error would tell a person who registers somebody else's address whether its owner confirmed it.
+// It returns ErrNotFound if there is no such user, after as much time as for a wrong password. Both
+// failures are recorded. The login name of an unknown user is not recorded, because people type passwords
+// into that field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
 	account, device := Fold(login), s.recognizeDevice(from.DeviceToken, login)
 	charge := s.newCharge(limit.ActionLogin, from, limit.Login(account, device, from.IP)...)
@@ -57,8 +58,8 @@ func (s *Service) Reauthenticate(ctx context.Context, id, password string, from 
 	return s.authenticate(ctx, turn, u, password, from)
 }
 
-// signedIn describes a signed-in user to the queue of password hashes. A signed-in user counts as a known
-// device, so that a flood of strangers does not delay it.
+// signedIn describes a signed-in user to the queue of password hashes. The user counts as a known device,
+// so that a flood of requests from strangers does not delay the user.
 func signedIn(id string, from Origin) hashing.Visitor {
 	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
 }
@@ -74,7 +75,7 @@ func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
 	}
 }
 
-// authenticate verifies u's password. If u may sign in, it replaces an outdated hash.
+// authenticate verifies the password of u. If u may sign in, it also replaces an outdated hash.
 func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (User, error) {
 	rehash, err := s.verifyPassword(ctx, turn, u, password, from)
 	if err != nil {
@@ -89,7 +90,8 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	return u, nil
 }
 
-// verifyPassword returns ErrWrongPassword and records a failed login if the password is not u's.
+// verifyPassword returns ErrWrongPassword and records a failed login if the password is not the password of
+// u. If rehash is true, the hash of u is outdated.
 func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
 	ok := false
 	if plausible(password) {
@@ -103,7 +105,7 @@ func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User
 	return rehash, err
 }
 
-// refuseUnknown returns ErrNotFound after as much time as for a wrong password of a user.
+// refuseUnknown returns ErrNotFound, after as much time as the check of a wrong password takes.
 func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, password string, from Origin) error {
 	if !plausible(password) {
 		password = ""
@@ -114,12 +116,12 @@ func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, passwor
 	return s.refuse(ctx, "", "unknown_user", from, ErrNotFound)
 }
 
-// errUnrecorded means that a login failed and that recording the failure failed too. The login counts
-// against the rate limits like any wrong password.
-var errUnrecorded = errors.New("failed login not recorded")
+// errUnrecorded means that a login failed and that the failure could not be recorded. The login is charged
+// to the rate limits like any wrong password.
+var errUnrecorded = errors.New("the failed login could not be recorded")
 
 // refuse records a failed login and returns refusal. If the store fails, refuse returns errUnrecorded
-// instead. Otherwise an attacker could learn the result of a guess that no record shows.
+// instead. Otherwise an attacker could learn the result of a guess that is not recorded.
 func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin, refusal error) error {
 	now := s.now()
 	err := s.Store.RecordAttempt(ctx, Attempt{
@@ -131,15 +133,15 @@ func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin
 	return refusal
 }
 
-// rehash replaces an outdated hash by a new hash of the same, verified password. The login succeeds even
-// if rehash fails.
+// rehash replaces an outdated hash by a new hash of the same, verified password. If that fails, the login
+// still succeeds.
 func (s *Service) rehash(ctx context.Context, turn *hashing.Turn, u *User, password string) {
 	hash, err := turn.Hash(ctx, password)
 	if err == nil {
 		err = s.Store.Rehash(ctx, u.ID, u.PasswordHash, hash)
 	}
 	if err != nil {
-		s.Log.WarnContext(ctx, "the password was not re-hashed; the next login tries again",
+		s.Log.WarnContext(ctx, "the outdated password hash was not replaced; the next login tries again",
 			slog.String("user", u.ID), slog.Any("error", err))
 		return
 	}

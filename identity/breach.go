@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// BreachList is a list of passwords that were stolen from some website. It is safe for concurrent use.
+// BreachList is a list of passwords that are known from data breaches. It is safe for concurrent use.
 type BreachList interface {
-	// Contains reports whether a password is on the list. An error, which never quotes the password,
-	// means that the list did not answer.
+	// Contains reports whether a password is on the list. An error means that the list did not answer. The
+	// error never quotes the password.
 	Contains(ctx context.Context, password string) (bool, error)
 }
 
-// checkBreached returns FieldErrors for the field "password" if a new password was breached. If the list
-// does not answer, it returns [ErrUnavailable] or, unless BreachesRequired is set, nil. Callers call it
-// outside of transactions and before the expensive hash.
+// checkBreached returns FieldErrors for the field "password" if a new password is on the list of breached
+// passwords. If the list does not answer, it returns [ErrUnavailable] if BreachesRequired is set, and
+// otherwise nil. Call it outside of transactions and before the expensive hash.
 func (s *Service) checkBreached(ctx context.Context, password string) error {
 	if s.Breaches == nil {
 		return nil
@@ -43,12 +43,12 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 	return nil
 }
 
-// warning is a warning that is logged at most once per minute.
+// warning limits a log line to one per minute.
 type warning struct {
 	loggedAt atomic.Int64 // Unix microseconds; 0 before the first time
 }
 
-// due reports whether to log the warning now. If several callers ask at once, it returns true to one.
+// due reports whether to log the warning now. Of several concurrent callers, only one gets true.
 func (w *warning) due(now time.Time) bool {
 	last := w.loggedAt.Load()
 	return now.UnixMicro()-last >= time.Minute.Microseconds() && w.loggedAt.CompareAndSwap(last, now.UnixMicro())

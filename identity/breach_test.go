@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a BreachList with one password, known. Each call of Contains calls hook.
+// breaches is a BreachList that contains only the password known. Each call of Contains calls hook.
 type breaches struct {
 	known string
 	err   error
@@ -34,7 +34,7 @@ func (*breachAnswers) Limited(string, bool, bool) {}
 
 const breached = "tr0ub4dor&3 and more"
 
-// settingPasswords returns a function for each way to set a new password.
+// settingPasswords returns a function for each way in which a user can set a new password.
 func (w *world) settingPasswords() map[string]func(password string) error {
 	u := w.register("alice")
 	w.want("request", w.RequestReset(w.Context(), "alice@example.com"), nil)
@@ -113,7 +113,7 @@ func TestBreaches_UnavailableListIsLoggedOnceAMinute(t *testing.T) {
 	warned(time.Microsecond, 2)
 }
 
-func TestBreaches_CancelledCheckIsNotReportedToTheObserver(t *testing.T) {
+func TestBreaches_ObserverGetsNoResultOfCanceledCheck(t *testing.T) {
 	w := newWorld(t)
 	answers := &breachAnswers{}
 	ctx, leave := context.WithCancel(t.Context())
@@ -124,8 +124,8 @@ func TestBreaches_CancelledCheckIsNotReportedToTheObserver(t *testing.T) {
 	}
 }
 
-// A registration checks for breaches before it looks up the names, so the result cannot reveal which names
-// are taken. There is no check after a wrong password or token.
+// A registration checks for breaches before it looks up the names. Otherwise the result could reveal which
+// names are taken. After a wrong password or token there is no check for breaches.
 func TestBreaches_CheckDoesNotRevealTakenNames(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")

@@ -8,28 +8,28 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Admit charges an action of a client to the rate limits (see package limit). email is the address that a
-// password reset sends mail to. If the action then fails because of the server, the caller must call
-// refund. Admit returns ErrLimited in a [RetryError].
+// Admit charges an action of a client to the rate limits (see package limit), or returns ErrLimited in a
+// [RetryError]. The parameter email is the address that a password reset sends mail to. If the action then
+// fails because of a fault of the server, the caller must call refund.
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
 	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
 	return c.refund, c.charge(ctx)
 }
 
-// charge is one action's charge to the rate limits.
+// charge is the charge of one action to the rate limits.
 type charge struct {
 	s        *Service
 	action   string
 	quota    *limit.Decision
 	keys     []limit.Key
-	decision limit.Decision // set once the keys were charged
+	decision limit.Decision // set after the keys were charged
 }
 
 func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
 	return &charge{s: s, action: action, quota: from.Quota, keys: keys}
 }
 
-// charge charges the limits. It returns ErrLimited in a [RetryError].
+// charge charges the action to the rate limits, or returns ErrLimited in a [RetryError].
 func (c *charge) charge(ctx context.Context) error {
 	if c.s.Limits == nil {
 		return nil
@@ -46,7 +46,8 @@ func (c *charge) charge(ctx context.Context) error {
 	return nil
 }
 
-// settle refunds the charge unless outcome, the error of a login, means a wrong password or username.
+// settle refunds the charge of a login, unless the login failed because of a wrong password or an unknown
+// user. The parameter outcome is the error of the login.
 func (c *charge) settle(ctx context.Context, outcome error) {
 	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
 	if !wrong {
@@ -54,7 +55,7 @@ func (c *charge) settle(ctx context.Context, outcome error) {
 	}
 }
 
-// refund undoes the charge, if there was one.
+// refund undoes the charge. It does nothing if nothing was charged.
 func (c *charge) refund(ctx context.Context) {
 	if !c.decision.Allowed {
 		return
@@ -64,7 +65,7 @@ func (c *charge) refund(ctx context.Context) {
 	}
 }
 
-// clearGuesses clears the rate limits on guesses at the password of a user who just reset it by mail.
+// clearGuesses resets the rate limits on wrong passwords of a user who just reset the password by mail.
 func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	if s.Limits == nil {
 		return

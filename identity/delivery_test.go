@@ -16,14 +16,14 @@ import (
 
 var errServerDown = errors.New("connection refused")
 
-func TestPostman_SendsMailAgainUntilTheServerAcceptsIt(t *testing.T) {
+func TestPostman_RetriesUntilTheMailServerAcceptsTheMail(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
 	var tokens []string
 	w.mailbox.refuseWith(func(m mail.Message) error {
 		tokens = append(tokens, w.token(m))
-		return fmt.Errorf("rejected: %s", m.Text) // spam filters quote the mail
+		return fmt.Errorf("rejected: %s", m.Text) // spam filters quote the text of the mail in their answer
 	})
 	waits := []time.Duration{0, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second}
 	for i, wait := range waits {
@@ -41,7 +41,7 @@ func TestPostman_SendsMailAgainUntilTheServerAcceptsIt(t *testing.T) {
 		}
 	}
 	w.mailbox.refuseWith(nil)
-	w.deliver() // nothing is due yet
+	w.deliver() // sends nothing, because no mail is due yet
 	w.clock.pass(32 * time.Second)
 	delivered := w.token(w.one("alice@example.com", "new"))
 	w.want("the delivered token", second(w.CheckReset(t.Context(), delivered)), nil)
@@ -98,7 +98,7 @@ func TestPostman_DropsMailThatCannotBeSentInTime(t *testing.T) {
 	}
 }
 
-func TestPostman_DropsUnwantedMail(t *testing.T) {
+func TestPostman_DropsMailThatNoLongerFitsTheUser(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		happen func(w *world, u identity.User) error
@@ -137,7 +137,7 @@ func TestPostman_DropsUnwantedMail(t *testing.T) {
 			t.Errorf("%s: delivered %v", c.why, mails)
 			continue
 		}
-		for _, m := range mails { // in any order, because they are sent concurrently
+		for _, m := range mails { // the mails come in any order, because they are sent concurrently
 			if !slices.ContainsFunc(c.want, func(want string) bool { return strings.Contains(m.Subject, want) }) {
 				t.Errorf("%s: delivered %q", c.why, m.Subject)
 			}
@@ -145,7 +145,7 @@ func TestPostman_DropsUnwantedMail(t *testing.T) {
 	}
 }
 
-// The user changes the email address after the Postman read the user and before it sends the mail.
+// The user changes the email address after the Postman has read the user and before it sends the mail.
 func TestPostman_SendsNoLinkToAnAddressThatJustChanged(t *testing.T) {
 	for _, c := range []struct {
 		why   string
@@ -176,7 +176,7 @@ func TestPostman_SendsNoLinkToAnAddressThatJustChanged(t *testing.T) {
 	}
 }
 
-// overtaken is a store that calls change right after it reads a user.
+// overtaken is a store that calls change just after it has read a user.
 type overtaken struct {
 	identity.Store
 	change func(identity.User)
@@ -208,7 +208,7 @@ func TestPostman_MailThatCannotBeSentDoesNotBlockOtherMail(t *testing.T) {
 
 	for _, m := range []mail.Envelope{
 		{Kind: mail.KindPasswordChanged, UserID: u.ID},
-		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // from a newer replica
+		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // a kind of mail that only a newer replica knows
 		{Kind: mail.KindTokenTheft, UserID: u.ID, To: "alice@example.com", Name: "alice"},
 	} {
 		w.want("queue", w.store.Enqueue(t.Context(), m, w.clock.Now()), nil)
@@ -220,7 +220,7 @@ func TestPostman_MailThatCannotBeSentDoesNotBlockOtherMail(t *testing.T) {
 	}
 }
 
-func TestPostman_DropsMailWithoutAMailServer(t *testing.T) {
+func TestPostman_DropsAllMailIfNoMailServerIsConfigured(t *testing.T) {
 	w := newWorld(t)
 	w.MailEnabled = false
 	u := w.register("alice")
@@ -258,7 +258,7 @@ func TestPostman_ReplicasSendEachMailOnce(t *testing.T) {
 	}
 }
 
-func TestPostman_DoesNotSendMailOfAShutdownAgain(t *testing.T) {
+func TestPostman_MailSentDuringShutdownIsNotSentAgain(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -327,7 +327,7 @@ func TestPostman_RunDeliversNewMail(t *testing.T) {
 	<-done
 }
 
-func TestPostman_RunGoesOnIfTheOutboxFails(t *testing.T) {
+func TestPostman_RunContinuesAfterTheOutboxFails(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
 	broken := &failingOutbox{Outbox: w.store, tried: make(chan struct{}, 16)}

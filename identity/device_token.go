@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// DeviceTTL is how long a device is recognized after its last login.
+// DeviceTTL is how long a device is recognized after the last login on it.
 const DeviceTTL = 365 * 24 * time.Hour
 
 // A device token lets sessiond recognize a device on which an account signed in before. It signs nobody
-// in. It only gives the device a place in the queue of password hashes, and a counter of wrong passwords,
-// apart from those of strangers. The token has one entry for each account that signed in on the device,
-// the latest first. An entry has 51 bytes, or 68 characters of base64. Its parts, with their bytes:
+// in. But strangers who flood the account cannot lock out the device, because it has its own place in the
+// queue of password hashes and its own counter of wrong passwords. The token has one entry for each account
+// that signed in on the device, the latest first. An entry has 51 bytes, or 68 characters of base64. These
+// are its parts with their sizes in bytes:
 //
 //	version 1 · day of the last login 2 · device id 16 · tag of the username 16 · tag of the email 16
 //
-// A tag is a MAC over version, day, device id and the folded name. So nobody can read the names from a
-// token, and sessiond can check them without a database.
+// A tag is a MAC over version, day, device id and the folded username or email address. So nobody can read
+// these names from a token, and sessiond can check them without a database.
 const (
 	deviceVersion = 1
 	deviceIDStart = 3
@@ -28,7 +29,7 @@ const (
 	tagSize       = 16
 	entrySize     = headSize + 2*tagSize
 	entryChars    = entrySize / 3 * 4
-	maxEntries    = 4 // accounts on a shared device
+	maxEntries    = 4 // the number of accounts that can share a device
 )
 
 type deviceEntry [entrySize]byte
@@ -40,9 +41,9 @@ func (e *deviceEntry) id() string {
 	return base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize])
 }
 
-// DeviceToken returns a new device token for a client that signed in as u, or that used a token mailed to
-// u. current is the device token that the client sent. The new token has a new entry for u and keeps the
-// entries of other accounts.
+// DeviceToken returns a new device token for a client that signed in as u or that used a token mailed to u.
+// The parameter current is the device token that the client sent. The new token has a new entry for u and
+// keeps the entries of other accounts.
 func (s *Service) DeviceToken(current string, u User) string {
 	if len(s.DeviceSecret) == 0 {
 		return ""
@@ -71,8 +72,8 @@ func (s *Service) DeviceToken(current string, u User) string {
 	return string(text)
 }
 
-// recognizeDevice returns the id of the device if its token proves an earlier login to the account with
-// the username or email login. Otherwise it returns an empty string.
+// recognizeDevice returns the id of the device if the device token proves an earlier login to the account
+// with this username or email address. Otherwise it returns an empty string.
 func (s *Service) recognizeDevice(token, login string) (id string) {
 	entries := s.deviceEntries(token)
 	if len(entries) == 0 || !storable(login) {
@@ -80,7 +81,7 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	}
 	name := Fold(login)
 	for _, e := range entries {
-		// A username has no @ and an email has one, so neither can match the other's tag.
+		// A username has no @ and an email address has one, so neither can match the tag of the other.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
 			return e.id()
 		}
@@ -88,15 +89,15 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	return ""
 }
 
-// deviceEntries decodes a token and drops expired entries. It does not check the tags.
+// deviceEntries decodes a device token and drops expired entries. It does not check the tags.
 func (s *Service) deviceEntries(token string) []deviceEntry {
 	n := len(token) / entryChars
-	// Without a secret, anybody could make tags.
+	// Accept no token if there is no secret, because then anybody could make tags.
 	if n == 0 || n > maxEntries || len(token)%entryChars != 0 || len(s.DeviceSecret) == 0 {
 		return nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(raw) != n*entrySize { // shorter if the token has line breaks, which are skipped
+	if err != nil || len(raw) != n*entrySize { // raw is too short if the token has line breaks, which the decoder skips
 		return nil
 	}
 	entries := make([]deviceEntry, 0, n)
@@ -110,7 +111,7 @@ func (s *Service) deviceEntries(token string) []deviceEntry {
 	return entries
 }
 
-// deviceTag returns the tag that the entry should have for a folded name.
+// deviceTag returns the MAC that proves that the entry was made for a folded username or email address.
 func (s *Service) deviceTag(e *deviceEntry, name string) []byte {
 	mac := hmac.New(sha256.New, s.DeviceSecret)
 	mac.Write(e.head())

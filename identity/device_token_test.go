@@ -31,7 +31,7 @@ func altered(t testing.TB, token string, i int) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-func TestRecognizeDevice_NeedsValidTokenForTheLoginName(t *testing.T) {
+func TestRecognizeDevice_NeedsValidTokenWithTheLoginName(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
 	if len(token) != entryChars {
@@ -85,7 +85,8 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	for i := range entrySize {
 		forged := altered(t, token, i)
 		byUsername, byEmail := s.recognizeDevice(forged, "ada"), s.recognizeDevice(forged, "ada@example.com")
-		// If the tag of the username is altered, the email still matches its own tag, and vice versa.
+		// If the username tag is altered, the device is still recognized by the email address, and vice
+		// versa.
 		wantUsername, wantEmail := i >= headSize+tagSize, i >= headSize && i < headSize+tagSize
 		if (byUsername != "") != wantUsername || (byEmail != "") != wantEmail {
 			t.Errorf("byte %d altered: recognized by username as %q, by email as %q", i, byUsername, byEmail)
@@ -101,7 +102,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_DoesNotLinkTwoDevicesOfAUser(t *testing.T) {
+func TestDeviceToken_TwoDevicesOfAUserCannotBeLinked(t *testing.T) {
 	s := deviceService("secret", noon)
 	first, second := s.DeviceToken("", ada), s.DeviceToken("", ada)
 	if first == second || s.recognizeDevice(first, "ada") == s.recognizeDevice(second, "ada") {
@@ -173,7 +174,7 @@ func TestDeviceToken_HoldsUpToFourAccounts(t *testing.T) {
 			t.Errorf("%s is recognized as %q, want %q", u.Username, got, ids[u.Username])
 		}
 	}
-	// A fifth account replaces the account whose last login is the oldest.
+	// A fifth account replaces the account with the oldest last login.
 	token = s.DeviceToken(token, family[4])
 	for i, u := range family {
 		if known := s.recognizeDevice(token, u.Username) != ""; known != (i > 0) {
@@ -199,8 +200,8 @@ func TestDeviceToken_ReplacesInvalidToken(t *testing.T) {
 	}
 }
 
-// Without a secret, anybody could make tokens.
-func TestDeviceToken_DoesNotExistWithoutASecret(t *testing.T) {
+// Without a secret, anybody could make device tokens, so the service neither issues nor accepts one.
+func TestDeviceToken_IsNeitherIssuedNorAcceptedWithoutSecret(t *testing.T) {
 	s := deviceService("", noon)
 	if token := s.DeviceToken("", ada); token != "" {
 		t.Errorf("issued %q", token)
@@ -213,7 +214,8 @@ func TestDeviceToken_DoesNotExistWithoutASecret(t *testing.T) {
 	}
 }
 
-// issuedToken is a token of an earlier release, with entries for ada and bob. Browsers still have such tokens.
+// issuedToken is a device token of an earlier release, with entries for ada and bob. Browsers still have
+// such tokens.
 const issuedToken = "AVAhKR9Qxs90OflY9wMT6S0ORlzQpwV6geMr5ZLxkpJ5xJIsvmtkp45PH_R5m26GbX5QAVAhx6UB179dTiuUL_YhRSYLfQIdWsug5jk2KVporNNkQ9fYrqNVW93WlAfUGMiFqw9m"
 
 func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
@@ -233,7 +235,7 @@ func FuzzDeviceToken(f *testing.F) {
 		f.Add(seed, "bob@example.com")
 	}
 	f.Fuzz(func(t *testing.T, current, login string) {
-		// Only entries of the issued token are recognized, because nobody else can make valid tags.
+		// Only entries that the service issued may be recognized, because nobody else can make valid tags.
 		if id := s.recognizeDevice(current, login); id != "" && id != s.recognizeDevice(token, login) {
 			t.Errorf("%q with login %q is recognized as %q", current, login, id)
 		}

@@ -6,21 +6,21 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// Errors of this package. Any other error, except [FieldErrors], is a fault of the program.
+// These are the errors of this package. Any other error, except [FieldErrors], is a fault of the program.
 var (
 	ErrUsernameTaken = errors.New("username taken")
 	ErrEmailTaken    = errors.New("email taken")
 	ErrNotFound      = errors.New("user not found")
 	ErrWrongPassword = errors.New("wrong password")
-	// ErrInvalidToken means that a mailed token is unknown, used, replaced or expired.
+	// ErrInvalidToken means that a mailed token is unknown or expired, or was already used or replaced.
 	ErrInvalidToken = errors.New("invalid or expired token")
 	// ErrPasswordChanged means that another request changed the password at the same time.
 	ErrPasswordChanged = errors.New("another request changed the password at the same time")
 	ErrMailDisabled    = errors.New("no mail server is configured")
-	// ErrLimited means that a rate limit refused the attempt. A [RetryError] wraps it.
+	// ErrLimited means that a rate limit refused a request. A [RetryError] wraps it.
 	ErrLimited = errors.New("too many tries")
 
-	ErrBusy        = hashing.ErrBusy        // too many passwords wait to be hashed; a [RetryError] wraps it
+	ErrBusy        = hashing.ErrBusy        // too many requests wait for a password hash; a [RetryError] wraps ErrBusy
 	ErrUnavailable = hashing.ErrUnavailable // a database or another dependency did not answer
 )
 

@@ -44,14 +44,14 @@ func (e FieldErrors) join(separator string, text func(FieldError) string) string
 // problem says what is wrong with a value. It is nil if the value is valid.
 type problem struct{ code, detail string }
 
-// check adds the problem p of a field, unless p is nil.
+// check adds the problem p of a field to the list, unless p is nil.
 func (e *FieldErrors) check(field string, p *problem) {
 	if p != nil {
 		*e = append(*e, FieldError{Field: field, Code: p.code, Detail: p.detail})
 	}
 }
 
-// err returns e as an error, or nil if e is empty: an empty FieldErrors would be a non-nil error.
+// err returns e, or nil if e is empty, because an empty FieldErrors would be a non-nil error.
 func (e FieldErrors) err() error {
 	if len(e) == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// maxImportProblems is how many skipped lines a report lists. The report counts all of them.
+// maxImportProblems is how many skipped lines an import report describes. It counts all of them.
 const maxImportProblems = 1000
 
 // ImportReport counts the lines of an import file.
@@ -23,12 +23,12 @@ type ImportReport struct {
 
 // ImportProblem says why a line was skipped. It never quotes the line.
 type ImportProblem struct {
-	Line   int // the first line of the file, also a CSV header, is line 1
+	Line   int // counts from 1; a CSV header is line 1
 	Detail string
 }
 
-// Import adds users with their existing password hashes. r has one user per line. format is "csv", with
-// a header line that names the columns, or "jsonl", with a JSON object on each line. The fields are
+// Import adds users with their existing password hashes. It reads one user per line from r. The format is
+// "csv", with a header line that names the columns, or "jsonl", with one JSON object per line. The fields are
 //
 //	username, email, password_hash      required
 //	first_name, last_name               may be empty
@@ -38,9 +38,9 @@ type ImportProblem struct {
 // [hashing.Hasher.CheckHash] must accept the hash. The user's next login replaces the hash.
 //
 // Import skips and reports invalid lines, and lines whose username or email is taken. An interrupted
-// import can therefore be run again. Unless progress is nil, Import calls it after each line with the
-// count of lines so far. Import returns an error only if r or the store fails. The report then covers
-// the lines before the failure.
+// import can therefore be run again. If progress is not nil, Import calls it after each line with the number
+// of lines so far. Import returns an error only if r or the store fails, or if the format or the header is
+// wrong. The report then covers the lines before the failure.
 func Import(ctx context.Context, r io.Reader, format string, store Store, hasher *hashing.Hasher,
 	now func() time.Time, newID func() string, progress func(done int),
 ) (ImportReport, error) {
@@ -102,7 +102,8 @@ type importedUser struct {
 	CreatedAt     string `json:"created_at"`
 }
 
-// add adds the user of a line to the store, or skips the line. It returns only errors of the store.
+// add adds the user of a line to the store, or counts the line as skipped. It returns only errors of the
+// store.
 func (i *importer) add(ctx context.Context, number int, line []byte) error {
 	u, err := i.user(line)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 func parseJSONLine(line []byte) (importedUser, error) {
 	var u importedUser
-	// The library's error is not returned, because it may quote the line.
+	// Do not return the decoder's error, because it may quote the line.
 	if err := json.Unmarshal(line, &u, json.RejectUnknownMembers(true)); err != nil {
 		return importedUser{}, errors.New("want a JSON object with known names, each at most once, in UTF-8")
 	}
@@ -43,7 +43,8 @@ func parseHeader(line []byte) (columns csvColumns, err error) {
 	for i, name := range header {
 		field := slices.Index(importColumns, name)
 		if field < 0 || slices.Contains(columns, field) {
-			// The error does not quote the name. If the header is missing, the name is a user's data.
+			// The error must not quote the column name. If the header is missing, the name is data of a
+			// user.
 			return nil, fmt.Errorf("header, column %d: want one of %s, each at most once", i+1, strings.Join(importColumns, ", "))
 		}
 		columns = append(columns, field)
@@ -79,14 +80,13 @@ func (c csvColumns) parse(line []byte) (u importedUser, err error) {
 	return u, nil
 }
 
-// csvRecord parses one line. A quoted field may not go on in the next line. Otherwise a line with a missing
-// quote would make all lines after it invalid too.
+// csvRecord parses one line. A quoted field must end on the same line. Otherwise one missing quote would
+// make all later lines invalid too.
 func csvRecord(line []byte) ([]string, error) {
 	return csv.NewReader(bytes.NewReader(line)).Read()
 }
 
-// maxImportLine is in bytes, enough for the longest valid user. Longer lines are skipped, because an
-// import should not use more memory.
+// maxImportLine is the longest line that is read, in bytes. The longest valid user fits into it.
 const maxImportLine = 64 << 10
 
 var errLineTooLong = fmt.Errorf("the line is too long: want at most %d bytes", maxImportLine)

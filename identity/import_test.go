@@ -20,7 +20,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// importUsers imports users from a text. It returns each problem as "line: detail".
+// importUsers imports users from a text. It returns each problem with a line as "line: detail".
 func (w *world) importUsers(format, text string) (report identity.ImportReport, problems []string, err error) {
 	w.Helper()
 	report, err = identity.Import(w.Context(), strings.NewReader(text), format, w.store, w.Hasher, w.clock.Now, w.NewID, nil)
@@ -49,7 +49,7 @@ func TestImport_ImportedUsersSignInWithTheirPasswords(t *testing.T) {
 		"csv": "\uFEFFemail,username,password_hash,first_name,last_name,email_verified,created_at\r\n" +
 			"alice@example.com,Alice," + hash + `,"Ali, the ""first""",Ce,true,2020-02-29T12:00:00+01:00` + "\r\n" +
 			"\r\n" +
-			"bob@example.com,bob," + ours + ",,,,", // no line end
+			"bob@example.com,bob," + ours + ",,,,", // the last line has no line end
 		"jsonl": `{"username":"Alice","email":"alice@example.com","password_hash":"` + hash + `",` +
 			`"first_name":"Ali, the \"first\"","last_name":"Ce","email_verified":true,"created_at":"2020-02-29T12:00:00+01:00"}` + "\n\n" +
 			`{"username":"bob","email":"bob@example.com","password_hash":"` + ours + `"}`,
@@ -228,7 +228,7 @@ func TestImport_StopsWhenTheStoreFails(t *testing.T) {
 	}
 }
 
-// lines is a file in which the same line repeats. It needs memory for one line only.
+// lines is a file in which the same line repeats. The test holds only one line of it in memory.
 type lines struct {
 	line string
 	left int
@@ -248,7 +248,7 @@ func (l *lines) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestImport_HugeInvalidFileTakesLittleMemory(t *testing.T) {
+func TestImport_HugeInvalidFileNeedsLittleMemory(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why     string

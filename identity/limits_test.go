@@ -18,8 +18,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// newLimitedWorld returns a world with rate limits in memory. Package limittest tests that rate limits in
-// Redis behave the same.
+// newLimitedWorld returns a world with rate limits in memory. Package limittest tests that limits in Redis
+// behave the same.
 func newLimitedWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -27,14 +27,15 @@ func newLimitedWorld(t *testing.T) *world {
 	return w
 }
 
-// guess tries to log in from a client address. If a rate limit refuses it, refused is the time to wait.
+// guess tries to log in from a client address. If a rate limit refuses the login, refused is how long to
+// wait.
 func (w *world) guess(login, password, ip string) (refused time.Duration, err error) {
 	w.Helper()
 	_, err = w.Authenticate(w.Context(), login, password, identity.Origin{IP: ip})
 	return retryOf(err), err
 }
 
-// retryOf returns the time to wait if a rate limit refused the request with err, or else 0.
+// retryOf returns how long to wait if err comes from a rate limit, and otherwise 0.
 func retryOf(err error) time.Duration {
 	retry := (*identity.RetryError)(nil)
 	if errors.As(err, &retry) && errors.Is(err, identity.ErrLimited) {
@@ -43,7 +44,8 @@ func retryOf(err error) time.Duration {
 	return 0
 }
 
-// wantGuesses checks that the limits allow exactly n wrong guesses, and then refuse and say to wait for retry.
+// wantGuesses checks that the limits allow exactly n wrong guesses, and that the next guess is refused with
+// the wait retry.
 func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
 	w.Helper()
 	for i := range n {
@@ -56,7 +58,7 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 	}
 }
 
-// address returns a client address for each number i.
+// address returns another client address for each number i.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
 func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
@@ -76,7 +78,7 @@ func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
 				pause = 0
 			case refused > 0:
 				pause = min(pause, refused)
-				// The right password must be refused too. Otherwise guessing could go on.
+				// Even the right password must be refused. Otherwise an attacker could go on guessing.
 				if refused, err = w.guess(login, password, address(i)); refused == 0 {
 					t.Fatalf("the right password: %v", err)
 				}
@@ -128,7 +130,7 @@ func TestLimits_BoundGuessesFromOneClientAddress(t *testing.T) {
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
 	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
 
-	// Refused guesses do not use up the account's limit: two of ada's ten free guesses are left.
+	// Refused guesses do not count against the account: two of the ten free guesses at ada are left.
 	for range 20 {
 		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
 			t.Fatal(err)
@@ -139,7 +141,7 @@ func TestLimits_BoundGuessesFromOneClientAddress(t *testing.T) {
 	w.wantGuesses(1, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("more", i), otherPassword, ip); return err })
 }
 
-func TestLimits_RefundRightPasswordsAndCancelledLogins(t *testing.T) {
+func TestLimits_RefundLoginsWithRightPasswordAndCanceledLogins(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	from := identity.Origin{IP: "203.0.113.7", Session: "s1"}
@@ -170,7 +172,8 @@ func (forgetful) RecordAttempt(context.Context, identity.Attempt) error {
 	return identity.ErrUnavailable
 }
 
-// An attacker who can make the recording fail learns from the error that the password was wrong.
+// An attacker who makes the recording fail still learns from the error that the password was wrong. So the
+// guess must be charged.
 func TestLimits_ChargeWrongPasswordEvenIfRecordingFails(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
@@ -207,7 +210,7 @@ func TestLimits_GuessesInStolenSessionDoNotAffectOtherSessions(t *testing.T) {
 	}
 }
 
-func TestLimits_PasswordResetClearsLimitsOfTheAccount(t *testing.T) {
+func TestLimits_PasswordResetClearsWrongGuessesOfTheAccount(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	from := identity.Origin{IP: "203.0.113.7"}
@@ -286,8 +289,8 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 	return o.Store.Enqueue(ctx, m, at)
 }
 
-// Each registration is charged to the limit on mails to its email address, whether or not the address is
-// taken.
+// Each registration is charged to the limit on mails to its email address, even if no mail is sent.
+// Otherwise the limit would reveal which addresses have an account.
 func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	box := &outbox{Store: w.store}
@@ -316,8 +319,8 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 			t.Errorf("%s: a reset was told to wait for %v, want 10m", email, got)
 		}
 	}
-	// Enqueue is called for each registration, even if its mail will not be sent. The exception is the
-	// first registration of the free address, whose mail is queued by Create.
+	// Enqueue must be called for each registration, even if its mail will not be sent. Only the mail of the
+	// first registration of the free address is queued by Create.
 	if len(box.to) != 10+9 {
 		t.Errorf("%d mails were queued, want 19", len(box.to))
 	}
@@ -325,7 +328,7 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 	register(u.Email)
 	w.one(u.Email, "already")
 
-	// Requests for a reset count too. But the mail that verifies a new account is always sent.
+	// Requests for a password reset count too. But the mail that verifies a new account is always sent.
 	for range 3 {
 		w.want("a reset", ask("new@example.com"), nil)
 	}
@@ -357,7 +360,7 @@ func TestRegisterByMail_RefundsChargeIfMailIsNotQueued(t *testing.T) {
 	}
 }
 
-// witness is an Observer that records the decisions of the rate limits.
+// witness is an Observer that records what the rate limits decided.
 type witness struct{ got []string }
 
 func (o *witness) Breached(string) {}
@@ -365,7 +368,7 @@ func (o *witness) Limited(action string, allowed, shared bool) {
 	o.got = append(o.got, fmt.Sprintf("%s %t %t", action, allowed, shared))
 }
 
-// down is a shared limiter that does not answer.
+// down is a limiter that does not answer, like Redis during an outage.
 type down struct{ limit.Limiter }
 
 func (down) Charge(context.Context, time.Time, []limit.Key) (limit.Decision, error) {
@@ -404,7 +407,7 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 	return l.Limiter.Refund(ctx, now, d)
 }
 
-// stuck is an engine whose Compare takes until end is closed.
+// stuck is a hash engine whose Compare does not return until the channel end is closed.
 type stuck struct{ begun, end chan struct{} }
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
@@ -417,8 +420,8 @@ func (e *stuck) Compare(context.Context, []byte, []byte) error {
 	return bcrypt.ErrMismatchedHashAndPassword
 }
 
-// A request that the queue of password hashes refuses at once is not charged. A request that waits until
-// the patience ends is refunded. A request that the limits refuse leaves the queue.
+// A request is charged only after it has a place in the queue of password hashes. If it gets no turn in
+// time, the charge is refunded. If the limits refuse it, it leaves the queue.
 func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
@@ -429,7 +432,7 @@ func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// With hashes of an hour, one request may wait.
+	// Because a hash seems to take an hour, only one request may wait.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
@@ -438,7 +441,7 @@ func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.charges // the request has its place
+	<-limiter.charges // the request has its place in the queue
 	_, err := w.guess("ada", otherPassword, ip)
 	w.want("a request while the queue is full", err, identity.ErrBusy)
 	w.want("a request that gets no slot in time", <-late, identity.ErrBusy)

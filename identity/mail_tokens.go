@@ -23,14 +23,14 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	}
 	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
 	if e.Kind == mail.KindPasswordReset {
-		// The mail goes to the address as its owner wrote it. To the mail server, another spelling with the
-		// same folded form may be a different person's address.
+		// Send the mail to the address as its owner wrote it. To a mail server, another spelling of the
+		// address may be the address of another person.
 		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
 	}
 	secret, now := newToken(), s.now()
 	err = s.Store.IssueToken(ctx, u.ID, to, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
-		err = unwanted("the user was deleted or has another email address now")
+		err = unwanted("the user was deleted or changed the email address")
 	}
 	if err != nil {
 		return mail.Token{}, err
@@ -38,8 +38,8 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user that a mail is for. A pending user may reset the password too: the person
-// who registered may not own the email address, and the owner confirms the address by using the link.
+// recipient returns the user to whom a mail is sent. A pending user may reset the password too, because the
+// person who registered may not own the email address. The owner confirms the address by using the link.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
 	if reset {
@@ -52,7 +52,7 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 	case err != nil || reset:
 		return u, err
 	case Fold(u.Email) != Fold(e.To):
-		return User{}, unwanted("the user has another email address now")
+		return User{}, unwanted("the user changed the email address")
 	case !u.EmailVerifiedAt.IsZero():
 		return User{}, unwanted("the email address is verified already")
 	}
@@ -64,7 +64,7 @@ func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, 
 // newToken returns a new secret for a mailed link: 43 URL-safe characters with 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) // never returns an error: it ends the program instead
+	rand.Read(b[:]) // never returns an error; a failure ends the program
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 

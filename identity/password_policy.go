@@ -17,9 +17,9 @@ const (
 	serviceName    = "sessiond"
 )
 
-// checkNewPassword applies the password policy. A password must have the minimum length and at most 1024
-// bytes of UTF-8. It must not be a common password, or little more than words that an attacker tries
-// first for this user. It need not contain digits or symbols. The password is never altered.
+// checkNewPassword applies the password policy: the minimum length, at most 1024 bytes, and valid UTF-8. A
+// password must not be a common password, or little more than words that an attacker tries first for this
+// user. It need not contain digits or symbols. The password is never altered.
 func (s *Service) checkNewPassword(password string, words ...string) *problem {
 	return checkPassword(password, s.PasswordMinLength, words...)
 }
@@ -52,14 +52,14 @@ func plausible(password string) bool {
 	return len(password) <= maxPassword && utf8.ValidString(password)
 }
 
-// contextWords returns the words that an attacker tries first as a user's password.
+// contextWords returns the words that an attacker tries first as the password of a user.
 func contextWords(username, email string) []string {
 	local, _, _ := strings.Cut(email, "@")
 	return []string{username, email, local}
 }
 
-// withoutWords removes the words from a folded text. Longer words are removed first, because an email
-// address contains its local part, which is another of the words.
+// withoutWords removes the words from a folded text. It removes longer words first, because an email
+// address contains its local part, which is also one of the words.
 func withoutWords(folded string, words []string) string {
 	slices.SortFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, w := range words {
@@ -75,7 +75,7 @@ func withoutWords(folded string, words []string) string {
 //go:embed common_passwords.txt
 var commonPasswords string
 
-// isCommon reports whether a folded password is one of the common passwords. It does a binary search.
+// isCommon reports whether a folded password is one of the common passwords.
 func isCommon(folded string) bool {
 	lo, hi := 0, len(commonPasswords) // both at the start of a line
 	for lo < hi {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCheckPassword_ReturnsTheProblemOfAPassword(t *testing.T) {
+func TestCheckPassword_ReturnsProblemOfRefusedPassword(t *testing.T) {
 	words := contextWords("Alice", "alice.smith@example.com")
 	for _, c := range []struct {
 		why, password string
@@ -87,7 +87,7 @@ func TestIsCommon_FindsEveryPasswordOfTheList(t *testing.T) {
 	}
 }
 
-// The test vectors are in a directory beside the project's.
+// The test vectors are in a directory beside the directory of the project.
 const vectors = "../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {

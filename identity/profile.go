@@ -14,10 +14,10 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 // NewUser is a request to register. Only a hash of the password is stored.
 type NewUser struct {
 	Username, Email, Password, FirstName, LastName string
-	IP                                             string // client address
+	IP                                             string // the address of the client
 }
 
-// checkTexts adds the problems of the first and last name.
+// checkTexts adds the problems of the first and last name to errs.
 func (n *NewUser) checkTexts(errs *FieldErrors) {
 	errs.check("first_name", checkText(n.FirstName))
 	errs.check("last_name", checkText(n.LastName))
@@ -28,7 +28,7 @@ func (n *NewUser) user() User {
 	return User{Username: n.Username, Email: n.Email, FirstName: n.FirstName, LastName: n.LastName}
 }
 
-// Profile is a change of a user's profile. A field that is nil does not change.
+// Profile is a change of a user's profile. Fields that are nil stay as they are.
 type Profile struct {
 	FirstName, LastName, Email *string
 }
@@ -52,8 +52,8 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	return s.Store.Update(ctx, id, p, s.stalePending(), s.now())
 }
 
-// Delete removes a user with all personal data, revokes all the user's sessions and returns the id of the
-// revocation. It returns ErrNotFound.
+// Delete removes a user with all personal data, revokes all sessions of the user and returns the id of the
+// revocation. It returns ErrNotFound if there is no such user.
 func (s *Service) Delete(ctx context.Context, id string) (revocation int64, err error) {
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// The time that a refusal takes must not reveal which usernames exist. So every refused login must cause
-// the same work for bcrypt and the store.
-func TestAuthenticate_EveryRefusalTakesTheSameWork(t *testing.T) {
+// The time of a refused login must not reveal which usernames exist. So every refused login must cause the
+// same work for bcrypt and the store.
+func TestAuthenticate_EveryRefusedLoginCausesTheSameWork(t *testing.T) {
 	w := newWorld(t)
 	current := hasher(t, 7)
 	ours := func(cost int) string {
@@ -72,7 +72,7 @@ func TestAuthenticate_EveryRefusalTakesTheSameWork(t *testing.T) {
 			t.Errorf("%s: recorded %+v, want one failed login with reason %s", c.why, store.got, c.reason)
 			continue
 		}
-		// An unknown username is not recorded, because people type passwords into that field.
+		// An unknown username must not be recorded, because people type passwords into the field for it.
 		if text := fmt.Sprintf("%+v", store.got); strings.Contains(text, password) || c.reason == "unknown_user" && strings.Contains(text, "bob") {
 			t.Errorf("%s: the username or password was recorded: %s", c.why, text)
 		}
@@ -108,7 +108,8 @@ func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// countedTurns is a queue's Observer that counts the turns with a hash.
+// countedTurns is an Observer of the queue of password hashes. It counts the turns in which a password was
+// hashed.
 type countedTurns struct{ n int }
 
 func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
@@ -125,8 +126,8 @@ func (s *countedAttempts) RecordAttempt(ctx context.Context, a identity.Attempt)
 	return s.Store.RecordAttempt(ctx, a)
 }
 
-// For a hash with a lower cost, Verify runs the engine several times, so that the check takes as long as
-// usual. Any of these runs may fail.
+// For a hash with a lower cost, Verify hashes several times, so that the check takes as long as usual. Each
+// of these hashes may fail.
 func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 	w := newWorld(t)
 	old, err := hasher(t, 4).Hash(t.Context(), password)
@@ -143,7 +144,7 @@ func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 	}
 }
 
-// brokenEngine fails every at-th time.
+// brokenEngine is a hash engine that fails at every call whose number is a multiple of at.
 type brokenEngine struct{ run, at int }
 
 func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -157,8 +158,8 @@ func (e *brokenEngine) Generate(context.Context, []byte, int) ([]byte, error) {
 	return nil, identity.ErrUnavailable
 }
 
-// RequestReset queues the same mail whether or not a user has the email address. If no user has it, the
-// mail is dropped when it is due.
+// RequestReset queues the same mail whether or not a user has the email address. Without a user, the mail
+// is dropped when it is due.
 func TestRequestReset_QueuesSameMailForUnknownAddress(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
@@ -201,7 +202,8 @@ func TestRequestReset_QueuesSameMailForUnknownAddress(t *testing.T) {
 	}
 }
 
-// If the token were not looked up, the quicker response would reveal which usernames exist.
+// If the token were not looked up for an unknown username, the quicker response would reveal that no user
+// has it.
 func TestReset_ChecksTokenEvenForUnknownUser(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
@@ -234,9 +236,9 @@ func (s *countedTokens) TokenUser(ctx context.Context, purpose identity.Purpose,
 	return s.Store.TokenUser(ctx, purpose, hash, at)
 }
 
-// To a mail server, an email address with the same folded form may be another person's. So the mail must
-// go to the address as the user wrote it.
-func TestReset_MailGoesToTheUsersOwnSpelling(t *testing.T) {
+// To a mail server, an address with the same folded form may be the address of another person. So the mail
+// must go to the address as the user wrote it.
+func TestReset_MailGoesToAddressAsTheUserWroteIt(t *testing.T) {
 	w := newWorld(t)
 	w.register("kate")
 	const kelvin = "\u212Aate@example.com"

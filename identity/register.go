@@ -18,7 +18,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return User{}, err
 	}
-	// Store.Create checks this too. An earlier check saves the expensive hash if a name is taken.
+	// Store.Create checks the names too. This earlier check saves the expensive hash if a name is taken.
 	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
 		return User{}, err
 	}
@@ -36,9 +36,9 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 }
 
 // RegisterByMail creates a user who can sign in after following the link in a mail. If the email address
-// has an account already, RegisterByMail takes as long and returns nil too. Instead of the link, the
-// address then gets a mail about the attempt, unless it got too many such mails recently.
-// RegisterByMail returns FieldErrors, ErrUsernameTaken or ErrMailDisabled.
+// already has an account, RegisterByMail also returns nil, after as much time. The address then gets a mail
+// about the attempt instead of the link, unless it got too many such mails recently. RegisterByMail returns
+// FieldErrors, ErrUsernameTaken or ErrMailDisabled.
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkNewUser(n); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if !s.MailEnabled {
 		return ErrMailDisabled
 	}
-	// This check comes before the lookups, so its result cannot reveal what they find.
+	// Check this before the lookups of the names, so that the result does not reveal what they find.
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
@@ -57,13 +57,13 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err != nil {
 		return err
 	}
-	// Hashing and Create also run if the email address is taken, because both cases must take as long.
+	// Hashing and Create also run for a taken email address. Otherwise the response would be quicker.
 	verify := noticeTo(u, mail.KindVerifyEmail)
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
-	// Free email addresses are charged too. Otherwise the remaining quota would reveal the taken ones.
+	// Charge free email addresses too. Otherwise the remaining quota would reveal which ones are taken.
 	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
 	refused := mails.charge(ctx)
 	if err == nil {
@@ -73,7 +73,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err == nil {
 		notice := noticeTo(owner, mail.KindAddressTaken)
 		if refused != nil {
-			// Queue a mail without a recipient, which is dropped later. If no mail were queued, the quicker
+			// Queue a mail without a recipient, which is never sent. If no mail were queued, the quicker
 			// response would reveal that the email address is taken.
 			notice.To = ""
 		}
@@ -85,7 +85,8 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	return err
 }
 
-// checkFree returns the error taken if find finds a user whose registration has not expired.
+// checkFree returns the error taken if find returns a user with this name whose registration has not
+// expired.
 func (s *Service) checkFree(ctx context.Context, find func(context.Context, string) (User, error), name string, taken error) error {
 	u, err := find(ctx, name)
 	switch {
@@ -123,8 +124,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	return u, nil
 }
 
-// VerifyEmail confirms the email address to which the token was mailed, and makes a pending user active.
-// It returns ErrInvalidToken.
+// VerifyEmail confirms the email address to which the token was mailed, and makes a pending user active. It
+// returns ErrInvalidToken if the token does not work.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

@@ -18,8 +18,8 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 	return s.Store.Enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: email}, s.now())
 }
 
-// RequestKnownReset does the same as RequestReset, but returns ErrNotFound if the email address has no
-// account. It is for callers who may learn that.
+// RequestKnownReset is like RequestReset, but returns ErrNotFound if the email address has no account. It
+// is only for callers who may learn which addresses have an account.
 func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -44,8 +44,8 @@ func (s *Service) checkReset(email string) error {
 	return nil
 }
 
-// CheckReset returns the user whose password may be reset with a mailed token, or ErrInvalidToken. The
-// token stays valid.
+// CheckReset returns the user whose password may be reset with a mailed token, or ErrInvalidToken. It does
+// not use up the token.
 func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 	return s.Store.TokenUser(ctx, PurposeReset, hashToken(token), s.now())
 }
@@ -65,7 +65,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 		return done, err
 	}
 	var named User
-	var unknownName error // returned only after the token's lookup; an earlier return would reveal it
+	var unknownName error // returned after the lookup of the token; an earlier return would reveal an unknown username
 	switch {
 	case username == "":
 	case !storable(username):
@@ -75,7 +75,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 			return done, unknownName
 		}
 	}
-	// The token is checked before the password is hashed. Otherwise a guessed token would cost a hash.
+	// Check the token before hashing the password. Otherwise each guessed token would cost a hash.
 	u, err := s.CheckReset(ctx, token)
 	switch {
 	case unknownName != nil && (err == nil || errors.Is(err, ErrInvalidToken)):
@@ -91,7 +91,8 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err := s.checkBreached(ctx, password); err != nil {
 		return done, err
 	}
-	// The client can read the user's mail. It counts as a known device, which strangers do not delay.
+	// Because the client can read the user's mail, it counts as a known device, which strangers do not
+	// delay.
 	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err

@@ -12,12 +12,12 @@ import (
 const (
 	attemptRetention  = 90 * 24 * time.Hour // how long a user can see a failed login
 	retentionInterval = time.Hour
-	retentionBatch    = 1000 // rows that are deleted at once; more would be locked for longer
+	retentionBatch    = 1000 // rows per delete statement; more rows would be locked for longer
 )
 
-// Retention removes failed logins after 90 days, because guessing adds many of them, also for usernames
-// that do not exist. It also removes pending users once the links in their mails have expired. Several
-// replicas may run Retention at the same time.
+// Retention removes failed logins after 90 days, because people who guess passwords cause many of them,
+// even for unknown usernames. It also removes pending users after the links in their mails have expired.
+// Several replicas may run Retention at the same time.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -25,7 +25,7 @@ type Retention struct {
 	Log *slog.Logger
 }
 
-// Run removes old rows now and every hour until ctx is done.
+// Run removes old failed logins and pending users now and every hour until ctx ends.
 func (r *Retention) Run(ctx context.Context) {
 	ticker := time.NewTicker(retentionInterval)
 	defer ticker.Stop()
@@ -43,7 +43,7 @@ func (r *Retention) Run(ctx context.Context) {
 
 // Remove removes all failed logins and pending users that are too old now.
 func (r *Retention) Remove(ctx context.Context) error {
-	// A link works for registrationTTL after its mail is sent, which may be MaxAge after the registration.
+	// A link works for registrationTTL after its mail was sent, at most MaxAge after the registration.
 	pendingRetention := mail.MaxAge(mail.KindVerifyEmail) + registrationTTL
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),

@@ -25,7 +25,7 @@ func TestRetention_RemovesFailedLoginsAfter90Days(t *testing.T) {
 	}
 }
 
-// The verification link is mailed at most a day after the registration, and then works for a day.
+// The verification link is mailed at most one day after the registration, and then works for one day.
 func TestRetention_KeepsRegistrationWhileTheLinkMayWork(t *testing.T) {
 	w := newWorld(t)
 	alice := identity.NewUser{Username: "alice", Email: "alice@example.com", Password: password}
@@ -47,7 +47,7 @@ func TestRetention_KeepsRegistrationWhileTheLinkMayWork(t *testing.T) {
 	w.want("after the link expired", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 }
 
-func TestRetention_RunRemovesBatchesUntilABatchIsNotFull(t *testing.T) {
+func TestRetention_RunRemovesFullBatchesUntilOneIsNotFull(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why               string

@@ -11,8 +11,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// registrationTTL is how long a new user may take to follow the link in the verification mail. After
-// that, the username and the email address are free again.
+// registrationTTL is how long a new user may take to follow the link in the verification mail. After that
+// time, other users can take the username and the email address.
 const registrationTTL = 24 * time.Hour
 
 // Service has the rules about users. Its methods return the errors of this package, [FieldErrors], or
@@ -22,9 +22,9 @@ type Service struct {
 	Hasher *hashing.Hasher
 	// Now is the clock that all replicas share.
 	Now func() time.Time
-	// PasswordMinLength is in characters. The length is at least 8, even if this is less.
+	// PasswordMinLength is the minimum length of a new password in characters. Values below 8 mean 8.
 	PasswordMinLength int
-	// MailEnabled says that mail is delivered. If not, methods that need mail return ErrMailDisabled.
+	// MailEnabled says whether mail is delivered. If not, methods that need mail return ErrMailDisabled.
 	MailEnabled bool
 	// ResetTTL is how long the link in a reset mail works after the mail is sent. 0 means 10 minutes.
 	ResetTTL time.Duration
@@ -35,11 +35,11 @@ type Service struct {
 	Log        *slog.Logger
 	// DeviceSecret signs the device tokens of all replicas. If it is empty, there are no device tokens.
 	DeviceSecret []byte
-	// Breaches lists breached passwords, which are refused. If nil, only common passwords are refused.
+	// Breaches is the list of breached passwords, which are refused. If nil, only common passwords are.
 	Breaches BreachList
 	// BreachesRequired says to refuse every new password while Breaches does not answer.
 	BreachesRequired bool
-	// Observer may be nil.
+	// Observer receives the results of checks. It may be nil.
 	Observer Observer
 	// Limits bounds how often clients may guess, register or request mail. If nil, there is no bound.
 	Limits *limit.Failover
@@ -47,22 +47,23 @@ type Service struct {
 	breachWarning warning
 }
 
-// Origin describes the client of a request. The texts are valid UTF-8.
+// Origin describes the client of a request. All texts in it are valid UTF-8.
 type Origin struct {
 	IP          string
 	UserAgent   string          // at most 512 bytes
 	Device      string          // for people to read, such as "Chrome on macOS"
 	DeviceToken string          // the text that the client sent as its device token; may be empty
 	Session     string          // id of the session, if the client is signed in
-	Quota       *limit.Decision // unless nil, the decision of the rate limits is stored here
+	Quota       *limit.Decision // if not nil, receives the decision of the rate limits
 }
 
 // Observer receives results of rate limits and password checks, for metrics. It must not block.
 type Observer interface {
-	// Limited reports whether an action (see package limit) was allowed. shared says that the limits of
-	// all replicas decided; while Redis is down, each replica decides alone.
+	// Limited reports whether an action (see package limit) was allowed. The parameter shared says whether
+	// the rate limits of all replicas decided, in Redis. While Redis is down, each replica decides alone.
 	Limited(action string, allowed, shared bool)
-	// Breached reports whether a new password is a breached one: "no", "yes" or "unavailable".
+	// Breached reports whether a new password is on the list of breached passwords: "no", "yes" or
+	// "unavailable".
 	Breached(answer string)
 }
 
@@ -79,7 +80,7 @@ func (s *Service) observer() Observer {
 	return s.Observer
 }
 
-// now returns the time in UTC without fractions of a microsecond, because databases store no finer time.
+// now returns the time in UTC in whole microseconds, because databases store no finer time.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
 // noticeTo returns a mail for the outbox that tells a user about their account.
@@ -87,8 +88,8 @@ func noticeTo(u User, kind mail.Kind) mail.Envelope {
 	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
 }
 
-// storable reports whether the store can look up a username or email. For other texts, such as invalid
-// UTF-8, a database would return an error instead of no row.
+// storable reports whether the store can look up a username or email address. For invalid UTF-8, for
+// example, a database would return an error instead of no row.
 func storable(name string) bool {
 	return name != "" && len(name) <= max(maxEmail, maxUsername*utf8.UTFMax) &&
 		utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
@@ -99,5 +100,5 @@ func registrationExpired(u User, now time.Time) bool {
 	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-registrationTTL))
 }
 
-// stalePending returns a time. The registrations of pending users created before it have expired.
+// stalePending returns the time before which a pending user must have registered to be expired now.
 func (s *Service) stalePending() time.Time { return s.now().Add(-registrationTTL) }

@@ -105,7 +105,7 @@ func TestRegister_DoesNotHashIfNameIsTaken(t *testing.T) {
 	}
 }
 
-func TestRegister_OneOfManyConcurrentRequestsGetsTheUsername(t *testing.T) {
+func TestRegister_OnlyOneOfManyConcurrentRequestsGetsTheUsername(t *testing.T) {
 	w := newWorld(t)
 	errs := make([]error, 8)
 	var all sync.WaitGroup
@@ -172,7 +172,7 @@ func TestRegisterByMail_UserSignsInAfterConfirmation(t *testing.T) {
 // second returns the error of a call with two results.
 func second[T any](_ T, err error) error { return err }
 
-func TestRegisterByMail_OnlyTheMailRevealsThatAnAddressIsTaken(t *testing.T) {
+func TestRegisterByMail_ResponseDoesNotRevealTakenAddress(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	bob := identity.NewUser{Username: "bob", Email: "ALICE@example.com", Password: password}
@@ -186,7 +186,7 @@ func TestRegisterByMail_OnlyTheMailRevealsThatAnAddressIsTaken(t *testing.T) {
 	_, err := w.store.ByUsername(t.Context(), "bob")
 	w.want("bob", err, identity.ErrNotFound)
 
-	// The time that a registration takes must not reveal that the email address is taken.
+	// The CPU time of a registration must not reveal that the email address is taken.
 	w.Hasher = hasher(t, 8)
 	i := 0
 	took := leastCPU(t,
@@ -317,7 +317,7 @@ func TestReauthenticate_AcceptsOnlyTheUsersPassword(t *testing.T) {
 	}
 }
 
-func TestAuthenticate_RehashesOutdatedHashes(t *testing.T) {
+func TestAuthenticate_ReplacesOutdatedHash(t *testing.T) {
 	w := newWorld(t)
 	plain, err := bcrypt.GenerateFromPassword([]byte(password), 4)
 	if err != nil {
@@ -373,7 +373,7 @@ func TestAuthenticate_RehashesOutdatedHashes(t *testing.T) {
 	}
 }
 
-// failing is a store whose methods Rehash and RecordAttempt return the given errors.
+// failing is a store whose methods Rehash and RecordAttempt fail with the given errors.
 type failing struct {
 	identity.Store
 	rehash, recordAttempt error
@@ -393,7 +393,7 @@ func (f failing) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 	return f.Store.RecordAttempt(ctx, a)
 }
 
-func TestAuthenticate_SucceedsIfTheRehashFails(t *testing.T) {
+func TestAuthenticate_SucceedsIfTheOutdatedHashCannotBeReplaced(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.Hasher = hasher(t, 5)
@@ -403,12 +403,12 @@ func TestAuthenticate_SucceedsIfTheRehashFails(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	log := w.log.String()
-	if !strings.Contains(log, "re-hashed") || strings.Contains(log, "$2a$") || strings.Contains(log, password) {
+	if !strings.Contains(log, "hash was not replaced") || strings.Contains(log, "$2a$") || strings.Contains(log, password) {
 		t.Errorf("log: %s", log)
 	}
 }
 
-func TestAuthenticate_HidesResultIfRecordingFails(t *testing.T) {
+func TestAuthenticate_DoesNotRevealWrongPasswordIfRecordingFails(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.Store = failing{Store: w.store, recordAttempt: identity.ErrUnavailable}
@@ -602,7 +602,7 @@ func TestReset_TokenSetsPasswordOnce(t *testing.T) {
 		t.Errorf("mail %s", mail.Text)
 	}
 
-	for range 2 { // a check does not use up the token
+	for range 2 { // twice, because a check must not use up the token
 		got, err := w.CheckReset(t.Context(), token)
 		if err != nil || got.ID != u.ID {
 			t.Fatalf("got %+v, %v", got, err)
@@ -654,7 +654,7 @@ func TestReset_LinkExpiryCountsFromSendingTheMail(t *testing.T) {
 	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	w.clock.pass(4 * time.Minute) // the mail is sent late, and the link works from then on
+	w.clock.pass(4 * time.Minute) // the mail is sent late; the time of the link counts from then on
 	token := w.token(w.one("alice@example.com", "new"))
 	w.clock.pass(5*time.Minute - time.Second)
 	w.want("before its expiry", second(w.CheckReset(t.Context(), token)), nil)
@@ -674,7 +674,7 @@ func TestReset_NewLinkReplacesOldLink(t *testing.T) {
 	w.want("newer", second(w.CheckReset(t.Context(), newer)), nil)
 }
 
-func TestReset_OneOfManyConcurrentRequestsUsesTheToken(t *testing.T) {
+func TestReset_OnlyOneOfManyConcurrentRequestsCanUseTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -711,7 +711,7 @@ func TestReset_DoesNotHashForInvalidToken(t *testing.T) {
 	}
 }
 
-func TestRegister_RefusesOrKeepsNaughtyStrings(t *testing.T) {
+func TestRegister_StoresUnusualStringsUnchangedOrRefusesThem(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/blns/blns.json")
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("SKIPPED: there is no list of naughty strings in ../../shared/vectors")

@@ -10,7 +10,7 @@ import (
 // Status is the state of an account.
 type Status string
 
-// The statuses of a user. Only an active user can sign in.
+// These are the statuses of a user. Only an active user can sign in.
 const (
 	StatusPending Status = "pending" // registered, but the email address is not confirmed yet
 	StatusActive  Status = "active"
@@ -19,12 +19,12 @@ const (
 
 // User is an account. Times are in UTC with microseconds.
 type User struct {
-	ID              string // the claim sub of the user's tokens; no other user ever gets the same id
+	ID              string // the claim sub of the user's tokens; never reused for another user
 	Username        string // in the user's own spelling
 	Email           string
 	FirstName       string
 	LastName        string
-	PasswordHash    string // made by package hashing; only this package and the store use it
+	PasswordHash    string // made by package hashing; used only by this package and the store
 	PasswordVersion int64  // grows with each new password, but not with a new hash of the same password
 	Status          Status
 	EmailVerifiedAt time.Time // zero if the email address is not verified
@@ -39,11 +39,11 @@ type User struct {
 // login that verified the old password then fails. The method revokes the user's sessions in the same
 // transaction and returns the id of the revocation.
 //
-// If Create or Update needs a username or email of a pending user created before stalePending, it removes
-// that pending user. A mail called notice is added to the outbox in the same transaction.
+// If Create or Update needs the username or email of a pending user who was created before stalePending, it
+// removes that pending user. A parameter notice is a mail that is put into the outbox in the same transaction.
 type Store interface {
-	// Create adds a user. It returns ErrUsernameTaken, which it checks first, or ErrEmailTaken. notice
-	// may be nil.
+	// Create adds a user. It returns ErrUsernameTaken or ErrEmailTaken, and ErrUsernameTaken if both are
+	// taken. The notice may be nil.
 	Create(ctx context.Context, u User, stalePending time.Time, notice *mail.Envelope) error
 
 	// ByID, ByUsername and ByEmail return an active or pending user, or ErrNotFound.
@@ -52,12 +52,13 @@ type Store interface {
 	ByEmail(ctx context.Context, email string) (User, error)
 
 	// Update sets only the fields that p gives, and returns the updated user. If the email address changes,
-	// the new address is not verified, the user's mailed tokens are deleted, and a mail.KindEmailChanged
-	// for the old address is added to the outbox. Update returns ErrEmailTaken or ErrNotFound.
+	// the new address is unverified, the user's mailed tokens are deleted, and a mail of the kind
+	// mail.KindEmailChanged to the old address is put into the outbox. Update returns ErrEmailTaken or
+	// ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
 
-	// Rehash replaces the hash old by another hash of the same password. If the stored hash is not the
-	// hash old, Rehash does nothing.
+	// Rehash replaces the hash old by another hash of the same password. If the stored hash is no longer
+	// old, Rehash does nothing.
 	Rehash(ctx context.Context, id, old, hash string) error
 
 	// SetPassword stores the hash of a new password and raises the password version. It revokes all the
@@ -87,16 +88,16 @@ type Store interface {
 	// ErrInvalidToken.
 	VerifyEmail(ctx context.Context, hash TokenHash, at time.Time) error
 
-	// RecordAttempt records a failed login. It takes as long if a.UserID is empty. It returns ErrNotFound
-	// if there is no user a.UserID.
+	// RecordAttempt records a failed login. If a.UserID is empty, RecordAttempt takes as long as for a
+	// user. It returns ErrNotFound if there is no user a.UserID.
 	RecordAttempt(ctx context.Context, a Attempt) error
 
-	// ForgetAttempts removes failed logins before the given time, oldest first and at most limit of them.
-	// It returns how many it removed. Several replicas may call it at the same time.
+	// ForgetAttempts removes failed logins before the given time, the oldest first, but not more than
+	// limit. It returns how many it removed. Several replicas may call it at the same time.
 	ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error)
 
-	// ForgetPending removes pending users created before the given time, with their tokens and failed
-	// logins, in the same way as ForgetAttempts.
+	// ForgetPending is like ForgetAttempts for pending users who were created before the given time. It
+	// also removes their tokens and failed logins.
 	ForgetPending(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Enqueue adds a mail to the outbox.
@@ -109,7 +110,7 @@ type TokenHash [32]byte
 // Purpose says what a mailed token may be used for.
 type Purpose string
 
-// The purposes of mailed tokens.
+// These are the purposes of mailed tokens.
 const (
 	PurposeReset  Purpose = "reset"
 	PurposeVerify Purpose = "verify"
@@ -117,7 +118,7 @@ const (
 
 // Attempt is a failed login.
 type Attempt struct {
-	ID        string // sorts by time, together with session ids
+	ID        string // sorts by time, also among session ids
 	UserID    string // empty if the login named no existing user
 	IP        string
 	UserAgent string

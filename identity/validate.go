@@ -11,14 +11,14 @@ const (
 	minUsername = 3
 	maxUsername = 64
 	maxText     = 200
-	// maxEmail is in bytes: the longest path in SMTP without its brackets (RFC 5321 section 4.5.3.1.3).
+	// maxEmail is the length of the longest email address in bytes (RFC 5321 section 4.5.3.1.3).
 	maxEmail       = 254
 	maxEmailLocal  = 64
 	maxDomainLabel = 63
 )
 
 // checkUsername accepts 3 to 64 visible characters without @, because a login name with an @ is taken for
-// an email. With invisible characters, two different usernames could look the same.
+// an email address. If invisible characters were allowed, two different usernames could look the same.
 func checkUsername(s string) *problem {
 	switch n := utf8.RuneCountInString(s); {
 	case s == "":
@@ -42,9 +42,9 @@ func checkUsername(s string) *problem {
 	return nil
 }
 
-// visible reports whether people can see a character. It is false for control and format characters
-// (bidirectional marks, joiners), white space, private use and unassigned characters, and characters
-// that renderers may leave out.
+// visible reports whether people can see a character. It returns false for control and format characters
+// (bidirectional marks, joiners), white space, private use and unassigned characters, and characters that
+// renderers may leave out.
 func visible(r rune) bool {
 	return unicode.IsPrint(r) && r != ' ' &&
 		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
@@ -67,8 +67,8 @@ func checkText(s string) *problem {
 	return nil
 }
 
-// checkEmail accepts one email address of RFC 6531. It accepts no quoted local parts, comments and IP
-// address literals, because other programs often handle them wrongly.
+// checkEmail accepts one email address as in RFC 6531. It refuses quoted local parts, comments and IP
+// address literals, because other programs often handle these wrongly.
 func checkEmail(s string) *problem {
 	switch {
 	case s == "":

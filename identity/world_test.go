@@ -156,8 +156,8 @@ func (w *world) deliver() []mail.Message {
 	return w.mailbox.take()
 }
 
-// one delivers the mail that is due and returns it. It fails the test unless that is exactly one mail, to
-// the given address, whose subject contains the given text.
+// one delivers the mail that is due and returns it. The test fails unless there is exactly one mail, to the
+// given address and with the given text in its subject.
 func (w *world) one(to, subject string) mail.Message {
 	w.Helper()
 	mails := w.deliver()
@@ -229,7 +229,7 @@ func codes(err error) map[string]string {
 	return codes
 }
 
-// startSession starts a session in the session ledger (the database of sessions).
+// startSession starts a session for a user in the session ledger (the database of sessions).
 func (w *world) startSession(u identity.User) issuer.Session {
 	w.Helper()
 	now := w.clock.Now()
@@ -245,7 +245,7 @@ func (w *world) startSession(u identity.User) issuer.Session {
 	return s
 }
 
-// active counts a user's active sessions.
+// active returns how many active sessions a user has.
 func (w *world) active(u identity.User) int {
 	w.Helper()
 	list, err := w.db.Sessions().Active(w.Context(), u.ID, w.clock.Now(), issuer.Page{})

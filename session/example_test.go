@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// This service verifies sessiond's tokens in its own process. It needs sessiond's Redis and public
-// keys, and the id and secret of an OAuth client, which the command 'sessiond clients add' makes.
+// A service that verifies sessiond's tokens in its own process needs sessiond's Redis and public
+// keys, and the id and secret of an OAuth client. The command 'sessiond clients add' makes these.
 func ExampleVerifier_Middleware() {
 	ctx := context.Background()
 	epochs, err := session.FetchEpochs(ctx, "https://id.example.com/.well-known/sessiond-epochs", session.RemoteOptions{})

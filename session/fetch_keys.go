@@ -19,8 +19,7 @@ const (
 	// a new key for longer than this before signing with the key, so verifiers know it in time.
 	fetchInterval = 2 * time.Minute
 	// minFetchInterval is the shortest time between two fetches of the public keys, even if many
-	// tokens name unknown keys. A token may be refused for that long if its key was not published
-	// in advance.
+	// tokens name unknown keys. A token of an unannounced key may be refused for that long.
 	minFetchInterval = 5 * time.Second
 	fetchTimeout     = 3 * time.Second
 	// maxFetchWait bounds how long a check of a token waits for a fetch of the keys. Otherwise
@@ -100,8 +99,7 @@ func (f *keyFetcher) update(ctx context.Context) error {
 		if last := f.last.Load(); f.recent(last) {
 			return nil, last.err
 		}
-		// Finish the fetch even if the caller that began it gives up, because other callers share
-		// it.
+		// Finish the fetch even if its first caller gives up, because other callers share it.
 		err := f.fetch(context.WithoutCancel(ctx))
 		if err != nil {
 			f.log.WarnContext(ctx, "cannot fetch keys; the old keys stay in use", "error", err)

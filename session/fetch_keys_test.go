@@ -74,7 +74,7 @@ func (v *Verifier) verifySignature(ctx context.Context, token string) error {
 	return err
 }
 
-func TestFetchKeys_ReturnsKeysThatOnlyVerify(t *testing.T) {
+func TestFetchKeys_FetchedKeysCannotSign(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA, AlgES256)
 	v, f, _ := startKeyServer(t, set).verifier(t)
 	if err := v.verifySignature(t.Context(), mustSign(t, set, testClaims())); err != nil {
@@ -85,7 +85,7 @@ func TestFetchKeys_ReturnsKeysThatOnlyVerify(t *testing.T) {
 	}
 }
 
-func TestFetchKeys_FetchesNewKeys(t *testing.T) {
+func TestFetchKeys_LearnsNewKeysAndForgetsRemovedKeys(t *testing.T) {
 	old, rotated := mustKeys(t, AlgEdDSA), mustKeys(t, AlgES256)
 	server := startKeyServer(t, old)
 	v, f, clock := server.verifier(t)
@@ -116,7 +116,7 @@ func TestFetchKeys_FetchesNewKeys(t *testing.T) {
 	<-ended
 }
 
-func TestFetchKeys_KeepsUnchangedKeySet(t *testing.T) {
+func TestFetchKeys_DoesNotReplaceUnchangedKeySet(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	_, f, clock := server.verifier(t)
 	before := f.ring.Load()
@@ -129,7 +129,7 @@ func TestFetchKeys_KeepsUnchangedKeySet(t *testing.T) {
 	}
 }
 
-func TestFetchKeys_KeepsKeysAfterBadResponse(t *testing.T) {
+func TestFetchKeys_KeepsOldKeysAfterBadResponse(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	private, err := mustKeys(t, AlgEdDSA).PrivateJSON()
 	if err != nil {
@@ -168,7 +168,8 @@ func TestFetchKeys_KeepsKeysAfterBadResponse(t *testing.T) {
 		if f.ring.Load() != before || v.verifySignature(t.Context(), token) != nil {
 			t.Errorf("%s: the keys were not kept", c.name)
 		}
-		// The unknown key may be newer than the fetched keys. So the answer must not be a 401.
+		// The unknown key may be newer than the fetched keys, so the token must not be answered
+		// with 401.
 		if err := v.verifySignature(t.Context(), mustSign(t, mustKeys(t, AlgEdDSA), testClaims())); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: a token of an unknown key: got %v, want ErrUnavailable", c.name, err)
 		}
@@ -186,8 +187,8 @@ func TestFetchKeys_KeepsKeysAfterBadResponse(t *testing.T) {
 	}
 }
 
-// A published key set may also contain keys for other purposes.
-func TestFetchKeys_SkipsOtherKindsOfKeys(t *testing.T) {
+// A published key set may also contain keys for other purposes, which FetchKeys must skip.
+func TestFetchKeys_SkipsKeysOfUnsupportedKinds(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	server := startKeyServer(t, set)
 	body := strings.Replace(publicKeys(t, set), "[", `[{"kty":"RSA","kid":"a","alg":"RS256","n":"AQAB","e":"AQAB"},`, 1)
@@ -198,8 +199,8 @@ func TestFetchKeys_SkipsOtherKindsOfKeys(t *testing.T) {
 	}
 }
 
-// Without the timeout, anybody could hold requests open with tokens that name unknown keys.
-func TestVerify_WaitsForKeysAtMostMaxFetchWait(t *testing.T) {
+// Without the limit, anybody could hold requests open with tokens that name unknown keys.
+func TestVerify_WaitsAtMostOneSecondForNewKeys(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.verifier(t)
 	server.answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -212,7 +213,7 @@ func TestVerify_WaitsForKeysAtMostMaxFetchWait(t *testing.T) {
 	server.CloseClientConnections()
 }
 
-func TestVerify_FetchesOnceForManyUnknownKeys(t *testing.T) {
+func TestVerify_FetchesKeysOnceForManyTokensWithUnknownKeys(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	v, _, clock := server.verifier(t)
 	var unknown []string
@@ -245,7 +246,8 @@ func TestVerify_FetchesOnceForManyUnknownKeys(t *testing.T) {
 	}
 }
 
-// A caller that gives up returns at once. Callers that share its fetch still get the result.
+// A caller that gives up a fetch returns at once. Callers that share the fetch still get its
+// result.
 func TestFetchKeys_FinishesFetchAfterCallerGaveUp(t *testing.T) {
 	rotated := mustKeys(t, AlgEdDSA)
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
@@ -274,7 +276,7 @@ func TestFetchKeys_FinishesFetchAfterCallerGaveUp(t *testing.T) {
 	}
 }
 
-func TestFetchKeys_RefusesDeadlineAndUnsafeURL(t *testing.T) {
+func TestFetchKeys_RefusesContextWithDeadlineAndUnsafeURL(t *testing.T) {
 	server := startKeyServer(t, mustKeys(t, AlgEdDSA))
 	timed, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()

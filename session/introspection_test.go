@@ -23,7 +23,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// These characters arrive unchanged only if both the client and the server form-encode them.
+// The characters of this id and secret arrive unchanged only if client and server form-encode them.
 const introspectorID, introspectorSecret = "billing:eu", "a+b c%:ü"
 
 func introspectAt(t *testing.T, server *httptest.Server, path, secret string) *session.Introspection {
@@ -66,7 +66,8 @@ func TestIntrospection_RevokesOnlyIfResponseSaysInactive(t *testing.T) {
 	}{
 		{"active", send(200, good+"}"), nil},
 		{"inactive", send(200, `{"active":false}`), session.ErrRevoked},
-		// A response that does not say "inactive" must not sign anybody out.
+		// A response that does not clearly say that the token is inactive must not sign anybody
+		// out.
 		{"no member active", send(200, `{}`), session.ErrUnavailable},
 		{"active is null", send(200, `{"active":null}`), session.ErrUnavailable},
 		{"active is a string", send(200, `{"active":"false"}`), session.ErrUnavailable},
@@ -142,8 +143,9 @@ func TestIntrospection_LimitsConcurrentChecks(t *testing.T) {
 	}
 }
 
-// The verifier has the store and sessiond's real introspection route, but no ledger (no database).
-func TestIntrospection_WorksWithRealRoute(t *testing.T) {
+// The verifier shares a store with sessiond and calls sessiond's real introspection route. It has
+// no access to sessiond's database.
+func TestIntrospection_AcceptsAndRefusesTokensThroughRealRoute(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	m := w.Replicas[0]
 	requests := atomic.Int64{}
@@ -175,7 +177,7 @@ func TestIntrospection_WorksWithRealRoute(t *testing.T) {
 		t.Errorf("a revoked token: got %v, want ErrRevoked", err)
 	}
 
-	// The store does not know the next session.
+	// The store does not know the next session, so only introspection can tell that it was revoked.
 	set, s = w.Start(t)
 	if _, err := m.Revoke(t.Context(), w.User.ID, s.ID, issuer.ReasonRevoked); err != nil {
 		t.Fatal(err)
@@ -192,8 +194,9 @@ func TestIntrospection_WorksWithRealRoute(t *testing.T) {
 	}
 }
 
-// New connections would add to the load of a sessiond that answers 503 because it is overloaded.
-func TestIntrospection_ReusesConnectionAfterError(t *testing.T) {
+// A sessiond that answers 503 may be overloaded. A new connection for each check would add to its
+// load.
+func TestIntrospection_ReusesConnectionAfterStatus503(t *testing.T) {
 	var opened atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)

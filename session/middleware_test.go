@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// whoami answers with the token's subject.
+// whoami answers a request with the subject of the request's token.
 var whoami = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	c, ok := session.ClaimsFrom(r.Context())
 	if !ok {

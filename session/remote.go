@@ -12,19 +12,16 @@ import (
 
 // RemoteOptions configures requests to sessiond over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client sends the requests. If Client is nil, a new client is made. Redirects are never
-	// followed.
+	// Client sends the requests. If Client is nil, a new client does. Redirects are never followed.
 	Client *http.Client
 	// AllowPlaintext allows http:// URLs of other hosts, for networks that encrypt by themselves.
 	AllowPlaintext bool
-	// Log receives a line for each fetch of new keys and each failed fetch. If Log is nil,
-	// [slog.Default] is used.
+	// Log reports fetches of new keys and failed fetches. If Log is nil, [slog.Default] is used.
 	Log *slog.Logger
 }
 
 const (
-	// maxRemoteBytes is the size of the largest response that is accepted. A response of sessiond
-	// has about 1 KB.
+	// maxRemoteBytes is the largest accepted response. A response of sessiond has about 1 KB.
 	maxRemoteBytes = 64 << 10
 	// idleConnections is how many unused connections stay open for later requests.
 	idleConnections = 16
@@ -39,8 +36,7 @@ func (o *RemoteOptions) client() *http.Client {
 		t.MaxIdleConnsPerHost = idleConnections
 		c.Transport = t
 	}
-	// Do not follow redirects, because only the URL that the operator configured may supply keys or
-	// receive tokens.
+	// Follow no redirects. Only the configured URL may supply keys or receive tokens.
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &c
 }

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// openStore reports every session as active. So only the signature and the claims decide a check.
+// openStore is a store that reports every session as active, so that only the signature and the
+// claims decide whether a token is accepted.
 type openStore struct{ Store }
 
 func (openStore) Look(context.Context, Ref) (Lookup, error) {
@@ -35,7 +36,7 @@ func newCachedVerifier(set *KeySet, tokens int) *cachedVerifier {
 
 func (v *cachedVerifier) want(t *testing.T, token, why string, ok bool) {
 	t.Helper()
-	// Check twice, because the second result may come from the cache.
+	// Check the token twice, because the second result may come from the cache.
 	for range 2 {
 		if _, err := v.Verify(t.Context(), token); (err == nil) != ok || err != nil && !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: %v", why, err)
@@ -94,7 +95,7 @@ func TestSignatureCache_ChecksTimesKeysAndClaimsAgain(t *testing.T) {
 	v.want(t, token, "still fresh", true)
 }
 
-func TestSignatureCache_ReturnsEqualClaims(t *testing.T) {
+func TestSignatureCache_ReturnsSameClaimsAsFirstCheck(t *testing.T) {
 	set := mustKeys(t, AlgES256)
 	v := newCachedVerifier(set, 100)
 	token := mustSign(t, set, testClaims())
@@ -112,7 +113,7 @@ func TestSignatureCache_ReturnsEqualClaims(t *testing.T) {
 }
 
 // A flood of distinct tokens evicts older tokens and does not need more memory.
-func TestSignatureCache_DoesNotGrow(t *testing.T) {
+func TestSignatureCache_DoesNotGrowBeyondItsSlots(t *testing.T) {
 	const slots = 1024
 	set := mustKeys(t, AlgHS256)
 	v := newCachedVerifier(set, slots)
@@ -142,7 +143,7 @@ func TestSignatureCache_DoesNotGrow(t *testing.T) {
 	}
 }
 
-func TestSignatureCache_KeepsParallelTokensApart(t *testing.T) {
+func TestSignatureCache_NeverMixesUpConcurrentTokens(t *testing.T) {
 	set := mustKeys(t, AlgHS256)
 	v := newCachedVerifier(set, 8) // few slots, so that the tokens compete for them
 	tokens := make(map[string]string)
@@ -166,9 +167,8 @@ func TestSignatureCache_KeepsParallelTokensApart(t *testing.T) {
 	wg.Wait()
 }
 
-// The login itself records a use, so Seen is not called in the first minute. If Seen returns false,
-// the next check calls it again.
-func TestVerify_ReportsUseOncePerMinute(t *testing.T) {
+// Seen is not called in the first minute after a login, because the login itself records a use.
+func TestVerify_ReportsUseOfTokenOncePerMinute(t *testing.T) {
 	set := mustKeys(t, AlgEdDSA)
 	v := newCachedVerifier(set, 100)
 	c := testClaims()

@@ -37,9 +37,8 @@ type Entry struct {
 	Generation int64
 	// ExpiresAt is when the session expires, in whole seconds. After it the verdict is unknown.
 	ExpiresAt time.Time
-	// RevokedTokens are the ids (jti) of this session's revoked tokens. The store also has a
-	// separate record of each revoked token. If that record is lost, the token is still refused
-	// because of RevokedTokens.
+	// RevokedTokens are the ids (jti) of this session's revoked tokens. Each of them is refused
+	// even if the store has lost its separate record of that revoked token.
 	RevokedTokens []string
 }
 

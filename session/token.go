@@ -15,8 +15,7 @@ import (
 // tokenType is the header "typ" of an access token (RFC 9068 section 2.1).
 const tokenType = "at+jwt"
 
-// maxTokenBytes is the size of the largest token that is parsed. A token of sessiond has at most
-// about 1 KB.
+// maxTokenBytes is the largest token that is parsed. A token of sessiond has about 1 KB at most.
 const maxTokenBytes = 4096
 
 // Claims are the content of an access token (RFC 9068 section 2.2). Times are whole seconds.
@@ -110,8 +109,7 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	return t, nil
 }
 
-// errUnknownKey means that the key set lacks the key that a token names. A newer key set may have
-// it.
+// errUnknownKey means that the key set lacks the key of a token. A newer key set may have that key.
 var errUnknownKey = invalid("the key set has no usable key with this kid")
 
 // verifySignature returns the payload of a token with the header typ, and the key that verified the
@@ -174,8 +172,7 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("the token is not valid yet (nbf)")
 	}
-	// The signature cache holds the claims of many tokens. To save memory, they share the most
-	// common values.
+	// The signature cache holds many claims. To save memory, they share the most common values.
 	if slices.Equal(w.AMR, usualAMR) {
 		w.AMR = usualAMR
 	}

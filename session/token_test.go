@@ -79,8 +79,9 @@ func TestSign_KeepsAllClaims(t *testing.T) {
 	}
 }
 
-// The library go-jose must be able to verify sessiond's tokens with nothing but sessiond's JWKS.
-func TestSign_IsVerifiedByGoJose(t *testing.T) {
+// Other programs must be able to verify sessiond's tokens with only the published JWKS. The library
+// go-jose stands for them.
+func TestSign_TokenIsAcceptedByGoJose(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256} {
 		set := mustKeys(t, alg)
 		data, err := set.PublicJSON(issuedAt)
@@ -117,8 +118,8 @@ func TestAccept_AllowsLeewayAfterExpiry(t *testing.T) {
 	}
 }
 
-// forge signs any header and payload with the set's key. A forged token then has only the fault
-// that the test is about.
+// forge signs any header and payload with the set's key, so that a forged token has no other fault
+// than the one under test.
 func forge(t *testing.T, set *KeySet, header, payload string) string {
 	t.Helper()
 	b64 := base64.RawURLEncoding
@@ -214,7 +215,8 @@ func TestAccept_RefusesPayloadsOfJSONTestSuite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Valid JSON files are refused too, because none of them contains the claims of a token.
+		// Even the valid JSON files of the suite are refused, because none of them contains the
+		// claims of a token.
 		if _, err := set.acceptClaims(forge(t, set, header, string(data)), "i", "a", issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", filepath.Base(file), err)
 		}
@@ -244,7 +246,7 @@ func TestParseKeySet_RefusesBadKeySets(t *testing.T) {
 	}
 	random := make([]byte, 32)
 	for i := range random {
-		random[i] = byte(200 + i) // not random, but neither a text nor a repetition
+		random[i] = byte(200 + i) // not random, but neither readable text nor repeated bytes
 	}
 	secret := base64.RawURLEncoding.EncodeToString(random)
 	if _, err := ParseKeySet([]byte(`{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"` + secret + `"}]}`)); err != nil {
@@ -284,7 +286,7 @@ func FuzzVerifySignature(f *testing.F) {
 	})
 }
 
-// A published secret is refused even if it has enough bytes.
+// A secret that was published is refused even if it has enough bytes.
 func TestCheckSecret_RefusesPublishedSecrets(t *testing.T) {
 	data, err := os.ReadFile("../../shared/vectors/weak_keys/jwt.secrets.list")
 	if err != nil {
@@ -304,7 +306,7 @@ func TestCheckSecret_RefusesPublishedSecrets(t *testing.T) {
 	}
 }
 
-func TestRetiredKey_VerifiesUntilLastTokenExpires(t *testing.T) {
+func TestRetiredKey_VerifiesTokensUntilLastOneExpires(t *testing.T) {
 	old, c := mustKeys(t, AlgEdDSA), testClaims()
 	token := mustSign(t, old, c)
 	retired := old.Keys()[0]

@@ -8,8 +8,7 @@ import (
 )
 
 // Verifier checks access tokens: first the signature, then one round trip to the store. It asks the
-// fallback only if the store does not know the token. Do not change the fields after the first
-// check.
+// fallback only if the store does not know the token. No field may change after the first check.
 type Verifier struct {
 	Keys     *Keyring
 	Issuer   string // the only iss that is accepted
@@ -20,18 +19,15 @@ type Verifier struct {
 	Fallback Fallback
 	// Now is the clock. If Now is nil, [time.Now] is used.
 	Now func() time.Time
-	// Signatures remembers verified signatures. If Signatures is nil, each check verifies the
-	// signature.
+	// Signatures remembers verified signatures. If nil, each check verifies the signature.
 	Signatures *SignatureCache
-	// Seen, unless it is nil, is called after a token was accepted, at most once per token and
-	// [SeenInterval]. If Seen returns false, the next check of the token calls it again. Seen must
-	// not block. It is only called if Signatures is set, because Signatures remembers the time of
-	// the last call.
+	// Seen, if set, is called after a token was accepted, at most once per token and
+	// [SeenInterval]. If Seen returns false, the next check calls Seen again. Seen must not block.
+	// It is only called if Signatures is set, because Signatures stores the time of the last call.
 	Seen func(ref Ref, now time.Time) bool
 }
 
-// SeenInterval is the shortest time between two calls of [Verifier.Seen] for one token, and between
-// two records of the use of one session.
+// SeenInterval is the shortest time between two records of the use of a token or of a session.
 const SeenInterval = time.Minute
 
 // Fallback decides whether a token is accepted if the store does not know.
@@ -114,8 +110,7 @@ func (v *Verifier) reportUse(t *verified, ref Ref, now time.Time) {
 	}
 }
 
-// check asks the store whether the token was revoked. If the store does not know, check asks the
-// fallback. It returns nil if the token is accepted.
+// check returns nil if the store, or else the fallback, says that the token is not revoked.
 func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
 	found, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {

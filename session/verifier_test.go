@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestVerdict_FollowsEntryAndGeneration(t *testing.T) {
+func TestLookupVerdict_FollowsFromEntryAndGeneration(t *testing.T) {
 	now := issuedAt
 	live := Entry{Generation: 3, ExpiresAt: now.Add(time.Hour)}
 	for _, c := range []struct {
@@ -15,8 +15,8 @@ func TestVerdict_FollowsEntryAndGeneration(t *testing.T) {
 	}{
 		{"unknown if the store knows nothing", Lookup{}, unknown},
 		{"active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
-		// Revoke-others moves the kept session to the new generation. A reader may still hold the
-		// old one.
+		// RevokeAll raises the generation of the subject and of the kept session. A concurrent
+		// check may still have read the subject's old generation.
 		{"active if the entry is ahead of the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
 		{"unknown if the entry is below the generation, because the session may be kept", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, unknown},
 		// An evicted generation must not revive the sessions that it revoked.
@@ -25,7 +25,7 @@ func TestVerdict_FollowsEntryAndGeneration(t *testing.T) {
 		{"revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
 		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
 		{"revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
-		// The record of a revoked token may be evicted before the entry.
+		// The store may lose the record of a revoked token before it loses the session's entry.
 		{"revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other", "jti"}},
@@ -34,7 +34,7 @@ func TestVerdict_FollowsEntryAndGeneration(t *testing.T) {
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other"}},
 		}, active},
-		// A refresh prolongs the session but does not tell the store.
+		// A refresh prolongs the session but does not update the store.
 		{"unknown if the session has expired as far as the store knows", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3, Entry: Entry{Generation: 3, ExpiresAt: now},
 		}, unknown},

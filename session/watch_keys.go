@@ -17,9 +17,8 @@ import (
 const keyFileInterval = time.Second
 
 // WatchKeys returns a Keyring with the JSON Web Key Set of a file. Until ctx ends, the Keyring
-// follows each change of the file within about a second. A change is logged and ignored if the file
-// is not a valid key set, or if it lacks the private key that signs. If log is nil, [slog.Default]
-// is used.
+// follows each change of the file within a second. A change is logged and ignored if the file is
+// not a valid key set, or if it has lost the key that signs. If log is nil, [slog.Default] is used.
 func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator configured the file
 	if err != nil {
@@ -39,8 +38,7 @@ func WatchKeys(ctx context.Context, path string, log *slog.Logger) (*Keyring, er
 	return ring, nil
 }
 
-// watch reads the file at every tick and puts a changed key set into the Keyring. The parameter
-// last is the content of the file that is already in use.
+// watch reads the file at every tick. The parameter last is the content that is already in use.
 func (r *Keyring) watch(ctx context.Context, tick <-chan time.Time, path string, last []byte, log *slog.Logger) {
 	for {
 		select {

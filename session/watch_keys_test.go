@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestWatchKeys_IgnoresBadChanges(t *testing.T) {
+func TestWatchKeys_KeepsOldKeysAfterBadChange(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	write := func(data []byte) {
 		t.Helper()
@@ -64,7 +64,7 @@ func TestWatchKeys_IgnoresBadChanges(t *testing.T) {
 }
 
 // A program that only verifies tokens has a key file with public keys only.
-func TestWatchKeys_ReadsPublicKeys(t *testing.T) {
+func TestWatchKeys_AcceptsFileWithPublicKeysOnly(t *testing.T) {
 	data, err := mustKeys(t, AlgEdDSA).PublicJSON(issuedAt)
 	if err != nil {
 		t.Fatal(err)

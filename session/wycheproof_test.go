@@ -36,7 +36,8 @@ func wycheproof(t *testing.T, name string) []wycheproofGroup {
 	return file.TestGroups
 }
 
-// keySet parses the keys of a group of vectors like a key file. It returns nil if they are refused.
+// keySet parses the keys of a group of test vectors like a key file. It returns nil if ParseKeySet
+// refuses the keys.
 func (g *wycheproofGroup) keySet() *KeySet {
 	key := g.Private
 	if len(g.Public) > 0 {
@@ -50,8 +51,8 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	if err == nil {
 		return set
 	}
-	// ParseKeySet refuses a secret of zeros. A group of vectors about the form of tokens is signed
-	// with such a secret. Accept it here, so that these vectors test the form.
+	// One group of test vectors about the form of tokens is signed with a secret of zeros, which
+	// ParseKeySet refuses. Use the secret here anyway, so that these vectors test the form.
 	var zeros jwk
 	if json.Unmarshal(key, &zeros) == nil && zeros.Alg == AlgHS256 && strings.Trim(zeros.K, "A") == "" && len(zeros.K) == 43 {
 		if set, err = NewKeySet(hmacKey(zeros.Kid, make([]byte, minHMACKey))); err == nil {
@@ -61,8 +62,8 @@ func (g *wycheproofGroup) keySet() *KeySet {
 	return nil
 }
 
-// accepts reports whether verifySignature accepts a vector. The vectors have neither a type nor
-// claims, so these are not checked.
+// accepts reports whether verifySignature accepts the token of a test vector. The type and the
+// claims are not checked, because the tokens have neither.
 func (g *wycheproofGroup) accepts(set *KeySet, jws string) bool {
 	if set == nil {
 		return false
@@ -71,15 +72,16 @@ func (g *wycheproofGroup) accepts(set *KeySet, jws string) bool {
 	return err == nil
 }
 
-// supported reports whether a group uses an algorithm of sessiond. ParseKeySet refuses the keys of
-// other algorithms.
+// supported reports whether sessiond supports the algorithm of a group of test vectors. ParseKeySet
+// refuses the keys of other algorithms.
 func (g *wycheproofGroup) supported() bool {
 	key := string(g.Private) + string(g.Public)
 	return strings.Contains(key, `"ES256"`) || strings.Contains(key, `"HS256"`) || strings.Contains(key, `"EdDSA"`)
 }
 
 func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
-	// exceptions maps the id of a vector to the reason why our result differs from the published one.
+	// exceptions maps the id of a test vector to the reason why our result differs from the
+	// published result.
 	exceptions := map[int]string{
 		367: "byte for byte the valid token of its group, labelled invalid by mistake",
 		370: "byte for byte the valid token of its group, labelled invalid by mistake",

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// timeout bounds a check, because a person waits for it.
+	// timeout bounds the check of a password, because a person waits for the result.
 	timeout       = time.Second
 	maxAnswer     = 1 << 20 // bytes; usual responses have about 40,000
 	maxConcurrent = 16      // requests at a time; further checks wait
@@ -69,7 +69,7 @@ func sameHost(r *http.Request, via []*http.Request) error {
 
 // Contains implements [identity.BreachList].
 func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
-	sum := sha1.Sum([]byte(password)) //nolint:gosec // G401: see the import
+	sum := sha1.Sum([]byte(password)) //nolint:gosec // G401: SHA-1 protects nothing here
 	hash := strings.ToUpper(hex.EncodeToString(sum[:]))
 	prefix, suffix := hash[:prefixLength], hash[prefixLength:]
 
@@ -88,7 +88,8 @@ func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
 	return find(answer, suffix)
 }
 
-// fetch asks the server for all breached hashes that begin with the prefix. They come without the prefix.
+// fetch asks the server for all breached hashes that begin with the prefix. The response omits the
+// prefix of each hash.
 func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+prefix, nil)
 	if err != nil {
@@ -100,7 +101,7 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the body was read or is not needed
+	defer resp.Body.Close() //nolint:errcheck // the body was read, or is not needed
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server responded with status %d, want 200", resp.StatusCode)
 	}
@@ -111,7 +112,7 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	return answer, err
 }
 
-// line has a hash without its prefix, and how often the password was seen in breaches.
+// line matches a hash without its prefix, and how often the password was seen in breaches.
 var line = regexp.MustCompile(`^([0-9A-Fa-f]{35}):([0-9]{1,18})$`)
 
 // find reports whether the response lists a hash suffix. It ignores lines with the count 0, which are

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// password, and the prefix and suffix of its SHA-1. The suffix other belongs to another password.
+// A password, with the prefix and suffix of its SHA-1. The suffix other belongs to another password.
 const (
 	password = "correct horse"
 	prefix   = "2F9E5"
@@ -70,7 +70,7 @@ func TestContains_ReportsWhetherResponseListsThePassword(t *testing.T) {
 }
 
 // The error must not contain the password or any part of its hash.
-func TestContains_FailsOnMalformedResponses(t *testing.T) {
+func TestContains_ReturnsErrorForMalformedResponse(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the prefix was sent to another host")
 	}))
@@ -148,7 +148,7 @@ func TestContains_FollowsRedirectOnTheSameHost(t *testing.T) {
 	}
 }
 
-func TestContains_FailsIfTheServerIsDown(t *testing.T) {
+func TestContains_ReturnsErrorIfTheServerIsDown(t *testing.T) {
 	server, list := serve(t, say(""))
 	server.Close()
 	if _, err := list.Contains(t.Context(), password); err == nil || !strings.Contains(err.Error(), "refused") {
@@ -156,7 +156,7 @@ func TestContains_FailsIfTheServerIsDown(t *testing.T) {
 	}
 }
 
-func TestContains_StopsAfterASecondOrWhenTheContextEnds(t *testing.T) {
+func TestContains_GivesUpAfterOneSecondOrWhenTheContextEnds(t *testing.T) {
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	_, list := serve(t, func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}

@@ -11,8 +11,8 @@ type addressMemory struct {
 	swept time.Time            // when expired addresses were last removed
 }
 
-// sweepEvery is the least time between two sweeps, which remove the expired addresses of a full
-// memory. A sweep for each new address would take more time than a hash.
+// sweepEvery is the shortest time between two removals of the expired addresses of a full memory. A
+// removal for each new address would take more time than a hash.
 const sweepEvery = time.Second
 
 func (m *addressMemory) has(address string, now time.Time) bool {

@@ -27,7 +27,7 @@ const (
 	insistEvery = 24 // rounds between two yields of a hash that is far behind
 )
 
-// implementation is one way to run bcrypt; idle says to run only when nothing else wants the CPU.
+// implementation is one way to run bcrypt. If idle is set, it runs only when nothing else wants the CPU.
 type implementation struct {
 	compare  func(hash, secret []byte, idle bool) error
 	generate func(secret []byte, cost int, idle bool) ([]byte, error)
@@ -51,7 +51,7 @@ var knownAnswers = []struct{ secret, hash string }{
 	{string(bytes.Repeat([]byte("y"), maxSecret)), "$2a$04$SKPRdrHCs7CoM2QXPBwHC.rml/oxNlMOwUXvM7qRoFg.rufBG3toK"},
 }
 
-// check returns an error if the implementation and x/crypto's bcrypt differ on the known answers.
+// check returns an error if the implementation gives other results than x/crypto for the known answers.
 func (i implementation) check() error {
 	for n, known := range knownAnswers {
 		for _, secret := range []string{known.secret, known.secret + "x"} {
@@ -122,7 +122,7 @@ func digest(secret, salt []byte, cost int, idle bool) ([]byte, error) {
 type rounds struct {
 	cipher     *blowfish.Cipher
 	key, salt  []byte
-	done, left int // how many rounds
+	done, left int // numbers of rounds that are finished and that remain
 	begun      time.Time
 	quickest   time.Duration // time of the quickest round: how long a round takes on an idle machine
 }
@@ -145,8 +145,9 @@ func (r *rounds) finish(idle bool) {
 	r.run(insistEvery, math.MaxInt)
 }
 
-// run runs the remaining rounds. It yields the CPU before each group of every rounds. It stops early if all
-// rounds so far took more than behind times as long as on an idle machine.
+// run runs the remaining rounds. It yields the CPU before each group of as many rounds as the parameter
+// every says. It stops early if all rounds so far took more than behind times as long as on an idle
+// machine.
 func (r *rounds) run(every, behind int) {
 	for r.left > 0 {
 		yield()

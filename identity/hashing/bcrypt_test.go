@@ -18,7 +18,7 @@ var secrets = []string{
 func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	for _, secret := range secrets {
 		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
-			idle := cost > bcrypt.MinCost // one cost on an idle thread, one without
+			idle := cost > bcrypt.MinCost // the lowest cost runs on a normal thread, the other costs on an idle thread
 			ours, err := generate([]byte(secret), cost, idle)
 			if err != nil {
 				t.Fatal(err)
@@ -42,7 +42,7 @@ func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	}
 }
 
-// A hash that is far behind yields the CPU less often. The result is the same.
+// A hash that is far behind yields the CPU less often, but its result is the same.
 func TestBcrypt_YieldsLessOftenWhenFarBehind(t *testing.T) {
 	salt, err := bcryptBase64.DecodeString(strings.Repeat("a", saltChars))
 	if err != nil {
@@ -115,13 +115,13 @@ func TestBcrypt_RefusesMalformedHashesAndCosts(t *testing.T) {
 	}
 }
 
-// broken is an implementation of bcrypt that accepts every secret.
+// broken is an implementation of bcrypt that wrongly accepts every secret.
 var broken = implementation{
 	compare:  func([]byte, []byte, bool) error { return nil },
 	generate: generate,
 }
 
-func TestNewServer_FindsFaultsOfBrokenBcrypt(t *testing.T) {
+func TestNewServer_ReportsFaultOfBrokenBcrypt(t *testing.T) {
 	if s := newServer(yielding); s.fault != nil {
 		t.Errorf("the correct bcrypt has a fault: %v", s.fault)
 	}

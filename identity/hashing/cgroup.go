@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Files in which Linux describes the control groups of processes; see cgroups(7). A container is one.
+// Linux describes control groups, such as containers, in these files; see cgroups(7).
 const (
 	membershipFile = "/proc/self/cgroup"
 	cgroupMount    = "/sys/fs/cgroup"
 )
 
-// cpuLimit returns how many cores this process may use; 1.5 is all time of one and half of another.
+// cpuLimit returns how many cores this process may use. It may be a fraction, such as 1.5.
 func cpuLimit() float64 {
 	return min(float64(runtime.NumCPU()), groupLimit(membershipFile, cgroupMount))
 }

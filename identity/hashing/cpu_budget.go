@@ -33,7 +33,7 @@ func CPUShare(slots int, separate bool) func() float64 {
 	b := &cpuBudget{limit: cpuLimit(), slots: slots, now: time.Now, used: ownCPU, reserve: minReserve}
 	b.throttled = func() time.Duration { return throttledTime(membershipFile, cgroupMount) }
 	if !separate {
-		b.used = func() time.Duration { return 0 } // within one process, nothing measures it without the hashes
+		b.used = func() time.Duration { return 0 } // in one process, the CPU time without the hashes cannot be measured
 	}
 	return b.share
 }
@@ -43,7 +43,7 @@ func CPUShare(slots int, separate bool) func() float64 {
 // even token checks. A low priority of the hashes does not prevent that. So hashes get what everything
 // else leaves of the limit, minus a reserve. The reserve grows while the kernel throttles the container.
 type cpuBudget struct {
-	limit           float64 // cores
+	limit           float64 // the CPU limit in cores
 	slots           int
 	now             func() time.Time
 	used, throttled func() time.Duration // totals so far: CPU time except for hashes, and throttled time
@@ -51,7 +51,7 @@ type cpuBudget struct {
 	mu                      sync.Mutex
 	lastLook                time.Time
 	lastUsed, lastThrottled time.Duration
-	reserve                 float64 // as a part of the limit
+	reserve                 float64 // part of the limit that hashes leave free
 	current                 float64 // the share that was computed last
 }
 

@@ -7,9 +7,9 @@ import (
 )
 
 var (
-	// ErrBusy means that too many requests wait to hash a password. A [RetryError] wraps it.
+	// ErrBusy means that too many requests wait for a password hash. A [RetryError] wraps ErrBusy.
 	ErrBusy = errors.New("too many logins at once")
-	// ErrUnavailable means that something the check needs, such as a database, did not answer.
+	// ErrUnavailable means that a dependency, such as a database, did not answer.
 	ErrUnavailable = errors.New("temporarily unavailable")
 )
 

@@ -26,7 +26,7 @@ const (
 // base64 of its HMAC-SHA-384, keyed with a [Pepper]. Pre-hashes have 64 characters, none of them NUL,
 // and those of different passwords differ.
 type Hasher struct {
-	// Queue bounds how many requests hash at once. If Queue is nil, nothing bounds that.
+	// Queue bounds how many requests hash at once. If Queue is nil, their number is not bounded.
 	Queue *Queue
 	// Engine runs bcrypt. If Engine is nil, x/crypto's bcrypt runs in this process.
 	Engine Engine
@@ -87,7 +87,7 @@ func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
 	return h, nil
 }
 
-// Hash waits for a turn and calls [Turn.Hash]. It is for programs that serve no requests.
+// Hash waits for a turn and then calls [Turn.Hash]. It is for programs that serve no requests.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	turn, err := h.Enter(ctx, Visitor{}, nil)
 	if err != nil {
@@ -130,7 +130,7 @@ func (h *Hasher) prehash(pepper, password string) []byte {
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
-// spendDifference makes a check of a hash with a lower cost c take as long as a check at the current
+// spendDifference makes the check of a hash with a lower cost c take as long as a check at the current
 // cost k. Each step of the cost doubles the time, so one hash at each of the costs c, c+1, … k-1 takes
 // as long as the difference.
 func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) error {
@@ -142,7 +142,7 @@ func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) e
 	return nil
 }
 
-// spend takes as long as one hash. It compares the secret with a hash that no password matches.
+// spend takes as long as one hash, by comparing the secret with a hash that no password matches.
 func (h *Hasher) spend(ctx context.Context, cost int, secret []byte) error {
 	nobody := fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltChars+digestChars))
 	err := h.engine().Compare(ctx, nobody, secret)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The test vectors are in a directory beside the project's.
+// The test vectors are in a directory beside the directory of the project.
 const vectors = "../../../shared/vectors/"
 
 func readVector(t *testing.T, name string) []byte {
@@ -207,7 +207,7 @@ func TestVerify_NeedsThePepperOfTheHash(t *testing.T) {
 	}
 }
 
-func TestNewHasher_RefusesCostOutOfRange(t *testing.T) {
+func TestNewHasher_RefusesCostBelowMinCostOrAboveMaxCost(t *testing.T) {
 	for _, cost := range []int{-1, 0, 4, 9, 15, 31} {
 		if _, err := NewHasher(cost, nil); err == nil {
 			t.Errorf("accepts cost %d", cost)

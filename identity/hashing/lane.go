@@ -5,10 +5,10 @@ import "slices"
 // lane is one of the two waiting lines of a [Queue]: known devices wait in one, strangers in the
 // other. Within a lane, client addresses take turns.
 type lane struct {
-	ring     []*backlog     // one for each client address with waiting requests; the first is served next
+	ring     []*backlog     // one backlog for each client address with waiting requests; the first is served next
 	waiting  int            // how many requests wait
-	returned int            // how many of them come from a client address that had a turn recently
-	accounts map[string]int // how many of them name each account
+	returned int            // how many waiting requests come from a client address that had a turn recently
+	accounts map[string]int // how many waiting requests name each account
 }
 
 // backlog holds the waiting requests from one client address, oldest first.
@@ -63,7 +63,7 @@ func (l *lane) add(p *place) {
 	l.ring = append(l.ring, &backlog{address: p.visitor.Address, places: []*place{p}})
 }
 
-// remove removes a request, and its client address from the ring if no other request from there waits.
+// remove removes a request, and also its client address if no other request from that address waits.
 func (l *lane) remove(p *place) {
 	l.count(p, -1)
 	i := l.find(p.visitor.Address)
@@ -74,7 +74,7 @@ func (l *lane) remove(p *place) {
 	}
 }
 
-// count adds n to every counter that p belongs to.
+// count adds n to every counter in which the request p counts.
 func (l *lane) count(p *place, n int) {
 	l.waiting += n
 	if p.returned {

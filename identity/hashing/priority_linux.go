@@ -14,7 +14,7 @@ const niceness = 15
 // No privilege is needed for that. If the kernel refuses, hashes run at normal priority.
 func lowerThread() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness) }
 
-// idleThread makes this thread run only when nothing else wants the CPU; see SCHED_IDLE in sched(7).
+// idleThread makes this thread run only when nothing else wants the CPU (SCHED_IDLE in sched(7)).
 func idleThread() {
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // Queue decides which request may hash a password now, which request waits and which is refused. A
-// hash keeps a core busy for many milliseconds, so only a fixed number of requests may hash at once:
-// each needs a slot. The other requests wait for their turn. The queue is only so long that most of
-// them get a slot within their patience, the longest time that a request may wait.
+// hash keeps a core busy for many milliseconds, so only a fixed number of requests may hash at once.
+// Each of these has a slot, and the other requests wait for one. The queue is only so long that most
+// requests get a slot within their patience, which is the longest time that a request may wait.
 //
 // A known device has signed in to the account before; a request from any other client is a stranger.
 // While both wait, three turns go to known devices and then one to a stranger. Within each kind,
@@ -22,7 +22,7 @@ import (
 // If the queue is full, a new request evicts a request whose client retried before it was told to, or
 // else one from the client address with the most waiting requests. Requests for the same account, and
 // requests from client addresses that just had a turn, may fill only a part of the queue. Those of
-// known devices and those of strangers are counted separately.
+// known devices and requests of strangers are counted separately.
 //
 // After a hash, a slot may have to rest: it stays empty, to leave CPU time for everything else.
 type Queue struct {
@@ -33,12 +33,12 @@ type Queue struct {
 	strangers, devices lane // the waiting requests of strangers and of known devices
 	deviceTurns        int  // turns of known devices since the last turn of a stranger
 
-	backoff      addressMemory // client addresses that were refused, until they may try again
+	backoff      addressMemory // refused client addresses, each until it may try again
 	served       addressMemory // client addresses that had a turn recently
 	absent       returnCounter // refused clients that were told to retry later
 	delayed      int           // responses that are delayed because their clients retried early
 	turnTime     time.Duration // moving average of a turn with a hash, including the slot's rest
-	shortestHash time.Duration // of recent hashes
+	shortestHash time.Duration // the shortest time that a recent hash took
 }
 
 // QueueOptions configures a [Queue].
@@ -61,10 +61,11 @@ type Observer interface {
 }
 
 const (
-	// minTurnTime is the least average turn that the queue assumes. It bounds the queue's length.
+	// minTurnTime is the shortest average turn that the queue assumes. It bounds the length of the
+	// queue.
 	minTurnTime = time.Millisecond
-	// fillFactor times the number of requests that can be served within the patience is the length of
-	// the queue. It is below 1 because some hashes take longer than the average.
+	// fillFactor is the length of the queue, as a part of the requests that can be served within the
+	// patience. It is below 1 because some hashes take longer than the average.
 	fillFactor = 0.5
 	// accountShare is the part of the queue that requests of strangers for one account may fill.
 	// Requests of known devices for that account may fill another such part. Without this bound, an
@@ -97,7 +98,7 @@ func NewQueue(o QueueOptions) *Queue {
 
 // Visitor describes a request that wants a turn.
 type Visitor struct {
-	Address     string // of the client
+	Address     string // IP address or network of the client
 	Account     string
 	KnownDevice bool // the device has signed in to this account before
 }
@@ -110,7 +111,7 @@ type place struct {
 	joined   time.Time
 	began    time.Time     // when the request got a slot
 	decided  chan struct{} // closed when the request got a slot or was evicted
-	evicted  error         // what an evicted request's caller gets
+	evicted  error         // the error for the caller of an evicted request
 	early    bool          // the client retried before it was told to
 	returned bool          // the client address had a turn recently
 	state    placeState    // guarded by queue.mu
@@ -132,7 +133,7 @@ func (q *Queue) Len() int {
 	return q.strangers.waiting + q.devices.waiting
 }
 
-// enter returns a place once it has a slot. The caller must call leave. See [Hasher.Enter].
+// enter returns a place that got a slot. The caller must call its leave. See [Hasher.Enter].
 func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
 	p, err := q.join(v, time.Now())
 	if err == nil {
@@ -205,20 +206,21 @@ func (q *Queue) makeRoom(p *place) bool {
 	return true
 }
 
-// evict refuses a request that waits. q.mu is held.
+// evict refuses a waiting request. q.mu is held.
 func (q *Queue) evict(p *place, reason string) {
 	p.lane.remove(p)
 	p.state, p.evicted = stateOver, q.busy(reason)
 	close(p.decided)
 }
 
-// busy returns the refusal of a request. q.mu is held.
+// busy returns the error of a request that the queue refuses. q.mu is held.
 func (q *Queue) busy(reason string) error {
 	if q.Observer != nil {
 		q.Observer.Shed(reason)
 	}
-	// With these delays, twice as many clients return in each second as can be served. That keeps the
-	// queue full. If even more clients returned, refusing them would use up the CPU.
+	// With these delays, the number of clients that return in each second is twice the number that can
+	// be served, which keeps the queue full. If more clients returned, refusing them would use up the
+	// CPU.
 	served := time.Duration(q.absent.count(time.Now())) * q.turnTime / time.Duration(q.Slots)
 	delay := min(maxDelay, max(usualDelay, served)) / time.Second
 	var random [1]byte
@@ -240,7 +242,7 @@ func (q *Queue) refused(ctx context.Context, address string, err error, now time
 	} else if errors.Is(err, ErrBusy) {
 		q.absent.add(now.Add(retry.After))
 	}
-	// The wait of a client that retried early starts again. Otherwise a client that retries in a tight
+	// Start the wait of a client that retried early again. Otherwise a client that retries in a tight
 	// loop would sometimes look as if it had waited.
 	q.backoff.keep(address, now, min(retry.After, usualDelay))
 	q.mu.Unlock()
@@ -293,7 +295,7 @@ func (q *Queue) release() {
 	q.next()
 }
 
-// wait returns nil once p has a slot, a [RetryError] if p is evicted, or ctx's error.
+// wait returns nil as soon as p has a slot, a [RetryError] if p is evicted, or ctx's error.
 func (p *place) wait(ctx context.Context) error {
 	late := time.NewTimer(time.Until(p.joined.Add(p.queue.Patience)))
 	defer late.Stop()

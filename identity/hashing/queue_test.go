@@ -140,7 +140,7 @@ func TestQueue_StrangerIsServedAfterThreeKnownDevices(t *testing.T) {
 	}
 }
 
-func TestQueue_ServedClientAddressGoesToTheEnd(t *testing.T) {
+func TestQueue_ServedClientAddressGoesBehindAllOthers(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xab")
@@ -155,7 +155,7 @@ func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
 	for _, c := range []struct {
 		why, waiting string // four requests, which fill the queue
 		newcomer     string
-		evicted      string // empty: the newcomer is refused
+		evicted      string // the evicted request; empty if the new request is refused
 	}{
 		{"evicts the newest request of the address with the most requests", "aaab", "c", "a3"},
 		{"evicts that address's newest request, not its first", "abaa", "c", "a3"},
@@ -197,7 +197,7 @@ func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
 // always returns a Share function for [QueueOptions] that always returns share.
 func always(share float64) func() float64 { return func() float64 { return share } }
 
-func TestQueue_OneAccountFillsAtMostAQuarter(t *testing.T) {
+func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
 	q, o := queueOf(16)
 	join := func(address, account string, known bool) (*place, error) {
 		return q.join(Visitor{address, account, known}, time.Now())
@@ -235,7 +235,7 @@ func TestQueue_OneAccountFillsAtMostAQuarter(t *testing.T) {
 	}
 }
 
-func TestQueue_HasRoomForHalfOfWhatItCanServeInTime(t *testing.T) {
+func TestQueue_HoldsHalfOfTheRequestsThatCanBeServedInTime(t *testing.T) {
 	for _, c := range []struct {
 		why                string
 		slots              int
@@ -278,7 +278,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 				time.Sleep(c.took)
 				p.hashed(c.took)
 				p.leave()
-				time.Sleep(c.took) // the slot may rest
+				time.Sleep(c.took) // until the slot has rested
 				synctest.Wait()
 			}
 			if got := q.capacity(); got < c.want*98/100 || got > c.want*102/100 {
@@ -291,7 +291,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 	}
 }
 
-func TestQueue_RefusesRequestThatWaitedForTooMuchTime(t *testing.T) {
+func TestQueue_RefusesRequestThatWaitedLongerThanItsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(2) // a patience of 4 s
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)
@@ -318,7 +318,7 @@ func TestQueue_RefusesRequestThatWaitedForTooMuchTime(t *testing.T) {
 	})
 }
 
-func TestQueue_CancelledRequestLeavesTheQueue(t *testing.T) {
+func TestQueue_CanceledRequestLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)
@@ -361,8 +361,8 @@ func TestQueue_CancelledRequestLeavesTheQueue(t *testing.T) {
 	})
 }
 
-// A context may end at the very moment when its request gets the slot.
-func TestQueue_CancelledRequestFreesItsSlot(t *testing.T) {
+// The context of a request may end at the very moment when the request gets the slot.
+func TestQueue_CanceledRequestFreesItsSlot(t *testing.T) {
 	q, _ := queueOf(10)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -401,8 +401,8 @@ func TestQueue_SlotHashesOnlyForItsShareOfTheTime(t *testing.T) {
 	})
 }
 
-// If a turn waits for the CPU or for something else, that time counts as rest. Each hash of the turn
-// makes the rest longer.
+// The time that a turn waits for the CPU or a database counts as rest. Each hash of the turn makes the
+// rest longer.
 func TestQueue_SlotRestsOnlyAfterHashing(t *testing.T) {
 	for _, c := range []struct {
 		before, took, after time.Duration
@@ -455,7 +455,7 @@ func TestQueue_TellsClientsToRetryAfterRandomTimes(t *testing.T) {
 	}
 }
 
-// The more refused clients have yet to retry, the later the next refused clients are told to retry.
+// The more refused clients wait to retry, the later the next refused client is told to retry.
 func TestQueue_TellsManyClientsToRetryLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(QueueOptions{Slots: 1, Patience: 40 * time.Millisecond, HashTime: 20 * time.Millisecond})
@@ -508,7 +508,7 @@ func TestQueue_TellsManyClientsToRetryLater(t *testing.T) {
 	})
 }
 
-func TestQueue_RecentlyServedAddressesFillAtMostHalf(t *testing.T) {
+func TestQueue_RecentlyServedAddressesFillAtMostHalfOfTheQueue(t *testing.T) {
 	q, o := queueOf(4)
 	now := time.Now()
 	join := func(address string, known bool) (*place, error) {

@@ -53,8 +53,8 @@ func parseHash(hash string) (storedHash, error) {
 	}
 	h := storedHash{plain: parts[1] == "", pepper: parts[1], bcrypt: parts[2]}
 	h.cost, _ = strconv.Atoi(parts[3])
-	// bcrypt compares digests as text. A digest that no base64 encoder would write matches no password.
-	// The import must refuse such a hash, because its user could never sign in.
+	// bcrypt compares digests as text. If no base64 encoder would write a digest, no password matches
+	// it. The import must refuse such a hash, because its user could never sign in.
 	_, err := bcryptBase64.Strict().DecodeString(h.bcrypt[headChars+saltChars:])
 	switch {
 	case err != nil || h.cost < bcrypt.MinCost:

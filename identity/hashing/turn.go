@@ -11,21 +11,23 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Turn is one request's turn to hash in a slot of the [Queue]. It is not safe for concurrent use.
+// Turn is the permission of one request to hash in a slot of the [Queue]. It is not safe for concurrent
+// use.
 //
 // The first call of Hash, Verify or VerifyNobody frees the slot when it returns, because the request
-// then needs no CPU to speak of. A second call, for example to re-hash, waits for another slot.
+// then needs little CPU. A second call, for example to replace an outdated hash, waits for another
+// slot.
 type Turn struct {
 	hasher  *Hasher
 	visitor Visitor
-	place   *place // the turn's slot; nil if there is no queue, or if the slot was freed
+	place   *place // the slot of this turn; nil without a queue or after the slot was freed
 }
 
 // Enter waits for a request's turn to hash. Callers should call Enter before they query a database.
 // Then a refused request costs no query, and a waiting request holds no database connection. The
 // caller must call the turn's Leave.
 //
-// admit, which may be nil, is called once the request has a place in the queue. If admit fails, Enter
+// If admit is not nil, Enter calls it after the request got a place in the queue. If admit fails, Enter
 // gives up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the
 // queue refuses the request, and ctx's error if ctx ends first.
 func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*Turn, error) {
@@ -123,7 +125,7 @@ func (t *Turn) work(ctx context.Context, f func() error) error {
 	defer t.Leave()
 	begun := time.Now()
 	err := f()
-	if t.place != nil && !errors.Is(err, ErrUnavailable) { // if bcrypt did not run, the time says nothing
+	if t.place != nil && !errors.Is(err, ErrUnavailable) { // without a run of bcrypt, there is no hash time to record
 		t.place.hashed(time.Since(begun))
 	}
 	return err

@@ -17,13 +17,13 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Worker is an [Engine] in a process of its own, which yields the CPU to everything else on the
-// machine.
+// Worker is an [Engine] that hashes in a process of its own. The process yields the CPU to everything
+// else on the machine.
 //
-// A hash keeps a core busy for tens of milliseconds. A token check that arrives meanwhile would have
-// to wait until the Go scheduler, or the kernel, takes the core away. A low priority for some threads
-// of the same process does not work: the garbage collector waits for all of its threads. Nothing
-// waits for the worker. Decision 0012 has the measurements.
+// A hash keeps a core busy for tens of milliseconds. A token check that arrives in that time would have
+// to wait until the Go scheduler or the kernel takes the core away. A low priority for some threads of
+// this process does not help, because the garbage collector waits for all threads of its process.
+// Nothing waits for the worker's threads. Decision 0012 has the measurements.
 type Worker struct {
 	command func() *exec.Cmd
 	idle    bool
@@ -35,23 +35,24 @@ type Worker struct {
 	closed bool
 }
 
-// StartWorker starts the process. The command must call [RunWorker] and nothing else may use its
-// standard streams. slots is how many hashes run at once. If idle is set, a hash runs only when nothing
-// else wants the CPU, until the hash is far behind (see farBehind).
+// StartWorker starts the worker process. The command must call [RunWorker], and nothing else may use
+// its standard streams. The parameter slots is how many hashes run at once. If idle is set, a hash runs
+// only when nothing else wants the CPU, until the hash is far behind (see farBehind).
 func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
 	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
-		// The worker ends when its standard input does, so it ends with this process in any case.
+		// The worker ends when its standard input ends. So the worker ends even if this process is
+		// killed.
 		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
 		// One thread more than slots reads the requests.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
-		// A terminal's signals must not reach the worker: it ends when this process does.
+		// Signals from a terminal must not reach the worker, which ends only when this process ends.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		return cmd
 	}}
 	return w, w.start()
 }
 
-// start starts a process. w.mu is held, or w is not shared yet.
+// start starts the worker process. The caller holds w.mu, unless w is not shared yet.
 func (w *Worker) start() error {
 	cmd := w.command()
 	in, err := cmd.StdinPipe()
@@ -134,13 +135,13 @@ func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []
 	return hash, err
 }
 
-// call asks the process. It returns [ErrUnavailable] if there is no answer.
+// call sends a request to the worker process. It returns [ErrUnavailable] if there is no answer.
 func (w *Worker) call(ctx context.Context, method string, j Job, answer any) error {
 	client, err := w.running()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	// This waits even if ctx ends, because the slot is in use until the hash is made.
+	// Wait even if ctx ends, because the request uses the slot until its hash is made.
 	call := <-client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1)).Done
 	if call.Error == nil {
 		return nil
@@ -151,7 +152,7 @@ func (w *Worker) call(ctx context.Context, method string, j Job, answer any) err
 	return fmt.Errorf("%w: hash password: %w", ErrUnavailable, call.Error)
 }
 
-// running returns the client of a running process. It starts another process if the last one ended.
+// running returns the client of a running process. If the last process ended, it starts another one.
 func (w *Worker) running() (*rpc.Client, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,8 +171,8 @@ func (w *Worker) running() (*rpc.Client, error) {
 	return w.client, nil
 }
 
-// Job is a request to the process; net/rpc needs it exported. Secrets are pre-hashed, except the
-// passwords of imported users.
+// Job is a request to the worker process. It is exported because net/rpc requires that. Secrets are
+// pre-hashed, except the passwords of imported users.
 type Job struct {
 	Hash, Secret []byte
 	Cost         int
@@ -186,7 +187,7 @@ type server struct {
 	fault  error // why the server fell back to x/crypto's bcrypt; nil if it did not
 }
 
-// newServer checks an implementation and falls back to x/crypto's if it fails.
+// newServer checks an implementation of bcrypt. If the check fails, the server uses x/crypto instead.
 func newServer(i implementation) server {
 	if err := i.check(); err != nil {
 		return server{xcrypto, err}
@@ -216,19 +217,19 @@ func (s server) Generate(j Job, hash *[]byte) (err error) {
 	return err
 }
 
-// RunWorker is the whole work of the worker process: it hashes until its standard input ends.
+// RunWorker is all that the worker process does: it hashes until its standard input ends.
 func RunWorker() error { return runWorker(yielding) }
 
 func runWorker(i implementation) error {
-	// The runtime polls a non-blocking input. For a thread that blocks in a read, it would wake every
-	// 20 µs, which costs the hashes CPU.
+	// Make standard input blocking. Otherwise the Go runtime would poll it and wake every 20 µs, which
+	// takes CPU time from the hashes.
 	if err := syscall.SetNonblock(syscall.Stdin, true); err != nil {
 		return fmt.Errorf("hashing worker: standard input: %w", err)
 	}
 	return serve(os.NewFile(uintptr(syscall.Stdin), os.Stdin.Name()), os.Stdout, i)
 }
 
-// serve hashes until in ends.
+// serve answers hash requests until the input ends.
 func serve(in io.ReadCloser, out io.WriteCloser, i implementation) error {
 	s := rpc.NewServer()
 	if err := s.RegisterName(service, newServer(i)); err != nil {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These arguments make this test binary a worker: the real one, or one whose bcrypt is broken.
+// With these arguments, this test binary runs as a worker: the real one, or one with a broken bcrypt.
 const (
 	workerVerb       = "hash-worker"
 	brokenWorkerVerb = "broken-hash-worker"
@@ -107,7 +107,7 @@ func TestWorker_UsesXCryptoIfYieldingBcryptIsBroken(t *testing.T) {
 	}
 }
 
-// logged is a log's text.
+// logged is a log that several goroutines may write.
 type logged struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -165,8 +165,8 @@ func TestWorker_RunsAtLowPriority(t *testing.T) {
 	if err := <-outcome; err != nil {
 		t.Error(err)
 	}
-	// The thread ends with its hash. Go cannot end the first thread of a process, but never uses it
-	// again.
+	// The thread ends after its hash. Go cannot end the first thread of a process, but does not use it
+	// any more.
 	for left := idle(); len(left) > 1 || len(left) == 1 && left[0] != process; left = idle() {
 		runtime.Gosched()
 	}

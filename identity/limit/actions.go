@@ -38,8 +38,8 @@ var (
 	refreshAddress     = Rule{Name: "refresh-address", Burst: 1000, Every: 50 * time.Millisecond}
 )
 
-// Keys returns the keys to charge for an action other than ActionLogin and ActionPassword. email is the
-// folded (lower-case) email address that ActionReset sends mail to.
+// Keys returns the keys to charge for an action other than ActionLogin and ActionPassword. The
+// parameter email is the folded (lower-case) email address that ActionReset sends mail to.
 func Keys(action, ip, email string) []Key {
 	address := Address(ip)
 	switch action {
@@ -58,8 +58,8 @@ func Keys(action, ip, email string) []Key {
 // MailTo returns the key that bounds how many mails strangers can have sent to a folded email address.
 func MailTo(email string) Key { return resetEmail.Of(email) }
 
-// Login returns the keys to charge for a login. account is the folded username or email that the client
-// sent, whether or not such a user exists. device is the id of a known device, or empty.
+// Login returns the keys to charge for a login. The account is the folded username or email address
+// that the client sent, even if no user has it. The device is the id of a known device, or empty.
 func Login(account, device, ip string) []Key {
 	if device != "" {
 		return []Key{loginDevice.Of(device, account)}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// State is what a [Limiter] stores for a key. If the key was never charged, it is the zero State. All
-// times are in Unix milliseconds.
+// State is what a [Limiter] stores for a key. A key that was never charged has the zero State. All
+// times are Unix milliseconds.
 type State struct {
 	Full int64 // for a bucket: when the bucket is full again
 
@@ -48,7 +48,7 @@ func (r Rule) current(s State, now int64) State {
 	return s
 }
 
-// expiry returns when a key in this state is again like a key that was never charged.
+// expiry returns when a key in this state becomes equal to a key that was never charged.
 func (r Rule) expiry(s State) int64 {
 	switch {
 	case r.Every > 0:
@@ -60,8 +60,8 @@ func (r Rule) expiry(s State) int64 {
 	}
 }
 
-// left returns how many charges are allowed now. reset is how long until all of the Burst is available
-// or, if n is 0, until one charge is.
+// left returns how many charges n are allowed now, and how long until the whole Burst is available
+// again. If n is 0, reset is how long until one charge is allowed.
 func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	s = r.current(s, now)
 	n = r.Burst - int(s.Count)

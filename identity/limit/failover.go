@@ -11,7 +11,7 @@ const (
 	// sharedTimeout bounds each call of the shared limiter. The client waits for the call, and may hold
 	// a place in the queue for password hashes during that time.
 	sharedTimeout = 150 * time.Millisecond
-	// pause is how long no call of the shared limiter is tried after one failed. Otherwise every client
+	// pause is how long the shared limiter is not called after a call failed. Otherwise every client
 	// would wait for the timeout.
 	pause = time.Second
 )
@@ -24,10 +24,11 @@ type Failover struct {
 	resumes     atomic.Int64 // Unix milliseconds when the shared limiter is asked again; 0 without a failure
 }
 
-// NewFailover returns a Failover.
+// NewFailover returns a Failover from shared to own.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Charge charges the shared limiter, or else this process's own. Refund needs the returned Decision.
+// Charge charges the shared limiter or, if that does not answer, this process's own. Pass the Decision
+// to Refund.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asksShared(now) {
 		bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
@@ -37,7 +38,7 @@ func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decisi
 			f.resumes.Store(0)
 			return d
 		}
-		if ctx.Err() == nil { // else the caller gave up, and the shared limiter may be working
+		if ctx.Err() == nil { // if the caller gave up, the shared limiter may still be working
 			f.resumes.Store(now.Add(pause).UnixMilli())
 		}
 	}

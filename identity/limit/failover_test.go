@@ -9,7 +9,7 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// flaky is a shared limiter whose Charge can fail (down) or not return (hangs).
+// flaky is a shared limiter whose Charge fails if down is set, and does not return if hangs is set.
 type flaky struct {
 	*limit.Local
 	down  bool
@@ -59,7 +59,7 @@ func TestFailover_UsesLocalLimiterWhileSharedLimiterIsDown(t *testing.T) {
 
 	shared.down = true
 	for range 5 {
-		charge(noon, true, true) // the own limiter's bucket is still full
+		charge(noon, true, true) // the bucket of the process's own limiter is still full
 	}
 	charge(noon, false, true)
 	if shared.asked != 7 {
@@ -115,7 +115,7 @@ func TestFailover_RefundsTheChargedLimiterAndClearsBoth(t *testing.T) {
 	}
 }
 
-// If a caller gives up, the shared limiter may be working. So the next caller asks it again.
+// If a caller gives up, the shared limiter may still be working, so the next caller asks it again.
 func TestFailover_WaitsOnlyOnceForSharedLimiterThatHangs(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}

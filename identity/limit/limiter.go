@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// Limiter stores one counter for each [Key], and forgets a counter that no longer matters. A Limiter
-// reads no clock: callers pass the time as now. The keys of one call must differ from each other.
+// Limiter stores one counter for each [Key], and forgets a counter that no longer has any effect. A
+// Limiter reads no clock, because callers pass the time as now. The keys of one call must differ from
+// each other.
 //
-// An error means that the outcome is unknown: the call may or may not have taken effect.
+// An error means that the call may or may not have taken effect.
 type Limiter interface {
 	// Charge charges every key once. If the limit of any key is reached, Charge refuses and charges no
 	// key. Otherwise a client that is refused by its own limit would use up limits shared with others.
@@ -23,10 +24,11 @@ type Limiter interface {
 type Decision struct {
 	Allowed    bool
 	RetryAfter time.Duration // if refused, how long until all keys allow a charge
-	// Tightest describes the rule that refused or, if the charge was allowed, the rule that allows the
-	// fewest further charges. It is the zero Quota if the charge was allowed and all rules are Shared.
+	// Tightest describes the rule that refused the charge. If the charge was allowed, Tightest
+	// describes the rule that allows the fewest further charges, or is the zero Quota if all rules are
+	// Shared.
 	Tightest Quota
-	// Local says that this process's own limiter decided, not the one of all replicas; see [Failover].
+	// Local says that the limiter of this process decided, not the one of all replicas; see [Failover].
 	Local bool
 }
 

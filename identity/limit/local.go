@@ -9,8 +9,8 @@ import (
 )
 
 // Local is a [Limiter] in memory that holds a bounded number of keys. If it is full, a new key replaces
-// the key that expires first. A flood of new keys therefore replaces expired keys, then other keys of
-// the flood. It spares the backoff counter of an account under attack, which expires late.
+// the key that expires first. So a flood of new keys replaces expired keys and then other keys of the
+// flood, but not the backoff counter of an attacked account, because that counter expires late.
 type Local struct {
 	most int
 
@@ -28,7 +28,7 @@ type entry struct {
 	keyName
 	state  State
 	expiry int64 // Unix milliseconds
-	index  int   // in the heap
+	index  int   // position in the heap
 }
 
 // NewLocal returns a Local that holds at most the given number of keys.

@@ -16,7 +16,7 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
 )
 
-func TestLocal_PassesSuite(t *testing.T) {
+func TestLocal_PassesContractTestsOfLimiter(t *testing.T) {
 	t.Parallel()
 	limittest.Run(t, func(*testing.T) []limit.Limiter {
 		l := limit.NewLocal(1000)

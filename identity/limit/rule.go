@@ -22,7 +22,8 @@ type Rule struct {
 	Shared bool
 }
 
-// The waits of a backoff counter, and for how long after its last charge a counter remembers charges.
+// The waits of a backoff counter, and how long after its last charge a counter still remembers its
+// charges.
 const (
 	FirstWait     = time.Second
 	MaxWait       = time.Hour
@@ -35,8 +36,8 @@ type Key struct {
 	ID   string // 22 URL-safe characters
 }
 
-// Of returns the rule's key for texts such as a client address or an account name. The key holds a hash
-// of the texts, so they may have any length.
+// Of returns the key of the rule for some texts, such as a client address or an account name. The key
+// holds a hash of the texts, so their length does not matter.
 func (r Rule) Of(texts ...string) Key {
 	h := sha256.New()
 	for _, text := range texts {

@@ -16,8 +16,9 @@ import (
 
 // Mailer hands messages to a mail server. It is safe for concurrent use.
 type Mailer interface {
-	// Send returns nil once the server has accepted the message. It returns [ErrRejected] if the server
-	// will never accept it. After any other error, the Postman sends the same mail again later.
+	// Send returns nil after the mail server has accepted the message. It returns [ErrRejected] if the
+	// server will never accept the message. After any other error, the Postman tries to send the mail
+	// again later.
 	Send(ctx context.Context, m Message) error
 }
 
@@ -36,16 +37,16 @@ type Postman struct {
 	// PublicURL is the URL of this server for browsers. Links start with it. A link must never use the
 	// host name of a request, because an attacker can choose that name.
 	PublicURL string
-	// ResetURL and VerifyURL are the pages that links lead to. If empty, they are reset and verify under
-	// PublicURL. A link adds the token to ResetURL as the query parameter resetPasswordToken, and to
-	// VerifyURL as the fragment token=….
+	// ResetURL and VerifyURL are the pages that the links in mails lead to. If empty, they are the
+	// pages reset and verify under PublicURL. A link adds the token to ResetURL as the query parameter
+	// resetPasswordToken, and to VerifyURL as the fragment token=….
 	ResetURL, VerifyURL string
 	Log                 *slog.Logger
 }
 
 const (
 	pollInterval = time.Second
-	// claimLease is longer than a batch takes to send. Otherwise two replicas would send the same mails.
+	// claimLease is longer than a batch takes. Otherwise two replicas would send the same mails.
 	claimLease  = time.Minute
 	sendTimeout = 30 * time.Second
 	batchSize   = 8 // mails that are sent concurrently
@@ -105,8 +106,8 @@ func (p *Postman) Deliver(ctx context.Context) (n int, err error) {
 
 // deliver sends one mail and records the outcome in the outbox. It returns only errors of the outbox.
 func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error) {
-	// The outcome is recorded even if ctx ends. Otherwise a mail that was sent during shutdown would be
-	// sent again.
+	// Record the outcome even if ctx ends. Otherwise a mail that was sent during shutdown would be sent
+	// again.
 	recordCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLease)
 	defer cancel()
 
@@ -177,7 +178,8 @@ func retryDelay(attempts int) time.Duration {
 	return min(delay, lastRetry)
 }
 
-// withoutSecret removes the token from an error's text. A mail server may quote the message it refuses.
+// withoutSecret removes the token from the text of an error, because a mail server may quote the
+// refused mail.
 func withoutSecret(err error, secret string) string {
 	if secret == "" {
 		return err.Error()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// mailboxSize is how many messages a mailbox keeps. It drops the oldest.
+// mailboxSize is how many messages a DevMailbox keeps. It drops the oldest ones.
 const mailboxSize = 200
 
 // DevMailbox is a [Mailer] for development. Instead of sending a mail, it adds the mail to a file as a line

@@ -60,7 +60,7 @@ func TestDevMailbox_KeepsMailAcrossRestarts(t *testing.T) {
 	}
 }
 
-func TestDevMailbox_KeepsTheNewest200(t *testing.T) {
+func TestDevMailbox_KeepsOnlyTheNewest200Messages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
 	b := openMailbox(t, path)
 	const sent = 3*mailboxSize + 7
@@ -82,7 +82,7 @@ func TestDevMailbox_KeepsTheNewest200(t *testing.T) {
 	}
 }
 
-func TestDevMailbox_IgnoresAnIncompleteLine(t *testing.T) {
+func TestDevMailbox_IgnoresIncompleteLineInItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.jsonl")
 	send(t, openMailbox(t, path), "whole")
 	data, err := os.ReadFile(path)

@@ -37,7 +37,7 @@ var letters = map[Kind]letter{
 }
 
 type letter struct {
-	text *template.Template // also defines the template "subject"
+	text *template.Template // includes the template "subject" for the subject line
 	html *htmltemplate.Template
 }
 

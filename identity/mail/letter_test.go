@@ -63,7 +63,7 @@ func TestCompose_WritesEveryKindOfMail(t *testing.T) {
 	}
 }
 
-func TestInWords_WritesDurationForPeople(t *testing.T) {
+func TestInWords_WritesDurationAsPeopleDo(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		time.Second: "1 second", 30 * time.Second: "30 seconds", time.Minute: "1 minute", 10 * time.Minute: "10 minutes",
 		time.Hour: "60 minutes", 24 * time.Hour: "24 hours",

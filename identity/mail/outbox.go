@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Kind names the template of a mail.
+// Kind says what a mail is about, and so which template it uses.
 type Kind string
 
-// The kinds of mail.
+// These are the kinds of mail.
 const (
 	KindPasswordReset   Kind = "password_reset" // carries a link
 	KindVerifyEmail     Kind = "verify_email"   // carries a link
@@ -20,8 +20,8 @@ const (
 	KindTokenTheft      Kind = "token_theft"
 )
 
-// Envelope is a mail in the outbox. It has neither text nor link, because the token in a link is a secret:
-// a copy of the database must not open any account. Both are made when the mail is sent.
+// Envelope is a mail in the outbox. Its text and link are made only when it is sent, because the token
+// in a link is a secret. A copy of the database must not open any account.
 type Envelope struct {
 	ID       int64 // assigned by the store
 	Kind     Kind
@@ -38,7 +38,7 @@ type Outbox interface {
 	// mail to any replica before now plus lease.
 	DueMail(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Envelope, error)
 
-	// MailDone removes a mail that was sent or that will not be sent. It does nothing if the mail is gone.
+	// MailDone removes a mail that was sent or will never be sent. Removing it again is not an error.
 	MailDone(ctx context.Context, id int64) error
 
 	// MailRetry makes a claimed mail due again at the given time.
@@ -47,12 +47,12 @@ type Outbox interface {
 
 // TokenIssuer issues the token in a mail's link at the moment when the mail is sent.
 type TokenIssuer interface {
-	// IssueToken returns an error that wraps [ErrUnwanted] if the mail should no longer be sent, for
-	// example because the user was deleted.
+	// IssueToken returns a new token. Its error wraps [ErrUnwanted] if the mail should not be sent any
+	// more, for example because the user was deleted.
 	IssueToken(ctx context.Context, e Envelope) (Token, error)
 }
 
-// Token is the secret in a mail's link, and the recipient.
+// Token is the secret in the link of a mail, together with the recipient of the mail.
 type Token struct {
 	Secret   string
 	Lifetime time.Duration
@@ -60,7 +60,7 @@ type Token struct {
 }
 
 // ErrUnwanted means that the mail should be dropped without an attempt to send it.
-var ErrUnwanted = errors.New("unwanted")
+var ErrUnwanted = errors.New("the mail should not be sent any more")
 
 // MaxAge returns how old a mail in the outbox may be before it is dropped instead of sent.
 func MaxAge(kind Kind) time.Duration {

@@ -25,7 +25,7 @@ const timeout = 15 * time.Second
 type SMTP struct {
 	host       string
 	port       int
-	scheme     string // one of defaultPorts
+	scheme     string // smtp, smtps or smtp+plain
 	user, pass string
 	from       *netmail.Address
 	tls        *tls.Config
@@ -105,7 +105,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		if err := c.SendWithSMTPClient(server, msg); err != nil {
 			return err
 		}
-		// The server has accepted the message, even if closing the connection fails.
+		// Ignore a failure to close the connection, because the server has accepted the message.
 		_ = c.CloseWithSMTPClient(server)
 		return nil
 	})
@@ -210,13 +210,14 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 	return err
 }
 
-// secure starts TLS on a new connection for smtps, or else checks that the server's address is allowed.
+// secure starts TLS on a new smtps connection. For other schemes it checks that the address of the
+// server is allowed.
 func (s *SMTP) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if s.scheme == implicitTLS {
 		conn := tls.Client(raw, s.tls)
 		return conn, conn.HandshakeContext(ctx)
 	}
-	// A host name may resolve to any IP address, so the address that was dialed is checked.
+	// Check the dialed address, because a host name may resolve to any IP address.
 	peer, err := netip.ParseAddrPort(raw.RemoteAddr().String())
 	if err != nil || !s.mayReach(peer.Addr()) {
 		return nil, errPlaintext

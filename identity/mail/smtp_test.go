@@ -44,7 +44,7 @@ type server struct {
 
 	mu        sync.Mutex
 	delivered []delivery
-	refuse    *smtp.SMTPError // unless nil, the response to every recipient
+	refuse    *smtp.SMTPError // if not nil, the response to every recipient
 }
 
 type delivery struct {
@@ -349,7 +349,7 @@ func TestSMTP_WrongPasswordDoesNotRejectTheRecipient(t *testing.T) {
 	}
 }
 
-func TestSMTP_OnlyPermanentRefusalRejectsTheRecipient(t *testing.T) {
+func TestSMTP_OnlyA5xxResponseRejectsTheRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, testPassword)
 	for _, c := range []struct {
@@ -417,7 +417,7 @@ func TestSMTP_SendsToNonASCIIAddresses(t *testing.T) {
 	}
 }
 
-// script returns a mailer for a server that accepts one connection and calls play with it.
+// script returns a mailer whose server accepts one connection and calls play with the connection.
 func script(t *testing.T, play func(net.Conn)) *SMTP {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

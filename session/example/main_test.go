@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // stops.
 func TestExample_VerifiesWhileSessiondIsStopped(t *testing.T) {
 	redisURL := redisstoretest.StartServer(t)
-	// A service that verifies tokens needs no more Redis permissions than these.
+	// These are all the Redis permissions that a service which verifies tokens needs.
 	if err := redisstoretest.Client(t, redisURL).Do(t.Context(),
 		"ACL", "SETUSER", "orders", "on", ">secret", "%R~s:*", "%R~b:*", "~g:*", "+@connection", "-@dangerous", "+info", "+mget", "+getex").Err(); err != nil {
 		t.Fatal(err)
@@ -154,8 +154,8 @@ func (p program) run(t *testing.T, args ...string) string {
 
 var serving = regexp.MustCompile(`serving.*?(127\.0\.0\.1:\d+)`)
 
-// start runs the program and returns when the program has logged its network address. The function
-// stop interrupts the program. The end of the test calls it too.
+// start runs the program and returns after the program has logged its network address. The function
+// stop interrupts the program. The test's cleanup also calls stop.
 func (p program) start(t *testing.T, args ...string) (base string, stop func()) {
 	t.Helper()
 	cmd := exec.Command(p.path, args...)
@@ -252,7 +252,7 @@ func keyOf(t *testing.T, token string) string {
 	return header.Kid
 }
 
-// await polls done until it returns true, because other processes take some time.
+// await calls done again and again until it returns true, because other processes take some time.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -11,8 +11,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// LedgerFallback is a [session.Fallback] that reads the ledger. If the store answers, it also
-// backfills the store, so that the next check of the session needs no fallback.
+// LedgerFallback is a [session.Fallback] that reads sessions from the ledger. If the store answers,
+// the fallback also backfills it, so that the next check of the session does not need the ledger.
 type LedgerFallback struct {
 	Store  Store
 	Finder Finder
@@ -31,8 +31,8 @@ type Finder interface {
 
 var _ session.Fallback = (*LedgerFallback)(nil)
 
-// Check implements [session.Fallback]. Each call reads the ledger by itself. Sharing a read that
-// began before a revocation would accept the revoked session again.
+// Check implements [session.Fallback]. Each call reads the ledger. If calls shared a read that
+// began before a revocation, the later calls would accept the revoked session.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
 	if err := f.Limit.Enter(ctx); err != nil {
 		return fmt.Errorf("read the ledger: %w", err)
@@ -70,14 +70,14 @@ func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
 	}
 	if leased {
 		if snapshot, ok := record.snapshot(q.Now); ok {
-			// If this fails, the next check reads the ledger again.
+			// If the backfill fails, the next check reads the ledger again.
 			_, _ = f.Store.Backfill(ctx, lease, q.Ref, snapshot)
 		}
 	}
 	return record.verdict(q.Ref.TokenID, q.Now)
 }
 
-// verdict returns nil if the ledger says that a token is in force.
+// verdict returns nil if the ledger says that the session is active and the token is not revoked.
 func (r *Record) verdict(tokenID string, now time.Time) error {
 	switch r.StatusAt(now) {
 	case StatusActive:
@@ -92,8 +92,9 @@ func (r *Record) verdict(tokenID string, now time.Time) error {
 	}
 }
 
-// snapshot returns what the store may keep of a record. It reports false for an expired session: a
-// refresh that commits right now may prolong it, and an ended entry could not become active again.
+// snapshot returns the part of a record that the store may keep. It reports false for an expired
+// session, because a concurrent refresh may prolong the session, and an entry of the store that
+// says the session has ended could not become active again.
 func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	status := r.StatusAt(now)
 	if status == StatusExpired {

@@ -21,7 +21,7 @@ func TestNewTimedID_SortsByTime(t *testing.T) {
 	}
 }
 
-func TestValidID_AcceptsOnlyURLSafeText(t *testing.T) {
+func TestValidID_AcceptsOnlyShortURLSafeText(t *testing.T) {
 	for _, id := range []string{NewID(), NewTimedID(time.Now()), "a", "-_09AZaz", strings.Repeat("a", 64)} {
 		if !ValidID(id) {
 			t.Errorf("%q is refused", id)

@@ -13,14 +13,14 @@ import (
 const (
 	seenInterval = 5 * time.Second
 	seenBatch    = 500
-	// maxPending is the largest number of queued sessions. They take about 2 MB of memory. Because the
-	// queue is written every seenInterval, one replica writes at most 2,000 sessions a second.
+	// maxPending is the largest number of sessions in the queue, about 2 MB. Because the queue is
+	// written every 5 seconds, a replica writes at most 2,000 sessions a second.
 	maxPending = 10_000
 )
 
 // LastSeen queues the uses of sessions that [session.Verifier.Seen] reports, and writes them to the
-// ledger in batches. No request waits for a write, because only displayed times depend on it. While
-// the ledger (the database) is slow or down, the queue is bounded, and further uses are refused.
+// ledger in batches. No request waits for these writes, because they only affect displayed times.
+// The queue is bounded. If the ledger is slow or down, a full queue refuses further sessions.
 type LastSeen struct {
 	ledger Toucher
 	log    *slog.Logger
@@ -29,19 +29,18 @@ type LastSeen struct {
 	pending map[string]time.Time // the queue: the latest use of each session, by session id
 }
 
-// Toucher records when sessions were used. [Ledger] implements it.
+// Toucher records when sessions were last used. [Ledger] implements it.
 type Toucher interface {
 	Touch(ctx context.Context, uses []Use) error
 }
 
-// NewLastSeen returns a LastSeen with an empty queue. [LastSeen.Run] writes the queue.
+// NewLastSeen returns a LastSeen with an empty queue, which [LastSeen.Run] writes to the ledger.
 func NewLastSeen(ledger Toucher, log *slog.Logger) *LastSeen {
 	return &LastSeen{ledger: ledger, log: log, pending: make(map[string]time.Time)}
 }
 
-// Add queues a use of a session and reports whether it did. It is meant for
-// [session.Verifier.Seen]. If the queue is full, Add refuses a session that is not in the queue
-// yet.
+// Add queues a use of a session for the ledger, and reports whether it did. Use it as
+// [session.Verifier.Seen]. A full queue refuses a session that is not in the queue yet.
 func (l *LastSeen) Add(ref session.Ref, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +58,8 @@ func (l *LastSeen) add(id string, at time.Time) bool {
 	return true
 }
 
-// Run writes the queue every 5 seconds until ctx ends, and then once more for at most 5 seconds.
+// Run writes the queue to the ledger every 5 seconds until ctx ends, and then once more for at most
+// 5 seconds.
 func (l *LastSeen) Run(ctx context.Context) {
 	tick := time.NewTicker(seenInterval)
 	defer tick.Stop()
@@ -77,9 +77,9 @@ func (l *LastSeen) Run(ctx context.Context) {
 	}
 }
 
-// flush writes the queue, even if ctx has ended. If a batch fails, the later batches are queued
-// again. The failed batch is queued again only if the ledger was unavailable, because a retry would
-// not help against any other error.
+// flush writes the queue to the ledger, even if ctx has ended. If a batch fails, the later batches
+// are queued again. The failed batch itself is queued again only if the ledger was unavailable,
+// because after any other error a retry would fail too.
 func (l *LastSeen) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenInterval)
 	defer cancel()

@@ -63,7 +63,7 @@ func withLastSeen(t *testing.T, f func(t *testing.T, l *LastSeen, ledger *fakeLe
 	})
 }
 
-// waitForFlush waits until the LastSeen has written its queue.
+// waitForFlush waits until the running LastSeen has written its queue to the ledger.
 func waitForFlush() {
 	time.Sleep(seenInterval)
 	synctest.Wait()
@@ -111,7 +111,7 @@ func TestLastSeen_WritesLatestUseOfEachSession(t *testing.T) {
 	})
 }
 
-func TestLastSeen_WritesInBatches(t *testing.T) {
+func TestLastSeen_SplitsLongQueueIntoBatches(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		addMany(t, l, "s", 2*seenBatch+1)
 		waitForFlush()
@@ -131,7 +131,7 @@ func TestLastSeen_WritesInBatches(t *testing.T) {
 	})
 }
 
-func TestLastSeen_RefusesUsesBeyondBound(t *testing.T) {
+func TestLastSeen_FullQueueRefusesFurtherSessions(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		ledger.fail(session.ErrUnavailable)
 		addMany(t, l, "s", maxPending)
@@ -186,9 +186,9 @@ func (s *slowLedger) Touch(ctx context.Context, uses []Use) error {
 	}
 }
 
-// A use that was added during a write is written before Run returns. A ledger that never answers
-// delays the return of Run by at most two flushes.
-func TestLastSeen_StopsDuringWrite(t *testing.T) {
+// A use that was added during a write is written before Run returns. If the ledger never answers,
+// Run returns after the time limits of two writes.
+func TestLastSeen_StopDuringWriteLosesNoUse(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			ledger := &slowLedger{asked: make(chan struct{}), answer: make(chan struct{})}
@@ -246,7 +246,8 @@ func TestLastSeen_RetriesOnlyIfLedgerIsUnavailable(t *testing.T) {
 		}
 		warnings(1)
 
-		// Any other error would repeat with each try, so LastSeen drops the batch.
+		// LastSeen drops a batch after any other error, because the error would repeat with each
+		// retry.
 		l.Add(session.Ref{SessionID: "a"}, time.Now())
 		ledger.fail(errors.New("no such table"))
 		waitForFlush()
@@ -257,7 +258,8 @@ func TestLastSeen_RetriesOnlyIfLedgerIsUnavailable(t *testing.T) {
 			t.Errorf("the uses of a dropped batch were written: %v", got)
 		}
 
-		// The batch after a failed batch was not tried. It stays in the queue.
+		// The batch after a failed batch stays in the queue, because LastSeen has not tried to
+		// write it.
 		for i := range seenBatch + 1 {
 			l.Add(session.Ref{SessionID: strconv.Itoa(i)}, time.Now())
 		}

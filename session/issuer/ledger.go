@@ -11,8 +11,7 @@ import (
 //
 // Many replicas may call the methods at once. A method that locks database rows locks the user's
 // row first and session rows later. If the database fails, the error is [session.ErrUnavailable],
-// and the method has changed nothing. All times are UTC, from the one clock that all replicas
-// share.
+// and the method has changed nothing. All times are UTC, from a clock that all replicas share.
 type Ledger interface {
 	// Start records a login and returns the new session. In one transaction it locks the user's row,
 	// inserts the session, and copies the user's generation and name to it. It returns
@@ -66,7 +65,7 @@ type Ledger interface {
 	// active. Revoking the token again changes nothing.
 	RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (Revocation, error)
 
-	// Revocation reads a recorded revocation. It returns ErrNotFound if the revocation was enforced.
+	// Revocation reads a recorded revocation. It returns ErrNotFound if it is already enforced.
 	Revocation(ctx context.Context, id int64) (Revocation, error)
 
 	// DueRevocations claims up to limit recorded revocations that are due at now. No other replica
@@ -88,29 +87,29 @@ type Ledger interface {
 	ConfirmEpoch(ctx context.Context, number int64) error
 }
 
-// Use says that a token of a session was accepted.
+// Use says when an access token of a session was accepted.
 type Use struct {
 	SessionID string
 	At        time.Time
 }
 
-// Hash is a SHA-256. The ledger stores only hashes of refresh tokens.
+// Hash is a SHA-256. The ledger stores refresh tokens only as hashes.
 type Hash [32]byte
 
-// Start is what a login records.
+// Start describes a login for [Ledger.Start].
 type Start struct {
 	ID, Subject, TokenID                     string
 	CredentialVersion                        int64 // the version of the password that was verified
 	Client                                   Client
 	AMR                                      string
-	At                                       time.Time // for CreatedAt, LastSeenAt and AuthTime
+	At                                       time.Time // time of the login: CreatedAt, LastSeenAt and AuthTime of the session
 	AccessExpiresAt, ExpiresAt, MaxExpiresAt time.Time
 	RefreshFamily, RefreshCurrent            Hash
 	MaxSessions                              int  // active sessions per user, including the new one; 0 means no limit
 	EndOldest                                bool // at the limit, end the oldest session instead of refusing the login
 }
 
-// Record is what a check needs to know of a session. All fields were read at one moment.
+// Record is what the ledger knows of a session for a check. All fields were read at one moment.
 type Record struct {
 	Session
 	RevokedTokens     []string // jti of the session's revoked access tokens that have not expired
@@ -118,7 +117,7 @@ type Record struct {
 	SubjectUntil      time.Time // when the subject's newest access token expires
 }
 
-// Rotatable is a session with the state of its refresh tokens. Rotate holds the lock on its row.
+// Rotatable is a session and the state of its refresh tokens. [Ledger.Rotate] has locked its row.
 type Rotatable struct {
 	Session
 	Current   Hash      // hash of the current refresh token
@@ -127,14 +126,14 @@ type Rotatable struct {
 	RotatedAt time.Time // when the current token replaced the previous one
 }
 
-// Rotation is what the ledger stores for a Rotatable. If End is set, the ledger ends the session as
-// Revoke does, and ignores the fields below Notify.
+// Rotation is the result of decide in [Ledger.Rotate]. If End is set, the ledger ends the session
+// as Revoke does, and ignores the fields below Notify.
 type Rotation struct {
 	End             *Ending
-	Notify          string // kind of the mail that tells the user about End; empty for no mail
+	Notify          string // kind of the mail that tells the user that the session ended; empty for no mail
 	TokenID         string
-	At              time.Time // for LastSeenAt, which the ledger never moves back
-	AccessExpiresAt time.Time // the ledger keeps its own value if that is later
+	At              time.Time // the new LastSeenAt, unless the recorded one is later
+	AccessExpiresAt time.Time // exp of the new access token; the ledger keeps a later recorded one
 	ExpiresAt       time.Time
 	Current         Hash
 	Previous        Hash
@@ -142,17 +141,17 @@ type Rotation struct {
 	RotatedAt       time.Time
 }
 
-// Reauthentication is what a new password check in an active session records.
+// Reauthentication describes a new password check in an active session.
 type Reauthentication struct {
 	Subject, ID, TokenID string
 	CredentialVersion    int64
 	AMR                  string
-	At                   time.Time // for AuthTime, and for LastSeenAt, which the ledger never moves back
-	AccessExpiresAt      time.Time // the ledger keeps its own value if that is later
+	At                   time.Time // the new AuthTime, and LastSeenAt unless the recorded one is later
+	AccessExpiresAt      time.Time // exp of the new access token; the ledger keeps a later recorded one
 }
 
-// Revocation is an end of sessions, or of one token, that the ledger has committed and that the
-// store must apply. Applying a revocation twice or late is harmless.
+// Revocation is a revocation of sessions, or of one token, that the ledger has recorded and that
+// the store must apply. Applying a revocation twice or late is harmless.
 type Revocation struct {
 	ID      int64  `json:"-"`
 	Subject string `json:"sub"`
@@ -162,7 +161,7 @@ type Revocation struct {
 	TokenID string `json:"jti,omitempty"`
 	// Generation is set if sessions of a lower generation ended.
 	Generation int64 `json:"gen,omitempty"`
-	// Keep names the session that moved to Generation.
+	// Keep names the session that moved to Generation, because it stays active.
 	Keep string `json:"keep,omitempty"`
 	// Until is the expiry of the newest affected access token.
 	Until time.Time `json:"until"`

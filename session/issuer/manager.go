@@ -98,7 +98,7 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 // returns the errors of Start, and [session.ErrRevoked] if the session has ended.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
-	// The session may expire earlier, but its row is not read yet. The method tokens considers that.
+	// The expiry of the session is not known yet. The exp of the token can be earlier, see tokens.
 	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
 		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
@@ -113,14 +113,14 @@ func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject 
 	return set, s, err
 }
 
-// accessExpiry returns the exp of an access token that is issued now. A token never outlives its
-// session.
+// accessExpiry returns the exp of an access token that is issued now. It is never later than the
+// session's expiry.
 func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
 	issued := now.Truncate(time.Second)
 	return earlier(issued.Add(m.AccessTTL), sessionExpiry.Truncate(time.Second))
 }
 
-// tokens returns a token set with the newest access token of a session, which it signs.
+// tokens signs the newest access token of a session and returns it in a token set.
 func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	issued := now.Truncate(time.Second)
 	claims := session.Claims{

@@ -15,8 +15,8 @@ const (
 	outboxInterval = time.Second
 	outboxLease    = 5 * time.Second
 	outboxBatch    = 100
-	// outboxParallel lets a batch finish within its lease, even if each revocation has to wait for
-	// a server that is away.
+	// outboxParallel is how many revocations of a batch are enforced at once. The batch must finish
+	// within its lease even if each revocation waits for a server that is down.
 	outboxParallel = 16
 )
 
@@ -47,8 +47,8 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-// EnforceDue enforces the recorded revocations that are due, once. A failure does not hold up the
-// others, because on a Cluster one server may be away while the others answer.
+// EnforceDue enforces, once, the recorded revocations that are due. If one of them fails, the
+// others are still enforced, because a Redis Cluster may have only one server that is down.
 func (m *Manager) EnforceDue(ctx context.Context) error {
 	// Claim nothing while this replica uses no server that counts. Another replica may.
 	if !m.settled.Load() {

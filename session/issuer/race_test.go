@@ -21,16 +21,17 @@ func rounds(few, all int) int {
 	return few
 }
 
-// eachWorld runs f on the embedded stores (SQLite) and on the real stores (Postgres and Redis).
+// eachWorld runs f with the embedded stores (SQLite and an embedded Redis) and with real servers
+// (Postgres and Redis).
 func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 	t.Run("embedded", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))) })
 	t.Run("real", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t))) })
 }
 
-// Two tabs, a retry or a lost reply make clients refresh with one token at once. All get the same
-// successor, and nobody is signed out. Then an older token is replayed, and every replica refuses
-// the whole family.
-func TestRefresh_ReturnsOneSuccessorToRacingClients(t *testing.T) {
+// Clients refresh with the same token at once because of two tabs, a retry or a lost reply. All of
+// them get the same new refresh token, and nobody is signed out. Then the old token is used a
+// second time, and every replica refuses the whole session.
+func TestRefresh_RacingClientsGetTheSameNewToken(t *testing.T) {
 	const parallel = 200
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(3, 1000) {
@@ -43,8 +44,8 @@ func TestRefresh_ReturnsOneSuccessorToRacingClients(t *testing.T) {
 				wg.Go(func() {
 					set, _, err := w.Replica(i).Refresh(t.Context(), first.RefreshToken)
 					for errors.Is(err, session.ErrUnavailable) {
-						// 200 on few connections: some wait too long, and a 503 leaves the token
-						// usable.
+						// 200 clients share few database connections, so some requests get a 503.
+						// The refresh token stays usable after a 503, so the client tries again.
 						set, _, err = w.Replica(i).Refresh(t.Context(), first.RefreshToken)
 					}
 					mu.Lock()
@@ -83,8 +84,8 @@ func TestRefresh_ReturnsOneSuccessorToRacingClients(t *testing.T) {
 	})
 }
 
-// A refresh that was running when RevokeAll returned must not leave an active session.
-func TestRevokeAll_RevokesSessionOfRacingRefresh(t *testing.T) {
+// A refresh that runs at the same time as RevokeAll must not leave an active session.
+func TestRevokeAll_RacingRefreshLeavesNoActiveSession(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(50, 10000) {
 			set, _ := w.Start(t)
@@ -112,8 +113,9 @@ func TestRevokeAll_RevokesSessionOfRacingRefresh(t *testing.T) {
 	})
 }
 
-// A check that began before a revocation must not backfill what it read.
-func TestRevoke_IsNotUndoneByRacingCheck(t *testing.T) {
+// A check that read the ledger before a revocation must not write the session to the store as
+// active.
+func TestRevoke_RacingCheckDoesNotUndoRevocation(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(100, 10000) {
 			set, s := w.Start(t)
@@ -137,8 +139,8 @@ func TestRevoke_IsNotUndoneByRacingCheck(t *testing.T) {
 	})
 }
 
-// The kept session is checked all the time while the others are revoked.
-func TestRevokeAll_NeverRefusesKeptSession(t *testing.T) {
+// The kept session is checked all the time while RevokeAll revokes the user's other sessions.
+func TestRevokeAll_KeptSessionIsNeverRefused(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		kept, s := w.Start(t)
 		done := make(chan struct{})
@@ -174,9 +176,9 @@ func TestRevokeAll_NeverRefusesKeptSession(t *testing.T) {
 	})
 }
 
-// A hundred logins at once never exceed the limit, whether the surplus logins are refused or end
-// the oldest sessions.
-func TestStart_NeverExceedsSessionLimit(t *testing.T) {
+// A hundred logins at once never exceed the session limit, whether a login beyond the limit is
+// refused or ends the oldest session.
+func TestStart_RacingLoginsNeverExceedSessionLimit(t *testing.T) {
 	const limit, parallel = 5, 100
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(4, 100) {

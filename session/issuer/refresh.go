@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// theftMail is the kind of the mail that tells a user about a stolen token.
+// theftMail is the kind of the mail that tells users that their refresh token was stolen.
 const theftMail = "token_theft"
 
 // NoRefreshLimit is a [Manager.RefreshGrace] without a limit of time.
@@ -48,7 +48,7 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 	return set, s, nil
 }
 
-// rotate decides what happens to a session when the client presents a token of its refresh family.
+// rotate decides what happens to a session when a client presents one of its refresh tokens.
 func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ Rotation, next refreshToken, err error) {
 	if r.StatusAt(now) != StatusActive {
 		return Rotation{}, next, invalid("session has ended")
@@ -59,8 +59,8 @@ func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ 
 	}
 	rotation.AccessExpiresAt = m.accessExpiry(now, rotation.ExpiresAt)
 	switch hash := presented.hash(); {
-	// The client presents the current token. It gets a successor, which becomes the current token.
-	// The ledger keeps the successor sealed, for a client whose reply gets lost.
+	// The client presents the current token. The client gets a new token, which becomes the current
+	// one. The ledger keeps the new token encrypted, for the case that the reply gets lost.
 	case hash == r.Current:
 		next = presented.successor()
 		rotation.Current, rotation.Previous, rotation.RotatedAt = next.hash(), hash, now

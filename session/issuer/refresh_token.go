@@ -12,11 +12,10 @@ import (
 	"fmt"
 )
 
-// The refresh tokens of a session form a family. A token consists of a secret that the family
-// shares, and a secret of its own. The ledger (the database) stores three hashes: of the family's
-// secret, of the current token and of the previous token. A token with the family's secret that is
-// neither the current nor the previous token is an older token. So an older token is recognised
-// although it is not stored, and nobody can forge one without the family's secret.
+// The refresh tokens of a session form a family. Each token consists of a secret that the family
+// shares, and of a secret of its own. The ledger (the database) stores only the hashes of the
+// family's secret, of the current token and of the previous token. Any other token with the
+// family's secret must be an older token, because nobody else knows the family's secret.
 const (
 	familyBytes  = 16
 	secretBytes  = 32
@@ -37,7 +36,7 @@ func parseRefreshToken(s string) (t refreshToken, ok bool) {
 		return t, false
 	}
 	b, err := b64.Strict().DecodeString(s)
-	if err != nil || len(b) != refreshBytes { // decoding skips line breaks, and then returns fewer bytes
+	if err != nil || len(b) != refreshBytes { // Decode skips line breaks, and then returns fewer bytes
 		return t, false
 	}
 	return refreshToken(b), true
@@ -47,7 +46,7 @@ func (t refreshToken) String() string { return base64.RawURLEncoding.EncodeToStr
 func (t refreshToken) hash() Hash     { return sha256.Sum256(t[:]) }
 func (t refreshToken) family() Hash   { return sha256.Sum256(t[:familyBytes]) }
 
-// successor returns a new token of the same family.
+// successor returns a new token of the same family, to replace t.
 func (t refreshToken) successor() refreshToken {
 	next := newRefreshToken()
 	copy(next[:familyBytes], t[:familyBytes])
@@ -55,15 +54,15 @@ func (t refreshToken) successor() refreshToken {
 }
 
 // aead returns a cipher whose key is derived from t, so that only a holder of t can use it. The
-// nonce may be fixed, because the key encrypts only one message: the token that follows t.
+// nonce may be fixed, because the key encrypts only one message: the token that replaces t.
 func (t refreshToken) aead() (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, t[:], nil, "sessiond refresh successor", 32)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: derive successor key: %w", err)
+		return nil, fmt.Errorf("issuer: derive the key for the successor: %w", err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: successor cipher: %w", err)
+		return nil, fmt.Errorf("issuer: create the cipher for the successor: %w", err)
 	}
 	return cipher.NewGCM(block)
 }
@@ -74,10 +73,10 @@ func (t refreshToken) seal(next refreshToken) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, make([]byte, aead.NonceSize()), next[familyBytes:], nil), nil //nolint:gosec // G407: see aead
+	return aead.Seal(nil, make([]byte, aead.NonceSize()), next[familyBytes:], nil), nil //nolint:gosec // G407: aead's comment says why the nonce may be fixed
 }
 
-// open decrypts the successor of t that seal encrypted.
+// open decrypts the successor of t that t.seal encrypted.
 func (t refreshToken) open(sealed []byte) (refreshToken, error) {
 	aead, err := t.aead()
 	if err != nil {
@@ -85,7 +84,7 @@ func (t refreshToken) open(sealed []byte) (refreshToken, error) {
 	}
 	secret, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, nil)
 	if err != nil || len(secret) != secretBytes {
-		return t, errors.New("issuer: cannot decrypt the sealed successor")
+		return t, errors.New("issuer: cannot decrypt the successor of a refresh token")
 	}
 	return refreshToken(bytes.Join([][]byte{t[:familyBytes], secret}, nil)), nil
 }

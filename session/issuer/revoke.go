@@ -9,9 +9,9 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Revoke ends one session of a subject. Once it has returned nil, no check accepts the session any
-// more. Revoking an ended session succeeds. Revoke returns ErrNotFound if the subject has no such
-// session. It returns [session.ErrUnavailable] if it changed nothing, or if the revocation is
+// Revoke ends one session of a subject. After Revoke has returned nil, no check accepts the session
+// any more. Revoking an ended session succeeds. Revoke returns ErrNotFound if the subject has no
+// such session. After [session.ErrUnavailable] either nothing has changed, or the revocation is
 // recorded and will be enforced as soon as the store answers again.
 func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason) (Session, error) {
 	s, revocation, err := m.Ledger.Revoke(ctx, subject, id, Ending{At: m.Now(), Reason: reason, By: ByUser})
@@ -21,8 +21,8 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 	return s, m.enforce(ctx, revocation, enforceWait)
 }
 
-// RevokeAll ends all sessions of a subject and returns them. If keep is not empty, the session with
-// the id keep is not ended. RevokeAll returns the errors of Revoke.
+// RevokeAll ends and returns all sessions of a subject, except the session with the id keep if keep
+// is not empty. RevokeAll returns the errors of Revoke.
 func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) ([]Session, error) {
 	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: ByUser})
 	if err != nil {
@@ -31,12 +31,12 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 	return ended, m.enforce(ctx, revocation, enforceWait)
 }
 
-// RevokeToken revokes one access token (RFC 7009). The token's session stays active. RevokeToken
-// returns nil for a token that is invalid anyway.
+// RevokeToken revokes one access token (RFC 7009). The session of the token stays active. For an
+// invalid token RevokeToken does nothing and returns nil.
 func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	c, err := m.VerifyOffline(token)
 	if err != nil {
-		return nil //nolint:nilerr // RFC 7009 section 2.2: an invalid token is no error
+		return nil //nolint:nilerr // RFC 7009 section 2.2: an invalid token is not an error
 	}
 	revocation, err := m.Ledger.RevokeToken(ctx, c.Subject, c.SessionID, c.TokenID, c.ExpiresAt, m.Now())
 	if errors.Is(err, ErrNotFound) {
@@ -48,12 +48,12 @@ func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	return m.enforce(ctx, revocation, enforceWait)
 }
 
-// Enforce enforces a recorded revocation, for example of a password change. The parameter id is the
-// id of the revocation. Enforce returns the errors of Revoke.
+// Enforce enforces the recorded revocation with this id, for example the revocation by a password
+// change. It returns the errors of Revoke.
 func (m *Manager) Enforce(ctx context.Context, id int64) error {
 	revocation, err := m.Ledger.Revocation(ctx, id)
 	if errors.Is(err, ErrNotFound) {
-		return nil // another replica has enforced it
+		return nil // another replica has enforced the revocation
 	}
 	if err != nil {
 		return fmt.Errorf("issuer.Enforce: revocation %d: %w", id, err)
@@ -103,7 +103,7 @@ func (m *Manager) tryEnforce(ctx context.Context, r Revocation) (done bool, err 
 		return errors.Is(err, ErrNotFound), nil // whether another replica has enforced it
 	}
 	if err := m.Ledger.RevocationDone(ctx, r.ID); err != nil {
-		// The outbox will apply it once more, which is harmless.
+		// The outbox will apply this revocation once more, which is harmless.
 		m.Log.WarnContext(ctx, "cannot mark an enforced revocation as done", "revocation", r.ID, "error", err)
 	}
 	return true, nil

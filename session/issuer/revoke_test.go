@@ -12,8 +12,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/issuertest"
 )
 
-// recordOnly records the revocation of a checked session and does not enforce it, like a replica
-// that stops after it has committed the revocation.
+// recordOnly records the revocation of a session and does not enforce it, like a replica that stops
+// between the two steps. The session was checked before, so the store has an active entry.
 func recordOnly(t *testing.T, w *issuertest.World) (token string) {
 	t.Helper()
 	set, s := w.Start(t)
@@ -37,8 +37,8 @@ func wantRevoked(t *testing.T, w *issuertest.World, token string) {
 	}
 }
 
-// A replica that cannot reach the store claims no revocations. Another replica, which can reach the
-// store, enforces them.
+// A replica that cannot reach the store must claim no revocations, so that a replica which can
+// reach the store enforces them.
 func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		away, err := redisstore.Open("redis://127.0.0.1:1", redisstore.Options{})
@@ -59,8 +59,8 @@ func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 	})
 }
 
-// partialStore cannot apply the revocations of one subject, like a Redis Cluster with one server
-// down.
+// partialStore is a store that cannot apply the revocations of one subject, like a Redis Cluster
+// with one server down.
 type partialStore struct {
 	issuer.Store
 	subject string
@@ -73,7 +73,7 @@ func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string,
 	return s.Store.Apply(ctx, r)
 }
 
-func TestEnforceDue_ContinuesAfterFailure(t *testing.T) {
+func TestEnforceDue_EnforcesOthersIfOneRevocationFails(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		other := issuertest.AddUser(t, w.DB)
 		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID}

@@ -20,12 +20,12 @@ type Session struct {
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
 	Generation      int64     // the subject's generation when the session was opened or last kept by RevokeAll
 	CreatedAt       time.Time // the login
-	LastSeenAt      time.Time // the newest login, refresh, re-authentication or use; a use may be two minutes newer
+	LastSeenAt      time.Time // the newest recorded login, refresh, re-authentication or use; the newest use may be two minutes later
 	AuthTime        time.Time // when the user last proved their identity
 	AccessExpiresAt time.Time // exp of the newest access token
 	ExpiresAt       time.Time // when the session expires if it is not refreshed; at most MaxExpiresAt
 	MaxExpiresAt    time.Time // when the session expires even if it is refreshed
-	EndedAt         time.Time // zero if the session was not ended, also if it expired
+	EndedAt         time.Time // when the session was revoked; zero if it is active or has expired
 	EndReason       Reason
 	EndedBy         Actor
 }
@@ -60,7 +60,7 @@ const (
 // Status is the state of a session at some time.
 type Status string
 
-// These are the statuses of a session. StatusFailed is the status of a failed login.
+// These are the statuses of a session or, for StatusFailed, of a failed login.
 const (
 	StatusActive    Status = "active"
 	StatusLoggedOut Status = "logged_out"
@@ -69,7 +69,7 @@ const (
 	StatusFailed    Status = "failed"
 )
 
-// StatusAt returns the session's status at now. Expiry is not recorded, but computed from
+// StatusAt returns the session's status at now. An expiry is not recorded, but computed from
 // ExpiresAt.
 func (s *Session) StatusAt(now time.Time) Status {
 	switch {
@@ -84,7 +84,7 @@ func (s *Session) StatusAt(now time.Time) Status {
 	}
 }
 
-// Ending returns how the session ended before now. The result is zero while the session is active.
+// Ending returns when, why and by whom a session was ended, or zero if it is active at now.
 func (s *Session) Ending(now time.Time) Ending {
 	switch s.StatusAt(now) {
 	case StatusActive:
@@ -100,7 +100,7 @@ func (s *Session) Ending(now time.Time) Ending {
 	}
 }
 
-// Ending is the end of a session: when, why and by whom.
+// Ending says when, why and by whom a session was ended.
 type Ending struct {
 	At     time.Time
 	Reason Reason

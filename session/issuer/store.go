@@ -7,23 +7,23 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// Margin is how long after a token's expiry the store still remembers what it knows of it: the
-// leeway of a check, plus twice the clock skew that is tolerated between a replica, the database
-// and Redis. Otherwise a revoked token would be accepted again between its expiry and the end of
-// the leeway.
+// Margin is how long after a token's expiry the store still remembers what it knows about the
+// token: the leeway of a check, plus twice the clock skew that is tolerated between a replica, the
+// database and Redis. Otherwise a revoked token would be accepted again between its expiry and the
+// end of the leeway.
 const Margin = session.Leeway + 2*clockSkew
 
 const clockSkew = 60 * time.Second
 
-// LeaseTTL bounds how long one replica may take to read a session from the ledger and backfill it.
+// LeaseTTL is how long a replica may take to read a session from the ledger and backfill it.
 const LeaseTTL = 3 * time.Second
 
 // Store is a cache of the ledger that all replicas share. It may lose anything at any moment. A
-// loss never makes a check accept a revoked token or refuse an honest user, because what is missing
-// is read from the ledger.
+// loss never makes a check accept a revoked token or refuse an honest user, because a check reads
+// lost data from the ledger.
 //
-// Active entries come in by Backfill only. An entry expires Margin after the newest token it
-// answers for. If the store cannot be reached, every method returns [session.ErrUnavailable].
+// Only Backfill creates active entries. An entry expires Margin after the newest access token of
+// its session. If the store cannot be reached, every method returns [session.ErrUnavailable].
 type Store interface {
 	session.Store
 
@@ -67,7 +67,7 @@ type Server struct {
 // Otherwise it would accept entries that a revocation ended.
 type Snapshot struct {
 	Entry             session.Entry
-	Until             time.Time // expiry of the session's newest access token; kept for Margin longer
+	Until             time.Time // expiry of the session's newest access token; the store keeps Entry until Margin later
 	SubjectGeneration int64
-	SubjectUntil      time.Time // expiry of the subject's newest access token; kept for Margin longer
+	SubjectUntil      time.Time // expiry of the subject's newest access token; the store keeps SubjectGeneration until Margin later
 }

@@ -68,15 +68,13 @@ func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut(t *testing.T) {
 	}
 	s := startServe(t, 3, limitsByAddress...)
 	victim, guesses, took := s.attack(t)
-	most := guessesWithin(took)
-	if guesses > most {
-		// When Redis is slow, each of the three replicas also counts in its own process, so the limits
-		// may be used four times. Attack another account, because Redis may be faster now.
-		t.Logf("%d guesses are more than %d, so Redis may have been slow", guesses, most)
+	// When Redis is slow, each of the three replicas also counts in its own process, so an attacker gets
+	// more guesses. Attack other accounts then, because Redis is not slow each time.
+	for try := 0; try < 2 && guesses > guessesWithin(took); try++ {
+		t.Logf("%d guesses are more than %d, so Redis may have been slow", guesses, guessesWithin(took))
 		victim, guesses, took = s.attack(t)
-		most = 4 * guessesWithin(took)
 	}
-	if guesses < 10 || guesses > most {
+	if most := guessesWithin(took); guesses < 10 || guesses > most {
 		t.Errorf("the attacker was allowed %d guesses in %v, want 10 to %d", guesses, took, most)
 	}
 

@@ -30,8 +30,8 @@ type test struct {
 	run  func(s *suite)
 }
 
-// suite is one test with limiters that share their counters, and with the time that the test passes
-// to them.
+// suite is one running contract test, with limiters that share their counters and the time that the
+// test passes to them.
 type suite struct {
 	*testing.T
 	limit.Limiter
@@ -39,8 +39,8 @@ type suite struct {
 	now      time.Time
 }
 
-// The rules of these tests are slow, so that Redis, which expires keys by the real clock, expires
-// no key during a test.
+// The counters of these rules refill slowly. Redis expires keys by the real clock, and no key may
+// expire during a test.
 var (
 	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
 	backoff = limit.Rule{Name: "backoff", Burst: 10}
