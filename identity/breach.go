@@ -43,9 +43,9 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 	return nil
 }
 
-// warning limits a log line to one per minute.
+// warning makes sure that a repeated warning is logged at most once a minute.
 type warning struct {
-	loggedAt atomic.Int64 // Unix microseconds; 0 before the first time
+	loggedAt atomic.Int64 // time of the latest log line in Unix microseconds; 0 if there was none
 }
 
 // due reports whether to log the warning now. Of several concurrent callers, only one gets true.

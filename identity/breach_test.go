@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a BreachList that contains only the password known. Each call of Contains calls hook.
+// breaches is a BreachList with a single password. It records the passwords that it was asked about.
 type breaches struct {
 	known string
 	err   error
@@ -124,8 +124,8 @@ func TestBreaches_ObserverGetsNoResultOfCanceledCheck(t *testing.T) {
 	}
 }
 
-// A registration checks for breaches before it looks up the names. Otherwise the result could reveal which
-// names are taken. After a wrong password or token there is no check for breaches.
+// A registration asks the list before it looks up the username and email. Otherwise the result could reveal
+// which of them are taken. After a wrong password or token, the service does not ask the list.
 func TestBreaches_CheckDoesNotRevealTakenNames(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")

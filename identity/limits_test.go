@@ -18,8 +18,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// newLimitedWorld returns a world with rate limits in memory. Package limittest tests that limits in Redis
-// behave the same.
+// newLimitedWorld returns a test environment with rate limits in memory. Package limittest tests that limits
+// in Redis behave the same.
 func newLimitedWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -44,8 +44,8 @@ func retryOf(err error) time.Duration {
 	return 0
 }
 
-// wantGuesses checks that the limits allow exactly n wrong guesses, and that the next guess is refused with
-// the wait retry.
+// wantGuesses checks that the limits allow exactly n wrong guesses, and that the client must then wait for
+// exactly the given duration.
 func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error) {
 	w.Helper()
 	for i := range n {
@@ -58,7 +58,7 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 	}
 }
 
-// address returns another client address for each number i.
+// address returns a different client address for each number i.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
 func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
@@ -123,14 +123,15 @@ func TestLimits_DoNotRevealWhichUsernamesExist(t *testing.T) {
 	}
 }
 
-func TestLimits_BoundGuessesFromOneClientAddress(t *testing.T) {
+func TestLimits_Allow8GuessesPerAccountAnd100InAllFromOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
 	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
 
-	// Refused guesses do not count against the account: two of the ten free guesses at ada are left.
+	// A guess that is refused because of its client address is not charged to the account. The account has
+	// ten free guesses, of which two are left.
 	for range 20 {
 		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
 			t.Fatal(err)
@@ -291,7 +292,7 @@ func (o *outbox) Enqueue(ctx context.Context, m mail.Envelope, at time.Time) err
 
 // Each registration is charged to the limit on mails to its email address, even if no mail is sent.
 // Otherwise the limit would reveal which addresses have an account.
-func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
+func TestRegisterByMail_SendsAtMostThreeMailsToOneAddress(t *testing.T) {
 	w := newLimitedWorld(t)
 	box := &outbox{Store: w.store}
 	w.Store = box
@@ -319,8 +320,8 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 			t.Errorf("%s: a reset was told to wait for %v, want 10m", email, got)
 		}
 	}
-	// Enqueue must be called for each registration, even if its mail will not be sent. Only the mail of the
-	// first registration of the free address is queued by Create.
+	// The service must call Enqueue for each registration, even if the mail will not be sent. The one
+	// exception is the first registration of free@example.com, because Create queues its mail.
 	if len(box.to) != 10+9 {
 		t.Errorf("%d mails were queued, want 19", len(box.to))
 	}
@@ -328,7 +329,8 @@ func TestRegisterByMail_BoundsMailsToOneAddress(t *testing.T) {
 	register(u.Email)
 	w.one(u.Email, "already")
 
-	// Requests for a password reset count too. But the mail that verifies a new account is always sent.
+	// Password resets use up the same limit on mails to an address. The mail that verifies a new account is
+	// sent even if that limit is reached.
 	for range 3 {
 		w.want("a reset", ask("new@example.com"), nil)
 	}
@@ -407,7 +409,7 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 	return l.Limiter.Refund(ctx, now, d)
 }
 
-// stuck is a hash engine whose Compare does not return until the channel end is closed.
+// stuck is a hash engine whose Compare does not return until the test closes a channel.
 type stuck struct{ begun, end chan struct{} }
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
@@ -420,8 +422,8 @@ func (e *stuck) Compare(context.Context, []byte, []byte) error {
 	return bcrypt.ErrMismatchedHashAndPassword
 }
 
-// A request is charged only after it has a place in the queue of password hashes. If it gets no turn in
-// time, the charge is refunded. If the limits refuse it, it leaves the queue.
+// A request is charged only after it has a place in the queue of password hashes. If its password is not
+// hashed in time, the charge is refunded. A request that the limits refuse leaves the queue.
 func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
@@ -432,7 +434,7 @@ func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// Because a hash seems to take an hour, only one request may wait.
+	// The queue lets only one request wait, because HashTime says that a hash takes an hour.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })

@@ -6,12 +6,12 @@ import (
 	"net/http"
 )
 
-// These are the errors of a check. Any other error is a fault of the program.
+// These errors mean that a request's access token was not accepted.
 var (
 	// ErrNoToken means that the request has no bearer token.
 	ErrNoToken = errors.New("no bearer token")
-	// ErrTwoTokens means that the request has more than one Authorization header. It is refused
-	// because a proxy may have checked another one of these headers than sessiond would.
+	// ErrTwoTokens means that the request has more than one Authorization header. It is refused,
+	// because a proxy may have checked one of these headers and sessiond would check another.
 	ErrTwoTokens = fmt.Errorf("%w: more than one Authorization header", ErrInvalidToken)
 	// ErrInvalidToken means that the token is malformed, badly signed, expired, or was issued for
 	// another service.

@@ -19,7 +19,7 @@ const (
 	// a new key for longer than this before signing with the key, so verifiers know it in time.
 	fetchInterval = 2 * time.Minute
 	// minFetchInterval is the shortest time between two fetches of the public keys, even if many
-	// tokens name unknown keys. A token of an unannounced key may be refused for that long.
+	// tokens name unknown keys. A token may be refused for that long if its key was not published in advance.
 	minFetchInterval = 5 * time.Second
 	fetchTimeout     = 3 * time.Second
 	// maxFetchWait bounds how long a check of a token waits for a fetch of the keys. Otherwise
@@ -46,7 +46,7 @@ func FetchKeys(ctx context.Context, jwksURL string, o RemoteOptions) (*Keyring, 
 	return f.ring, nil
 }
 
-// keyFetcher keeps the keys of ring equal to the key set that url serves.
+// keyFetcher keeps a Keyring equal to the key set that sessiond serves at a URL.
 type keyFetcher struct {
 	url    string
 	client *http.Client
@@ -56,7 +56,7 @@ type keyFetcher struct {
 
 	last    atomic.Pointer[fetchResult]
 	fetches singleflight.Group
-	body    []byte // response body with the keys in use; only the running fetch accesses this field
+	body    []byte // the response that contained the keys in use; only the running fetch accesses this field
 }
 
 type fetchResult struct {

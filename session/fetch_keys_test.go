@@ -231,7 +231,7 @@ func TestVerify_FetchesKeysOnceForManyTokensWithUnknownKeys(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	want := int64(1) // the fetch by newKeyFetcher
+	want := int64(1) // newKeyFetcher has fetched the keys once
 	for range 5 {
 		clock.advance(minFetchInterval - time.Nanosecond)
 		flood()

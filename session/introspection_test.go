@@ -39,7 +39,7 @@ var question = session.Question{
 	Token: "header.payload.signature", Ref: session.Ref{Subject: "sub-1", SessionID: "sid-1", TokenID: "jti-1"}, StoreUp: true,
 }
 
-func TestIntrospection_RevokesOnlyIfResponseSaysInactive(t *testing.T) {
+func TestIntrospection_ReturnsErrRevokedOnlyIfResponseSaysInactive(t *testing.T) {
 	var answer atomic.Pointer[http.HandlerFunc]
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		t.Error("the client followed a redirect")
@@ -104,7 +104,7 @@ func TestIntrospection_RevokesOnlyIfResponseSaysInactive(t *testing.T) {
 	}
 }
 
-func TestIntrospection_LimitsConcurrentChecks(t *testing.T) {
+func TestIntrospection_CheckBeyondLimitOrTimeoutReturnsErrUnavailable(t *testing.T) {
 	proceed := make(chan struct{})
 	arrived := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

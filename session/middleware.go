@@ -90,7 +90,7 @@ func newProblem(err error) problem {
 func (p *problem) write(w http.ResponseWriter, err error) {
 	body, encodeErr := json.Marshal(p)
 	if encodeErr != nil {
-		panic(encodeErr) // an integer and fixed strings always encode
+		panic(encodeErr) // encoding an integer and fixed strings cannot fail
 	}
 	h := w.Header()
 	if p.Status == http.StatusUnauthorized {

@@ -12,9 +12,9 @@ import (
 
 // RemoteOptions configures requests to sessiond over HTTP. The zero value works.
 type RemoteOptions struct {
-	// Client sends the requests. If Client is nil, a new client does. Redirects are never followed.
+	// Client sends the requests. If Client is nil, a new client is used. Redirects are never followed.
 	Client *http.Client
-	// AllowPlaintext allows http:// URLs of other hosts, for networks that encrypt by themselves.
+	// AllowPlaintext allows http:// URLs of other machines, for networks that encrypt all traffic.
 	AllowPlaintext bool
 	// Log reports fetches of new keys and failed fetches. If Log is nil, [slog.Default] is used.
 	Log *slog.Logger
@@ -71,7 +71,7 @@ func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the body was only read
+	defer resp.Body.Close() //nolint:errcheck // ignore the error, because the body was only read
 	if resp.StatusCode != http.StatusOK {
 		// Read the body to the end, because otherwise the connection could not be used again.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))

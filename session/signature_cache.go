@@ -16,7 +16,7 @@ import (
 // Several Verifiers may share a cache.
 type SignatureCache struct{ slots []atomic.Pointer[verified] }
 
-// ways is the number of slots that can hold a token; the token's SHA-256 selects them. If each
+// ways is how many slots of the cache can hold a given token. Its SHA-256 selects the slots. If each
 // token had only one slot, two tokens with the same slot would evict each other at every use.
 const ways = 4
 
@@ -53,9 +53,9 @@ func (c *SignatureCache) set(sum [sha256.Size]byte) []atomic.Pointer[verified] {
 	return c.slots[i : i+ways]
 }
 
-// find returns the cached token with this SHA-256. It returns nil, so that the signature is
-// verified again, if another key set verified the token, if v does not accept the token's issuer
-// and audience, or if the token is not valid at the time now.
+// find returns the cached token with this SHA-256. It returns nil if another key set verified the
+// token, if v does not accept the token's issuer and audience, or if the token is not valid at the
+// time now. The caller then verifies the signature again.
 func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, now time.Time) *verified {
 	set := c.set(sum)
 	for i := range set {
@@ -67,8 +67,8 @@ func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, 
 	return nil
 }
 
-// add stores a token in one of the slots that can hold it: a slot that is free or whose token find
-// would not return any more, or otherwise a random slot.
+// add stores a token in one of the slots that can hold it. It prefers a free slot, or a slot whose
+// token find would not return any more. Otherwise it chooses a random slot.
 func (c *SignatureCache) add(sum [sha256.Size]byte, t *verified, now time.Time) {
 	t.sum = sum
 	set := c.set(sum)

@@ -25,8 +25,8 @@ type Ref struct {
 // Lookup is what the store knows of a token. The zero value means that it knows nothing.
 type Lookup struct {
 	TokenRevoked  bool  // the token itself was revoked, and not only its session
-	Generation    int64 // of the subject; valid if HasGeneration is set
-	Entry         Entry // of the session; valid if HasEntry is set
+	Generation    int64 // the subject's generation; valid if HasGeneration is set
+	Entry         Entry // the session's record; valid if HasEntry is set
 	HasGeneration bool
 	HasEntry      bool
 }
@@ -35,7 +35,7 @@ type Lookup struct {
 type Entry struct {
 	Ended      bool
 	Generation int64
-	// ExpiresAt is when the session expires, in whole seconds. After it the verdict is unknown.
+	// ExpiresAt is when the session expires, in whole seconds. After that time, the store's verdict is unknown.
 	ExpiresAt time.Time
 	// RevokedTokens are the ids (jti) of this session's revoked tokens. Each of them is refused
 	// even if the store has lost its separate record of that revoked token.

@@ -22,9 +22,9 @@ const maxTokenBytes = 4096
 type Claims struct {
 	Issuer    string
 	Audience  string
-	Subject   string // sub
-	SessionID string // sid
-	TokenID   string // jti
+	Subject   string // the claim sub
+	SessionID string // the claim sid
+	TokenID   string // the claim jti
 	ClientID  string
 	Username  string
 	AMR       []string // how the user authenticated (RFC 8176)
@@ -172,7 +172,7 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):
 		return Claims{}, invalid("the token is not valid yet (nbf)")
 	}
-	// The signature cache holds many claims. To save memory, they share the most common values.
+	// To save memory, the claims in the signature cache share the most common values.
 	if slices.Equal(w.AMR, usualAMR) {
 		w.AMR = usualAMR
 	}

@@ -152,7 +152,7 @@ func TestAccept_RefusesForgedTokens(t *testing.T) {
 		return base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + parts[1] + "."
 	}
 	public, _ := set.PublicJSON(issuedAt)
-	hs, _ := NewKeySet(hmacKey(kid, public)) // HS256 keyed with the public key
+	hs, _ := NewKeySet(hmacKey(kid, public)) // an HS256 key whose secret is the published key set
 	for name, token := range map[string]string{
 		"empty":                       "",
 		"two parts":                   parts[0] + "." + parts[1],
@@ -275,7 +275,7 @@ func TestParseKeySet_RefusesBadKeySets(t *testing.T) {
 	}
 }
 
-func FuzzVerifySignature(f *testing.F) {
+func FuzzVerifySignature_RefusesForgedPayload(f *testing.F) {
 	set := mustKeys(f, AlgEdDSA)
 	f.Add(mustSign(f, set, testClaims()))
 	f.Add("..")

@@ -21,9 +21,9 @@ type Verifier struct {
 	Now func() time.Time
 	// Signatures remembers verified signatures. If nil, each check verifies the signature.
 	Signatures *SignatureCache
-	// Seen, if set, is called after a token was accepted, at most once per token and
-	// [SeenInterval]. If Seen returns false, the next check calls Seen again. Seen must not block.
-	// It is only called if Signatures is set, because Signatures stores the time of the last call.
+	// Seen, if set, is called when a token is accepted, but at most once per [SeenInterval] for each
+	// token. If Seen returns false, the next check calls Seen again. Seen must not block. It is only
+	// called if Signatures is set, because Signatures stores the time of the last call.
 	Seen func(ref Ref, now time.Time) bool
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLookupVerdict_FollowsFromEntryAndGeneration(t *testing.T) {
+func TestLookupVerdict_IsActiveOnlyIfStoreHasEntryAndGeneration(t *testing.T) {
 	now := issuedAt
 	live := Entry{Generation: 3, ExpiresAt: now.Add(time.Hour)}
 	for _, c := range []struct {

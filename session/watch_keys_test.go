@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestWatchKeys_KeepsOldKeysAfterBadChange(t *testing.T) {
+func TestWatchKeys_KeepsOldKeysIfChangedFileIsUnusable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	write := func(data []byte) {
 		t.Helper()
@@ -35,8 +35,8 @@ func TestWatchKeys_KeepsOldKeysAfterBadChange(t *testing.T) {
 		ring.watch(ctx, tick, path, data, slog.New(slog.DiscardHandler))
 	}()
 	afterTick := func() *KeySet {
-		tick <- time.Time{} // watch begins to read the file
-		tick <- time.Time{} // watch has finished reading the file
+		tick <- time.Time{} // makes watch read the file
+		tick <- time.Time{} // is received only after watch has read the file
 		return ring.Load()
 	}
 	write(data)

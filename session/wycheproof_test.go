@@ -79,7 +79,7 @@ func (g *wycheproofGroup) supported() bool {
 	return strings.Contains(key, `"ES256"`) || strings.Contains(key, `"HS256"`) || strings.Contains(key, `"EdDSA"`)
 }
 
-func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
+func TestVerifySignature_AgreesWithWycheproofSignatureVectors(t *testing.T) {
 	// exceptions maps the id of a test vector to the reason why our result differs from the
 	// published result.
 	exceptions := map[int]string{
@@ -112,7 +112,7 @@ func TestVerifySignature_AgreesWithWycheproofJWS(t *testing.T) {
 	t.Logf("%d results are as published, %d vectors with unsupported algorithms were refused", agreed, unsupported)
 }
 
-func TestVerifySignature_AgreesWithWycheproofJWK(t *testing.T) {
+func TestVerifySignature_AgreesWithWycheproofKeyVectors(t *testing.T) {
 	exceptions := map[int]string{
 		1:  "a key set may contain several algorithms, because a rotation may change the algorithm; each key verifies only its own algorithm",
 		5:  "RS256 is not supported: ASVS 5.0 disallows it",

@@ -3,7 +3,7 @@ package breach
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // G505: the server's list is indexed by SHA-1, which protects nothing here
+	"crypto/sha1" //nolint:gosec // G505: the server finds passwords by their SHA-1, which protects nothing here
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,8 +19,8 @@ import (
 const (
 	// timeout bounds the check of a password, because a person waits for the result.
 	timeout       = time.Second
-	maxAnswer     = 1 << 20 // bytes; usual responses have about 40,000
-	maxConcurrent = 16      // requests at a time; further checks wait
+	maxAnswer     = 1 << 20 // largest accepted response in bytes; usual responses have about 40,000
+	maxConcurrent = 16      // requests that may run at once; further checks wait
 	maxRedirects  = 3
 	prefixLength  = 5 // characters of the hash that are sent to the server
 )
@@ -54,7 +54,7 @@ func (r *Range) Close() error {
 }
 
 var (
-	errRedirect = errors.New("the server redirects to another host, or too often")
+	errRedirect = errors.New("the server redirects to another host, or too many times")
 	errTooLong  = fmt.Errorf("the response is too long: want at most %d bytes", maxAnswer)
 	errGarbled  = errors.New("the response is not a list of lines HASH-SUFFIX:COUNT")
 )
@@ -69,7 +69,7 @@ func sameHost(r *http.Request, via []*http.Request) error {
 
 // Contains implements [identity.BreachList].
 func (r *Range) Contains(ctx context.Context, password string) (bool, error) {
-	sum := sha1.Sum([]byte(password)) //nolint:gosec // G401: SHA-1 protects nothing here
+	sum := sha1.Sum([]byte(password)) //nolint:gosec // G401: the server finds passwords by their SHA-1, which protects nothing here
 	hash := strings.ToUpper(hex.EncodeToString(sum[:]))
 	prefix, suffix := hash[:prefixLength], hash[prefixLength:]
 
@@ -96,12 +96,12 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 		return nil, err
 	}
 	request.Header.Set("User-Agent", "sessiond")
-	request.Header.Set("Add-Padding", "true") // otherwise the length of the response would reveal the prefix
+	request.Header.Set("Add-Padding", "true") // because the length of an unpadded response would reveal the prefix
 	resp, err := r.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the body was read, or is not needed
+	defer resp.Body.Close() //nolint:errcheck // ignore the error, because the body was read or is not needed
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server responded with status %d, want 200", resp.StatusCode)
 	}
@@ -112,7 +112,7 @@ func (r *Range) fetch(ctx context.Context, prefix string) ([]byte, error) {
 	return answer, err
 }
 
-// line matches a hash without its prefix, and how often the password was seen in breaches.
+// line matches a hash without its prefix, and how many times the password was seen in breaches.
 var line = regexp.MustCompile(`^([0-9A-Fa-f]{35}):([0-9]{1,18})$`)
 
 // find reports whether the response lists a hash suffix. It ignores lines with the count 0, which are

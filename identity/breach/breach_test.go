@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A password, with the prefix and suffix of its SHA-1. The suffix other belongs to another password.
+// These are a password, the prefix and suffix of its SHA-1, and the suffix of another password's SHA-1.
 const (
 	password = "correct horse"
 	prefix   = "2F9E5"
@@ -26,7 +26,7 @@ const (
 	other    = "0018A45C4D1DEF81644B54AB7F969B88D65"
 )
 
-// ask checks the password with a server whose handler is h.
+// ask calls Contains for the test password, with a server that answers with the handler h.
 func ask(t *testing.T, h http.HandlerFunc) (bool, error) {
 	t.Helper()
 	_, list := serve(t, h)
@@ -188,7 +188,7 @@ func TestContains_GivesUpAfterOneSecondOrWhenTheContextEnds(t *testing.T) {
 	}
 }
 
-func TestContains_BoundsConcurrentRequests(t *testing.T) {
+func TestContains_SendsAtMost16RequestsAtOnce(t *testing.T) {
 	const most = 16
 	var mu sync.Mutex
 	running, highest := 0, 0

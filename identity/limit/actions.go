@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The limited actions. ActionLogin and ActionPassword are charged just before the password is verified,
-// the other actions when the request arrives.
+// Rate limits bound these actions. ActionLogin and ActionPassword are charged just before the password is
+// verified. The other actions are charged when the request arrives.
 const (
 	ActionLogin       = "login"
 	ActionPassword    = "password" // a signed-in user enters the password again
@@ -16,11 +16,11 @@ const (
 	ActionRefresh     = "refresh"
 )
 
-// The rules. The login and password rules count only wrong passwords, because the charge is refunded
-// if the password was right or could not be checked.
+// These are the rules of the rate limits. The login and password rules count only wrong passwords, because
+// the charge is refunded if the password was right or could not be checked.
 //
 // A backoff counter with a Burst of 10 allows 44 guesses in 24 hours at one login name, however many
-// client addresses they come from. An attacker who knows both the username and the email has 88.
+// client addresses they come from. An attacker who knows the username and the email can make 88 guesses.
 var (
 	loginAddress = Rule{Name: "login-address", Burst: 100, Every: 10 * time.Second}
 	loginPair    = Rule{Name: "login-address-account", Burst: 8, Every: 30 * time.Minute}
@@ -55,7 +55,7 @@ func Keys(action, ip, email string) []Key {
 	return nil
 }
 
-// MailTo returns the key that bounds how many mails strangers can have sent to a folded email address.
+// MailTo returns the key that bounds how many mails strangers can request for a folded email address.
 func MailTo(email string) Key { return resetEmail.Of(email) }
 
 // Login returns the keys to charge for a login. The account is the folded username or email address

@@ -48,7 +48,7 @@ func (r Rule) current(s State, now int64) State {
 	return s
 }
 
-// expiry returns when a key in this state becomes equal to a key that was never charged.
+// expiry returns the time from which this state allows the same charges as the zero State.
 func (r Rule) expiry(s State) int64 {
 	switch {
 	case r.Every > 0:
@@ -75,7 +75,7 @@ func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	return 0, wait
 }
 
-// wait returns for how many milliseconds after the last of count charges a backoff counter refuses.
+// wait returns for how many milliseconds after its last charge a backoff counter refuses the next one.
 func (r Rule) wait(count int64) int64 {
 	over := count - int64(r.Burst)
 	if over < 0 {

@@ -21,14 +21,14 @@ const (
 // limiter, clients may use every limit once more at each replica.
 type Failover struct {
 	shared, own Limiter
-	resumes     atomic.Int64 // Unix milliseconds when the shared limiter is asked again; 0 without a failure
+	resumes     atomic.Int64 // when the pause after a failure ends, in Unix milliseconds; 0 if there is no pause
 }
 
-// NewFailover returns a Failover from shared to own.
+// NewFailover returns a Failover that asks own if shared does not answer.
 func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
 
-// Charge charges the shared limiter or, if that does not answer, this process's own. Pass the Decision
-// to Refund.
+// Charge charges the shared limiter or, if that does not answer, this process's own. To undo
+// the charge, pass the Decision to Refund.
 func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decision {
 	if f.asksShared(now) {
 		bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
@@ -38,7 +38,7 @@ func (f *Failover) Charge(ctx context.Context, now time.Time, keys []Key) Decisi
 			f.resumes.Store(0)
 			return d
 		}
-		if ctx.Err() == nil { // if the caller gave up, the shared limiter may still be working
+		if ctx.Err() == nil { // if the caller gave up, err does not mean that the shared limiter is down
 			f.resumes.Store(now.Add(pause).UnixMilli())
 		}
 	}

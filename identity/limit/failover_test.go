@@ -9,12 +9,12 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// flaky is a shared limiter whose Charge fails if down is set, and does not return if hangs is set.
+// flaky is a shared limiter that a test can make fail or hang.
 type flaky struct {
 	*limit.Local
 	down  bool
 	hangs bool
-	asked int // how often Charge was called
+	asked int // how many times Charge was called
 }
 
 var errDown = errors.New("the shared limiter is down")
@@ -59,7 +59,7 @@ func TestFailover_UsesLocalLimiterWhileSharedLimiterIsDown(t *testing.T) {
 
 	shared.down = true
 	for range 5 {
-		charge(noon, true, true) // the bucket of the process's own limiter is still full
+		charge(noon, true, true) // the process's own limiter was not charged before
 	}
 	charge(noon, false, true)
 	if shared.asked != 7 {
@@ -115,7 +115,7 @@ func TestFailover_RefundsTheChargedLimiterAndClearsBoth(t *testing.T) {
 	}
 }
 
-// If a caller gives up, the shared limiter may still be working, so the next caller asks it again.
+// A canceled call does not mean that the shared limiter is down. So the next call asks it again.
 func TestFailover_WaitsOnlyOnceForSharedLimiterThatHangs(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}
@@ -132,7 +132,7 @@ func TestFailover_WaitsOnlyOnceForSharedLimiterThatHangs(t *testing.T) {
 	if took := time.Since(begin); took < 100*time.Millisecond || took > time.Minute {
 		t.Errorf("waited for %v, want about 150ms", took)
 	}
-	f.Charge(t.Context(), noon, keys) // must not ask the shared limiter again
+	f.Charge(t.Context(), noon, keys) // this charge must not ask the shared limiter
 	if shared.asked != 2 {
 		t.Errorf("the shared limiter was asked %d times, want 2", shared.asked)
 	}

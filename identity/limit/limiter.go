@@ -38,7 +38,7 @@ type Quota struct {
 	Limit  int           // how many charges the rule allows at once
 	Window time.Duration // how long until all of the limit is available again
 	Left   int           // how many further charges are allowed now
-	Reset  time.Duration // how long until all of the limit is available or, if Left is 0, one charge
+	Reset  time.Duration // how long until the whole limit is available; if Left is 0, how long until one charge is allowed
 }
 
 // Decide decides whether keys whose counters have these states may be charged. It returns the states

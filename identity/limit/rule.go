@@ -22,8 +22,8 @@ type Rule struct {
 	Shared bool
 }
 
-// The waits of a backoff counter, and how long after its last charge a counter still remembers its
-// charges.
+// A backoff counter refuses charges for FirstWait at first and for MaxWait at most. It forgets its charges
+// when BackoffMemory has passed since the last one.
 const (
 	FirstWait     = time.Second
 	MaxWait       = time.Hour

@@ -46,7 +46,7 @@ type Postman struct {
 
 const (
 	pollInterval = time.Second
-	// claimLease is longer than a batch takes. Otherwise two replicas would send the same mails.
+	// claimLease is how long other replicas leave claimed mails alone. It is longer than sending a batch takes.
 	claimLease  = time.Minute
 	sendTimeout = 30 * time.Second
 	batchSize   = 8 // mails that are sent concurrently
@@ -169,7 +169,7 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 	return secret, p.Mailer.Send(ctx, msg)
 }
 
-// retryDelay returns the wait after the given number of attempts. It doubles from 2 s up to 10 min.
+// retryDelay returns how long to wait before the next attempt. The wait doubles from 2 s up to 10 min.
 func retryDelay(attempts int) time.Duration {
 	delay := firstRetry
 	for ; attempts > 1 && delay < lastRetry; attempts-- {

@@ -43,7 +43,7 @@ func NewDevMailbox(path string) (*DevMailbox, error) {
 	var kept []KeptMessage
 	for line := range bytes.Lines(data) {
 		var k KeptMessage
-		if json.Unmarshal(line, &k) == nil { // an older release may have left an incomplete line
+		if json.Unmarshal(line, &k) == nil { // skip an incomplete line, which an older release may have left
 			kept = append(kept, k)
 		}
 	}

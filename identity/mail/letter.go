@@ -44,7 +44,7 @@ type letter struct {
 // letterData holds the values that the templates insert.
 type letterData struct {
 	Product  string
-	Site     string // host of the public URL
+	Site     string // host name of the server's public URL
 	Name     string // the account's username
 	Link     string // empty in mails without a link
 	Lifetime string // how long the link works, such as "10 minutes"

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Kind says what a mail is about, and so which template it uses.
+// Kind says what a mail is about. Each kind has its own template.
 type Kind string
 
 // These are the kinds of mail.
@@ -20,8 +20,8 @@ const (
 	KindTokenTheft      Kind = "token_theft"
 )
 
-// Envelope is a mail in the outbox. Its text and link are made only when it is sent, because the token
-// in a link is a secret. A copy of the database must not open any account.
+// Envelope is a mail in the outbox. The text and the link are made only when the mail is sent. Otherwise
+// anybody with a copy of the database could use the secret token in the link.
 type Envelope struct {
 	ID       int64 // assigned by the store
 	Kind     Kind
@@ -29,7 +29,7 @@ type Envelope struct {
 	To       string    // email address
 	Name     string    // the name in the greeting
 	QueuedAt time.Time // assigned by the store
-	Attempts int       // how often a replica claimed the mail to send it, including this time
+	Attempts int       // how many times a replica claimed the mail to send it, including this time
 }
 
 // Outbox stores the mail that waits to be sent.

@@ -54,7 +54,7 @@ var defaultPorts = map[string]int{startTLS: 587, implicitTLS: 465, plainText: 25
 func NewSMTP(smtpURL, from string, allowPlaintext bool) (*SMTP, error) {
 	u, err := url.Parse(smtpURL)
 	if err != nil || u.Opaque != "" {
-		return nil, errors.New("want a URL such as smtp://host:587") // err would quote the password
+		return nil, errors.New("want a URL such as smtp://host:587") // do not wrap err, because it would quote the password
 	}
 	s := &SMTP{scheme: u.Scheme, port: defaultPorts[u.Scheme], host: u.Hostname(), user: u.User.Username(), anywhere: allowPlaintext}
 	s.pass, _ = u.User.Password()
@@ -157,13 +157,14 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// connect calls use with a client, and closes the client's connection when ctx ends or use returns. go-mail
-// itself heeds ctx only while it dials, and leaves the connection open if TLS or the sign-in fails.
+// connect passes a mail client to the function use. It closes the client's connection when ctx ends or use
+// returns, because go-mail heeds ctx only while it dials, and leaves the connection open if TLS or the
+// sign-in fails.
 func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) error {
 	var conn net.Conn
 	defer func() {
 		if conn != nil {
-			_ = conn.Close() // usually it is closed already
+			_ = conn.Close() // usually go-mail has closed the connection already
 		}
 	}()
 	stop := func() bool { return true }
@@ -190,7 +191,7 @@ func (s *SMTP) connect(ctx context.Context, use func(*gomail.Client) error) erro
 	case startTLS:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTLSConfig(s.tls))
 	case implicitTLS:
-		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS)) // dial has set up TLS
+		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS)) // the function dial has already set up TLS
 	case plainText:
 		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS))
 		auth = []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc}

@@ -87,7 +87,7 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		_ = s.Serve(listener)
 	}()
 	s.stop = sync.OnceFunc(func() {
-		// Close both, because the server knows its listener only after Serve has begun.
+		// Close the listener too, because the server knows it only after Serve has begun.
 		_ = listener.Close()
 		_ = s.Close()
 		<-done
@@ -479,10 +479,10 @@ func TestSMTP_ClosesConnectionToSilentServerWhenTheContextEnds(t *testing.T) {
 		mailer := script(t, func(conn net.Conn) {
 			_, _ = io.WriteString(conn, c.says)
 			if c.says != "" {
-				_, _ = conn.Read(make([]byte, 1024)) // EHLO
+				_, _ = conn.Read(make([]byte, 1024)) // read the client's EHLO
 			}
 			cancel()
-			_, _ = io.Copy(io.Discard, conn) // until the other end closes
+			_, _ = io.Copy(io.Discard, conn) // read until the client closes the connection
 			close(hungUp)
 		})
 		begin := time.Now()

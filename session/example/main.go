@@ -48,7 +48,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // the program ends
+	defer store.Close() //nolint:errcheck // ignore the error, because the program ends
 	keys, err := session.FetchKeys(ctx, setting("URL")+"/.well-known/jwks.json", session.RemoteOptions{})
 	if err != nil {
 		return err

@@ -93,8 +93,8 @@ func (r *Record) verdict(tokenID string, now time.Time) error {
 }
 
 // snapshot returns the part of a record that the store may keep. It reports false for an expired
-// session, because a concurrent refresh may prolong the session, and an entry of the store that
-// says the session has ended could not become active again.
+// session, because a concurrent refresh may prolong the session. A session that has ended in the
+// store could not become active there again.
 func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	status := r.StatusAt(now)
 	if status == StatusExpired {

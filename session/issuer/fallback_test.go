@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestRecord_StatusDeterminesVerdictAndSnapshot(t *testing.T) {
+func TestRecord_AcceptsOnlyActiveSessionAndCachesNoExpiredOne(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	live := Session{Generation: 3, ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour), AccessExpiresAt: now.Add(time.Minute)}
 	ended := live

@@ -21,7 +21,7 @@ const idTick = 16 * time.Microsecond
 // random bits. The ids sort by time, so a login history can be paged and partitioned by id alone.
 func NewTimedID(at time.Time) string {
 	var b [24]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMicro())/uint64(idTick.Microseconds())) //nolint:gosec // G115: the clock is past 1970
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMicro())/uint64(idTick.Microseconds())) //nolint:gosec // G115: the time is not negative, because the clock is past 1970
 	rand.Read(b[8:])
 	return sortable.EncodeToString(b[2:]) // without the upper 16 bits of the time, which are 0
 }

@@ -13,7 +13,7 @@ import (
 const (
 	seenInterval = 5 * time.Second
 	seenBatch    = 500
-	// maxPending is the largest number of sessions in the queue, about 2 MB. Because the queue is
+	// maxPending is how many sessions the queue holds at most, which takes about 2 MB. Because the queue is
 	// written every 5 seconds, a replica writes at most 2,000 sessions a second.
 	maxPending = 10_000
 )

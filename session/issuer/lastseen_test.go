@@ -135,7 +135,7 @@ func TestLastSeen_FullQueueRefusesFurtherSessions(t *testing.T) {
 	withLastSeen(t, func(t *testing.T, l *LastSeen, ledger *fakeLedger, _ *bytes.Buffer, _ func()) {
 		ledger.fail(session.ErrUnavailable)
 		addMany(t, l, "s", maxPending)
-		for range 2 { // uses that are queued again after a failure count too
+		for range 2 { // after a failed write, the uses are queued again and the queue is full again
 			if l.Add(session.Ref{SessionID: "one more"}, time.Now()) {
 				t.Error("the full queue accepted a use of another session")
 			}
@@ -246,8 +246,8 @@ func TestLastSeen_RetriesOnlyIfLedgerIsUnavailable(t *testing.T) {
 		}
 		warnings(1)
 
-		// LastSeen drops a batch after any other error, because the error would repeat with each
-		// retry.
+		// After an error other than ErrUnavailable, LastSeen drops the batch, because each retry
+		// would fail too.
 		l.Add(session.Ref{SessionID: "a"}, time.Now())
 		ledger.fail(errors.New("no such table"))
 		waitForFlush()

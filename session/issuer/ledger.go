@@ -102,7 +102,7 @@ type Start struct {
 	CredentialVersion                        int64 // the version of the password that was verified
 	Client                                   Client
 	AMR                                      string
-	At                                       time.Time // time of the login: CreatedAt, LastSeenAt and AuthTime of the session
+	At                                       time.Time // time of the login, recorded as CreatedAt, LastSeenAt and AuthTime
 	AccessExpiresAt, ExpiresAt, MaxExpiresAt time.Time
 	RefreshFamily, RefreshCurrent            Hash
 	MaxSessions                              int  // active sessions per user, including the new one; 0 means no limit
@@ -117,7 +117,7 @@ type Record struct {
 	SubjectUntil      time.Time // when the subject's newest access token expires
 }
 
-// Rotatable is a session and the state of its refresh tokens. [Ledger.Rotate] has locked its row.
+// Rotatable is a session, whose database row is locked, and the state of its refresh tokens.
 type Rotatable struct {
 	Session
 	Current   Hash      // hash of the current refresh token
@@ -132,8 +132,8 @@ type Rotation struct {
 	End             *Ending
 	Notify          string // kind of the mail that tells the user that the session ended; empty for no mail
 	TokenID         string
-	At              time.Time // the new LastSeenAt, unless the recorded one is later
-	AccessExpiresAt time.Time // exp of the new access token; the ledger keeps a later recorded one
+	At              time.Time // the new LastSeenAt, unless the ledger has a later LastSeenAt
+	AccessExpiresAt time.Time // exp of the new access token, recorded unless the ledger has a later exp
 	ExpiresAt       time.Time
 	Current         Hash
 	Previous        Hash
@@ -146,8 +146,8 @@ type Reauthentication struct {
 	Subject, ID, TokenID string
 	CredentialVersion    int64
 	AMR                  string
-	At                   time.Time // the new AuthTime, and LastSeenAt unless the recorded one is later
-	AccessExpiresAt      time.Time // exp of the new access token; the ledger keeps a later recorded one
+	At                   time.Time // the new AuthTime; also the new LastSeenAt, unless the ledger has a later LastSeenAt
+	AccessExpiresAt      time.Time // exp of the new access token, recorded unless the ledger has a later exp
 }
 
 // Revocation is a revocation of sessions, or of one token, that the ledger has recorded and that

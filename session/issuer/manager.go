@@ -98,7 +98,7 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 // returns the errors of Start, and [session.ErrRevoked] if the session has ended.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
-	// The expiry of the session is not known yet. The exp of the token can be earlier, see tokens.
+	// The recorded exp can be later than the token's exp, because the session's expiry is unknown here.
 	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
 		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),

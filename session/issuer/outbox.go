@@ -47,8 +47,8 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-// EnforceDue enforces, once, the recorded revocations that are due. If one of them fails, the
-// others are still enforced, because a Redis Cluster may have only one server that is down.
+// EnforceDue enforces the recorded revocations that are due. If one of them fails, the others are
+// still enforced, because a Redis Cluster may have only one server that is down.
 func (m *Manager) EnforceDue(ctx context.Context) error {
 	// Claim nothing while this replica uses no server that counts. Another replica may.
 	if !m.settled.Load() {

@@ -13,7 +13,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// rounds returns how often to run a race: few, or all if SESSIOND_TEST_LONG is 1.
+// rounds returns how many times a test repeats a race. The environment variable SESSIOND_TEST_LONG
+// selects the larger number.
 func rounds(few, all int) int {
 	if os.Getenv("SESSIOND_TEST_LONG") == "1" {
 		return all
@@ -21,8 +22,8 @@ func rounds(few, all int) int {
 	return few
 }
 
-// eachWorld runs f with the embedded stores (SQLite and an embedded Redis) and with real servers
-// (Postgres and Redis).
+// eachWorld runs a test twice: with SQLite and an embedded Redis, and with real servers of Postgres
+// and Redis.
 func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 	t.Run("embedded", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))) })
 	t.Run("real", func(t *testing.T) { f(t, issuertest.New(t, sqlstoretest.NewPostgres(t), redisstoretest.NewReal(t))) })

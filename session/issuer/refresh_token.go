@@ -58,11 +58,11 @@ func (t refreshToken) successor() refreshToken {
 func (t refreshToken) aead() (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, t[:], nil, "sessiond refresh successor", 32)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: derive the key for the successor: %w", err)
+		return nil, fmt.Errorf("issuer: derive the key that encrypts the next refresh token: %w", err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: create the cipher for the successor: %w", err)
+		return nil, fmt.Errorf("issuer: create the cipher for the next refresh token: %w", err)
 	}
 	return cipher.NewGCM(block)
 }
@@ -84,7 +84,7 @@ func (t refreshToken) open(sealed []byte) (refreshToken, error) {
 	}
 	secret, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, nil)
 	if err != nil || len(secret) != secretBytes {
-		return t, errors.New("issuer: cannot decrypt the successor of a refresh token")
+		return t, errors.New("issuer: cannot decrypt the refresh token that replaced another one")
 	}
 	return refreshToken(bytes.Join([][]byte{t[:familyBytes], secret}, nil)), nil
 }

@@ -2,7 +2,7 @@ package issuer
 
 import "testing"
 
-func TestRefreshToken_OnlyReplacedTokenDecryptsSuccessor(t *testing.T) {
+func TestRefreshToken_OnlyReplacedTokenDecryptsItsReplacement(t *testing.T) {
 	parent := newRefreshToken()
 	next := parent.successor()
 	if next.family() != parent.family() || next.hash() == parent.hash() {
@@ -19,7 +19,7 @@ func TestRefreshToken_OnlyReplacedTokenDecryptsSuccessor(t *testing.T) {
 	if opened, err := parent.open(sealed); err != nil || opened != next {
 		t.Errorf("the parent cannot decrypt the successor that it sealed: %v", err)
 	}
-	// The secret that the family's tokens share must not be enough to decrypt the successor.
+	// The secret that all refresh tokens of a session share must not be enough to decrypt one of them.
 	if _, err := next.open(sealed); err == nil {
 		t.Error("another token of the family decrypted the successor")
 	}

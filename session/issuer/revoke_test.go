@@ -73,7 +73,7 @@ func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string,
 	return s.Store.Apply(ctx, r)
 }
 
-func TestEnforceDue_EnforcesOthersIfOneRevocationFails(t *testing.T) {
+func TestEnforceDue_EnforcesOtherRevocationsIfOneFails(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		other := issuertest.AddUser(t, w.DB)
 		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID}

@@ -12,15 +12,15 @@ type Client struct {
 // Session is one sign-in, as the ledger records it. Times are UTC with microseconds. A zero time
 // means never.
 type Session struct {
-	ID       string // sid
-	Subject  string // sub
+	ID       string // the claim sid
+	Subject  string // the claim sub
 	Username string // the subject's username, for the claim "username"
 	TokenID  string // jti of the newest access token
 	Client
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
 	Generation      int64     // the subject's generation when the session was opened or last kept by RevokeAll
 	CreatedAt       time.Time // the login
-	LastSeenAt      time.Time // the newest recorded login, refresh, re-authentication or use; the newest use may be two minutes later
+	LastSeenAt      time.Time // the latest recorded login, refresh, re-authentication or use; may be two minutes older than the latest use
 	AuthTime        time.Time // when the user last proved their identity
 	AccessExpiresAt time.Time // exp of the newest access token
 	ExpiresAt       time.Time // when the session expires if it is not refreshed; at most MaxExpiresAt

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestSession_StatusAndEndingAgree(t *testing.T) {
+func TestSession_StatusAndEndingSayWhyItEnded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	base := Session{ExpiresAt: now.Add(time.Hour), MaxExpiresAt: now.Add(2 * time.Hour)}
 	with := func(f func(*Session)) Session { s := base; f(&s); return s }

@@ -78,8 +78,8 @@ func (s *suite) wantAllowed(n int, keys ...limit.Key) {
 	}
 }
 
-// wantRefused charges the keys once. It fails the test unless the charge is refused with RetryAfter
-// retry.
+// wantRefused charges the keys once. It fails the test unless the charge is refused and the client has
+// to wait for exactly the given duration.
 func (s *suite) wantRefused(retry time.Duration, keys ...limit.Key) {
 	s.Helper()
 	if d := s.charge(keys...); d.Allowed || d.RetryAfter != retry {

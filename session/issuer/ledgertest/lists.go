@@ -55,7 +55,7 @@ var listTests = []test{
 		}
 	}},
 	{"Active sorts session ids by bytes and not by the database's collation", func(s *suite) {
-		// By bytes, "-" < "B" < "_" < "a". Most collations sort "a" < "B" < "c".
+		// In byte order, "-" < "B" < "_" < "a". Most collations sort "a" < "B" < "c".
 		order := []string{"-x", "0x", "Bx", "_x", "ax", "cx"}
 		for _, id := range []string{"ax", "Bx", "_x", "cx", "0x", "-x"} {
 			start := s.login(s.now)

@@ -8,8 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Only one test may use a ledger with dueTests, because DueRevocations returns revocations of all
-// users.
+// This test needs a ledger of its own, because DueRevocations returns the revocations of all users.
 var dueTests = []test{
 	{"returns each revocation once per lease until RevocationDone is called for it", func(s *suite) {
 		list := s.starts(2)

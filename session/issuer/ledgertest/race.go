@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// rounds is how often each test repeats its concurrent calls. A ledger without locks fails at least
+// rounds is how many times each test repeats its concurrent calls. A ledger without locks fails at least
 // one of the rounds.
 const rounds = 25
 

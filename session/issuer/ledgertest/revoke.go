@@ -64,7 +64,8 @@ var revokeTests = []test{
 	}},
 }
 
-// recorded checks that got equals want except for the id, and that the ledger has recorded got.
+// recorded checks that a returned revocation has an id and the wanted other fields, and that the
+// ledger has recorded it.
 func (s *suite) recorded(got, want issuer.Revocation) {
 	s.Helper()
 	if got.ID == 0 {

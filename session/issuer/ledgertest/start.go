@@ -116,7 +116,7 @@ var findTests = []test{
 		list := s.starts(3)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now.Add(time.Hour)))
 		s.ok(err)
-		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // the access token of a revoked session still counts
+		_, _, err = s.Revoke(s.ctx, s.subject, list[2].ID, end(s.now, issuer.ReasonRevoked)) // SubjectUntil must also cover the access token of a revoked session
 		s.ok(err)
 		record := s.find(list[0].ID, s.now)
 		if record.SubjectUntil != list[2].AccessExpiresAt || !foreign.AccessExpiresAt.After(record.SubjectUntil) {

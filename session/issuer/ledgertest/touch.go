@@ -55,8 +55,8 @@ var touchTests = []test{
 			s.touch(issuer.Use{SessionID: started.ID, At: latest.Add(-ago)})
 			s.wantSeen(started.ID, latest)
 		}
-		// A refresh or a re-authentication may begin before the use of the session, but run after
-		// it because of a lock.
+		// Because of a lock, the ledger may record a refresh or a re-authentication after a later
+		// use of the session.
 		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
 		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
@@ -81,7 +81,7 @@ var touchTests = []test{
 		s.ok(err)
 		at := s.now.Add(2 * time.Hour)
 		s.touch(issuer.Use{SessionID: list[1].ID, At: at})
-		s.wantSeen(list[1].ID, at) // RevokeAll kept this session, so it is not skipped
+		s.wantSeen(list[1].ID, at) // RevokeAll kept this session, so Touch must not skip it
 	}},
 	{"accepts an empty list, unknown and malformed session ids, and several uses of one session", func(s *suite) {
 		s.touch()

@@ -55,9 +55,9 @@ var raceTests = []test{
 	}},
 }
 
-// race backfills a session from four replicas while the revocation r is applied. A replica
-// backfills the session as active before r is committed to the ledger, and the snapshot after
-// later. The session must not be active in the end.
+// race applies the revocation r while four replicas backfill a session. The replicas backfill an
+// active session until r is committed to the ledger, and then the session's state after r. The
+// session must not be active in the end.
 func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot) {
 	s.Helper()
 	const replicas = 4
@@ -99,8 +99,8 @@ func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot
 	}
 }
 
-// backfillOnce takes the lease, chooses the snapshot and backfills it, as a check does if the store
-// does not know the session.
+// backfillOnce takes the subject's lease and backfills the session's current state, as a check does
+// if the store does not know the session.
 func (s *suite) backfillOnce(ref session.Ref, committed <-chan struct{}, after issuer.Snapshot) error {
 	lease, ok, err := s.Lease(s.ctx, ref)
 	if err != nil || !ok {

@@ -203,7 +203,7 @@ func equal(a, b session.Entry) bool {
 		slices.Equal(a.RevokedTokens, b.RevokedTokens)
 }
 
-// eventually calls done until it returns true. It fails the test if that takes longer than within.
+// eventually calls done until it returns true. It fails the test if that takes too long.
 func (s *suite) eventually(within time.Duration, what string, done func() bool) {
 	s.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
