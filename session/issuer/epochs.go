@@ -99,7 +99,7 @@ func (m *Manager) PollEpochs(ctx context.Context) {
 	if err == nil {
 		m.Log.InfoContext(ctx, "checks trust Redis")
 	} else {
-		m.Log.WarnContext(ctx, "checks do not trust Redis and ask the ledger", "error", err)
+		m.Log.WarnContext(ctx, "Redis is away, or another server counts; checks ask the ledger", "error", err)
 	}
 }
 
