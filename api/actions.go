@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The handlers of the classic routes and of the /v1 routes both call the functions in this file.
-// Each handler then writes the result in its own JSON format.
+// The handlers of the classic (pre-/v1) routes and of the /v1 routes both call the functions in
+// this file. Each handler then writes the result in its own JSON format.
 
 // checkPassword finds a user by username or email address and checks the password. If hideAccount
 // is true, an unknown user gives the same error as a wrong password.
@@ -22,7 +22,7 @@ func (a *API) checkPassword(q *request, login, password string, hideAccount bool
 	return user, err
 }
 
-// startSession opens a session and adds a device token to the reply for later logins of the device.
+// startSession opens a session and adds a device token, by which rate limits recognise the device.
 func (a *API) startSession(q *request, user identity.User) (issuer.TokenSet, issuer.Session, error) {
 	set, s, err := a.Sessions.Start(q.Context(), subject(user), client(q.Request))
 	if err == nil {
@@ -83,14 +83,14 @@ func (a *API) replacePassword(q *request, current *string, password string) erro
 	return a.Sessions.Enforce(q.Context(), revocation)
 }
 
-// requestReset charges the rate limits of a password reset. It then calls request to mail a link.
-func (a *API) requestReset(q *request, email string, request func(context.Context, string) error) error {
-	return a.charged(q, limit.ActionReset, email, func() error { return request(q.Context(), email) })
+// requestReset charges the rate limits of a password reset and then calls mailLink to mail a link.
+func (a *API) requestReset(q *request, email string, mailLink func(context.Context, string) error) error {
+	return a.charged(q, limit.ActionReset, email, func() error { return mailLink(q.Context(), email) })
 }
 
-// resetPassword consumes the token of a reset mail, sets the password of the token's user and
-// revokes all sessions of that user. It adds a device token to the reply, because a client that
-// knows the token can read the user's mail.
+// resetPassword consumes a reset token, sets the password of the user to whom the token was mailed
+// and revokes all sessions of that user. It adds a device token to the reply, because only somebody
+// who can read the user's mail knows the reset token.
 func (a *API) resetPassword(q *request, username, token, password string) error {
 	done, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {

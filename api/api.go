@@ -13,18 +13,18 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// API serves the routes. Sessions, Users, PublicURL, Now, Ready and Log are required.
+// API serves all routes. The fields Sessions, Users, PublicURL, Now, Ready and Log are required.
 type API struct {
 	Sessions *issuer.Manager
 	Users    *identity.Service
 	// PublicURL is the URL at which clients reach the service, without a slash at the end.
 	PublicURL string
 	Now       func() time.Time
-	// Ready returns for each dependency its name and an error, or nil if the dependency answers.
+	// Ready returns each dependency's name with an error, or with nil if the dependency answers.
 	Ready func(context.Context) map[string]error
 	Log   *slog.Logger
 
-	// If HideAccounts is true, the classic routes do not reveal whether an account exists.
+	// If HideAccounts is true, the classic (pre-/v1) routes do not reveal whether an account exists.
 	HideAccounts bool
 	// ReauthMaxAge is the maximum age of the last password check for sensitive /v1 calls.
 	// Zero means no limit.
@@ -36,7 +36,7 @@ type API struct {
 	CORSOrigins []string
 	// Clients are the OAuth clients that may introspect tokens.
 	Clients Clients
-	// If Mailbox is not nil, it returns the mail that 'sessiond dev' keeps instead of sending.
+	// If not nil, Mailbox returns the mails that 'sessiond dev' keeps instead of sending.
 	Mailbox func() any
 	// If Metrics is nil, requests are not counted.
 	Metrics *Metrics

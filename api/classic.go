@@ -29,7 +29,7 @@ type authMessageBody struct {
 
 func (a *API) registerUser(q *request, in newUserInput) (reply, error) {
 	if a.HideAccounts {
-		// A reply that signs the client in would show that the email address had no account.
+		// Do not sign the client in. Otherwise the reply would show that the email address is new.
 		err := a.Users.RegisterByMail(q.Context(), in.user(q))
 		return ok(authMessageBody{false, "Check your mail to go on."}), err
 	}
@@ -157,7 +157,7 @@ func (a *API) updatePasswordViaEmail(q *request, in updatePasswordViaEmailInput)
 	return ok(authMessageBody{true, "Password reset; every session was ended."}), err
 }
 
-// userLoginBody is a session as the classic routes show it.
+// userLoginBody is a session as the classic (pre-/v1) routes show it.
 type userLoginBody struct {
 	ID           string     `json:"id"`
 	UserID       string     `json:"user_id"`

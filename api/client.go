@@ -13,7 +13,7 @@ func client(r *http.Request) issuer.Client {
 	return issuer.Client{IP: clientIP(r), UserAgent: userAgent, Device: deviceName(userAgent)}
 }
 
-// origin describes the client of a request to the rate limits and to the login history.
+// origin describes a request's client, for the rate limits and for the login history.
 func origin(q *request) identity.Origin {
 	c := client(q.Request)
 	return identity.Origin{

@@ -17,7 +17,7 @@ const (
 )
 
 // deviceToken returns the device token that the client received at an earlier login, or an empty
-// string. A device token does not sign anybody in. It only shows the rate limits a known device.
+// string. A device token does not sign anybody in. The rate limits recognise the device by it.
 func deviceToken(r *http.Request) string {
 	if token := r.Header.Get(deviceHeader); token != "" {
 		return token
@@ -37,7 +37,7 @@ func (a *API) setDeviceToken(q *request, user identity.User) {
 	if token == "" {
 		return
 	}
-	c := http.Cookie{ //nolint:gosec // G124: without TLS a browser would not store a Secure cookie
+	c := http.Cookie{ //nolint:gosec // gosec rule G124 demands Secure, but without TLS a browser would refuse a Secure cookie
 		Name: deviceCookie, Value: token, Path: "/", MaxAge: int(identity.DeviceTTL.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}

@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // for openAPI and docsPage
+	_ "embed" // for the go:embed of openAPI and docsPage
 	"encoding/base64"
 	"net/http"
 	"strconv"
@@ -48,5 +48,5 @@ func writeDocument(w http.ResponseWriter, contentType string, body []byte) {
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(body) // an error means that the client closed the connection
 }

@@ -1,7 +1,7 @@
 package api
 
 import (
-	_ "embed" // for confirmationPage
+	_ "embed" // for the go:embed of confirmationPage
 	"net/http"
 )
 

@@ -19,7 +19,7 @@ type request struct {
 	*http.Request
 	// claims are the claims of the access token. They are empty on routes that need no token.
 	claims session.Claims
-	// quota is the decision of the rate limits that the request was charged to, if any.
+	// quota is the decision of the rate limits about this request. Without rate limits, it is empty.
 	quota limit.Decision
 	// replyHeader holds additional headers for a successful response.
 	replyHeader http.Header
@@ -49,7 +49,7 @@ type handler func(*request) (reply, error)
 // then calls h. If a required field is empty, the handler returns an error and does not call h.
 func jsonBody[In any](h func(*request, In) (reply, error)) handler { return typed(decodeJSON, h) }
 
-// jsonOrForm is like jsonBody and also accepts an HTML form. The classic routes use it.
+// jsonOrForm is like jsonBody and also accepts an HTML form. Clients older than /v1 need that.
 func jsonOrForm[In any](h func(*request, In) (reply, error)) handler {
 	return typed(decodeJSONOrForm, h)
 }
@@ -73,7 +73,7 @@ func typed[In any](decode func(*request, any) error, h func(*request, In) (reply
 	}
 }
 
-// writeError writes an error response in the format of one group of routes (classic, /v1, OAuth).
+// writeError writes an error in the format of its group of routes: classic (pre-/v1), /v1 or OAuth.
 type writeError func(w http.ResponseWriter, r *http.Request, err error)
 
 // plain adapts f to net/http. If f returns an error, plain writes the error response.
@@ -85,7 +85,7 @@ func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.Handl
 	}
 }
 
-// serve adapts h to net/http. It writes the reply of h. If h fails, it calls fail with the error.
+// serve adapts h to net/http. It writes the reply of h or, by calling fail, the error of h.
 func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{Request: r, replyHeader: http.Header{}}
@@ -154,5 +154,5 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType s
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(buf.Bytes()) // an error means that the client has gone
+	_, _ = w.Write(buf.Bytes()) // an error means that the client closed the connection
 }

@@ -7,7 +7,7 @@ type healthBody struct {
 	Checks map[string]string `json:"checks,omitzero"`
 }
 
-// getLiveness answers 200 whenever the process serves requests. It asks neither database nor Redis.
+// getLiveness answers 200 whenever the process runs. It checks neither the database nor Redis.
 func (a *API) getLiveness(*request) (reply, error) { return ok(healthBody{Status: "ok"}), nil }
 
 // getReadiness tells a load balancer whether to send requests to this replica. It answers 200 even

@@ -16,7 +16,7 @@ import (
 // field's name. The tag `required:"true"` makes an empty field an error. All fields have the type
 // string or *string.
 
-// unknownNames says whether fill refuses or ignores a name that the input type does not declare.
+// unknownNames says whether a decoder refuses or ignores names that the input type lacks.
 type unknownNames bool
 
 const (
@@ -76,8 +76,8 @@ func inputFields(in reflect.Type) []reflect.StructField {
 const maxFieldName = 64
 
 // fieldName returns name if it looks like a field name, and otherwise "body". A client that sends
-// JSON as a form, as 'curl -d' does, sends the JSON as the name of one field. An error must not
-// repeat it, because errors are logged and the JSON may contain a password.
+// JSON as a form, as 'curl -d' does, sends the JSON as the name of one field. No error may repeat
+// such a name, because errors are logged and the JSON may contain a password.
 func fieldName(name string) string {
 	plain := func(r rune) bool {
 		return r == '_' || r == '-' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
@@ -105,8 +105,8 @@ func unknownField(name string) error {
 	return fieldError(name, "unknown", "is not a field of this request")
 }
 
-// renameField replaces the field name from by the name to in the error err. A route needs it if its
-// request names a field differently than package identity does.
+// renameField replaces the field name `from` in the error err by the name `to`. A route needs it if
+// its request names a field differently than package identity does.
 func renameField(err error, from, to string) error {
 	var fields identity.FieldErrors
 	if !errors.As(err, &fields) {

@@ -7,7 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// notFound answers 404 to a request that has no route. If the path has routes with other methods,
+// notFound answers 404 to a request for an unknown path. If the path has routes for other methods,
 // it answers 405, and the header Allow lists these methods (RFC 9110 section 15.5.6).
 func notFound(routes chi.Routes) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {

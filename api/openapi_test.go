@@ -84,9 +84,9 @@ func TestOpenAPI_DefinesExactlyTheComponentsThatItUses(t *testing.T) {
 		}
 	}
 	unreferenced := map[string]bool{
-		"#/components/securitySchemes/bearer":     true, // an operation's security names the scheme without a $ref
+		"#/components/securitySchemes/bearer":     true, // operations name this security scheme without a $ref
 		"#/components/securitySchemes/client":     true,
-		"#/components/responses/MethodNotAllowed": true, // an operation cannot list a 405, which answers a method that the path does not have
+		"#/components/responses/MethodNotAllowed": true, // no operation lists the response 405, because 405 means that the operation does not exist
 	}
 	for ref := range defined {
 		if !used[ref] && !unreferenced[ref] {
@@ -144,7 +144,7 @@ func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
 	})
 }
 
-func TestOpenAPI_RequestFieldsHaveMaximum(t *testing.T) {
+func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for _, p := range op.Parameters {
 			checkBounds(t, p.Value.Name, p.Value.Schema.Value)
@@ -190,7 +190,7 @@ func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 	}
 }
 
-func TestOpenAPI_ResponsesForbidUnknownFields(t *testing.T) {
+func TestOpenAPI_ResponseSchemasForbidUnknownFields(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for status, r := range op.Responses.Map() {
 			for media, content := range r.Value.Content {
@@ -231,8 +231,7 @@ func closed(s *openapi3.Schema) bool {
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
 func TestOpenAPI_MatchesRoutes(t *testing.T) {
-	// The gateway check accepts every method and every path below /v1/verify. openapi.json shows
-	// only GET.
+	// The router does not list /v1/verify, which accepts every method. The document lists only GET.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		routes[method+" "+route] = true
@@ -352,7 +351,7 @@ var inputs = map[string]any{
 	"refreshToken":           (*API).refreshToken,
 	"revokeToken":            (*API).revokeToken,
 	"introspectToken":        (*API).introspectToken,
-	// These two handlers take an issuer.Page. The function [paged] makes the page from a pageInput.
+	// These two handlers take an issuer.Page, which the function [paged] makes from a pageInput.
 	"listSessions": func(*API, *request, pageInput) {},
 	"listLogins":   func(*API, *request, pageInput) {},
 	// The handler deleteSessions reads the query string itself.
@@ -362,7 +361,7 @@ var inputs = map[string]any{
 	},
 }
 
-// requiredByHandler maps an operationId to a field that is required, but not by a struct tag.
+// requiredByHandler maps an operationId to a field that is required by code, not by a struct tag.
 var requiredByHandler = map[string]string{"refreshToken": "refresh_token"}
 
 func TestOpenAPI_HasSameRequestFieldsAsHandlers(t *testing.T) {
@@ -414,7 +413,7 @@ func TestOpenAPI_HasSameRequestFieldsAsHandlers(t *testing.T) {
 
 // TestOpenAPI_HasSameRequestFieldsAsHandlers checks only the handlers in the variable 'inputs'.
 // That variable must therefore list every handler in routes.go that takes input.
-func TestInputs_ListEveryHandlerThatTakesInput(t *testing.T) {
+func TestInputsVariable_ListsEveryHandlerThatTakesInput(t *testing.T) {
 	routes, err := os.ReadFile("routes.go")
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,8 @@ type pageInput struct {
 	Cursor *string `json:"cursor"`
 }
 
-// paged returns a handler that makes a page from the query parameters "limit" and "cursor" and
-// calls h. It requests one item more than the client, which shows whether there is a next page.
+// paged returns a handler that reads the query parameters "limit" and "cursor" and calls h. It asks
+// h for one item more than the client wants, to find out whether there is a next page.
 func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
 		p := issuer.Page{Limit: defaultLimit + 1}
@@ -47,8 +47,8 @@ type list[T any] struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// listOf returns the reply for the items that a store found for page p. The function id returns the
-// id of an item, and show returns the item as the client sees it.
+// listOf returns the reply with the items that a store found for page p. It calls `id` to get the
+// id of an item, and `show` to get the item as the client sees it.
 func listOf[S, T any](found []S, p issuer.Page, id func(*S) string, show func(*S) T) list[T] {
 	var out list[T]
 	if want := p.Limit - 1; len(found) > want {

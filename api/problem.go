@@ -19,11 +19,11 @@ type Problem struct {
 	Status  int                  `json:"status"`
 	Detail  string               `json:"detail"`
 	Code    string               `json:"code"`
-	Message string               `json:"message,omitzero"` // same text as Detail, only on the classic routes
+	Message string               `json:"message,omitzero"` // same text as Detail; only on the classic (pre-/v1) routes
 	Errors  identity.FieldErrors `json:"errors,omitzero"`
 }
 
-// errRequest is an error that the client made, with the status, code and detail of the response.
+// errRequest is an error in the client's request, with the status, code and detail of the response.
 type errRequest struct {
 	status int
 	code   string
@@ -127,7 +127,7 @@ func describe(fields identity.FieldErrors) string {
 }
 
 // writeProblem returns a function that writes an error as a [Problem]. If classic is true, the body
-// also has the member "message", which clients of the classic routes read.
+// also has the member "message", which clients older than /v1 read.
 func (a *API) writeProblem(overrides []override, classic bool) writeError {
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		p := problemOf(err, overrides)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestRateLimit_RefundsChargeOnlyIfServiceFailed(t *testing.T) {
-	const burst = 20 // registrations that one client address may make at once
+	const burst = 20 // how many registrations the rate limit allows one client address at once
 	for _, c := range []struct {
 		name    string
 		err     error
@@ -25,8 +25,8 @@ func TestRateLimit_RefundsChargeOnlyIfServiceFailed(t *testing.T) {
 		{"charges a request with an invalid token", identity.ErrInvalidToken, true},
 		{"charges a request with a wrong media type", errMediaType, true},
 		{"charges a request that ends in an internal error", errors.New("internal"), true},
-		// Charge a cancelled request. Otherwise a client that cancels all requests would have no
-		// limit.
+		// Cancelled requests are charged, because otherwise a client that cancels all its requests
+		// would have no limit.
 		{"charges a cancelled request", context.Canceled, true},
 		{"refunds when the user store is down", fmt.Errorf("add a user: %w", identity.ErrUnavailable), false},
 		{"refunds when the session store is down", session.ErrUnavailable, false},

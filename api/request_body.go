@@ -26,7 +26,7 @@ func decodeJSON(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON}, errMediaType)
 }
 
-// decodeJSONOrForm is like decodeJSON and also accepts an HTML form. The classic routes use it.
+// decodeJSONOrForm is like decodeJSON and also accepts HTML forms. Clients older than /v1 need that.
 func decodeJSONOrForm(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON, mediaForm: refuseUnknown.decodeForm}, errMediaTypeOrForm)
 }
@@ -40,8 +40,8 @@ func decodeOAuth(q *request, in any) error {
 // bodyDecoders maps each media type that a route accepts to the decoder of that type.
 type bodyDecoders map[string]func(body []byte, in any) error
 
-// decodeBody uses the decoder of the body's media type. If there is none, it returns otherwise.
-func decodeBody(q *request, in any, decoders bodyDecoders, otherwise error) error {
+// decodeBody uses the decoder of the body's media type. It returns noDecoder if there is none.
+func decodeBody(q *request, in any, decoders bodyDecoders, noDecoder error) error {
 	body, media, err := readBody(q)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func decodeBody(q *request, in any, decoders bodyDecoders, otherwise error) erro
 	if decode := decoders[media]; decode != nil {
 		return decode(body, in)
 	}
-	return otherwise
+	return noDecoder
 }
 
 func readBody(q *request) (body []byte, media string, err error) {
@@ -109,8 +109,8 @@ func fieldOf(p jsontext.Pointer) string {
 	return "body"
 }
 
-// decodeForm decodes an HTML form into the struct that in points to. u says what to do with fields
-// that the struct does not declare.
+// decodeForm decodes an HTML form into the struct that in points to. The value u says whether it
+// refuses or ignores fields that the struct does not declare.
 func (u unknownNames) decodeForm(body []byte, in any) error {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {

@@ -28,14 +28,14 @@ func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for _, c := range []struct {
 		name, contentType, body string
-		field, code             string // of the expected error; empty if the body must be accepted
+		field, code             string // field and code of the expected error, or empty if the body must be accepted
 	}{
 		{"accepts JSON", mediaJSON, `{"name":"a","nick":"b"}`, "", ""},
 		{"accepts JSON with a charset", mediaJSON + "; charset=UTF-8", `{"name":"a"}`, "", ""},
 		{"accepts null instead of an absent field", mediaJSON, `{"name":null}`, "", ""},
 		{"accepts an absent body", "", ``, "", ""},
 		{"accepts a form", form, `name=a+b&nick=%C3%A9`, "", ""},
-		// encoding/json would take the last of two values, so an attacker could bypass a proxy that
+		// encoding/json would take the last of two values. An attacker could then bypass a proxy that
 		// checks the first value.
 		{"refuses a member that appears twice", mediaJSON, `{"name":"a","name":"b"}`, "name", "duplicate"},
 		{"refuses a form field that appears twice", form, `name=a&name=b`, "name", "duplicate"},
@@ -86,7 +86,7 @@ func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
 			}
 		})
 	}
-	t.Run("refuses a body above the maximum", func(t *testing.T) {
+	t.Run("refuses a body larger than 64 KiB", func(t *testing.T) {
 		if _, err := decodeSample(mediaJSON, `{"name":"`+strings.Repeat("a", maxBody)+`"}`); !errors.Is(err, errTooLarge) {
 			t.Errorf("got error %v, want a 413", err)
 		}

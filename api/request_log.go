@@ -73,7 +73,7 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	switch {
 	case e.err == nil:
 	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
-		level = slog.LevelDebug // the metrics count these errors, and logging each of them would add to the load
+		level = slog.LevelDebug // the metrics count refused requests, and logging each of them would add to the load
 	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
 		level = slog.LevelError
 	}

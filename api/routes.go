@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// Handler returns the HTTP handler of the whole service: the gateway check and all other routes.
+// Handler returns the HTTP handler of all routes, including the gateway check /v1/verify.
 func (a *API) Handler() http.Handler {
 	check, others := a.gatewayCheck(), a.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,11 +22,11 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// routes returns all routes except the gateway check, because the router chi knows too few methods
-// for it. With "on", a route sets the status of an error that differs from errorTable.
+// routes returns all routes except /v1/verify, which accepts methods that the router chi does not
+// know. A route calls [on] to give an error another status than errorTable does.
 func (a *API) routes() chi.Router {
 	r := chi.NewRouter()
-	// Every request passes through these middlewares. The first one in the list sees it first.
+	// Every request passes through these middlewares, in the order of this list.
 	every := chi.Middlewares{a.trustProxies, a.observe, timeout, secure, a.cors}
 	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
 	r.NotFound(noRoute)

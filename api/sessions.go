@@ -29,7 +29,7 @@ func showSession(s *issuer.Session, current string) sessionBody {
 	}
 }
 
-// tokenSetBody is the reply of RFC 6749 section 5.1, with the session to which the tokens belong.
+// tokenSetBody is a token response (RFC 6749 section 5.1) with the session of the tokens.
 type tokenSetBody struct {
 	AccessToken  string       `json:"access_token"`
 	TokenType    string       `json:"token_type"`

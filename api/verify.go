@@ -9,9 +9,9 @@ import (
 
 const verifyPattern = "/v1/verify"
 
-// gatewayCheck tells an API gateway, which may use any method, whether to forward a request. A 200
-// means yes. Its headers name the user to the service behind the gateway. It is logged only at
-// level debug, because a gateway asks before every request.
+// gatewayCheck tells an API gateway whether to forward a client's request. Status 200 means yes.
+// The headers of the 200 name the user to the service behind the gateway. The log shows a 200 only
+// at level debug, because a gateway sends a check before every request.
 func (a *API) gatewayCheck() http.Handler {
 	check := a.plain(func(w http.ResponseWriter, r *http.Request) error {
 		claims, err := a.authenticate(r)
@@ -31,8 +31,8 @@ func (a *API) gatewayCheck() http.Handler {
 	return a.trustProxies(a.observe(secure(check)))
 }
 
-// isGatewayCheck reports whether path belongs to the gateway check. Some gateways append the path
-// of the request that they want to forward.
+// isGatewayCheck reports whether path is /v1/verify or a path below it. Some gateways append the
+// path of the request that they want to forward.
 func isGatewayCheck(path string) bool {
 	return path == verifyPattern || strings.HasPrefix(path, verifyPattern+"/")
 }

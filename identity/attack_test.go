@@ -15,7 +15,7 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// heldEngine is a hash engine that starts to hash only after the channel let is closed.
+// heldEngine is a hash engine that does not hash before the test closes its channel let.
 type heldEngine struct {
 	once       sync.Once
 	begun, let chan struct{}
@@ -26,8 +26,8 @@ func (e *heldEngine) hold() {
 	<-e.let
 }
 
-// await returns when the first hash has begun. It fails the test if all requests, whose errors arrive in
-// ended, end before that.
+// await waits until a request asks the engine for a hash. If all requests end before that, await fails the
+// test. The channel ended receives the error of each request.
 func (e *heldEngine) await(t *testing.T, ended <-chan error) {
 	t.Helper()
 	for {
@@ -53,14 +53,14 @@ func (e *heldEngine) Generate(_ context.Context, secret []byte, cost int) ([]byt
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// siege is a queue of password hashes that is full of requests from strangers, each from another client
-// address.
+// siege is an attack that fills the queue of password hashes with logins. Each login comes from another
+// client address, and from a device that the service does not know.
 type siege struct {
 	engine *heldEngine
-	gone   chan error // the errors of the strangers' requests
+	gone   chan error // receives the error of each login of the attack
 }
 
-const besiegers = 9 // one of these requests hashes, the others wait
+const besiegers = 9 // number of logins of the attack: one hashes, eight wait
 
 func besiege(t *testing.T, w *world) *siege {
 	s := &siege{&heldEngine{begun: make(chan struct{}), let: make(chan struct{})}, make(chan error, besiegers)}
@@ -68,7 +68,7 @@ func besiege(t *testing.T, w *world) *siege {
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 16 * time.Minute, HashTime: time.Minute})
 	for i := range besiegers {
 		go func() {
-			// Each stranger names another account, because the requests for one account may not fill the
+			// Each login names another account, because logins to one account may fill only a part of the
 			// queue.
 			_, err := w.Authenticate(t.Context(), fmt.Sprint("nobody", i), password, identity.Origin{IP: fmt.Sprint("192.0.2.", i)})
 			s.gone <- err
@@ -81,8 +81,8 @@ func besiege(t *testing.T, w *world) *siege {
 	return s
 }
 
-// admits sends a request that should evict a stranger from the full queue. Then admits lets all requests
-// hash and returns the error of the request.
+// admits sends a request that should evict one of the attacker's logins from the full queue. Then admits
+// lets all requests hash, and returns the error of the request.
 func (s *siege) admits(t *testing.T, request func() error) error {
 	in := make(chan error, 1)
 	go func() { in <- request() }()
@@ -90,7 +90,7 @@ func (s *siege) admits(t *testing.T, request func() error) error {
 	select {
 	case err := <-s.gone:
 		if !errors.Is(err, identity.ErrBusy) {
-			t.Errorf("the evicted stranger got %v", err)
+			t.Errorf("the evicted login of the attack got %v", err)
 		}
 	case early = <-in:
 		in <- early
@@ -102,13 +102,13 @@ func (s *siege) admits(t *testing.T, request func() error) error {
 	}
 	for range left {
 		if err := <-s.gone; !errors.Is(err, identity.ErrNotFound) {
-			t.Errorf("a stranger got %v", err)
+			t.Errorf("a login of the attack got %v", err)
 		}
 	}
 	return <-in
 }
 
-func TestAuthenticate_KnownDeviceEvictsStrangerFromFullQueue(t *testing.T) {
+func TestAuthenticate_KnownDeviceEvictsUnknownDeviceFromFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.DeviceSecret = []byte("secret")
 	alice, bob := w.register("Alice"), w.register("bob")
@@ -138,7 +138,7 @@ func TestAuthenticate_KnownDeviceEvictsStrangerFromFullQueue(t *testing.T) {
 	}
 }
 
-func TestReset_EvictsStrangerFromFullQueue(t *testing.T) {
+func TestReset_ClientWithMailedTokenEvictsUnknownDeviceFromFullQueue(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	if err := w.RequestReset(t.Context(), "alice@example.com"); err != nil {

@@ -59,7 +59,7 @@ func (s *Service) Reauthenticate(ctx context.Context, id, password string, from 
 }
 
 // signedIn describes a signed-in user to the queue of password hashes. The user counts as a known device,
-// so that a flood of requests from strangers does not delay the user.
+// so that a flood of requests from unknown devices does not delay the user.
 func signedIn(id string, from Origin) hashing.Visitor {
 	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
 }
@@ -75,7 +75,7 @@ func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
 	}
 }
 
-// authenticate verifies the password of u. If u may sign in, it also replaces an outdated hash.
+// authenticate verifies the password of the user u. If u may sign in, it also replaces an outdated hash.
 func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (User, error) {
 	rehash, err := s.verifyPassword(ctx, turn, u, password, from)
 	if err != nil {
@@ -90,8 +90,8 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	return u, nil
 }
 
-// verifyPassword returns ErrWrongPassword and records a failed login if the password is not the password of
-// u. If rehash is true, the hash of u is outdated.
+// verifyPassword returns ErrWrongPassword and records a failed login if the password is not the user's. The
+// result rehash reports whether the stored hash is outdated, for example because of its cost.
 func (s *Service) verifyPassword(ctx context.Context, turn *hashing.Turn, u User, password string, from Origin) (rehash bool, err error) {
 	ok := false
 	if plausible(password) {
@@ -120,8 +120,8 @@ func (s *Service) refuseUnknown(ctx context.Context, turn *hashing.Turn, passwor
 // to the rate limits like any wrong password.
 var errUnrecorded = errors.New("the failed login could not be recorded")
 
-// refuse records a failed login and returns refusal. If the store fails, refuse returns errUnrecorded
-// instead. Otherwise an attacker could learn the result of a guess that is not recorded.
+// refuse records a failed login and returns the given error refusal. If the login cannot be recorded, refuse
+// returns errUnrecorded instead. Otherwise an attacker could learn the result of an unrecorded guess.
 func (s *Service) refuse(ctx context.Context, userID, reason string, from Origin, refusal error) error {
 	now := s.now()
 	err := s.Store.RecordAttempt(ctx, Attempt{

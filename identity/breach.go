@@ -16,8 +16,8 @@ type BreachList interface {
 }
 
 // checkBreached returns FieldErrors for the field "password" if a new password is on the list of breached
-// passwords. If the list does not answer, it returns [ErrUnavailable] if BreachesRequired is set, and
-// otherwise nil. Call it outside of transactions and before the expensive hash.
+// passwords. If the list does not answer, it returns nil, or [ErrUnavailable] if BreachesRequired is set.
+// Call it outside of transactions and before the expensive hash.
 func (s *Service) checkBreached(ctx context.Context, password string) error {
 	if s.Breaches == nil {
 		return nil
@@ -25,11 +25,11 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 	breached, err := s.Breaches.Contains(ctx, password)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("check whether the password was breached: %w", ctx.Err())
+		return fmt.Errorf("check the password against the list of breached passwords: %w", ctx.Err())
 	case err != nil:
 		s.observer().Breached("unavailable")
 		if s.BreachesRequired {
-			return fmt.Errorf("%w: check whether the password was breached: %w", ErrUnavailable, err)
+			return fmt.Errorf("%w: check the password against the list of breached passwords: %w", ErrUnavailable, err)
 		}
 		if s.breachWarning.due(s.now()) {
 			s.Log.WarnContext(ctx, "new passwords are not checked for breaches, because the list of breached passwords does not answer", slog.Any("error", err))
@@ -45,7 +45,7 @@ func (s *Service) checkBreached(ctx context.Context, password string) error {
 
 // warning makes sure that a repeated warning is logged at most once a minute.
 type warning struct {
-	loggedAt atomic.Int64 // time of the latest log line in Unix microseconds; 0 if there was none
+	loggedAt atomic.Int64 // when the log line was last written, in Unix microseconds; 0 if never
 }
 
 // due reports whether to log the warning now. Of several concurrent callers, only one gets true.

@@ -10,7 +10,8 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// breaches is a BreachList with a single password. It records the passwords that it was asked about.
+// breaches is a BreachList with one password, which is in the field known. It records the passwords that it
+// was asked about.
 type breaches struct {
 	known string
 	err   error
@@ -26,7 +27,7 @@ func (b *breaches) Contains(_ context.Context, password string) (bool, error) {
 	return b.err == nil && password == b.known, b.err
 }
 
-// breachAnswers is an Observer that records the results of checks of new passwords.
+// breachAnswers is an Observer that records whether new passwords were found on the list of breached passwords.
 type breachAnswers struct{ got []string }
 
 func (b *breachAnswers) Breached(answer string)   { b.got = append(b.got, answer) }
@@ -74,7 +75,7 @@ func TestBreaches_EveryWayToSetAPasswordRefusesBreachedPasswords(t *testing.T) {
 	}
 }
 
-func TestBreaches_UnavailableListRefusesPasswordsOnlyIfRequired(t *testing.T) {
+func TestBreaches_UnavailableListRefusesNewPasswordsOnlyIfCheckIsRequired(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		answers := &breachAnswers{}
@@ -124,8 +125,9 @@ func TestBreaches_ObserverGetsNoResultOfCanceledCheck(t *testing.T) {
 	}
 }
 
-// A registration asks the list before it looks up the username and email. Otherwise the result could reveal
-// which of them are taken. After a wrong password or token, the service does not ask the list.
+// A registration checks the password for breaches before it looks up the username and email address.
+// Otherwise the result could reveal which of them are taken. A request with a wrong password or token must
+// not check the new password for breaches.
 func TestBreaches_CheckDoesNotRevealTakenNames(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")

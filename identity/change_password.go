@@ -7,9 +7,9 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// ChangePassword sets a new password, revokes all sessions of the user except the session with the id keep,
-// and returns the id of the revocation. If current is not nil and not the user's present password,
-// ChangePassword records a failed login and returns ErrWrongPassword. Other errors are FieldErrors for the
+// ChangePassword sets a new password, revokes the user's sessions and returns the id of the revocation. The
+// parameter keep is the id of a session that stays active. If current is not nil and not the user's present
+// password, ChangePassword records a failed login and returns ErrWrongPassword. Other errors are FieldErrors for the
 // field "password", ErrNotFound, ErrPasswordChanged, and ErrLimited in a [RetryError].
 func (s *Service) ChangePassword(ctx context.Context, id string, current *string, password, keep string, from Origin) (revocation int64, err error) {
 	u, err := s.Store.ByID(ctx, id)

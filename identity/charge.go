@@ -10,19 +10,19 @@ import (
 
 // Admit charges an action of a client to the rate limits (see package limit), or returns ErrLimited in a
 // [RetryError]. The parameter email is the address that a password reset sends mail to. If the action then
-// fails because of a fault of the server, the caller must call refund.
+// fails because of a fault of the server, the caller must call refund to undo the charge.
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
 	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
 	return c.refund, c.charge(ctx)
 }
 
-// charge is the charge of one action to the rate limits.
+// charge charges one action of a client to the rate limits, and can refund the charge.
 type charge struct {
 	s        *Service
 	action   string
 	quota    *limit.Decision
 	keys     []limit.Key
-	decision limit.Decision // set after the keys were charged
+	decision limit.Decision // what the rate limits decided; the zero value until they allow the action
 }
 
 func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
@@ -47,7 +47,7 @@ func (c *charge) charge(ctx context.Context) error {
 }
 
 // settle refunds the charge of a login, unless the login failed because of a wrong password or an unknown
-// user. The parameter outcome is the error of the login.
+// user. The parameter outcome is the error with which the login failed, or nil.
 func (c *charge) settle(ctx context.Context, outcome error) {
 	wrong := errors.Is(outcome, ErrWrongPassword) || errors.Is(outcome, ErrNotFound) || errors.Is(outcome, errUnrecorded)
 	if !wrong {
@@ -65,7 +65,7 @@ func (c *charge) refund(ctx context.Context) {
 	}
 }
 
-// clearGuesses resets the rate limits on wrong passwords of a user who just reset the password by mail.
+// clearGuesses removes wrong passwords from the rate limits of a user who just reset the password by mail.
 func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	if s.Limits == nil {
 		return

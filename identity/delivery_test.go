@@ -23,7 +23,7 @@ func TestPostman_RetriesUntilTheMailServerAcceptsTheMail(t *testing.T) {
 	var tokens []string
 	w.mailbox.refuseWith(func(m mail.Message) error {
 		tokens = append(tokens, w.token(m))
-		return fmt.Errorf("rejected: %s", m.Text) // spam filters quote the text of the mail in their answer
+		return fmt.Errorf("rejected: %s", m.Text) // like a spam filter that quotes the text of the mail in its error
 	})
 	waits := []time.Duration{0, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second}
 	for i, wait := range waits {
@@ -60,7 +60,7 @@ func TestPostman_RetriesUntilTheMailServerAcceptsTheMail(t *testing.T) {
 	}
 }
 
-func TestPostman_DropsMailThatCannotBeSentInTime(t *testing.T) {
+func TestPostman_DropsUnsentResetMailAfterAnHourAndOtherMailAfterADay(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		queue func(w *world, u identity.User) error
@@ -83,7 +83,7 @@ func TestPostman_DropsMailThatCannotBeSentInTime(t *testing.T) {
 		begin := w.clock.Now()
 		for w.clock.Now().Before(begin.Add(2 * c.after)) {
 			w.deliver()
-			w.clock.pass(c.after / 144) // ten minutes of a day: the longest wait between two attempts
+			w.clock.pass(c.after / 144) // 10 minutes if c.after is a day; the Postman never waits longer between two attempts
 		}
 		if lasted := last.Sub(begin); lasted > c.after || lasted < c.after*2/3 || attempts < 5 {
 			t.Errorf("%s: %d attempts in %v", c.why, attempts, lasted)
@@ -98,11 +98,11 @@ func TestPostman_DropsMailThatCannotBeSentInTime(t *testing.T) {
 	}
 }
 
-func TestPostman_DropsMailThatNoLongerFitsTheUser(t *testing.T) {
+func TestPostman_DropsResetMailIfNoUserHasTheAddressOrMailIsOld(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		happen func(w *world, u identity.User) error
-		want   []string // subjects of the mails that are sent
+		want   []string // parts of the subjects of the mails that are sent
 	}{
 		{"nothing happened", func(*world, identity.User) error { return nil }, []string{"Choose a new"}},
 		{"the user was deleted", func(w *world, u identity.User) error {
@@ -137,7 +137,7 @@ func TestPostman_DropsMailThatNoLongerFitsTheUser(t *testing.T) {
 			t.Errorf("%s: delivered %v", c.why, mails)
 			continue
 		}
-		for _, m := range mails { // the mails come in any order, because they are sent concurrently
+		for _, m := range mails { // the mails arrive in any order, because they are sent concurrently
 			if !slices.ContainsFunc(c.want, func(want string) bool { return strings.Contains(m.Subject, want) }) {
 				t.Errorf("%s: delivered %q", c.why, m.Subject)
 			}
@@ -145,7 +145,8 @@ func TestPostman_DropsMailThatNoLongerFitsTheUser(t *testing.T) {
 	}
 }
 
-// The user changes the email address after the Postman has read the user and before it sends the mail.
+// The user changes the email address after the mail delivery (Postman) has read the user, but before it has
+// sent the mail.
 func TestPostman_SendsNoLinkToAnAddressThatJustChanged(t *testing.T) {
 	for _, c := range []struct {
 		why   string
@@ -208,7 +209,7 @@ func TestPostman_MailThatCannotBeSentDoesNotBlockOtherMail(t *testing.T) {
 
 	for _, m := range []mail.Envelope{
 		{Kind: mail.KindPasswordChanged, UserID: u.ID},
-		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // a kind of mail that only a newer replica knows
+		{Kind: "unheard_of", UserID: u.ID, To: "alice@example.com"}, // an unknown kind of mail, as if queued by a newer release of the service
 		{Kind: mail.KindTokenTheft, UserID: u.ID, To: "alice@example.com", Name: "alice"},
 	} {
 		w.want("queue", w.store.Enqueue(t.Context(), m, w.clock.Now()), nil)
@@ -274,11 +275,11 @@ func TestPostman_MailSentDuringShutdownIsNotSentAgain(t *testing.T) {
 	}
 }
 
-func TestPostman_SendsMailClaimedByDeadReplicaAfterTheLease(t *testing.T) {
+func TestPostman_SendsMailOfDeadReplicaAfterItsClaimExpires(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // the replica that claimed the mail dies
+	claimed, err := w.store.DueMail(t.Context(), w.clock.Now(), time.Minute, 8) // claims the mail and never sends it, like a replica that dies
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claimed %v, %v", claimed, err)
 	}

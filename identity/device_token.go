@@ -29,7 +29,7 @@ const (
 	tagSize       = 16
 	entrySize     = headSize + 2*tagSize
 	entryChars    = entrySize / 3 * 4
-	maxEntries    = 4 // the number of accounts that can share a device
+	maxEntries    = 4 // the number of accounts for which one device can be recognized
 )
 
 type deviceEntry [entrySize]byte
@@ -54,14 +54,14 @@ func (s *Service) DeviceToken(current string, u User) string {
 	entries := []deviceEntry{own}
 	for _, e := range s.deviceEntries(current) {
 		switch {
-		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // a username never changes
+		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // an earlier entry of the same user, whose username never changes
 			copy(own.head(), e.head())
 		case len(entries) < maxEntries:
 			entries = append(entries, e)
 		}
 	}
 	own[0] = deviceVersion
-	binary.BigEndian.PutUint16(own[1:], uint16(s.today())) //nolint:gosec // G115: it fits until 2149
+	binary.BigEndian.PutUint16(own[1:], uint16(s.today())) //nolint:gosec // G115: the number of days fits into 16 bits until the year 2149
 	copy(own.usernameTag(), s.deviceTag(&own, username))
 	copy(own.emailTag(), s.deviceTag(&own, email))
 	entries[0] = own
@@ -81,7 +81,7 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	}
 	name := Fold(login)
 	for _, e := range entries {
-		// A username has no @ and an email address has one, so neither can match the tag of the other.
+		// A username has no @ and an email address has one. So a name can match only the tag of its own kind.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
 			return e.id()
 		}

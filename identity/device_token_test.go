@@ -20,7 +20,7 @@ func deviceService(secret string, now time.Time) *Service {
 	return &Service{DeviceSecret: []byte(secret), Now: func() time.Time { return now }}
 }
 
-// altered returns the token with one bit of its byte i flipped.
+// altered returns the device token with the lowest bit of its decoded byte i flipped.
 func altered(t testing.TB, token string, i int) string {
 	t.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(token)
@@ -31,7 +31,7 @@ func altered(t testing.TB, token string, i int) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-func TestRecognizeDevice_NeedsValidTokenWithTheLoginName(t *testing.T) {
+func TestRecognizeDevice_NeedsValidTokenForTheLoginName(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
 	if len(token) != entryChars {
@@ -102,7 +102,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	}
 }
 
-func TestDeviceToken_TwoDevicesOfAUserCannotBeLinked(t *testing.T) {
+func TestDeviceToken_DoesNotRevealThatTwoDevicesHaveTheSameUser(t *testing.T) {
 	s := deviceService("secret", noon)
 	first, second := s.DeviceToken("", ada), s.DeviceToken("", ada)
 	if first == second || s.recognizeDevice(first, "ada") == s.recognizeDevice(second, "ada") {
@@ -214,8 +214,8 @@ func TestDeviceToken_IsNeitherIssuedNorAcceptedWithoutSecret(t *testing.T) {
 	}
 }
 
-// issuedToken is a device token of an earlier release, with entries for ada and bob. Browsers still have
-// such tokens.
+// issuedToken is a device token of an earlier release, with entries for the users ada and bob. Browsers
+// still have such tokens.
 const issuedToken = "AVAhKR9Qxs90OflY9wMT6S0ORlzQpwV6geMr5ZLxkpJ5xJIsvmtkp45PH_R5m26GbX5QAVAhx6UB179dTiuUL_YhRSYLfQIdWsug5jk2KVporNNkQ9fYrqNVW93WlAfUGMiFqw9m"
 
 func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
@@ -227,7 +227,7 @@ func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
 	}
 }
 
-func FuzzDeviceToken(f *testing.F) {
+func FuzzDeviceToken_RecognizesOnlyIssuedEntries(f *testing.F) {
 	s := deviceService("secret", noon)
 	token := issuedToken
 	for _, seed := range []string{token, token[:entryChars], token[entryChars:], "", altered(f, token, 0), strings.Repeat("A", entryChars)} {
@@ -235,7 +235,7 @@ func FuzzDeviceToken(f *testing.F) {
 		f.Add(seed, "bob@example.com")
 	}
 	f.Fuzz(func(t *testing.T, current, login string) {
-		// Only entries that the service issued may be recognized, because nobody else can make valid tags.
+		// The service must recognize only entries that it issued, because nobody else can make their tags (MACs).
 		if id := s.recognizeDevice(current, login); id != "" && id != s.recognizeDevice(token, login) {
 			t.Errorf("%q with login %q is recognized as %q", current, login, id)
 		}

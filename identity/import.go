@@ -11,7 +11,8 @@ import (
 	"github.com/sessiond/sessiond/identity/hashing"
 )
 
-// maxImportProblems is how many skipped lines an import report describes. It counts all of them.
+// maxImportProblems is the largest number of skipped lines that an import report describes. The count in
+// the report includes all skipped lines.
 const maxImportProblems = 1000
 
 // ImportReport counts the lines of an import file.
@@ -70,7 +71,7 @@ func Import(ctx context.Context, r io.Reader, format string, store Store, hasher
 		case errors.Is(err, errLineTooLong):
 			i.skip(lines.number, err)
 		case err != nil:
-			return i.report, fmt.Errorf("import: read after line %d: %w", lines.number, err)
+			return i.report, fmt.Errorf("import: read the line after line %d: %w", lines.number, err)
 		case len(line) > 0:
 			if err := i.add(ctx, lines.number, line); err != nil {
 				return i.report, fmt.Errorf("import: line %d: %w", lines.number, err)
@@ -102,8 +103,8 @@ type importedUser struct {
 	CreatedAt     string `json:"created_at"`
 }
 
-// add adds the user of a line to the store, or counts the line as skipped. It returns only errors of the
-// store.
+// add adds the user of a line to the store, or counts the line as skipped if it is invalid or the name is
+// taken. It returns only errors of the store.
 func (i *importer) add(ctx context.Context, number int, line []byte) error {
 	u, err := i.user(line)
 	if err != nil {

@@ -32,7 +32,7 @@ var importColumns = func() (names []string) {
 	return names
 }()
 
-// csvColumns has, for each column of a CSV file, the index of the field in importedUser.
+// csvColumns has, for each column of a CSV file, the index of its field in the struct importedUser.
 type csvColumns []int
 
 func parseHeader(line []byte) (columns csvColumns, err error) {
@@ -117,7 +117,7 @@ func (l *lineReader) next() ([]byte, error) {
 	}
 	line = bytes.TrimRight(line, "\r\n")
 	if l.number == 1 {
-		line = bytes.TrimPrefix(line, []byte("\uFEFF")) // spreadsheets write a byte order mark
+		line = bytes.TrimPrefix(line, []byte("\uFEFF")) // spreadsheet programs begin a file with a byte order mark
 	}
 	return line, nil
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// importUsers imports users from a text. It returns each problem with a line as "line: detail".
+// importUsers imports users from a text. It returns the problem of each skipped line as "LINE-NUMBER: DETAIL".
 func (w *world) importUsers(format, text string) (report identity.ImportReport, problems []string, err error) {
 	w.Helper()
 	report, err = identity.Import(w.Context(), strings.NewReader(text), format, w.store, w.Hasher, w.clock.Now, w.NewID, nil)
@@ -87,7 +87,7 @@ func TestImport_ImportedUsersSignInWithTheirPasswords(t *testing.T) {
 func TestImport_ImportsEveryProfileField(t *testing.T) {
 	hash := plainHash(t, password)
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
-		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(field.Name, "${1}_$2")) // FirstName: first_name
+		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(field.Name, "${1}_$2")) // for example first_name for the field FirstName
 		user := map[string]string{"username": "alice", "email": "alice@example.com", "password_hash": hash}
 		if user[name] == "" {
 			user[name] = "some text"

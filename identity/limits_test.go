@@ -27,15 +27,15 @@ func newLimitedWorld(t *testing.T) *world {
 	return w
 }
 
-// guess tries to log in from a client address. If a rate limit refuses the login, refused is how long to
-// wait.
+// guess tries to log in from a client address. If a rate limit refuses the login, the result refused is how
+// long the client must wait.
 func (w *world) guess(login, password, ip string) (refused time.Duration, err error) {
 	w.Helper()
 	_, err = w.Authenticate(w.Context(), login, password, identity.Origin{IP: ip})
 	return retryOf(err), err
 }
 
-// retryOf returns how long to wait if err comes from a rate limit, and otherwise 0.
+// retryOf returns how long the client must wait if err comes from a rate limit, and otherwise 0.
 func retryOf(err error) time.Duration {
 	retry := (*identity.RetryError)(nil)
 	if errors.As(err, &retry) && errors.Is(err, identity.ErrLimited) {
@@ -61,7 +61,7 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 // address returns a different client address for each number i.
 func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
 
-func TestLimits_Allow44GuessesADayFromAllAddressesTogether(t *testing.T) {
+func TestLimits_Allow44GuessesADayAtOneLoginNameFromAllAddresses(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("Ada")
 	w.register("bob")
@@ -130,8 +130,8 @@ func TestLimits_Allow8GuessesPerAccountAnd100InAllFromOneAddress(t *testing.T) {
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, ip); return err })
 	w.wantGuesses(92, 10*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, ip); return err })
 
-	// A guess that is refused because of its client address is not charged to the account. The account has
-	// ten free guesses, of which two are left.
+	// Guesses that a limit refused do not count against the account. So of ten guesses that an account
+	// allows without a wait, two are left for other client addresses.
 	for range 20 {
 		if refused, err := w.guess("ada", otherPassword, ip); refused == 0 {
 			t.Fatal(err)
@@ -189,7 +189,7 @@ func TestLimits_ChargeWrongPasswordEvenIfRecordingFails(t *testing.T) {
 	}
 }
 
-func TestLimits_GuessesInStolenSessionDoNotAffectOtherSessions(t *testing.T) {
+func TestLimits_GuessesInStolenSessionDoNotLimitOtherSessions(t *testing.T) {
 	w := newLimitedWorld(t)
 	u := w.register("ada")
 	wrong := otherPassword
@@ -393,7 +393,7 @@ func TestLimits_ReportEachDecisionToTheObserver(t *testing.T) {
 	}
 }
 
-// watched is a limiter that reports each call on a channel.
+// watched is a limiter that sends a signal on a channel after each charge and each refund.
 type watched struct {
 	limit.Limiter
 	charges, refunds chan struct{}
@@ -409,7 +409,7 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 	return l.Limiter.Refund(ctx, now, d)
 }
 
-// stuck is a hash engine whose Compare does not return until the test closes a channel.
+// stuck is a hash engine whose Compare does not return before the test closes its channel end.
 type stuck struct{ begun, end chan struct{} }
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
@@ -422,9 +422,9 @@ func (e *stuck) Compare(context.Context, []byte, []byte) error {
 	return bcrypt.ErrMismatchedHashAndPassword
 }
 
-// A request is charged only after it has a place in the queue of password hashes. If its password is not
-// hashed in time, the charge is refunded. A request that the limits refuse leaves the queue.
-func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
+// A login is charged to the rate limits only after it has a place in the queue of password hashes. If the
+// login then waits too long, the charge is refunded. If the limits refuse the login, it leaves the queue.
+func TestAuthenticate_EntersHashQueueBeforeChargingRateLimits(t *testing.T) {
 	w := newLimitedWorld(t)
 	w.register("ada")
 	const ip = "203.0.113.7"
@@ -434,7 +434,7 @@ func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
 	engine := &stuck{make(chan struct{}), make(chan struct{})}
 	w.Hasher.Engine = engine
-	// The queue lets only one request wait, because HashTime says that a hash takes an hour.
+	// Only one request may wait, because the queue is told that a hash takes an hour.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.guess("bob", password, address(0)) })
@@ -443,7 +443,7 @@ func TestAuthenticate_EntersQueueBeforeChargingLimits(t *testing.T) {
 
 	late := make(chan error)
 	wg.Go(func() { _, err := w.guess("ada", otherPassword, ip); late <- err })
-	<-limiter.charges // the request has its place in the queue
+	<-limiter.charges // a request charges the rate limits only once it waits in the queue of password hashes
 	_, err := w.guess("ada", otherPassword, ip)
 	w.want("a request while the queue is full", err, identity.ErrBusy)
 	w.want("a request that gets no slot in time", <-late, identity.ErrBusy)

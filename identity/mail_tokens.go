@@ -64,7 +64,7 @@ func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, 
 // newToken returns a new secret for a mailed link: 43 URL-safe characters with 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) // never returns an error; a failure ends the program
+	rand.Read(b[:]) // Read never returns an error; if it fails, the program ends
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	minPassword = 8    // characters
-	maxPassword = 1024 // bytes
+	minPassword = 8    // in characters
+	maxPassword = 1024 // in bytes
 	// minContextWord is in characters. A good password may contain a shorter username by chance.
 	minContextWord = 3
 	serviceName    = "sessiond"
@@ -47,7 +47,7 @@ func checkPassword(password string, minLength int, words ...string) *problem {
 	return nil
 }
 
-// plausible returns false for passwords that checkPassword never accepts. They are never hashed.
+// plausible returns false for a text that is too long or not UTF-8. It is never accepted as a password.
 func plausible(password string) bool {
 	return len(password) <= maxPassword && utf8.ValidString(password)
 }
@@ -77,7 +77,7 @@ var commonPasswords string
 
 // isCommon reports whether a folded password is one of the common passwords.
 func isCommon(folded string) bool {
-	lo, hi := 0, len(commonPasswords) // both at the start of a line
+	lo, hi := 0, len(commonPasswords) // offsets in the list, each at the start of a line
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		begin := strings.LastIndexByte(commonPasswords[lo:mid], '\n') + 1 + lo

@@ -72,7 +72,7 @@ func TestAuthenticate_EveryRefusedLoginCausesTheSameWork(t *testing.T) {
 			t.Errorf("%s: recorded %+v, want one failed login with reason %s", c.why, store.got, c.reason)
 			continue
 		}
-		// An unknown username must not be recorded, because people type passwords into the field for it.
+		// An unknown username must not be recorded, because people type passwords into the field for the name.
 		if text := fmt.Sprintf("%+v", store.got); strings.Contains(text, password) || c.reason == "unknown_user" && strings.Contains(text, "bob") {
 			t.Errorf("%s: the username or password was recorded: %s", c.why, text)
 		}
@@ -91,7 +91,7 @@ func (w *world) person(username, hash string, status identity.Status) {
 	}
 }
 
-// countedEngine is an engine that counts the rounds of bcrypt.
+// countedEngine is a hash engine that counts the rounds of bcrypt.
 type countedEngine struct{ spent int }
 
 func (e *countedEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -108,8 +108,8 @@ func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]
 	return bcrypt.GenerateFromPassword(secret, cost)
 }
 
-// countedTurns is an Observer of the queue of password hashes. It counts the turns in which a password was
-// hashed.
+// countedTurns is an Observer of the queue of password hashes. It counts how many times the queue let a
+// request hash a password.
 type countedTurns struct{ n int }
 
 func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
@@ -126,8 +126,8 @@ func (s *countedAttempts) RecordAttempt(ctx context.Context, a identity.Attempt)
 	return s.Store.RecordAttempt(ctx, a)
 }
 
-// For a hash with a lower cost, Verify hashes several times, so that the check takes as long as usual. Each
-// of these hashes may fail.
+// If the stored hash has a lower cost, Verify runs bcrypt several times, so that the check takes as long as
+// usual. The login must return ErrUnavailable whichever of these runs fails.
 func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 	w := newWorld(t)
 	old, err := hasher(t, 4).Hash(t.Context(), password)
@@ -144,7 +144,7 @@ func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 	}
 }
 
-// brokenEngine is a hash engine that fails at every call whose number is a multiple of at.
+// brokenEngine is a hash engine whose every n-th Compare fails; the field at is n. Generate always fails.
 type brokenEngine struct{ run, at int }
 
 func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -203,7 +203,7 @@ func TestRequestReset_QueuesSameMailForUnknownAddress(t *testing.T) {
 }
 
 // If the token were not looked up for an unknown username, the quicker response would reveal that no user
-// has it.
+// has this username.
 func TestReset_ChecksTokenEvenForUnknownUser(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")

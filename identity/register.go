@@ -46,7 +46,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if !s.MailEnabled {
 		return ErrMailDisabled
 	}
-	// Check this before the lookups of the names, so that the result does not reveal what they find.
+	// Check this before the lookups of the names. Otherwise the result could reveal which names are taken.
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
-	// Charge free email addresses too. Otherwise the remaining quota would reveal which ones are taken.
+	// Charge free email addresses too. Otherwise the remaining quota would reveal the taken addresses.
 	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
 	refused := mails.charge(ctx)
 	if err == nil {
@@ -85,8 +85,8 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	return err
 }
 
-// checkFree returns the error taken if find returns a user with this name whose registration has not
-// expired.
+// checkFree returns the given error taken if the function find returns a user with this name whose
+// registration has not expired.
 func (s *Service) checkFree(ctx context.Context, find func(context.Context, string) (User, error), name string, taken error) error {
 	u, err := find(ctx, name)
 	switch {
@@ -124,8 +124,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	return u, nil
 }
 
-// VerifyEmail confirms the email address to which the token was mailed, and makes a pending user active. It
-// returns ErrInvalidToken if the token does not work.
+// VerifyEmail confirms the email address to which the token was mailed. If the user had not confirmed the
+// address yet, the user can sign in from now on. It returns ErrInvalidToken if the token is unknown or expired.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

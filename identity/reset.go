@@ -91,8 +91,8 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err := s.checkBreached(ctx, password); err != nil {
 		return done, err
 	}
-	// Because the client can read the user's mail, it counts as a known device, which strangers do not
-	// delay.
+	// The client can read the user's mail. So it counts as a known device, and the queue of password
+	// hashes serves it before unknown devices.
 	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	attemptRetention  = 90 * 24 * time.Hour // how long a user can see a failed login
+	attemptRetention  = 90 * 24 * time.Hour // how long a failed login is kept for the user to see
 	retentionInterval = time.Hour
-	retentionBatch    = 1000 // rows per delete statement; more rows would be locked for longer
+	retentionBatch    = 1000 // rows per delete statement; with more rows, each statement would lock them for longer
 )
 
 // Retention removes failed logins after 90 days, because people who guess passwords cause many of them,
-// even for unknown usernames. It also removes pending users after the links in their mails have expired.
-// Several replicas may run Retention at the same time.
+// even for unknown usernames. It also removes users who did not confirm the email address before the link
+// in the mail expired. Several replicas may run Retention at the same time.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -25,7 +25,7 @@ type Retention struct {
 	Log *slog.Logger
 }
 
-// Run removes old failed logins and pending users now and every hour until ctx ends.
+// Run calls [Retention.Remove] now and every hour until ctx ends.
 func (r *Retention) Run(ctx context.Context) {
 	ticker := time.NewTicker(retentionInterval)
 	defer ticker.Stop()
@@ -41,9 +41,9 @@ func (r *Retention) Run(ctx context.Context) {
 	}
 }
 
-// Remove removes all failed logins and pending users that are too old now.
+// Remove removes old failed logins, and users who did not confirm the email address in time.
 func (r *Retention) Remove(ctx context.Context) error {
-	// A link works for registrationTTL after its mail was sent, at most MaxAge after the registration.
+	// The link is mailed at most MaxAge after the registration, and then works for registrationTTL.
 	pendingRetention := mail.MaxAge(mail.KindVerifyEmail) + registrationTTL
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),

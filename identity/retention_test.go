@@ -18,7 +18,7 @@ func TestRetention_RemovesFailedLoginsAfter90Days(t *testing.T) {
 		w.clock.pass(45 * 24 * time.Hour)
 	}
 	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
-	w.clock.pass(-time.Second) // the second login is one second short of 90 days old
+	w.clock.pass(-time.Second) // now the second of three failed logins is one second less than 90 days old
 	w.want("remove", r.Remove(t.Context()), nil)
 	if n := len(w.failures(u)); n != 2 {
 		t.Errorf("%d failed logins are left, want 2", n)
@@ -47,7 +47,7 @@ func TestRetention_KeepsRegistrationWhileTheLinkMayWork(t *testing.T) {
 	w.want("after the link expired", second(w.User(t.Context(), u.ID)), identity.ErrNotFound)
 }
 
-func TestRetention_RunRemovesFullBatchesUntilOneIsNotFull(t *testing.T) {
+func TestRetention_RunContinuesUntilABatchIsNotFull(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why               string
@@ -79,11 +79,11 @@ func TestRetention_RunRemovesFullBatchesUntilOneIsNotFull(t *testing.T) {
 	}
 }
 
-// batches is a store that removes the given number of rows at each call.
+// batches is a store whose calls report numbers of removed rows: each call the next number of a list.
 type batches struct {
 	identity.Store
 	err  error
-	done chan struct{} // closed by the last call
+	done chan struct{} // closed when each number of both lists was reported
 
 	mu                sync.Mutex
 	attempts, pending []int
@@ -100,7 +100,7 @@ func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int,
 func (b *batches) remove(from *[]int, limit int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := (*from)[0] // panics if Run calls too often
+	n := (*from)[0] // panics if Run makes more calls than the test case has numbers
 	*from = (*from)[1:]
 	if len(b.attempts)+len(b.pending) == 0 {
 		close(b.done)

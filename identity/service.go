@@ -35,7 +35,7 @@ type Service struct {
 	Log        *slog.Logger
 	// DeviceSecret signs the device tokens of all replicas. If it is empty, there are no device tokens.
 	DeviceSecret []byte
-	// Breaches is the list of breached passwords, which are refused. If nil, only common passwords are.
+	// Breaches is the list of breached passwords, which are refused. If it is nil, there is no such check.
 	Breaches BreachList
 	// BreachesRequired says to refuse every new password while Breaches does not answer.
 	BreachesRequired bool
@@ -100,5 +100,5 @@ func registrationExpired(u User, now time.Time) bool {
 	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-registrationTTL))
 }
 
-// stalePending returns the time before which a pending user must have registered to be expired now.
+// stalePending returns a past time. An unconfirmed registration from before that time has expired.
 func (s *Service) stalePending() time.Time { return s.now().Add(-registrationTTL) }

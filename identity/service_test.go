@@ -84,7 +84,7 @@ func TestRegister_ReportsEveryInvalidField(t *testing.T) {
 func TestRegister_DoesNotHashIfNameIsTaken(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
-	w.Hasher = hasher(t, hashing.MaxCost) // a hash takes about a second
+	w.Hasher = hasher(t, hashing.MaxCost) // makes each hash take about a second
 	register := func(username, email string, want error) func() {
 		return func() {
 			n := identity.NewUser{Username: username, Email: email, Password: password}
@@ -654,7 +654,7 @@ func TestReset_LinkExpiryCountsFromSendingTheMail(t *testing.T) {
 	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
-	w.clock.pass(4 * time.Minute) // the mail is sent late; the time of the link counts from then on
+	w.clock.pass(4 * time.Minute) // the mail is sent four minutes late; the five minutes of the link begin then
 	token := w.token(w.one("alice@example.com", "new"))
 	w.clock.pass(5*time.Minute - time.Second)
 	w.want("before its expiry", second(w.CheckReset(t.Context(), token)), nil)
@@ -737,7 +737,7 @@ func TestRegister_StoresUnusualStringsUnchangedOrRefusesThem(t *testing.T) {
 		n.Password = password
 		made, err := w.Register(t.Context(), n)
 		if errors.Is(err, identity.ErrUsernameTaken) {
-			continue // the string folds to the same username as an earlier string
+			continue // in folded form, the username is the same as an earlier one
 		}
 		if err != nil {
 			if codes(err) == nil {

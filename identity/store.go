@@ -39,14 +39,14 @@ type User struct {
 // login that verified the old password then fails. The method revokes the user's sessions in the same
 // transaction and returns the id of the revocation.
 //
-// If Create or Update needs the username or email of a pending user who was created before stalePending, it
-// removes that pending user. A parameter notice is a mail that is put into the outbox in the same transaction.
+// Create and Update remove a user with an unconfirmed email address who was created before stalePending, if
+// they need that user's name. The mail in a parameter notice enters the outbox in the same transaction.
 type Store interface {
-	// Create adds a user. It returns ErrUsernameTaken or ErrEmailTaken, and ErrUsernameTaken if both are
-	// taken. The notice may be nil.
+	// Create adds a user, and queues the mail notice unless it is nil. It returns ErrEmailTaken, or
+	// ErrUsernameTaken if the username or both are taken.
 	Create(ctx context.Context, u User, stalePending time.Time, notice *mail.Envelope) error
 
-	// ByID, ByUsername and ByEmail return an active or pending user, or ErrNotFound.
+	// ByID, ByUsername and ByEmail return a user, or ErrNotFound for a deleted or unknown user.
 	ByID(ctx context.Context, id string) (User, error)
 	ByUsername(ctx context.Context, username string) (User, error)
 	ByEmail(ctx context.Context, email string) (User, error)
@@ -57,27 +57,27 @@ type Store interface {
 	// ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
 
-	// Rehash replaces the hash old by another hash of the same password. If the stored hash is no longer
-	// old, Rehash does nothing.
+	// Rehash replaces the stored hash of a password by another hash of the same password. If the stored
+	// hash is not equal to the parameter old, Rehash does nothing.
 	Rehash(ctx context.Context, id, old, hash string) error
 
-	// SetPassword stores the hash of a new password and raises the password version. It revokes all the
-	// user's sessions except keep, for the reason "password_changed", and deletes mailed reset tokens. It
-	// returns ErrNotFound, or ErrPasswordChanged if the user's password version is not fromVersion.
+	// SetPassword stores the hash of a new password and raises the password version. For the reason
+	// "password_changed", it revokes all sessions except the one with the id keep. It deletes mailed reset
+	// tokens. It returns ErrNotFound, or ErrPasswordChanged if the password version is not fromVersion.
 	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// ResetPassword uses up a reset token. It stores the hash of the new password, raises the password
 	// version, revokes all sessions for the reason "password_reset" and deletes the user's mailed tokens.
-	// The email address becomes verified, and a pending user active. ResetPassword returns
-	// ErrInvalidToken if the token does not exist, has expired at the given time, or is not userID's.
+	// The email address becomes verified and the user active. ResetPassword returns ErrInvalidToken if
+	// the token does not exist, has expired at the given time, or belongs to another user than userID.
 	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// Delete revokes all sessions for the reason "account_deleted", removes the personal data from the
 	// user's row, frees the username and email, and deletes mailed tokens. It returns ErrNotFound.
 	Delete(ctx context.Context, id string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
-	// IssueToken stores the hash of a token that will be mailed to the address to. It replaces the user's
-	// earlier token for this purpose. It returns ErrNotFound if no such user has that email address.
+	// IssueToken stores the hash of a token for a mail, and replaces the user's earlier token for this
+	// purpose. It returns ErrNotFound if the parameter to is not the email address of that user.
 	IssueToken(ctx context.Context, userID, to string, purpose Purpose, hash TokenHash, expires, at time.Time) error
 
 	// TokenUser returns the user of a mailed token. It returns ErrInvalidToken if the token does not
@@ -85,19 +85,19 @@ type Store interface {
 	TokenUser(ctx context.Context, purpose Purpose, hash TokenHash, at time.Time) (User, error)
 
 	// VerifyEmail uses up a mailed token, makes the user active and the email address verified. It returns
-	// ErrInvalidToken.
+	// ErrInvalidToken if the token does not exist or has expired at the given time.
 	VerifyEmail(ctx context.Context, hash TokenHash, at time.Time) error
 
-	// RecordAttempt records a failed login. If a.UserID is empty, RecordAttempt takes as long as for a
-	// user. It returns ErrNotFound if there is no user a.UserID.
+	// RecordAttempt records a failed login, in the same time whether or not a.UserID is empty. It returns
+	// ErrNotFound if no user has the id a.UserID.
 	RecordAttempt(ctx context.Context, a Attempt) error
 
 	// ForgetAttempts removes failed logins before the given time, the oldest first, but not more than
 	// limit. It returns how many it removed. Several replicas may call it at the same time.
 	ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error)
 
-	// ForgetPending is like ForgetAttempts for pending users who were created before the given time. It
-	// also removes their tokens and failed logins.
+	// ForgetPending is like ForgetAttempts, but removes users who did not confirm the email address and
+	// were created before the given time. It also removes their tokens and failed logins.
 	ForgetPending(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Enqueue adds a mail to the outbox.
@@ -118,7 +118,7 @@ const (
 
 // Attempt is a failed login.
 type Attempt struct {
-	ID        string // sorts by time, also among session ids
+	ID        string // the ids of failed logins and of sessions sort by time in one order
 	UserID    string // empty if the login named no existing user
 	IP        string
 	UserAgent string

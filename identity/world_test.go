@@ -19,8 +19,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// world is a Service and a Postman on a real store, with a clock that the test moves and a mail server in
-// memory.
+// world is the environment of a test: a Service and a Postman (the delivery of mail) on a real store, with a
+// clock that the test sets and a mail server in memory.
 type world struct {
 	*identity.Service
 	*testing.T
@@ -79,7 +79,7 @@ type mailbox struct {
 	mu   sync.Mutex
 	got  []mail.Message
 	fail func(mail.Message) error
-	hook func() // called after each message
+	hook func() // if not nil, called after each message
 }
 
 func (m *mailbox) Send(_ context.Context, msg mail.Message) error {
@@ -135,7 +135,7 @@ const (
 	otherPassword = "battery staple"
 )
 
-// register adds an active user whose password is password.
+// register adds an active user whose password is the constant password.
 func (w *world) register(username string) identity.User {
 	w.Helper()
 	u, err := w.Register(w.Context(), identity.NewUser{
@@ -192,7 +192,7 @@ func (w *world) want(what string, err, want error) {
 	}
 }
 
-// signsIn reports whether a login succeeds.
+// signsIn reports whether a login with this username or email address and password succeeds.
 func (w *world) signsIn(login, password string) bool {
 	w.Helper()
 	_, err := w.Authenticate(w.Context(), login, password, identity.Origin{})

@@ -31,7 +31,7 @@ type batcher struct {
 	direct   int  // number of lookups in progress that were sent directly
 	batches  int  // number of batches in progress
 	late     int  // number of batches that have been in progress for longer than lateAfter
-	yielding bool // a goroutine has yielded the CPU and will start a sender itself
+	yielding bool // a goroutine has yielded the CPU; after that it sends the queued lookups
 	busy     bool // the load is high, because a recent batch had several lookups
 
 	pool sync.Pool // of *lookup
@@ -62,27 +62,28 @@ func (b *batcher) lastFailure() time.Time {
 }
 
 const (
-	// maxDirect limits direct lookups in progress. Two of them cost no more than a batch of two.
+	// maxDirect limits the lookups that are sent without a batch at the same time. Two such lookups
+	// cost no more than a batch of two.
 	maxDirect = 2
-	// After lateAfter, queued lookups no longer wait for a slow batch. They are sent in another
-	// batch if fewer than maxBatches are in progress.
+	// If a batch takes longer than lateAfter, queued lookups no longer wait for it. They are sent in
+	// another batch if fewer than maxBatches are in progress.
 	lateAfter  = 5 * time.Millisecond
 	maxBatches = 4
-	// splitAt is the length of the queue at which a second concurrent batch is worth its cost.
+	// If splitAt lookups are in the queue, a second batch is sent while the first is in progress.
 	splitAt = 24
-	// maxBatch limits the lookups in a batch, because Redis serves no other client meanwhile.
+	// maxBatch limits the lookups in a batch, because Redis serves no other client during a batch.
 	maxBatch = 256
 )
 
 // lookup is a read of one session's keys in Redis, with its result.
 type lookup struct {
-	keys [3]string // the keys that keys.check returns
+	keys [3]string // of the generation, the session and the revoked token
 
 	result session.Lookup
 	err    error
 	done   chan struct{} // receives once result and err are set
 
-	alone    [1]*lookup // a slice of this lookup only, for sendDirectly
+	alone    [1]*lookup // this lookup as the only element, for sendDirectly's call of send
 	deadline time.Time
 	gone     bool // the caller no longer waits for the result; guarded by batcher.mu
 }
@@ -219,8 +220,8 @@ type batch struct {
 	finished, late bool
 }
 
-// markLate runs lateAfter after the batch was sent. If the batch is still in progress, markLate
-// allows another batch.
+// markLate is called when the time lateAfter has passed since the batch was sent. If the batch is
+// still in progress, markLate allows another batch.
 func (sent *batch) markLate() {
 	sent.mu.Lock()
 	defer sent.mu.Unlock()

@@ -89,7 +89,7 @@ func TestBatcher_SendsTwoLookupsDirectlyAndOthersInBatches(t *testing.T) {
 		close(sent[0].answer)
 		close(sent[1].answer)
 		synctest.Wait()
-		answers = append(answers, ask(t.Context(), b, 10)) // joins the lookups that wait for the batch
+		answers = append(answers, ask(t.Context(), b, 10)) // this lookup waits for the batch, like those before it
 		if len(server.sent) > 0 {
 			t.Error("a lookup was sent directly while a batch was in progress")
 		}
@@ -108,15 +108,16 @@ func TestBatcher_SendsTwoLookupsDirectlyAndOthersInBatches(t *testing.T) {
 	})
 }
 
-// TestBatcher_SplitsLongQueue checks that a second batch is sent once splitAt lookups wait for the
-// first batch, and that a queue of more than 2*splitAt lookups is split between two batches.
-func TestBatcher_SplitsLongQueue(t *testing.T) {
+// TestBatcher_SplitsLongQueueIntoTwoBatches checks that a second batch is sent once splitAt lookups
+// wait for the first batch, and that a queue of more than 2*splitAt lookups is split between two
+// batches.
+func TestBatcher_SplitsLongQueueIntoTwoBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		ask(t.Context(), b, 0)
 		ask(t.Context(), b, 1)
 		<-server.sent
-		<-server.sent // two direct lookups, which the test does not answer
+		<-server.sent // the test does not answer these two direct lookups
 		ask(t.Context(), b, 2)
 		first := <-server.sent
 		for n := range splitAt - 1 {
@@ -149,7 +150,7 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 		ask(t.Context(), b, 0)
 		last := <-server.sent
 		b.mu.Lock()
-		b.yielding = true // prevents that a batch is sent while the queue grows
+		b.yielding = true // while yielding is true, no batch is sent, so the queue grows
 		b.mu.Unlock()
 		for n := range 2*splitAt + 1 {
 			ask(t.Context(), b, n)
@@ -169,7 +170,7 @@ func TestBatcher_SplitsLongQueue(t *testing.T) {
 	})
 }
 
-func TestBatcher_SendsNextBatchWhenOneIsLate(t *testing.T) {
+func TestBatcher_SendsNextBatchWhilePreviousBatchIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		for n := range 2 {
@@ -201,9 +202,9 @@ func TestBatcher_SendsNextBatchWhenOneIsLate(t *testing.T) {
 	})
 }
 
-// TestBatcher_KeepsDeadlineWhenServerHangs checks that each queued lookup ends at its own deadline
-// if the server does not answer, and that at most maxBatches batches are in progress.
-func TestBatcher_KeepsDeadlineWhenServerHangs(t *testing.T) {
+// TestBatcher_EndsEachLookupAtItsDeadlineWhenServerHangs checks that each queued lookup ends at its
+// own deadline if the server does not answer, and that at most maxBatches batches are in progress.
+func TestBatcher_EndsEachLookupAtItsDeadlineWhenServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := newBatcher()
 		var answers []<-chan answer

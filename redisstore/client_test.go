@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-func TestNewClient_DisablesRetriesAndLimitsTimeouts(t *testing.T) {
+func TestNewClient_DisablesRetriesAndSetsTimeoutsOfAtMostOneSecond(t *testing.T) {
 	client, err := NewClient("redis://localhost:1/2", Options{PoolSize: 7})
 	if err != nil {
 		t.Fatal(err)

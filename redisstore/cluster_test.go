@@ -61,7 +61,7 @@ func TestApply_WorksDuringSlotMove(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	v.backfill(t, active(1, until))
-	checks := *v // the same store, for an ACL user that may only check tokens
+	checks := *v // a second Store, whose Redis user may only read
 	checks.Store = redisstoretest.Open(t, strings.Replace(clusterURL, "://", "://grace:secret@", 1), redisstore.Options{})
 	slot := v.client.ClusterKeySlot(t.Context(), "g:{ada}").Val()
 	from, to := nodes[0], nodes[1]

@@ -73,9 +73,9 @@ func (v *testStore) apply(t *testing.T, r issuer.Revocation) {
 	}
 }
 
-// TestStore_ExpiresKeysByLedgerTime checks that every key expires issuer.Margin after its newest
-// access token, to the millisecond and independently of this machine's clock.
-func TestStore_ExpiresKeysByLedgerTime(t *testing.T) {
+// TestStore_ExpiresKeysIndependentlyOfLocalClock checks that every key expires issuer.Margin after
+// its newest access token, to the millisecond and independently of this machine's clock.
+func TestStore_ExpiresKeysIndependentlyOfLocalClock(t *testing.T) {
 	for name, redisURL := range map[string]func(testing.TB) string{
 		"real": redisstoretest.RealURL, "cluster": redisstoretest.ClusterURL,
 	} {
@@ -243,8 +243,8 @@ func TestLook_IgnoresValuesOfOtherPrograms(t *testing.T) {
 			v.client.RPush(ctx, key, "x")
 			v.client.Expire(ctx, key, time.Minute)
 			got, err := v.Look(ctx, v.ref)
-			// A list at one of the keys counts as missing. At the key of the revoked token, that
-			// means that the token is not revoked.
+			// A Redis list in place of a text counts as a missing value. If the key of a revoked
+			// token has no value, the token is not revoked.
 			if err == nil && got.HasEntry && got.HasGeneration && key != b {
 				t.Errorf("Look with a list at %s = %+v", key, got)
 			}

@@ -28,7 +28,7 @@ type Node struct {
 	MaxMemoryPolicy       string         // such as "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
 	MinReplicasToWrite    string         // a number, such as "1"
-	MinReplicasMaxLag     string         // a number of seconds
+	MinReplicasMaxLag     string         // in seconds, such as "10"
 	Replicas              string         // number of connected replicas
 	Skew                  *time.Duration // how far the server's clock is ahead of this machine's clock
 }

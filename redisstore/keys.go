@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// keys is the prefix of every Redis key. Its methods return the keys in the table of doc.go.
+// keys makes the names of Redis keys, which doc.go lists. The value is the prefix of all names.
 type keys string
 
 func newKeys(prefix string) (keys, error) {

@@ -34,7 +34,7 @@ func (l *Limiter) Charge(ctx context.Context, now time.Time, keys []limit.Key) (
 		text, _ := value.(string)
 		states[i] = decodeState(keys[i].Rule, text)
 	}
-	// The script has stored the new states already. It does not return the Decision.
+	// The script has already stored the new states. Decide is called only for the Decision.
 	_, d := limit.Decide(now, keys, states)
 	return d, nil
 }
@@ -63,7 +63,8 @@ func (l *Limiter) names(keys []limit.Key) []string {
 	return names
 }
 
-// arguments returns ARGV for the scripts chargeLimits and refundLimits.
+// arguments returns ARGV for the scripts chargeLimits and refundLimits: the time, three constants of
+// package limit, and Burst and Every of each key's rule. Times are in milliseconds.
 func arguments(now time.Time, keys []limit.Key) []any {
 	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MaxWait.Milliseconds(), limit.BackoffMemory.Milliseconds()}
 	for _, k := range keys {
@@ -72,8 +73,8 @@ func arguments(now time.Time, keys []limit.Key) []any {
 	return args
 }
 
-// decodeState decodes a stored rate limit: the number "full" for a bucket, the numbers "count last
-// before" for a backoff counter.
+// decodeState decodes a stored rate limit. A bucket is stored as the number State.Full, a backoff
+// counter as the numbers State.Count, State.Last and State.Before.
 func decodeState(r limit.Rule, text string) (s limit.State) {
 	into := []*int64{&s.Full}
 	if r.Every == 0 {
@@ -85,7 +86,7 @@ func decodeState(r limit.Rule, text string) (s limit.State) {
 	}
 	for i, word := range words {
 		n, err := strconv.ParseUint(word, 10, 63)
-		if err != nil || len(word) > 15 { // the scripts refuse longer numbers too
+		if err != nil || len(word) > 15 { // the Lua scripts also ignore numbers of more than 15 digits
 			return limit.State{}
 		}
 		*into[i] = int64(n)

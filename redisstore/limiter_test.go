@@ -52,13 +52,14 @@ var (
 	backoff = limit.Rule{Name: "backoff", Burst: 3}
 )
 
-// TestLimiter_ExpiresUnneededKeys checks that the key of a rate limit expires once it no longer
-// limits anything, and that a refund of all charges or a Clear deletes the key.
-func TestLimiter_ExpiresUnneededKeys(t *testing.T) {
+// TestLimiter_ExpiresKeysOfFullBucketsAndOldBackoffs checks that the key of a rate limit expires
+// when its bucket is full again or its backoff counter is too old to count. A refund of all charges
+// or a call of Clear deletes the key at once.
+func TestLimiter_ExpiresKeysOfFullBucketsAndOldBackoffs(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, v *testStore) {
 		l := v.Limiter()
-		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // the limiter must not use Redis's own clock
+		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) // in the future, because the limiter must not use Redis's own clock
 		keys := []limit.Key{slow.Of("a"), backoff.Of("a")}
 		names := []string{v.prefix + "r:{limits}:slow:" + keys[0].ID, v.prefix + "r:{limits}:backoff:" + keys[1].ID}
 		want := func(ttls ...time.Duration) {
@@ -113,9 +114,9 @@ func TestLimiter_ExpiresUnneededKeys(t *testing.T) {
 	})
 }
 
-// TestLimiter_TakesOneRoundTrip checks that a call takes one round trip for any number of rate
-// limits, once the server has the scripts.
-func TestLimiter_TakesOneRoundTrip(t *testing.T) {
+// TestLimiter_TakesOneRoundTripPerCall checks that a call takes one round trip for any number
+// of rate limits, once Redis has stored the Lua scripts.
+func TestLimiter_TakesOneRoundTripPerCall(t *testing.T) {
 	t.Parallel()
 	w, wired := wireTo(t, redisstoretest.RealURL(t))
 	l := redisstoretest.Open(t, wired, redisstore.Options{Prefix: redisstoretest.Prefix(t, wired)}).Limiter()
@@ -128,15 +129,16 @@ func TestLimiter_TakesOneRoundTrip(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	call() // connects to Redis and sends the scripts, which takes more round trips
+	call() // the first call takes more round trips, because it connects and sends the Lua scripts
 	if trips := w.tripsOf(call); trips != 2 {
 		t.Errorf("two calls took %d round trips, want 2", trips)
 	}
 }
 
-// TestLimiter_FailsWithCanceledContextOrWithoutMemory checks that a limiter returns ErrUnavailable.
-// A Redis that is out of memory must refuse charges, because the last memory is for revocations.
-func TestLimiter_FailsWithCanceledContextOrWithoutMemory(t *testing.T) {
+// TestLimiter_ChargeFailsIfContextIsCanceledOrRedisIsOutOfMemory checks that a charge returns
+// ErrUnavailable. A Redis that is out of memory must refuse charges of rate limits, because
+// revocations need the memory that is left.
+func TestLimiter_ChargeFailsIfContextIsCanceledOrRedisIsOutOfMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	l, keys := v.Limiter(), []limit.Key{slow.Of("a"), backoff.Of("a")}

@@ -60,7 +60,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 // of any lookup.
 func (s *Store) send(ctx context.Context, client redis.UniversalClient, current []session.Epoch, lookups []*lookup) error {
 	pipe := client.Pipeline()
-	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // an expiration of 0 would send PERSIST
+	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // -1 sends no option; 0 would send PERSIST, which removes the expiry
 	perGet := len(lookups)
 	if s.cluster != nil {
 		perGet = 1
@@ -68,7 +68,7 @@ func (s *Store) send(ctx context.Context, client redis.UniversalClient, current 
 	gets := make([]*redis.StringSliceCmd, 0, len(lookups)/perGet)
 	for i := 0; i < len(lookups); i += perGet {
 		get := mget(ctx, lookups[i:i+perGet])
-		_ = pipe.Process(ctx, get) // only queues the command, so it cannot fail before Exec
+		_ = pipe.Process(ctx, get) // Process cannot fail, because the command is only sent by Exec
 		gets = append(gets, get)
 	}
 	info := pipe.Info(ctx, "replication")

@@ -2,11 +2,10 @@ package redisstore
 
 import "github.com/redis/go-redis/v9"
 
-// Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease
-// first, also because a Redis without free memory still runs a script whose first write frees some.
-// Therefore a revocation never fails for lack of memory. (The script flag allow-oom has the same
-// effect, but the embedded Redis does not support it.) As in Look, a non-numeric generation counts
-// as missing.
+// Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease first.
+// A Redis without free memory still runs a script whose first write is DEL. A revocation therefore
+// never fails for lack of memory. The embedded Redis does not support the script flag allow-oom,
+// which has the same effect. A non-numeric generation counts as missing.
 const generationLua = `
 local function generation(key)
   local stored = redis.pcall('GET', key)
@@ -90,9 +89,9 @@ return replid()
 
 // The Lua scripts for rate limits repeat the rules of package limit, because only Redis can charge
 // several rate limits in one step. The suite in limittest checks that both give the same results.
-// Times to live count from the time that the caller sends, so Redis's own clock does not matter. If
-// Redis is out of memory, these scripts fail, because the last memory is reserved for revocations.
-// Each replica then counts its rate limits in its own memory.
+// A key's time to live is computed from the caller's clock, so Redis's own clock does not matter. If
+// Redis is out of memory, these scripts fail, because revocations need the memory that is left. Each
+// replica of this program then counts rate limits in its own memory.
 const limitLua = `
 local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = redis.call('MGET', unpack(KEYS))
@@ -128,10 +127,9 @@ end
 `
 
 var (
-	// chargeLimits charges all rate limits, or none if one refuses. KEYS: buckets and backoff
-	// counters; ARGV: now, the first wait, the longest wait and the memory of a backoff counter,
-	// then burst and every of each rule, all times in ms. It returns the values from before the
-	// charge.
+	// chargeLimits charges all rate limits, or none if one of them refuses the charge. KEYS: the
+	// keys of the rate limits; ARGV: see the function arguments. It returns the values that the keys
+	// had before the charge.
 	chargeLimits = redis.NewScript(limitLua + `
 local values, ttls = {}, {}
 for i = 1, #KEYS do

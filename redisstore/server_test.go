@@ -78,7 +78,7 @@ func TestLook_FailsOnReplica(t *testing.T) {
 	other.Store = redisstoretest.Open(t, wired, redisstore.Options{Prefix: master.prefix})
 
 	master.backfill(t, active(1, time.Now().Add(time.Hour)))
-	if _, err := other.Look(t.Context(), other.ref); err != nil { // opens a connection to the future replica
+	if _, err := other.Look(t.Context(), other.ref); err != nil { // Look opens a connection before the server becomes a replica
 		t.Fatal(err)
 	}
 	other.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(masterURL))
@@ -112,7 +112,7 @@ func TestLook_FailsOnReplica(t *testing.T) {
 	master.wantActive(t)
 	master.command(t, "REPLICAOF "+strings.NewReplacer("redis://", "", ":", " ").Replace(otherURL))
 	master.wantRefused(t, "")
-	master.command(t, "REPLICAOF NO ONE") // otherwise the test's cleanup could not delete its keys
+	master.command(t, "REPLICAOF NO ONE") // the cleanup deletes keys, which a replica refuses
 }
 
 // TestLook_TrustsNoEntryAfterRollback revokes a session and then starts a Redis from a snapshot
@@ -173,10 +173,10 @@ func TestBackfill_RefusesLeaseOfAnotherServer(t *testing.T) {
 	}
 }
 
-// TestLook_FailsOnMasterWithoutRequiredReplicas checks that a lookup fails on a master that has
+// TestLook_FailsOnMasterWithTooFewReplicas checks that a lookup fails on a master that has
 // fewer replicas than its setting min-replicas-to-write, because a failover may have replaced such
 // a master.
-func TestLook_FailsOnMasterWithoutRequiredReplicas(t *testing.T) {
+func TestLook_FailsOnMasterWithTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	v.backfill(t, active(1, time.Now().Add(time.Hour)))
@@ -186,9 +186,9 @@ func TestLook_FailsOnMasterWithoutRequiredReplicas(t *testing.T) {
 	v.wantActive(t)
 }
 
-// TestApply_WorksWithoutFreeMemory checks that a Redis without free memory still answers lookups
-// and accepts every kind of revocation.
-func TestApply_WorksWithoutFreeMemory(t *testing.T) {
+// TestApply_RevokesSessionWhileRedisHasNoFreeMemory checks that a Redis without free memory still
+// answers lookups and accepts every kind of revocation.
+func TestApply_RevokesSessionWhileRedisHasNoFreeMemory(t *testing.T) {
 	t.Parallel()
 	v := newTestStore(t, redisstoretest.StartServer(t))
 	until := time.Now().Add(time.Hour)
@@ -221,7 +221,8 @@ const (
 	inspectACL      = "+time +config|get"
 )
 
-// TestStore_WorksWithDocumentedPermissions uses Redis as the ACL users that doc.go documents.
+// TestStore_WorksWithDocumentedPermissions connects to Redis as each of the ACL users that
+// doc.go documents.
 func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t)
@@ -259,7 +260,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			}
 		}
 	})
-	t.Run("lookups fail for a user without INFO", func(t *testing.T) {
+	t.Run("lookups fail for a user without permission for INFO", func(t *testing.T) {
 		store := as(t, "alan", "app:")
 		v := &testStore{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
 		v.wantRefused(t, "NOPERM")
@@ -272,7 +273,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
-	t.Run("lookups fail for another key prefix", func(t *testing.T) {
+	t.Run("lookups fail for a key prefix that the user may not read", func(t *testing.T) {
 		if _, err := as(t, "ada", "other:").Look(t.Context(), session.Ref{Subject: "a"}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Look = %v", err)
 		}
@@ -289,7 +290,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
-	t.Run("Inspect fills every field for a user with CONFIG and TIME", func(t *testing.T) {
+	t.Run("Inspect fills every field for a user with permission for CONFIG and TIME", func(t *testing.T) {
 		report, err := as(t, "grace", "app:").Inspect(t.Context())
 		if err != nil {
 			t.Fatal(err)

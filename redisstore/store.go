@@ -19,7 +19,7 @@ import (
 // Store is an [issuer.Store] in Redis. It is safe for concurrent use.
 type Store struct {
 	client       redis.UniversalClient
-	cluster      *redis.ClusterClient // the same client if it is for a Cluster, otherwise nil
+	cluster      *redis.ClusterClient // the same value as client, or nil if Redis is not a Cluster
 	keys         keys
 	place        string // of the keys on a server: the part of a server's name behind its master_replid
 	epochs       *session.Epochs
@@ -237,9 +237,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// expiry returns the time, in Unix milliseconds, at which a key expires if its newest token expires
-// at until. The result is at least 1, because Redis accepts only times after 1970. If the time has
-// passed, Redis deletes the key at once.
+// expiry returns the time in Unix milliseconds at which a key expires. The parameter until is the
+// expiry of the newest token. The result is at least 1, because Redis accepts only times after 1970.
 func expiry(until time.Time) int64 {
 	return max(until.Add(issuer.Margin).UnixMilli(), 1)
 }

@@ -15,7 +15,7 @@ func TestStore_PassesContractTestsOnEmbeddedRedis(t *testing.T) {
 
 func TestStore_PassesContractTestsOnRealRedis(t *testing.T) {
 	t.Parallel()
-	redisstoretest.RealURL(t) // skips the test if there is no real Redis
+	redisstoretest.RealURL(t) // RealURL skips the test if there is no real Redis
 	storetest.Run(t, func(t *testing.T) issuer.Store { return redisstoretest.NewReal(t) })
 }
 

@@ -60,7 +60,7 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	}
 	at := strings.LastIndex(authority, "@") + 1
 	u, err := url.Parse("redis://" + authority[:at] + "host" + tail)
-	// An @ after the first slash, ? or # means that the password contains an unescaped one.
+	// An @ after the first /, ? or # shows that the password contains an unescaped /, ? or #.
 	if err != nil || strings.Contains(tail, "@") {
 		return nil, errMalformedURL
 	}

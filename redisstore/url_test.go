@@ -39,7 +39,7 @@ func TestParseURL_AcceptsEveryDocumentedForm(t *testing.T) {
 	}
 }
 
-func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
+func TestNewClient_ErrorForInvalidURLDoesNotQuotePassword(t *testing.T) {
 	for _, raw := range []string{
 		"",
 		"hunter2",
@@ -51,11 +51,11 @@ func TestNewClient_RefusesURLWithoutQuotingPassword(t *testing.T) {
 		"redis://",
 		"redis://:hunter2@",
 		"redis://:hunter2@:6379",              // an empty host does not mean localhost
-		"redis://:hunter2@a,b",                // several hosts, but neither Sentinel nor Cluster
+		"redis://:hunter2@a,b",                // only Sentinel and Cluster may have several hosts
 		"redis+cluster://:hunter2@a,,b",       //
 		"redis+cluster://:hunter2@a:1,b/1",    // a Cluster has no databases
 		"redis+cluster://:hunter2@a:b",        //
-		"redis://hunter2@localhost",           // a password in place of the user
+		"redis://hunter2@localhost",           // a password needs a colon before it
 		"redis://:hunter2%zz@localhost",       //
 		"redis://:hunter2/@localhost",         // an unescaped slash in the password
 		"redis://:hunter2#@localhost",         //

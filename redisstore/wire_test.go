@@ -28,7 +28,7 @@ type wire struct {
 	mu      sync.Mutex
 	asking  bool // the bytes that were forwarded last came from a client, not from the server
 	trips   int
-	stalled chan struct{} // closed while the wire forwards
+	stalled chan struct{} // the proxy forwards while this channel is closed
 	conns   []net.Conn
 }
 
@@ -81,7 +81,7 @@ func (w *wire) serve(wg *sync.WaitGroup) {
 }
 
 func (w *wire) forward(to, from net.Conn, asking bool) {
-	defer to.Close() // ends the goroutine that forwards in the opposite direction
+	defer to.Close() // Close ends the goroutine that forwards in the opposite direction
 	defer from.Close()
 	buf := make([]byte, 64<<10)
 	for {
@@ -150,7 +150,7 @@ func TestLook_TakesOneRoundTrip(t *testing.T) {
 					t.Errorf("%s: %d round trips, want %d", what, got, want)
 				}
 			}
-			look() // connects
+			look() // the first lookup connects, which takes more round trips
 			count("Look at an unknown session", look, 1)
 			v.backfill(t, active(1, until))
 			count("Look at an active session", look, 1)
@@ -178,7 +178,7 @@ func TestLook_SendsGetexMgetAndInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(conn)
-	lines.Scan() // +OK
+	lines.Scan() // skip the reply +OK to MONITOR
 
 	for range 3 {
 		if got, err := v.Look(t.Context(), v.ref); err != nil || !got.HasEntry || !got.HasGeneration {
@@ -204,9 +204,9 @@ func TestLook_SendsGetexMgetAndInfo(t *testing.T) {
 	}
 }
 
-// TestStore_KeepsTimeoutsWhenServerHangs checks that no method of a store exceeds its timeout if
-// the server reads commands and never answers.
-func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
+// TestStore_EndsEachCallAtItsTimeoutWhenServerHangs checks that no method of a store exceeds its
+// timeout if the server reads commands and never answers.
+func TestStore_EndsEachCallAtItsTimeoutWhenServerHangs(t *testing.T) {
 	_, silent := silentServer(t)
 	for _, redisURL := range []string{
 		"redis://" + silent, "redis+cluster://" + silent, "redis+sentinel://" + silent + "?master=m",
@@ -222,7 +222,7 @@ func TestStore_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	}
 }
 
-func TestStore_KeepsDefaultTimeouts(t *testing.T) {
+func TestStore_EndsEachCallAtItsDefaultTimeoutWhenServerHangs(t *testing.T) {
 	_, silent := silentServer(t)
 	store, err := redisstore.Open("redis://"+silent, redisstore.Options{})
 	if err != nil {
@@ -263,9 +263,9 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 				return err
 			}},
 		} {
-			// The tolerance of 400 ms is shorter than the timeouts of the Redis client. A busy
-			// machine can exceed it sometimes, but a method without a timeout exceeds it every
-			// time.
+			// A method without a timeout of its own would end only with the timeout of the Redis
+			// client, which is longer than 400 ms, in every try. A busy machine exceeds 400 ms only in
+			// some of the tries.
 			var took time.Duration
 			for range 5 {
 				started := time.Now()
@@ -305,14 +305,15 @@ func silentServer(t *testing.T) (net.Listener, string) {
 			})
 		}
 	})
-	// wg.Wait returns because the test closes its stores, and thus their connections, first.
+	// Cleanups that were added later run first. They close the stores, whose connections end the
+	// goroutines that Wait waits for.
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l, l.Addr().String()
 }
 
-// TestLook_NeverMixesUpLateReplies stops and resumes a server while connections are open. A reply
-// that arrives late must not be used as the reply to another lookup.
-func TestLook_NeverMixesUpLateReplies(t *testing.T) {
+// TestLook_NeverReturnsLateReplyToAnotherLookup stops and resumes a server while connections
+// are open. A reply that arrives late must not be used as the reply to another lookup.
+func TestLook_NeverReturnsLateReplyToAnotherLookup(t *testing.T) {
 	w, wired := wireTo(t, redisstoretest.URL(t))
 	store := redisstoretest.Open(t, wired, redisstore.Options{})
 	v := &testStore{Store: store}

@@ -96,7 +96,7 @@ func (j *jwk) key() (Key, error) {
 		}
 		return hmacKey(j.Kid, k), nil
 	default:
-		return Key{}, fmt.Errorf("kty %q, crv %q, alg %q: %w", j.Kty, j.Crv, j.Alg, errKeyKind)
+		return Key{}, fmt.Errorf("the key has kty %q, crv %q and alg %q: %w", j.Kty, j.Crv, j.Alg, errKeyKind)
 	}
 }
 

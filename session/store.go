@@ -35,7 +35,8 @@ type Lookup struct {
 type Entry struct {
 	Ended      bool
 	Generation int64
-	// ExpiresAt is when the session expires, in whole seconds. After that time, the store's verdict is unknown.
+	// ExpiresAt is when the session expires, in whole seconds. After that time, the store answers that
+	// it does not know the session.
 	ExpiresAt time.Time
 	// RevokedTokens are the ids (jti) of this session's revoked tokens. Each of them is refused
 	// even if the store has lost its separate record of that revoked token.

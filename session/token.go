@@ -112,8 +112,8 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 // errUnknownKey means that the key set lacks the key of a token. A newer key set may have that key.
 var errUnknownKey = invalid("the key set has no usable key with this kid")
 
-// verifySignature returns the payload of a token with the header typ, and the key that verified the
-// signature.
+// verifySignature returns the payload of a token, and the key that verified the signature. It refuses
+// a token whose header typ is another one.
 func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, error) {
 	if len(raw) > maxTokenBytes {
 		return nil, nil, invalid("the token is larger than 4096 bytes")

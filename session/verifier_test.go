@@ -26,16 +26,16 @@ func TestLookupVerdict_IsActiveOnlyIfStoreHasEntryAndGeneration(t *testing.T) {
 		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
 		{"revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
 		// The store may lose the record of a revoked token before it loses the session's entry.
-		{"revoked if the entry lists the token", Lookup{
+		{"the verdict is revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other", "jti"}},
 		}, revoked},
-		{"active if the entry lists another token", Lookup{
+		{"the verdict is active if the entry lists another token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,
 			Entry: Entry{Generation: 3, ExpiresAt: now.Add(time.Hour), RevokedTokens: []string{"other"}},
 		}, active},
-		// A refresh prolongs the session but does not update the store.
-		{"unknown if the session has expired as far as the store knows", Lookup{
+		// The session may live longer, because a refresh prolongs it without a change of the entry.
+		{"the verdict is unknown after the expiry time in the session's entry", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3, Entry: Entry{Generation: 3, ExpiresAt: now},
 		}, unknown},
 	} {

@@ -112,7 +112,7 @@ func TestVerifySignature_AgreesWithWycheproofSignatureVectors(t *testing.T) {
 	t.Logf("%d results are as published, %d vectors with unsupported algorithms were refused", agreed, unsupported)
 }
 
-func TestVerifySignature_AgreesWithWycheproofKeyVectors(t *testing.T) {
+func TestVerifySignature_AgreesWithWycheproofTestVectorsOfKeys(t *testing.T) {
 	exceptions := map[int]string{
 		1:  "a key set may contain several algorithms, because a rotation may change the algorithm; each key verifies only its own algorithm",
 		5:  "RS256 is not supported: ASVS 5.0 disallows it",

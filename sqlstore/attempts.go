@@ -50,8 +50,8 @@ var (
 		)
 		DELETE FROM login_attempts WHERE id IN (SELECT id FROM oldest)`)
 	// forgetOldGuesses deletes failed logins without an account from the audit trail, because an
-	// attacker can add any number of them. Only the outer query compares the time. Otherwise every
-	// call would read all younger events.
+	// attacker can add any number of them. The inner query has no condition on the time. Otherwise
+	// it would also read all younger events, to look for more old ones.
 	forgetOldGuesses = newStatement(`
 		WITH oldest AS MATERIALIZED (
 			SELECT seq, at FROM events WHERE user_id = '' ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED

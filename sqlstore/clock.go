@@ -13,7 +13,7 @@ import (
 // agrees with the other replicas. With SQLite, Clock is the machine's clock.
 type Clock struct {
 	sample func(ctx context.Context) (time.Time, error)
-	start  time.Time    // when the Clock was made, with a reading of the monotonic clock
+	start  time.Time    // when the Clock was created; Now adds the monotonic time since then
 	offset atomic.Int64 // the database's time at start, in nanoseconds since the Unix epoch
 }
 
@@ -34,7 +34,7 @@ func (db *DB) now(ctx context.Context) (time.Time, error) {
 
 func newClock(ctx context.Context, sample func(context.Context) (time.Time, error)) (*Clock, error) {
 	c := &Clock{sample: sample, start: time.Now()}
-	for range 3 { // each further sample can make the clock more exact
+	for range 3 { // three samples, because each of them can reduce the clock's error
 		if err := c.adjust(ctx); err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func (c *Clock) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			_ = c.adjust(ctx) // callers that need the database get their own error
+			_ = c.adjust(ctx) // after an error, the clock continues without a new sample
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// databases are the databases that tests run on.
+// databases lists the databases that most tests run on.
 var databases = []struct {
 	name string
 	open func(testing.TB) *sqlstore.DB

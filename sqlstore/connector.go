@@ -118,7 +118,7 @@ type conn struct {
 // that lib/pq does not open a second connection to cancel the statement.
 func (c *conn) setDeadline(ctx context.Context) context.Context {
 	deadline, _ := ctx.Deadline()
-	_ = c.socket.SetDeadline(deadline) // fails only if the socket is closed; then the statement fails too
+	_ = c.socket.SetDeadline(deadline) // SetDeadline fails only if the socket is closed; then the statement fails too
 	return context.WithoutCancel(ctx)
 }
 

@@ -40,8 +40,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 var verifyUser = newStatement(`UPDATE users SET email_verified_at = ?, status = ?, updated_at = ? WHERE id = ?`)
 
 // ResetPassword implements [identity.Store]. It also confirms the user's mail address, because a
-// client with the mailed token can read mail to that address. A pending user therefore becomes
-// active, and the mailed token for confirming the address is deleted.
+// client with the mailed token can read mail to that address. A user who had not confirmed the
+// address becomes active, and the mailed token for confirming the address is deleted.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
@@ -65,8 +65,8 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 	return revocation, u.wrap("reset the password of "+userID, err)
 }
 
-// changePassword stores a new password hash and revokes all sessions of the user except keep. It
-// queues the notification mail about the changed password. The user must be locked.
+// changePassword stores a new password hash and revokes all sessions of the user, except the session
+// whose id is keep. It queues the notification mail about the change. The user must be locked.
 func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep string, notice mail.Envelope, eventType string, end issuer.Ending) (revocation int64, err error) {
 	if _, err := t.exec(ctx, setPassword, hash, at(end.At), user.ID); err != nil {
 		return 0, err

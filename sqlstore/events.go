@@ -20,10 +20,10 @@ type event struct {
 const (
 	eventSessionStarted  = "session.started"
 	eventSessionRenewed  = "session.reauthenticated"
-	eventSessionEnded    = "session.ended" // its detail is the reason why the session ended
-	eventTokenRevoked    = "token.revoked" // its detail is the token's jti
+	eventSessionEnded    = "session.ended" // the event's detail is the reason why the session ended
+	eventTokenRevoked    = "token.revoked" // the event's detail is the token's jti
 	eventRefreshTheft    = "refresh.theft"
-	eventLoginFailed     = "login.failed" // its detail is the reason why the login failed
+	eventLoginFailed     = "login.failed" // the event's detail is the reason why the login failed
 	eventUserRegistered  = "user.registered"
 	eventUserDeleted     = "user.deleted"
 	eventPasswordChanged = "password.changed"

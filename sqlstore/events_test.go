@@ -42,7 +42,7 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 		one := start(1)
 		_, _, err := sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonLogout, By: issuer.ByUser})
 		ok(err)
-		_, _, err = sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonRevoked, By: issuer.ByUser}) // adds no event, because the session has already ended
+		_, _, err = sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonRevoked, By: issuer.ByUser}) // Revoke adds no event, because the session has already ended
 		ok(err)
 		two := start(1)
 		_, _, err = sessions.Rotate(ctx, sha256.Sum256([]byte(two.ID)), func(issuer.Rotatable) (issuer.Rotation, error) {

@@ -17,7 +17,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// calls returns a call of every method of Sessions, Users and DB that uses the database.
+// calls returns functions by name. Each function calls one method of Sessions, Users or DB.
+// Together they call every method that uses the database.
 func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(context.Context) error) {
 	s, u := db.Sessions(), db.Users()
 	end := issuer.Ending{At: longAgo, Reason: issuer.ReasonLogout, By: issuer.ByUser}
@@ -128,7 +129,7 @@ func wantUnavailable(t *testing.T, db *sqlstore.DB) {
 		check(name, call, identity.ErrUnavailable, session.ErrUnavailable)
 	}
 	group.Wait()
-	if took := time.Since(began); took > time.Minute { // much longer than the timeouts, because a test machine may be busy
+	if took := time.Since(began); took > time.Minute { // a minute is much longer than the timeouts, because a test machine may be busy
 		t.Errorf("the calls took %v", took)
 	}
 }
@@ -156,7 +157,7 @@ func TestDB_ReturnsUnavailableAfterClose(t *testing.T) {
 	}
 }
 
-func TestDB_ReconnectsAfterClosedConnectionsAndReportsOutage(t *testing.T) {
+func TestDB_ReconnectsAfterClosedConnectionsAndReturnsUnavailableWithoutServer(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
 	db := open(t, rawURL, sqlstore.Options{})
@@ -164,7 +165,7 @@ func TestDB_ReconnectsAfterClosedConnectionsAndReportsOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	subject := addUser(t, db)
-	p.cut() // closes the connections, as a restart of Postgres does
+	p.cut() // cut closes the connections, as a restart of Postgres does
 	if _, err := db.Users().ByID(t.Context(), subject); err != nil {
 		t.Errorf("the first call after the connections were closed: %v", err)
 	}
@@ -176,9 +177,9 @@ func TestDB_ReconnectsAfterClosedConnectionsAndReportsOutage(t *testing.T) {
 	wantUnavailable(t, db)
 }
 
-// TestDB_KeepsTimeoutsWhenServerHangs checks that calls end at their timeouts if Postgres accepts
-// bytes and never answers.
-func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
+// TestDB_EndsCallsAtTheirTimeoutsWhenServerHangs checks that calls end at their timeouts if
+// Postgres accepts bytes and never answers.
+func TestDB_EndsCallsAtTheirTimeoutsWhenServerHangs(t *testing.T) {
 	t.Parallel()
 	p, rawURL := throughProxy(t, sqlstoretest.PostgresURL(t))
 	const timeout = time.Second
@@ -192,8 +193,8 @@ func TestDB_KeepsTimeoutsWhenServerHangs(t *testing.T) {
 	p.freeze()
 	wantUnavailable(t, db)
 
-	// A call ends at its caller's deadline if that is earlier than QueryTimeout. The test allows
-	// four late calls, because a test machine may be busy.
+	// A call ends at its caller's deadline if that is earlier than QueryTimeout. Only one of five
+	// calls has to end before QueryTimeout, because a test machine may be busy.
 	var took time.Duration
 	for range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -264,9 +265,9 @@ func TestDB_DoesNotReturnUnavailableForMissingTables(t *testing.T) {
 	}
 }
 
-// TestStart_ReturnsUnavailableForLockedUser starts a session while another transaction has locked
+// TestStart_ReturnsUnavailableWhileUserRowIsLocked starts a session while another transaction has locked
 // the user's row and does not end.
-func TestStart_ReturnsUnavailableForLockedUser(t *testing.T) {
+func TestStart_ReturnsUnavailableWhileUserRowIsLocked(t *testing.T) {
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -280,7 +281,7 @@ func TestStart_ReturnsUnavailableForLockedUser(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				err := holder.LockUsers(t.Context(), func(i int) {
-					if i == 1 { // the transaction has locked the user once
+					if i == 1 { // now the transaction holds the lock on the user's row
 						close(held)
 						<-release
 					}
@@ -370,7 +371,7 @@ func TestDB_ReturnsUnavailableForWritesOnReadOnlyServer(t *testing.T) {
 	}
 }
 
-func TestOpen_SetsTimeoutsOnPostgres(t *testing.T) {
+func TestOpen_SetsQueryTimeoutOnPostgresServer(t *testing.T) {
 	t.Parallel()
 	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{QueryTimeout: 1234 * time.Millisecond})
 	for name, want := range map[string]string{
@@ -384,7 +385,7 @@ func TestOpen_SetsTimeoutsOnPostgres(t *testing.T) {
 	}
 }
 
-func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
+func TestOpen_ErrorForInvalidURLDoesNotQuotePassword(t *testing.T) {
 	t.Parallel()
 	for _, rawURL := range []string{
 		"", "mysql://user:sesame@127.0.0.1/db", "127.0.0.1:5432", "sqlite",
@@ -409,9 +410,9 @@ func TestOpen_RefusesURLWithoutQuotingPassword(t *testing.T) {
 	}
 }
 
-// TestOpen_RefusesUnverifiedServerByDefault uses the test's Postgres, which has no TLS or no
-// trusted certificate.
-func TestOpen_RefusesUnverifiedServerByDefault(t *testing.T) {
+// TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault connects to the Postgres of the
+// tests, which has no TLS or no trusted certificate.
+func TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {

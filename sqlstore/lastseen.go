@@ -25,8 +25,8 @@ const (
 		UPDATE sessions SET last_seen_at = due.used_at FROM due WHERE sessions.id = due.id`
 )
 
-// Touch implements [issuer.Ledger]. It is one statement outside a transaction, so that no row stays
-// locked during a network round trip. It accepts at most 10,000 uses.
+// Touch implements [issuer.Ledger]. It runs one statement without a transaction. Otherwise rows would
+// stay locked during a network round trip. One call accepts at most 10,000 uses.
 func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	args := touchArgs(uses)
 	if len(args) == 0 {
@@ -37,8 +37,8 @@ func (s *Sessions) Touch(ctx context.Context, uses []issuer.Use) error {
 	return s.wrap(fmt.Sprintf("touch %d sessions", len(args)/3), err)
 }
 
-// touchArgs returns three values for each used session, sorted by session: its id, the time of its
-// latest use, and the latest stored last_seen_at that the use replaces.
+// touchArgs returns three SQL parameters for each session, sorted by the session's id: the id, the
+// time of the latest use, and the newest stored last_seen_at that this time may overwrite.
 func touchArgs(uses []issuer.Use) []any {
 	uses = slices.Clone(uses)
 	slices.SortFunc(uses, func(a, b issuer.Use) int {
@@ -47,7 +47,7 @@ func touchArgs(uses []issuer.Use) []any {
 	uses = slices.CompactFunc(uses, func(a, b issuer.Use) bool { return a.SessionID == b.SessionID })
 	args := make([]any, 0, 3*len(uses))
 	for _, use := range uses {
-		if wellFormed(use.SessionID) { // no session has a malformed id
+		if wellFormed(use.SessionID) { // skip a malformed id, because no session has such an id
 			args = append(args, use.SessionID, at(use.At), at(use.At.Add(-session.SeenInterval)))
 		}
 	}

@@ -125,9 +125,9 @@ func touches(t *testing.T, db *sqlstore.DB) (n int) {
 	return n
 }
 
-// TestTouch_WritesOncePerMinute calls Touch concurrently for the same sessions, as many replicas
-// would. Each session must be written once per minute.
-func TestTouch_WritesOncePerMinute(t *testing.T) {
+// TestTouch_WritesEachSessionOncePerMinute calls Touch concurrently for the same sessions, as many
+// replicas would. Each session must be written once per minute.
+func TestTouch_WritesEachSessionOncePerMinute(t *testing.T) {
 	t.Parallel()
 	const sessions, replicas, minutes = 50, 8, 5
 	db := sqlstoretest.NewPostgres(t)
@@ -138,8 +138,8 @@ func TestTouch_WritesOncePerMinute(t *testing.T) {
 		for i := range replicas {
 			group.Go(func() {
 				for round := range 5 {
-					// The times of one minute are within 20 seconds, so that the times of the next
-					// iteration are more than a minute later.
+					// All times of one iteration of the outer loop are within 20 seconds. The next
+					// iteration begins two minutes later, so that Touch has to write again.
 					at := longAgo.Add(time.Duration(2*minute)*time.Minute + time.Duration(5*i+round)*500*time.Millisecond)
 					if err := db.Sessions().Touch(t.Context(), usesOf(list, at)); err != nil {
 						t.Error(err)

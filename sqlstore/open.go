@@ -24,8 +24,8 @@ type Options struct {
 	// MaxConns limits the connections of one replica to Postgres. The default is 20. All replicas
 	// together must stay below the server's max_connections. SQLite uses one connection.
 	MaxConns int
-	// QueryTimeout limits one method call with its retries. Postgres also limits each statement,
-	// each wait for a lock and each pause within a transaction to it. The default is 2 seconds.
+	// QueryTimeout limits one method call with its retries. On Postgres it also limits each
+	// statement, each wait for a lock and each pause within a transaction. The default is 2 seconds.
 	QueryTimeout time.Duration
 }
 
@@ -45,7 +45,7 @@ type DB struct {
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
 
-	prepared sync.Map // *statement → *sqlx.Stmt
+	prepared sync.Map // maps each *statement to its prepared *sqlx.Stmt
 }
 
 // Open opens the database at rawURL, "postgres://…" or "sqlite:PATH". It returns
@@ -85,12 +85,12 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	pool.SetConnMaxLifetime(30 * time.Minute) // so that a server that was added later gets connections too
+	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
 	db := newDB(pool, &postgres, opts)
 	db.migrator = func() (*sql.DB, error) {
 		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
 		if err != nil {
-			return nil, fmt.Errorf("sqlstore: connect to migrate: %w", err)
+			return nil, fmt.Errorf("sqlstore: connect for the migrations: %w", err)
 		}
 		return sql.OpenDB(unlimited), nil
 	}

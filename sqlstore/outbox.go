@@ -52,8 +52,8 @@ func (t *tx) post(ctx context.Context, topic, user string, payload any, now time
 	return id, err
 }
 
-// claim returns the outbox entries that are due, oldest first. Other replicas do not get them
-// before the lease ends.
+// claim returns the outbox entries that are due, oldest first. Until the time lease has passed, no
+// other caller gets the same entries.
 func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time.Duration, limit int) ([]outboxRow, error) {
 	var rows []outboxRow
 	err := db.list(ctx, &rows, claimOutbox, topic, at(now), max(limit, 0), at(now.Add(lease)))
@@ -107,10 +107,10 @@ func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
 	}
 	text, args, err := sqlx.In(`DELETE FROM outbox WHERE topic = ? AND id IN (?)`, topicRevocation, ids)
 	if err != nil {
-		return fmt.Errorf("sqlstore: forget revocations: %w", err)
+		return fmt.Errorf("sqlstore: delete revocations from the outbox: %w", err)
 	}
 	err = s.db.exec(ctx, newStatement(text), args...)
-	return s.wrap("forget revocations", err)
+	return s.wrap("delete revocations from the outbox", err)
 }
 
 // mailPayload is the JSON form of a mail in the outbox. Its JSON names must not change.
@@ -157,7 +157,7 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 // MailDone implements [mail.Outbox].
 func (u *Users) MailDone(ctx context.Context, id int64) error {
 	err := u.db.exec(ctx, deleteOutbox, id, topicMail)
-	return u.wrap(fmt.Sprintf("forget mail %d", id), err)
+	return u.wrap(fmt.Sprintf("delete mail %d from the outbox", id), err)
 }
 
 // MailRetry implements [mail.Outbox].

@@ -17,7 +17,7 @@ type proxy struct {
 
 	mu     sync.Mutex
 	open   []net.Conn
-	frozen chan struct{} // closed when the proxy must no longer forward
+	frozen chan struct{} // the proxy stops forwarding when this channel is closed
 	group  sync.WaitGroup
 }
 

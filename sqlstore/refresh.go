@@ -47,8 +47,8 @@ func (r *refreshRow) rotate(rotation issuer.Rotation) {
 	r.RefreshRotatedAt = at(rotation.RotatedAt)
 }
 
-// Rotate implements [issuer.Ledger]. If another transaction causes a rollback, Rotate calls decide
-// again, and the last decision counts.
+// Rotate implements [issuer.Ledger]. If another transaction causes a rollback, Rotate calls the
+// function decide again. Only its last result counts.
 func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(issuer.Rotatable) (issuer.Rotation, error)) (issuer.Session, *issuer.Revocation, error) {
 	var rotated issuer.Session
 	var revocation *issuer.Revocation
@@ -74,8 +74,8 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 			rotated, revocation, err = tx.endRotation(ctx, user, row.ID, rotation)
 			return err
 		}
-		// Raising the generation does not mark expired sessions as ended. A replica whose clock is
-		// behind must not refresh such a session.
+		// A session below the user's generation was revoked. It is not marked as ended if it had
+		// expired, so a replica whose clock is behind would otherwise refresh it.
 		if user.Status != identity.StatusActive || row.Generation < user.Generation {
 			return issuer.ErrNotFound
 		}
@@ -87,9 +87,9 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 	return rotated, revocation, s.wrap("rotate a refresh token", err)
 }
 
-// endRotation ends a session because decide returned an end instead of a new refresh token. The
-// user gets a mail only if the session was active. Otherwise a thief who reuses the token could
-// cause many mails.
+// endRotation ends a session instead of refreshing it, for example after token theft. The user gets
+// a mail only if the session was active. Otherwise a thief who reuses the token could cause many
+// mails.
 func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation issuer.Rotation) (issuer.Session, *issuer.Revocation, error) {
 	end := *rotation.End
 	if end.Reason == issuer.ReasonTokenTheft {

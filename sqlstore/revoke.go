@@ -26,7 +26,7 @@ func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.En
 // endingRow holds the parameters of the SQL statements that end sessions.
 type endingRow struct {
 	UserID string
-	ID     string // of the session to end, or of the session to keep if all others end
+	ID     string // the session to end, or the session to keep while all others end
 	At     timestamp
 	Reason issuer.Reason
 	By     issuer.Actor
@@ -42,10 +42,10 @@ var (
 	outdateSession = newStatement(`UPDATE sessions SET generation = 0 WHERE id = ? AND user_id = ? AND ended_at IS NULL`)
 )
 
-// revoke ends one session and adds the revocation to the outbox. It reports whether the session was
-// active before. If the session has already ended, the revocation is added again, because Redis may
-// not know it. If the session has expired, it gets generation 0, which no user has. Otherwise a
-// delayed refresh, or a replica whose clock is behind, could revive it. The user must be locked.
+// revoke ends one session and adds the revocation to the outbox, even if the session has already
+// ended, because Redis may not know that. It reports whether the session was active before. An
+// expired session gets generation 0, which no user has. Otherwise a delayed refresh, or a replica
+// whose clock is behind, could revive the session. The user must be locked.
 func (t *tx) revoke(ctx context.Context, subject, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, wasActive bool, err error) {
 	var row sessionRow
 	var rows []sessionRow
@@ -98,11 +98,12 @@ var (
 	newestAccess = newStatement(`SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)
 )
 
-// maxEndedAtOnce limits the sessions that one SQL statement ends, because its time is limited.
+// maxEndedAtOnce limits the sessions that one SQL statement ends, so that the statement meets its time limit.
 const maxEndedAtOnce = 5000
 
-// revokeAll raises the user's generation and ends all active sessions of the user except keep. The
-// caller has locked the user for update, so no other transaction can start or refresh a session.
+// revokeAll raises the user's generation and ends all active sessions of the user, except the session
+// whose id is keep. The user must be locked for update, so that no other transaction can start or
+// refresh a session.
 func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
 	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
 	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {

@@ -22,8 +22,8 @@ func multiply(t *testing.T, db *sqlstore.DB, s issuer.Session, n int) {
 	}
 }
 
-// TestRevokeAll_EndsTwelveThousandSessions checks a user with more sessions than one SQL statement
-// or one login ends.
+// TestRevokeAll_EndsTwelveThousandSessions revokes so many sessions of one user that several
+// SQL statements are needed to end them.
 func TestRevokeAll_EndsTwelveThousandSessions(t *testing.T) {
 	t.Parallel()
 	const many = 12_000

@@ -22,14 +22,14 @@ func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
 }
 
-// sessionColumns reads the username from the user's row, because it is stored only there. Deleting
-// the account removes it.
+// sessionColumns reads the username from the table users, because the table sessions does not have
+// it. Sessions of a deleted account therefore have no username.
 const sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
 	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
 	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
 
-// sessionRow is a row of sessionColumns. Its time fields are used in place of those in
-// issuer.Session, because SQLite stores times as text.
+// sessionRow is a row that was read with sessionColumns. Its time fields are used in place of those
+// in issuer.Session, because SQLite stores times as text.
 type sessionRow struct {
 	issuer.Session
 	CreatedAt, LastSeenAt, AuthTime, AccessExpiresAt, ExpiresAt, MaxExpiresAt, EndedAt timestamp
@@ -104,8 +104,8 @@ var openSessions = newStatement(`SELECT id FROM sessions WHERE user_id = ? AND e
 const maxDisplaced = 100
 
 // enforceSessionLimit ends the user's oldest sessions so that a new session does not exceed the
-// limit. It returns [issuer.ErrTooManySessions] if start does not allow that. The user must be
-// locked for update.
+// limit. If start.EndOldest is false, it ends no session and returns [issuer.ErrTooManySessions] if
+// the limit is reached. The user must be locked for update.
 func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
 	if start.MaxSessions == 0 {
 		return nil, nil
@@ -232,10 +232,10 @@ func (s *Sessions) History(ctx context.Context, subject string, page issuer.Page
 	return logins, nil
 }
 
-// before returns the id below which a page begins. "~" is above every id.
+// before returns a text that sorts after all ids of a page. "~" sorts after every id.
 func before(page issuer.Page) string { return cmp.Or(page.Before, "~") }
 
-// limit returns the maximum number of rows in a page. A page without a limit has all rows.
+// limit returns the maximum number of rows in a page. If page.Limit is 0, the page has all rows.
 func limit(page issuer.Page) int64 {
 	if page.Limit <= 0 {
 		return math.MaxInt64

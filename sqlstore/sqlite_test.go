@@ -31,7 +31,7 @@ func TestOpen_CreatesSQLiteFileThatOnlyOwnerCanRead(t *testing.T) {
 			t.Errorf("%s has the mode %v, want 0600", file, mode)
 		}
 	}
-	if len(files) < 2 || files[0] != path { // SQLite adds a log file
+	if len(files) < 2 || files[0] != path { // files also has the log file that SQLite adds
 		t.Errorf("the files are %q, want %s and its log", files, path)
 	}
 }

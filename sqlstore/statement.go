@@ -60,7 +60,7 @@ var mapper = reflectx.NewMapperFunc("db", func(field string) string {
 
 var wordStart = regexp.MustCompile(`([a-z])([A-Z])`)
 
-// columns returns the columns of a struct, except those in without.
+// columns returns the columns of a struct, except those that the parameter without lists.
 func columns[Row any](without ...string) []string {
 	all := slices.Sorted(maps.Keys(mapper.TypeMap(reflect.TypeFor[Row]()).Names))
 	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(without, name) })

@@ -23,7 +23,7 @@ func TestStatement_BindsNamedParameters(t *testing.T) {
 	}
 }
 
-func TestStatement_KeepsPositionalParameters(t *testing.T) {
+func TestStatement_BindsPositionalParametersInOrder(t *testing.T) {
 	s := newStatement(`SELECT ?::timestamptz, id FROM users WHERE id = ? FOR SHARE`)
 	if want := `SELECT $1::timestamptz, id FROM users WHERE id = $2 FOR SHARE`; s.postgres != want {
 		t.Errorf("on Postgres the statement is %q, want %q", s.postgres, want)

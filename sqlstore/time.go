@@ -13,7 +13,7 @@ import (
 // zone, which sorts before "." and digits.
 type timestamp struct{ time.Time }
 
-const sqliteTime = "2006-01-02 15:04:05.999999999-07:00" // the SQLite driver's _time_format=sqlite
+const sqliteTime = "2006-01-02 15:04:05.999999999-07:00" // the layout that the SQLite driver uses for _time_format=sqlite
 
 func at(t time.Time) timestamp { return timestamp{micros(t)} }
 
@@ -49,11 +49,11 @@ func (t *timestamp) Scan(src any) error {
 	case string:
 		parsed, err := time.Parse(sqliteTime, v)
 		if err != nil {
-			return fmt.Errorf("read a time: %w", err)
+			return fmt.Errorf("parse a timestamp of the database: %w", err)
 		}
 		t.Time = parsed.UTC()
 	default:
-		return fmt.Errorf("read a time: want a time or text, got %T", src)
+		return fmt.Errorf("a timestamp of the database must be a time or text, got %T", src)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestTimestamp_TextsSortLikeTimes(t *testing.T) {
+func TestTimestamp_SQLiteTextsSortLikeTimes(t *testing.T) {
 	instant := rapid.Custom(func(t *rapid.T) time.Time {
 		// Many of these times have a short fraction of a second, so that the texts have different
 		// lengths.

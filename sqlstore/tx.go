@@ -20,7 +20,7 @@ type tx struct {
 }
 
 const (
-	// maxAttempts limits how often a transaction is run if other transactions cause rollbacks.
+	// maxAttempts limits how many times a transaction is run if other transactions cause rollbacks.
 	maxAttempts = 3
 	// retryDelay lets the other transactions of a deadlock finish before a retry. Otherwise the
 	// retry would take the same locks before the others wake up.
@@ -28,7 +28,8 @@ const (
 )
 
 // inTx runs fn in a transaction and commits if fn returns nil. If another transaction causes a
-// rollback, inTx runs fn again. Therefore fn may only use tx and set variables that every run sets.
+// rollback, inTx runs fn again. Therefore fn must have no effect besides its use of tx, except that it may
+// assign variables anew in each run.
 //
 // inTx first prepares the statements in prepare. Frequent transactions use this, because it halves
 // Postgres's work for a login or a refresh.
@@ -72,7 +73,7 @@ func (db *DB) attempt(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 	if err != nil {
 		return db.failure(ctx, err)
 	}
-	defer t.Rollback() //nolint:errcheck // does nothing after a commit; if a rollback fails, the connection is closed
+	defer t.Rollback() //nolint:errcheck // Rollback does nothing after a commit; if Rollback fails, the connection is closed
 	if err := fn(ctx, &tx{db: db, tx: t}); err != nil {
 		return err
 	}
@@ -175,8 +176,8 @@ func (db *DB) exec(ctx context.Context, s *statement, args ...any) error {
 	return db.failure(ctx, err)
 }
 
-// prepare prepares a statement at its first use. It cannot do so when the program starts, because
-// the tables may not exist yet.
+// prepare prepares a statement at its first use. Statements cannot be prepared when the program
+// starts, because the tables may not exist yet.
 func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	if prepared, ok := db.prepared.Load(s); ok {
 		return prepared.(*sqlx.Stmt), nil
@@ -192,8 +193,8 @@ func (db *DB) prepare(ctx context.Context, s *statement) (*sqlx.Stmt, error) {
 	return prepared, nil
 }
 
-// errMalformed means that a text to store is not valid in every database. A malformed key in a read
-// is not an error, because no row can have it.
+// errMalformed means that a caller wants to store a text that not every database accepts. A read with
+// such a text as its key finds no row.
 var errMalformed = errors.New("a stored text must be UTF-8 without NUL")
 
 func wellFormed(args ...any) bool {
@@ -212,8 +213,8 @@ func clean(s string) string {
 }
 
 // wrap adds the operation to an error of the database. If the database could not answer, the error
-// also wraps unavailable, which is the caller's ErrUnavailable. An error such as "not found" stays
-// as it is.
+// also wraps unavailable, the ErrUnavailable of package session or identity. An error such as "not
+// found" stays as it is.
 func wrap(operation string, unavailable, err error) error {
 	switch f, ok := errors.AsType[*failure](err); {
 	case !ok:

@@ -52,7 +52,7 @@ func postgresConfig(rawURL string, timeout time.Duration) (pq.Config, error) {
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return pq.Config{}, errors.New("the database URL must begin with postgres://")
 	}
-	// An @ after the first slash, ? or #, or an invalid port, shows an unescaped password.
+	// An @ after the first /, ? or #, or an invalid port, means an unescaped password.
 	_, rest, _ := strings.Cut(rawURL, "://")
 	_, badPort := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16)
 	if i := strings.IndexAny(rest, "/?#"); badPort != nil || i >= 0 && strings.Contains(rest[i:], "@") {
@@ -108,7 +108,7 @@ func sqliteDSN(path string, timeout time.Duration) string {
 			"journal_mode(WAL)",
 			"synchronous(FULL)", // otherwise a power failure could undo a revocation
 			"foreign_keys(1)",
-			"cache_size(-1024)", // KiB
+			"cache_size(-1024)", // a negative number is a size in KiB
 			"journal_size_limit(4194304)",
 		},
 	}

@@ -47,7 +47,7 @@ func TestHosts_ReturnsNoPartOfPassword(t *testing.T) {
 	}
 }
 
-func TestHosts_RefusesOtherSchemes(t *testing.T) {
+func TestHosts_RefusesURLThatIsNotForPostgres(t *testing.T) {
 	for _, url := range []string{"", "sqlite:/tmp/x.db", "host=db sslmode=disable", "postgresx://db"} {
 		if hosts, _, err := sqlstore.Hosts(url); err == nil {
 			t.Errorf("%q: got %q, want an error", url, hosts)
@@ -55,19 +55,20 @@ func TestHosts_RefusesOtherSchemes(t *testing.T) {
 	}
 }
 
-// TestHosts_ReportsWhetherEncrypted checks every sslmode. The modes allow and prefer do not count
-// as encrypted, because lib/pq then falls back to plain text.
-func TestHosts_ReportsWhetherEncrypted(t *testing.T) {
+// TestHosts_ReportsWhetherConnectionsAreEncrypted checks every sslmode. The modes allow and prefer
+// do not count as encrypted, because lib/pq then falls back to plain text.
+func TestHosts_ReportsWhetherConnectionsAreEncrypted(t *testing.T) {
 	for parameters, want := range map[string]bool{
-		"":                    true, // Open adds sslmode=verify-full
-		"sslmode=":            true, // lib/pq uses sslmode=require
+		"":                    true, // without sslmode, Open uses verify-full
+		"sslmode=":            true, // with an empty sslmode, lib/pq uses require
 		"sslmode=require":     true,
 		"sslmode=verify-ca":   true,
 		"sslmode=verify-full": true,
 		"sslmode=disable":     false,
 		"sslmode=allow":       false,
 		"sslmode=prefer":      false,
-		// lib/pq uses the first host's mode for all hosts, and a socket is not encrypted.
+		// The first host is a Unix socket, so lib/pq does not encrypt its connections to either
+		// host.
 		"host=/var/run/postgresql,192.0.2.1":          false,
 		"host=/var/run/postgresql&hostaddr=192.0.2.1": true,
 	} {

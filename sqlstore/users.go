@@ -110,7 +110,7 @@ var (
 		SELECT id FROM users
 		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
 	lockStaleEmail = newStatement(`SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
-	// The status is a constant, because with a parameter SQLite ignores the index of pending users.
+	// The status is a constant. With a parameter, SQLite would ignore the partial index users_pending.
 	lockOldestPending = newStatement(`
 		SELECT id FROM users
 		WHERE status = 'pending' AND created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`)
@@ -161,8 +161,8 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 	return u.wrap("create user "+user.ID, err)
 }
 
-// removeStale removes pending users from before the given time whose username or address is wanted
-// again.
+// removeStale deletes users who registered before the given time without confirming their address.
+// The statement lock selects those with a username or address that another user wants.
 func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement, keys ...any) error {
 	var ids []string
 	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
@@ -171,8 +171,8 @@ func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement,
 	return t.removePending(ctx, ids)
 }
 
-// removePending deletes pending users with their mailed tokens and failed logins. Pending users
-// have no sessions, because they cannot sign in. The caller has locked the users.
+// removePending deletes users who have not confirmed their address, with their mailed tokens and
+// failed logins. They have no sessions, because they cannot sign in. The users must be locked.
 func (t *tx) removePending(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -206,7 +206,7 @@ func (u *Users) ForgetPending(ctx context.Context, before time.Time, limit int) 
 	return len(ids), u.wrap("forget lapsed registrations", err)
 }
 
-// checkFree returns the error taken if the statement count counts any row.
+// checkFree counts rows with the statement count. It returns the error taken if there is any row.
 func (t *tx) checkFree(ctx context.Context, taken error, count *statement, args ...any) error {
 	var n int
 	if err := t.get(ctx, &n, nil, count, args...); err != nil {

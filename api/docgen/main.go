@@ -3,7 +3,7 @@ package main
 
 import (
 	"bytes"
-	_ "embed" // for page
+	_ "embed" // for the go:embed of the variable page
 	"fmt"
 	"html/template"
 	"os"
@@ -20,7 +20,7 @@ var page string
 func main() {
 	openAPI, err := os.ReadFile("openapi.json")
 	if err == nil {
-		err = os.WriteFile("docs.html", render(openAPI), 0o644) //nolint:gosec // G306: everybody may read source files
+		err = os.WriteFile("docs.html", render(openAPI), 0o644) //nolint:gosec // gosec rule G306 demands mode 0600, but docs.html is not secret
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "docgen:", err)
@@ -41,7 +41,7 @@ func render(openAPI []byte) []byte {
 	return out.Bytes()
 }
 
-// general maps a status to a response that every route can return. The page describes it only once.
+// general maps a status to a response that any route can return. The page /docs shows it once.
 var general = map[string]string{
 	"405": "MethodNotAllowed", "413": "TooLarge", "415": "UnsupportedMediaType", "431": "HeadersTooLarge", "500": "InternalError", "503": "Unavailable",
 }
@@ -96,7 +96,7 @@ func (n *node) Each(path ...string) []*node {
 	return n.Nodes
 }
 
-// First returns the first member of the object or array at the end of a path of names, or nil.
+// First follows the names in path and returns the first member of the object or array found there, or nil.
 func (n *node) First(path ...string) *node {
 	return append(n.Each(path...), nil)[0]
 }

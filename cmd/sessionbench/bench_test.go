@@ -21,8 +21,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// TestMain runs a baseline server if EnvBaseline is set, because the smoke tests start this test
-// program again for the baselines.
+// TestMain runs a baseline server instead of the tests if EnvBaseline is set. To get such a server,
+// sessionbench starts its own program again, and in a test that program is the test binary.
 func TestMain(m *testing.M) {
 	if os.Getenv(stage.EnvBaseline) != "" {
 		main()
@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// smoke runs sessionbench on real servers and returns the report. It skips the test if the
-// environment names no servers.
+// smoke runs sessionbench with a real PostgreSQL and Redis server and returns the report. It skips
+// the test if no environment variable contains the URLs of such servers.
 func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	t.Helper()
 	redisURL, databaseURL := redisstoretest.RealURL(t), os.Getenv("SESSIOND_TEST_POSTGRES_URL")
@@ -50,8 +50,8 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	before := client.Info(t.Context(), "keyspace").Val()
 	var out, progress bytes.Buffer
 	err := run(t.Context(), args, &out, &progress)
-	// On a busy machine a check can time out with "unavailable". sessionbench counts that as a
-	// wrong answer, so try again.
+	// On a busy machine a token check can time out with the error "unavailable". sessionbench
+	// counts that as a wrong answer. The test then runs sessionbench again.
 	for range 4 {
 		if err == nil || !strings.Contains(err.Error(), session.ErrUnavailable.Error()) {
 			break
@@ -84,10 +84,10 @@ func smoke(t *testing.T, args ...string) (text string, r report.Report) {
 	return out.String(), r
 }
 
-func TestRun_AllReportsEveryPartExceptStorm(t *testing.T) {
+func TestRun_ArgumentAllRunsEveryMeasurementExceptStorm(t *testing.T) {
 	_, r := smoke(t, "all", "--round", "50ms", "--connections", "2", "--algorithms", "EdDSA,ES256", "--memory-sessions", "300",
 		"--growth-sessions", "50,100", "--growth-user", "60", "--duration", "200ms")
-	if len(r.Tables) != 4+3+3 { // tables of compare (4), in-process (3), memory, growth and vanish
+	if len(r.Tables) != 4+3+3 { // compare has 4 tables, in-process has 3, and memory, growth and vanish have one each
 		t.Errorf("%d tables, want 10", len(r.Tables))
 	}
 	for _, table := range r.Tables {
@@ -108,9 +108,9 @@ func TestRun_AllReportsEveryPartExceptStorm(t *testing.T) {
 	}
 }
 
-func TestRun_StormReportsNoUnansweredLogins(t *testing.T) {
+func TestRun_StormReportsZeroUnansweredLogins(t *testing.T) {
 	text, _ := smoke(t, "storm", "--round", "200ms", "--crowd", "20", "--stampede", "50", "--deployments", "three")
-	if want := "three replicas, unanswered of 10,000 at once: 0"; !strings.Contains(text, want) {
+	if want := "three replicas, unanswered logins of 10,000 at once: 0"; !strings.Contains(text, want) {
 		t.Errorf("the report does not say %q:\n%s", want, text)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing" //nolint:depguard // testing.AllocsPerRun counts allocations
+	"testing" //nolint:depguard // for testing.AllocsPerRun, which counts memory allocations
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
@@ -21,7 +21,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// compare measures the baselines, all builds of sessiond and a verifier without HTTP in turns.
+// compare measures the baseline servers, each build of sessiond, and a verifier without HTTP.
 func (b *bench) compare(ctx context.Context) {
 	sp, refs := b.populate(ctx, b.Sessions, false)
 	sp.FillPlain(ctx, refs)
@@ -58,7 +58,7 @@ func (b *bench) compare(ctx context.Context) {
 	}
 	for i, tokens := range b.Tokens {
 		for j, alg := range b.Algorithms {
-			first := i == 0 && j == 0 // only this combination is measured with every number of connections
+			first := i == 0 && j == 0 // only the first algorithm with the first kind of tokens is measured with every number of connections
 			for _, n := range b.Connections {
 				if first || n == middle {
 					b.Scope(func() { table(alg, tokens, n, first && n == middle) })
@@ -85,18 +85,18 @@ func (b *bench) verifying(sp *stage.Space, unbatched bool) load.Ask {
 	}
 }
 
-// verdict returns an error that wraps load.ErrWrong if claims and err are a wrong answer to r.
+// verdict returns an error that wraps load.ErrWrong if claims and err are a wrong result for r.
 func verdict(r *load.Request, claims session.Claims, err error) error {
 	if r.Revoked && errors.Is(err, session.ErrRevoked) || err == nil && !r.Revoked && claims.SessionID == r.Session {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("session %q, want %q, revoked: %t", claims.SessionID, r.Session, r.Revoked)
+		err = fmt.Errorf("the answer names session %q; want %q (revoked: %t)", claims.SessionID, r.Session, r.Revoked)
 	}
 	return fmt.Errorf("%w: %w", load.ErrWrong, err)
 }
 
-// goRedis returns a load.Ask that sends Redis a check's commands and ignores the replies.
+// goRedis returns a load.Ask that sends Redis a token check's commands and ignores the replies.
 func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	client := must.Get(redisstore.NewClient(sp.URL, redisstore.Options{}))
 	b.Later(client.Close)
@@ -110,10 +110,10 @@ func (b *bench) goRedis(sp *stage.Space) load.Ask {
 	}
 }
 
-// ceiling returns redis-benchmark as a contender. Its rate is an upper bound for checks per second:
-// Redis only reads three keys per request, over many pipelined connections.
+// ceiling returns a contender that runs the program redis-benchmark. No token check can have a higher
+// rate, because redis-benchmark only reads three keys per request, over many pipelined connections.
 func ceiling(program string, sp *stage.Space) contender {
-	rate := 100_000.0 // requests per second: guessed for the first round, measured for the next ones
+	rate := 100_000.0 // requests per second; a guess in the first round, then the rate of the round before
 	return contender{name: report.Ceiling, blind: true, whole: true, load: func(ctx context.Context, d time.Duration, _ *load.Supply, w *load.Work) {
 		const clients, pipeline = 64, 16
 		n := max(int(rate*d.Seconds()), clients*pipeline)
@@ -124,8 +124,8 @@ func ceiling(program string, sp *stage.Space) contender {
 	}}
 }
 
-// parseCeiling adds the CSV output of redis-benchmark for n requests to w. Its second line has the
-// command, the rate per second and latencies in ms: average, minimum, p50, p95, p99 and maximum.
+// parseCeiling adds the CSV output of redis-benchmark for n requests to w. The second line of out has
+// the command, the rate per second, and latencies in ms: average, minimum, p50, p95, p99 and maximum.
 func parseCeiling(out string, n int, w *load.Work) error {
 	var command string
 	var rate, average, least, p50, p95, p99 float64
@@ -134,29 +134,30 @@ func parseCeiling(out string, n int, w *load.Work) error {
 		return fmt.Errorf("redis-benchmark: no line of figures in its output %q: %w", out, err)
 	}
 	w.Took = time.Duration(float64(n) / rate * float64(time.Second))
-	// Recording p50 and p99 half of the times each gives w these two percentiles.
+	// Record the p50 for half of the n requests and the p99 for the others. w then has both values.
 	return errors.Join(w.Latencies.RecordValues(int64(p50*1e6), int64((n+1)/2)), w.Latencies.RecordValues(int64(p99*1e6), int64(n/2)))
 }
 
-const principal = 64 // number of connections or goroutines wherever no flag sets another one
+const principal = 64 // number of concurrent connections or goroutines, unless a flag sets another number
 
 // contender is one of the implementations of a token check that a table compares.
 type contender struct {
 	name     string
 	load     func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work)
-	ask      load.Ask       // makes the check inside this program; nil: over HTTP
-	pid      int            // process id of the server; 0: this program started no server for it
-	blind    bool           // does not read the token, and therefore never needs new tokens
-	whole    bool           // its rounds cannot be divided into shorter turns
-	requests []load.Request // checks to make; nil: those of the table
+	ask      load.Ask       // checks a token inside sessionbench; nil: another program does the work
+	pid      int            // process id of the server; 0: sessionbench started no server for this contender
+	blind    bool           // this contender ignores the token, and therefore never needs new tokens
+	whole    bool           // a round of this contender cannot be divided into shorter turns
+	requests []load.Request // checks to make; nil: the checks that all contenders of the table share
 }
 
-// served returns a contender that checks tokens over n HTTP connections. It connects in its first
-// turn, because sessiond closes new connections that stay silent. The current scope disconnects it.
+// served returns a contender that checks tokens over n HTTP connections to the server p. The first
+// turn opens the connections, because sessiond closes a new connection on which no request comes.
+// They are closed when the current Stage.Scope ends.
 func (b *bench) served(name string, p *stage.Process, n int) contender {
 	var cs load.Clients
 	b.Later(func() error { cs.Close(); return nil })
-	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // its answers contain the session id
+	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // whether the server's answers contain the session id
 	return contender{name: name, pid: p.PID, blind: strings.HasPrefix(name, report.Empty), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
 		if cs == nil {
 			cs = must.Get(load.Dial(ctx, n, p.Addr))
@@ -177,11 +178,11 @@ const (
 	// coarseTurns is the number of turns into which each contender's round is divided. Contenders
 	// alternate after every turn, because otherwise a slow phase of the machine would hit only one.
 	coarseTurns = 5
-	// fineTurns is the number of turns when a table compares contenders of nearly equal speed with few
-	// callers. Every few milliseconds the kernel may move threads to other cores, where they wait up
-	// to three times as long for each other. These turns are too short to measure CPU time.
+	// fineTurns replaces coarseTurns for contenders of nearly equal speed with few callers. Turns must
+	// be short then, because every few milliseconds the kernel may move threads to cores where they
+	// wait up to three times as long for each other. CPU time cannot be measured in such short turns.
 	fineTurns  = 500
-	fineRounds = 3 // rounds with fineTurns for each round that the user asked for
+	fineRounds = 3 // a table with fineTurns has this many times the number of rounds of the flag --rounds
 )
 
 // round holds the measurements of one contender in one round.
@@ -193,8 +194,8 @@ type round struct {
 	turns int // number of turns in which CPU time was measured
 }
 
-// takeTurns measures the contenders in turns and adds the table to the report. Round 0 warms them
-// up and is not reported. Contenders without their own requests check the sessions in refs.
+// takeTurns measures the contenders in turns and adds the table t to the report. Round 0 warms the
+// contenders up and is not reported. Contenders without their own requests check the sessions in refs.
 func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, refs []session.Ref, fine bool, contenders ...contender) {
 	rounds, length := b.rounds(7, time.Second)
 	turns := coarseTurns
@@ -206,9 +207,9 @@ func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, 
 		t.Rows = append(t.Rows, report.Row{Name: c.name})
 	}
 	var requests []load.Request
-	fastest := 5_000.0 // highest rate so far in checks per second, which decides how many new tokens a round needs
+	fastest := 5_000.0 // highest rate so far, in checks per second; the number of new tokens for a round follows from it
 	for n := range rounds + 1 {
-		b.Say("%s: round %d of %d", t.Name, n, rounds) // round 0 warms up
+		b.Say("%s: round %d of %d", t.Name, n, rounds) // round 0 warms the contenders up
 		if t.Tokens == report.Fresh {
 			requests = b.Keys.Mint(ctx, t.Alg, refs, int(1.5*fastest*length.Seconds())+t.Callers)
 		} else if requests == nil {
@@ -253,7 +254,7 @@ func (b *bench) takeTurns(ctx context.Context, sp *stage.Space, t report.Table, 
 
 // clocked runs one turn of a contender and measures the CPU time that it takes.
 func (b *bench) clocked(ctx context.Context, sp *stage.Space, one *round, d time.Duration) {
-	runtime.GC() // otherwise the garbage of minting tokens would be collected during the contender's turn
+	runtime.GC() // otherwise the garbage collector would run during the turn, because of the tokens minted before it
 	before := probe.Read(ctx, sp.Client, one.pid)
 	one.load(ctx, d, one.from, one.work)
 	after := probe.Read(ctx, sp.Client, one.pid)
@@ -271,7 +272,7 @@ func (one *round) figures() report.Figures {
 		return f
 	}
 	f[report.RedisCPU] = load.Micros(one.spent.Redis) / checks
-	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // each turn contains one read event of probe.Read
+	f[report.Trips] = float64(one.spent.Reads-one.turns) / checks // probe.Read itself makes Redis read once per turn; subtract these reads
 	f[report.LoadCPU] = load.Micros(one.spent.Self) / checks
 	switch {
 	case one.ask != nil:
@@ -283,7 +284,7 @@ func (one *round) figures() report.Figures {
 	return f
 }
 
-// again names the row that measures the same contender a second time, to show the noise.
+// again returns the name of the row that measures a contender again, which shows the noise.
 func again(name string) string { return name + " again" }
 
 // count returns a number with its noun, such as "1 connection" or "2 connections".
@@ -331,7 +332,7 @@ func (b *bench) growth(ctx context.Context) {
 	}, nil, false, append(contenders, c)...)
 }
 
-// memory fills Redis with live sessions, each of another user, and checks every session once.
+// memory fills Redis with live sessions, each of a different user, and checks every session once.
 func (b *bench) memory(ctx context.Context) {
 	before := probe.RedisMemory(ctx, b.Redis)
 	sp, refs := b.populate(ctx, b.MemorySessions, false)
@@ -341,7 +342,7 @@ func (b *bench) memory(ctx context.Context) {
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
 	defer cs.Close()
 	done := 0
-	for part := range slices.Chunk(refs, 100_000) { // tokens of all sessions together would fill the machine's memory
+	for part := range slices.Chunk(refs, 100_000) { // in parts, because the tokens of all sessions together would fill the machine's memory
 		w := b.checkOnce(ctx, cs, b.Keys.Mint(ctx, session.AlgEdDSA, part, len(part)))
 		done += len(part)
 		b.Say("%d of %d are checked, at %.0f a second", done, len(refs), w.Rate())

@@ -44,24 +44,23 @@ that disconnect before their answer, and one late reply of Redis. storm: a flood
 No other program may use the PostgreSQL and Redis servers at the same time. sessionbench creates its own databases in PostgreSQL, uses
 empty databases of Redis, and removes everything that it wrote. The exit status is 1 if a server gave a wrong answer.`
 
-// config holds the command-line flags.
 type config struct {
 	Parts          []string      `arg:"" optional:"" default:"compare" enum:"compare,memory,growth,vanish,storm,all" help:"Measurements to run."`
 	DatabaseURL    string        `env:"SESSIOND_TEST_POSTGRES_URL" placeholder:"URL" help:"PostgreSQL server. Its user must be allowed to create databases." json:"-"`
 	RedisURL       string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"Redis server, not a Redis Cluster." json:"-"`
 	Build          []string      `placeholder:"NAME=PATH" sep:"none" help:"sessiond program to measure instead of a new build of this repository. NAME labels it in the report. If the flag is repeated, compare measures each program, and the first one twice to show the noise. Thresholds and all other measurements use the last program."`
-	Rounds         int           `placeholder:"N" help:"How often each measurement is repeated (default: 7; storm: 3)."`
+	Rounds         int           `placeholder:"N" help:"Number of rounds in which each measurement is repeated (default: 7; storm: 3)."`
 	Round          time.Duration `placeholder:"DURATION" help:"How long each program or kind of load is measured per round (default: 1s; storm: 10s)."`
 	Sessions       int           `default:"1000" help:"Number of sessions whose tokens are checked."`
-	Connections    []int         `default:"1,64,256" help:"compare: numbers of HTTP connections to measure with."`
-	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signature algorithms of the tokens. The first is measured with each number of connections, the others only with the middle number."`
+	Connections    []int         `default:"1,64,256" help:"compare: numbers of concurrent HTTP connections to measure with."`
+	Algorithms     []string      `default:"EdDSA,ES256,HS256" enum:"EdDSA,ES256,HS256" help:"compare: signature algorithms of the tokens. The first is measured with each number of connections, the others only with the middle number of connections."`
 	Tokens         []string      `default:"warm,new" enum:"warm,new" help:"compare: warm measures tokens that the server has checked before, new measures tokens that it checks for the first time."`
 	MemorySessions int           `default:"1000000" help:"memory: number of live sessions."`
 	GrowthSessions []int         `default:"1000,100000,1000000" help:"growth: numbers of sessions in Redis to measure with. The others are compared to the first."`
 	GrowthUser     int           `default:"10000" help:"growth: also measure with this number of sessions that all belong to one user."`
-	Duration       time.Duration `default:"1m" help:"vanish: duration of the measurement over HTTP, and of the one without HTTP."`
-	Crowd          int           `default:"1000" help:"storm: number of login clients that obey Retry-After, in the scene with a crowd."`
-	Stampede       int           `default:"10000" help:"storm: number of clients that send a login at the same moment, in the scene with a stampede."`
+	Duration       time.Duration `default:"1m" help:"vanish: how long to measure with HTTP, and then the same time again without HTTP."`
+	Crowd          int           `default:"1000" help:"storm: number of clients in the large flood, in which each client logs in again and again and obeys Retry-After."`
+	Stampede       int           `default:"10000" help:"storm: number of clients in the flood in which each client sends one login, all at the same moment."`
 	Deployments    []string      `default:"one,three,limited" enum:"one,three,limited" help:"storm: deployments of sessiond to flood with logins. one: one replica, three: three replicas, limited: one replica in a control group that may use one CPU core."`
 	JSON           string        `name:"json" placeholder:"FILE" help:"Write the figures of all rounds to this file." json:"-"`
 	SVG            string        `name:"svg" placeholder:"DIRECTORY" help:"Write plots to this directory: compare.svg, growth.svg, storm.svg." json:"-"`
@@ -78,12 +77,12 @@ func (c *config) Validate() error {
 		return errors.New("numbers and durations must be more than 0")
 	}
 	if c.Round > 15*time.Second {
-		return errors.New("--round must be at most 15s, because sessiond closes connections that stay idle while other programs are measured")
+		return errors.New("--round must be at most 15s; during longer rounds of other programs, sessiond would close the connections that stay idle")
 	}
 	return nil
 }
 
-// rounds returns the number of rounds and their length. The arguments are the defaults.
+// rounds returns the values of --rounds and --round. The parameters are their defaults.
 func (c *config) rounds(number int, length time.Duration) (int, time.Duration) {
 	return cmp.Or(c.Rounds, number), cmp.Or(c.Round, length)
 }

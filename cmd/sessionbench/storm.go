@@ -21,10 +21,10 @@ type scene struct {
 	name     string
 	checks   int // token checks per second; 0: no checks; full: as many as sessiond answers
 	flood    load.Flood
-	visitors bool // also log in report.Visitors users from different addresses; the scene lasts twice as long
+	visitors bool // more users, report.Visitors in number, log in from different addresses; the scene lasts twice as long
 }
 
-const steady, full = 500, -1 // values of scene.checks: 500 checks per second; as many as sessiond answers
+const steady, full = 500, -1 // values of scene.checks: 500 checks per second, or as many as sessiond answers
 
 func (c *config) scenes() []scene {
 	return []scene{
@@ -61,20 +61,21 @@ func (b *bench) storm(ctx context.Context) {
 	}
 }
 
-// cast holds the replicas, sessions and users that all scenes of one deployment share.
+// cast holds the sessiond replicas, sessions and users that all scenes of a deployment share.
 type cast struct {
 	*bench
 	services []*stage.Process
-	addrs    []string // addresses of the services
+	addrs    []string // addresses of the replicas in services
 	requests []load.Request
 	users    []string
 	hasher   *hashing.Hasher
-	arrived  int // number of client addresses used so far; a scene needs new ones, because sessiond remembers addresses
+	arrived  int // number of client addresses used so far; a scene needs new addresses, because sessiond remembers the old ones
 	round    time.Duration
-	rest     time.Duration // time for a flood to build up before the measurement, and to drain after it
+	rest     time.Duration // time to wait while a flood of logins builds up before the measurement, and while it ends afterwards
 }
 
-// deploy runs all scenes on so many replicas. wrap limits them to share of the machine's CPU time.
+// deploy runs all scenes on one deployment of sessiond. The parameter wrap limits its CPU time, and
+// share is the fraction of the machine's CPU time that it may use.
 func (b *bench) deploy(ctx context.Context, name string, replicas int, share float64, wrap []string) {
 	rounds, length := b.rounds(3, 10*time.Second) // rounds of 1 s would be too short, because a login in a flood takes seconds
 	const bcryptCost = 10                         // sessiond's default
@@ -88,7 +89,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 		c.services, c.addrs = append(c.services, p), append(c.addrs, p.Addr)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one thread is enough for the load generator and leaves more CPU time to sessiond
-	c.check(ctx, steady, time.Now(), c.rest)        // brings the sessions into Redis before the first scene
+	c.check(ctx, steady, time.Now(), c.rest)        // these checks bring the sessions into Redis before the first measurement
 	t := report.Table{Part: report.Storm, Name: name, Round: length, Turn: length, Rows: make([]report.Row, len(b.scenes()))}
 	for n := range rounds {
 		limit, calm := c.bcryptLimit(ctx)*share, load.NewWork()
@@ -116,7 +117,7 @@ func (b *bench) deploy(ctx context.Context, name string, replicas int, share flo
 	b.report.Tables = append(b.report.Tables, t)
 }
 
-// bcryptLimit measures how many passwords per second all cores verify without other work.
+// bcryptLimit measures how many passwords per second all cores can verify if they do nothing else.
 func (c *cast) bcryptLimit(ctx context.Context) float64 {
 	cores, w := runtime.NumCPU(), load.NewWork()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
@@ -131,7 +132,7 @@ func (c *cast) bcryptLimit(ctx context.Context) float64 {
 	return w.Rate()
 }
 
-// flood returns a function that runs a flood from client addresses that no other scene uses.
+// flood returns a function that runs the flood f from client addresses that no other scene uses.
 func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*load.Logins, error) {
 	f.Addrs, f.First = c.addrs, c.arrived
 	if f.Users == nil {
@@ -141,7 +142,7 @@ func (c *cast) flood(f load.Flood) func(ctx context.Context, begin time.Time) (*
 	return f.Run
 }
 
-// check sends rate token checks per second until d after begin. Those before begin do not count.
+// check sends token checks at the given rate until begin+d. Checks before begin are not counted.
 func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Duration) *load.Work {
 	n, from, w := principal, &load.Supply{Requests: c.requests}, load.NewWork()
 	if rate != full {
@@ -161,7 +162,8 @@ func (c *cast) check(ctx context.Context, rate int, begin time.Time, d time.Dura
 	return w
 }
 
-// play runs one scene and writes its figures to f. It returns the token checks, nil if none.
+// play runs one scene and writes its figures to f. It returns the results of the token checks, or
+// nil if the scene has no token checks.
 func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Work) {
 	if s.flood.Stampede {
 		return c.stampede(ctx, s, f)
@@ -183,7 +185,7 @@ func (c *cast) play(ctx context.Context, s scene, f report.Figures) (w *load.Wor
 	if s.visitors {
 		run := c.flood(load.Flood{
 			Users: c.users[len(c.users)-report.Visitors:], Clients: report.Visitors, Once: true,
-			Spacing: length * 3 / 4 / report.Visitors, // the last quarter of the scene is left for answers
+			Spacing: length * 3 / 4 / report.Visitors, // no visitor starts in the last quarter of the scene, because each may need time to sign in
 		})
 		g.Go(func() (err error) { visitors, err = run(scene, begin); return err })
 	}
@@ -213,7 +215,7 @@ func (c *cast) record(f report.Figures, w *load.Work, l *load.Logins) {
 	}
 }
 
-// watch counts failed requests for /livez, which every replica must always answer, until ctx ends.
+// watch requests /livez from every replica until ctx ends, and returns the number of failures.
 func (c *cast) watch(ctx context.Context) (dark float64) {
 	for ctx.Err() == nil {
 		load.Pause(ctx, 100*time.Millisecond)

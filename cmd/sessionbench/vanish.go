@@ -22,14 +22,15 @@ import (
 )
 
 const (
-	leaveEvery    = 20                     // each caller disconnects during one of this many requests
-	held          = 2 * time.Second        // delay of a single reply from Redis
-	checkDeadline = 150 * time.Millisecond // longest time for sessiond to answer: 120 ms for Redis, the rest for Postgres
+	leaveEvery    = 20                     // each caller gives up one of this many requests before the answer
+	held          = 2 * time.Second        // delay of the one late reply from Redis
+	checkDeadline = 150 * time.Millisecond // sessiond must answer within this time: it waits up to 120 ms for Redis and then asks Postgres
 	callDeadline  = 100 * time.Millisecond // context deadline of a call to the verifier without HTTP
 )
 
-// vanish lets clients disconnect before their answer at full load, and delays one reply of Redis.
-// All other answers must be right. While Redis is late, sessiond finds the sessions in Postgres.
+// vanish sends token checks at full load. Some clients disconnect before the answer, and one reply
+// of Redis is late. Every answer must be right. While Redis is late, sessiond finds the sessions in
+// Postgres.
 func (b *bench) vanish(ctx context.Context) {
 	sp := b.Claim(ctx)
 	requests, ledger := b.SignIn(ctx, sp, b.Sessions)
@@ -64,7 +65,7 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	service := b.Service(ctx, b.Latest, redisURL, nil)
 	f[report.Deadline] = load.Millis(checkDeadline)
 	cs := must.Get(load.Dial(ctx, principal, service.Addr))
-	b.checkOnce(ctx, cs, requests) // makes sessiond open all its connections to Redis and Postgres
+	b.checkOnce(ctx, cs, requests) // these checks make sessiond open all its connections to Redis and Postgres
 	cs.Close()
 	f[report.GoroutinesBefore] = settle(ctx, service.Goroutines, 0)
 	cs = must.Get(load.Dial(ctx, principal, service.Addr))
@@ -73,7 +74,7 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	defer stall().Stop()
 	must.Do(load.Drive(ctx, principal, b.Duration, &load.Supply{Requests: requests}, func(ctx context.Context, caller int, r *load.Request) error {
 		asked[caller]++
-		if n := asked[caller] + caller; n%leaveEvery == 0 { // adding caller keeps the callers from disconnecting all at once
+		if n := asked[caller] + caller; n%leaveEvery == 0 { // the number of the caller is added, because otherwise all callers would disconnect at once
 			return leave(ctx, &cs[caller], service.Addr, r, n%(2*leaveEvery) == 0)
 		}
 		err := cs[caller].Check(r, true)
@@ -86,7 +87,8 @@ func (b *bench) vanishHTTP(ctx context.Context, redisURL string, requests []load
 	f[report.GoroutinesAfter] = settle(ctx, service.Goroutines, f[report.GoroutinesBefore])
 }
 
-// leave disconnects before the answer to r, by a TCP reset unless politely is set, and reconnects.
+// leave sends r, disconnects before the answer, and connects again. If politely is not set, it
+// disconnects with a TCP reset.
 func leave(ctx context.Context, c **load.Client, addr string, r *load.Request, politely bool) error {
 	if _, err := (*c).Write(r.Wire); err != nil {
 		return fmt.Errorf("send a request: %w", err)
@@ -122,7 +124,8 @@ func (b *bench) vanishDirect(ctx context.Context, redisURL string, requests []lo
 	f[report.GoroutinesAfter] = settle(ctx, goroutines, f[report.GoroutinesBefore])
 }
 
-// callWithin checks r's token within callDeadline. A call that leaves is canceled after that time.
+// callWithin checks r's token with the deadline callDeadline. If leaves is set, the caller gives up
+// when the time in the parameter after is over.
 func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leaves bool, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
@@ -140,8 +143,8 @@ func callWithin(ctx context.Context, v *session.Verifier, r *load.Request, leave
 	}
 }
 
-// settle calls count, at most for 10 s, until the number of goroutines is at most most. If most is
-// 0, settle calls count until two results are equal. It returns the last result.
+// settle waits up to 10 s until the number of goroutines, which count returns, is at most the limit
+// most. If most is 0, settle waits until the number stays the same. It returns the last number.
 func settle(ctx context.Context, count func() float64, most float64) (n float64) {
 	deadline := time.Now().Add(10 * time.Second)
 	for last := -1.0; ; last = n {
@@ -153,8 +156,8 @@ func settle(ctx context.Context, count func() float64, most float64) (n float64)
 	}
 }
 
-// proxy starts a TCP proxy for the Redis at target and returns its address. The proxy stops with
-// the current scope. If hold is set, the next reply is delayed once by hold nanoseconds.
+// proxy starts a TCP proxy for the Redis at target and returns its address. The proxy stops with the
+// current Scope. If hold is set, the proxy delays the next reply by hold nanoseconds, but only once.
 func (b *bench) proxy(ctx context.Context, target string, hold *atomic.Int64) (addr string) {
 	listener := must.Get(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
 	p := &tcpproxy.Proxy{ListenFunc: func(string, string) (net.Listener, error) { return listener, nil }}
@@ -169,7 +172,7 @@ func (b *bench) proxy(ctx context.Context, target string, hold *atomic.Int64) (a
 
 type delayed struct {
 	net.Conn
-	hold *atomic.Int64 // nanoseconds by which the next read is delayed, once
+	hold *atomic.Int64 // delay of the next read in nanoseconds; Read then sets it to 0
 }
 
 func (d delayed) CloseWrite() error { return d.Conn.(*net.TCPConn).CloseWrite() } // tcpproxy calls this method if a connection has it

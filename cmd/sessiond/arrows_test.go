@@ -11,11 +11,11 @@ import (
 
 const (
 	module = "github.com/sessiond/sessiond"
-	root   = "../.." // path of the module from this directory
+	root   = "../.." // path from this directory to the root of the module
 )
 
-// arrows lists which packages of this module each of its packages may import. Add new packages
-// here.
+// arrows lists, for each package of this module, the packages of this module that it may import.
+// A new package must be added here.
 var arrows = map[string][]string{
 	"session":                {},
 	"session/issuer":         {"session"},
@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"api":                    {"session", "session/issuer", "identity", "identity/limit"},
 	"api/docgen":             {},
 	"cmd/sessiond":           {"cmd/sessiond/app"},
-	"cmd/sessiond/httpsuite": {}, // tests only
+	"cmd/sessiond/httpsuite": {}, // this package has only tests
 	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
 	"deploy/gateways":        {},
 }
@@ -55,7 +55,7 @@ func TestPackages_ImportOnlyAllowedPackages(t *testing.T) {
 		for _, to := range imports {
 			switch {
 			case isTestHelper(from):
-				// A test helper may import packages that it helps to test, but not api or cmd.
+				// Test helpers must not import api or cmd, unless they are below that directory.
 				if r := topDirectory(to); r != topDirectory(from) && (r == "api" || r == "cmd") {
 					t.Errorf("the test helper %s must not import %s", from, to)
 				}
@@ -68,7 +68,7 @@ func TestPackages_ImportOnlyAllowedPackages(t *testing.T) {
 	}
 }
 
-// ours returns the packages of this module, without the path of the module.
+// ours returns those of the paths that are packages of this module, without the module's path.
 func ours(paths []string) []string {
 	var short []string
 	for _, p := range paths {
@@ -93,7 +93,7 @@ func TestRepository_HasOnlyAllowedTopLevelEntries(t *testing.T) {
 	allowed := []string{
 		"cmd", "api", "session", "identity", "redisstore", "sqlstore", "deploy",
 		"go.mod", "go.sum", "README.md", "LICENSE",
-		"sessiond", // written by go build, ignored by git
+		"sessiond", // a program that go build writes and git ignores
 	}
 	entries, err := os.ReadDir(root)
 	if err != nil {

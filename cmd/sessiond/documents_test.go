@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
 )
 
-// documents returns the text of every Markdown file by its path from the root.
+// documents returns the texts of all Markdown files of the repository. The keys are their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -63,7 +63,7 @@ func TestDocuments_LinksLeadToExistingFilesAndHeadings(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 			file, fragment, _ := strings.Cut(l[1], "#")
 			if strings.Contains(file, ":") {
-				continue // leads to another site
+				continue // the link leads to another site, and is not checked
 			}
 			target := name
 			if file != "" {
@@ -106,7 +106,7 @@ func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
 	for _, cells := range rows(guide) {
 		name := code.FindStringSubmatch(cells[0])
 		if name == nil {
-			continue // the header row of a table
+			continue // this row is the header of a table
 		}
 		if listed[name[1]] = true; !slices.Contains(settings, name[1]) {
 			t.Errorf("settings.md lists %s, which serve does not take", name[1])
@@ -122,7 +122,7 @@ func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
 	}
 }
 
-func TestReadme_MapNamesPackagesAndFilesThatExist(t *testing.T) {
+func TestReadme_MapListsOnlyExistingPackagesAndFiles(t *testing.T) {
 	_, section, _ := strings.Cut(documents(t)[filepath.Join(root, "README.md")], "\n## Map\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	if len(rows(section)) < 2 {

@@ -20,7 +20,7 @@ type client struct {
 	addr     string
 	conn     net.Conn
 	in       *bufio.Reader
-	reopened int // how often the gateway closed the connection, except after a 503
+	reopened int // how many times the gateway closed the connection after an answer other than 503
 }
 
 func dial(t *testing.T, addr string) *client {
@@ -46,7 +46,7 @@ type answer struct {
 	body   []byte
 }
 
-// do sends one request with these header lines, and with a body unless body is nil.
+// do sends one request with the header lines in lines. If body is nil, the request has no body.
 func (c *client) do(method, target string, body []byte, lines ...string) answer {
 	c.t.Helper()
 	var out bytes.Buffer
@@ -84,7 +84,7 @@ func (c *client) do(method, target string, body []byte, lines ...string) answer 
 }
 
 // ask repeats a request while the gateway returns 503, because the gateway's check with sessiond
-// may time out on a busy machine. A 503 of the application itself is returned.
+// may time out on a busy machine. A 503 that the application itself sent is returned at once.
 func (c *client) ask(method, target string, body []byte, lines ...string) answer {
 	c.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; {

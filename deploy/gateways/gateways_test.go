@@ -18,17 +18,17 @@ import (
 // ASCII, and text that looks like variables and escapes of the gateways.
 const oddName = `Zoë "{env.HOME}" $host %41 %[src] 😀`
 
-// timeLimit is the longest time that a client may wait for a 503. The gateway files set timeouts of
-// 3 to 5 seconds. Without them the gateways would wait for 30 seconds or more.
+// timeLimit is the longest time that a client may wait for a 503. The tested configuration files set
+// timeouts of 3 to 5 seconds. Without these timeouts, gateways would wait for 30 seconds or more.
 const timeLimit = 20 * time.Second
 
-// TestGateways runs each gateway's file with the real program, in front of an
-// application and a real sessiond with real stores.
-func TestGateways(t *testing.T) {
+// TestGateways_ForwardOnlyRequestsOfActiveSessions runs each gateway program with its configuration
+// file, in front of an application and of a sessiond that uses real Redis and Postgres servers.
+func TestGateways_ForwardOnlyRequestsOfActiveSessions(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			g.find(t) // skips the test before it starts servers, if the gateway is not installed
+			g.find(t) // if the gateway is not installed, find skips the test before any server is started
 			s := &site{service: startService(t), app: startApp(t)}
 			s.addr = g.start(t, s.service.addr, s.app.addr)
 			s.alice = s.register(t, oddName, "zoe@example.com")
@@ -157,7 +157,7 @@ var targets = []string{
 
 func testRequestUnchanged(t *testing.T, s *site) {
 	c := dial(t, s.addr)
-	big := bytes.Repeat([]byte("0123456789abcdef"), 32<<10) // half a megabyte, more than any gateway buffers
+	big := bytes.Repeat([]byte("0123456789abcdef"), 32<<10) // half a megabyte, because no gateway buffers so much
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"} {
 		for _, body := range [][]byte{nil, []byte("{\"a\": \"\\u0000é\"}\r\n"), big} {
 			if body != nil && (method == "GET" || method == "HEAD") {
@@ -194,8 +194,8 @@ func testRequestUnchanged(t *testing.T, s *site) {
 	}
 }
 
-// testAnswerUnchanged lets the application answer with statuses that sessiond's check also uses. A
-// gateway must not take them for the answer of the check.
+// testAnswerUnchanged lets the application answer with statuses such as 401, which sessiond's check
+// uses, too. A gateway must not mistake the application's answer for the answer of the check.
 func testAnswerUnchanged(t *testing.T, s *site) {
 	for _, status := range []int{204, 302, 400, 401, 403, 404, 500, 502, 503} {
 		a := dial(t, s.addr).ask("GET", fmt.Sprint("/status/", status), nil, s.alice.bearer()).want(t, status)
@@ -266,8 +266,8 @@ func testStoresDown(t *testing.T, s *site) {
 	revoked := s.login(t, "bob")
 	s.logout(t, revoked)
 	c := dial(t, s.addr)
-	// wantVerdicts waits for the right verdicts, because sessiond may need a moment until it uses a
-	// restored store.
+	// wantVerdicts waits until the gateway accepts an active session and refuses a revoked session.
+	// sessiond may need a moment until it uses a Redis or Postgres again that was down.
 	wantVerdicts := func(when string) {
 		t.Helper()
 		c.ask("GET", "/things", nil, s.alice.bearer()).want(t, 200)
@@ -314,8 +314,8 @@ func testServiceDown(t *testing.T, s *site) {
 	}
 	s.app.wantNone(t)
 	s.start(t)
-	// sessiond runs again, so a 503 is right only if its check timed out. A 503 that comes at once
-	// means that the gateway used a connection to the old process without a retry.
+	// sessiond runs again. A 503 that comes late only means that the check timed out. But a 503 that
+	// comes at once means that the gateway used a connection to the old process and did not retry.
 	dial(t, s.service.addr).ask("GET", "/v1/verify", nil, s.alice.bearer()).want(t, 200)
 	for range 5 {
 		begin := time.Now()
@@ -348,17 +348,17 @@ func TestVerify_IgnoresPathSuffix(t *testing.T) {
 	}
 }
 
-// TestGateways_WithFakeSessiond shows what gateways send to sessiond, and what they do with answers
-// that the real sessiond never gives.
-func TestGateways_WithFakeSessiond(t *testing.T) {
+// TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers tests gateways with a fake sessiond. The
+// fake records what gateways send, and gives answers that the real sessiond never gives.
+func TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
 			g.find(t)
 			check, a := startCheck(t), startApp(t)
 			addr := g.start(t, check.addr, a.addr)
-			t.Run("sends sessiond only the token, address and request id", func(t *testing.T) { testCheckRequest(t, check, a, addr, g.keepsConns) })
-			t.Run("returns 503 for an unexpected answer of sessiond", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr) })
+			t.Run("a check contains only the token, the client address and a request id", func(t *testing.T) { testCheckRequest(t, check, a, addr, g.keepsConns) })
+			t.Run("the client gets 503 if the answer of sessiond is unexpected", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr) })
 		})
 	}
 }
@@ -404,7 +404,7 @@ func testCheckRequest(t *testing.T, check *check, app *app, addr string, keepsCo
 			a := c.do(method, target, []byte("a body"), "Authorization: Bearer a.b.c", "Cookie: secret=1", "X-Auth-Subject: root",
 				"X-Forwarded-For: 203.0.113.7", "X-Original-Uri: /loginUser", "X-Http-Method-Override: PUT")
 			if a.status == 400 {
-				continue // the gateway refuses the target
+				continue // this gateway refuses such a request target
 			}
 			a.want(t, 200)
 			requests++

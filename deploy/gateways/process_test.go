@@ -107,7 +107,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 }
 
 // freeAddr returns a loopback address with a free port. It never returns an address twice, because
-// the first program may not listen there yet.
+// the program that got the address first may not listen there yet.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	usedAddrs.Lock()

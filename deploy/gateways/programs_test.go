@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// gateway is a gateway program and how to run our configuration file with it. Only the file's
-// addresses are changed and, unless the test runs as root, its user.
+// gateway describes a gateway program and how to start it with our configuration file. A test
+// changes only the addresses in the file and, if the test does not run as root, the user.
 type gateway struct {
 	name       string // name of the program and of its Debian package
 	keepsConns bool   // whether the gateway reuses its connections to sessiond
@@ -21,14 +21,14 @@ type gateway struct {
 	command    func(t *testing.T, program, dir string, at addrs) *exec.Cmd
 }
 
-// addrs are the addresses at which the gateway, sessiond and the application listen.
+// addrs holds the addresses at which the gateway, sessiond and the application listen.
 type addrs struct{ gateway, sessiond, app string }
 
 var gateways = []gateway{
 	{"nginx", true, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.gateway+";", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		var owner string
-		if os.Getuid() == 0 { // by default the workers run as nobody, who cannot read dir
+		if os.Getuid() == 0 { // by default, the processes of nginx run as the user nobody, who cannot read dir
 			owner = "user root root;\n"
 		}
 		main := owner + `worker_processes 2;
@@ -82,7 +82,7 @@ func (g *gateway) start(t *testing.T, sessiond, app string) (addr string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The gateway already listens while it still runs as root.
+		// Wait, because the gateway already listens before it switches from root to this user.
 		waitFor(t, g.name+" to run as "+g.user, func() bool {
 			info, err := os.Stat(fmt.Sprint("/proc/", p.cmd.Process.Pid))
 			return err == nil && fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid) == want.Uid

@@ -18,13 +18,13 @@ type proxy struct {
 	conns map[net.Conn]struct{}
 }
 
-// throughProxy starts a proxy in front of a URL's server. It returns the URL with the
-// proxy's address.
+// throughProxy starts a proxy in front of the server that rawURL names. It returns the same URL
+// with the address of the proxy.
 func throughProxy(t *testing.T, rawURL string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		t.Fatal("cannot parse the URL of Redis or Postgres") // err may contain the password
+		t.Fatal("cannot parse the URL of Redis or Postgres") // err is not printed, because it may contain the password
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
-// site is a gateway, the application and the sessiond behind the gateway, and two signed-in users.
+// site holds a gateway, the application and the sessiond behind it, and sessions of two users.
 type site struct {
 	*service
 	app        *app
@@ -77,7 +77,7 @@ func (s *service) start(t *testing.T) {
 func buildSessiond(t *testing.T) string {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // later tests use the program, too
+		dir, err := os.MkdirTemp("", "sessiond-test-") //nolint:usetesting // not t.TempDir, because later tests use the program, too
 		if err != nil {
 			buildErr = err
 			return
@@ -142,7 +142,7 @@ func (s *service) signIn(t *testing.T, path, username string, body map[string]st
 	}}
 }
 
-// logout revokes the session.
+// logout revokes the given session.
 func (s *service) logout(t *testing.T, of session) {
 	t.Helper()
 	dial(t, s.addr).ask("DELETE", "/logout", nil, of.bearer()).want(t, 200)
@@ -195,7 +195,7 @@ func (a *app) record(r received) {
 	a.seen = append(a.seen, r)
 }
 
-// take returns the requests since the last call.
+// take returns the requests that the application got since the last call of take.
 func (a *app) take() []received {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -204,8 +204,8 @@ func (a *app) take() []received {
 	return seen
 }
 
-// takeOne returns the only request since the last call. It fails the test if there
-// was none or more than one.
+// takeOne returns the request that the application got since the last call of take. It fails the
+// test if there was not exactly one.
 func (a *app) takeOne(t *testing.T) received {
 	t.Helper()
 	seen := a.take()
@@ -215,7 +215,7 @@ func (a *app) takeOne(t *testing.T) received {
 	return seen[0]
 }
 
-// wantNone fails the test if a request has reached the application.
+// wantNone fails the test if the application got a request since the last call of take.
 func (a *app) wantNone(t *testing.T) {
 	t.Helper()
 	if seen := a.take(); len(seen) > 0 {
@@ -243,7 +243,7 @@ func (r received) identity() map[string][]string {
 	return found
 }
 
-// wantIdentity fails the test unless the identity headers are exactly the session's.
+// wantIdentity fails the test unless r has exactly the identity headers of the given session.
 func (r received) wantIdentity(t *testing.T, of session) {
 	t.Helper()
 	want := map[string][]string{}

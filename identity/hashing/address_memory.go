@@ -11,15 +11,15 @@ type addressMemory struct {
 	swept time.Time            // when expired addresses were last removed
 }
 
-// sweepEvery is the shortest time between two removals of the expired addresses of a full memory. A
-// removal for each new address would take more time than a hash.
+// sweepEvery is the minimum time between two removals of expired addresses from a set that holds
+// maxTracked addresses. Removing them for each new address would take more time than a hash.
 const sweepEvery = time.Second
 
 func (m *addressMemory) has(address string, now time.Time) bool {
 	return now.Before(m.until[address])
 }
 
-// keep remembers a client address for the time d. A full memory does not take a new address.
+// keep adds or renews a client address for the time d. A set of maxTracked addresses takes no new one.
 func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
 	if len(m.until) >= maxTracked && now.Sub(m.swept) >= sweepEvery {
 		m.swept = now
@@ -35,7 +35,7 @@ func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
 
 // returnCounter counts the refused clients by the second in which they were told to retry.
 type returnCounter struct {
-	at     int64 // Unix seconds; the counts of earlier seconds were set to 0
+	at     int64 // when count was last called, in Unix seconds
 	counts [maxDelay/time.Second + 2]int
 }
 
@@ -52,7 +52,7 @@ func (r *returnCounter) count(now time.Time) (n int) {
 	return n
 }
 
-// add counts a client that was told to retry at the time back.
+// add counts a client that was told to retry at the given time.
 func (r *returnCounter) add(back time.Time) {
 	if size := int64(len(r.counts)); back.Unix()-r.at < size {
 		r.counts[back.Unix()%size]++

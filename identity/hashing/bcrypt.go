@@ -10,24 +10,24 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/crypto/blowfish" //nolint:staticcheck // SA1019: deprecated as a cipher; bcrypt is made of it
+	"golang.org/x/crypto/blowfish" //nolint:staticcheck // SA1019: Blowfish is deprecated as a cipher, but bcrypt needs it
 )
 
 // x/crypto's bcrypt keeps a core busy for a whole hash. This file computes the same hash, with
 // x/crypto's Blowfish cipher, and yields the CPU every few rounds of bcrypt, about every 0.25 ms. A
 // low priority alone is not enough: a thread that just woke up, for example to check a token, may
-// have to wait for the kernel's next tick, up to 4 ms. Decision 0012 has the measurements.
+// have to wait for the kernel's next tick, up to 4 ms (see deploy/docs/decisions/0012).
 //
-// On a machine that is always busy, a hash that always yields would get almost no CPU. A hash that
-// takes more than farBehind times as long as on an idle machine is far behind. From then on it yields
-// only about every 1.5 ms, and runs at the priority of its process.
+// On a machine that is always busy, a hash that always yields would get almost no CPU. When a hash has
+// taken more than farBehind times as long as on an idle machine, it yields only about every 1.5 ms, and
+// runs at the priority of its process.
 const (
-	yieldEvery  = 4 // rounds
+	yieldEvery  = 4 // rounds of bcrypt between two yields of the CPU
 	farBehind   = 10
-	insistEvery = 24 // rounds between two yields of a hash that is far behind
+	insistEvery = 24 // rounds between two yields when the hash has taken much longer than usual
 )
 
-// implementation is one way to run bcrypt. If idle is set, it runs only when nothing else wants the CPU.
+// implementation is one way to run bcrypt. If idle is set, it may hash only when nothing else wants the CPU.
 type implementation struct {
 	compare  func(hash, secret []byte, idle bool) error
 	generate func(secret []byte, cost int, idle bool) ([]byte, error)
@@ -51,13 +51,13 @@ var knownAnswers = []struct{ secret, hash string }{
 	{string(bytes.Repeat([]byte("y"), maxSecret)), "$2a$04$SKPRdrHCs7CoM2QXPBwHC.rml/oxNlMOwUXvM7qRoFg.rufBG3toK"},
 }
 
-// check returns an error if the implementation gives other results than x/crypto for the known answers.
+// check returns an error if the implementation and x/crypto have different results for the knownAnswers.
 func (i implementation) check() error {
 	for n, known := range knownAnswers {
 		for _, secret := range []string{known.secret, known.secret + "x"} {
 			want := bcrypt.CompareHashAndPassword([]byte(known.hash), []byte(secret))
 			if got := i.compare([]byte(known.hash), []byte(secret), false); !errors.Is(got, want) {
-				return fmt.Errorf("known answer %d: Compare returned %s, want %s", n, fmt.Sprint(got), fmt.Sprint(want))
+				return fmt.Errorf("check of bcrypt, known answer %d: compare returned %s, want %s", n, fmt.Sprint(got), fmt.Sprint(want))
 			}
 		}
 		made, err := i.generate([]byte(known.secret), bcrypt.MinCost, false)
@@ -65,7 +65,7 @@ func (i implementation) check() error {
 			err = bcrypt.CompareHashAndPassword(made, []byte(known.secret))
 		}
 		if err != nil {
-			return fmt.Errorf("known answer %d: x/crypto does not accept the new hash: %w", n, err)
+			return fmt.Errorf("check of bcrypt, known answer %d: x/crypto does not accept a new hash of the secret: %w", n, err)
 		}
 	}
 	return nil
@@ -128,13 +128,13 @@ type rounds struct {
 }
 
 func begin(secret, salt []byte, cost int) (*rounds, error) {
-	key := append(bytes.Clone(secret), 0) // bcrypt also hashes the NUL at the end of a C string
+	key := append(bytes.Clone(secret), 0) // bcrypt also hashes the NUL byte with which a C string ends
 	c, err := blowfish.NewSaltedCipher(key, salt)
 	return &rounds{cipher: c, key: key, salt: salt, left: 1 << cost, begun: time.Now(), quickest: math.MaxInt64}, err
 }
 
-// finish runs all rounds. If idle is set, it uses a thread that runs only when nothing else wants the
-// CPU, until the hash is far behind.
+// finish runs all rounds. If idle is set, they run only when nothing else wants the CPU, until the hash has
+// taken more than farBehind times as long as on an idle machine.
 func (r *rounds) finish(idle bool) {
 	polite := func() { r.run(yieldEvery, farBehind) }
 	if idle {
@@ -145,9 +145,9 @@ func (r *rounds) finish(idle bool) {
 	r.run(insistEvery, math.MaxInt)
 }
 
-// run runs the remaining rounds. It yields the CPU before each group of as many rounds as the parameter
-// every says. It stops early if all rounds so far took more than behind times as long as on an idle
-// machine.
+// run runs the remaining rounds. The parameter every is the number of rounds between two yields of the
+// CPU. The parameter behind is a factor: run stops early if the rounds so far took more than that many
+// times as long as on an idle machine.
 func (r *rounds) run(every, behind int) {
 	for r.left > 0 {
 		yield()
@@ -165,7 +165,7 @@ func (r *rounds) run(every, behind int) {
 	}
 }
 
-// sum encrypts bcrypt's magic text and returns the digest.
+// sum encrypts the constant text of bcrypt after the last round, and returns the digest.
 func (r *rounds) sum() []byte {
 	text := []byte("OrpheanBeholderScryDoubt")
 	for block := range 3 {

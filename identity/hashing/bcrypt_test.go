@@ -18,7 +18,7 @@ var secrets = []string{
 func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	for _, secret := range secrets {
 		for cost := bcrypt.MinCost; cost <= bcrypt.MinCost+1; cost++ {
-			idle := cost > bcrypt.MinCost // the lowest cost runs on a normal thread, the other costs on an idle thread
+			idle := cost > bcrypt.MinCost // runs the lowest cost at normal priority, and the other cost only when nothing else wants the CPU
 			ours, err := generate([]byte(secret), cost, idle)
 			if err != nil {
 				t.Fatal(err)
@@ -42,8 +42,9 @@ func TestBcrypt_AgreesWithXCrypto(t *testing.T) {
 	}
 }
 
-// A hash that is far behind yields the CPU less often, but its result is the same.
-func TestBcrypt_YieldsLessOftenWhenFarBehind(t *testing.T) {
+// When a hash has taken more than farBehind times as long as on an idle machine, it yields the CPU less
+// often. Its result is the same.
+func TestBcrypt_YieldsLessOftenWhenHashTakesTooLong(t *testing.T) {
 	salt, err := bcryptBase64.DecodeString(strings.Repeat("a", saltChars))
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,8 @@ func TestBcrypt_YieldsLessOftenWhenFarBehind(t *testing.T) {
 	}
 }
 
-// Other implementations write other version letters, and bcrypt reads only 72 bytes of a secret.
+// Other implementations of bcrypt write other version letters into a hash. bcrypt reads only the first 72
+// bytes of a secret.
 func TestBcrypt_VerifiesOtherVersionsAndLongSecrets(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("z", 72)), bcrypt.MinCost)
 	if err != nil {

@@ -40,7 +40,7 @@ func throttledTime(membership, mount string) (longest time.Duration) {
 	for dir, v := range groups(membership, mount) {
 		for line := range strings.Lines(content(dir, "cpu.stat")) {
 			if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == v.throttled {
-				n, _ := strconv.ParseInt(value, 10, 64) // cannot fail: the kernel wrote the value
+				n, _ := strconv.ParseInt(value, 10, 64) // ParseInt cannot fail, because the kernel wrote the number
 				longest = max(longest, time.Duration(n)*v.unit)
 			}
 		}
@@ -52,7 +52,7 @@ func throttledTime(membership, mount string) (longest time.Duration) {
 type version struct {
 	limit     func(dir string) float64 // reads a group's CPU limit in cores
 	throttled string                   // name of the line in cpu.stat that has the throttled time
-	unit      time.Duration            // of the throttled time
+	unit      time.Duration            // unit of the throttled time in the file cpu.stat
 }
 
 var (
@@ -67,7 +67,7 @@ var (
 // groups yields the directory of this process's CPU control group, and then of each group above it.
 func groups(membership, mount string) iter.Seq2[string, version] {
 	return func(yield func(string, version) bool) {
-		data, err := os.ReadFile(membership) //nolint:gosec // G304: a constant outside of tests
+		data, err := os.ReadFile(membership) //nolint:gosec // G304: the path is a constant outside of tests
 		if err != nil {
 			return
 		}
@@ -111,7 +111,7 @@ func quota(fields ...string) float64 {
 }
 
 func content(dir, name string) string {
-	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // G304: a file of the kernel
+	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // G304: the file belongs to the kernel
 	if err != nil {
 		return ""
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Slots returns how many passwords may be hashed at once: one for each core that this process may use.
-// If the worker runs only on an idle CPU, there is one slot more. Otherwise a core would often be idle
-// while the request in its slot waits for the database or the network.
+// Slots returns how many requests may hash a password at once: one for each core that this process may
+// use. If hashes run only when nothing else wants the CPU (idle), it returns one more. Otherwise a core
+// would often be idle while a request that may hash waits for the database or the network.
 func Slots(idle bool) int {
 	slots := int(math.Ceil(cpuLimit()))
 	if idle {
@@ -20,12 +20,12 @@ func Slots(idle bool) int {
 }
 
 // OwnsMachine reports whether this process may use every core. If a control group limits its CPU, a
-// [Worker] must not wait until the CPU is idle: while token checks use up the limit, it would never
-// run. A [CPUShare] then bounds how much CPU hashes get.
+// [Worker] must not wait until the CPU is idle, because it would never run while token checks use up the
+// limit. [CPUShare] then bounds how much CPU hashes get.
 func OwnsMachine() bool { return cpuLimit() >= float64(runtime.NumCPU()) }
 
-// CPUShare returns the Share of [QueueOptions] for a queue with that many slots, or nil if the process owns
-// its machine. separate says that a [Worker] hashes, in a process of its own.
+// CPUShare returns the function [QueueOptions.Share] for a queue with the given number of slots, or nil if
+// this process may use every core. The parameter separate says whether a [Worker] process hashes.
 func CPUShare(slots int, separate bool) func() float64 {
 	if OwnsMachine() {
 		return nil
@@ -33,7 +33,7 @@ func CPUShare(slots int, separate bool) func() float64 {
 	b := &cpuBudget{limit: cpuLimit(), slots: slots, now: time.Now, used: ownCPU, reserve: minReserve}
 	b.throttled = func() time.Duration { return throttledTime(membershipFile, cgroupMount) }
 	if !separate {
-		b.used = func() time.Duration { return 0 } // in one process, the CPU time without the hashes cannot be measured
+		b.used = func() time.Duration { return 0 } // hashes run in this process too, so the CPU time of everything else is unknown
 	}
 	return b.share
 }
@@ -46,13 +46,13 @@ type cpuBudget struct {
 	limit           float64 // the CPU limit in cores
 	slots           int
 	now             func() time.Time
-	used, throttled func() time.Duration // totals so far: CPU time except for hashes, and throttled time
+	used, throttled func() time.Duration // totals so far: CPU time of everything but hashes; time for which the kernel throttled the container
 
 	mu                      sync.Mutex
 	lastLook                time.Time
 	lastUsed, lastThrottled time.Duration
 	reserve                 float64 // part of the limit that hashes leave free
-	current                 float64 // the share that was computed last
+	current                 float64 // last result of the method share
 }
 
 const (
@@ -62,10 +62,10 @@ const (
 	minHashing = 0.2
 	// The reserve grows if the kernel throttles the container for more than this part of the time.
 	tolerated    = 0.005
-	budgetPeriod = time.Second // how often the share is computed
+	budgetPeriod = time.Second // how long share returns the same result before it computes a new one
 )
 
-// share returns for which part of the time each slot of the queue may hash.
+// share returns the part of the time, from 0 to 1, for which each slot of the [Queue] may hash.
 func (b *cpuBudget) share() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,7 +99,7 @@ func (b *cpuBudget) adjustReserve(throttled float64, passed time.Duration) {
 func ownCPU() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0 // it cannot fail
+		return 0 // Getrusage cannot fail
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

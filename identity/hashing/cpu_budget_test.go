@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestCPUBudget_HashesGetWhatEverythingElseLeaves(t *testing.T) {
+func TestCPUBudget_GivesHashesTheCPUThatNothingElseUses(t *testing.T) {
 	now, used, throttled := time.Unix(0, 0), time.Duration(0), time.Duration(0)
 	b := &cpuBudget{
 		limit: 1.5, slots: 2, reserve: 0.05, now: func() time.Time { return now },

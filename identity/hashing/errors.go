@@ -16,7 +16,7 @@ var (
 // RetryError says that the password was not checked, and when the client should try again.
 type RetryError struct {
 	After time.Duration
-	Err   error // [ErrBusy], or the reason of the admit function that was passed to [Hasher.Enter]
+	Err   error // [ErrBusy], or why the function admit that was passed to [Hasher.Enter] refused the request
 }
 
 func (e *RetryError) Error() string { return fmt.Sprintf("%v; retry in %v", e.Err, e.After) }

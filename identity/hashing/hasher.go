@@ -31,9 +31,9 @@ type Hasher struct {
 	// Engine runs bcrypt. If Engine is nil, x/crypto's bcrypt runs in this process.
 	Engine Engine
 
-	cost    int               // of new hashes
+	cost    int               // bcrypt cost of new hashes
 	current string            // id of the pepper for new hashes
-	peppers map[string][]byte // the keys of all peppers by id, also those of older hashes
+	peppers map[string][]byte // the keys of all peppers by id, including the peppers of older hashes
 }
 
 // Engine runs bcrypt. It returns bcrypt's errors, ctx's error, or [ErrUnavailable] if bcrypt did not run.
@@ -87,7 +87,7 @@ func newHasher(cost, minCost int, peppers []Pepper) (*Hasher, error) {
 	return h, nil
 }
 
-// Hash waits for a turn and then calls [Turn.Hash]. It is for programs that serve no requests.
+// Hash waits until it may hash and then calls [Turn.Hash]. It is for programs that serve no requests.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	turn, err := h.Enter(ctx, Visitor{}, nil)
 	if err != nil {
@@ -130,9 +130,9 @@ func (h *Hasher) prehash(pepper, password string) []byte {
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
-// spendDifference makes the check of a hash with a lower cost c take as long as a check at the current
-// cost k. Each step of the cost doubles the time, so one hash at each of the costs c, c+1, … k-1 takes
-// as long as the difference.
+// spendDifference makes the check of a hash with a lower cost take as long as a check at the current cost.
+// It hashes once at each cost from the lower cost up to one below the current cost. Together these hashes
+// take as long as the difference, because each step of the cost doubles the time.
 func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) error {
 	for ; cost < h.cost; cost++ {
 		if err := h.spend(ctx, cost, secret); err != nil {

@@ -81,7 +81,7 @@ func TestVerify_AgreesWithBcryptTestVectors(t *testing.T) {
 		Password string `json:"password_b64"`
 		Hash     string `json:"hash"`
 		Valid    bool   `json:"valid"`
-		Expected string `json:"expected_2y"` // the right hash; the table for $2y$ has this instead of valid
+		Expected string `json:"expected_2y"` // right hash of the password; the test cases for $2y$ have it instead of the field valid
 	}
 	if err := json.Unmarshal(readVector(t, "bcrypt/pyca_bcrypt_vectors.json"), &file); err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual(t *testing.T) {
 	}
 }
 
-func TestHash_StoredHashNamesFormatAndPepper(t *testing.T) {
+func TestHash_StoredHashContainsFormatAndPepperID(t *testing.T) {
 	for _, c := range []struct {
 		peppers []Pepper
 		want    string
@@ -257,20 +257,20 @@ func TestCheckHash_AcceptsOnlyHashesThatVerifyCanUse(t *testing.T) {
 		{"$sessiond$v=1$p=0$2a$10$" + salt + sum, true},
 		{"", false},
 		{"$", false},
-		{"$2a$15$" + salt + sum, false}, // each login would take more than a second
+		{"$2a$15$" + salt + sum, false}, // refused, because each login would take more than a second
 		{"$2a$31$" + salt + sum, false},
 		{"$2a$03$" + salt + sum, false},
 		{"$2a$+9$" + salt + sum, false},
 		{"$2a$1$" + salt + sum + "a", false},
 		{"$2x$10$" + salt + sum, false}, // version x marks hashes by an implementation with a known bug
 		{"$2$10$" + salt + sum, false},
-		{"$2a$10$" + salt + sum + "m", false}, // x/crypto's bcrypt would ignore the last letter
+		{"$2a$10$" + salt + sum + "m", false}, // one letter too long; x/crypto's bcrypt would ignore the last letter
 		{"$2a$10$" + salt + sum[1:], false},
-		{"$2a$10$" + salt + sum[:30] + "n", false}, // no base64 encoder writes an n at the end, so no password would match
+		{"$2a$10$" + salt + sum[:30] + "n", false}, // no base64 encoder writes an n as the last letter, so no password would match
 		{"$2a$10$" + salt[:21] + "!" + sum, false},
 		{"$2a$10$" + salt[:10] + "\n" + salt[11:] + sum, false},
 		{"$2a$10$" + salt + sum[:10] + "\n" + sum[11:], false},
-		{"$sessiond$v=1$p=k2$2a$10$" + salt + sum, false}, // a pepper that is not configured
+		{"$sessiond$v=1$p=k2$2a$10$" + salt + sum, false}, // refused, because the pepper k2 is not configured
 		{"$sessiond$v=1$p=$2a$10$" + salt + sum, false},
 		{"$sessiond$v=1$p=k1", false},
 		{"$sessiond$v=2$p=k1$2a$10$" + salt + sum, false},
@@ -286,7 +286,7 @@ func TestCheckHash_AcceptsOnlyHashesThatVerifyCanUse(t *testing.T) {
 			t.Errorf("the error quotes the hash: %v", err)
 		}
 		if c.good {
-			continue // Verify would take a second for some of these hashes
+			continue // some of these hashes have a cost at which Verify would take a second
 		}
 		if _, _, err := enter(t, h).Verify(t.Context(), c.hash, "x"); err == nil {
 			t.Errorf("Verify accepts %q", c.hash)
@@ -327,7 +327,7 @@ func TestVerifyNobody_TakesAsLongAsVerify(t *testing.T) {
 	}
 }
 
-func FuzzParseHash(f *testing.F) {
+func FuzzParseHash_KeepsCostAndText(f *testing.F) {
 	f.Add("$2a$04$KdcLHRSDmEh2dzKHQO2z3e1w8T4iJ6SXeJ1bK0gcKC2OL9t6zGZbm")
 	f.Add("$sessiond$v=1$p=0$2a$04$KdcLHRSDmEh2dzKHQO2z3e1w8T4iJ6SXeJ1bK0gcKC2OL9t6zGZbm")
 	f.Add("$sessiond$v=1$p=$$$$$")

@@ -2,12 +2,12 @@ package hashing
 
 import "slices"
 
-// lane is one of the two waiting lines of a [Queue]: known devices wait in one, strangers in the
-// other. Within a lane, client addresses take turns.
+// lane is one of the two waiting lines of a [Queue]. Requests of known devices wait in one lane, requests
+// of unknown devices in the other. A lane serves one request of each client address in turn.
 type lane struct {
-	ring     []*backlog     // one backlog for each client address with waiting requests; the first is served next
+	ring     []*backlog     // waiting requests by client address; the first address is served next
 	waiting  int            // how many requests wait
-	returned int            // how many waiting requests come from a client address that had a turn recently
+	returned int            // how many requests wait whose client address was allowed to hash in the last 5 s
 	accounts map[string]int // how many waiting requests name each account
 }
 
@@ -17,8 +17,8 @@ type backlog struct {
 	places  []*place
 }
 
-// next removes and returns the request to serve next. If its client address has more requests waiting,
-// the address moves to the end of the ring, behind all other addresses.
+// next removes and returns the request to serve next. If more requests from its client address wait, the
+// address moves behind all other addresses.
 func (l *lane) next() *place {
 	b := l.ring[0]
 	p := b.places[0]
@@ -49,7 +49,7 @@ func (l *lane) waitingFrom(address string) int {
 	return 0
 }
 
-// find returns the position of a client address in the ring, or -1 if it has no request waiting.
+// find returns the index of a client address in l.ring, or -1 if no request from that address waits.
 func (l *lane) find(address string) int {
 	return slices.IndexFunc(l.ring, func(b *backlog) bool { return b.address == address })
 }
@@ -74,7 +74,7 @@ func (l *lane) remove(p *place) {
 	}
 }
 
-// count adds n to every counter in which the request p counts.
+// count adds n to each counter of waiting requests in which the request p is counted.
 func (l *lane) count(p *place, n int) {
 	l.waiting += n
 	if p.returned {

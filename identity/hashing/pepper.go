@@ -10,7 +10,7 @@ import (
 // Pepper is a secret that is mixed into every password. It is kept apart from the database. Without
 // the pepper, a thief of the database cannot test guesses against the hashes.
 type Pepper struct {
-	ID  string // 1 to 32 of A-Z a-z 0-9 - _; each stored hash names it, so no other key may reuse it
+	ID  string // 1 to 32 characters of A-Z a-z 0-9 - _; never reuse an id, because stored hashes name it
 	Key []byte // at least 32 bytes
 }
 

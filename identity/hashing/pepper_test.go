@@ -36,7 +36,7 @@ func TestParsePeppers_ReadsKeysAndRefusesInvalidFiles(t *testing.T) {
 	}
 }
 
-func FuzzParsePeppers(f *testing.F) {
+func FuzzParsePeppers_ReturnsOnlyValidPeppers(f *testing.F) {
 	f.Add([]byte("a:" + base64.StdEncoding.EncodeToString(key('1')) + "\n#\n"))
 	f.Add([]byte("a:b:c\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {

@@ -13,78 +13,78 @@ import (
 // Queue decides which request may hash a password now, which request waits and which is refused. A
 // hash keeps a core busy for many milliseconds, so only a fixed number of requests may hash at once.
 // Each of these has a slot, and the other requests wait for one. The queue is only so long that most
-// requests get a slot within their patience, which is the longest time that a request may wait.
+// requests get a slot within [QueueOptions.Patience], the longest time that a request may wait.
 //
-// A known device has signed in to the account before; a request from any other client is a stranger.
-// While both wait, three turns go to known devices and then one to a stranger. Within each kind,
-// client addresses take turns. A flood from one address then delays every other address by one hash.
+// A known device has signed in to the account before; every other client is an unknown device. While requests
+// of both wait, three slots go to known devices and then one to an unknown device. Within each kind, one request of
+// each client address is served in turn. A flood from one address then delays all others by one hash.
 //
 // If the queue is full, a new request evicts a request whose client retried before it was told to, or
-// else one from the client address with the most waiting requests. Requests for the same account, and
-// requests from client addresses that just had a turn, may fill only a part of the queue. Those of
-// known devices and requests of strangers are counted separately.
+// else one from the client address with the most waiting requests. Requests for the same account may fill
+// only a part of the queue, and so may requests from client addresses that got a slot in the last 5
+// seconds. These two bounds count requests of known and unknown devices separately.
 //
-// After a hash, a slot may have to rest: it stays empty, to leave CPU time for everything else.
+// After a hash, a slot may have to stay empty for a while, to leave CPU time for everything else.
 type Queue struct {
 	QueueOptions
 
 	mu                 sync.Mutex
-	running            int  // slots that are not free: they hold a request or rest
-	strangers, devices lane // the waiting requests of strangers and of known devices
-	deviceTurns        int  // turns of known devices since the last turn of a stranger
+	running            int  // how many of the Slots hold a request or must stay empty for a while
+	strangers, devices lane // waiting requests of unknown devices, and of known devices
+	deviceTurns        int  // how many known devices were served since an unknown device was last served
 
-	backoff      addressMemory // refused client addresses, each until it may try again
-	served       addressMemory // client addresses that had a turn recently
-	absent       returnCounter // refused clients that were told to retry later
-	delayed      int           // responses that are delayed because their clients retried early
-	turnTime     time.Duration // moving average of a turn with a hash, including the slot's rest
+	backoff      addressMemory // refused client addresses; each expires when its client may retry
+	served       addressMemory // client addresses that were allowed to hash in the last 5 s
+	absent       returnCounter // how many refused clients have yet to retry
+	delayed      int           // how many responses are delayed because their clients retried too early
+	turnTime     time.Duration // moving average of how long a request that hashes keeps its slot from the next request
 	shortestHash time.Duration // the shortest time that a recent hash took
 }
 
 // QueueOptions configures a [Queue].
 type QueueOptions struct {
-	Slots int // how many requests hash at once
-	// Share returns for which part of the time a slot may hash. If Share is nil, slots never rest.
+	Slots int // how many requests may hash at once
+	// Share returns the part of the time, from 0 to 1, for which each of the Slots may hash; nil means 1.
 	Share    func() float64
-	Patience time.Duration // how long a request may wait for its turn
-	HashTime time.Duration // estimate of how long a hash takes; the queue then measures real hashes
+	Patience time.Duration // how long a request may wait before it is refused
+	HashTime time.Duration // first estimate of how long a hash takes; the queue then measures real hashes
 	Observer Observer      // may be nil
 }
 
 // Observer receives the events of a queue, for metrics. The methods must not block.
 type Observer interface {
-	// Hashed reports a password hash: how long its request waited for a slot, and how long bcrypt took.
+	// Hashed reports a password hash: how long its request waited in the queue, and how long bcrypt took.
 	Hashed(waited, took time.Duration)
 	// Shed reports a refused request. The reason is "full" (the queue is full), "account" (too many
-	// requests name the same account) or "late" (the request waited for longer than the patience).
+	// requests name the same account) or "late" (the request waited for [QueueOptions.Patience]).
 	Shed(reason string)
 }
 
 const (
-	// minTurnTime is the shortest average turn that the queue assumes. It bounds the length of the
-	// queue.
+	// minTurnTime is the lowest average time per request that the queue assumes. Very quick hashes would
+	// otherwise make the queue very long.
 	minTurnTime = time.Millisecond
-	// fillFactor is the length of the queue, as a part of the requests that can be served within the
-	// patience. It is below 1 because some hashes take longer than the average.
+	// fillFactor is the length of the queue, divided by the number of requests that can be served within
+	// [QueueOptions.Patience]. It is below 1 because some hashes take longer than the average.
 	fillFactor = 0.5
-	// accountShare is the part of the queue that requests of strangers for one account may fill.
-	// Requests of known devices for that account may fill another such part. Without this bound, an
-	// attack on one account would evict everybody else.
+	// accountShare is the part of the queue that requests for one account may fill. Requests of known and
+	// unknown devices are counted separately. Without this bound, an attack on one account
+	// would evict everybody else.
 	accountShare = 0.25
-	// servedShare is the part of the queue that strangers whose client address had a turn recently may
-	// fill. Known devices may fill another such part. The other places are left for new addresses.
+	// servedShare is the part of the queue that requests from addresses that hashed in the last 5 seconds
+	// may fill. Requests of known and unknown devices are counted separately.
 	servedShare = 0.5
-	// devicesPerStranger is how many known devices get a turn before each stranger, while both wait.
+	// devicesPerStranger is how many known devices are served before each unknown device, if both wait.
 	devicesPerStranger = 3
 	// A refused client is told to retry after a random delay of at least 1 second. Otherwise all refused
-	// clients would return together. The delay is at most usualDelay, or up to maxDelay if very many
-	// clients were told to retry later.
+	// clients would return together. The delay is at most usualDelay, or up to maxDelay while very many
+	// refused clients have yet to retry.
 	usualDelay = 5 * time.Second
 	maxDelay   = 30 * time.Second
 	// earlyPenalty delays the response to a client that retries before it was told to. Otherwise a
 	// client that retries in a loop would use more CPU than a client that hashes.
 	earlyPenalty = 200 * time.Millisecond
-	// maxTracked bounds the number of delayed responses, and of client addresses in each memory.
+	// maxTracked bounds the number of delayed responses, and of client addresses in each [addressMemory].
 	maxTracked = 10_000
 )
 
@@ -96,26 +96,26 @@ func NewQueue(o QueueOptions) *Queue {
 	}
 }
 
-// Visitor describes a request that wants a turn.
+// Visitor describes the client of a request that wants to hash a password.
 type Visitor struct {
 	Address     string // IP address or network of the client
 	Account     string
 	KnownDevice bool // the device has signed in to this account before
 }
 
-// place is a request's place in the queue. When its turn comes, the place becomes a slot.
+// place is a request in the queue. The request waits until it gets a slot, in which it may hash.
 type place struct {
 	queue    *Queue
 	lane     *lane
 	visitor  Visitor
 	joined   time.Time
-	began    time.Time     // when the request got a slot
-	decided  chan struct{} // closed when the request got a slot or was evicted
-	evicted  error         // the error for the caller of an evicted request
+	began    time.Time     // when the request was allowed to hash
+	decided  chan struct{} // closed when the request may hash or was evicted
+	evicted  error         // if the request was evicted, the error for its caller
 	early    bool          // the client retried before it was told to
-	returned bool          // the client address had a turn recently
+	returned bool          // a request from the same client address was allowed to hash in the last 5 s
 	state    placeState    // guarded by queue.mu
-	hashes   int           // how many hashes were made in this slot
+	hashes   int           // how many hashes the request has made so far
 }
 
 type placeState int
@@ -133,7 +133,7 @@ func (q *Queue) Len() int {
 	return q.strangers.waiting + q.devices.waiting
 }
 
-// enter returns a place that got a slot. The caller must call its leave. See [Hasher.Enter].
+// enter waits until a request may hash. The caller must call leave on the returned place.
 func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context) error) (*place, error) {
 	p, err := q.join(v, time.Now())
 	if err == nil {
@@ -154,7 +154,8 @@ func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context
 	return p, nil
 }
 
-// join returns a place in the queue, or a [RetryError]. The caller must call the place's leave.
+// join adds a request to the queue, or returns a [RetryError] if the queue refuses the request. The caller
+// must call leave on the returned place.
 func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 	p := &place{queue: q, lane: &q.strangers, visitor: v, joined: now, decided: make(chan struct{})}
 	if v.KnownDevice {
@@ -185,15 +186,15 @@ func (q *Queue) capacity() int {
 	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
 }
 
-// makeRoom evicts a waiting request to make room for p. It returns false if p may not evict any request.
-// q.mu is held.
+// makeRoom evicts a waiting request to make room for the new request p. It returns false if p may not
+// evict any request. The caller holds q.mu.
 func (q *Queue) makeRoom(p *place) bool {
 	l := &q.strangers
 	if l.waiting == 0 {
 		l = &q.devices
 	}
-	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device may evict any stranger
-	// A stranger may not evict a known device that retried early.
+	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device may evict any request of an unknown device
+	// An unknown device may not evict a request of a known device, even if it retried too early.
 	if early := l.newestEarly(); early != nil && !p.early && (p.visitor.KnownDevice || l == &q.strangers) {
 		q.evict(early, "full")
 		return true
@@ -206,21 +207,20 @@ func (q *Queue) makeRoom(p *place) bool {
 	return true
 }
 
-// evict refuses a waiting request. q.mu is held.
+// evict refuses a waiting request. The caller holds q.mu.
 func (q *Queue) evict(p *place, reason string) {
 	p.lane.remove(p)
 	p.state, p.evicted = stateOver, q.busy(reason)
 	close(p.decided)
 }
 
-// busy returns the error of a request that the queue refuses. q.mu is held.
+// busy returns the error of a request that the queue refuses. The caller holds q.mu.
 func (q *Queue) busy(reason string) error {
 	if q.Observer != nil {
 		q.Observer.Shed(reason)
 	}
-	// With these delays, the number of clients that return in each second is twice the number that can
-	// be served, which keeps the queue full. If more clients returned, refusing them would use up the
-	// CPU.
+	// With these delays, twice as many refused clients return in each second as can be served. This keeps
+	// the queue full. If more clients returned, refusing them would use up the CPU.
 	served := time.Duration(q.absent.count(time.Now())) * q.turnTime / time.Duration(q.Slots)
 	delay := min(maxDelay, max(usualDelay, served)) / time.Second
 	var random [1]byte
@@ -228,8 +228,8 @@ func (q *Queue) busy(reason string) error {
 	return &RetryError{After: time.Duration(1+int(random[0])%int(delay)) * time.Second, Err: ErrBusy}
 }
 
-// refused remembers until when the client address should not retry. If this request was itself a retry
-// that came too early, refused returns only after a delay.
+// refused records when the client of a refused request may retry. If the request was itself a retry that
+// came too early, refused returns only after a delay.
 func (q *Queue) refused(ctx context.Context, address string, err error, now time.Time) {
 	var retry *RetryError
 	if !errors.As(err, &retry) {
@@ -242,8 +242,8 @@ func (q *Queue) refused(ctx context.Context, address string, err error, now time
 	} else if errors.Is(err, ErrBusy) {
 		q.absent.add(now.Add(retry.After))
 	}
-	// Start the wait of a client that retried early again. Otherwise a client that retries in a tight
-	// loop would sometimes look as if it had waited.
+	// Restart the wait for a client that retried early. Otherwise a client that retries in a tight loop
+	// would sometimes look as if it had waited.
 	q.backoff.keep(address, now, min(retry.After, usualDelay))
 	q.mu.Unlock()
 	if !early {
@@ -260,7 +260,7 @@ func (q *Queue) refused(ctx context.Context, address string, err error, now time
 	q.mu.Unlock()
 }
 
-// grant gives a free slot to p. q.mu is held.
+// grant gives a free slot to the request p, which may then hash. The caller holds q.mu.
 func (q *Queue) grant(p *place) {
 	q.running++
 	p.began, p.state = time.Now(), stateHashing
@@ -268,7 +268,7 @@ func (q *Queue) grant(p *place) {
 	close(p.decided)
 }
 
-// next gives the free slots to waiting requests. q.mu is held.
+// next gives the free slots to waiting requests, which may then hash. The caller holds q.mu.
 func (q *Queue) next() {
 	for q.running < q.Slots {
 		l := &q.strangers
@@ -287,7 +287,7 @@ func (q *Queue) next() {
 	}
 }
 
-// release frees a slot that rested.
+// release makes a slot of the queue available again. After a hash, a slot must stay unused for a while.
 func (q *Queue) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -295,7 +295,7 @@ func (q *Queue) release() {
 	q.next()
 }
 
-// wait returns nil as soon as p has a slot, a [RetryError] if p is evicted, or ctx's error.
+// wait returns nil as soon as the request may hash, a [RetryError] if it is evicted, or ctx's error.
 func (p *place) wait(ctx context.Context) error {
 	late := time.NewTimer(time.Until(p.joined.Add(p.queue.Patience)))
 	defer late.Stop()
@@ -314,7 +314,7 @@ func (p *place) wait(ctx context.Context) error {
 	return p.evicted
 }
 
-// leave gives up the place or the slot. Calling it a second time does nothing.
+// leave removes the request from the queue and frees its slot. Calling it a second time does nothing.
 func (p *place) leave() {
 	q := p.queue
 	q.mu.Lock()
@@ -333,8 +333,8 @@ func (p *place) leave() {
 	p.state = stateOver
 }
 
-// rest returns how long p's slot must stay empty after this turn. If the turn waited for the CPU or for
-// a database, the slot has rested for that time already. q.mu is held.
+// rest returns how long the slot must stay empty after the request p has hashed. Time for which p only
+// waited for the CPU or a database shortens that time. The caller holds q.mu.
 func (p *place) rest() (rest time.Duration) {
 	if p.hashes == 0 {
 		return 0
@@ -348,7 +348,7 @@ func (p *place) rest() (rest time.Duration) {
 	return rest
 }
 
-// hashed records how long a hash in p's slot took.
+// hashed records how long a hash of the request took.
 func (p *place) hashed(took time.Duration) {
 	q := p.queue
 	q.mu.Lock()

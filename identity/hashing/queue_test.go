@@ -16,7 +16,7 @@ import (
 	"unicode"
 )
 
-// recorder is an [Observer] that records the queue's events.
+// recorder is an [Observer] that records refused requests and hashes of the queue.
 type recorder struct {
 	mu     sync.Mutex
 	shed   []string
@@ -42,15 +42,16 @@ func (o *recorder) sheds() []string {
 	return slices.Clone(o.shed)
 }
 
-// queueOf returns a queue with one slot, hashes of one second, and the given number of places to wait.
+// queueOf returns a queue in which one request may hash at once, for an estimated second, and the given
+// number of requests may wait.
 func queueOf(places int) (*Queue, *recorder) {
 	o := &recorder{}
 	patience := time.Duration(float64(places)/fillFactor) * time.Second
 	return NewQueue(QueueOptions{Slots: 1, Patience: patience, HashTime: time.Second, Observer: o}), o
 }
 
-// arrivals gives names to the places of a queue: "a1" is the first request of a stranger from client
-// address a, and "A1" is the first request of a known device from that address.
+// arrivals gives names to the requests in a queue. The request "a1" is the first one of an unknown device
+// from client address a. The request "A1" is the first one of a known device from that address.
 type arrivals struct {
 	*testing.T
 	q      *Queue
@@ -75,7 +76,7 @@ func (a *arrivals) arrive(addresses string) (err error) {
 	return err
 }
 
-// in returns the names of the places that are in the state s.
+// in returns the sorted names of the requests whose state is s, for example stateWaiting.
 func (a *arrivals) in(s placeState) []string {
 	a.q.mu.Lock()
 	defer a.q.mu.Unlock()
@@ -89,7 +90,8 @@ func (a *arrivals) in(s placeState) []string {
 	return names
 }
 
-// serve frees the only slot n times. It returns the names of the requests that got the slot, in order.
+// serve ends the hash of the only request that may hash, n times. It returns the names of the requests that
+// were allowed to hash next, in order.
 func (a *arrivals) serve(n int) string {
 	a.Helper()
 	var order []string
@@ -104,16 +106,16 @@ func (a *arrivals) serve(n int) string {
 	return strings.Join(order, " ")
 }
 
-func TestQueue_ClientAddressesTakeTurns(t *testing.T) {
+func TestQueue_ServesClientAddressesInTurn(t *testing.T) {
 	for _, c := range []struct{ why, arrive, want string }{
 		{"one address is served in order of arrival", "aaa", "a1 a2 a3"},
 		{"a flood from one address delays another address by one hash", "aaaab", "a1 b1 a2 a3 a4"},
 		{"addresses take turns, however many requests each of them has", "aaabbc", "a1 b1 c1 a2 b2 a3"},
-		{"three turns go to known devices, then one to a stranger", "abcdABCDE", "A1 B1 C1 a1 D1 E1 b1 c1 d1"},
-		{"known devices get every turn when no stranger waits", "ABCDE", "A1 B1 C1 D1 E1"},
-		{"strangers get every turn when no known device waits", "abcde", "a1 b1 c1 d1 e1"},
+		{"serves three known devices, then one unknown device", "abcdABCDE", "A1 B1 C1 a1 D1 E1 b1 c1 d1"},
+		{"serves only known devices if no unknown device waits", "ABCDE", "A1 B1 C1 D1 E1"},
+		{"serves only unknown devices if no known device waits", "abcde", "a1 b1 c1 d1 e1"},
 		{"addresses of known devices take turns too", "AAAB", "A1 B1 A2 A3"},
-		{"one address may have both strangers and known devices", "aA", "A1 a1"},
+		{"one address may have both unknown and known devices", "aA", "A1 a1"},
 	} {
 		q, _ := queueOf(100)
 		a := &arrivals{T: t, q: q}
@@ -129,7 +131,7 @@ func TestQueue_ClientAddressesTakeTurns(t *testing.T) {
 	}
 }
 
-func TestQueue_StrangerIsServedAfterThreeKnownDevices(t *testing.T) {
+func TestQueue_UnknownDeviceIsServedAfterThreeKnownDevices(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xABCDEF")
@@ -140,22 +142,22 @@ func TestQueue_StrangerIsServedAfterThreeKnownDevices(t *testing.T) {
 	}
 }
 
-func TestQueue_ServedClientAddressGoesBehindAllOthers(t *testing.T) {
+func TestQueue_ServesMostRecentlyServedAddressLast(t *testing.T) {
 	q, _ := queueOf(100)
 	a := &arrivals{T: t, q: q}
 	_ = a.arrive("xab")
-	a.serve(1) // a1
+	a.serve(1) // lets the request a1 hash
 	_ = a.arrive("a")
 	if got := a.serve(2); got != "b1 a2" {
 		t.Errorf("the queue served %s, want b1 a2", got)
 	}
 }
 
-func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
+func TestQueue_FullQueueEvictsRequestOfAddressWithMostRequests(t *testing.T) {
 	for _, c := range []struct {
-		why, waiting string // four requests, which fill the queue
+		why, waiting string // waiting has the client addresses of four requests, which fill the queue
 		newcomer     string
-		evicted      string // the evicted request; empty if the new request is refused
+		evicted      string // name of the evicted request; empty if the new request is refused
 	}{
 		{"evicts the newest request of the address with the most requests", "aaab", "c", "a3"},
 		{"evicts that address's newest request, not its first", "abaa", "c", "a3"},
@@ -163,13 +165,13 @@ func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
 		{"refuses a new address if each address has one request", "abcd", "e", ""},
 		{"refuses the address with the most requests", "aaab", "a", ""},
 		{"refuses an address that would then have as many requests as any", "aabc", "b", ""},
-		{"evicts a stranger for a known device", "abcd", "E", "a1"},
-		{"evicts a stranger of the address with the most requests", "abbc", "D", "b2"},
-		{"evicts a stranger rather than a known device", "AAAb", "C", "b1"},
+		{"evicts an unknown device for a known device", "abcd", "E", "a1"},
+		{"evicts an unknown device of the address with the most requests", "abbc", "D", "b2"},
+		{"evicts an unknown device rather than a known device", "AAAb", "C", "b1"},
 		{"evicts a known device of the address with the most requests", "AAAB", "C", "A3"},
 		{"refuses a known device if each address has one known device", "ABCD", "E", ""},
-		{"refuses a stranger if each address has one known device", "ABCD", "e", ""},
-		{"evicts one of an address's several known devices for a stranger", "AAAB", "c", "A3"},
+		{"refuses an unknown device if each address has one known device", "ABCD", "e", ""},
+		{"evicts one of an address's several known devices for an unknown device", "AAAB", "c", "A3"},
 	} {
 		q, o := queueOf(4)
 		a := &arrivals{T: t, q: q}
@@ -194,7 +196,7 @@ func TestQueue_FullQueueEvictsFromTheBusiestAddress(t *testing.T) {
 	}
 }
 
-// always returns a Share function for [QueueOptions] that always returns share.
+// always returns a function for [QueueOptions.Share] that always returns the same part of the time.
 func always(share float64) func() float64 { return func() float64 { return share } }
 
 func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
@@ -205,7 +207,7 @@ func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
 	holder, _ := join("x", "bob", false)
 	var attack []*place
 	for _, known := range []bool{false, true} {
-		for i := range 4 { // a quarter of the 16 places
+		for i := range 4 { // four requests fill a quarter of a queue for 16
 			p, err := join(fmt.Sprint(i), "ada", known)
 			if err != nil {
 				t.Fatalf("known device %t, request %d: %v", known, i, err)
@@ -229,20 +231,20 @@ func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
 	if _, err := join("y", "ada", false); err != nil {
 		t.Errorf("after a request left: %v", err)
 	}
-	holder.leave() // a known device gets the slot
+	holder.leave() // lets a request of a known device hash
 	if _, err := join("y", "ada", true); err != nil {
 		t.Errorf("after a known device got its turn: %v", err)
 	}
 }
 
-func TestQueue_HoldsHalfOfTheRequestsThatCanBeServedInTime(t *testing.T) {
+func TestQueue_HoldsHalfOfTheRequestsThatCanBeServedWithinMaximumWait(t *testing.T) {
 	for _, c := range []struct {
 		why                string
 		slots              int
 		patience, hashTime time.Duration
 		want               int
 	}{
-		{"half of the requests that can be served in time", 2, 4 * time.Second, 50 * time.Millisecond, 80},
+		{"half of the requests that can be served within the maximum wait", 2, 4 * time.Second, 50 * time.Millisecond, 80},
 		{"fewer requests if hashes are slower", 2, 4 * time.Second, 500 * time.Millisecond, 8},
 		{"at least as many as there are slots", 4, time.Second, 10 * time.Second, 4},
 		{"a bounded number without an estimate of the hash time", 1, time.Second, 0, 500},
@@ -259,12 +261,12 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 		why   string
 		share float64
 		took  time.Duration
-		want  int // for four slots and a patience of 8 s
+		want  int // how many requests may wait, with four hashes at once and a maximum wait of 8 s
 	}{
 		{"hashes as slow as estimated", 1, 100 * time.Millisecond, 160},
 		{"hashes slower than estimated", 1, 400 * time.Millisecond, 40},
 		{"hashes quicker than estimated", 1, 50 * time.Millisecond, 320},
-		{"a rest as long as each hash", 0.5, 100 * time.Millisecond, 80},
+		{"slot stays empty for as long as each hash took", 0.5, 100 * time.Millisecond, 80},
 		{"hashes that take no time", 1, 0, 16000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -278,7 +280,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 				time.Sleep(c.took)
 				p.hashed(c.took)
 				p.leave()
-				time.Sleep(c.took) // until the slot has rested
+				time.Sleep(c.took) // in the case with share 0.5, the slot stays empty for as long as the hash took
 				synctest.Wait()
 			}
 			if got := q.capacity(); got < c.want*98/100 || got > c.want*102/100 {
@@ -291,9 +293,9 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 	}
 }
 
-func TestQueue_RefusesRequestThatWaitedLongerThanItsPatience(t *testing.T) {
+func TestQueue_RefusesRequestAfterMaximumWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, o := queueOf(2) // a patience of 4 s
+		q, o := queueOf(2) // in this queue, a request may wait for 4 s
 		holder, err := q.enter(t.Context(), Visitor{Address: "x"}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +309,7 @@ func TestQueue_RefusesRequestThatWaitedLongerThanItsPatience(t *testing.T) {
 			t.Errorf("the refused request still waits: %d, %v", q.Len(), q.strangers.accounts)
 		}
 
-		// The slot becomes free just before the patience ends.
+		// The slot becomes free just before the waiting request would be refused.
 		time.AfterFunc(4*time.Second-1, holder.leave)
 		begun = time.Now()
 		next, err := q.enter(t.Context(), Visitor{Address: "a"}, nil)
@@ -361,8 +363,8 @@ func TestQueue_CanceledRequestLeavesTheQueue(t *testing.T) {
 	})
 }
 
-// The context of a request may end at the very moment when the request gets the slot.
-func TestQueue_CanceledRequestFreesItsSlot(t *testing.T) {
+// The context of a request may end at the very moment when the queue allows that request to start its hash.
+func TestQueue_RequestCanceledJustBeforeHashingFreesItsSlot(t *testing.T) {
 	q, _ := queueOf(10)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -378,7 +380,7 @@ func TestQueue_CanceledRequestFreesItsSlot(t *testing.T) {
 	}
 }
 
-func TestQueue_SlotHashesOnlyForItsShareOfTheTime(t *testing.T) {
+func TestQueue_HashesOnlyForTheConfiguredPartOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(QueueOptions{Slots: 1, Share: always(0.25), Patience: time.Minute, HashTime: time.Second})
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
@@ -388,7 +390,7 @@ func TestQueue_SlotHashesOnlyForItsShareOfTheTime(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// After each second of hashing, the slot rests for three. No request waits for the last rest.
+		// After each second of hashing, the slot stays empty for three seconds: 1 + 3 + 1 + 3 + 1.
 		if took := time.Since(begun); took != 9*time.Second {
 			t.Errorf("three hashes took %v, want 9s", took)
 		}
@@ -401,9 +403,9 @@ func TestQueue_SlotHashesOnlyForItsShareOfTheTime(t *testing.T) {
 	})
 }
 
-// The time that a turn waits for the CPU or a database counts as rest. Each hash of the turn makes the
-// rest longer.
-func TestQueue_SlotRestsOnlyAfterHashing(t *testing.T) {
+// After hashing, a slot stays empty for a while. Each hash of a request makes that time longer. Time for
+// which the request had the slot but waited for the CPU or a database makes it shorter.
+func TestQueue_SlotStaysEmptyForAWhileOnlyAfterHashing(t *testing.T) {
 	for _, c := range []struct {
 		before, took, after time.Duration
 		hashes              int
@@ -414,7 +416,7 @@ func TestQueue_SlotRestsOnlyAfterHashing(t *testing.T) {
 		{100 * time.Millisecond, time.Second, 200 * time.Millisecond, 1, 700 * time.Millisecond, 700 * time.Millisecond},
 		{0, 1500 * time.Millisecond, 0, 1, 500 * time.Millisecond, 550 * time.Millisecond},
 		{0, 3 * time.Second, 0, 1, 0, 0},
-		{100 * time.Millisecond, 0, 0, 0, 0, 0}, // no hash was made
+		{100 * time.Millisecond, 0, 0, 0, 0, 0}, // the request made no hash
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			q := NewQueue(QueueOptions{Slots: 1, Share: always(0.5), Patience: time.Minute, HashTime: time.Second})
@@ -456,7 +458,7 @@ func TestQueue_TellsClientsToRetryAfterRandomTimes(t *testing.T) {
 }
 
 // The more refused clients wait to retry, the later the next refused client is told to retry.
-func TestQueue_TellsManyClientsToRetryLater(t *testing.T) {
+func TestQueue_TellsClientsToRetryLaterIfManyWereRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue(QueueOptions{Slots: 1, Patience: 40 * time.Millisecond, HashTime: 20 * time.Millisecond})
 		for range 2 {
@@ -508,7 +510,7 @@ func TestQueue_TellsManyClientsToRetryLater(t *testing.T) {
 	})
 }
 
-func TestQueue_RecentlyServedAddressesFillAtMostHalfOfTheQueue(t *testing.T) {
+func TestQueue_AddressesThatHashedRecentlyFillAtMostHalfOfTheQueue(t *testing.T) {
 	q, o := queueOf(4)
 	now := time.Now()
 	join := func(address string, known bool) (*place, error) {
@@ -548,7 +550,7 @@ func TestQueue_RecentlyServedAddressesFillAtMostHalfOfTheQueue(t *testing.T) {
 	if got := o.sheds(); !slices.Equal(got, []string{"full", "full"}) {
 		t.Errorf("observed %q", got)
 	}
-	waits[0].leave() // a request whose client address was served recently
+	waits[0].leave() // gives up the place of a request whose address hashed in the last 5 seconds
 	if _, err := join("c", false); err != nil {
 		t.Errorf("in the place of a request that left: %v", err)
 	}
@@ -563,7 +565,7 @@ func TestQueue_RecentlyServedAddressesFillAtMostHalfOfTheQueue(t *testing.T) {
 	}
 }
 
-// filledQueue returns a queue whose only slot and only waiting place are taken for the whole test.
+// filledQueue returns a full queue: one request hashes and one waits, both for the whole test.
 func filledQueue(t *testing.T) *Queue {
 	q, _ := queueOf(1)
 	a := &arrivals{T: t, q: q}
@@ -581,7 +583,7 @@ func TestQueue_EvictsRequestsThatRetriedEarlyFirst(t *testing.T) {
 		q.refused(t.Context(), address, retry, now)
 	}
 	join := func(address string, at time.Time) (*place, error) { return q.join(Visitor{Address: address}, at) }
-	if _, err := join("x", now); err != nil { // hashes
+	if _, err := join("x", now); err != nil { // this request hashes, so later requests must wait
 		t.Fatal(err)
 	}
 	first, err := join("a", now)
@@ -606,11 +608,11 @@ func TestQueue_EvictsRequestsThatRetriedEarlyFirst(t *testing.T) {
 	}
 }
 
-func TestQueue_StrangerDoesNotEvictKnownDeviceThatRetriedEarly(t *testing.T) {
+func TestQueue_UnknownDeviceDoesNotEvictKnownDeviceThatRetriedEarly(t *testing.T) {
 	q, _ := queueOf(1)
 	now := time.Now()
 	q.refused(t.Context(), "a", &RetryError{After: 5 * time.Second, Err: ErrBusy}, now)
-	if _, err := q.join(Visitor{Address: "x"}, now); err != nil { // hashes
+	if _, err := q.join(Visitor{Address: "x"}, now); err != nil { // this request hashes, so later requests must wait
 		t.Fatal(err)
 	}
 	known, err := q.join(Visitor{Address: "a", KnownDevice: true}, now)
@@ -618,7 +620,7 @@ func TestQueue_StrangerDoesNotEvictKnownDeviceThatRetriedEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := q.join(Visitor{Address: "b"}, now); !errors.Is(err, ErrBusy) || known.evicted != nil {
-		t.Errorf("a stranger got %v; the known device got %v", err, known.evicted)
+		t.Errorf("an unknown device got %v; the known device got %v", err, known.evicted)
 	}
 }
 
@@ -639,7 +641,7 @@ func TestQueue_DelaysResponseToEarlyRetry(t *testing.T) {
 			t.Errorf("the first refusal was delayed by %v", delay)
 		}
 		var after time.Duration
-		for range 100 { // each early retry restarts the wait
+		for range 100 { // each early retry restarts the wait of the client
 			var delay time.Duration
 			if delay, after = try(t.Context(), "a"); delay != earlyPenalty {
 				t.Fatalf("an early retry was delayed by %v", delay)
@@ -696,9 +698,9 @@ func TestQueue_RemembersBoundedNumberOfClientAddresses(t *testing.T) {
 	})
 }
 
-// After a hash, the request gives up its slot. For a second hash, for example with a new pepper, it
-// waits again as the same visitor.
-func TestTurn_SecondHashWaitsForAnotherSlot(t *testing.T) {
+// After a hash, the request gives up its slot in the queue. For a second hash, for example with a new
+// pepper, the request waits again, with the same client address, account and device.
+func TestTurn_SecondHashWaitsInTheQueueAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
@@ -735,7 +737,7 @@ func TestTurn_SecondHashWaitsForAnotherSlot(t *testing.T) {
 	})
 }
 
-func TestTurn_LeaveFreesSlotOfUnusedTurn(t *testing.T) {
+func TestTurn_LeaveWithoutHashingFreesTheSlotInTheQueue(t *testing.T) {
 	q, _ := queueOf(10)
 	h := quick(t, q, func(context.Context) error { return nil })
 	turn, err := h.Enter(t.Context(), Visitor{}, nil)

@@ -21,10 +21,10 @@ const hashPrefix = "$sessiond$v=1$p="
 const (
 	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-	headChars                = len("$2a$10$") // version and cost
+	headChars                = len("$2a$10$") // length of the version and the cost
 	saltBytes, saltChars     = 16, 22
-	digestBytes, digestChars = 23, 31 // bcrypt makes 24 bytes and drops the last
-	maxSecret                = 72     // bcrypt reads so many bytes of a secret
+	digestBytes, digestChars = 23, 31 // bcrypt computes 24 bytes and drops the last one
+	maxSecret                = 72     // bcrypt reads only the first 72 bytes of a secret
 )
 
 var (
@@ -37,7 +37,7 @@ var (
 
 type storedHash struct {
 	plain  bool   // bcrypt hashed the password itself, not a pre-hash
-	pepper string // id; empty if plain
+	pepper string // id of the pepper; empty if plain is set
 	cost   int
 	bcrypt string
 }

@@ -11,21 +11,20 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Turn is the permission of one request to hash in a slot of the [Queue]. It is not safe for concurrent
-// use.
+// Turn is the permission of one request to hash passwords. To hash, a request needs one of the few slots
+// of the [Queue]. A Turn is not safe for concurrent use.
 //
-// The first call of Hash, Verify or VerifyNobody frees the slot when it returns, because the request
-// then needs little CPU. A second call, for example to replace an outdated hash, waits for another
-// slot.
+// The first call of Hash, Verify or VerifyNobody frees the slot when it returns, because the rest of the
+// request needs little CPU. A second call, for example to replace an outdated hash, waits for another slot.
 type Turn struct {
 	hasher  *Hasher
 	visitor Visitor
-	place   *place // the slot of this turn; nil without a queue or after the slot was freed
+	place   *place // the request's slot in the queue; nil if there is no queue or the slot was freed
 }
 
-// Enter waits for a request's turn to hash. Callers should call Enter before they query a database.
-// Then a refused request costs no query, and a waiting request holds no database connection. The
-// caller must call the turn's Leave.
+// Enter waits until the [Queue] lets the request hash. Callers should call Enter before they query a
+// database. Then a refused request costs no query, and a waiting request holds no database connection.
+// The caller must call Leave on the returned Turn.
 //
 // If admit is not nil, Enter calls it after the request got a place in the queue. If admit fails, Enter
 // gives up the place and returns admit's error. Enter returns a [RetryError] with [ErrBusy] if the
@@ -44,7 +43,7 @@ func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Contex
 	return t, nil
 }
 
-// Leave ends the turn. Calling it a second time does nothing.
+// Leave frees the request's slot in the queue. Calling it a second time does nothing.
 func (t *Turn) Leave() {
 	if t.place != nil {
 		t.place.leave()
@@ -76,7 +75,7 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 	h := t.hasher
 	stored, err := h.parse(hash)
 	if err != nil {
-		return false, false, fmt.Errorf("verify password: the stored hash: %w", err)
+		return false, false, fmt.Errorf("verify password: the stored hash is not usable: %w", err)
 	}
 	secret, possible := h.prehash(stored.pepper, password), true
 	if stored.plain {
@@ -110,7 +109,8 @@ func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	})
 }
 
-// work runs f in the turn's slot and then frees the slot. Every call of bcrypt goes through work.
+// work runs f while the request has a slot of the queue, and then frees the slot. It first waits for a slot
+// if the request has none. Every call of bcrypt goes through work.
 func (t *Turn) work(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("hash password: %w", err)
@@ -125,7 +125,7 @@ func (t *Turn) work(ctx context.Context, f func() error) error {
 	defer t.Leave()
 	begun := time.Now()
 	err := f()
-	if t.place != nil && !errors.Is(err, ErrUnavailable) { // without a run of bcrypt, there is no hash time to record
+	if t.place != nil && !errors.Is(err, ErrUnavailable) { // ErrUnavailable: bcrypt did not run, so there is no hash time to record
 		t.place.hashed(time.Since(begun))
 	}
 	return err

@@ -23,7 +23,7 @@ import (
 // A hash keeps a core busy for tens of milliseconds. A token check that arrives in that time would have
 // to wait until the Go scheduler or the kernel takes the core away. A low priority for some threads of
 // this process does not help, because the garbage collector waits for all threads of its process.
-// Nothing waits for the worker's threads. Decision 0012 has the measurements.
+// Nothing waits for the worker's threads. See deploy/docs/decisions/0012.
 type Worker struct {
 	command func() *exec.Cmd
 	idle    bool
@@ -37,13 +37,13 @@ type Worker struct {
 
 // StartWorker starts the worker process. The command must call [RunWorker], and nothing else may use
 // its standard streams. The parameter slots is how many hashes run at once. If idle is set, a hash runs
-// only when nothing else wants the CPU, until the hash is far behind (see farBehind).
+// only when nothing else wants the CPU, until it has taken far longer than usual (see farBehind).
 func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
 	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
 		// The worker ends when its standard input ends. So the worker ends even if this process is
 		// killed.
-		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: this program
-		// One thread more than slots reads the requests.
+		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: the command starts this program
+		// Besides the threads that hash, one thread reads the requests.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
 		// Signals from a terminal must not reach the worker, which ends only when this process ends.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -72,7 +72,7 @@ func (w *Worker) start() error {
 	go func() {
 		defer close(ended)
 		err := cmd.Wait()
-		_ = client.Close() // fails the calls that still wait
+		_ = client.Close() // makes the calls fail that still wait for an answer
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.closed {
@@ -90,13 +90,13 @@ func (w *Worker) reportFault(client *rpc.Client) {
 	}
 }
 
-// onThread runs f on a thread of lowered priority and waits for it. The thread ends with its
-// goroutine, because a process may not raise a priority again.
+// onThread calls lower and then f on a new thread, and waits until f returns. The thread then ends, because
+// a process may not raise a priority that it lowered.
 func onThread(lower, f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked
+		runtime.LockOSThread() // stays locked until the thread ends
 		lower()
 		f()
 	}()
@@ -141,7 +141,7 @@ func (w *Worker) call(ctx context.Context, method string, j Job, answer any) err
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	// Wait even if ctx ends, because the request uses the slot until its hash is made.
+	// Wait even if ctx ends, because the worker computes the hash to its end and uses a core until then.
 	call := <-client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1)).Done
 	if call.Error == nil {
 		return nil
@@ -176,12 +176,12 @@ func (w *Worker) running() (*rpc.Client, error) {
 type Job struct {
 	Hash, Secret []byte
 	Cost         int
-	Idle         bool // begin on a thread that runs only when nothing else wants the CPU
+	Idle         bool // hash only when nothing else wants the CPU, until the hash takes too long
 }
 
 const service = "Bcrypt"
 
-// server has the methods that net/rpc calls.
+// server has the methods that the worker process offers over net/rpc.
 type server struct {
 	bcrypt implementation
 	fault  error // why the server fell back to x/crypto's bcrypt; nil if it did not
@@ -248,6 +248,6 @@ func (p pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
 
 func (p pipes) Close() error {
 	err := p.out.Close()
-	_ = p.ReadCloser.Close() // the worker may have ended by now, which closes this end too
+	_ = p.ReadCloser.Close() // fails if the worker has ended, because this end of the pipe is then closed already
 	return err
 }

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// With these arguments, this test binary runs as a worker: the real one, or one with a broken bcrypt.
+// With one of these arguments, the test binary runs as a hashing worker, with the real or a broken bcrypt.
 const (
 	workerVerb       = "hash-worker"
 	brokenWorkerVerb = "broken-hash-worker"
@@ -99,7 +99,7 @@ func TestWorker_UsesXCryptoIfYieldingBcryptIsBroken(t *testing.T) {
 	if err := w.Compare(t.Context(), hash, []byte("another")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		t.Errorf("a wrong secret: %v", err)
 	}
-	for !strings.Contains(log.String(), "known answer") { // the fault is reported in the background
+	for !strings.Contains(log.String(), "known answer") { // the Worker logs the fault in the background
 		runtime.Gosched()
 	}
 	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "x/crypto") {
@@ -148,7 +148,7 @@ func TestWorker_RunsAtLowPriority(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			attr, err := unix.SchedGetAttr(thread, 0) // fails for a thread that has ended
+			attr, err := unix.SchedGetAttr(thread, 0) // an error means that the thread has ended
 			if err == nil && attr.Policy == unix.SCHED_IDLE {
 				all = append(all, thread)
 			}
@@ -165,8 +165,8 @@ func TestWorker_RunsAtLowPriority(t *testing.T) {
 	if err := <-outcome; err != nil {
 		t.Error(err)
 	}
-	// The thread ends after its hash. Go cannot end the first thread of a process, but does not use it
-	// any more.
+	// A thread that hashed at idle priority must end. Go cannot end the first thread of a process, but
+	// does not use it any more.
 	for left := idle(); len(left) > 1 || len(left) == 1 && left[0] != process; left = idle() {
 		runtime.Gosched()
 	}
@@ -189,7 +189,7 @@ func TestWorker_RestartsAfterItWasKilled(t *testing.T) {
 	first := child(t)
 	waiting := make(chan error)
 	go func() {
-		_, err := w.Generate(context.Background(), secret, 20) // would take half a minute
+		_, err := w.Generate(context.Background(), secret, 20) // this hash would take half a minute
 		waiting <- err
 	}()
 	hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost)
@@ -203,7 +203,7 @@ func TestWorker_RestartsAfterItWasKilled(t *testing.T) {
 		t.Errorf("the call that waited: %v", err)
 	}
 	for err = errors.New("not asked yet"); err != nil; {
-		// Calls fail in the same way until the end of the process is noticed.
+		// Calls return ErrUnavailable until the Worker notices that its process has ended.
 		if err = w.Compare(t.Context(), hash, secret); err != nil && !errors.Is(err, ErrUnavailable) {
 			t.Fatal(err)
 		}
@@ -265,7 +265,7 @@ func children(t *testing.T) (pids []int) {
 		t.Skip("SKIPPED: the kernel does not list child processes")
 	}
 	for _, list := range lists {
-		data, _ := os.ReadFile(list) // fails for a thread that has ended
+		data, _ := os.ReadFile(list) // ReadFile fails if the thread has ended; its list is then empty
 		for word := range strings.FieldsSeq(string(data)) {
 			pid, err := strconv.Atoi(word)
 			if err != nil {

@@ -48,7 +48,7 @@ func (r Rule) current(s State, now int64) State {
 	return s
 }
 
-// expiry returns the time from which this state allows the same charges as the zero State.
+// expiry returns the time from which this state limits nothing more than a new, empty state.
 func (r Rule) expiry(s State) int64 {
 	switch {
 	case r.Every > 0:
@@ -60,8 +60,8 @@ func (r Rule) expiry(s State) int64 {
 	}
 }
 
-// left returns how many charges n are allowed now, and how long until the whole Burst is available
-// again. If n is 0, reset is how long until one charge is allowed.
+// left returns the number of charges that are allowed now, and the time until the whole Burst is
+// available again. If no charge is allowed now, it returns the time until one is.
 func (r Rule) left(s State, now int64) (n int, reset time.Duration) {
 	s = r.current(s, now)
 	n = r.Burst - int(s.Count)

@@ -76,7 +76,7 @@ func TestFailover_UsesLocalLimiterWhileSharedLimiterIsDown(t *testing.T) {
 	charge(noon.Add(2*time.Second), false, false)
 }
 
-func TestFailover_RefundsTheChargedLimiterAndClearsBoth(t *testing.T) {
+func TestFailover_RefundsWhereItChargedAndClearsSharedAndLocalLimits(t *testing.T) {
 	f, shared := newFailover()
 	keys := []limit.Key{bucket.Of("a")}
 	here := f.Charge(t.Context(), noon, keys)

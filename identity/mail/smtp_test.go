@@ -87,7 +87,7 @@ func startServer(t *testing.T, addr string, starttls, implicit bool) *server {
 		_ = s.Serve(listener)
 	}()
 	s.stop = sync.OnceFunc(func() {
-		// Close the listener too, because the server knows it only after Serve has begun.
+		// Close the listener too, because Close of the server closes it only if Serve has already begun.
 		_ = listener.Close()
 		_ = s.Close()
 		<-done
@@ -339,7 +339,7 @@ func TestSMTP_SendsNothingIfTLSFails(t *testing.T) {
 	}
 }
 
-func TestSMTP_WrongPasswordDoesNotRejectTheRecipient(t *testing.T) {
+func TestSMTP_FailedSMTPLoginIsNotReportedAsRejectedRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, "wrong-secret")
 	for _, err := range []error{mailer.Send(t.Context(), message), mailer.Check(t.Context())} {

@@ -10,18 +10,18 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// holder is a kind of user who has a username or email address that another user wants to use.
+// holder is a kind of user who already has the username or email address that another user wants.
 type holder struct {
 	what  string
 	age   time.Duration
 	with  func() identity.User // returns a new user of this kind
-	stale bool                 // whether the store must remove the user
+	stale bool                 // whether the store must remove the user, because the registration has expired
 }
 
 func (s *suite) holders() []holder {
 	return []holder{
-		{"a stale pending user", time.Microsecond, s.pending, true},
-		{"a pending user who is just not stale", 0, s.pending, false},
+		{"an expired registration", time.Microsecond, s.pending, true},
+		{"a registration that is about to expire", 0, s.pending, false},
 		{"an old confirmed user", 365 * day, s.newUser, false},
 	}
 }
@@ -71,9 +71,9 @@ var createTests = []test{
 		for _, same := range [][2]string{
 			{"anna", "ANNA"},
 			{"Straße", "STRASSE"},
-			{"ΣΊΣΥΦΟΣ", "σίσυφος"},    // there are two small sigmas
-			{"\u00c5sa", "a\u030asa"}, // one character, or a letter with a combining ring
-			{"\ufb01nn", "FINN"},      // a ligature
+			{"ΣΊΣΥΦΟΣ", "σίσυφος"},    // the letter Σ has two lower-case forms
+			{"\u00c5sa", "a\u030asa"}, // Å as one character, and å as the letter a and a combining ring
+			{"\ufb01nn", "FINN"},      // the ligature ﬁ folds to the letters fi
 		} {
 			// The id is appended, because other tests use the same store and may use the same
 			// names.
@@ -87,7 +87,7 @@ var createTests = []test{
 			s.want(s.Create(s.ctx, fourth, time.Time{}, nil), identity.ErrEmailTaken)
 		}
 	}},
-	{"checks the username before the email", func(s *suite) {
+	{"returns ErrUsernameTaken if both the username and the email are taken", func(s *suite) {
 		one, other := s.added(), s.added()
 		u := s.newUser()
 		u.Username, u.Email = one.Username, other.Email
@@ -106,7 +106,7 @@ var createTests = []test{
 		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
-	{"removes stale pending users with a wanted username or email, and their mailed tokens", func(s *suite) {
+	{"removes expired registrations with a wanted username or email, and their mailed tokens", func(s *suite) {
 		stale := s.now
 		for _, holder := range s.holders() {
 			byName, byEmail := holder.with(), holder.with()
@@ -121,7 +121,7 @@ var createTests = []test{
 			u.Username, u.Email = byName.Username, byEmail.Email
 			err := s.Create(s.ctx, u, stale, nil)
 			if !holder.stale {
-				if err != identity.ErrUsernameTaken { //nolint:errorlint // sentinels are returned unwrapped
+				if err != identity.ErrUsernameTaken { //nolint:errorlint // a store must return its errors unwrapped
 					s.Errorf("%s: error %v", holder.what, err)
 				}
 				s.same(holder.what, s.read(byName.ID), s.asCreated(byName))
@@ -138,7 +138,7 @@ var createTests = []test{
 			s.same("the new user", s.read(u.ID), u)
 		}
 	}},
-	{"keeps a stale pending user if the new user is refused for another reason", func(s *suite) {
+	{"keeps an expired registration if the new user is refused for another reason", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -160,7 +160,7 @@ var createTests = []test{
 			return s.Create(s.ctx, u, time.Time{}, nil)
 		})
 	}},
-	{"adds only one of many concurrent new users who want a stale pending user's username", func(s *suite) {
+	{"adds only one of many concurrent new users who want the username of an expired registration", func(s *suite) {
 		waiting := s.pending()
 		waiting.CreatedAt = s.now.Add(-day)
 		s.create(waiting)
@@ -223,7 +223,7 @@ var updateTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"removes a stale pending user with the same email address, and no other user", func(s *suite) {
+	{"removes an expired registration with the same email address, and no other user", func(s *suite) {
 		for _, holder := range s.holders() {
 			other, u := holder.with(), s.added()
 			other.CreatedAt = s.now.Add(-holder.age)
@@ -235,7 +235,7 @@ var updateTests = []test{
 				return err
 			}
 			if !holder.stale {
-				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // sentinels are returned unwrapped
+				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // a store must return its errors unwrapped
 					s.Errorf("%s: error %v", holder.what, err)
 				}
 				s.same(holder.what, s.read(other.ID), s.asCreated(other))
@@ -330,7 +330,7 @@ var updateTests = []test{
 	}},
 }
 
-// update calls Update without removing stale pending users.
+// update calls Update so that it removes no expired registrations.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
 	u, err := s.Update(s.ctx, id, p, time.Time{}, at)

@@ -53,7 +53,7 @@ var outboxTests = []test{
 		want("the mail to retry now", claim(now.Add(time.Minute), 10), second)
 		s.ok(s.MailDone(s.ctx, second.ID))
 		s.ok(s.MailDone(s.ctx, second.ID))
-		s.ok(s.MailRetry(s.ctx, second.ID, now)) // has no effect after MailDone
+		s.ok(s.MailRetry(s.ctx, second.ID, now)) // must have no effect, because MailDone removed the mail
 		first.Attempts = 3
 		want("the mail to retry later", claim(now.Add(2*time.Hour), 10), first)
 		s.ok(s.MailDone(s.ctx, first.ID))

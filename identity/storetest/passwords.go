@@ -8,7 +8,7 @@ import (
 )
 
 var passwordTests = []test{
-	{"Rehash replaces only the hash", func(s *suite) {
+	{"Rehash replaces the password hash and changes nothing else", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
 		s.ok(s.Rehash(s.ctx, u.ID, u.PasswordHash, "costlier"))
@@ -17,7 +17,7 @@ var passwordTests = []test{
 		s.same("afterwards", got, u)
 		s.ended(u.ID, map[string]string{id: ""})
 	}},
-	{"Rehash does nothing if the stored hash is not the old hash", func(s *suite) {
+	{"Rehash does nothing if the stored hash is not the hash that the caller wants to replace", func(s *suite) {
 		u := s.added()
 		s.ok(s.Rehash(s.ctx, u.ID, "outdated", "costlier"))
 		s.same("afterwards", s.read(u.ID), u)
@@ -98,7 +98,7 @@ var resetTests = []test{
 		s.revoked(revocation, u.ID, "")
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"makes a pending user active and deletes the verification token", func(s *suite) {
+	{"makes a user with an unconfirmed email address active and deletes the verification token", func(s *suite) {
 		u := s.create(s.pending())
 		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
@@ -131,14 +131,14 @@ var resetTests = []test{
 			at     time.Time
 		}{
 			"unknown":        {newHash(), u.ID, s.now},
-			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // a token is expired at its expiry time
+			"expired":        {token, u.ID, s.now.Add(time.Hour)}, // exactly at its expiry time, a token is expired already
 			"replaced":       {replaced, u.ID, s.now},
 			"another user's": {token, other.ID, s.now},
 			"no user's":      {token, "nobody", s.now},
 			"a verification": {verify, u.ID, s.now},
 		} {
 			_, err := s.ResetPassword(s.ctx, try.token, try.userID, "new hash", try.at, mailTo(u, mail.KindPasswordChanged))
-			if err != identity.ErrInvalidToken { //nolint:errorlint // sentinels are returned unwrapped
+			if err != identity.ErrInvalidToken { //nolint:errorlint // a store must return its errors unwrapped
 				s.Errorf("%s: error %v", what, err)
 			}
 		}
@@ -152,7 +152,7 @@ var resetTests = []test{
 }
 
 var deleteTests = []test{
-	{"revokes all sessions, queues the given mail and makes the user unfindable", func(s *suite) {
+	{"revokes all sessions and queues the given mail, and the user is no longer found", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
 		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
@@ -203,7 +203,7 @@ var deleteTests = []test{
 	}},
 	{"lets a new user take the deleted user's username and email", func(s *suite) {
 		u := s.added()
-		for range 2 { // twice, because the first deleted user's row must not block the second deletion
+		for range 2 { // twice, because the database row that is kept of the first user must not block the second deletion
 			_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 			s.ok(err)
 			again := s.newUser()

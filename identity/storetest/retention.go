@@ -44,7 +44,7 @@ var retentionTests = []test{
 		forget(s.now.Add(-time.Hour), 10, 0)
 		forget(s.now, 0, 0)
 		left("with a limit of 0", 4, 4, 4)
-		forget(s.now, 2, 2) // removes a login of the user, a login of no user, and the two oldest audit events without a user
+		forget(s.now, 2, 2) // removes one failed login of the user, one of an unknown user, and two audit events without a user
 		left("after a batch", 3, 3, 2)
 		forget(s.now, 10, 4)
 		left("after the rest", 1, 1, 1)
@@ -69,7 +69,7 @@ var retentionTests = []test{
 }
 
 var pendingTests = []test{
-	{"removes old pending users, oldest first, with their mailed tokens and failed logins", func(s *suite) {
+	{"removes old users with an unconfirmed email address, oldest first, with their mailed tokens and failed logins", func(s *suite) {
 		add := func(u identity.User, age time.Duration) identity.User {
 			s.Helper()
 			u.CreatedAt = s.now.Add(-age)
@@ -137,7 +137,7 @@ var pendingTests = []test{
 }
 
 var confirmTests = []test{
-	{"either removes the user or lets the user confirm the email address, but not both", func(s *suite) {
+	{"either ForgetPending removes the user or VerifyEmail confirms the email address, but not both", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)

@@ -25,16 +25,16 @@ type Store interface {
 
 // Beside gives the contract tests access to other data in the store's database, such as sessions.
 type Beside interface {
-	// Login starts a session for a login that verified the password of version passwordVersion.
+	// Login starts a session for a login that verified the password with the given passwordVersion.
 	Login(ctx context.Context, userID string, passwordVersion int64, at time.Time) (sessionID string, err error)
-	// Endings maps the id of each session of a user to the reason why it ended, or "" if it is
-	// active.
+	// Endings returns why each session of a user ended, by session id. The reason is "" if the session
+	// is active.
 	Endings(ctx context.Context, userID string) (map[string]string, error)
 	// Attempts returns the recorded failed logins of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
 	// Guesses counts the recorded failed logins for unknown users, and their audit events.
 	Guesses(ctx context.Context) (attempts, events int, err error)
-	// Revocation returns the user of a revocation, and the id of the session that it keeps.
+	// Revocation returns whose sessions a revocation ended, and the id of the session that it left active.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
 	// Mails returns the mails that are queued for a user, oldest first, without claiming them.
 	Mails(ctx context.Context, userID string) ([]mail.Envelope, error)
@@ -75,7 +75,7 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 }
 
 type test struct {
-	name string // states the behavior that every store must have
+	name string // the behavior that every store must have, as a sentence
 	run  func(s *suite)
 }
 
@@ -102,11 +102,11 @@ func (s *suite) ok(err error) {
 	}
 }
 
-// want fails the test unless err is exactly the sentinel, such as identity.ErrNotFound. A store
-// must return sentinels unwrapped.
+// want fails the test unless err is exactly the given error, such as identity.ErrNotFound. A store must
+// return its errors unwrapped.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
-	if err != sentinel { //nolint:errorlint // sentinels must be unwrapped
+	if err != sentinel { //nolint:errorlint // a store must return its errors unwrapped
 		s.Fatalf("error %v, want %v, unwrapped", err, sentinel)
 	}
 }
@@ -148,7 +148,7 @@ func (s *suite) pending() identity.User {
 	return u
 }
 
-// create adds a user without removing stale pending users.
+// create calls Create so that it removes no expired registrations.
 func (s *suite) create(u identity.User) identity.User {
 	s.Helper()
 	s.ok(s.Create(s.ctx, u, time.Time{}, nil))
@@ -187,8 +187,8 @@ func (s *suite) login(userID string, version int64) string {
 	return id
 }
 
-// ended checks why a user's sessions ended. want has the reason by session id, "" for an active
-// session.
+// ended checks why a user's sessions ended. The parameter want maps the id of each session to the expected
+// reason, or to "" if the session must be active.
 func (s *suite) ended(userID string, want map[string]string) {
 	s.Helper()
 	got, err := s.Endings(s.ctx, userID)
@@ -200,7 +200,7 @@ func (s *suite) ended(userID string, want map[string]string) {
 	}
 }
 
-// revoked checks whose sessions a revocation ended, and which session it kept.
+// revoked checks whose sessions a revocation ended, and which session it left active.
 func (s *suite) revoked(revocation int64, userID, keep string) {
 	s.Helper()
 	gotUser, gotKeep, err := s.Revocation(s.ctx, revocation)
@@ -259,7 +259,7 @@ func meet(n int, f func(i int)) {
 	group.Wait()
 }
 
-// once calls f n times concurrently. It checks that one call succeeds and all others return
+// once calls f n times concurrently. It checks that one call succeeds and that all others return the error
 // sentinel.
 func (s *suite) once(n int, sentinel error, f func() error) {
 	s.Helper()
@@ -270,7 +270,7 @@ func (s *suite) once(n int, sentinel error, f func() error) {
 		switch {
 		case err == nil:
 			succeeded++
-		case err != sentinel: //nolint:errorlint // sentinels are returned unwrapped
+		case err != sentinel: //nolint:errorlint // a store must return its errors unwrapped
 			s.Errorf("error %v, want %v", err, sentinel)
 		}
 	}

@@ -85,7 +85,7 @@ var tokenTests = []test{
 					return
 				}
 				err := s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, token, s.now.Add(time.Hour), s.now)
-				if err != nil && err != identity.ErrNotFound { //nolint:errorlint // sentinels are returned unwrapped
+				if err != nil && err != identity.ErrNotFound { //nolint:errorlint // a store must return its errors unwrapped
 					s.Error(err)
 				}
 			})
@@ -153,7 +153,7 @@ var attemptTests = []test{
 	}},
 }
 
-// contains reports whether row contains part, ignoring upper and lower case.
+// contains reports whether a database row contains a text, ignoring upper and lower case.
 func contains(row, part string) bool {
 	return strings.Contains(strings.ToLower(row), strings.ToLower(part))
 }

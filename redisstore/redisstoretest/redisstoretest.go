@@ -26,8 +26,8 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// patience is the default timeout of a store in tests.
-const patience = 10 * time.Second
+// storeTimeout is the default timeout of a store in tests.
+const storeTimeout = 10 * time.Second
 
 // New starts an embedded Redis and returns a store on it.
 func New(t testing.TB) *redisstore.Store {
@@ -98,8 +98,8 @@ func missing(t testing.TB, format string, args ...any) {
 // test ends. The default timeouts are 10 s, because a busy test machine is not an outage.
 func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
-	opts.LookTimeout = cmp.Or(opts.LookTimeout, patience)
-	opts.ApplyTimeout = cmp.Or(opts.ApplyTimeout, patience)
+	opts.LookTimeout = cmp.Or(opts.LookTimeout, storeTimeout)
+	opts.ApplyTimeout = cmp.Or(opts.ApplyTimeout, storeTimeout)
 	store, err := redisstore.Open(redisURL, opts)
 	if err != nil {
 		t.Fatal(err)

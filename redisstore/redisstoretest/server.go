@@ -40,8 +40,8 @@ func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
 	}) + "?master=main"
 }
 
-// startOnFreePort starts redis-server on a free port and returns the server's address. args returns
-// the command line for a port.
+// startOnFreePort starts redis-server on a free port and returns the server's address. The function
+// args returns the server's command line for a port.
 func startOnFreePort(t testing.TB, args func(port string) []string) (addr string) {
 	t.Helper()
 	program := os.Getenv("SESSIOND_TEST_REDIS_SERVER")
@@ -82,14 +82,14 @@ func start(t testing.TB, program string, args []string) (output string, ok bool)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = server.Process.Kill() // fails if the server has already ended
-		_ = server.Wait()         // returns an error because the server was killed
+		_ = server.Process.Kill() // Kill fails if the server has already ended
+		_ = server.Wait()         // Wait returns an error because the server was killed
 	})
 	var log strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		log.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "Ready to accept connections") || strings.Contains(lines.Text(), "+monitor master") {
-			go io.Copy(io.Discard, out) //nolint:errcheck // the copy ends when the server ends
+			go io.Copy(io.Discard, out) //nolint:errcheck // Copy ends when the server closes its output
 			return "", true
 		}
 	}

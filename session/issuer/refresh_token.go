@@ -84,7 +84,7 @@ func (t refreshToken) open(sealed []byte) (refreshToken, error) {
 	}
 	secret, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, nil)
 	if err != nil || len(secret) != secretBytes {
-		return t, errors.New("issuer: cannot decrypt the refresh token that replaced another one")
+		return t, errors.New("issuer: cannot decrypt the stored successor of a used refresh token")
 	}
 	return refreshToken(bytes.Join([][]byte{t[:familyBytes], secret}, nil)), nil
 }

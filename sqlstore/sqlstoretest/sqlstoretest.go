@@ -26,7 +26,7 @@ import (
 
 const (
 	variable = "SESSIOND_TEST_POSTGRES_URL"
-	timeout  = 30 * time.Second // of one method call; long, because a test machine may be busy
+	timeout  = 30 * time.Second // limits one method call; 30 s, because a test machine may be busy
 )
 
 // New returns a migrated SQLite database, which is closed when the test ends.
@@ -81,7 +81,7 @@ func create(t testing.TB, base, name string) {
 	// Use template0, because CREATE DATABASE fails if a client is connected to the template.
 	statement := "CREATE DATABASE " + name + " TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
 	err := administer(t, base, statement+" LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
-	if err != nil { // Postgres before version 15, or built without ICU
+	if err != nil { // this Postgres is older than version 15 or was built without ICU
 		t.Logf("this Postgres cannot sort by English rules: %v", err)
 		err = administer(t, base, statement)
 	}

@@ -29,7 +29,6 @@ type Request struct {
 	Revoked bool // the session is revoked, and the right answer is a refusal
 }
 
-// NewRequest prepares the check of a token.
 func NewRequest(token, session string) Request {
 	wire := "GET " + CheckPath + " HTTP/1.1\r\nHost: sessionbench\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 	return Request{Wire: []byte(wire), Token: token, Session: session}
@@ -38,8 +37,8 @@ func NewRequest(token, session string) Request {
 // The outcomes of a check that did not get the right answer.
 var (
 	ErrWrong    = errors.New("wrong answer")
-	ErrVanished = errors.New("the caller left before the answer")
-	ErrDeclined = errors.New("sessiond refused a check as overloaded, or too late") // only where that is allowed
+	ErrVanished = errors.New("the caller gave up before the answer")
+	ErrDeclined = errors.New("sessiond was overloaded, or could not check a token in time") // only the measurement vanish returns it; elsewhere such an answer is an ErrWrong
 )
 
 // Client is one keep-alive HTTP connection. It sends prepared bytes and parses answers with
@@ -106,36 +105,35 @@ func (cs Clients) Close() {
 	}
 }
 
-// Patience is how long an answer may take after the time for sending requests is over.
+// Patience is how long callers still wait for answers after they have sent their last request.
 const Patience = 30 * time.Second
 
-// Bound closes the connections when ctx ends, or when d and then Patience are over, unless release
-// is called first. A caller that still waits for an answer then gets an error.
+// Bound closes the connections when ctx ends or when the time d+Patience is over, unless release is
+// called first. A caller that still waits for an answer then gets an error.
 func (cs Clients) Bound(ctx context.Context, d time.Duration) (release func()) {
 	ctx, cancel := context.WithTimeout(ctx, d+Patience)
 	stop := context.AfterFunc(ctx, cs.Close)
 	return func() { stop(); cancel() }
 }
 
-// Ask returns an Ask for Drive that gives each caller its own connection.
+// Ask returns a function for Drive that sends the checks of each caller over its own connection.
 func (cs Clients) Ask(named bool) Ask {
 	return func(_ context.Context, caller int, r *Request) error { return cs[caller].Check(r, named) }
 }
 
 // Work counts the checks of all callers and holds their latencies.
 type Work struct {
-	Latencies *hdrhistogram.Histogram // in nanoseconds, without checks whose caller left
+	Latencies *hdrhistogram.Histogram // in nanoseconds; a check that its caller gave up has no latency
 	Took      time.Duration
 	Wrong     int
 	Complaint string // error text of the first wrong answer
-	Vanished  int    // checks whose caller left before the answer
+	Vanished  int    // checks that the caller gave up before the answer
 	Declined  int    // checks that ended with ErrDeclined
 }
 
 // NewWork returns an empty Work. Its histogram is exact to 0.1 %.
 func NewWork() *Work { return &Work{Latencies: hdrhistogram.New(1, int64(time.Hour), 3)} }
 
-// Rate returns the number of answers per second.
 func (w *Work) Rate() float64 { return float64(w.Latencies.TotalCount()) / w.Took.Seconds() }
 
 // Percentile returns percentile p (0 to 100) of the latencies, or 0 if there are none.
@@ -147,7 +145,7 @@ func (w *Work) Percentile(p float64) time.Duration {
 type Supply struct {
 	Requests []Request
 	Once     bool          // hand out each request once; otherwise start over at the end
-	Interval time.Duration // time between the starts of a caller's checks; 0: start each when the last one ends
+	Interval time.Duration // time between the starts of a caller's checks; 0: a check starts when the one before it ends
 	next     atomic.Int64
 }
 
@@ -163,7 +161,7 @@ func (s *Supply) take() *Request {
 	return &s.Requests[i]
 }
 
-// Ask makes one check for the caller with that number. An error other than ErrWrong, ErrVanished
+// Ask makes the check r for the caller with that index. An error other than ErrWrong, ErrVanished
 // and ErrDeclined ends the run.
 type Ask func(ctx context.Context, caller int, r *Request) error
 
@@ -182,7 +180,7 @@ func Drive(ctx context.Context, n int, d time.Duration, from *Supply, ask Ask, w
 	for i := range callers {
 		c := &callers[i]
 		for _, latency := range c.latencies {
-			_ = w.Latencies.RecordValue(int64(latency)) // fails only for more than an hour
+			_ = w.Latencies.RecordValue(int64(latency)) // RecordValue fails only if the latency is above one hour
 		}
 		w.Complaint = cmp.Or(w.Complaint, c.Complaint)
 		w.Wrong, w.Vanished, w.Declined = w.Wrong+c.Wrong, w.Vanished+c.Vanished, w.Declined+c.Declined
@@ -231,7 +229,6 @@ func (c *caller) run(ctx context.Context, number int, due, end time.Time, from *
 	return ctx.Err()
 }
 
-// Pause waits for d or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -36,7 +36,7 @@ func TestDrive_CountsEveryOutcome(t *testing.T) {
 }
 
 func TestDrive_StopsWhenDurationIsOver(t *testing.T) {
-	from := &Supply{Requests: make([]Request, 3)} // repeated until the time is over
+	from := &Supply{Requests: make([]Request, 3)} // Drive repeats these three requests until its time is over
 	w, begin := NewWork(), time.Now()
 	err := Drive(t.Context(), 2, 20*time.Millisecond, from, func(context.Context, int, *Request) error { return nil }, w)
 	if err != nil || w.Latencies.TotalCount() <= 3 || w.Took < 20*time.Millisecond || time.Since(begin) > 10*time.Second {
@@ -68,7 +68,8 @@ func TestDrive_CanceledContextStopsAllCallers(t *testing.T) {
 	}
 }
 
-// While the first check is slow, three more become due. Their waiting time must count.
+// While the first check is slow, three more checks become due. Their latency must include the time
+// that they wait for the first one.
 func TestDrive_LatencyIncludesWaitForASlowCheck(t *testing.T) {
 	const slow = 200 * time.Millisecond
 	from := &Supply{Requests: make([]Request, 4), Once: true, Interval: slow / 4}
@@ -86,7 +87,8 @@ func TestDrive_LatencyIncludesWaitForASlowCheck(t *testing.T) {
 	}
 }
 
-// speak returns a client of a server that answers with these bytes and disconnects.
+// speak starts a server that sends these pieces to the first client and disconnects. It returns
+// that client.
 func speak(t *testing.T, pieces ...string) *Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,13 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Password is the password of every benchmark user.
 const Password = "correct horse battery staple"
 
 // Logins counts the outcomes of a flood of logins.
 type Logins struct {
-	SignedIn, Shed, Limited, Unanswered int // logins with the status 201, 503, 429, and without an answer
-	Prompt                              int // logins that succeeded within 5 s, retries included
+	SignedIn, Shed, Limited, Unanswered int // numbers of logins with status 201, 503 and 429, and of logins without an answer
+	Prompt                              int // number of logins that succeeded within 5 s of the first attempt
 	Rate                                float64
 	Longest, LongestRefusal             time.Duration
 
@@ -30,7 +29,8 @@ type Logins struct {
 	began time.Time
 }
 
-// count adds one answer to a login. took is its latency, and total includes earlier attempts.
+// count adds one answer to the counts. took is the latency of this answer. If Flood.Once is set,
+// total is the time since the client's first attempt to log in.
 func (l *Logins) count(status int, took, total time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,18 +56,18 @@ func (l *Logins) count(status int, took, total time.Duration) error {
 // Flood describes clients that log in at the same time.
 type Flood struct {
 	Addrs     []string // addresses of the replicas; clients are distributed evenly
-	Users     []string // usernames; clients log in as them in turn
+	Users     []string // usernames; the clients are distributed evenly over them
 	Clients   int
 	Addresses int           // number of source addresses that all clients share; 0: one for each client
-	First     int           // number of the first source address
+	First     int           // the source addresses are 10.0.0.0 plus First, First + 1 and so on
 	Spacing   time.Duration // time between the first logins of two clients; 0: random, within one second
 	Once      bool          // each client retries until its first successful login, then stops
 	Rude      bool          // clients ignore Retry-After and retry at once
 	Stampede  bool          // clients connect, send one login at the same moment, and do not retry
 }
 
-// Run runs all clients until ctx ends. Each logs in again and again. Answers before begin do not
-// count.
+// Run runs all clients until ctx ends. Unless Once or Stampede is set, each client logs in again
+// and again. Answers that arrive before begin are not counted.
 func (f Flood) Run(ctx context.Context, begin time.Time) (*Logins, error) {
 	l := &Logins{began: begin}
 	var g errgroup.Group
@@ -127,7 +127,7 @@ func (f Flood) client(ctx context.Context, number int, begin time.Time, connecti
 		case f.Stampede || status == http.StatusCreated && f.Once:
 			return nil
 		case status != http.StatusCreated && !f.Rude:
-			seconds, _ := strconv.Atoi(string(answer.Header.Peek("Retry-After"))) // 0 without the header
+			seconds, _ := strconv.Atoi(string(answer.Header.Peek("Retry-After"))) // 0 if the answer has no Retry-After
 			Pause(ctx, time.Duration(seconds)*time.Second+lessThanSecond())
 		}
 	}

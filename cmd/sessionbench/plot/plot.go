@@ -27,7 +27,7 @@ type chart struct {
 	series map[string][]report.Spread
 }
 
-// All returns SVG plots of those measurements in the report that have a plot.
+// All returns an SVG plot for each of the measurements compare, growth and storm in the report.
 func All(r *report.Report) map[report.Part][]byte {
 	charts := map[report.Part]*chart{
 		report.Compare: {title: "Checks a second, as a share of what an empty handler serves"},
@@ -70,7 +70,7 @@ var palette = []color.Color{
 	color.RGBA{0xaf, 0xb8, 0xc1, 0xff}, color.RGBA{0x09, 0x69, 0xda, 0xff}, color.RGBA{0xbf, 0x87, 0x00, 0xff}, color.RGBA{0x1a, 0x7f, 0x37, 0xff},
 }
 
-// series holds the bars of one series, and the point in the middle of each bar's top.
+// series holds all bars of one colour in a chart, and the point in the middle of each bar's top.
 type series struct {
 	plotter.XYs
 	bars []report.Spread

@@ -18,14 +18,14 @@ import (
 // Clocks holds readings of clocks and counters, or their increase between two readings.
 type Clocks struct {
 	Wall    time.Duration
-	Machine time.Duration // CPU time of all programs, and the time that a virtual machine's host took away
+	Machine time.Duration // CPU time of all programs, plus the time that the host of this virtual machine took away
 	Self    time.Duration // CPU time of this program and of its finished child processes
 	Process time.Duration // CPU time of the measured server
 	Redis   time.Duration // CPU time of Redis
-	Reads   int           // Redis's reads from client connections; a pipeline in one piece is one read
+	Reads   int           // how many times Redis read from a client connection; a pipeline that arrives in one piece counts once
 }
 
-// Read reads all clocks. That adds 1 to Reads. If pid is 0, Read leaves Process at 0.
+// Read reads all clocks. Its own query adds 1 to Reads. If pid is 0, Read leaves Process at 0.
 func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	info := must.Get(client.InfoMap(ctx, "stats", "cpu").Result())
 	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
@@ -35,7 +35,7 @@ func Read(ctx context.Context, client *redis.Client, pid int) (c Clocks) {
 	all := must.Get(must.Get(procfs.NewDefaultFS()).Stat()).CPUTotal
 	c.Machine = seconds(all.User + all.Nice + all.System + all.Steal)
 	self := must.Get(must.Get(procfs.Self()).Stat())
-	const userHZ = 100 // CUTime and CSTime count so many units per second, on every architecture that Go runs on
+	const userHZ = 100 // CUTime and CSTime are in 1/100 s on every architecture that Go runs on
 	c.Self = seconds(self.CPUTime() + float64(self.CUTime+self.CSTime)/userHZ)
 	if pid != 0 {
 		c.Process = seconds(must.Get(must.Get(procfs.NewProc(pid)).Stat()).CPUTime())

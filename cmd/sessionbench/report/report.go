@@ -20,7 +20,7 @@ import (
 type Report struct {
 	Machine   string    `json:"machine"`
 	Config    any       `json:"config"`
-	Service   string    `json:"service"` // name of the row in compare that must keep the thresholds
+	Service   string    `json:"service"` // name of the sessiond build to which the thresholds apply
 	Tables    []Table   `json:"tables"`
 	Others    Others    `json:"others"`
 	Verdicts  []Verdict `json:"thresholds"`
@@ -29,7 +29,7 @@ type Report struct {
 	Complaint string    `json:"first_wrong_answer,omitempty"`
 }
 
-// Complain adds a contender's wrong answers and keeps the text of the run's first one.
+// Complain adds wrong answers of a contender. Only the text of the first complaint is kept.
 func (r *Report) Complain(name string, wrong int, complaint string) {
 	if r.Wrong == 0 && wrong > 0 {
 		r.Complaint = name + ": " + complaint
@@ -51,14 +51,14 @@ func (o *Others) Add(spent probe.Clocks) {
 	o.Share = float64(o.taken) / float64(o.wall) / float64(runtime.NumCPU())
 }
 
-// Part is the name of a measurement. Each table belongs to one.
+// Part is the name of a measurement. Each table belongs to one measurement.
 type Part string
 
 const (
 	Compare = Part("compare")
 	Direct  = Part("in-process")
 	Memory  = Part("memory")
-	Growth  = Part("growth") // rows are compared to the first; the last repeats the first
+	Growth  = Part("growth") // all rows are compared to the first row; the last row measures the same again, to show the noise
 	Vanish  = Part("vanish")
 	Storm   = Part("storm")
 )
@@ -66,12 +66,13 @@ const (
 // Kinds of tokens: warm ones were checked before, and new ones are checked for the first time.
 const Warm, Fresh = "warm", "new"
 
-// Names of rows: contenders in compare and in-process, then scenes of storm.
+// Names of table rows. Those before Calm are implementations of a token check, which compare and
+// in-process measure. The others are kinds of load on sessiond, which storm measures.
 const (
-	Empty, Plain         = "empty", "plain" // a chi handler that does nothing; a simple design, see stage
+	Empty, Plain         = "empty", "plain" // Empty is an HTTP handler that does nothing; Plain is a simple design of token checks
 	Verify               = "/v1/verify"
 	InProcess, Unbatched = "in-process", "in-process, unbatched"
-	GoRedis              = "go-redis alone" // sends the Redis commands of a check, without a verifier
+	GoRedis              = "go-redis alone" // sends Redis the commands of a token check, but verifies nothing
 	Ceiling              = "redis-benchmark"
 	Calm, CalmAgain      = "no flood", "no flood, again"
 	Flooded, Unchecked   = "64 clients, one login after another", "the same without checks"
@@ -89,34 +90,34 @@ const (
 	Rate          = Figure("checks/s")
 	P50, P99      = Figure("p50 µs"), Figure("p99 µs")
 	CPU, RedisCPU = Figure("CPU"), Figure("Redis CPU")
-	Trips         = Figure("trips") // reads of Redis per check; a whole pipeline is one read
+	Trips         = Figure("trips") // how many times Redis reads from a connection, per check; a whole pipeline is read once
 	Allocations   = Figure("allocations")
 
 	IdleMB, PeakMB, ResidentMB = Figure("idle MB"), Figure("peak MB"), Figure("resident MB")
-	PerSession                 = Figure("bytes in Redis") // for one session and its user's generation
+	PerSession                 = Figure("bytes in Redis") // memory that one session takes in Redis, with the key of its user
 
-	Left, Declined, Wrong             = Figure("left"), Figure("declined"), Figure("wrong") // Vanished, Declined and Wrong of load.Work
+	Left, Declined, Wrong             = Figure("left"), Figure("declined"), Figure("wrong") // the counts Vanished, Declined and Wrong of load.Work
 	Deadline                          = Figure("deadline ms")
 	GoroutinesBefore, GoroutinesAfter = Figure("goroutines"), Figure("afterwards")
 
 	CheckP50, CheckP99      = Figure("check p50 ms"), Figure("check p99 ms")
-	ToCalm                  = Figure("× calm") // check p99 divided by the p99 of both scenes without a flood in the same round
+	ToCalm                  = Figure("× calm") // p99 of checks, divided by their p99 without a flood of logins in the same round
 	LoginShare, Refused     = Figure("logins, of the limit"), Figure("refused")
 	Longest, LongestRefusal = Figure("longest ms"), Figure("longest refusal ms")
 
-	// Printed tables leave out the following figures, which only the JSON has.
+	// The following figures are only in the JSON, and not in printed tables.
 	Checks                 = Figure("checks")
-	LoadCPU                = Figure("CPU of the load generator") // includes the verifier in the same process, if that is measured
+	LoadCPU                = Figure("CPU of the load generator") // if a verifier in the same process is measured, its CPU time is included
 	BcryptLimit, LoginRate = Figure("logins/s that bcrypt allows"), Figure("logins/s")
 	SignedIn, Unanswered   = Figure("signed in"), Figure("unanswered")
 	Shed, Limited          = Figure("503s"), Figure("429s")
 	Prompt                 = Figure("visitors signed in within 5 s")
-	Recovery               = Figure("back to normal ms") // time after a stampede until a login succeeds within 1 s
+	Recovery               = Figure("back to normal ms") // time from the answers to 10,000 logins at once until a login again takes at most 1 s
 	Dark                   = Figure("/livez failed")
 )
 
-// columns are printed in this order if a table has the figure. A column in maxima shows the maximum
-// of all rounds, and any other column the median.
+// columns lists the columns of printed tables in their order. A table has only the columns that were
+// measured. A column in maxima shows the maximum of all rounds, any other column shows the median.
 var (
 	columns = []Figure{
 		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Allocations, Left, Declined, Wrong, LoginShare, Refused,
@@ -141,9 +142,9 @@ type Table struct {
 	Callers int           `json:"callers,omitempty"` // number of concurrent connections or goroutines
 	Alg     string        `json:"algorithm,omitempty"`
 	Tokens  string        `json:"tokens,omitempty"`  // Warm or Fresh
-	Against []string      `json:"against,omitempty"` // names of the rows to which the others are compared
+	Against []string      `json:"against,omitempty"` // names of the rows to which all rows are compared
 	Round   time.Duration `json:"round_ns,omitempty"`
-	Turn    time.Duration `json:"turn_ns,omitempty"` // how long a row is measured before the next one's turn
+	Turn    time.Duration `json:"turn_ns,omitempty"` // how long a contender is measured before the next contender
 	Rows    []Row         `json:"rows"`
 }
 
@@ -184,8 +185,8 @@ func (t *Table) Row(name string) *Row {
 	return &Row{}
 }
 
-// Ratio divides a figure of row name by that of row to in each round, because a slow phase of the
-// machine affects both rows. It is NaN if one row lacks the figure.
+// Ratio divides the figure f of one row by that of another row, round by round. A slow phase of the
+// machine changes both figures, but not their ratio. The result is NaN if one row lacks f.
 func (t *Table) Ratio(f Figure, name, to string) Spread {
 	of, by := t.Row(name).values(f), t.Row(to).values(f)
 	var ratios []float64
@@ -262,7 +263,7 @@ func (t *Table) print(w io.Writer) {
 	fmt.Fprintln(tab)
 }
 
-// number formats a value with up to two decimals. A dash means not measured, or below 0.005.
+// number formats a value with up to two decimals, or as a dash if it is NaN or not 0 but below 0.005.
 func number(value float64) string {
 	switch size := math.Abs(value); {
 	case math.IsNaN(value) || value != 0 && size < 0.005:

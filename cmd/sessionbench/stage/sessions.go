@@ -22,7 +22,7 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-const issuerURL, tokenTTL = "https://sessionbench.example", 6 * time.Hour // tokens outlive any run
+const issuerURL, tokenTTL = "https://sessionbench.example", 6 * time.Hour // longer than sessionbench ever runs
 
 // Keys maps the name of each signature algorithm to a signing key.
 type Keys map[string]*session.KeySet
@@ -39,9 +39,9 @@ func makeKeys(path string) Keys {
 	return keys
 }
 
-// Mint makes n requests, each with a new token for one of the sessions in refs, at even distances
-// if there are more than n. Request.Session is a copy, because reading strings that lie far apart
-// in memory would slow down the load generator.
+// Mint makes n requests, each with a new token for one of the sessions in refs. If refs has more
+// than n sessions, those at even distances are used. Request.Session is a copy of the id, because
+// reading strings that lie far apart in memory would slow down the load generator.
 func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) []load.Request {
 	requests, now := make([]load.Request, n), time.Now()
 	var g errgroup.Group
@@ -61,7 +61,7 @@ func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) 
 	return requests
 }
 
-// NewSessions returns the ids of n new sessions. Each has another user, or all have the same one.
+// NewSessions returns the ids of n new sessions. All belong to the same user if oneUser is set.
 func NewSessions(n int, oneUser bool) []session.Ref {
 	refs := make([]session.Ref, n)
 	for i := range refs {
@@ -73,7 +73,7 @@ func NewSessions(n int, oneUser bool) []session.Ref {
 	return refs
 }
 
-// Space is a numbered database of the Redis server, which was empty before this run.
+// Space is one of the numbered databases of the Redis server. It was empty before this run.
 type Space struct {
 	Client *redis.Client
 	URL    string
@@ -82,8 +82,8 @@ type Space struct {
 // keyPrefix starts the names of all Redis keys that sessionbench itself writes.
 const keyPrefix = "sessionbench:"
 
-// Claim reserves an empty database of the Redis server until the current scope ends. It writes a
-// key, because otherwise two runs could take the same database.
+// Claim reserves an empty database of the Redis server until the current Scope ends. It writes a
+// key to the database, because otherwise two runs of sessionbench could take the same one.
 func (s *Stage) Claim(ctx context.Context) *Space {
 	for db := 1; db < 16; db++ { // Redis has 16 databases; other programs may use number 0
 		options := *s.Redis.Options()
@@ -97,13 +97,13 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 			s.Later(func() error { return sp.close(context.WithoutCancel(ctx)) })
 			return sp
 		}
-		_ = client.Close() // nothing was written
+		_ = client.Close() // an error does not matter, because nothing was written
 	}
 	must.Do(errors.New("databases 1 to 15 of this Redis are all in use"))
 	return nil
 }
 
-// close removes the keys of sessiond and of sessionbench, and no others.
+// close removes the keys of sessiond and sessionbench from the Redis database, and no others.
 func (sp *Space) close(ctx context.Context) error {
 	for _, pattern := range []string{"[slbgr]:{*", keyPrefix + "*"} {
 		for cursor, more := uint64(0), true; more; more = cursor != 0 {
@@ -161,7 +161,7 @@ func trust(ctx context.Context, store *redisstore.Store) {
 // CeilingKeys are like the three keys that a check reads. The third one does not exist.
 var CeilingKeys = []string{keyPrefix + "ceiling:g", keyPrefix + "ceiling:s", keyPrefix + "ceiling:b"}
 
-// FillPlain writes the plain design's sessions and the CeilingKeys of redis-benchmark.
+// FillPlain writes to Redis the keys that the plain design and redis-benchmark read.
 func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	pipe := sp.Client.Pipeline()
 	pipe.MSet(ctx, CeilingKeys[0], "1", CeilingKeys[1], "eleven byte")
@@ -171,8 +171,8 @@ func (sp *Space) FillPlain(ctx context.Context, refs []session.Ref) {
 	must.Get(pipe.Exec(ctx))
 }
 
-// Verifier returns a verifier, as other Go services use it to protect their routes, and its store.
-// It has no fallback to Postgres, because Redis has all sessions. The store closes with the scope.
+// Verifier returns a token verifier such as other Go services use, and its store. The verifier has
+// no fallback to Postgres, because Redis has all sessions. The store closes with the current Scope.
 func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.Verifier, *redisstore.Store) {
 	store := must.Get(redisstore.Open(redisURL, options))
 	s.Later(store.Close)
@@ -184,10 +184,10 @@ func (s *Stage) Verifier(redisURL string, options redisstore.Options) (*session.
 	}, store
 }
 
-// SignIn opens n sessions as a login does, but without passwords, and revokes every fourth.
+// SignIn opens n sessions as logins do, but without passwords, and revokes every fourth session.
 func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, issuer.Finder) {
-	// Revoked sessions reveal a reply of Redis that reached the wrong check. The session id in the
-	// answer would not reveal it, because that id comes from the token.
+	// If a Redis reply reaches the wrong check, a revoked session is accepted or an active one
+	// refused. The session id in the answer reveals nothing, because it comes from the token.
 	const revokedEvery, perUser = 4, 10
 	s.Say("signing in %d sessions", n)
 	v, store := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience, ApplyTimeout: load.Patience})
@@ -213,8 +213,8 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 	return requests, m.Ledger
 }
 
-// People creates n users and returns their ids, which are also their names. All have the same
-// password hash, because only verifying is measured.
+// People creates n users and returns their ids, which are also their usernames. All have the same
+// password hash, because only the verification of passwords is measured.
 func (s *Stage) People(ctx context.Context, hash string, n int) (ids []string) {
 	for range n {
 		id, now := issuer.NewTimedID(time.Now()), time.Now()

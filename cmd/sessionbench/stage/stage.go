@@ -40,25 +40,25 @@ type Stage struct {
 	Builds   []Build
 	Latest   Build // the last build, which is used if a measurement needs only one
 	Keys     Keys
-	Postgres *sql.DB // server of --database-url
+	Postgres *sql.DB // connection to the server of --database-url
 	Redis    *redis.Client
 	redisURL *url.URL
-	db       *sqlstore.DB // Postgres database of Latest
+	db       *sqlstore.DB // Postgres database of the build Latest
 	dir      string
-	undo     []func() error // called when the current scope ends
-	failed   []error        // errors of functions in undo
+	undo     []func() error // functions to call when the current Scope ends
+	failed   []error        // errors that the functions in undo returned
 }
 
 // Build is one sessiond program and a Postgres database, which the program itself has migrated.
 type Build struct{ Name, program, databaseURL string }
 
-// Open creates keys and databases. Each of builds is NAME=PATH or PATH. If builds is empty, Open
-// builds the sessiond of this repository. The caller must call Close.
+// Open creates signing keys and databases. Each of builds is the path of a sessiond program, or
+// NAME=PATH. If builds is empty, Open builds this repository's sessiond. The caller must call Close.
 func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds []string) {
 	options, err := redis.ParseURL(redisURL)
 	server, err2 := url.Parse(databaseURL)
 	if err != nil || err2 != nil {
-		must.Do(errors.New("--redis-url, --database-url: want URLs of one Redis and one PostgreSQL server")) // without err, which may contain a password
+		must.Do(errors.New("--redis-url, --database-url: want URLs of one Redis and one PostgreSQL server")) // err is not added, because it may contain a password
 	}
 	s.redisURL, s.Redis = must.Get(url.Parse(redisURL)), redis.NewClient(options)
 	s.Later(s.Redis.Close)
@@ -106,21 +106,21 @@ func (s *Stage) WithNewDatabase(ctx context.Context, b Build) Build {
 func (s *Stage) keysFile() string { return filepath.Join(s.dir, "keys.json") }
 
 func command(ctx context.Context, settings []string, name string, args ...string) {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // G204: go, or the program to measure
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // G204: the command is go, or the program to measure
 	cmd.Env = append(environment(), settings...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		must.Do(fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out))
 	}
 }
 
-// environment returns the environment without SESSIOND_ and PG variables: sessiond runs with defaults.
+// environment returns os.Environ without SESSIOND_* and PG*, because sessiond must use defaults.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
 		return strings.HasPrefix(setting, "SESSIOND_") || strings.HasPrefix(setting, "PG")
 	})
 }
 
-// Later calls undo when the current scope ends.
+// Later makes the current Scope call undo at its end.
 func (s *Stage) Later(undo func() error) { s.undo = append(s.undo, undo) }
 
 // Scope calls f. Then it calls, in reverse order, the functions that f passed to Later.
@@ -141,27 +141,27 @@ func (s *Stage) Close() error {
 	return errors.Join(s.failed...)
 }
 
-// Process is a running server that is measured. It is not part of this program, because its CPU
-// time and memory must be told apart.
+// Process is a running server that is measured. It is not part of the process of sessionbench,
+// because only the CPU time and memory of a whole process can be measured.
 type Process struct {
 	PID           int
 	Addr, metrics string
 }
 
 // start starts a server, writes its standard error to a file, and waits until GET /readyz succeeds.
-// The server stops with the current scope.
+// The server is stopped when the current Scope ends.
 func (s *Stage) start(ctx context.Context, p *Process, settings []string, words ...string) *Process {
 	stderr := must.Get(os.CreateTemp(s.dir, "stderr-"))
 	ctx, stop := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: this program, or a build to measure
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...) //nolint:gosec // G204: the command is sessionbench itself, or a program to measure
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 20 * time.Second // sessiond stops within this time
+	cmd.WaitDelay = 20 * time.Second // time between SIGTERM and SIGKILL; sessiond stops sooner
 	cmd.Env, cmd.Stderr = append(environment(), settings...), stderr
 	must.Do(cmd.Start())
 	p.PID = cmd.Process.Pid
 	s.Later(func() error {
 		stop()
-		if err, failed := errors.AsType[*exec.ExitError](cmd.Wait()); failed && err.ExitCode() > 0 { // -1: stopped by a signal
+		if err, failed := errors.AsType[*exec.ExitError](cmd.Wait()); failed && err.ExitCode() > 0 { // -1 means that a signal ended the server
 			return fmt.Errorf("%s: %w", words[0], err)
 		}
 		return stderr.Close()
@@ -175,9 +175,9 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 	return p
 }
 
-// Service starts `sessiond serve` of a build, with the words in wrap before the command. Settings keep
-// their defaults where possible. Rate limits are off, because all clients have the same address. The
-// log is written, because its cost is part of the measurement, but nobody keeps it.
+// Service starts `sessiond serve` of a build, with the words of the parameter wrap in front of the command.
+// Settings keep their defaults where possible. Rate limits are off, because all clients have one address.
+// Logging is on, because the measurement includes its cost. The log goes to /dev/null.
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	// The service begins epoch 1, in which Fill writes its sessions.
 	db := must.Get(sql.Open("postgres", b.databaseURL))
@@ -190,7 +190,7 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
-// Baseline starts this program again as the baseline server "empty" or "plain".
+// Baseline starts another process of sessionbench as the baseline server "empty" or "plain".
 func (s *Stage) Baseline(ctx context.Context, name, redisURL string) *Process {
 	p := &Process{Addr: freeAddr()}
 	setting := EnvBaseline + "=" + strings.Join([]string{name, p.Addr, redisURL, s.keysFile()}, "\n")
@@ -213,34 +213,34 @@ func (p *Process) Goroutines() float64 {
 	return must.Get(strconv.ParseFloat(value, 64))
 }
 
-// freeAddr returns a loopback address whose port is free.
 func freeAddr() string {
-	listener := must.Get(net.Listen("tcp", "127.0.0.1:0")) //nolint:noctx // listening does not block
-	defer listener.Close()                                 //nolint:errcheck // no client has connected
+	listener := must.Get(net.Listen("tcp", "127.0.0.1:0")) //nolint:noctx // listening on loopback does not block
+	defer listener.Close()                                 //nolint:errcheck // an error does not matter, because no client has connected
 	return listener.Addr().String()
 }
 
 // LimitCPU creates a control group, cgroups(7), whose processes may together use that many CPU
-// cores, as in a container. It returns the words to put before a command to run it in the group.
+// cores, as in a container. A command that begins with the words in wrap runs in the group.
 func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
-	const mount, period = "/sys/fs/cgroup", 100_000 // period in microseconds
+	const mount, period = "/sys/fs/cgroup", 100_000 // period is in microseconds
 	quota, name := strconv.Itoa(int(cores*period)), "sessionbench-"+rand.Text()
 	dir, settings := filepath.Join(mount, "cpu", name), map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": quota}
-	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil { // cgroups version 2
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil { // this file exists only in version 2 of cgroups
 		dir, settings = filepath.Join(mount, name), map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: the kernel's mode for control groups
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: the kernel uses this mode for control groups
 		return nil, err
 	}
 	s.Later(func() error { return os.Remove(dir) })
 	for file, value := range settings {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: the kernel's mode for this file
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: the kernel uses this mode for such files
 	}
 	return []string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, err
 }
 
-// EnvBaseline is the environment variable that makes this program a baseline server. Its lines are
-// the server's name, address, Redis URL and key file. As arguments they would reveal passwords.
+// EnvBaseline is the environment variable that makes sessionbench run as a baseline server. Its
+// lines are the server's name, address, Redis URL and key file. They are not arguments, because
+// other users of the machine can read arguments, and the URL may contain a password.
 const EnvBaseline = "SESSIONBENCH_BASELINE"
 
 // ServeBaseline runs the baseline server that EnvBaseline describes until ctx ends.
@@ -265,7 +265,7 @@ func plainSession(id string) string   { return keyPrefix + "session:" + id }
 func plainBlacklist(id string) string { return keyPrefix + "blacklist:" + id }
 
 // plainHandler is the plain design: it verifies the signature, then asks Redis whether the session
-// exists and the token is on the blacklist. It uses sessiond's libraries with their defaults.
+// exists and whether the token is on the blacklist. It uses sessiond's libraries with their defaults.
 func plainHandler(keys []byte, client *redis.Client) http.HandlerFunc {
 	var set jose.JSONWebKeySet
 	must.Do(json.Unmarshal(keys, &set))

@@ -16,7 +16,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-// space returns a Space on the Redis of the tests.
+// space returns an empty numbered database of the Redis server that the tests use.
 func space(t *testing.T) *Space {
 	t.Helper()
 	options, err := redis.ParseURL(redisstoretest.URL(t))

@@ -24,7 +24,7 @@ func runClients(args []string, stdout, stderr io.Writer) (err error) {
 		return errors.New("usage: sessiond clients add --file FILE --id ID; it adds a client that may introspect tokens, and prints its secret")
 	}
 	f := newFlags("clients add", stderr)
-	path := f.String("file", "", "clients file for --clients-file of serve; it is created if it does not exist")
+	path := f.String("file", "", "path of the clients file, which is also the value of 'sessiond serve --clients-file'; it is created if it does not exist")
 	id := f.String("id", "", "id of the new client: 1 to 64 letters, digits, dots, dashes or underscores")
 	if err := f.Parse(args[1:]); err != nil {
 		return err

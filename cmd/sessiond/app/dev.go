@@ -16,14 +16,14 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runDev runs the service on an SQLite file and an in-process Redis. Users and sessions survive a
-// restart, because the SQLite file has all of them and fills the empty Redis again.
+// runDev runs the service with an SQLite file and a Redis server inside this process. Users and
+// sessions survive a restart, because sessiond reads them from the file into the empty Redis.
 func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
 	var s Settings
 	f := newFlags("dev", stderr)
 	s.common(f)
 	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; it must be a loopback address")
-	f.StringVar(&s.Data, "data", ".sessiond", "directory for the database, the signing key and the file of mails, which are not sent")
+	f.StringVar(&s.Data, "data", ".sessiond", "directory for the database, the signing key, and the file to which mails are written instead of being sent")
 	if err := f.parse(args, env); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 	p.Settings.PublicURL = cmp.Or(s.PublicURL, "http://"+listener.Addr().String())
 	p.Mailer, p.Mailbox = box, func() any { return box.List() }
 	service := Assemble(p)
-	debug.FreeOSMemory() // give back the memory that only the migrations needed
+	debug.FreeOSMemory() // give the operating system back the memory that only the migrations needed
 	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
 	return service.Serve(ctx, listener, nil, 0, p.Log)
 }

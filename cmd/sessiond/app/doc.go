@@ -1,3 +1,3 @@
-// Package app is the sessiond program: its verbs, its settings, and the wiring of the packages
-// that it is made of. Command sessiond only starts it.
+// Package app is the program sessiond: it runs the verbs, such as serve and migrate, reads the
+// settings, and connects the other packages. Command sessiond only calls [Run].
 package app

@@ -21,8 +21,8 @@ const oldestPostgres = 14
 // doctorTimeout is the time limit for checking one server.
 const doctorTimeout = 5 * time.Second
 
-// tolerableSkew is the largest difference between two clocks at which revocation still works,
-// because entries stay in Redis longer than a token is valid, by more than this.
+// tolerableSkew is the largest difference between two clocks that doctor accepts. Revocation works
+// then, because Redis keeps a revocation for longer than this after the token has expired.
 const tolerableSkew = 30 * time.Second
 
 // runDoctor checks a configuration against the real servers and prints what to fix. It changes
@@ -91,7 +91,7 @@ func (d *doctor) fail(check, text string) {
 	d.print("FAIL", check, text)
 }
 
-// report prints the error of a check, or the text ok if err is nil.
+// report prints err as a failed check, or the text in ok if err is nil.
 func (d *doctor) report(check string, err error, ok string) {
 	if err != nil {
 		d.fail(check, err.Error())
@@ -108,7 +108,7 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing was written
+	defer db.Close() //nolint:errcheck // an error does not matter, because nothing was written
 	version, err := db.Version(ctx)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // nothing was written
+	defer store.Close() //nolint:errcheck // an error does not matter, because nothing was written
 	report, err := store.Inspect(ctx)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 
 func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
 	var c closers
-	defer c.close() //nolint:errcheck // nothing was written
+	defer c.close() //nolint:errcheck // an error does not matter, because nothing was written
 	list, err := s.openBreaches(ctx, &c)
 	if err != nil {
 		return err

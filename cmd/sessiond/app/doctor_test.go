@@ -10,9 +10,9 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// TestDoctor_ReportsConfiguration checks that `sessiond doctor` fails for every configuration that
-// serve refuses, and warns of settings whose absence users would notice.
-func TestDoctor_ReportsConfiguration(t *testing.T) {
+// TestDoctor_ReportsUnsafeOrIncompleteSettings checks that `sessiond doctor` fails for every
+// configuration that serve refuses, and warns of settings whose absence users would notice.
+func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	if err := writeKey(keys, "EdDSA"); err != nil {
@@ -71,13 +71,13 @@ func startSMTP(t *testing.T) string {
 	go func() { defer close(done); _ = server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		_ = l.Close() // server.Close misses the listener if Serve has not registered it yet
+		_ = l.Close() // server.Close does not close the listener if Serve has not registered it yet
 		<-done
 	})
 	return l.Addr().String()
 }
 
-// silentSession is an SMTP session in which no mail is sent.
+// silentSession is the server's side of an SMTP session in which the client sends no mail.
 type silentSession struct{ smtp.Session }
 
 func (silentSession) Reset()        {}

@@ -2,7 +2,7 @@ package app
 
 import "strings"
 
-// environment returns an environment with these settings, given as NAME=value without SESSIOND_.
+// environment returns an environment with these variables. A setting NAME=value sets SESSIOND_NAME.
 func environment(settings ...string) lookupEnv {
 	values := map[string]string{}
 	for _, s := range settings {

@@ -18,7 +18,7 @@ func envName(flagName string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
 }
 
-// settingError adds the name of a setting, given as its flag, to an error.
+// settingError puts the name of the environment variable of a flag in front of an error.
 func settingError(flagName string, err error) error {
 	if err == nil {
 		return nil
@@ -53,7 +53,7 @@ func (f *flags) secret(dst *string, name, help string) {
 	f.secrets = append(f.secrets, secretFlag{name, dst, f.String(name+"-file", "", "file that contains the value of --"+name)})
 }
 
-// parse reads the arguments, and the environment for every flag that the arguments leave out. Its
+// parse reads the arguments, and an environment variable for each flag that they do not set. Its
 // errors name the setting and never quote a value, which may be a secret.
 func (f *flags) parse(args []string, env lookupEnv) error {
 	if err := f.Parse(args); err != nil {

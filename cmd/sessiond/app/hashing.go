@@ -16,8 +16,8 @@ const hashPatience = 4 * time.Second
 // costTenDuration is roughly the time that one bcrypt hash of cost 10 takes.
 const costTenDuration = 60 * time.Millisecond
 
-// newQueue returns the queue that limits how much CPU time password hashing takes. separate means
-// that hashing runs in its own process.
+// newQueue returns the queue that limits how much CPU time password hashing takes. The parameter
+// separate says whether hashing runs in its own process.
 func (s *Settings) newQueue(o hashing.Observer, separate bool) *hashing.Queue {
 	slots := hashing.Slots(separate && hashing.OwnsMachine())
 	return hashing.NewQueue(hashing.QueueOptions{
@@ -26,7 +26,7 @@ func (s *Settings) newQueue(o hashing.Observer, separate bool) *hashing.Queue {
 	})
 }
 
-// workerVerb is the undocumented verb of the process that hashes passwords.
+// workerVerb is the undocumented verb that starts the process that hashes passwords.
 const workerVerb = "hash-worker"
 
 // startWorker makes the hasher use a separate process, which yields the CPU to all other work. The
@@ -40,7 +40,7 @@ func startWorker(h *hashing.Hasher, log *slog.Logger) (stop func() error) {
 	}
 	if err != nil {
 		log.Warn("passwords are hashed in this process, which delays checks more", "error", err)
-		// Add threads for hashing. Otherwise hashes would occupy all threads for 10 ms at a time.
+		// Add threads, because hashes could otherwise occupy all threads and delay requests by 10 ms.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + hashing.Slots(false))
 		return func() error { return nil }
 	}

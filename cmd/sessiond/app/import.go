@@ -22,7 +22,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		f.StringVar(&in, "in", "", "file of users: .csv with a header line, or .jsonl; - reads standard input.\n"+
 			"Required columns or members: username, email, password_hash. Optional ones: first_name,\n"+
 			"last_name, email_verified (true or false), created_at (RFC 3339)")
-		f.StringVar(&format, "format", "", "format of --in: csv or jsonl (default: the extension of --in)")
+		f.StringVar(&format, "format", "", "format of the file: csv or jsonl (default: the extension of its name)")
 		f.StringVar(&peppers, "password-pepper-file", "", "pepper file of the sessiond that made the password hashes, if it used one")
 	})
 	if err != nil {
@@ -33,7 +33,7 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		format = strings.TrimPrefix(filepath.Ext(in), ".")
 	}
 	if in == "" || format != "csv" && format != "jsonl" {
-		return errors.New("--in FILE.csv or FILE.jsonl is required; other names need --format csv or jsonl")
+		return errors.New("--in FILE is required; unless its name ends in .csv or .jsonl, --format csv or --format jsonl is required, too")
 	}
 	s.BcryptCost, s.PasswordPepperFile = hashing.MinCost, peppers
 	hasher, err := s.openHasher(false)

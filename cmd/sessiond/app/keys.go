@@ -45,11 +45,11 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 		f.StringVar(&alg, "alg", session.AlgEdDSA, "signature algorithm of the new key: EdDSA, ES256 or HS256")
 		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
 	case "activate":
-		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
+		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
 		f.BoolVar(&early, "now", false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
 		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
 	case "retire":
-		f.StringVar(&kid, "kid", "", "id of the key, as keys list prints it")
+		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
 		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {
@@ -107,7 +107,7 @@ func writeKeys(path string, keys ...session.Key) (err error) {
 	return file.Sync()
 }
 
-// changeKeys replaces a key file atomically: a reader sees either the old content or the new one.
+// changeKeys applies change to a key file. A reader sees the old content or the new, never a mix.
 func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]session.Key, error)) error {
 	set, err := readKeys(path)
 	if err != nil {
@@ -119,7 +119,7 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 	}
 	next := path + ".new"
 	if err := writeKeys(next, keys...); errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("another change may be running: %w", err)
+		return fmt.Errorf("another sessiond keys command may be changing this key file: %w", err)
 	} else if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func listKeys(path string, stdout io.Writer) error {
 	return nil
 }
 
-// addKey appends a new published key. It removes old keys whose tokens have all expired.
+// addKey adds a key that does not sign yet. It removes old keys whose tokens have all expired.
 func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	key, err := newKey(alg)
 	if err != nil {
@@ -161,8 +161,8 @@ func addKey(keys []session.Key, alg string) ([]session.Key, error) {
 	return append(keys, key), nil
 }
 
-// publishFirst is how long a key must be published before it signs, because verifiers may use
-// cached keys for as long as /.well-known/jwks.json allows.
+// publishFirst is the time from the creation of a key until it may sign. Until then, a verifier may
+// still use a list of keys that it cached before, as the response of /.well-known/jwks.json allows.
 const publishFirst = 6 * time.Minute
 
 func activateKey(keys []session.Key, kid string, early bool) ([]session.Key, error) {
@@ -225,7 +225,7 @@ func readKeys(path string) (*session.KeySet, error) {
 	return set, nil
 }
 
-// watchKeys calls [session.WatchKeys], but first requires a key that can sign.
+// watchKeys calls [session.WatchKeys], but returns an error if the file has no key that can sign.
 func watchKeys(ctx context.Context, path string, log *slog.Logger) (*session.Keyring, error) {
 	if _, err := readKeys(path); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stder
 }
 
 // openDatabase parses the arguments of a verb that uses only the database, and opens the database.
-// more, if not nil, adds the verb's other flags.
+// The function more adds other flags of the verb; nil means that there are none.
 func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
 	var s Settings
 	f := newFlags(verb, stderr)

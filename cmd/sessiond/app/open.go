@@ -18,12 +18,12 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// closers holds functions that close the resources of a verb.
+// closers holds functions that close the resources that a verb has opened.
 type closers []func() error
 
 func (c *closers) add(f func() error) { *c = append(*c, f) }
 
-// close calls the functions in reverse order.
+// close calls the functions, the last one first.
 func (c *closers) close() error {
 	var problems []error
 	for _, f := range slices.Backward(*c) {
@@ -32,9 +32,9 @@ func (c *closers) close() error {
 	return errors.Join(problems...)
 }
 
-// open opens all resources that both dev and serve need. prepare migrates the database, or returns
-// an error if it lacks migrations. If dev is set, the log is text, and unsafe bcrypt costs are
-// allowed.
+// open opens all resources that the verbs dev and serve need. The function prepare migrates the
+// database, or returns an error if a migration is missing. If dev is set, the log is text instead
+// of JSON, and bcrypt costs below 10 are allowed.
 func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare func(context.Context, *sqlstore.DB) error, c *closers) (p Parts, err error) {
 	if p.Log, err = s.logger(logTo, dev); err != nil {
 		return p, err
@@ -55,12 +55,12 @@ func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare 
 	return p, s.openStores(ctx, &p, prepare, c)
 }
 
-// openStores opens the database and Redis. The database provides the clock and the secret of device
-// tokens.
+// openStores opens the database and Redis. All replicas use the clock of the database and the
+// secret for device tokens that the database stores.
 func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
 	database := "database-url"
 	if s.Data != "" {
-		database = "data" // dev keeps its database in the directory --data
+		database = "data" // in dev, errors name the flag --data, the directory of the database
 	}
 	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	}
 	c.add(store.Close)
 	if err := store.Ping(ctx); err != nil {
-		// Start all the same, because users can sign in while Redis is down.
+		// Start without Redis, because users can sign in while Redis is down.
 		p.Log.Warn("Redis does not answer yet", "error", err)
 	}
 	p.DB, p.Store, p.Limits = db, store, store.Limiter()
@@ -91,14 +91,14 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	return nil
 }
 
-// listen opens a listener at addr, the value of the named flag.
+// listen opens a listener at addr. Its errors name the flag that set addr.
 func listen(ctx context.Context, flagName, addr string, c *closers) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, settingError(flagName, err)
 	}
 	c.add(func() error {
-		_ = l.Close() // the listener is still open only if the service did not start
+		_ = l.Close() // an error does not matter, because Service.Serve has closed the listener if it ran
 		return nil
 	})
 	return l, nil
@@ -124,7 +124,7 @@ func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 	return hasher, settingError("bcrypt-cost", err)
 }
 
-// openBreaches returns nil if no breached-password service is set.
+// openBreaches returns the breached-password service of --breached-url, or nil if there is none.
 func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.BreachList, error) {
 	if s.BreachedURL == "" {
 		return nil, nil
@@ -137,7 +137,7 @@ func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.Breac
 	return list, nil
 }
 
-// openClients returns the clients that may introspect tokens. Without a file there are none.
+// openClients reads the clients that may introspect tokens. Without --clients-file there are none.
 func (s *Settings) openClients() (api.Clients, error) {
 	if s.ClientsFile == "" {
 		return nil, nil

@@ -31,9 +31,9 @@ var errMalformedHost = errors.New("the URL is malformed: a host has a character 
 	"special characters in the password, such as / ? # @ and %, must be percent-encoded")
 
 // checkEncrypted returns an error if rawURL leads to an unencrypted connection to a public host and
-// the operator has not allowed this. hostsOf comes from the package that dials rawURL, because
-// every dialed host must be checked. The error never contains the URL, which may contain a
-// password.
+// the operator has not allowed this. hostsOf is a function of the package that connects to rawURL.
+// It returns every host to which that package may connect. The error never contains the URL, which
+// may contain a password.
 func (s *Settings) checkEncrypted(ctx context.Context, setting, rawURL string, hostsOf func(string) ([]string, bool, error), useInstead string) error {
 	hosts, encrypted, err := hostsOf(rawURL)
 	if err != nil {

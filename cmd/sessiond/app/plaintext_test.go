@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCheckEncrypted_RefusesMalformedHost checks that an unescaped password, whose parts then look
-// like hosts, is refused and does not appear in the error.
+// TestCheckEncrypted_RefusesMalformedHost checks that a URL with an unescaped password is refused
+// if a part of the password looks like a host. The error must not contain the password.
 func TestCheckEncrypted_RefusesMalformedHost(t *testing.T) {
 	for _, c := range []struct {
 		s     Settings

@@ -33,19 +33,19 @@ func newProtection(r prometheus.Registerer) *protection {
 		}),
 		shed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sessiond_password_hash_shed_total",
-			Help: "Requests that the password hash queue turned away, by reason: full, account or late.",
+			Help: "Requests that the password hash queue refused, by reason: full (the queue is full), account (too many requests for the same account) or late (the request waited too long).",
 		}, []string{"reason"}),
 		limited: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sessiond_limiter_decisions_total",
-			Help: "Decisions of the rate limits, by action, decision, and limits: shared, or local while Redis is down.",
+			Help: "Decisions of the rate limits, by action, decision (allowed or refused) and limits (shared by all replicas, or local to one replica while Redis is down).",
 		}, []string{"action", "decision", "limits"}),
 		breached: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sessiond_breached_password_checks_total",
-			Help: "Checks of new passwords against the breached-password service, by answer: no, yes or unavailable.",
+			Help: "Checks of new passwords against the breached-password service, by answer: yes (breached), no, or unavailable (the service did not answer).",
 		}, []string{"answer"}),
 	}
-	// Create these counters with the value 0, because Prometheus ignores the first increase of a
-	// new one.
+	// Create these counters with the value 0, because Prometheus does not see the first increase of
+	// a counter that did not exist before.
 	for _, reason := range []string{"full", "account", "late"} {
 		p.shed.WithLabelValues(reason)
 	}
@@ -55,7 +55,7 @@ func newProtection(r prometheus.Registerer) *protection {
 	return p
 }
 
-// watch registers the gauge of the queue's length.
+// watch registers a metric for the number of requests that wait in the queue q.
 func (p *protection) watch(q *hashing.Queue) {
 	p.metrics.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sessiond_password_hash_queue_length",

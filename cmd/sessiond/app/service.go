@@ -24,7 +24,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// Parts holds everything that Assemble connects. dev, serve and the tests fill it differently.
+// Parts holds everything that Assemble connects. The verbs dev and serve and the tests fill it.
 type Parts struct {
 	Settings Settings
 	DB       *sqlstore.DB
@@ -35,30 +35,30 @@ type Parts struct {
 	Hasher   *hashing.Hasher
 	Mailer   mail.Mailer         // nil: no mail is sent
 	Breaches identity.BreachList // nil: new passwords are not checked
-	Mailbox  func() any          // dev only: the mails for GET /dev/mail
-	Now      func() time.Time    // the clock that all replicas share
+	Mailbox  func() any          // returns the mails for GET /dev/mail; nil except in `sessiond dev`
+	Now      func() time.Time    // time of the clock that all replicas share
 	Log      *slog.Logger
 
-	DeviceSecret []byte // signs device tokens; the same in all replicas
+	DeviceSecret []byte // secret that signs device tokens; all replicas use the same one
 
 	Background []func(context.Context) // functions that run until the service stops
 }
 
-// Service is the assembled service.
+// Service is the HTTP service that [Assemble] returns.
 type Service struct {
 	Handler    http.Handler
 	metrics    http.Handler
 	background []func(context.Context)
-	stopping   atomic.Bool // the service is shutting down, and /readyz returns 503
+	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
 }
 
 const (
-	// ledgerReads is the share of the database connections that token checks may use. The others
+	// ledgerReads is the fraction of the database connections that token checks may use. The others
 	// stay free for logins, even if Redis is empty and every check reads the database.
 	ledgerReads = 0.5
 	// cachedSignatures is the number of tokens whose verified signature is cached, about 50 MB.
 	cachedSignatures = 1 << 17
-	// localLimits is the number of rate limit buckets, about 30 MB, of a replica while Redis is down.
+	// localLimits is the number of rate limit buckets that a replica keeps while Redis is down (30 MB).
 	localLimits = 100_000
 	// shutdownTimeout is how long running requests may take after the service was told to stop.
 	shutdownTimeout = 15 * time.Second
@@ -118,7 +118,7 @@ func Assemble(p Parts) *Service {
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
-	// Without a mailer, the postman deletes the mails in the outbox, which would otherwise pile up.
+	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
@@ -128,8 +128,8 @@ func Assemble(p Parts) *Service {
 	return service
 }
 
-// Serve serves on the listeners until ctx is done. It then serves for delay with a failing /readyz,
-// lets running requests end, and returns when all goroutines have ended. metrics may be nil.
+// Serve serves on the listeners until ctx is done. /readyz then returns 503, but Serve continues
+// until delay is over. It returns when all requests and goroutines have ended. metrics may be nil.
 func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
@@ -160,7 +160,7 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	case <-ctx.Done():
 		s.stopping.Store(true)
 		log.Info("shutting down", "delay", delay)
-		time.Sleep(delay) // load balancers stop sending requests because /readyz returns 503
+		time.Sleep(delay) // in this time, load balancers see that /readyz returns 503 and stop sending requests
 	case err = <-failed:
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -12,7 +12,8 @@ import (
 	"testing/synctest"
 )
 
-// pipes is a listener for connections in memory. Their deadlines use the fake clock of synctest.
+// pipes is a net.Listener for connections in memory. Unlike the deadlines of TCP connections, their
+// deadlines use the fake clock of the package synctest.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -30,21 +30,21 @@ const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets 
 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
-	// HTTP.
+	// Settings of the HTTP servers and the log.
 	Addr, MetricsAddr, PublicURL string
 	TrustedProxies               []netip.Prefix
 	CORSOrigins                  []string
 	ShutdownDelay                time.Duration
 	LogLevel                     string
 
-	// Stores. Data is the directory of dev, which has no store URLs.
+	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
 	DatabaseURL, RedisURL string
 	DatabaseMaxConns      int
 	RedisPrefix           string
 	AllowPlaintext        bool
 
-	// Tokens and sessions.
+	// Settings of tokens and sessions.
 	Issuer, Audience                              string
 	SigningKeysFile, ClientsFile                  string
 	AccessTokenTTL, SessionIdleTTL, SessionMaxTTL time.Duration
@@ -52,20 +52,20 @@ type Settings struct {
 	MaxSessions                                   int
 	MaxSessionsPolicy                             string
 
-	// Passwords and the protection of accounts.
+	// Settings of passwords and of the protection of accounts.
 	BcryptCost, PasswordMinLength int
 	PasswordPepperFile            string
 	BreachedURL, BreachedPolicy   string
 	HideAccounts                  bool
 	Limits                        string
 
-	// Mail.
+	// Settings of mail.
 	SMTPURL, MailFrom   string
 	ResetTTL            time.Duration
 	ResetURL, VerifyURL string
 }
 
-// common adds the flags of dev, serve and doctor.
+// common adds the flags that the verbs dev, serve and doctor share.
 func (s *Settings) common(f *flags) {
 	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
 	f.StringVar(&s.Issuer, "issuer", "", "issuer: the iss claim of access tokens")
@@ -92,18 +92,18 @@ func (s *Settings) common(f *flags) {
 		})
 	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls; 0: no limit")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
-	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "with --max-sessions, what happens to a login above the maximum: refuse, or end-oldest to revoke the oldest session")
+	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
-	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers, secret keys for password hashes: one id:base64 per line; new hashes use the first pepper")
+	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers (secret keys for password hashes), one id:base64 per line; new hashes use the first pepper")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
 	f.StringVar(&s.BreachedURL, "breached-url", "", "range URL of a breached-password service, such as https://api.pwnedpasswords.com/range/ (default: new passwords are not checked)")
-	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url, what happens to a new password while the service does not answer: allow or refuse")
+	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url: whether to allow or refuse a new password while the breached-password service does not answer")
 	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "lifetime of a password reset link, at most 10m")
-	f.StringVar(&s.ResetURL, "reset-url", "", "your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
-	f.StringVar(&s.VerifyURL, "verify-url", "", "your page that email confirmation links open (default: PUBLIC_URL/verify)")
-	f.StringVar(&s.ClientsFile, "clients-file", "", "file of the clients that may introspect tokens; sessiond clients add writes it")
-	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; with off, passwords can be guessed without limit, so use it for tests and benchmarks only")
-	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal on the classic routes whether an account exists")
+	f.StringVar(&s.ResetURL, "reset-url", "", "URL of your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
+	f.StringVar(&s.VerifyURL, "verify-url", "", "URL of your page that email confirmation links open (default: PUBLIC_URL/verify)")
+	f.StringVar(&s.ClientsFile, "clients-file", "", "path of the file of clients that may introspect tokens; 'sessiond clients add' writes this file")
+	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; off is for tests and benchmarks only, because passwords can then be guessed without limit")
+	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal whether an account exists on the routes that are older than /v1, such as /registerUser")
 }
 
 // database adds the flags of every verb that uses Postgres.
@@ -113,17 +113,17 @@ func (s *Settings) database(f *flags) {
 	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
 }
 
-// production adds the flags of serve and doctor that dev does not have.
+// production adds the flags that the verbs serve and doctor have, but dev does not.
 func (s *Settings) production(f *flags) {
 	s.database(f)
 	f.StringVar(&s.Addr, "addr", ":8080", "address to listen on")
 	f.StringVar(&s.MetricsAddr, metricsAddr, ":9090", "address that serves /metrics; empty: /metrics is not served")
 	f.secret(&s.RedisURL, "redis-url", "URL of Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
 	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key that sessiond uses")
-	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys; sessiond keys new writes it")
+	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys, which the command sessiond keys new creates")
 	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
 	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "after SIGTERM, how long to serve while /readyz returns 503, so that load balancers notice")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503, because load balancers need time to notice")
 }
 
 // check returns an error with one line for each setting that is contradictory or unsafe.
@@ -137,12 +137,12 @@ func (s *Settings) check() error {
 		setting            string
 		value, least, most time.Duration
 	}{
-		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // sessions last longer, because clients refresh them
+		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // a session may last longer than its access token, because the client gets new ones
 		{"SESSION_IDLE_TTL", s.SessionIdleTTL, time.Second, s.SessionMaxTTL},
 		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
 		{"REFRESH_GRACE", s.RefreshGrace, issuer.NoRefreshLimit, 5 * time.Minute},
 		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
-		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // OWASP ASVS 6.5.5
+		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // OWASP ASVS 6.5.5 allows at most 10 minutes
 	} {
 		switch {
 		case c.value < c.least:
@@ -172,7 +172,7 @@ func (s *Settings) check() error {
 		}
 	}
 	for setting, text := range map[string]string{
-		"PUBLIC_URL":   s.PublicURL,   // RFC 8414, section 2: an issuer has no query or fragment
+		"PUBLIC_URL":   s.PublicURL,   // paths such as /reset are appended to this URL
 		"ISSUER":       s.Issuer,      // RFC 8414, section 2: an issuer has no query or fragment
 		"BREACHED_URL": s.BreachedURL, // the first characters of a hash are appended to this URL
 	} {

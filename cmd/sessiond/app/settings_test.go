@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestServe_RefusesBadSettings checks that serve does not start with a setting that is missing,
-// contradictory or unsafe. The error must name the setting and must not contain a secret.
-func TestServe_RefusesBadSettings(t *testing.T) {
+// TestServe_RefusesMissingOrUnsafeSettings checks that serve does not start with a setting that is
+// missing, contradictory or unsafe. The error must name the setting and must not contain a secret.
+func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	if err := os.WriteFile(secret, []byte("redis://:s3cret@127.0.0.1:1\n"), 0o600); err != nil {
@@ -28,7 +28,7 @@ func TestServe_RefusesBadSettings(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		settings string // NAME=value pairs, separated by spaces; an empty value unsets the setting
-		want     string // part of the error
+		want     string // text that the error must contain
 	}{
 		{"no database URL", "DATABASE_URL=", "SESSIOND_DATABASE_URL is required"},
 		{"no Redis URL", "REDIS_URL=", "SESSIOND_REDIS_URL is required"},

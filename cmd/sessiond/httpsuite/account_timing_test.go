@@ -26,18 +26,19 @@ import (
 )
 
 const (
-	// currentCost is the bcrypt cost of new hashes. It is low, because the tests measure thousands
-	// of logins. oldCost is the bcrypt cost of hashes that are older than the setting.
+	// currentCost is the bcrypt cost of new password hashes. It is low, because the tests measure
+	// thousands of logins. oldCost is the cost of hashes from the time before the setting was raised.
 	currentCost, oldCost = 6, 4
 	// tolerance is the largest allowed difference between the median response times of two
 	// requests.
 	tolerance = time.Millisecond
-	// knownDifference is a delay in one of two requests that the timing measurement must find.
+	// knownDifference is a delay that the tests add to one of two requests. The timing measurement
+	// must find it.
 	knownDifference = 5 * time.Millisecond
 )
 
-// timedService is a service in the test process on real Postgres and Redis servers. Its engine for
-// password hashes can be slowed down.
+// timedService is a service in the test process on real Postgres and Redis servers. Its field
+// engine computes password hashes and can be slowed down.
 type timedService struct {
 	*service
 	db     *sqlstore.DB
@@ -104,8 +105,8 @@ type discardMailer struct{}
 
 func (discardMailer) Send(context.Context, identitymail.Message) error { return nil }
 
-// slowEngine hashes passwords with bcrypt. Comparing with the hash slow takes knownDifference
-// longer.
+// slowEngine hashes passwords with bcrypt. To compare a password with the hash in the field `slow`,
+// it needs knownDifference more time.
 type slowEngine struct{ slow []byte }
 
 func (e *slowEngine) Compare(_ context.Context, hash, secret []byte) error {
@@ -134,7 +135,7 @@ func (s *timedService) person(t *testing.T, hash string, status identity.Status)
 	return name
 }
 
-// hashOf returns a hash of the constant password with this bcrypt cost.
+// hashOf returns a bcrypt hash with this cost. It is a hash of the password of all test users.
 func hashOf(t *testing.T, cost int) string {
 	t.Helper()
 	h, err := hashing.NewInsecureHasher(cost, nil)
@@ -154,7 +155,8 @@ type probe struct {
 	send func() response
 }
 
-// newProbe returns a probe that calls body for the body of each of its requests.
+// newProbe returns a probe, which is a request that can be sent repeatedly. The function `body`
+// returns the body of each request.
 func (s *timedService) newProbe(t *testing.T, name, method, path string, body func() shape) probe {
 	return probe{name, func() response { return s.call(t, method, path, jsonBody(body())) }}
 }
@@ -162,8 +164,8 @@ func (s *timedService) newProbe(t *testing.T, name, method, path string, body fu
 // always returns a function that returns the same request body each time.
 func always(body shape) func() shape { return func() shape { return body } }
 
-// sample measures the response time of every probe once in every round. The order within a round is
-// random, because a busy machine then slows all probes down equally.
+// sample sends the request of every probe once in each round, and measures its response time. The
+// order within a round is random, because a busy machine then slows all probes down equally.
 func sample(probes []probe, rounds int, into [][]time.Duration) {
 	for range rounds {
 		for _, i := range rand.Perm(len(probes)) {
@@ -194,8 +196,8 @@ type probeGroup struct {
 	probes []probe
 }
 
-// accountProbes returns requests that name existing accounts and unknown accounts, in one group for
-// each route.
+// accountProbes returns requests that name existing accounts and unknown accounts. It returns one
+// group of requests for each route.
 func (s *timedService) accountProbes(t *testing.T) []probeGroup {
 	t.Helper()
 	current := hashOf(t, currentCost)
@@ -261,7 +263,7 @@ func (s *timedService) accountProbes(t *testing.T) []probeGroup {
 	}
 }
 
-func TestHideAccounts_KnownAndUnknownAccountsGetSameResponse(t *testing.T) {
+func TestHideAccounts_ResponseDoesNotDependOnWhetherAccountExists(t *testing.T) {
 	for _, group := range startTimedService(t).accountProbes(t) {
 		first := group.probes[0]
 		want := first.send()
@@ -271,15 +273,15 @@ func TestHideAccounts_KnownAndUnknownAccountsGetSameResponse(t *testing.T) {
 	}
 }
 
-func TestHideAccounts_KnownAndUnknownAccountsGetResponseInSameTime(t *testing.T) {
+func TestHideAccounts_ResponseTimeDoesNotDependOnWhetherAccountExists(t *testing.T) {
 	runLong(t)
 	for _, group := range startTimedService(t).accountProbes(t) {
-		t.Run("responses of "+strings.ReplaceAll(group.name, "/", " "), func(t *testing.T) { sameTime(t, group.probes) })
+		t.Run("on route "+strings.ReplaceAll(group.name, "/", " "), func(t *testing.T) { sameTime(t, group.probes) })
 	}
 }
 
-// sameTime fails the test unless the median response times of all probes differ by less than the
-// tolerance.
+// sameTime fails the test unless the median response times of all given requests differ by less
+// than the tolerance.
 func sameTime(t *testing.T, probes []probe) {
 	t.Helper()
 	const warmUp, rounds = 50, 2000
@@ -303,9 +305,9 @@ func sameTime(t *testing.T, probes []probe) {
 	t.Logf("%d samples each: with probability 95 %%, no two medians differ by more than %v", rounds, widest.Round(time.Microsecond))
 }
 
-// The test of response times is worth nothing if its measurement cannot find a difference. This
-// test slows one of two logins down. It takes samples until it finds the delay, because a busy
-// machine hides the delay for longer.
+// This test proves that the timing measurement can find a difference between response times. It
+// slows one of two logins down. It takes samples until it finds the delay, because a busy machine
+// can hide the delay in the first samples.
 func TestTimingMeasurement_FindsDifferenceOf5Milliseconds(t *testing.T) {
 	runLong(t)
 	s := startTimedService(t)

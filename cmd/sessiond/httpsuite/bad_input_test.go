@@ -31,8 +31,8 @@ func vector(t *testing.T, name string) []byte {
 	return data
 }
 
-// target is a service that receives bad input. It has two users. The bad requests carry the access
-// token of the sender. They must not change the bystander.
+// target is a service that receives bad input. The bad requests carry the access token of the user
+// in the field `sender`. They must not change anything for the user in the field `bystander`.
 type target struct {
 	*service
 	sender, bystander person
@@ -41,7 +41,7 @@ type target struct {
 }
 
 // withBadInput runs f, which sends bad input to a service. It fails the test if the input changed
-// the bystander, caused an error in the log, or stopped the process.
+// the data of a user who sent no bad input, caused an error in the log, or stopped the process.
 func withBadInput(t *testing.T, s *service, client option, f func(t *testing.T, x *target)) {
 	t.Helper()
 	x := &target{service: s, sender: s.register(t), bystander: s.register(t), client: client}
@@ -60,7 +60,8 @@ func withBadInput(t *testing.T, s *service, client option, f func(t *testing.T, 
 	}
 }
 
-// bystanderView returns everything that the API shows to the bystander about the own account.
+// bystanderView returns the profile, the sessions and the login history of the user in the field
+// `bystander`, as the API shows them to that user.
 func (x *target) bystanderView(t *testing.T) string {
 	t.Helper()
 	me := x.call(t, "GET", "/v1/users/me", bearer(x.bystander.token)).want(t, 200)
@@ -177,25 +178,26 @@ func jsonSuite(t *testing.T) []suiteFile {
 
 // JSONTestSuite is a public collection of valid and invalid JSON files. Every route refuses the
 // invalid files, and also the valid files, because no file has the fields of a request.
-func TestRequestBody_EveryRouteRefusesJSONTestSuite(t *testing.T) {
+func TestRequestBody_EveryRouteRefusesFilesOfJSONTestSuite(t *testing.T) {
 	files := jsonSuite(t)
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, client, func(t *testing.T, x *target) {
-			// All routes decode JSON with the same code. Each route therefore gets only every 4th file, and
-			// the routes share the files out. In serve, which runs the same code as dev, each route gets
-			// every 20th file. SESSIOND_TEST_LONG=1 sends every file to every route.
-			share := 4
+			// All routes decode JSON with the same code. To save time, each route therefore gets only
+			// every 4th file. For the same reason, each route of 'sessiond serve', which runs the same
+			// code as 'sessiond dev', gets only every 20th file. SESSIOND_TEST_LONG=1 sends every file to
+			// every route.
+			step := 4
 			if s.prefix != "" {
-				share = 20
+				step = 20
 			}
 			if isLong() {
-				share = 1
+				step = 1
 			}
 			inParallel(files, func(f suiteFile) {
-				turn := f.index
+				n := f.index
 				eachBodyRoute(func(r route, _, _ []string) {
-					if turn++; turn%share != 0 {
+					if n++; n%step != 0 {
 						return
 					}
 					contentType, data := "application/json", f.data
@@ -204,7 +206,7 @@ func TestRequestBody_EveryRouteRefusesJSONTestSuite(t *testing.T) {
 					}
 					a := x.call(t, r.method, r.path, rawBody(contentType, data), r.auth(x.sender.token, client))
 					if empty := bytes.Equal(bytes.TrimSpace(data), []byte("{}")); r.method == "PATCH" && empty {
-						a.want(t, 200) // an empty object is a valid PATCH that changes nothing
+						a.want(t, 200) // a PATCH with an empty object is valid and changes nothing
 						return
 					}
 					if len(data) > 64<<10 {
@@ -243,9 +245,9 @@ func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, client, func(t *testing.T, x *target) {
-			refused := map[string]bool{} // usernames that only refused registrations contained
+			refused := map[string]bool{} // usernames that occurred only in refused registrations
 			eachBodyRoute(func(r route, fields, required []string) {
-				if s.prefix != "" && !isLong() { // one field is enough, because serve runs the same code as dev
+				if s.prefix != "" && !isLong() { // one field is enough for 'sessiond serve', which runs the same code as 'sessiond dev'
 					fields, required = fields[:1], required[:min(1, len(required))]
 				}
 				raw := func(contentType, body string) response {
@@ -296,14 +298,14 @@ func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
 					if slices.Contains(required, field) {
 						r.wantBadRequest(t, field+" as null", null, field)
 					} else if name, ok := body["username"].(string); ok && null.status < 300 {
-						delete(refused, name) // the registration was valid, because null stands for an absent field
+						delete(refused, name) // null stands for an absent field, so this registration was valid
 					}
 				}
 				for _, extra := range []string{"nonsense", "__proto__", "", "a/b~c"} {
 					body := without("")
 					body[extra] = "x"
 					want := extra
-					if extra == "" || extra == "a/b~c" { // error messages do not repeat such a field name
+					if extra == "" || extra == "a/b~c" { // the error says body instead of a name that is empty or has special characters
 						want = "body"
 					}
 					r.wantBadRequest(t, "field "+extra, x.send(t, r, x.sender.token, body), want)
@@ -326,7 +328,7 @@ func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
 				}
 			})
 			checked := slices.Collect(maps.Keys(refused))
-			if s.prefix != "" && !isLong() { // every 10th is enough, because a login in serve is slow
+			if s.prefix != "" && !isLong() { // 'sessiond serve' checks only every 10th username, because its logins are slow
 				checked = every(checked, 10)
 			}
 			inParallel(checked, func(name string) {
@@ -337,8 +339,8 @@ func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-// withRaw returns the body as JSON, but with the text raw as the value of one field. The text need
-// not be valid JSON.
+// withRaw returns the body as JSON, in which the value of one field is the text `raw`. That text
+// need not be valid JSON.
 func (x *target) withRaw(_ route, body map[string]any, field, raw string) string {
 	delete(body, field)
 	data, err := json.Marshal(body)
@@ -391,7 +393,8 @@ func TestRequest_TooLargeBodyGets413AndTooLargeHeaderGets431(t *testing.T) {
 						}
 					}
 				}
-				// The service reads a body of the maximum size, 64 KiB, and refuses its content.
+				// A body of exactly 64 KiB is not too large. The service must read it and return 400 for
+				// its content.
 				largest := []byte(strings.Repeat(fill, 64<<10))
 				if a := x.call(t, r.method, r.path, rawBody(contentType, largest), r.auth(x.sender.token, client)); a.status != 400 && r.method != "PATCH" {
 					t.Errorf("%s %s with 64 KiB: status %d, want 400", r.method, r.path, a.status)

@@ -19,11 +19,11 @@ import (
 type badToken struct {
 	name  string
 	opts  []option
-	error bool // true: the response must say that the token is invalid; false: that it is missing
+	error bool // whether the response must call the token invalid (true) or missing (false)
 }
 
 // badTokens returns requests that every protected route must refuse with 401. It makes them from
-// the valid access tokens of p and q and from a revoked access token.
+// the valid access tokens of two users, p and q, and from a revoked access token.
 func badTokens(t *testing.T, p, q person, revoked string) []badToken {
 	t.Helper()
 	header64, rest, _ := strings.Cut(p.token, ".")
@@ -90,7 +90,8 @@ func addQuery(r *http.Request, query string) {
 	r.URL.RawQuery = query
 }
 
-// wantUnauthorized fails the test unless every protected route returns 401 for the bad token m.
+// wantUnauthorized fails the test unless every protected route returns 401 for this bad access
+// token.
 func (s *service) wantUnauthorized(t *testing.T, m badToken, username, id string) {
 	t.Helper()
 	for _, r := range everyRoute() {

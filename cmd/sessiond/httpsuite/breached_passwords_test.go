@@ -14,8 +14,8 @@ import (
 // leaked is a password that breachService reports as breached.
 const leaked = "leaked horse battery"
 
-// breachService starts a server with the API of Have I Been Pwned, which knows the breached
-// password leaked. The server answers 502 while away is true.
+// breachService starts a server with the API of Have I Been Pwned. The server knows one breached
+// password, the constant `leaked`. While `away` is true, the server answers 502.
 func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	t.Helper()
 	sum := sha1.Sum([]byte(leaked))
@@ -94,7 +94,7 @@ func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
 					away.Store(false)
 				}
 				for i := range routes {
-					if i == 3 { // the reset of the password revoked every session, so sign in again
+					if i == 3 { // the password reset before this request revoked every session, so sign in again
 						again := person{username: p.username}
 						signedIn = bearer(s.loginWith(t, again, goodPassword))
 						set := jsonBody(shape{"current_password": goodPassword, "new_password": password})
@@ -104,8 +104,8 @@ func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
 					set(i, goodPassword).want(t, routes[i].ok)
 				}
 				log := s.logged(t)
-				if warned := strings.Count(log, "not checked for breaches"); (warned == 1) != (policy == "allow") {
-					t.Errorf("the log has %d warnings about passwords that were not checked", warned)
+				if warned := strings.Contains(log, "not checked for breaches"); warned != (policy == "allow") {
+					t.Errorf("the log has a warning about passwords that were not checked: %t", warned)
 				}
 				sum := sha1.Sum([]byte(goodPassword))
 				for _, secret := range []string{leaked, goodPassword, strings.ToUpper(hex.EncodeToString(sum[:])[:5])} {

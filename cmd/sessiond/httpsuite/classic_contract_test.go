@@ -10,17 +10,19 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// scene holds the users of one row of the contract. A row contains placeholders such as {me.token}.
-// The scene creates the user or the token behind a placeholder when the placeholder is first used.
+// scene creates users and tokens for one test case of the contract with clients. A test case
+// contains placeholders such as {me.token}. The scene creates the user or the token behind a
+// placeholder when the placeholder is first used.
 type scene struct {
 	t *testing.T
 	s *service
-	// All rows share the users other and third, and must not change them.
+	// All test cases share the users in the fields `other` and `third`, and must not change them.
 	other, third *person
-	// reset returns the token of a reset mail to the user other. No row may consume the token.
+	// reset returns a password reset token that was mailed to the user in the field `other`. No test
+	// case may consume this token.
 	reset  func() string
-	me     person            // a user that no other row uses
-	values map[string]string // placeholder → value
+	me     person            // a user for this test case only
+	values map[string]string // placeholder → the value that replaces it
 }
 
 // get returns the value of a placeholder, given without braces, such as me.token.
@@ -82,7 +84,7 @@ func (c *scene) get(name string) string {
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z.]+\}`)
 
-// fill replaces the placeholders in a value of the contract, which may be an object or a list.
+// fill returns a copy of v, which is a string, an object or a list, with all placeholders replaced.
 func (c *scene) fill(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -110,23 +112,24 @@ func (s *service) currentID(t testing.TB, token string) string {
 	return s.call(t, "GET", "/v1/sessions/current", bearer(token)).want(t, 200).text(t, "id")
 }
 
-// row is one request to a classic route, and the response that the contract with clients promises.
-type row struct {
+// contractCase is one request to a route for clients older than /v1, and the response that these
+// clients expect.
+type contractCase struct {
 	route  string // method, path and query string
 	when   string // the special part of the request, such as "a wrong password"
 	as     string // access token of the request
 	json   shape  // request body as JSON
 	form   shape  // request body as a form
 	status int
-	body   shape          // response body, if the request succeeds
-	code   string         // code in the error response
+	body   shape          // expected response body, if the request succeeds
+	code   string         // expected code in the error response
 	bad    string         // names of the fields that the error response must list
-	then   func(c *scene) // checks after the response
+	then   func(c *scene) // further checks after the response, or nil
 }
 
 const (
 	goodPassword = "a newer and longer passphrase"
-	longName     = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn" // 65 characters
+	longName     = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn" // 65 characters, one more than a username may have
 )
 
 var (
@@ -135,7 +138,7 @@ var (
 	doneShape     = shape{"auth": true, "message": aText}
 )
 
-// loginShape is the JSON of a session on the classic routes. The session is active or revoked.
+// loginShape is the JSON of a session in responses of the classic (pre-/v1) routes.
 func loginShape(id, jti, device string, revoked, current bool) shape {
 	s := shape{
 		"id": id, "user_id": "{me.sub}", "token_id": jti, "ip_address": "127.0.0.1", "device": device, "logged_in_at": aTime,
@@ -147,8 +150,8 @@ func loginShape(id, jti, device string, revoked, current bool) shape {
 	return s
 }
 
-// wantAlive fails the test unless the service accepts the access token {name} (want true) or
-// refuses it (want false).
+// wantAlive fails the test unless the service accepts (want is true) or refuses (want is false) the
+// access token behind the placeholder {name}.
 func (c *scene) wantAlive(name string, want bool) {
 	c.t.Helper()
 	if got := c.s.alive(c.t, c.get(name)); got != want {
@@ -156,13 +159,14 @@ func (c *scene) wantAlive(name string, want bool) {
 	}
 }
 
-// wantPassword fails the test unless a login of the user {name} with this password has this status.
+// wantPassword sends a login of the user behind the placeholder {name}. It fails the test unless
+// the response has this status.
 func (c *scene) wantPassword(name, password string, status int) {
 	c.t.Helper()
 	c.s.call(c.t, "POST", "/loginUser", credentials(c.get(name), password)).want(c.t, status)
 }
 
-var contract = []row{
+var contract = []contractCase{
 	{
 		route: "POST /registerUser", when: "a body with all fields",
 		json:   shape{"username": "{nobody}", "email": "{nobody}@example.com", "password": password, "first_name": "Ada", "last_name": "King"},
@@ -448,7 +452,7 @@ var contract = []row{
 	}},
 }
 
-func TestClassicRoutes_FollowContract(t *testing.T) {
+func TestClassicRoutes_ReturnResponsesThatExistingClientsExpect(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		other, third := s.register(t), s.register(t)
 		var mailed string
@@ -459,7 +463,7 @@ func TestClassicRoutes_FollowContract(t *testing.T) {
 			return mailed
 		}
 		prefixes := []string{"", "/api/v1"}
-		if s.prefix != "" && !isLong() { // one prefix is enough, because serve runs the same code as dev
+		if s.prefix != "" && !isLong() { // one prefix is enough for 'sessiond serve', which runs the same code as 'sessiond dev'
 			prefixes = prefixes[:1]
 		}
 		for _, prefix := range prefixes {
@@ -470,7 +474,7 @@ func TestClassicRoutes_FollowContract(t *testing.T) {
 				})
 			}
 		}
-		// No row may have changed the users other and third, which all rows share.
+		// No test case may have changed these two users, which all test cases share.
 		for _, p := range []person{other, third} {
 			if !s.alive(t, p.token) {
 				t.Errorf("the session of %s was revoked", p.username)
@@ -483,9 +487,9 @@ func TestClassicRoutes_FollowContract(t *testing.T) {
 	})
 }
 
-// outcome describes the row in the name of its subtest: "returns 403 username_taken for a taken
-// username".
-func (r *row) outcome() string {
+// outcome returns the last part of the subtest's name, such as "returns 403 username_taken for a
+// taken username".
+func (r *contractCase) outcome() string {
 	text := strings.TrimSpace(fmt.Sprint("returns ", r.status, " ", r.code))
 	if r.when != "" {
 		text += " for " + r.when
@@ -493,9 +497,10 @@ func (r *row) outcome() string {
 	return text
 }
 
-func (r *row) run(c *scene, method, path string) {
+func (r *contractCase) run(c *scene, method, path string) {
 	t := c.t
-	// Fill in the placeholders of the response first, because the request may revoke their tokens.
+	// Replace the placeholders in the expected response before the request. Replacing them needs
+	// tokens, which the request may revoke.
 	want, _ := c.fill(r.body).(shape)
 	var opts []option
 	if r.as != "" {

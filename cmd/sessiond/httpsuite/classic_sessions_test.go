@@ -9,7 +9,7 @@ import (
 
 // A user can revoke a session that has already expired. The response then has logged_out true, but
 // token_deleted false, because the session expired before the user revoked it.
-func TestDeleteLogin_OfExpiredSessionReturnsTimeOfExpiry(t *testing.T) {
+func TestDeleteLogin_ReturnsTimeOfExpiryForExpiredSession(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 2 * time.Hour, SessionMaxTTL: 96 * time.Hour}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()
@@ -39,8 +39,8 @@ func TestDeleteLogin_OfExpiredSessionReturnsTimeOfExpiry(t *testing.T) {
 	})
 }
 
-// Some classic routes revoke sessions by GET. A browser that follows or prefetches a link to such a
-// route sends no Authorization header, and must not revoke sessions.
+// Some classic (pre-/v1) routes revoke sessions by GET. A browser that follows or prefetches a link
+// to such a route sends no Authorization header, and must not revoke sessions.
 func TestDeleteLoginByGET_NeedsAuthorizationHeader(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// from returns a transport whose connections have this source address, which must be a local one.
+// from returns a transport that opens its connections from this local IP address.
 func from(t *testing.T, ip string) *http.Transport {
 	t.Helper()
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
@@ -54,7 +54,7 @@ func (s *service) signIn(t *testing.T, transport *http.Transport, base string, p
 }
 
 // A listener for both IPv4 and IPv6 sees an IPv4 address as ::ffff:127.0.0.1. The service must show
-// it as 127.0.0.1.
+// this address as 127.0.0.1.
 func TestClientAddress_IsSourceAddressOfConnectionWithoutProxy(t *testing.T) {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0")
 	if err != nil {
@@ -119,8 +119,8 @@ func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) 
 	}
 	ran, byRanges := 0, map[string][]int{}
 	for i, c := range cases {
-		// Skip the cases that cannot happen over TCP, that test another header, or for which the
-		// file has no trusted ranges.
+		// Use only the test cases that can happen over TCP, test X-Forwarded-For and name their trusted
+		// proxies.
 		peerIsIP := c.RemoteAddr == "" || strings.HasPrefix(c.RemoteAddr, "9.9.9.9") || strings.HasPrefix(c.RemoteAddr, "10.0.0.5")
 		if c.Strategy != "RightmostTrustedRangeStrategy" || c.WantErr || c.Header != "X-Forwarded-For" || !peerIsIP ||
 			strings.HasPrefix(c.Name, "Cloudflare") || c.Name == "Peer empty: walks header as normal" {
@@ -139,7 +139,7 @@ func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) 
 		p := s.register(t)
 		for _, i := range indices {
 			c := cases[i]
-			// The service trusts a proxy at 127.0.0.1, but not at 127.0.0.9.
+			// The service trusts 127.0.0.1 as a proxy, but not 127.0.0.9.
 			peer, want := "127.0.0.1", c.Want
 			if strings.HasPrefix(c.RemoteAddr, "9.9.9.9") {
 				peer, want = "127.0.0.9", "127.0.0.9"

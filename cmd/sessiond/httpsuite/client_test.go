@@ -47,7 +47,7 @@ func jsonBody(v any) option {
 	}
 }
 
-// credentials sends the JSON body of a login on the classic routes.
+// credentials sends the JSON body of a login on the classic (pre-/v1) routes.
 func credentials(username, password string) option {
 	return jsonBody(shape{"username": username, "password": password})
 }
@@ -110,9 +110,9 @@ func callAt(t testing.TB, base, method, path string, opts ...option) response {
 	return response{resp.StatusCode, resp.Header, body, time.Since(begin), again}
 }
 
-// patient repeats the request while the response is a 503 that a busy machine causes: too many
-// password hashes wait, or a dependency did not answer in time. It returns a 503 that arrives
-// within 100 ms, because no timeout is that short, and a slow machine is therefore not the cause.
+// patient repeats the request while a busy machine may be the cause of a 503, because too many
+// password hashes wait or a dependency timed out. A dependency that fails within 100 ms has not
+// timed out, because all timeouts are longer. In that case, patient returns the 503.
 func (a response) patient(t testing.TB) response {
 	t.Helper()
 	for deadline := time.Now().Add(patience); a.status == 503 && time.Now().Before(deadline); a = a.again() {
@@ -126,8 +126,8 @@ func (a response) patient(t testing.TB) response {
 	return a
 }
 
-// want fails the test unless the response has this status. Unless the test wants a 503, it repeats
-// the request as [response.patient] does.
+// want fails the test unless the response has this status. If that status is not 503, want first
+// repeats the request as [response.patient] does, because a busy machine can cause a 503.
 func (a response) want(t testing.TB, status int) response {
 	t.Helper()
 	if status != 503 {
@@ -174,7 +174,7 @@ type person struct {
 // newName returns a username that no other user has.
 func newName() string { return "u" + strings.ToLower(issuer.NewID()[:10]) }
 
-// register creates a user with a new name and signs them in.
+// register creates a user with a new name and signs this user in.
 func (s *service) register(t testing.TB) person {
 	t.Helper()
 	name := newName()
@@ -199,8 +199,8 @@ func (s *service) alive(t testing.TB, token string) bool {
 }
 
 // aliveAt reports whether the replica with this base URL accepts an access token. It calls the
-// gateway check, because other routes also read the session from Postgres, and could refuse a
-// revoked session that the check wrongly accepts.
+// gateway check /v1/verify. Other routes also read the session from Postgres, and could refuse a
+// revoked session that the gateway check wrongly accepts.
 func aliveAt(t testing.TB, base, token string) bool {
 	t.Helper()
 	a := callAt(t, base, "GET", "/v1/verify", bearer(token)).patient(t)

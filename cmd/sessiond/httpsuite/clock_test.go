@@ -46,8 +46,8 @@ func eachStore(t *testing.T, s app.Settings, f func(t *testing.T, s *service, c 
 	})
 }
 
-// eachDatabase runs f with embedded stores, and with real Postgres and Redis servers. The test runs in
-// parallel with others.
+// eachDatabase runs f once with embedded stores and once with real Postgres and Redis servers. The
+// test runs in parallel with others.
 func eachDatabase(t *testing.T, f func(t *testing.T, db *sqlstore.DB, store *redisstore.Store)) {
 	t.Helper()
 	t.Parallel()
@@ -57,7 +57,8 @@ func eachDatabase(t *testing.T, f func(t *testing.T, db *sqlstore.DB, store *red
 
 func newClock() *clock { return &clock{now: time.Now().UTC().Truncate(time.Second)} }
 
-// serveWith starts a service on these stores, without its background work (such as the outbox).
+// serveWith serves the HTTP routes on these stores. It does not start the background tasks of the
+// service.
 func serveWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redisstore.Store, c *clock) *service {
 	t.Helper()
 	server := httptest.NewServer(assembleWith(t, s, db, store, c).Handler)
@@ -83,7 +84,8 @@ func assembleWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redissto
 	return app.Assemble(app.Parts{Settings: s, DB: db, Store: store, Keys: session.NewKeyring(keys), Hasher: hasher, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-// runWith starts a service on these stores, with its background work. The test may call stop early.
+// runWith starts a service on these stores, with its background tasks. The test may stop the
+// service early by calling stop.
 func runWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redisstore.Store, c *clock) (running *service, stop func()) {
 	t.Helper()
 	a := assembleWith(t, s, db, store, c)

@@ -51,7 +51,7 @@ func (b *browser) post(t testing.TB, method, path string, body shape) response {
 }
 
 // device returns the device token in the header X-Device-Token of a response. It fails the test
-// unless the response sets the same token as a cookie of this name.
+// unless the response also sets a cookie with this name and the same token.
 func (a response) device(t testing.TB, cookie string) string {
 	t.Helper()
 	lines := a.header.Values("Set-Cookie")
@@ -79,7 +79,7 @@ func (s *service) deviceCookie() string {
 	return "__Host-sessiond_device"
 }
 
-func TestDeviceToken_RecognisesDevice(t *testing.T) {
+func TestDeviceToken_IdentifiesDeviceAtNextLogin(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) { testDeviceTokens(t, s, s.deviceCookie()) })
 	t.Run("against sessiond serve without TLS", func(t *testing.T) {
 		testDeviceTokens(t, startServe(t, 1, "PUBLIC_URL=http://127.0.0.1"), "sessiond_device")
@@ -171,7 +171,7 @@ func TestDeviceToken_IsIssuedByPasswordReset(t *testing.T) {
 	})
 }
 
-func TestDeviceToken_RecognisesBothUsersOfOneBrowser(t *testing.T) {
+func TestDeviceToken_IdentifiesDeviceForBothUsersOfOneBrowser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		people := []person{s.register(t), s.register(t)}
 		shared := s.newBrowser(t)
@@ -192,7 +192,7 @@ func TestDeviceToken_RecognisesBothUsersOfOneBrowser(t *testing.T) {
 	})
 }
 
-func TestDeviceToken_RecognisesDeviceAfterEmailChange(t *testing.T) {
+func TestDeviceToken_IdentifiesDeviceAfterEmailChange(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		a := s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200)

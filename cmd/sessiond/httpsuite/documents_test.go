@@ -8,7 +8,7 @@ import (
 // documents checks the responses of public documents, of health checks and of unknown paths.
 func documents(t *testing.T, s *service) {
 	public := "https://id.example"
-	if s.prefix == "" { // dev
+	if s.prefix == "" { // this is 'sessiond dev'
 		public = s.base
 	}
 	s.call(t, "GET", "/.well-known/oauth-authorization-server").is(t, 200, shape{

@@ -50,7 +50,7 @@ func serveEnvironment(t *testing.T) environ {
 		"DATABASE_URL=" + sqlstoretest.PostgresURL(t), "REDIS_URL=" + redisstoretest.RealURL(t),
 		"REDIS_PREFIX=" + "t" + issuer.NewID() + ":", "ISSUER=https://id.example", "PUBLIC_URL=https://id.example",
 		"SIGNING_KEYS_FILE=" + filepath.Join(t.TempDir(), "keys.json"), "ADDR=127.0.0.1:0", "METRICS_ADDR=127.0.0.1:0",
-		"LIMITS=off", // because most tests sign in many times from one address
+		"LIMITS=off", // no rate limits, because most tests sign in many times from one address
 	})
 	newKeys(t, env["SESSIOND_SIGNING_KEYS_FILE"], session.AlgEdDSA)
 	return env

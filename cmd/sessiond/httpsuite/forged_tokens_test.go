@@ -25,10 +25,11 @@ import (
 type forger struct {
 	kid string
 	key *ecdsa.PrivateKey
-	jwk map[string]any // the public key
+	jwk map[string]any // the public key as a JSON Web Key
 }
 
-// readForger returns a forger with the signing key of a key file.
+// readForger reads the signing key of a key file, and returns a forger that signs tokens with this
+// key.
 func readForger(t *testing.T, path string) forger {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -173,8 +174,8 @@ func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
 		t.Error("the valid token is refused")
 	}
 
-	// One access token can be spelled in several ways. After its revocation, the service must
-	// refuse every spelling.
+	// An access token can be sent in several forms, such as with padding or with the other valid
+	// ECDSA signature. After the revocation of the token, the service must refuse every form.
 	other := s.login(t, p)
 	s.call(t, "POST", "/oauth/revoke", formBody("token", other)).want(t, 200)
 	sig, err := base64.RawURLEncoding.DecodeString(other[strings.LastIndexByte(other, '.')+1:])

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// wantIdentity fails the test unless the response of a gateway check is a 200 whose headers name
-// the user and the session of the access token.
+// wantIdentity fails the test unless the response of /v1/verify is a 200 whose headers name the
+// user and the session of the access token.
 func (a response) wantIdentity(t *testing.T, token string, username string) {
 	t.Helper()
 	a = a.want(t, 200)
@@ -30,8 +30,8 @@ func TestGatewayCheck_AcceptsEveryMethodAndPath(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		token := s.login(t, p)
-		// The gateway forwards any method, including PROPFIND and BREW, which the service's own
-		// router does not know.
+		// A gateway may send any method, including PROPFIND and BREW, which the service's own router
+		// does not know.
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "BREW"} {
 			for _, path := range []string{"/v1/verify", "/v1/verify/", "/v1/verify/a/b%2Fc?d=e", "/v1/verify//x", "/v1/verify?x"} {
 				s.call(t, method, path, bearer(token)).wantIdentity(t, token, p.username)
@@ -81,8 +81,8 @@ func TestGatewayCheck_PercentEncodesUsername(t *testing.T) {
 	}
 }
 
-// Every replica remembers the tokens whose signature it has verified. It must nevertheless refuse
-// such a token after another replica has revoked it.
+// Every replica keeps a cache of the tokens whose signature it has verified. It must refuse such a
+// token after another replica has revoked the token.
 func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
 	t.Parallel()
 	rounds := 10
@@ -103,8 +103,9 @@ func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
 	}
 }
 
-// At level info, the service does not log accepted checks, because a gateway sends one before every
-// request. The metrics count them at every level, and their response headers are always the same.
+// At level info, the service does not log accepted gateway checks, because a gateway sends one
+// before every request. The metrics count the checks at every level. The log level does not change
+// the response headers.
 func TestGatewayCheck_LogsAcceptedChecksOnlyAtLevelDebug(t *testing.T) {
 	fields := map[string][]string{}
 	for level, want := range map[string]bool{"info": false, "debug": true} {

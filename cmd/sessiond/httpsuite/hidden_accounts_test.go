@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The test compares the responses of the classic routes for known and unknown usernames and email
-// addresses. The file account_timing_test.go compares the response times.
+// The test compares the responses of the classic (pre-/v1) routes for known and unknown usernames
+// and email addresses. The file account_timing_test.go compares the response times.
 func TestHideAccounts_ClassicRoutesDoNotRevealAccounts(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		name := newName()
@@ -60,7 +60,7 @@ func TestHideAccounts_ClassicRoutesDoNotRevealAccounts(t *testing.T) {
 }
 
 // sameResponse fails the test if two responses differ in anything but the headers Date and
-// X-Request-Id. what names the two responses.
+// X-Request-Id. The parameter `what` describes the two responses in the error message.
 func sameResponse(t *testing.T, what string, a, b response) {
 	t.Helper()
 	if a.status != b.status || string(a.body) != string(b.body) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ownView returns everything that the API shows to a user about the own account.
+// ownView returns the profile, the sessions and the login history that the API shows to a user.
 func (s *service) ownView(t *testing.T, p person) string {
 	t.Helper()
 	var all string
@@ -82,8 +82,8 @@ func TestIsolation_UserCannotReadOrChangeAnotherUser(t *testing.T) {
 			t.Errorf("%d routes take a username or a session id, want 11", reached)
 		}
 
-		// The thief names two users in one request: the own username where the service checks it,
-		// and the victim's in another place.
+		// The thief names two users in one request: the thief in the field that the service checks, and
+		// the victim in another place.
 		s.call(t, "DELETE", "/deleteUser?username="+thief.username+"&username="+name, bearer(thief.token)).problem(t, true, 400, "invalid_request", "username")
 		s.call(t, "PUT", "/updateUser?username="+thief.username, bearer(thief.token), jsonBody(shape{"username": name, "first_name": "Mallory"})).
 			problem(t, true, 403, "other_user")

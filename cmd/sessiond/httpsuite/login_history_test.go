@@ -54,7 +54,7 @@ func TestRefresh_UpdatesTimesAndTokenIDOfSession(t *testing.T) {
 	})
 }
 
-func TestLoginHistory_ListsLoginsOfEveryRoute(t *testing.T) {
+func TestLoginHistory_ListsLoginsThroughClassicAndV1Routes(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		want := []string{s.currentID(t, p.token)}

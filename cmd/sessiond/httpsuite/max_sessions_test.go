@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-func TestMaxSessions_ThirdLoginFollowsPolicy(t *testing.T) {
-	t.Run("policy refuse returns 403", func(t *testing.T) {
+func TestMaxSessions_PolicyAppliesToLoginAboveLimit(t *testing.T) {
+	t.Run("policy refuse returns 403 for the login", func(t *testing.T) {
 		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2", "MAX_SESSIONS_POLICY=refuse")
 		p := s.register(t)
 		second := s.login(t, p)

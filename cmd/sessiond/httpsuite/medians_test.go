@@ -11,10 +11,10 @@ import (
 // estimate is the median of samples, with a lower and an upper bound of the true median.
 type estimate struct{ low, median, high time.Duration }
 
-// estimateMedian returns the median of the samples, and two samples as bounds of the true median.
-// The bounds are wrong with a probability of at most miss. This holds for any distribution, because
-// the number of samples below the true median is binomial. ok is false if there are too few
-// samples.
+// estimateMedian returns the median of the samples, and two of the samples as bounds of the true
+// median. The true median is outside these bounds with a probability of at most `miss`. This holds
+// for any distribution, because the number of samples below the true median is binomial. The result
+// `ok` is false if there are too few samples.
 func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool) {
 	sorted := slices.Sorted(slices.Values(samples))
 	n := len(sorted)
@@ -25,11 +25,11 @@ func estimateMedian(samples []time.Duration, miss float64) (e estimate, ok bool)
 	return estimate{sorted[rank-1], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[n-rank]}, true
 }
 
-// boundRank returns which of n sorted samples is the lower bound of the median: the sample with the
-// largest rank that is above the median with a probability of at most miss/2. Ranks start at 1. The
-// result 0 means that n samples are too few.
+// boundRank returns the rank, among n sorted samples, of the sample that is a lower bound of the
+// true median. The lowest sample has rank 1. The result is the largest rank whose sample is above
+// the true median with a probability of at most miss/2. The result is 0 if n samples are too few.
 func boundRank(n int, miss float64) int {
-	below := 0.0 // the probability that fewer than rank samples are below the median
+	below := 0.0 // the probability that fewer than `rank` samples are below the true median
 	for rank := 1; rank <= n/2; rank++ {
 		below += math.Exp(logChoose(n, rank-1) - float64(n)*math.Ln2)
 		if below > miss/2 {
@@ -49,7 +49,7 @@ func logChoose(n, k int) float64 {
 // are correct if the bounds of both estimates are correct.
 func difference(a, b estimate) (low, high time.Duration) { return a.low - b.high, a.high - b.low }
 
-// The test compares the ranks with published tables of the sign test for a confidence of 95 %.
+// The wanted ranks are from published tables of the sign test for a confidence of 95 %.
 func TestBoundRank_MatchesTablesOfSignTest(t *testing.T) {
 	for n, want := range map[int]int{1: 0, 5: 0, 6: 1, 8: 1, 9: 2, 10: 2, 12: 3, 15: 4, 20: 6, 25: 8, 50: 18, 100: 40} {
 		if got := boundRank(n, 0.05); got != want {
@@ -61,7 +61,7 @@ func TestBoundRank_MatchesTablesOfSignTest(t *testing.T) {
 	}
 }
 
-func TestEstimateMedian_ReturnsSamplesAsBounds(t *testing.T) {
+func TestEstimateMedian_ReturnsTwoSamplesAsBoundsOfMedian(t *testing.T) {
 	if _, ok := estimateMedian([]time.Duration{1, 2, 3, 4, 5}, 0.05); ok {
 		t.Error("estimateMedian accepts five samples, want too few")
 	}
@@ -78,12 +78,12 @@ func TestEstimateMedian_ReturnsSamplesAsBounds(t *testing.T) {
 	}
 }
 
-// The test simulates latencies, a few of which are very long. It uses the same random numbers in
-// every run.
-func TestEstimateMedian_BoundsMissTrueMedianInAtMost6Percent(t *testing.T) {
+// The test simulates response times, a few of which are very long. It uses the same random numbers
+// in every run.
+func TestEstimateMedian_BoundsContainTrueMedianInAtLeast94PercentOfRuns(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	latency := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(time.Millisecond)) }
-	truth := 693147 * time.Nanosecond // the true median of the simulated latencies: ln 2 ms
+	truth := 693147 * time.Nanosecond // the true median of the simulated response times, which is ln 2 ms
 	const rounds = 2000
 	missed, different := 0, 0
 	for range rounds {

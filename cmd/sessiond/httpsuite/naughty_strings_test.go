@@ -15,8 +15,9 @@ import (
 	"unicode/utf8"
 )
 
-// naughtyStrings returns every 4th string of the public Big List of Naughty Strings (all of them with
-// SESSIOND_TEST_LONG=1), and the strings in nastiest.
+// naughtyStrings returns strings that often break programs: every 4th string of the public Big List
+// of Naughty Strings (every string with SESSIOND_TEST_LONG=1), and the strings in the variable
+// nastiest.
 func naughtyStrings(t *testing.T) []string {
 	t.Helper()
 	var list []string
@@ -39,7 +40,7 @@ func TestRequest_NaughtyStringsCauseNoServerError(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		list := nastiest
-		if s.prefix == "" { // dev
+		if s.prefix == "" { // this is 'sessiond dev'
 			list = naughtyStrings(t)
 		}
 		slices.Sort(list)
@@ -59,19 +60,20 @@ func naughtyFields(t *testing.T, x *target, list []string) {
 		r            route
 		field, value string
 	}
-	// Sending every string in every field would take too long. Each field gets every 16th string
-	// (in serve every 4th of a shorter list). In dev, where a password hash is cheap, each field
-	// also gets all of the nastiest strings.
-	shares, dev := 16, x.prefix == ""
+	// Sending every string in every field would take too long. Each field of 'sessiond dev' gets
+	// every 16th string. Each field also gets all strings in the variable nastiest, because password
+	// hashes are cheap in 'sessiond dev'. Each field of 'sessiond serve' gets every 4th string of a
+	// shorter list.
+	step, dev := 16, x.prefix == ""
 	if !dev {
-		shares = 4
+		step = 4
 	}
 	var tries []try
 	field := 0
 	eachBodyRoute(func(r route, fields, _ []string) {
 		for _, name := range fields {
 			for i, value := range list {
-				if dev && slices.Contains(nastiest, value) || i%shares == field%shares {
+				if dev && slices.Contains(nastiest, value) || i%step == field%step {
 					tries = append(tries, try{r, name, value})
 				}
 			}
@@ -105,7 +107,7 @@ func naughtyQueries(t *testing.T, x *target, list []string) {
 			params, _ := names(r.params)
 			for _, param := range params {
 				a := x.call(t, r.method, r.path+"?"+param+"="+url.QueryEscape(value), bearer(x.sender.token))
-				number := param == "limit" && len(value) < 4 && a.status == 200 // some of the strings are valid numbers
+				number := param == "limit" && len(value) < 4 && a.status == 200 // a short string may be a valid number
 				if (a.status < 400 || a.status > 499) && !number {
 					t.Errorf("%s %s?%s=%q: status %d, want 4xx: %s", r.method, r.path, param, value, a.status, a.body)
 				}
@@ -173,7 +175,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 	if x.prefix == "" {
 		list = append(list, "\xff\xfe\xfd", "caf\xe9", "a\x80b", "\t", "tab\there")
 	}
-	signsIn := map[string]bool{} // the strings to send with a login: only some, because a login is slow
+	signsIn := map[string]bool{} // the strings to send as headers of a login; only some, because a login is slow
 	for _, value := range append(every(list, 4), nastiest...) {
 		signsIn[value] = true
 	}
@@ -220,7 +222,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 }
 
 // The base64 form of the Big List of Naughty Strings also contains bytes that a JSON string cannot
-// hold. Each of them is sent as a username.
+// hold. The test sends each string of that list as a username.
 func TestUpdateUser_NaughtyBytesCauseNoServerError(t *testing.T) {
 	var encoded []string
 	if err := json.Unmarshal(vector(t, "blns/blns.base64.json"), &encoded); err != nil {

@@ -24,9 +24,9 @@ func (a response) oauthError(t testing.TB, status int, code string) {
 	}
 }
 
-// oauthRefreshRotation checks that a refresh replaces the refresh token. Within the grace period,
-// the previous token returns the same new token again. An older token counts as stolen, and its use
-// revokes the session.
+// oauthRefreshRotation checks that a refresh replaces the refresh token. If the client sends the
+// previous token within the grace period, it gets the same new token again. An older token counts
+// as stolen, and its use revokes the session.
 func oauthRefreshRotation(t *testing.T, s *service) {
 	p := s.register(t)
 	id := s.currentID(t, p.token)
@@ -86,8 +86,8 @@ func oauthErrors(t *testing.T, s *service) {
 	s.refreshed(t, p.refresh, 200)
 }
 
-// oauthRevocation checks the revocation endpoint (RFC 7009). An access token revokes only itself,
-// and a refresh token revokes its whole session.
+// oauthRevocation checks the revocation endpoint (RFC 7009). A client that sends an access token
+// revokes only this token. A client that sends a refresh token revokes the whole session.
 func oauthRevocation(t *testing.T, s *service) {
 	p := s.register(t)
 	id := s.currentID(t, p.token)
@@ -96,7 +96,7 @@ func oauthRevocation(t *testing.T, s *service) {
 		t.Helper()
 		s.call(t, "POST", "/oauth/revoke", formBody(pairs...)).empty(t, 200)
 	}
-	revoke("token", p.token, "token_type_hint", "refresh_token") // the endpoint must ignore a wrong hint
+	revoke("token", p.token, "token_type_hint", "refresh_token") // the endpoint must ignore a wrong token_type_hint
 	if s.alive(t, p.token) || !s.alive(t, access) {
 		t.Error("revoking an access token must revoke that token and no other")
 	}

@@ -40,7 +40,7 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 		s.call(t, "DELETE", "/v1/sessions/"+id, bearer(p.token)).want(t, 204)
 		revoked, active = append(revoked, tokens[:3]...), append(active, append(tokens[3:], p.token)...)
 	}
-	// The user p revokes all sessions but one. The user q revokes all sessions.
+	// One user revokes all sessions but one. Another user revokes all sessions.
 	p := s.register(t)
 	others := s.manyLogins(t, p, 3)
 	s.call(t, "DELETE", "/v1/sessions?except=current", bearer(p.token)).want(t, 200)
@@ -59,8 +59,8 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 			}
 		}
 		for i, token := range revoked {
-			// The first check reads the session from Postgres and backfills Redis. The second
-			// check, at another replica, reads the backfilled entry.
+			// The first check reads the session from Postgres and writes it to Redis again. The second
+			// check, at another replica, reads the session from Redis.
 			if aliveAt(t, s.replicas[(i+round)%3], token) || aliveAt(t, s.replicas[(i+round+1)%3], token) {
 				t.Errorf("round %d: revoked session %d is accepted", round, i)
 			}
@@ -69,8 +69,9 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 	t.Logf("%d active and %d revoked sessions, 3 times FLUSHALL", len(active), len(revoked))
 }
 
-// While Redis is down, logins and checks must work. A revocation returns 503, because Redis still
-// has the session as active. The service must enforce the revocation when Redis is back.
+// While Redis is down, logins and checks of access tokens must work. A revocation returns 503,
+// because only Postgres has recorded it, and Redis still has the session as active. When Redis is
+// back, the service must write the revocation to Redis.
 func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
 	t.Parallel()
 	_, url := startRedis(t)
@@ -94,8 +95,8 @@ func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
 		t.Error("while Redis is down, a session that is revoked in Postgres is accepted")
 	}
 	proxy.mend()
-	// Redis still has the session as active until the service enforces the revocation. On an idle
-	// machine that takes less than 5 s.
+	// Redis still has the session as active until the service writes the revocation to Redis. On an
+	// idle machine, that takes less than 5 s.
 	begin := time.Now()
 	await(t, "the recorded revocation is enforced in Redis", func() bool { return !s.alive(t, old) })
 	t.Logf("the revocation was enforced %v after Redis was back", time.Since(begin).Round(time.Millisecond))

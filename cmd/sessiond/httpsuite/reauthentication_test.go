@@ -9,7 +9,7 @@ import (
 )
 
 // Sensitive /v1 routes need a password check within the last 10 minutes. Otherwise they return the
-// challenge of RFC 9470. The classic routes accept a password check of any age.
+// challenge of RFC 9470. The classic (pre-/v1) routes accept a password check of any age.
 func TestReauthentication_IsRequiredBySensitiveRoutesAfter10Minutes(t *testing.T) {
 	limits := app.Settings{
 		AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour,
@@ -89,7 +89,7 @@ func TestReauthentication_IsRequiredBySensitiveRoutesAfter10Minutes(t *testing.T
 		again := s.login(t, p)
 		send(again, sensitive[3]).want(t, 204)
 
-		// The classic routes accept a password check of any age.
+		// The classic (pre-/v1) routes accept a password check of any age.
 		q := s.register(t)
 		c.set(c.Now().Add(50 * time.Minute))
 		s.call(t, "PUT", "/updateUser", bearer(q.token), jsonBody(shape{"username": q.username, "email": "new-" + q.email})).want(t, 200)

@@ -14,9 +14,9 @@ import (
 )
 
 // The test reads Redis as an operator does with redis-cli. The keys of a session must expire with
-// its access token, every other key must have a TTL, and a check must send one pipeline of
-// commands.
-func TestRedis_KeysExpireWithTokenAndCheckSendsOnePipeline(t *testing.T) {
+// its access token. Every other key must have a TTL. A check of an access token must send one
+// pipeline of commands.
+func TestRedis_KeysExpireWithTokenAndTokenCheckSendsOnePipeline(t *testing.T) {
 	client, url := startRedis(t)
 	s := startServe(t, 1, "REDIS_URL="+url, "REDIS_PREFIX=", "LIMITS=on")
 	p := s.register(t)

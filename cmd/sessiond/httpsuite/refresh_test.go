@@ -32,8 +32,8 @@ func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
 		through[name] = value
 	}
 	through["SESSIOND_DATABASE_URL"] = database.String()
-	// The replica also reads its outbox from the database every second. If the proxy counts such a
-	// message, it only stops the refresh one message earlier.
+	// The replica also queries the database every second for its background tasks. If the proxy
+	// counts such a query, it only stops the refresh one message earlier.
 	completed := 0
 	for after := 0; completed < 2 && after < 40; after++ {
 		proxy.mend()
@@ -54,8 +54,8 @@ func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
 			kill()
 			<-result
 		case status := <-result:
-			// The proxy held no message back, and the refresh succeeded. Ignore its reply, because
-			// the client did not receive it.
+			// The proxy held no message back, and the refresh succeeded. Ignore the reply, because this
+			// test is about a client that did not receive the reply.
 			if status == http.StatusOK {
 				completed++
 			}

@@ -18,7 +18,7 @@ func TestResetLink_ExpiresAndIgnoresHostHeader(t *testing.T) {
 			t.Errorf("the mail contains the host of the request:\n%s", m.Text)
 		}
 		public := "https://id.example"
-		if s.prefix == "" { // dev
+		if s.prefix == "" { // this is 'sessiond dev'
 			public = s.base
 		}
 		if !strings.Contains(m.Text, public+"/reset?resetPasswordToken=") {

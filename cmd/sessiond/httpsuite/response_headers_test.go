@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// wantSecure fails the test unless the response has all security headers. what names the request.
+// wantSecure fails the test unless the response has all security headers. The parameter `what`
+// describes the request in error messages.
 func (a response) wantSecure(t testing.TB, what string) {
 	t.Helper()
 	for name, want := range map[string]string{
@@ -94,13 +95,13 @@ func TestResponses_HaveSecurityHeaders(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-func TestRoutes_Return405ForOtherMethods(t *testing.T) {
+func TestRoutes_Return405ForUnsupportedMethods(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		allowed := map[string][]string{}
 		for _, r := range everyRoute() {
 			path := r.at("nonsense")
-			if path == "/v1/verify" { // the gateway check accepts every method
+			if path == "/v1/verify" { // the gateway check /v1/verify accepts every method
 				continue
 			}
 			allowed[path] = append(allowed[path], r.method)

@@ -13,16 +13,16 @@ type route struct {
 	method, path string
 	kind         routeKind
 	protected    bool
-	fields       string // of the request body
-	params       string // of the query string
+	fields       string // names of the fields of the request body
+	params       string // names of the parameters of the query string
 }
 
 type routeKind int
 
 const (
-	v1      routeKind = iota // JSON bodies
-	classic                  // also under /api/v1; JSON and form bodies
-	oauth                    // form bodies
+	v1      routeKind = iota // accepts only JSON bodies
+	classic                  // for clients older than /v1, also under /api/v1; accepts JSON and form bodies
+	oauth                    // accepts only form bodies
 )
 
 var routes = []route{
@@ -73,8 +73,8 @@ var routes = []route{
 	{"GET", "/verify", v1, false, "", ""},
 }
 
-// everyRoute returns all routes. It returns each classic route twice, because that route also
-// exists under /api/v1.
+// everyRoute returns all routes. It returns each classic (pre-/v1) route twice, because that route
+// also exists under the prefix /api/v1.
 func everyRoute() []route {
 	all := slices.Clone(routes)
 	for _, r := range routes {
@@ -103,7 +103,8 @@ func (r *route) at(id string) string {
 	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
 }
 
-// auth returns the credentials that the route accepts: the OAuth client's or the access token.
+// auth returns the credentials that the route accepts: those of the OAuth client, or the access
+// token.
 func (r *route) auth(token string, client option) option {
 	if r.path == "/oauth/introspect" {
 		return client
@@ -111,8 +112,8 @@ func (r *route) auth(token string, client option) option {
 	return bearer(token)
 }
 
-// Many tests run for every route in the variable routes. They would miss a route that is only in
-// the OpenAPI document.
+// Many tests run for every route in the variable `routes`. If only the OpenAPI document had a
+// route, these tests would miss the route.
 func TestRoutes_MatchOpenAPI(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	type media struct {

@@ -45,7 +45,7 @@ func (w *recordedResponse) mayHaveTokens() bool {
 // hashPattern matches a password hash, and the name of a field with a password hash.
 var hashPattern = regexp.MustCompile(`\$2[abxy]\$|\$sessiond\$|[Pp]assword_?[Hh]ash`)
 
-// The test uses an account from its registration to its deletion, and makes many mistakes in
+// The test uses an account from its registration to its deletion, and also sends many wrong
 // requests. No log line may contain a password, a password hash, a token or the secret of a mailed
 // link. A token may appear in a response only if that response issues tokens.
 func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem(t *testing.T) {
@@ -210,7 +210,7 @@ func checkLog(t *testing.T, s *service) {
 	lines := strings.Split(s.logs.String(), "\n")
 	for _, line := range lines[:len(lines)-1] {
 		var at string
-		if s.prefix == "" { // dev
+		if s.prefix == "" { // this is 'sessiond dev'
 			if m := regexp.MustCompile(`^time=(\S+) level=(DEBUG|INFO|WARN|ERROR) msg=`).FindStringSubmatch(line); m != nil {
 				at = m[1]
 			}

@@ -50,8 +50,9 @@ var (
 	}
 )
 
-// compare fails the test for every difference between want and got. got is decoded JSON. at is the
-// path of the compared values in the JSON document, for error messages.
+// compare fails the test for every difference between `want` and `got`. The parameter `got` is
+// decoded JSON. The parameter `at` is the path of the compared values in the JSON document, for
+// error messages.
 func compare(t testing.TB, at string, want, got any) {
 	t.Helper()
 	switch want := want.(type) {
@@ -126,8 +127,8 @@ type problemBody struct {
 }
 
 // problem fails the test unless the response is a problem document (RFC 9457) with this status,
-// this code, and errors for exactly these fields. Only problems of classic routes have the member
-// "message".
+// this code, and errors for exactly these fields. Only problem documents of the classic (pre-/v1)
+// routes have the member "message".
 func (a response) problem(t testing.TB, classic bool, status int, code string, fields ...string) problemBody {
 	t.Helper()
 	a = a.want(t, status)

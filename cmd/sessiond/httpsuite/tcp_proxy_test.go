@@ -110,7 +110,8 @@ func (p *proxy) holdAfter(n int) <-chan struct{} {
 	return p.held
 }
 
-// add registers connections that cut must close. It returns false if the proxy is already cut.
+// add registers connections that a later call of cut must close. It returns false if the proxy
+// accepts no connections at the moment, because it has been cut.
 func (p *proxy) add(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

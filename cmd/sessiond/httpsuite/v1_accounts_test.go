@@ -150,7 +150,7 @@ func v1PasswordReset(t *testing.T, s *service) {
 // An attacker may register an account with somebody else's email address. The owner of the address
 // takes the account over by resetting its password by mail. Afterwards neither the attacker's
 // password nor the old confirmation link may work.
-func TestPendingAccount_OwnerOfAddressTakesItOverByPasswordReset(t *testing.T) {
+func TestUnconfirmedAccount_OwnerOfEmailAddressTakesItOverByPasswordReset(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		for _, forgot := range []string{"/forgotPassword", "/v1/password-resets"} {
 			pending := person{username: newName()}

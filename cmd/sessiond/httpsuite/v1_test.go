@@ -4,9 +4,8 @@ import (
 	"testing"
 )
 
-// The subtests share one service, because starting a service takes longer than most of them. They
-// need no settings.
-func TestV1Routes_FollowContract(t *testing.T) {
+// The subtests share one service, because starting a service takes longer than most of them.
+func TestV1AndOAuthRoutes_BehaveAsDocumented(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		for name, test := range map[string]func(*testing.T, *service){
 			"registration does not reveal a taken address":       v1Registration,

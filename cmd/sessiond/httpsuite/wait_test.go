@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for an event that must happen. It is far longer than the event
-// takes, because a busy machine may be very slow.
+// patience is the time after which a test stops waiting for an event. It is far longer than the
+// event takes, because a busy machine may be very slow.
 const patience = 2 * time.Minute
 
-// await waits until holds returns true. After two minutes it fails the test. what describes the
-// awaited event.
+// await waits until the function `holds` returns true. It fails the test after two minutes. The
+// parameter `what` describes the awaited event in the error message.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -25,8 +25,9 @@ func await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// awaitOutput waits until the output of a program matches re, and returns the first group of re. It
-// fails the test if done, which may be nil, receives the error with which the program has ended.
+// awaitOutput waits until the output of a program matches the regular expression `re`, and returns
+// the first group of the match. It fails the test if the program ends first. The channel `done`,
+// which may be nil, receives the error with which the program ends.
 func awaitOutput(t *testing.T, out *lockedBuffer, done <-chan error, re *regexp.Regexp) string {
 	t.Helper()
 	deadline := time.After(patience)

@@ -102,7 +102,7 @@ func (s *suite) exhaust(k limit.Key, wait time.Duration) {
 }
 
 var tests = []test{
-	{"a bucket allows its burst, then one charge per refill", func(s *suite) {
+	{"a bucket allows Burst charges at once, then one charge for each interval of length Every", func(s *suite) {
 		k := fresh(bucket)
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
@@ -115,14 +115,14 @@ var tests = []test{
 		s.wantAllowed(3, k)
 		s.wantRefused(59*time.Second, k)
 	}},
-	{"an idle bucket fills up to its burst", func(s *suite) {
+	{"a bucket without charges for ten days allows no more than Burst charges", func(s *suite) {
 		k := fresh(bucket)
 		s.wantAllowed(5, k)
 		s.now = s.now.Add(240 * time.Hour)
 		s.wantAllowed(5, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"all replicas together allow exactly the burst of concurrent charges", func(s *suite) {
+	{"if all replicas charge one key concurrently, exactly Burst charges are allowed", func(s *suite) {
 		const callers, tries, burst = 8, 20, 50
 		for _, k := range []limit.Key{
 			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
@@ -276,7 +276,7 @@ var tests = []test{
 			s.Errorf("%+v", d)
 		}
 	}},
-	{"keys of different rules or texts do not share a counter", func(s *suite) {
+	{"keys with different rules or different texts are counted separately", func(s *suite) {
 		id := rand.Text()
 		for _, k := range []limit.Key{
 			bucket.Of(id, "bc"), bucket.Of(id+"b", "c"), bucket.Of(id, "BC"), bucket.Of(id + "bc"), bucket.Of(id, "bc", ""),
@@ -297,7 +297,7 @@ var tests = []test{
 		s.wantAllowed(1, k)
 		s.wantRefused(time.Minute, k)
 	}},
-	{"the decision names the rule that allows the fewest further charges, and how many", func(s *suite) {
+	{"Charge returns the rule that allows the fewest further charges, and their number", func(s *suite) {
 		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(bucket)
 		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Shared: true})
 		want := func(got limit.Decision, q limit.Quota) {
@@ -322,7 +322,7 @@ var tests = []test{
 		s.wantAllowed(8, name)
 		want(s.charge(name), limit.Quota{Rule: "backoff", Limit: 10, Window: limit.BackoffMemory, Left: 0, Reset: time.Second})
 	}},
-	{"any sequence of calls gets the same decisions as from limit.Local", func(s *suite) {
+	{"a limiter makes the same decisions as limit.Local for any sequence of calls", func(s *suite) {
 		rapid.Check(s.T, func(t *rapid.T) {
 			model := limit.NewLocal(1000)
 			all := []limit.Key{fresh(bucket), fresh(backoff), fresh(limit.Rule{Name: "small", Burst: 1, Every: time.Hour})}

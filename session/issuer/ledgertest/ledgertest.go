@@ -107,10 +107,10 @@ func (s *suite) ok(err error) {
 }
 
 // want ends the test unless err is exactly the sentinel error, such as issuer.ErrNotFound. A ledger
-// must return sentinel errors unwrapped.
+// must return sentinel errors as they are, and not wrapped in another error.
 func (s *suite) want(err, sentinel error) {
 	s.Helper()
-	if err != sentinel { //nolint:errorlint // sentinel errors must be unwrapped
+	if err != sentinel { //nolint:errorlint // a wrapped sentinel error is a fault
 		s.Fatalf("got error %v, want exactly %v", err, sentinel)
 	}
 }

@@ -61,7 +61,7 @@ var raceTests = []test{
 			}
 		}
 	}},
-	{"after RevokeAll, no active session has an older generation", func(s *suite) {
+	{"RevokeAll during logins and refreshes leaves no active session of an older generation", func(s *suite) {
 		for round := range rounds {
 			subject := s.otherUser()
 			at := s.now.Add(time.Duration(round) * time.Minute)

@@ -103,7 +103,7 @@ var revokeAllTests = []test{
 		s.ok(err)
 		s.same("the other user's", record.Session, foreign)
 	}},
-	{"moves the kept session to the new generation", func(s *suite) {
+	{"keeps one session active by giving it the new generation", func(s *suite) {
 		list := s.starts(3)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
@@ -120,7 +120,7 @@ var revokeAllTests = []test{
 			s.Errorf("the kept session cannot be refreshed: %v", err)
 		}
 	}},
-	{"does not revive a kept session that is not active", func(s *suite) {
+	{"does not revive the session to keep if that session has ended or expired", func(s *suite) {
 		list := s.starts(3)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
@@ -169,7 +169,7 @@ var revokeAllTests = []test{
 			s.want(err, issuer.ErrSubjectGone)
 		}
 	}},
-	{"also happens when the password changes and when the user is deleted, with different reasons", func(s *suite) {
+	{"a password change and the deletion of the user also revoke sessions, each with its own reason", func(s *suite) {
 		list := s.starts(2)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, list[1].ID, s.now))
 		first := s.find(list[0].ID, s.now)

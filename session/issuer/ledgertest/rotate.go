@@ -10,7 +10,7 @@ import (
 )
 
 var rotateTests = []test{
-	{"passes the session to the function decide and stores the rotation that decide returns", func(s *suite) {
+	{"gives the session to the callback decide and stores the rotation that decide returns", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		var first issuer.Rotatable
@@ -48,7 +48,7 @@ var rotateTests = []test{
 		})
 		s.want(err, issuer.ErrNotFound)
 	}},
-	{"returns an error of the function decide unchanged and stores nothing", func(s *suite) {
+	{"returns an error of the callback decide unchanged and stores nothing", func(s *suite) {
 		want := s.start(s.now)
 		for _, own := range []error{errors.New("own"), session.ErrUnavailable, session.ErrInvalidToken} {
 			_, revocation, err := s.Rotate(s.ctx, family(want.ID), func(r issuer.Rotatable) (issuer.Rotation, error) {
@@ -119,7 +119,7 @@ var rotateTests = []test{
 			s.Errorf("the user got the mails %q, want none", mails)
 		}
 	}},
-	{"also passes an ended or expired session to the function decide", func(s *suite) {
+	{"also gives an ended or expired session to the callback decide", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)

@@ -112,7 +112,7 @@ var findTests = []test{
 			s.Errorf("another session has the revoked tokens %q", got)
 		}
 	}},
-	{"returns the latest expiry of the access tokens of all sessions of the subject", func(s *suite) {
+	{"returns the expiry of the subject's newest access token, in any of the subject's sessions", func(s *suite) {
 		list := s.starts(3)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now.Add(time.Hour)))
 		s.ok(err)
@@ -149,7 +149,7 @@ var reauthenticateTests = []test{
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
 		}
 	}},
-	{"refuses a password check from before a password change, and a deleted user", func(s *suite) {
+	{"refuses a user whose password has changed since it was checked, and a deleted user", func(s *suite) {
 		started := s.start(s.now)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, started.ID, s.now))
 		_, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
@@ -182,7 +182,7 @@ func (s *suite) reauthentication(id string, at time.Time) issuer.Reauthenticatio
 
 // textTests use texts that clients can send but that a database cannot store.
 var textTests = []test{
-	{"no session is found for an id that is not valid UTF-8 or contains a NUL", func(s *suite) {
+	{"no method finds a session for an id that is not valid UTF-8 or contains a NUL", func(s *suite) {
 		s.start(s.now)
 		for _, odd := range []string{"\xff\xfe", "a\x00b"} {
 			_, err := s.Find(s.ctx, s.subject, odd, s.now)

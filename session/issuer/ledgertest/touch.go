@@ -47,7 +47,7 @@ var touchTests = []test{
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
 		s.wantSeen(started.ID, at)
 	}},
-	{"never makes LastSeenAt earlier, and neither do Rotate and Reauthenticate", func(s *suite) {
+	{"Touch, Rotate and Reauthenticate never make LastSeenAt earlier", func(s *suite) {
 		started := s.start(s.now)
 		latest := s.now.Add(time.Hour)
 		s.touch(issuer.Use{SessionID: started.ID, At: latest})
@@ -66,7 +66,7 @@ var touchTests = []test{
 		}
 		s.wantSeen(started.ID, latest)
 	}},
-	{"skips sessions that have ended, and sessions that expired before the use", func(s *suite) {
+	{"does not change a session that has ended, or that had expired when it was used", func(s *suite) {
 		list := s.starts(3)
 		ended, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now.Add(time.Hour), issuer.ReasonLogout))
 		s.ok(err)

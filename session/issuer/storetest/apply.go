@@ -48,7 +48,7 @@ var applyTests = []test{
 		s.wantTokenRevoked(ref, true)
 		s.wantEntry(sibling, snapshot.Entry)
 	}},
-	{"raises the subject's generation above the generation of all entries", func(s *suite) {
+	{"raises the subject's generation, which revokes all older entries", func(s *suite) {
 		refs := []session.Ref{s.ref(), s.ref(), s.ref()}
 		for _, ref := range refs {
 			s.backfill(ref, s.active(1))
@@ -60,7 +60,7 @@ var applyTests = []test{
 			}
 		}
 	}},
-	{"deletes only the kept session's entry if all other sessions are revoked", func(s *suite) {
+	{"if one session is kept while all others are revoked, only the entry of the kept session is deleted", func(s *suite) {
 		kept, other := s.ref(), s.ref()
 		s.backfill(kept, s.active(1))
 		s.backfill(other, s.active(1))
@@ -95,7 +95,7 @@ var applyTests = []test{
 			s.wantGeneration(int64(i) + 2)
 		}
 	}},
-	{"has the same result if revocations are applied repeatedly", func(s *suite) {
+	{"has the same result if each revocation is applied several times", func(s *suite) {
 		one, two, three := s.ref(), s.ref(), s.ref()
 		s.backfill(one, s.active(1))
 		s.backfill(two, s.active(1))

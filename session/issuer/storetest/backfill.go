@@ -46,7 +46,7 @@ var backfillTests = []test{
 			s.wantNothing(foreign)
 		}
 	}},
-	{"refuses a lease from before a revocation of the same subject", func(s *suite) {
+	{"refuses a lease that was taken before a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		for _, r := range []issuer.Revocation{
 			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
@@ -65,7 +65,7 @@ var backfillTests = []test{
 			}
 		}
 	}},
-	{"accepts a lease from after a revocation of the same subject", func(s *suite) {
+	{"accepts a lease that was taken after a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		s.apply(s.sessionRevocation(one))
 		s.backfill(other, s.active(1))

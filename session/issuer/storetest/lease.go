@@ -83,7 +83,7 @@ var leaseTests = []test{
 		s.backfill(ref, s.active(1))
 		s.lease(ref)
 	}},
-	{"ends with a backfill that is refused because of its generation", func(s *suite) {
+	{"a backfill that is refused because of its generation ends the lease", func(s *suite) {
 		s.backfill(s.ref(), s.active(2))
 		ref := s.ref()
 		if s.tryBackfill(s.lease(ref), ref, s.active(1)) {

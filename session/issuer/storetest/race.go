@@ -31,7 +31,7 @@ var raceTests = []test{
 			s.race(s.ref(), s.subjectRevocation(2, ""), s.ended(2))
 		}
 	}},
-	{"a kept session stays valid while all other sessions are revoked", func(s *suite) {
+	{"a lookup never reports the kept session as revoked while all other sessions are revoked", func(s *suite) {
 		for range 50 {
 			s.subject = issuer.NewID()
 			kept := s.ref()

@@ -217,7 +217,7 @@ func (s *suite) eventually(within time.Duration, what string, done func() bool) 
 }
 
 var lookTests = []test{
-	{"returns nothing for an unknown token", func(s *suite) {
+	{"returns no entry and no generation for an unknown session", func(s *suite) {
 		s.wantNothing(s.ref())
 	}},
 	{"returns the backfilled entry and generation unchanged", func(s *suite) {
@@ -247,7 +247,7 @@ var lookTests = []test{
 		s.wantEnded(ref)
 		s.wantGeneration(3)
 	}},
-	{"a revocation of one token or session does not affect others", func(s *suite) {
+	{"a revocation of one token or session does not change other tokens and sessions", func(s *suite) {
 		one, other := s.ref(), s.ref()
 		s.backfill(one, s.active(1))
 		s.apply(s.tokenRevocation(session.Ref{Subject: s.subject, SessionID: other.SessionID, TokenID: other.TokenID}))
@@ -281,7 +281,7 @@ var lookTests = []test{
 			}
 		}
 	}},
-	{"Ping succeeds", func(s *suite) {
+	{"Ping returns no error if the store works", func(s *suite) {
 		if err := s.Ping(s.ctx); err != nil {
 			s.Error(err)
 		}
