@@ -88,9 +88,9 @@ func (a *API) requestReset(q *request, email string, mailLink func(context.Conte
 	return a.charged(q, limit.ActionReset, email, func() error { return mailLink(q.Context(), email) })
 }
 
-// resetPassword consumes a reset token, sets the password of the user to whom the token was mailed
-// and revokes all sessions of that user. It adds a device token to the reply, because only somebody
-// who can read the user's mail knows the reset token.
+// resetPassword consumes a reset token, sets the password of the token's user and revokes all the
+// user's sessions. It adds a device token to the reply, because only somebody who can read the
+// user's mail knows the reset token.
 func (a *API) resetPassword(q *request, username, token, password string) error {
 	done, err := a.Users.CompleteReset(q.Context(), username, token, password, origin(q))
 	if err != nil {

@@ -24,7 +24,7 @@ type mailedTokenInput struct {
 	Token string `json:"token" required:"true"`
 }
 
-// verifyEmail confirms the email address to which the token was mailed.
+// verifyEmail confirms the email address that received the token.
 func (a *API) verifyEmail(q *request, in mailedTokenInput) (reply, error) {
 	return noContent, a.Users.VerifyEmail(q.Context(), in.Token)
 }

@@ -38,7 +38,7 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user to whom a mail is sent. A user who has not confirmed the email address may reset
+// recipient returns the user who gets a mail. A user who has not confirmed the email address may reset
 // the password too, because somebody else may have registered it. The owner confirms it by using the link.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID

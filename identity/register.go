@@ -124,8 +124,8 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	return u, nil
 }
 
-// VerifyEmail confirms the email address to which the token was mailed. If the user had not confirmed the
-// address yet, the user can sign in from now on. It returns ErrInvalidToken if the token is unknown or expired.
+// VerifyEmail confirms the email address that received the token. A user who was waiting for this
+// confirmation can sign in from now on. It returns ErrInvalidToken if the token is unknown or expired.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

@@ -325,7 +325,7 @@ var updateTests = []test{
 		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
-		// This token was mailed to the old address, so it must not confirm the new address.
+		// The old address received this token, so it must not confirm the new address.
 		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
 }

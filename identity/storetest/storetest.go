@@ -141,7 +141,7 @@ func personalTexts(u *identity.User) iter.Seq2[string, reflect.Value] {
 	}
 }
 
-// pending returns a new user who has not confirmed the email address.
+// pending returns a new user whose email address is not confirmed.
 func (s *suite) pending() identity.User {
 	u := s.newUser()
 	u.Status, u.EmailVerifiedAt = identity.StatusPending, time.Time{}

@@ -84,7 +84,7 @@ func (s *Session) StatusAt(now time.Time) Status {
 	}
 }
 
-// Ending returns when, why and by whom a session was ended, or zero if it is active at now.
+// Ending returns when and why the session ended, and who ended it. It is zero if the session is active at now.
 func (s *Session) Ending(now time.Time) Ending {
 	switch s.StatusAt(now) {
 	case StatusActive:
@@ -100,7 +100,7 @@ func (s *Session) Ending(now time.Time) Ending {
 	}
 }
 
-// Ending says when, why and by whom a session was ended.
+// Ending says when and why a session ended, and who ended it.
 type Ending struct {
 	At     time.Time
 	Reason Reason

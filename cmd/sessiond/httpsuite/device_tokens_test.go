@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// entryLength is the length, in bytes, of one entry of a device token. A device token has one entry
-// for each user who has signed in on the device.
+// entryLength is the length, in bytes, of one entry of a device token. If several users have signed
+// in on a device, its token has an entry for each of them.
 const entryLength = 68
 
 // deviceID returns the device id in the first entry of a device token.

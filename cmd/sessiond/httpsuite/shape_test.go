@@ -13,7 +13,7 @@ import (
 // is the expected value, another shape, a list, or a matcher.
 type shape map[string]any
 
-// matcher checks a JSON value. It returns a description of what is wrong, or an empty string.
+// A matcher compares a JSON value with what is expected. It returns the difference, or an empty string.
 type matcher func(v any) string
 
 var (
