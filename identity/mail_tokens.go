@@ -38,8 +38,8 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
 }
 
-// recipient returns the user who gets a mail. A user who has not confirmed the email address may reset
-// the password too, because somebody else may have registered it. The owner confirms it by using the link.
+// recipient returns the user to whom a mail goes. The email address need not be confirmed for a password
+// reset, because somebody else may have registered it. By using the link, the owner confirms the address.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID
 	if reset {
