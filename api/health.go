@@ -23,7 +23,7 @@ func (a *API) getReadiness(q *request) (reply, error) {
 		}
 		a.Log.WarnContext(q.Context(), "not ready", "dependency", name, "error", err)
 		body.Checks[name], body.Status = "unavailable", "degraded"
-		if name != "redis" {
+		if name == "database" {
 			status = http.StatusServiceUnavailable
 		}
 	}

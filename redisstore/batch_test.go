@@ -24,7 +24,7 @@ type sentBatch struct {
 
 func newBatcher() (*batcher, *fakeServer) {
 	server := &fakeServer{sent: make(chan *sentBatch, 100)}
-	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) {
+	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) error {
 		sent := &sentBatch{lookups: append([]*lookup(nil), lookups...), answer: make(chan struct{})}
 		server.sent <- sent
 		var err error
@@ -38,6 +38,7 @@ func newBatcher() (*batcher, *fakeServer) {
 			l.result, l.err = session.Lookup{Generation: n}, err
 			l.done <- struct{}{}
 		}
+		return err
 	}}, server
 }
 
@@ -253,15 +254,16 @@ func TestBatcher_DropsCanceledLookup(t *testing.T) {
 	})
 }
 
-// TestBatcher_GivesEveryLookupItsOwnAnswer checks under load that every lookup gets its own answer.
-// Every 20th lookup is canceled.
-func TestBatcher_GivesEveryLookupItsOwnAnswer(t *testing.T) {
-	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) {
+// TestBatcher_NeverMixesUpAnswers checks under load that every lookup gets its own answer. Every
+// 20th lookup is canceled.
+func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
+	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) error {
 		for _, l := range lookups {
 			n, _ := strconv.ParseInt(l.keys[1], 10, 64)
 			l.result = session.Lookup{Generation: n}
 			l.done <- struct{}{}
 		}
+		return nil
 	}}
 	var wg sync.WaitGroup
 	for worker := range 64 {

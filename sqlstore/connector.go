@@ -19,12 +19,24 @@ import (
 // connection to cancel the statement. A server that hangs answers on neither connection.
 type connector struct {
 	config pq.Config
+	// connecting has a place for each connection that is being opened. Postgres starts a process for
+	// each, and on an overloaded machine many at once would all be given up before they are ready.
+	connecting chan struct{}
 }
+
+// maxConnecting is how many connections are opened at once.
+const maxConnecting = 2
 
 func (c connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // Connect implements [driver.Connector].
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	select {
+	case c.connecting <- struct{}{}:
+		defer func() { <-c.connecting }()
+	case <-ctx.Done():
+		return nil, &connectError{ctx.Err()}
+	}
 	inner, err := pq.NewConnectorConfig(c.config)
 	if err != nil {
 		return nil, &connectError{err}

@@ -84,6 +84,7 @@ var sqlite = dialect{
 		" FOR UPDATE", "",
 		" FOR SHARE", "",
 		"::timestamptz", "",
+		nowMS, "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 	).Replace,
 
 	unavailable: func(err error) bool {

@@ -81,7 +81,7 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
-	pool := sql.OpenDB(connector{cfg})
+	pool := sql.OpenDB(connector{cfg, make(chan struct{}, maxConnecting)})
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)

@@ -46,9 +46,10 @@ func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer away.Close()
-		w.Replica(0).Store = away
 		token := recordOnly(t, w)
-		if err := w.Replica(0).EnforceDue(t.Context()); !errors.Is(err, session.ErrUnavailable) {
+		w.Replica(0).Store = away
+		w.Replica(0).PollEpochs(t.Context())
+		if err := w.Replica(0).EnforceDue(t.Context()); err != nil {
 			t.Errorf("without the store: %v", err)
 		}
 		if err := w.Replica(2).EnforceDue(t.Context()); err != nil {
@@ -65,9 +66,9 @@ type partialStore struct {
 	subject string
 }
 
-func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) error {
+func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string, error) {
 	if r.Subject == s.subject {
-		return session.ErrUnavailable
+		return nil, session.ErrUnavailable
 	}
 	return s.Store.Apply(ctx, r)
 }
@@ -85,6 +86,31 @@ func TestEnforceDue_EnforcesOtherRevocationsIfOneFails(t *testing.T) {
 		wantRevoked(t, w, token)
 		if _, err := w.Replica(1).Verify(t.Context(), waits); err != nil {
 			t.Errorf("the revocation that failed: %v", err)
+		}
+	})
+}
+
+// TestVerify_AcceptsKeptSessionBeforeStoreKnowsOfRevokeAll: RevokeAll is committed and the store
+// does not know of it yet. A check of another session backfills the store, and must not sign the kept
+// session out by that.
+func TestVerify_AcceptsKeptSessionBeforeStoreKnowsOfRevokeAll(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *issuertest.World) {
+		kept, keptSession := w.Start(t)
+		other, _ := w.Start(t)
+		if _, err := w.Replica(1).Verify(t.Context(), kept.AccessToken); err != nil {
+			t.Fatal(err)
+		}
+		end := issuer.Ending{At: time.Now(), Reason: issuer.ReasonRevokedOthers, By: issuer.ByUser}
+		if _, _, err := w.Replica(0).Ledger.RevokeAll(t.Context(), w.User.ID, keptSession.ID, end); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the first check of each backfills the store
+			if _, err := w.Replica(1).Verify(t.Context(), other.AccessToken); !errors.Is(err, session.ErrRevoked) {
+				t.Errorf("the other session: %v, want ErrRevoked", err)
+			}
+			if _, err := w.Replica(2).Verify(t.Context(), kept.AccessToken); err != nil {
+				t.Errorf("the kept session is refused: %v", err)
+			}
 		}
 	})
 }

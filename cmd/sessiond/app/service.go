@@ -91,7 +91,7 @@ func Assemble(p Parts) *Service {
 		Verifier: session.Verifier{
 			Keys: p.Keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.Store, Now: p.Now,
 			Fallback: &issuer.LedgerFallback{
-				Store: p.Store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
 			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
 		},
@@ -99,6 +99,12 @@ func Assemble(p Parts) *Service {
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
+	protection.metrics.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sessiond_redis_trusted",
+		Help: "1 if checks trust the Redis servers of this replica, 0 if they ask the database.",
+	}, func() float64 { return map[bool]float64{true: 1}[sessions.Trusted() == nil] })
+	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
+	sessions.PollEpochs(context.Background())
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	service.Handler = (&api.API{
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -107,7 +113,7 @@ func Assemble(p Parts) *Service {
 			if !service.stopping.Load() {
 				database = p.DB.Ping(ctx)
 			}
-			return map[string]error{"database": database, "redis": p.Store.Ping(ctx)}
+			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),

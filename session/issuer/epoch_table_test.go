@@ -1,0 +1,117 @@
+package issuer
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// one and two are servers without a Cluster; the others are masters of a Cluster.
+const (
+	one, two             = "aa/0/p:", "bb/0/p:"
+	masterA, masterB     = "cc/cluster/p:", "dd/cluster/p:"
+	promotedA, elsewhere = "ee/cluster/p:", "cc/cluster/q:"
+)
+
+func epoch(number int64, server, supersedes string, registered, confirmed int64) Epoch {
+	return Epoch{session.Epoch{Number: number, Server: server}, supersedes, registered, confirmed}
+}
+
+func TestEpochTable_SaysWhichServersCount(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		epochs  []Epoch
+		current []int64
+		admits  map[string]bool // at the time 50,000
+	}{
+		{"no epoch", nil, nil, map[string]bool{one: true, masterA: true}},
+		{
+			"a later server supersedes all others",
+			[]Epoch{epoch(1, one, "", 1000, 45_000), epoch(2, two, "", 45_000, 49_000)},
+			[]int64{2},
+			map[string]bool{one: false, "new/0/p:": true, masterA: true},
+		},
+		{
+			"a superseded server may return 10 s after the last confirmation of the other",
+			[]Epoch{epoch(1, one, "", 1000, 30_000), epoch(2, two, "", 30_000, 40_000)},
+			[]int64{2},
+			map[string]bool{one: true},
+		},
+		{
+			"a server that returned has a new epoch",
+			[]Epoch{epoch(1, one, "", 1000, 30_000), epoch(2, two, "", 30_000, 35_000), epoch(3, one, "", 49_000, 49_000)},
+			[]int64{3},
+			map[string]bool{two: false},
+		},
+		{
+			"the masters of a Cluster count together",
+			[]Epoch{epoch(1, masterA, "00/cluster/p:", 1000, 49_000), epoch(2, masterB, "00/cluster/p:", 2000, 49_000)},
+			[]int64{1, 2},
+			nil,
+		},
+		{
+			"a promoted master supersedes its predecessor",
+			[]Epoch{epoch(1, masterA, "", 1000, 49_000), epoch(2, masterB, "00/cluster/p:", 2000, 49_000), epoch(3, promotedA, masterA, 48_000, 49_000)},
+			[]int64{2, 3},
+			map[string]bool{masterA: false},
+		},
+		{
+			"a promoted master supersedes a predecessor without an epoch",
+			[]Epoch{epoch(1, masterB, "00/cluster/p:", 2000, 49_000), epoch(2, promotedA, masterA, 48_000, 49_000)},
+			[]int64{1, 2},
+			map[string]bool{masterA: false},
+		},
+		{
+			"a master that nobody has confirmed for 10 s is retired and may return at once",
+			[]Epoch{epoch(1, masterA, "00/cluster/p:", 1000, 38_000), epoch(2, masterB, "00/cluster/p:", 2000, 49_000)},
+			[]int64{2},
+			map[string]bool{masterA: true},
+		},
+		{
+			"a Cluster under another prefix supersedes all masters",
+			[]Epoch{epoch(1, masterA, "00/cluster/p:", 1000, 49_000), epoch(2, elsewhere, "00/cluster/q:", 49_000, 49_000)},
+			[]int64{2},
+			map[string]bool{masterA: false, masterB: true},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := EpochTable{Epochs: c.epochs, Now: 50_000}
+			var current []int64
+			for _, e := range table.current() {
+				current = append(current, e.Number)
+			}
+			if !slices.Equal(current, c.current) {
+				t.Errorf("the current epochs are %v, want %v", current, c.current)
+			}
+			for server, want := range c.admits {
+				if got := table.admits(server); got != want {
+					t.Errorf("admits %s: %t, want %t", server, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestEpochTable_AcknowledgesFourSecondsAfterTheFirstConfirmation(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		epochs  []Epoch
+		servers []string
+		want    bool
+	}{
+		{"no server", nil, nil, false},
+		{"a server without an epoch", nil, []string{one}, false},
+		{"the first epoch ever", []Epoch{epoch(1, one, "", 0, 1000)}, []string{one}, true},
+		{"a later one that was never confirmed", []Epoch{epoch(1, one, "", 1, 1), epoch(2, two, "", 0, 9000)}, []string{two}, false},
+		{"a later one after 3.999 s", []Epoch{epoch(1, one, "", 1, 1), epoch(2, two, "", 1000, 4999)}, []string{two}, false},
+		{"a later one after 4 s", []Epoch{epoch(1, one, "", 1, 1), epoch(2, two, "", 1000, 5000)}, []string{two}, true},
+		{"a superseded server", []Epoch{epoch(1, one, "", 1, 1), epoch(2, two, "", 1000, 5000)}, []string{one}, false},
+		{"one of two servers", []Epoch{epoch(1, masterA, "00/cluster/p:", 1, 4000)}, []string{masterA, masterB}, false},
+	} {
+		table := EpochTable{Epochs: c.epochs, Now: 9000}
+		if got := table.settled(c.servers...); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package sqlstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sessiond/sessiond/session/issuer"
+	"github.com/sessiond/sessiond/sqlstore"
+)
+
+// TestEpochs_AreNumberedOnceAndCountFromConfirmation checks the times that make a revocation wait.
+// The test sets the clock back by making the rows older.
+func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		s, ctx := db.Sessions(), t.Context()
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		read := func() issuer.EpochTable {
+			t.Helper()
+			table, err := s.Epochs(ctx)
+			must(err)
+			return table
+		}
+		pass := func(ms int) {
+			t.Helper()
+			for _, column := range []string{"registered_at", "confirmed_at"} {
+				_, err := db.SQL().ExecContext(ctx, db.SQL().Rebind("UPDATE redis_epochs SET "+column+" = "+column+" - ? WHERE "+column+" > 0"), ms)
+				must(err)
+			}
+		}
+		confirmedFor := func() int64 {
+			t.Helper()
+			must(s.ConfirmEpoch(ctx, 1))
+			e := read().Epochs[0]
+			return e.ConfirmedAt - e.RegisteredAt
+		}
+		if table := read(); len(table.Epochs) != 0 {
+			t.Fatalf("a new database has %+v", table)
+		}
+		must(s.BeginEpoch(ctx, 1, issuer.Server{ID: "a", Supersedes: "z"}))
+		must(s.BeginEpoch(ctx, 1, issuer.Server{ID: "b"})) // another replica was first
+		table := read()
+		if len(table.Epochs) != 1 || table.Epochs[0].Number != 1 || table.Epochs[0].Server != "a" || table.Epochs[0].Supersedes != "z" {
+			t.Fatalf("%+v, want one epoch, of the server a", table)
+		}
+		if age := time.Since(time.UnixMilli(table.Now)).Abs(); age > time.Minute {
+			t.Errorf("the ledger's clock differs by %v", age)
+		}
+		if table.Epochs[0].RegisteredAt != 0 {
+			t.Error("the time counts from the insertion")
+		}
+		pass(5000) // a commit that hangs
+		if got := confirmedFor(); got != 0 {
+			t.Errorf("at the first confirmation, confirmed for %d ms, want 0", got)
+		}
+		pass(1400)
+		if got := confirmedFor(); got < 1400 {
+			t.Errorf("1.4 s later, confirmed for %d ms", got)
+		}
+		pass(1501)
+		if got := confirmedFor(); got != 0 {
+			t.Errorf("after a gap, confirmed for %d ms, want 0", got)
+		}
+		for range 3 {
+			pass(1400)
+			confirmedFor()
+		}
+		pass(60_000)
+		if got := confirmedFor(); got < 60_000 {
+			t.Errorf("a gap after 4 s made the epoch begin again: confirmed for %d ms", got)
+		}
+
+		user := newUser("ada")
+		must(db.Users().Create(ctx, user, time.Time{}, nil))
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		start := newStart(user.ID, 1, now)
+		_, _, err := s.Start(ctx, start)
+		must(err)
+		if !read().Pending.IsZero() {
+			t.Error("a revocation waits in a new database")
+		}
+		_, revocation, err := s.Revoke(ctx, user.ID, start.ID, issuer.Ending{At: now, Reason: issuer.ReasonLogout, By: issuer.ByUser})
+		must(err)
+		if got := read().Pending; !got.Equal(now) {
+			t.Errorf("the oldest revocation waits since %v, want %v", got, now)
+		}
+		must(s.RevocationDone(ctx, revocation.ID))
+		if !read().Pending.IsZero() {
+			t.Error("an enforced revocation waits")
+		}
+
+		// What nobody has confirmed for a day goes, except the latest, whose number must not return.
+		must(s.BeginEpoch(ctx, 2, issuer.Server{ID: "b"}))
+		pass(25 * 3600 * 1000)
+		must(s.BeginEpoch(ctx, 3, issuer.Server{ID: "c"}))
+		if table := read(); len(table.Epochs) != 1 || table.Epochs[0].Number != 3 {
+			t.Errorf("%+v, want epoch 3 only", table)
+		}
+		pass(25 * 3600 * 1000)
+		must(s.BeginEpoch(ctx, 3, issuer.Server{ID: "c"}))
+		if table := read(); len(table.Epochs) != 1 {
+			t.Errorf("%+v, want the latest epoch", table)
+		}
+		must(s.ClearEpochs(ctx))
+		if table := read(); len(table.Epochs) != 0 {
+			t.Errorf("%+v after ClearEpochs", table)
+		}
+	})
+}
