@@ -128,8 +128,9 @@ func Assemble(p Parts) *Service {
 	return service
 }
 
-// Serve serves on the listeners until ctx is done. /readyz then returns 503, but Serve continues
-// until delay is over. It returns when all requests and goroutines have ended. metrics may be nil.
+// Serve serves on the listeners until ctx is done. /readyz then returns 503 and each connection closes
+// after its next response, but Serve continues until delay is over. It returns when all requests and
+// goroutines have ended. metrics may be nil.
 func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
@@ -140,12 +141,12 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	defer stopWork()
 
 	failed := make(chan error, 2)
-	servers := []*http.Server{httpServer(s.Handler, log)}
+	servers := []*http.Server{httpServer(s.parting(s.Handler), log)}
 	listeners := []net.Listener{public}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics)
-		servers, listeners = append(servers, httpServer(mux, log)), append(listeners, metrics)
+		servers, listeners = append(servers, httpServer(s.parting(mux), log)), append(listeners, metrics)
 	}
 	for i, server := range servers {
 		running.Go(func() {
@@ -169,6 +170,18 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 		err = errors.Join(err, server.Shutdown(ending))
 	}
 	return err
+}
+
+// parting makes responses close their connections once the service is shutting down. A client that
+// keeps its connection until Shutdown may lose a request, because Shutdown closes an idle connection
+// even if a request is arriving on it.
+func (s *Service) parting(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {

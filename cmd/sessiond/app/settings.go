@@ -123,7 +123,7 @@ func (s *Settings) production(f *flags) {
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys, which the command sessiond keys new creates")
 	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
 	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503, because load balancers need time to notice")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503 and responses close their connections, because load balancers need time to notice")
 }
 
 // check returns an error with one line for each setting that is contradictory or unsafe.
