@@ -1,0 +1,70 @@
+package faultsuite
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// clocksApart: the replicas' clocks are 60 s behind, right, and 60 s ahead. A replica takes its time
+// from clock_timestamp() of Postgres, so each replica here finds a function of that name that is
+// off. Moving all of them also lets time pass without waiting.
+var clocksApart = fault{
+	number: 16, name: "clocks 60 s apart", quiet: true, long: 3,
+	promise: "no 401 before exp - 120 s; none accepted after exp + leeway + 60 s",
+	run: func(r *row) {
+		const ttl = 10 * time.Minute
+		for range r.n {
+			early, late := 0, 0
+			r.inject(func() {
+				r.setClocks(0, ttl)
+				p := r.newPerson(6)
+				active := p.active()
+				r.checkEverywhere(p, active...)
+				r.untilAcknowledged(p, active[0], active[1])
+				accepted := func() (n int) {
+					for _, at := range r.rig.replicas {
+						for _, s := range active[2:] {
+							if r.browser.send("GET", at.base()+"/v1/verify", s.token, nil).status == 200 {
+								n++
+							}
+						}
+					}
+					return n
+				}
+				r.setClocks(ttl-130*time.Second, ttl)
+				early = 12 - accepted()
+				r.setClocks(ttl+160*time.Second, ttl) // the token may come from the replica that is ahead
+				late = accepted()
+				r.setClocks(0, 0)
+			})
+			r.promised(early+late == 0, "refused early %d of 12, accepted late %d of 12", early, late)
+		}
+	},
+}
+
+// setClocks restarts the replicas with clocks that are shift ahead, and 60 s apart. A ttl of 0 gives
+// them the right clock back.
+func (r *row) setClocks(shift, ttl time.Duration) {
+	r.t.Helper()
+	r.rig.all(func(replica *replica) {
+		url := r.rig.postgres.url(r.rig.database, replica.postgres.port)
+		changes := map[string]string{"DATABASE_URL": url, "ACCESS_TOKEN_TTL": "1h"}
+		if ttl != 0 {
+			schema := fmt.Sprintf("clock_%d_%s", replica.i, strings.ReplaceAll(shift.String(), ".", "_"))
+			off := shift + time.Duration(replica.i-1)*time.Minute
+			for _, statement := range []string{
+				"CREATE SCHEMA IF NOT EXISTS " + schema,
+				fmt.Sprintf("CREATE OR REPLACE FUNCTION %s.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d seconds'''", schema, int(off.Seconds())),
+			} {
+				if _, err := r.rig.db.Exec(statement); err != nil {
+					r.t.Error(err)
+				}
+			}
+			changes["DATABASE_URL"] = url + "&search_path=public," + schema + ",pg_catalog"
+			changes["ACCESS_TOKEN_TTL"] = ttl.String()
+		}
+		replica.restart(changes)
+		replica.await()
+	})
+}
