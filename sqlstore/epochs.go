@@ -37,7 +37,7 @@ func (s *Sessions) Epochs(ctx context.Context) (issuer.EpochTable, error) {
 		Pending timestamp
 	}
 	var table issuer.EpochTable
-	if err := s.db.list(ctx, &rows, readEpochs); err != nil {
+	if err := s.epochs.list(ctx, &rows, readEpochs); err != nil {
 		return table, s.wrap("read the epochs", err)
 	}
 	for _, row := range rows {
@@ -49,16 +49,16 @@ func (s *Sessions) Epochs(ctx context.Context) (issuer.EpochTable, error) {
 
 // BeginEpoch implements [issuer.Ledger].
 func (s *Sessions) BeginEpoch(ctx context.Context, number int64, server issuer.Server) error {
-	return s.wrap("begin an epoch", s.db.exec(ctx, insertEpoch, number, server.ID, server.Supersedes))
+	return s.wrap("begin an epoch", s.epochs.exec(ctx, insertEpoch, number, server.ID, server.Supersedes))
 }
 
 // ConfirmEpoch implements [issuer.Ledger].
 func (s *Sessions) ConfirmEpoch(ctx context.Context, number int64) error {
-	return s.wrap("confirm an epoch", s.db.exec(ctx, confirmEpoch, number))
+	return s.wrap("confirm an epoch", s.epochs.exec(ctx, confirmEpoch, number))
 }
 
 // ClearEpochs forgets all epochs. It is for a Redis that starts empty with its only reader, which
 // then need not wait.
 func (s *Sessions) ClearEpochs(ctx context.Context) error {
-	return s.wrap("clear the epochs", s.db.exec(ctx, clearEpochs))
+	return s.wrap("clear the epochs", s.epochs.exec(ctx, clearEpochs))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sessiond/sessiond/session/issuer"
 	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // TestEpochs_AreNumberedOnceAndCountFromConfirmation checks the times that make a revocation wait.
@@ -110,4 +111,29 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 			t.Errorf("%+v after ClearEpochs", table)
 		}
 	})
+}
+
+// TestEpochs_AreReadWhileRequestsHoldAllConnections: a poll that fails makes a replica trust its
+// Redis for longer, although other replicas can begin an epoch.
+func TestEpochs_AreReadWhileRequestsHoldAllConnections(t *testing.T) {
+	t.Parallel()
+	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{MaxConns: 1, QueryTimeout: 5 * time.Second})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held, err := db.SQL().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	s := db.Sessions()
+	if err := s.BeginEpoch(t.Context(), 1, issuer.Server{ID: "a"}); err != nil {
+		t.Error(err)
+	}
+	if err := s.ConfirmEpoch(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if table, err := s.Epochs(t.Context()); err != nil || len(table.Epochs) != 1 {
+		t.Errorf("%+v, %v", table, err)
+	}
 }

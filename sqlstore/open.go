@@ -21,8 +21,8 @@ import (
 
 // Options limit the resources of a DB. The zero value has useful defaults.
 type Options struct {
-	// MaxConns limits the connections of one replica to Postgres. The default is 20. All replicas
-	// together must stay below the server's max_connections. SQLite uses one connection.
+	// MaxConns limits one replica's connections to Postgres, besides two for the epochs. The default is
+	// 20. All replicas together must stay below the server's max_connections. SQLite uses one.
 	MaxConns int
 	// QueryTimeout limits one method call with its retries. On Postgres it also limits each
 	// statement, each wait for a lock and each pause within a transaction. The default is 2 seconds.
@@ -41,6 +41,11 @@ type DB struct {
 	dialect *dialect
 	timeout time.Duration // limits one method call; see Options.QueryTimeout
 	closed  atomic.Bool
+
+	// epochs runs the statements of epochs.go on connections of its own. If they had to wait for
+	// other statements, trust in Redis would go on although other replicas can begin an epoch. It is
+	// nil for SQLite.
+	epochs *DB
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
@@ -70,7 +75,11 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Ping(ctx); err != nil {
+	err = db.Ping(ctx)
+	if err == nil && db.epochs != nil {
+		err = db.epochs.Ping(ctx) // connect now, because a poll has little time for it
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -81,12 +90,9 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
-	pool := sql.OpenDB(connector{cfg, make(chan struct{}, maxConnecting)})
-	pool.SetMaxOpenConns(opts.MaxConns)
-	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
-	pool.SetConnMaxIdleTime(5 * time.Minute)
-	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
-	db := newDB(pool, &postgres, opts)
+	db := newPostgres(cfg, opts)
+	opts.MaxConns = 2
+	db.epochs = newPostgres(cfg, opts)
 	db.migrator = func() (*sql.DB, error) {
 		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
 		if err != nil {
@@ -95,6 +101,15 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 		return sql.OpenDB(unlimited), nil
 	}
 	return db, nil
+}
+
+func newPostgres(cfg pq.Config, opts Options) *DB {
+	pool := sql.OpenDB(connector{cfg, make(chan struct{}, maxConnecting)})
+	pool.SetMaxOpenConns(opts.MaxConns)
+	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
+	return newDB(pool, &postgres, opts)
 }
 
 func openSQLite(path string, opts Options) (*DB, error) {
@@ -124,7 +139,7 @@ func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 }
 
 // Sessions returns the ledger of sessions that is stored in this database.
-func (db *DB) Sessions() *Sessions { return &Sessions{db} }
+func (db *DB) Sessions() *Sessions { return &Sessions{db, cmp.Or(db.epochs, db)} }
 
 // Users returns the user store in this database.
 func (db *DB) Users() *Users { return &Users{db} }
@@ -149,6 +164,9 @@ func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
 // Close closes all connections. Every later call fails because the database counts as unavailable.
 func (db *DB) Close() error {
 	db.closed.Store(true)
+	if db.epochs != nil {
+		_ = db.epochs.Close() // it fails if Postgres has cut an idle connection
+	}
 	if err := db.sql.Close(); err != nil {
 		return fmt.Errorf("sqlstore: close the database: %w", err)
 	}

@@ -109,7 +109,7 @@ func (s *Settings) common(f *flags) {
 // database adds the flags of every verb that uses Postgres.
 func (s *Settings) database(f *flags) {
 	f.secret(&s.DatabaseURL, "database-url", "URL of PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
-	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database")
+	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database, besides two that ask which Redis counts")
 	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
 }
 
