@@ -45,6 +45,54 @@ func run(t *testing.T, node *redis.Client, args ...any) string {
 	return fmt.Sprint(answer)
 }
 
+// TestServers_SupersedesNoMasterThatIsStillUsed resets a replica and gives it slots of its own. It
+// remembers the master that it followed, which goes on.
+func TestServers_SupersedesNoMasterThatIsStillUsed(t *testing.T) {
+	t.Parallel()
+	var nodes [2]*redis.Client
+	for i := range nodes {
+		redisURL := redisstoretest.StartServer(t, "--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0")
+		nodes[i] = redisstoretest.Client(t, redisURL).(*redis.Client)
+	}
+	master, other := nodes[0], nodes[1]
+	host, port, _ := strings.Cut(master.Options().Addr, ":")
+	run(t, master, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+	run(t, other, "CLUSTER", "MEET", host, port)
+	masterID := run(t, master, "CLUSTER", "MYID")
+	eventually(t, "the nodes have met", func() bool {
+		return other.Do(t.Context(), "CLUSTER", "REPLICATE", masterID).Err() == nil
+	})
+	eventually(t, "the replica is linked", func() bool {
+		return strings.Contains(other.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	})
+	run(t, other, "CLUSTER", "RESET")
+	run(t, other, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+	run(t, other, "CLUSTER", "MEET", host, port)
+	for _, node := range nodes {
+		eventually(t, "the nodes have met again, as masters", func() bool {
+			return strings.Contains(node.ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
+				strings.Contains(node.Info(t.Context(), "replication").Val(), "role:master")
+		})
+	}
+	field := func(node *redis.Client, name string) string {
+		_, value, _ := strings.Cut(node.Info(t.Context(), "replication").Val(), name+":")
+		value, _, _ = strings.Cut(value, "\r\n")
+		return value
+	}
+	if former, replid := field(other, "master_replid2"), field(master, "master_replid"); former != replid {
+		t.Fatalf("the reset node remembers the master %s, want %s", former, replid)
+	}
+	servers, err := redisstoretest.Open(t, "redis+cluster://"+master.Options().Addr, redisstore.Options{}).Servers(t.Context())
+	if err != nil || len(servers) != 2 {
+		t.Fatalf("Servers = %+v, %v", servers, err)
+	}
+	for i, s := range servers {
+		if s.Supersedes == "" || s.Supersedes == servers[1-i].ID {
+			t.Errorf("%+v supersedes another master of the Cluster, or all of them", s)
+		}
+	}
+}
+
 // TestApply_WorksDuringSlotMove revokes sessions whose slot moves, key by key, to another node of a
 // Cluster. Lookups report an unknown session meanwhile, and never an ended one.
 func TestApply_WorksDuringSlotMove(t *testing.T) {

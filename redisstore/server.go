@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -72,6 +73,12 @@ func (s *Store) Servers(ctx context.Context) (servers []issuer.Server, err error
 		err = s.cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return ask(ctx, node, true) })
 	} else if err = readError(s.client.GetEx(ctx, s.keys.generation(""), -1).Err()); err == nil { // as a check: it may write
 		err = ask(ctx, s.client, false)
+	}
+	for i := range servers {
+		// A replica that was reset and became a master of other slots still names its former master.
+		if slices.ContainsFunc(servers, func(other issuer.Server) bool { return other.ID == servers[i].Supersedes }) {
+			servers[i].Supersedes = s.place // no server has this name
+		}
 	}
 	if err != nil {
 		err = unavailable(err, "ask which servers these are")

@@ -12,6 +12,7 @@ const (
 	one, two             = "aa/0/p:", "bb/0/p:"
 	masterA, masterB     = "cc/cluster/p:", "dd/cluster/p:"
 	promotedA, elsewhere = "ee/cluster/p:", "cc/cluster/q:"
+	promotedAgain        = "ff/cluster/p:"
 )
 
 func epoch(number int64, server, supersedes string, registered, confirmed int64) Epoch {
@@ -61,6 +62,18 @@ func TestEpochTable_SaysWhichServersCount(t *testing.T) {
 			[]Epoch{epoch(1, masterB, "00/cluster/p:", 2000, 49_000), epoch(2, promotedA, masterA, 48_000, 49_000)},
 			[]int64{1, 2},
 			map[string]bool{masterA: false},
+		},
+		{
+			"a replaced master may return once nobody uses the one that replaced it",
+			[]Epoch{epoch(1, masterB, "00/cluster/p:", 2000, 49_000), epoch(2, promotedA, masterA, 20_000, 38_000)},
+			[]int64{1},
+			map[string]bool{masterA: true},
+		},
+		{
+			"a replaced master may not return while its heir's heir is used",
+			[]Epoch{epoch(1, masterA, "", 1000, 20_000), epoch(2, promotedA, masterA, 20_000, 48_000), epoch(3, promotedAgain, promotedA, 48_000, 49_000)},
+			[]int64{3},
+			map[string]bool{masterA: false, promotedA: false},
 		},
 		{
 			"a master that nobody has confirmed for 10 s is retired and may return at once",

@@ -79,13 +79,18 @@ func (t *EpochTable) settled(servers ...string) bool {
 }
 
 // admits reports whether a server that has no current epoch may begin one. A server that was
-// superseded may not as long as a replica uses one that counts instead. Otherwise replicas that
+// superseded may not as long as a replica uses the one that counts instead. Otherwise replicas that
 // disagree would supersede each other's server over and over.
 func (t *EpochTable) admits(server string) bool {
-	replaced := slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Supersedes == server })
-	known := slices.ContainsFunc(t.Epochs, func(e Epoch) bool { return e.Server == server })
-	return !replaced && !known || !slices.ContainsFunc(t.current(), func(e Epoch) bool {
-		return t.Now-e.ConfirmedAt < retiredAfter && (replaced || e.supersedes(server))
+	known, heirs := false, []string{} // heirs are the servers that were promoted from this one, or from an heir
+	for _, e := range t.Epochs {
+		known = known || e.Server == server
+		if e.Supersedes == server || slices.Contains(heirs, e.Supersedes) {
+			heirs = append(heirs, e.Server)
+		}
+	}
+	return !slices.ContainsFunc(t.current(), func(e Epoch) bool {
+		return t.Now-e.ConfirmedAt < retiredAfter && (slices.Contains(heirs, e.Server) || known && e.supersedes(server))
 	})
 }
 
