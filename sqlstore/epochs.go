@@ -20,12 +20,14 @@ var (
 		INSERT INTO redis_epochs (epoch, server, supersedes, registered_at, confirmed_at)
 		VALUES (?, ?, ?, 0, ` + nowMS + `) ON CONFLICT DO NOTHING`)
 	// The time counts from this statement and not from the insertion, because the commit of that may
-	// have hung. A gap is 1.5 s: replicas confirm once a second.
+	// have hung. A gap is 1.5 s: replicas confirm once a second. If this clock was ahead and has
+	// stepped back, the time counts anew.
 	confirmEpoch = newStatement(`
 		UPDATE redis_epochs SET confirmed_at = ` + nowMS + `, registered_at = CASE
-			WHEN registered_at = 0 OR confirmed_at < registered_at + 4000 AND confirmed_at < ` + nowMS + ` - 1500 THEN ` + nowMS + `
+			WHEN registered_at = 0 OR confirmed_at > ` + nowMS + `
+				OR confirmed_at < registered_at + 4000 AND confirmed_at < ` + nowMS + ` - 1500 THEN ` + nowMS + `
 			ELSE registered_at END
-		WHERE epoch = ? AND (registered_at = 0 OR confirmed_at <= ` + nowMS + ` - 500)`)
+		WHERE epoch = ? AND (registered_at = 0 OR confirmed_at NOT BETWEEN ` + nowMS + ` - 500 AND ` + nowMS + `)`)
 	clearEpochs = newStatement(`DELETE FROM redis_epochs`)
 )
 

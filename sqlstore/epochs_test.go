@@ -74,6 +74,13 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 		if got := confirmedFor(); got < 60_000 {
 			t.Errorf("a gap after 4 s made the epoch begin again: confirmed for %d ms", got)
 		}
+		pass(-60_000)
+		if got := confirmedFor(); got != 0 {
+			t.Errorf("after the clock stepped back, confirmed for %d ms, want 0", got)
+		}
+		if table := read(); table.Epochs[0].ConfirmedAt > table.Now {
+			t.Errorf("%+v is confirmed in the future", table)
+		}
 
 		user := newUser("ada")
 		must(db.Users().Create(ctx, user, time.Time{}, nil))

@@ -1,6 +1,8 @@
 package issuer
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"testing"
 
@@ -44,6 +46,12 @@ func TestEpochTable_SaysWhichServersCount(t *testing.T) {
 			[]Epoch{epoch(1, one, "", 1000, 30_000), epoch(2, two, "", 30_000, 35_000), epoch(3, one, "", 49_000, 49_000)},
 			[]int64{3},
 			map[string]bool{two: false},
+		},
+		{
+			"an epoch that was confirmed before the ledger's clock stepped back retires none",
+			[]Epoch{epoch(1, one, "", 1000, 90_000), epoch(2, two, "", 0, 50_000)},
+			[]int64{2},
+			nil,
 		},
 		{
 			"the masters of a Cluster count together",
@@ -126,5 +134,39 @@ func TestEpochTable_AcknowledgesFourSecondsAfterTheFirstConfirmation(t *testing.
 		if got := table.settled(c.servers...); got != c.want {
 			t.Errorf("%s: %t, want %t", c.name, got, c.want)
 		}
+	}
+}
+
+// onServers is a store that uses these servers.
+type onServers struct {
+	Store
+	servers []Server
+	known   session.Epochs
+}
+
+func (s *onServers) Servers(context.Context) ([]Server, error) { return s.servers, nil }
+func (s *onServers) Epochs() *session.Epochs                   { return &s.known }
+
+// forgetful is a ledger that does not show the epochs that were begun.
+type forgetful struct {
+	Ledger
+	begun int
+}
+
+func (l *forgetful) Epochs(context.Context) (EpochTable, error) { return EpochTable{}, nil }
+func (l *forgetful) ConfirmEpoch(context.Context, int64) error  { return nil }
+func (l *forgetful) BeginEpoch(context.Context, int64, Server) error {
+	if l.begun++; l.begun > 1 {
+		return session.ErrUnavailable // otherwise a poll that begins more epochs would not end
+	}
+	return nil
+}
+
+func TestPollEpochs_BeginsOneEpochAtMost(t *testing.T) {
+	ledger := &forgetful{}
+	m := &Manager{Store: &onServers{servers: []Server{{ID: one}}}, Ledger: ledger, Log: slog.New(slog.DiscardHandler)}
+	m.PollEpochs(t.Context())
+	if ledger.begun != 1 {
+		t.Errorf("one poll began %d epochs of one server, want 1", ledger.begun)
 	}
 }

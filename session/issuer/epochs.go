@@ -48,7 +48,8 @@ func (t *EpochTable) current() (current []Epoch) {
 	for i, e := range t.Epochs {
 		superseded := slices.ContainsFunc(t.Epochs[i+1:], func(later Epoch) bool { return later.supersedes(e.Server) })
 		retired := slices.ContainsFunc(t.Epochs, func(other Epoch) bool {
-			return max(other.RegisteredAt, other.ConfirmedAt) > e.ConfirmedAt+retiredAfter
+			latest := min(max(other.RegisteredAt, other.ConfirmedAt), t.Now) // the ledger's clock may have been ahead
+			return latest > e.ConfirmedAt+retiredAfter
 		})
 		if !superseded && !retired {
 			current = append(current, e)
@@ -119,7 +120,7 @@ func (m *Manager) Trusted() error {
 func (m *Manager) pollEpochs(ctx context.Context) error {
 	servers, err := m.Store.Servers(ctx)
 	known := m.Store.Epochs()
-	for again := true; again; { // so that an epoch that this replica begins counts at once
+	for begin, again := true, true; again; begin = false { // again, so that an epoch that this replica begins counts at once
 		asked := time.Now()
 		limited, cancel := context.WithTimeout(ctx, session.EpochTimeout)
 		table, away := m.Ledger.Epochs(limited)
@@ -137,7 +138,7 @@ func (m *Manager) pollEpochs(ctx context.Context) error {
 			}
 			known.Learn(current, asked, pending)
 			m.settled.Store(slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) }))
-			again = m.confirm(limited, &table, servers)
+			again = m.confirm(limited, &table, servers, begin)
 		}
 		cancel()
 	}
@@ -150,9 +151,9 @@ func (m *Manager) pollEpochs(ctx context.Context) error {
 	return err
 }
 
-// confirm confirms the servers that count, and begins an epoch for each that may begin one. It
-// reports whether it began one. If the ledger fails, the next poll tries again.
-func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Server) (began bool) {
+// confirm confirms the servers that count. If begin is set, it begins an epoch for each that may
+// begin one. It reports whether it began one. If the ledger fails, the next poll tries again.
+func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Server, begin bool) (began bool) {
 	next := int64(1)
 	if n := len(table.Epochs); n > 0 {
 		next = table.Epochs[n-1].Number + 1
@@ -160,7 +161,7 @@ func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Serv
 	for _, s := range servers {
 		if e := table.find(s.ID); e.Number > 0 {
 			_ = m.Ledger.ConfirmEpoch(ctx, e.Number)
-		} else if table.admits(s.ID) && m.Ledger.BeginEpoch(ctx, next, s) == nil {
+		} else if begin && table.admits(s.ID) && m.Ledger.BeginEpoch(ctx, next, s) == nil {
 			next, began = next+1, true
 		}
 	}
