@@ -14,7 +14,7 @@ var (
 	// An epoch of yesterday has no entries any more, except that the next number follows the latest.
 	readEpochs = newStatement(`
 		SELECT epoch AS number, server, supersedes, registered_at, confirmed_at, ` + nowMS + ` AS now,
-			(SELECT min(queued_at) FROM outbox WHERE topic = '` + topicRevocation + `') AS pending
+			(SELECT min(queued_at) FROM outbox WHERE topic IN ('` + topicRevocation + `', '` + topicEarlier + `')) AS pending
 		FROM redis_epochs WHERE confirmed_at > ` + nowMS + ` - 86400000 OR epoch = (SELECT max(epoch) FROM redis_epochs) ORDER BY epoch`)
 	insertEpoch = newStatement(`
 		INSERT INTO redis_epochs (epoch, server, supersedes, registered_at, confirmed_at)

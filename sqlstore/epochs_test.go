@@ -144,3 +144,57 @@ func TestEpochs_AreReadWhileRequestsHoldAllConnections(t *testing.T) {
 		t.Errorf("%+v, %v", table, err)
 	}
 }
+
+// TestDueRevocations_AreHiddenFromReleaseBefore checks both directions of a rolling upgrade: the
+// release before posts and claims revocations of the topic "revocation".
+func TestDueRevocations_AreHiddenFromReleaseBefore(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		s, ctx := db.Sessions(), t.Context()
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		user := newUser("ada")
+		must(db.Users().Create(ctx, user, time.Time{}, nil))
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		revoke := func() issuer.Revocation {
+			t.Helper()
+			start := newStart(user.ID, 1, now)
+			_, _, err := s.Start(ctx, start)
+			must(err)
+			_, r, err := s.Revoke(ctx, user.ID, start.ID, issuer.Ending{At: now, Reason: issuer.ReasonLogout, By: issuer.ByUser})
+			must(err)
+			return r
+		}
+		earlier, later := revoke(), revoke()
+		var visible int
+		must(db.SQL().GetContext(ctx, &visible, `SELECT count(*) FROM outbox WHERE topic = 'revocation'`))
+		if visible != 0 {
+			t.Errorf("the release before sees %d revocations", visible)
+		}
+		_, err := db.SQL().ExecContext(ctx, db.SQL().Rebind(`UPDATE outbox SET topic = 'revocation' WHERE id = ?`), earlier.ID)
+		must(err)
+		must(s.BeginEpoch(ctx, 1, issuer.Server{ID: "a"}))
+		for _, want := range []issuer.Revocation{earlier, later} {
+			if table, err := s.Epochs(ctx); err != nil || table.Pending.IsZero() {
+				t.Errorf("no revocation waits: %+v, %v", table, err)
+			}
+			if got, err := s.Revocation(ctx, want.ID); err != nil || got != want {
+				t.Errorf("Revocation = %+v, %v, want %+v", got, err, want)
+			}
+			if due, err := s.DueRevocations(ctx, now, time.Minute, 1); err != nil || len(due) != 1 || due[0] != want {
+				t.Errorf("DueRevocations = %+v, %v, want %+v", due, err, want)
+			}
+		}
+		must(s.RevocationDone(ctx, later.ID))
+		if table, err := s.Epochs(ctx); err != nil || table.Pending.IsZero() {
+			t.Errorf("a revocation of the release before does not count as waiting: %+v, %v", table, err)
+		}
+		must(s.RevocationDone(ctx, earlier.ID))
+		if table, err := s.Epochs(ctx); err != nil || !table.Pending.IsZero() {
+			t.Errorf("an enforced revocation waits: %+v, %v", table, err)
+		}
+	})
+}
