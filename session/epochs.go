@@ -11,7 +11,8 @@ import (
 )
 
 // Epoch is a span of time in which one Redis server counts. The ledger numbers the epochs. An active
-// entry counts only on this server, and only if it was written in this epoch.
+// entry counts only on this server, and only if it was written in this epoch. The masters of a Cluster
+// share one number, that of the latest epoch, because entries move between them.
 type Epoch struct {
 	Number int64  `json:"number"`
 	Server string `json:"server"` // its master_replid, and the place of the keys on it

@@ -114,6 +114,21 @@ func TestEpochTable_SaysWhichServersCount(t *testing.T) {
 	}
 }
 
+// An entry of epoch 1 moves with its slot from masterA to masterB, is revoked there, and masterB
+// returns to an earlier state as promotedA, which is then removed. The entry moves back to masterA.
+func TestEpochTable_EntryThatReturnsWithItsSlotIsNotTrusted(t *testing.T) {
+	table := EpochTable{Now: 50_000, Epochs: []Epoch{
+		epoch(1, masterA, "00/cluster/p:", 1000, 49_000), epoch(2, masterB, "00/cluster/p:", 2000, 30_000), epoch(3, promotedA, masterB, 30_000, 49_000),
+	}}
+	if got, want := table.trusted(), []session.Epoch{{Number: 3, Server: masterA}, {Number: 3, Server: promotedA}}; !slices.Equal(got, want) {
+		t.Errorf("trusted epochs: %v, want %v", got, want)
+	}
+	table.Epochs[2].ConfirmedAt = 31_000
+	if got, want := table.trusted(), []session.Epoch{{Number: 3, Server: masterA}}; !slices.Equal(got, want) {
+		t.Errorf("after the latest server is gone: %v, want %v", got, want)
+	}
+}
+
 func TestEpochTable_AcknowledgesFourSecondsAfterTheFirstConfirmation(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -58,6 +58,16 @@ func (t *EpochTable) current() (current []Epoch) {
 	return current
 }
 
+// trusted returns what a verifier needs to know. All servers get the latest number, even if that
+// epoch is over. Otherwise an entry of an earlier epoch could move with its slot of a Cluster to
+// another master, survive there in a copy that lost its revocation, and come back.
+func (t *EpochTable) trusted() (trusted []session.Epoch) {
+	for _, e := range t.current() {
+		trusted = append(trusted, session.Epoch{Number: t.Epochs[len(t.Epochs)-1].Number, Server: e.Server})
+	}
+	return trusted
+}
+
 // find returns the current epoch of a server, or one with the number 0.
 func (t *EpochTable) find(server string) Epoch {
 	current := t.current()
@@ -128,15 +138,11 @@ func (m *Manager) pollEpochs(ctx context.Context) error {
 		if errors.Is(away, session.ErrUnavailable) {
 			known.Prolong(asked)
 		} else if away == nil {
-			var current []session.Epoch
-			for _, e := range table.current() {
-				current = append(current, e.Epoch)
-			}
 			pending := time.Duration(0)
 			if !table.Pending.IsZero() {
 				pending = max(1, m.Now().Sub(table.Pending))
 			}
-			known.Learn(current, asked, pending)
+			known.Learn(table.trusted(), asked, pending)
 			m.settled.Store(slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) }))
 			again = m.confirm(limited, &table, servers, begin)
 		}
