@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -164,7 +165,7 @@ func (b *batcher) sendDirectly(ctx context.Context, l *lookup) {
 	err := b.send(limited, l.alone[:])
 	<-l.done
 	cancel()
-	if err == nil || ctx.Err() == nil { // a client that left is no failure of the server
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) { // a client that left is no failure of the server
 		b.note(err)
 	}
 	b.mu.Lock()

@@ -224,6 +224,26 @@ func TestBatcher_EndsEachLookupAtItsDeadlineWhenServerHangs(t *testing.T) {
 	})
 }
 
+// TestBatcher_NotesFailureAtCallersDeadline: on a Cluster the caller's deadline includes the time for
+// finding the node, so it ends before the lookup's.
+func TestBatcher_NotesFailureAtCallersDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newBatcher()
+		b.answered.Store(int64(time.Since(started) - time.Second)) // fake time is before the package's start
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := ask(ctx, b, 1)
+		cancel()
+		if got := <-gone; got.err == nil || !b.lastFailure().IsZero() {
+			t.Errorf("a client that left: %+v, a failure at %v", got, b.lastFailure())
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), b.timeout/2)
+		defer cancel()
+		if got := <-ask(ctx, b, 2); got.took != b.timeout/2 || b.lastFailure().IsZero() {
+			t.Errorf("a server that hangs: %+v, no failure noted", got)
+		}
+	})
+}
+
 // TestBatcher_DropsCanceledLookup checks that a canceled lookup does not affect other lookups, and
 // that it is not sent to Redis if it was still queued.
 func TestBatcher_DropsCanceledLookup(t *testing.T) {
