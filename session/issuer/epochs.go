@@ -129,12 +129,13 @@ func (m *Manager) Trusted() error {
 
 func (m *Manager) pollEpochs(ctx context.Context) error {
 	servers, err := m.Store.Servers(ctx)
-	known := m.Store.Epochs()
+	known, settled := m.Store.Epochs(), false
 	for begin, again := true, true; again; begin = false { // again, so that an epoch that this replica begins counts at once
 		asked := time.Now()
 		limited, cancel := context.WithTimeout(ctx, session.EpochTimeout)
 		table, away := m.Ledger.Epochs(limited)
 		again = false
+		settled = away == nil && slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) })
 		if errors.Is(away, session.ErrUnavailable) {
 			known.Prolong(asked)
 		} else if away == nil {
@@ -143,11 +144,11 @@ func (m *Manager) pollEpochs(ctx context.Context) error {
 				pending = max(1, m.Now().Sub(table.Pending))
 			}
 			known.Learn(table.trusted(), asked, pending)
-			m.settled.Store(slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) }))
 			again = m.confirm(limited, &table, servers, begin)
 		}
 		cancel()
 	}
+	m.settled.Store(settled)
 	trusted := known.Current(time.Now(), time.Time{})
 	for _, s := range servers {
 		if !slices.ContainsFunc(trusted, func(e session.Epoch) bool { return e.Server == s.ID }) {

@@ -28,6 +28,12 @@ type timedLedger struct {
 	confirmed *atomic.Int64 // milliseconds for which the latest epoch has been confirmed
 	away      *atomic.Bool
 	finds     *atomic.Int64
+	claims    *atomic.Int64
+}
+
+func (l timedLedger) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]issuer.Revocation, error) {
+	l.claims.Add(1)
+	return l.Ledger.DueRevocations(ctx, now, lease, limit)
 }
 
 func (l timedLedger) Epochs(ctx context.Context) (issuer.EpochTable, error) {
@@ -65,7 +71,7 @@ func newTwoServers(t *testing.T) *twoServers {
 	if err := db.Sessions().ClearEpochs(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.ledger = timedLedger{db.Sessions(), new(atomic.Int64), new(atomic.Int64), new(atomic.Bool), new(atomic.Int64)}
+	w.ledger = timedLedger{db.Sessions(), new(atomic.Int64), new(atomic.Int64), new(atomic.Bool), new(atomic.Int64), new(atomic.Int64)}
 	for i := range w.clients {
 		redisURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 		w.clients[i] = redisstoretest.Client(t, redisURL).(*redis.Client)
@@ -235,6 +241,35 @@ func TestVerify_AsksLedgerAfterFailureUntilOutboxIsEmpty(t *testing.T) {
 	}
 	w.wantHit(t, w.a, other.AccessToken, true)
 	check(t, w.a, set.AccessToken, session.ErrRevoked)
+}
+
+// TestEnforceDue_ClaimsNothingAfterPollThatFailed: what a replica claims and cannot enforce waits
+// until the lease ends.
+func TestEnforceDue_ClaimsNothingAfterPollThatFailed(t *testing.T) {
+	w := newTwoServers(t)
+	claims := func() int64 {
+		t.Helper()
+		w.a.PollEpochs(t.Context())
+		w.ledger.away.Store(false)
+		before := w.ledger.claims.Load()
+		if err := w.a.EnforceDue(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return w.ledger.claims.Load() - before
+	}
+	if claims() != 1 {
+		t.Error("a replica whose server counts claims nothing")
+	}
+	w.ledger.away.Store(true)
+	if claims() != 0 {
+		t.Error("a replica claims revocations although the ledger was away")
+	}
+	if err := w.clients[0].ConfigSet(t.Context(), "min-replicas-to-write", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if claims() != 0 {
+		t.Error("a replica claims revocations although its server takes no writes")
+	}
 }
 
 // TestVerify_IgnoresLookupsThatTheClientGaveUp: a client that leaves is no failure of Redis.

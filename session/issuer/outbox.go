@@ -13,8 +13,8 @@ import (
 
 const (
 	outboxInterval = time.Second
-	outboxLease    = 5 * time.Second
-	outboxBatch    = 100
+	outboxLease    = 3 * time.Second
+	outboxBatch    = 64
 	// outboxParallel is how many revocations of a batch are enforced at once. The batch must finish
 	// within its lease even if each revocation waits for a server that is down.
 	outboxParallel = 16
