@@ -1,6 +1,8 @@
 package sqlstore_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,4 +199,33 @@ func TestDueRevocations_AreHiddenFromReleaseBefore(t *testing.T) {
 			t.Errorf("an enforced revocation waits: %+v, %v", table, err)
 		}
 	})
+}
+
+// TestEpochs_FindOldestRevocationInIndex: each replica reads the epochs every second, also while very
+// many revocations wait.
+func TestEpochs_FindOldestRevocationInIndex(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			db, explain := d.open(t), "EXPLAIN QUERY PLAN "
+			if d.name == "Postgres" {
+				explain = "SET LOCAL enable_seqscan = off; EXPLAIN " // otherwise it reads an empty table without an index
+			}
+			rows, err := db.SQL().QueryxContext(t.Context(), explain+db.ReadEpochs())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.Close()
+			plan := ""
+			for rows.Next() {
+				step, err := rows.SliceScan()
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan += fmt.Sprintln(step...)
+			}
+			if err := rows.Err(); err != nil || strings.Count(plan, "outbox_queued") != 2 {
+				t.Errorf("the plan does not use the index for both topics: %v\n%s", err, plan)
+			}
+		})
+	}
 }

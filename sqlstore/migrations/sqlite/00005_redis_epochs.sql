@@ -9,3 +9,4 @@ CREATE TABLE redis_epochs (
     registered_at BIGINT NOT NULL, -- since when it is confirmed without a gap; 0: not yet
     confirmed_at  BIGINT NOT NULL
 );
+CREATE INDEX outbox_queued ON outbox (topic, queued_at); -- finds the oldest revocation that waits
