@@ -25,12 +25,12 @@ var (
 	// The time counts from this statement and not from the insertion, because the commit of that may
 	// have hung. A gap is 1.5 s: replicas confirm once a second. If this clock was ahead and has
 	// stepped back, the time counts anew.
-	confirmEpoch = newStatement(`
+	confirmEpochs = `
 		UPDATE redis_epochs SET confirmed_at = ` + nowMS + `, registered_at = CASE
 			WHEN registered_at = 0 OR confirmed_at > ` + nowMS + `
 				OR confirmed_at < registered_at + 4000 AND confirmed_at < ` + nowMS + ` - 1500 THEN ` + nowMS + `
 			ELSE registered_at END
-		WHERE epoch = ? AND (registered_at = 0 OR confirmed_at NOT BETWEEN ` + nowMS + ` - 500 AND ` + nowMS + `)`)
+		WHERE epoch IN (?) AND (registered_at = 0 OR confirmed_at NOT BETWEEN ` + nowMS + ` - 500 AND ` + nowMS + `)`
 	clearEpochs = newStatement(`DELETE FROM redis_epochs`)
 )
 
@@ -57,9 +57,9 @@ func (s *Sessions) BeginEpoch(ctx context.Context, number int64, server issuer.S
 	return s.wrap("begin an epoch", s.epochs.exec(ctx, insertEpoch, number, server.ID, server.Supersedes))
 }
 
-// ConfirmEpoch implements [issuer.Ledger].
-func (s *Sessions) ConfirmEpoch(ctx context.Context, number int64) error {
-	return s.wrap("confirm an epoch", s.epochs.exec(ctx, confirmEpoch, number))
+// ConfirmEpochs implements [issuer.Ledger].
+func (s *Sessions) ConfirmEpochs(ctx context.Context, numbers ...int64) error {
+	return s.wrap("confirm epochs", s.epochs.execFor(ctx, numbers, confirmEpochs))
 }
 
 // ClearEpochs forgets all epochs. It is for a Redis that starts empty with its only reader, which

@@ -37,7 +37,7 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 		}
 		confirmedFor := func() int64 {
 			t.Helper()
-			must(s.ConfirmEpoch(ctx, 1))
+			must(s.ConfirmEpochs(ctx, 1))
 			e := read().Epochs[0]
 			return e.ConfirmedAt - e.RegisteredAt
 		}
@@ -105,6 +105,15 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 
 		// What nobody has confirmed for a day goes, except the latest, whose number must not return.
 		must(s.BeginEpoch(ctx, 2, issuer.Server{ID: "b"}))
+		pass(1000)
+		before := read().Epochs
+		must(s.ConfirmEpochs(ctx, 1, 2))
+		must(s.ConfirmEpochs(ctx))
+		for i, e := range read().Epochs {
+			if e.RegisteredAt == 0 || e.ConfirmedAt == before[i].ConfirmedAt {
+				t.Errorf("%+v was not confirmed", e)
+			}
+		}
 		pass(25 * 3600 * 1000)
 		must(s.BeginEpoch(ctx, 3, issuer.Server{ID: "c"}))
 		if table := read(); len(table.Epochs) != 1 || table.Epochs[0].Number != 3 {
@@ -139,7 +148,7 @@ func TestEpochs_AreReadWhileRequestsHoldAllConnections(t *testing.T) {
 	if err := s.BeginEpoch(t.Context(), 1, issuer.Server{ID: "a"}); err != nil {
 		t.Error(err)
 	}
-	if err := s.ConfirmEpoch(t.Context(), 1); err != nil {
+	if err := s.ConfirmEpochs(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
 	if table, err := s.Epochs(t.Context()); err != nil || len(table.Epochs) != 1 {

@@ -109,15 +109,20 @@ func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time
 
 // RevocationDone implements [issuer.Ledger].
 func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
-	if len(ids) == 0 {
+	err := s.db.execFor(ctx, ids, `DELETE FROM outbox WHERE id IN (?) AND topic <> ?`, topicMail)
+	return s.wrap("delete revocations from the outbox", err)
+}
+
+// execFor is like exec for a statement whose first parameter is a list, which may be empty.
+func (db *DB) execFor(ctx context.Context, list []int64, text string, args ...any) error {
+	if len(list) == 0 {
 		return nil
 	}
-	text, args, err := sqlx.In(`DELETE FROM outbox WHERE topic <> ? AND id IN (?)`, topicMail, ids)
+	text, args, err := sqlx.In(text, append([]any{list}, args...)...)
 	if err != nil {
-		return fmt.Errorf("sqlstore: delete revocations from the outbox: %w", err)
+		return err
 	}
-	err = s.db.exec(ctx, newStatement(text), args...)
-	return s.wrap("delete revocations from the outbox", err)
+	return db.exec(ctx, newStatement(text), args...)
 }
 
 // mailPayload is the JSON form of a mail in the outbox. Its JSON names must not change.

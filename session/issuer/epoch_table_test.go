@@ -168,8 +168,8 @@ type forgetful struct {
 	begun int
 }
 
-func (l *forgetful) Epochs(context.Context) (EpochTable, error) { return EpochTable{}, nil }
-func (l *forgetful) ConfirmEpoch(context.Context, int64) error  { return nil }
+func (l *forgetful) Epochs(context.Context) (EpochTable, error)    { return EpochTable{}, nil }
+func (l *forgetful) ConfirmEpochs(context.Context, ...int64) error { return nil }
 func (l *forgetful) BeginEpoch(context.Context, int64, Server) error {
 	if l.begun++; l.begun > 1 {
 		return session.ErrUnavailable // otherwise a poll that begins more epochs would not end
@@ -183,5 +183,46 @@ func TestPollEpochs_BeginsOneEpochAtMost(t *testing.T) {
 	m.PollEpochs(t.Context())
 	if ledger.begun != 1 {
 		t.Errorf("one poll began %d epochs of one server, want 1", ledger.begun)
+	}
+}
+
+// paused is a ledger whose epochs nobody has confirmed for a minute.
+type paused struct {
+	Ledger
+	table     EpochTable
+	confirmed func()
+}
+
+func (l *paused) Epochs(context.Context) (EpochTable, error) {
+	table := l.table
+	table.Epochs = slices.Clone(table.Epochs)
+	return table, nil
+}
+
+func (l *paused) ConfirmEpochs(_ context.Context, numbers ...int64) error {
+	for i, e := range l.table.Epochs {
+		if slices.Contains(numbers, e.Number) {
+			l.table.Epochs[i].ConfirmedAt = l.table.Now
+		}
+	}
+	l.confirmed()
+	return nil
+}
+
+// After a pause of all replicas, another replica must not find one master confirmed and the other one
+// retired.
+func TestPollEpochs_ConfirmsAllMastersAtOnce(t *testing.T) {
+	ledger := &paused{table: EpochTable{Now: 90_000, Epochs: []Epoch{
+		epoch(1, masterA, "00/cluster/p:", 1000, 30_000), epoch(2, masterB, "00/cluster/p:", 2000, 30_000),
+	}}}
+	ledger.confirmed = func() {
+		if current := ledger.table.current(); len(current) != 2 {
+			t.Errorf("another replica finds %+v, want both masters", current)
+		}
+	}
+	m := &Manager{Store: &onServers{servers: []Server{{ID: masterA}, {ID: masterB}}}, Ledger: ledger, Log: slog.New(slog.DiscardHandler)}
+	m.PollEpochs(t.Context())
+	if err := m.Trusted(); err != nil {
+		t.Error(err)
 	}
 }

@@ -165,12 +165,14 @@ func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Serv
 	if n := len(table.Epochs); n > 0 {
 		next = table.Epochs[n-1].Number + 1
 	}
+	var numbers []int64
 	for _, s := range servers {
 		if e := table.find(s.ID); e.Number > 0 {
-			_ = m.Ledger.ConfirmEpoch(ctx, e.Number)
+			numbers = append(numbers, e.Number)
 		} else if begin && table.admits(s.ID) && m.Ledger.BeginEpoch(ctx, next, s) == nil {
 			next, began = next+1, true
 		}
 	}
+	_ = m.Ledger.ConfirmEpochs(ctx, numbers...)
 	return began
 }

@@ -81,10 +81,11 @@ type Ledger interface {
 	// BeginEpoch records an epoch with this number. It does nothing if the number is taken.
 	BeginEpoch(ctx context.Context, number int64, server Server) error
 
-	// ConfirmEpoch records that a replica uses the server of this epoch now. Until the epoch has been
-	// confirmed for four seconds, a gap between two confirmations makes them begin again, because
-	// verifiers may have missed the epoch in an outage of the ledger.
-	ConfirmEpoch(ctx context.Context, number int64) error
+	// ConfirmEpochs records that a replica uses the servers of these epochs now. Other replicas see
+	// all of it or nothing, because an epoch that is confirmed later than another may be retired.
+	// Until an epoch has been confirmed for four seconds, a gap between two confirmations makes them
+	// begin again, because verifiers may have missed the epoch in an outage of the ledger.
+	ConfirmEpochs(ctx context.Context, numbers ...int64) error
 }
 
 // Use says when an access token of a session was accepted.
