@@ -28,8 +28,9 @@ func (a *API) getJWKS(q *request) (reply, error) {
 // getEpochs serves /.well-known/sessiond-epochs, from which verifiers in other processes learn which
 // Redis server counts. A cache may keep it for a second: see [session.FetchEpochs].
 func (a *API) getEpochs(q *request) (reply, error) {
-	q.replyHeader.Set("Cache-Control", "public, max-age=1")
-	return ok(a.Sessions.Store.Epochs().Document(time.Now())), nil
+	document, err := a.Sessions.Store.Epochs().Document(time.Now())
+	q.replyHeader.Set("Cache-Control", "public, max-age=1, must-revalidate")
+	return ok(document), err
 }
 
 // getServerMetadata serves /.well-known/oauth-authorization-server (RFC 8414 section 2).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -74,13 +75,18 @@ type EpochDocument struct {
 	PendingMS int64   `json:"pending_ms"` // age of the oldest revocation that was not enforced then, or 0
 }
 
-// Document returns what [FetchEpochs] reads. It has no epochs if trust has lapsed.
-func (e *Epochs) Document(now time.Time) EpochDocument {
-	d := EpochDocument{Epochs: append([]Epoch{}, e.Current(now, time.Time{})...)}
-	if k := e.known.Load(); k != nil {
-		d.AgeMS, d.PendingMS = now.Sub(k.asked).Milliseconds(), k.asked.Sub(k.enforced).Milliseconds()
+// Document returns what [FetchEpochs] reads. It has no epochs if trust has lapsed. Document returns
+// ErrUnavailable before the first answer of the ledger.
+func (e *Epochs) Document(now time.Time) (EpochDocument, error) {
+	k := e.known.Load()
+	if k == nil {
+		return EpochDocument{}, fmt.Errorf("%w: the ledger has not said which Redis counts", ErrUnavailable)
 	}
-	return d
+	return EpochDocument{
+		Epochs:    append([]Epoch{}, e.Current(now, time.Time{})...),
+		AgeMS:     now.Sub(k.asked).Milliseconds(),
+		PendingMS: k.asked.Sub(k.enforced).Milliseconds(),
+	}, nil
 }
 
 // FetchEpochs fetches the current epochs from sessiond, https://…/.well-known/sessiond-epochs, every
@@ -99,10 +105,13 @@ func FetchEpochs(ctx context.Context, documentURL string, o RemoteOptions) (*Epo
 		defer cancel()
 		asked := time.Now()
 		var d EpochDocument
+		var cached uint64 // for how many seconds
 		r, err := http.NewRequestWithContext(limited, http.MethodGet, documentURL, nil)
 		if err == nil {
 			var body []byte
-			if body, err = roundTrip(client, r); err == nil {
+			var header http.Header
+			if body, header, err = roundTrip(client, r); err == nil {
+				cached, _ = strconv.ParseUint(header.Get("Age"), 10, 31) // RFC 9111 section 5.1
 				err = json.Unmarshal(body, &d)
 			}
 		}
@@ -110,7 +119,8 @@ func FetchEpochs(ctx context.Context, documentURL string, o RemoteOptions) (*Epo
 			e.Prolong(asked)
 			return
 		}
-		e.Learn(d.Epochs, asked.Add(-time.Duration(d.AgeMS)*time.Millisecond), time.Duration(d.PendingMS)*time.Millisecond)
+		asked = asked.Add(-time.Duration(cached)*time.Second - time.Duration(d.AgeMS)*time.Millisecond)
+		e.Learn(d.Epochs, asked, time.Duration(d.PendingMS)*time.Millisecond)
 	}
 	fetch()
 	go func() {

@@ -68,6 +68,38 @@ func TestEpochs_TrustServerAfterFailureOnceRevocationsAreEnforced(t *testing.T) 
 	}
 }
 
+// document returns the JSON that sessiond sends, or nil before the first answer of the ledger.
+func document(e *Epochs) []byte {
+	d, err := e.Document(time.Now())
+	text, _ := json.Marshal(d)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+func TestFetchEpochs_CountsTimeInCaches(t *testing.T) {
+	for age, trusted := range map[string]bool{"": true, "1": true, "3": false, "99999999999999999999": false, "-3": true} {
+		var service Epochs
+		if document(&service) != nil {
+			t.Fatal("a document before the first answer of the ledger")
+		}
+		service.Learn([]Epoch{{Number: 3, Server: "a/0/"}}, time.Now().Add(500*time.Millisecond), 0) // because this machine may be slow
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Age", age)
+			_, _ = w.Write(document(&service))
+		}))
+		e, err := FetchEpochs(t.Context(), server.URL, RemoteOptions{})
+		server.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(e.Current(time.Now(), time.Time{})) == 1; got != trusted {
+			t.Errorf("with the age %q, trusted: %t, want %t", age, got, trusted)
+		}
+	}
+}
+
 func TestFetchEpochs_FollowsTheService(t *testing.T) {
 	var service Epochs
 	service.Learn([]Epoch{{Number: 3, Server: "a/0/"}}, time.Now(), time.Second)
@@ -80,12 +112,11 @@ func TestFetchEpochs_FollowsTheService(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		}()
-		document, err := json.Marshal(service.Document(time.Now()))
-		if err != nil || down.Load() {
+		if down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = w.Write(document)
+		_, _ = w.Write(document(&service))
 	}))
 	defer server.Close()
 	var e *Epochs

@@ -84,7 +84,7 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	r.Header.Set("Authorization", i.authorization)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Accept", "application/json")
-	body, err := roundTrip(i.client, r)
+	body, _, err := roundTrip(i.client, r)
 	if err != nil {
 		return introspected{}, err
 	}
