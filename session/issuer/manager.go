@@ -81,8 +81,10 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 	}
 	for _, r := range displaced {
 		if err := m.enforce(ctx, r, 0); err != nil {
-			// The login must not fail because of that. The outbox enforces the revocation later.
+			// The login must not fail because of that, nor wait for each of them. The outbox enforces
+			// the revocations later.
 			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
+			break
 		}
 	}
 	set, err := m.tokens(&s, now)

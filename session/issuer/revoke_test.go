@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,10 +65,12 @@ func TestEnforceDue_ClaimsNothingIfStoreIsDown(t *testing.T) {
 type partialStore struct {
 	issuer.Store
 	subject string
+	failed  *atomic.Int64
 }
 
 func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string, error) {
 	if r.Subject == s.subject {
+		s.failed.Add(1)
 		return nil, session.ErrUnavailable
 	}
 	return s.Store.Apply(ctx, r)
@@ -76,7 +79,7 @@ func (s partialStore) Apply(ctx context.Context, r issuer.Revocation) ([]string,
 func TestEnforceDue_EnforcesOtherRevocationsIfOneFails(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		other := issuertest.AddUser(t, w.DB)
-		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID}
+		w.Replica(2).Store = partialStore{w.Replica(2).Store, w.User.ID, new(atomic.Int64)}
 		waits := recordOnly(t, w)
 		w.User = other
 		token := recordOnly(t, w)
@@ -86,6 +89,26 @@ func TestEnforceDue_EnforcesOtherRevocationsIfOneFails(t *testing.T) {
 		wantRevoked(t, w, token)
 		if _, err := w.Replica(1).Verify(t.Context(), waits); err != nil {
 			t.Errorf("the revocation that failed: %v", err)
+		}
+	})
+}
+
+// TestStart_TriesOneDisplacedSessionOfAServerThatIsDown: a login must not wait for many timeouts.
+func TestStart_TriesOneDisplacedSessionOfAServerThatIsDown(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *issuertest.World) {
+		for range 5 {
+			w.Start(t)
+		}
+		failed := new(atomic.Int64)
+		m := w.Replica(0)
+		m.Store, m.MaxSessions, m.EndOldest = partialStore{m.Store, w.User.ID, failed}, 1, true
+		w.Start(t)
+		if got := failed.Load(); got != 1 {
+			t.Errorf("a login that displaced 5 sessions asked the store %d times, want once", got)
+		}
+		due, err := m.Ledger.DueRevocations(t.Context(), time.Now(), time.Second, 10)
+		if err != nil || len(due) != 5 {
+			t.Errorf("%d revocations wait in the outbox, want 5: %v", len(due), err)
 		}
 	})
 }
