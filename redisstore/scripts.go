@@ -4,7 +4,8 @@ import "github.com/redis/go-redis/v9"
 
 // Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease first.
 // A Redis without free memory still runs a script whose first write is DEL. A revocation therefore
-// never fails for lack of memory. The embedded Redis does not support the script flag allow-oom,
+// never fails for lack of memory, except while a Cluster moves its slot: each step is then a script of
+// its own. The embedded Redis does not support the script flag allow-oom,
 // which has the same effect. A non-numeric generation counts as missing.
 const generationLua = `
 local function generation(key)

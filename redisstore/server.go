@@ -49,7 +49,8 @@ func (s *Store) epochOn(replid string, current []session.Epoch) int64 {
 // Epochs implements [issuer.Store].
 func (s *Store) Epochs() *session.Epochs { return s.epochs }
 
-// Servers implements [issuer.Store].
+// Servers implements [issuer.Store]. On a Cluster it asks each master for its name, and not whether it
+// may write, because that takes a key of one of its slots. Lookups find out.
 func (s *Store) Servers(ctx context.Context) (servers []issuer.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout)
 	defer cancel()

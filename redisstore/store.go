@@ -66,8 +66,9 @@ func Open(redisURL string, opts Options) (*Store, error) {
 
 // New returns a Store that uses client and closes the client in Close. The client must have
 // ContextTimeoutEnabled, otherwise the timeouts in opts have no effect. The client must have
-// MaxRetries -1, otherwise it sends the same command to a demoted master several times. New panics
-// if opts.Prefix contains a brace.
+// MaxRetries -1, otherwise it sends the same command to a demoted master several times. The client of
+// a Cluster still sends a lease, a backfill or a revocation up to three more times, after a redirection,
+// READONLY or a lost connection. All of them may be repeated. New panics if opts.Prefix contains a brace.
 func New(client redis.UniversalClient, opts Options) *Store {
 	keys, err := newKeys(opts.Prefix)
 	if err != nil {
@@ -185,7 +186,7 @@ func (s *Store) steps(r issuer.Revocation) []step {
 	return nil
 }
 
-// Apply implements [issuer.Store]. It does not retry. While a Cluster moves the keys' slot, the keys
+// Apply implements [issuer.Store]. It does not retry, but the client of a Cluster does. While a Cluster moves the keys' slot, the keys
 // may be on two servers, so Apply then takes one step after the other.
 func (s *Store) Apply(ctx context.Context, r issuer.Revocation) (servers []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)

@@ -47,9 +47,9 @@ func (e *Epochs) Learn(current []Epoch, asked time.Time, pending time.Duration) 
 	}
 }
 
-// Prolong records that a ledger that was asked at the time asked is away. Trust goes on, because
-// nobody can begin an epoch then. Trust that had lapsed does not come back, because an epoch may have
-// begun in between.
+// Prolong records that a question to the ledger failed, which was sent at the time asked. Trust goes
+// on, because nobody can begin an epoch while the ledger is away. That is sound only if it is away for
+// everybody. Trust that had lapsed does not come back, because an epoch may have begun in between.
 func (e *Epochs) Prolong(asked time.Time) {
 	if k := e.known.Load(); k != nil && !asked.After(k.asked.Add(epochTrust)) {
 		e.known.Store(&knownEpochs{current: k.current, asked: asked, enforced: k.enforced, away: true})
