@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +18,12 @@ func TestLimit_GivesPlacesToNewestFirstIfManyWait(t *testing.T) {
 			}
 		}
 		entered := make(chan int, 10)
-		var failed int
+		var failed atomic.Int32
 		wait := func(n int) {
 			go func() {
 				if err := l.Enter(t.Context()); err == nil {
 					entered <- n
-				} else if failed++; !errors.Is(err, ErrUnavailable) {
+				} else if failed.Add(1); !errors.Is(err, ErrUnavailable) {
 					t.Error(err)
 				}
 			}()
@@ -41,8 +42,8 @@ func TestLimit_GivesPlacesToNewestFirstIfManyWait(t *testing.T) {
 		wait(4)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if failed != 2 || len(entered) != 0 {
-			t.Errorf("%d checks failed after %v, want 2", failed, time.Since(begin))
+		if failed.Load() != 2 || len(entered) != 0 {
+			t.Errorf("%d checks failed after %v, want 2", failed.Load(), time.Since(begin))
 		}
 		for range places {
 			l.Leave()

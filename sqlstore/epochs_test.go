@@ -60,16 +60,16 @@ func TestEpochs_AreNumberedOnceAndCountFromConfirmation(t *testing.T) {
 		if got := confirmedFor(); got != 0 {
 			t.Errorf("at the first confirmation, confirmed for %d ms, want 0", got)
 		}
-		pass(1400)
-		if got := confirmedFor(); got < 1400 {
-			t.Errorf("1.4 s later, confirmed for %d ms", got)
+		pass(1000) // the time that this machine takes counts, too
+		if got := confirmedFor(); got < 1000 {
+			t.Errorf("1 s later, confirmed for %d ms", got)
 		}
 		pass(1501)
 		if got := confirmedFor(); got != 0 {
 			t.Errorf("after a gap, confirmed for %d ms, want 0", got)
 		}
-		for range 3 {
-			pass(1400)
+		for range 4 {
+			pass(1000)
 			confirmedFor()
 		}
 		pass(60_000)
