@@ -112,6 +112,16 @@ type pqConn interface {
 type conn struct {
 	pqConn
 	socket net.Conn
+	// outdated is true if the connection has a prepared statement that cannot be used any more.
+	outdated bool
+}
+
+// IsValid implements [driver.Validator]. It makes the pool close an outdated connection.
+func (c *conn) IsValid() bool { return !c.outdated && c.pqConn.IsValid() }
+
+func (c *conn) noteOutdated(err error) error {
+	c.outdated = c.outdated || isOutdated(err)
+	return err
 }
 
 // setDeadline gives the socket the deadline of ctx. It returns a context that is never done, so
@@ -141,7 +151,7 @@ func (c *conn) Ping(ctx context.Context) error {
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	inner, err := c.pqConn.PrepareContext(c.setDeadline(ctx), query)
 	if err != nil {
-		return nil, err
+		return nil, c.noteOutdated(err)
 	}
 	return &stmt{pqStmt: inner.(pqStmt), conn: c}, nil
 }
@@ -165,9 +175,11 @@ type stmt struct {
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.pqStmt.QueryContext(s.conn.setDeadline(ctx), args)
+	rows, err := s.pqStmt.QueryContext(s.conn.setDeadline(ctx), args)
+	return rows, s.conn.noteOutdated(err)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.pqStmt.ExecContext(s.conn.setDeadline(ctx), args)
+	result, err := s.pqStmt.ExecContext(s.conn.setDeadline(ctx), args)
+	return result, s.conn.noteOutdated(err)
 }
