@@ -27,11 +27,16 @@ type Options struct {
 	// QueryTimeout limits one method call with its retries. On Postgres it also limits each
 	// statement, each wait for a lock and each pause within a transaction. The default is 2 seconds.
 	QueryTimeout time.Duration
+	// PoolTimeout limits how long a method call on Postgres waits for one of the connections. The
+	// default is 200 ms. A call that waits longer returns ErrUnavailable. Otherwise requests would
+	// pile up while all connections wait for a lock.
+	PoolTimeout time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 20)
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
+	o.PoolTimeout = cmp.Or(o.PoolTimeout, 200*time.Millisecond)
 	return o
 }
 
@@ -41,6 +46,9 @@ type DB struct {
 	dialect *dialect
 	timeout time.Duration // limits one method call; see Options.QueryTimeout
 	closed  atomic.Bool
+
+	places       chan struct{} // has a place for each connection; nil for SQLite
+	placeTimeout time.Duration // see Options.PoolTimeout
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
@@ -87,6 +95,7 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
 	db := newDB(pool, &postgres, opts)
+	db.places, db.placeTimeout = make(chan struct{}, opts.MaxConns), opts.PoolTimeout
 	db.migrator = func() (*sql.DB, error) {
 		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
 		if err != nil {

@@ -24,7 +24,7 @@ func TestDB_SurvivesOutdatedStatements(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const patience = 30 * time.Second // a test machine may be busy
-			db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{MaxConns: conns, QueryTimeout: patience})
+			db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{MaxConns: conns, QueryTimeout: patience, PoolTimeout: patience})
 			if err := db.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}

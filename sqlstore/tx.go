@@ -54,11 +54,17 @@ func (db *DB) inTxWithin(ctx context.Context, timeout time.Duration, fn func(ctx
 	return db.run(ctx, timeout, prepare, func(ctx context.Context, prepares bool) error { return db.attempt(ctx, prepares, fn) })
 }
 
-// run calls f, which may use one connection at a time. If f returns a
+// run waits for a connection and calls f, which may use one connection at a time. If f returns a
 // conflict, run calls f again. Only the first call may use prepared statements.
 func (db *DB) run(ctx context.Context, timeout time.Duration, prepare []*statement, f func(ctx context.Context, prepares bool) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if db.places != nil {
+		if err := db.enter(ctx); err != nil {
+			return err
+		}
+		defer func() { <-db.places }()
+	}
 	for attempt := 1; ; attempt++ {
 		prepares := attempt == 1
 		var err error
@@ -76,6 +82,22 @@ func (db *DB) run(ctx context.Context, timeout time.Duration, prepare []*stateme
 			return db.failure(ctx, err)
 		case <-time.After(retryDelay):
 		}
+	}
+}
+
+var errPoolBusy = errors.New("all connections to the database are in use")
+
+// enter takes a place in db.places.
+func (db *DB) enter(ctx context.Context) error {
+	late := time.NewTimer(db.placeTimeout)
+	defer late.Stop()
+	select {
+	case db.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return db.failure(ctx, ctx.Err())
+	case <-late.C:
+		return &failure{err: errPoolBusy, unavailable: true}
 	}
 }
 
