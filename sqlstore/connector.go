@@ -5,10 +5,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
 // connector opens Postgres connections whose sockets get the deadline of each call's context. With
@@ -49,6 +51,9 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	switch {
 	case err != nil:
 		stop()
+		if e := pq.As(err, pqerror.ProtocolViolation); e != nil && strings.HasPrefix(e.Message, "unsupported startup parameter") {
+			err = fmt.Errorf("%w: %w", err, errPgBouncer)
+		}
 		return nil, &connectError{err}
 	case !stop():
 		_ = dc.Close()

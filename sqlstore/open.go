@@ -47,8 +47,9 @@ type DB struct {
 	timeout time.Duration // limits one method call; see Options.QueryTimeout
 	closed  atomic.Bool
 
-	places       chan struct{} // has a place for each connection; nil for SQLite
-	placeTimeout time.Duration // see Options.PoolTimeout
+	places         chan struct{} // has a place for each connection; nil for SQLite
+	placeTimeout   time.Duration // see Options.PoolTimeout
+	perTransaction string        // see postgresURL.perTransaction
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
@@ -85,19 +86,19 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 }
 
 func openPostgres(rawURL string, opts Options) (*DB, error) {
-	cfg, err := postgresConfig(rawURL, opts.QueryTimeout)
+	p, err := postgresConfig(rawURL, opts.QueryTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
-	pool := sql.OpenDB(connector{cfg, make(chan struct{}, maxConnecting)})
+	pool := sql.OpenDB(connector{p.config, make(chan struct{}, maxConnecting)})
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
 	db := newDB(pool, &postgres, opts)
-	db.places, db.placeTimeout = make(chan struct{}, opts.MaxConns), opts.PoolTimeout
+	db.places, db.placeTimeout, db.perTransaction = make(chan struct{}, opts.MaxConns), opts.PoolTimeout, p.perTransaction
 	db.migrator = func() (*sql.DB, error) {
-		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
+		unlimited, err := pq.NewConnectorConfig(p.withoutLimits())
 		if err != nil {
 			return nil, fmt.Errorf("sqlstore: connect for the migrations: %w", err)
 		}

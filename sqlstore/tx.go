@@ -55,7 +55,8 @@ func (db *DB) inTxWithin(ctx context.Context, timeout time.Duration, fn func(ctx
 }
 
 // run waits for a connection and calls f, which may use one connection at a time. If f returns a
-// conflict, run calls f again. Only the first call may use prepared statements.
+// conflict, run calls f again. Only the first call may use prepared statements, and with PgBouncer
+// none, because PgBouncer may send the uses of one statement to different servers.
 func (db *DB) run(ctx context.Context, timeout time.Duration, prepare []*statement, f func(ctx context.Context, prepares bool) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -66,7 +67,7 @@ func (db *DB) run(ctx context.Context, timeout time.Duration, prepare []*stateme
 		defer func() { <-db.places }()
 	}
 	for attempt := 1; ; attempt++ {
-		prepares := attempt == 1
+		prepares := attempt == 1 && db.perTransaction == ""
 		var err error
 		if prepares {
 			err = db.prepare(ctx, prepare)
@@ -107,6 +108,11 @@ func (db *DB) attempt(ctx context.Context, prepares bool, fn func(ctx context.Co
 		return db.failure(ctx, err)
 	}
 	defer t.Rollback() //nolint:errcheck // Rollback does nothing after a commit; if Rollback fails, the connection is closed
+	if db.perTransaction != "" {
+		if _, err := t.ExecContext(ctx, db.perTransaction); err != nil {
+			return db.failure(ctx, err)
+		}
+	}
 	if err := fn(ctx, &tx{db, t, prepares}); err != nil {
 		return err
 	}
@@ -174,8 +180,9 @@ func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 	return prepared.(*sqlx.Stmt)
 }
 
-// single runs f, which runs one statement. The statements in prepare are prepared once per connection,
-// because a login, and a check whose session is unknown to Redis, wait for them.
+// single runs f, which runs one statement. The statement needs no transaction, unless it must not be
+// prepared: with PgBouncer, only a transaction has time limits. The statements in prepare are prepared
+// once per connection, because a login, and a check whose session is unknown to Redis, wait for them.
 func (db *DB) single(ctx context.Context, f func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
 	return db.run(ctx, db.timeout, prepare, func(ctx context.Context, prepares bool) error {
 		if !prepares {

@@ -55,6 +55,19 @@ func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare 
 	return p, s.openStores(ctx, &p, prepare, c)
 }
 
+// connect opens the database. It returns an error if the database does not answer, or if there is a
+// pooler that the URL does not name.
+func (s *Settings) connect(ctx context.Context) (*sqlstore.DB, error) {
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.CheckPooler(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
 // openStores opens the database and Redis. All replicas use the clock of the database and the
 // secret for device tokens that the database stores.
 func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
@@ -62,7 +75,7 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	if s.Data != "" {
 		database = "data" // in dev, errors name the flag --data, the directory of the database
 	}
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	db, err := s.connect(ctx)
 	if err != nil {
 		return settingError(database, err)
 	}

@@ -37,6 +37,9 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if mailer == nil {
 		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
 	}
+	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
+		p.Log.Warn("SESSIOND_DATABASE_URL has parameters that are ignored", "parameters", ignored)
+	}
 	public, err := listen(ctx, "addr", s.Addr, &c)
 	if err != nil {
 		return err
