@@ -32,10 +32,9 @@ func (c *closers) close() error {
 	return errors.Join(problems...)
 }
 
-// open opens all resources that the verbs dev and serve need. The function prepare migrates the
-// database, or returns an error if a migration is missing. If dev is set, the log is text instead
-// of JSON, and bcrypt costs below 10 are allowed.
-func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare func(context.Context, *sqlstore.DB) error, c *closers) (p Parts, err error) {
+// openFiles opens all resources that the verbs dev and serve need, except those of openStores. If dev
+// is set, the log is text instead of JSON, and bcrypt costs below 10 are allowed.
+func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *closers) (p Parts, err error) {
 	if p.Log, err = s.logger(logTo, dev); err != nil {
 		return p, err
 	}
@@ -52,7 +51,7 @@ func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare 
 		return p, settingError("signing-keys-file", err)
 	}
 	p.Settings = *s
-	return p, s.openStores(ctx, &p, prepare, c)
+	return p, nil
 }
 
 // connect opens the database. It returns an error if the database does not answer, or if there is a
@@ -68,8 +67,9 @@ func (s *Settings) connect(ctx context.Context) (*sqlstore.DB, error) {
 	return db, nil
 }
 
-// openStores opens the database and Redis. All replicas use the clock of the database and the
-// secret for device tokens that the database stores.
+// openStores opens the database and Redis. The function prepare migrates the database, or returns an
+// error if a migration is missing. All replicas use the clock of the database and the secret for
+// device tokens that the database stores.
 func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
 	database := "database-url"
 	if s.Data != "" {
@@ -79,17 +79,17 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	if err != nil {
 		return settingError(database, err)
 	}
-	c.add(db.Close)
-	if err := prepare(ctx, db); err != nil {
-		return settingError(database, err)
+	var clock *sqlstore.Clock
+	if err = prepare(ctx, db); err == nil {
+		clock, err = db.Clock(ctx)
 	}
-	clock, err := db.Clock(ctx)
+	if err == nil {
+		p.DeviceSecret, err = db.DeviceSecret(ctx)
+	}
 	if err != nil {
-		return settingError(database, err)
+		return settingError(database, errors.Join(err, db.Close()))
 	}
-	if p.DeviceSecret, err = db.DeviceSecret(ctx); err != nil {
-		return settingError(database, err)
-	}
+	c.add(db.Close)
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
 		return settingError("redis-url", err)
