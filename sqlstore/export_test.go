@@ -27,6 +27,12 @@ func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) 
 	})
 }
 
+// Show returns a setting of the server as a transaction sees it.
+func (db *DB) Show(ctx context.Context, name string) (value string, err error) {
+	err = db.inTx(ctx, func(ctx context.Context, tx *tx) error { return tx.get(ctx, &value, nil, newStatement("SHOW "+name)) })
+	return value, err
+}
+
 // MigrateTo migrates the tables only to this version, as an earlier release did.
 func (db *DB) MigrateTo(ctx context.Context, version int64) error {
 	provider, err := db.provider(db.sql.DB)

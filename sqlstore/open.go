@@ -27,11 +27,16 @@ type Options struct {
 	// QueryTimeout limits one method call with its retries. On Postgres it also limits each
 	// statement, each wait for a lock and each pause within a transaction. The default is 2 seconds.
 	QueryTimeout time.Duration
+	// PoolTimeout limits how long a method call on Postgres waits for one of the connections. The
+	// default is 200 ms. A call that waits longer returns ErrUnavailable. Otherwise requests would
+	// pile up while all connections wait for a lock.
+	PoolTimeout time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 20)
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
+	o.PoolTimeout = cmp.Or(o.PoolTimeout, 200*time.Millisecond)
 	return o
 }
 
@@ -46,6 +51,10 @@ type DB struct {
 	// other statements, trust in Redis would go on although other replicas can begin an epoch. It is
 	// nil for SQLite.
 	epochs *DB
+
+	places         chan struct{} // has a place for each connection; nil for SQLite
+	placeTimeout   time.Duration // see Options.PoolTimeout
+	perTransaction string        // see postgresURL.perTransaction
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
@@ -86,15 +95,15 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 }
 
 func openPostgres(rawURL string, opts Options) (*DB, error) {
-	cfg, err := postgresConfig(rawURL, opts.QueryTimeout)
+	p, err := postgresConfig(rawURL, opts.QueryTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
-	db := newPostgres(cfg, opts)
+	db := newPostgres(p, opts)
 	opts.MaxConns = 2
-	db.epochs = newPostgres(cfg, opts)
+	db.epochs = newPostgres(p, opts)
 	db.migrator = func() (*sql.DB, error) {
-		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
+		unlimited, err := pq.NewConnectorConfig(p.withoutLimits())
 		if err != nil {
 			return nil, fmt.Errorf("sqlstore: connect for the migrations: %w", err)
 		}
@@ -103,13 +112,15 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 	return db, nil
 }
 
-func newPostgres(cfg pq.Config, opts Options) *DB {
-	pool := sql.OpenDB(connector{cfg, make(chan struct{}, maxConnecting)})
+func newPostgres(p postgresURL, opts Options) *DB {
+	pool := sql.OpenDB(connector{p.config, make(chan struct{}, maxConnecting)})
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
-	return newDB(pool, &postgres, opts)
+	db := newDB(pool, &postgres, opts)
+	db.places, db.placeTimeout, db.perTransaction = make(chan struct{}, opts.MaxConns), opts.PoolTimeout, p.perTransaction
+	return db
 }
 
 func openSQLite(path string, opts Options) (*DB, error) {

@@ -104,11 +104,14 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
 		return err // do not connect, because that would send the password unencrypted
 	}
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
+	db, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // an error does not matter, because nothing was written
+	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
+		d.warn("database", fmt.Sprintf("SESSIOND_DATABASE_URL has parameters that are ignored: %s", strings.Join(ignored, ", ")))
+	}
 	version, err := db.Version(ctx)
 	if err != nil {
 		return err
