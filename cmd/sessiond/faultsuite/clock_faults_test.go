@@ -2,6 +2,7 @@ package faultsuite
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -22,6 +23,7 @@ var clocksApart = fault{
 				active := p.active()
 				r.checkEverywhere(p, active...)
 				r.untilAcknowledged(p, active[0], active[1])
+				issued, checkToken := r.revokeAmongClocks()
 				accepted := func() (n int) {
 					for _, at := range r.rig.replicas {
 						for _, s := range active[2:] {
@@ -34,6 +36,10 @@ var clocksApart = fault{
 				}
 				r.setClocks(ttl-130*time.Second, ttl)
 				early = 12 - accepted()
+				// That token has just expired. Redis still knows it, because its clock was not moved.
+				r.setClocks((ttl - (r.now() - issued) + 3*time.Second).Round(time.Second), ttl)
+				r.rig.nodes[0].do("FLUSHALL")
+				checkToken()
 				r.setClocks(ttl+160*time.Second, ttl) // the token may come from the replica that is ahead
 				late = accepted()
 				r.setClocks(0, 0)
@@ -41,6 +47,27 @@ var clocksApart = fault{
 			r.promised(early+late == 0, "refused early %d of 12, accepted late %d of 12", early, late)
 		}
 	},
+}
+
+// revokeAmongClocks revokes sessions that began at all replicas through the one that is behind, and
+// a single access token, which comes from the replica whose clock is right. It returns when that
+// token was issued, and a function that checks the token again.
+func (r *row) revokeAmongClocks() (issued time.Duration, checkToken func()) {
+	r.t.Helper()
+	p, q := r.newPerson(6), r.newPerson(1)
+	r.checkEverywhere(p, p.active()...)
+	await(r.t, "all other sessions are revoked", func() bool {
+		return r.revokeOthers(p, p.active()[0], r.rig.replicas[0]).answer == good
+	})
+	issued = r.now()
+	var s *session
+	await(r.t, "a user signs in", func() bool { s = r.login(q, r.rig.replicas[1]); return s != nil })
+	await(r.t, "a token is revoked", func() bool {
+		start := r.now()
+		reply := r.browser.send("POST", r.rig.replicas[1].base()+"/oauth/revoke", "", url.Values{"token": {s.token}})
+		return r.revoked(revoke, q, s.id, nil, []*session{s}, r.rig.replicas[1], start, reply).answer == good
+	})
+	return issued, func() { r.checkEverywhere(q, s) }
 }
 
 // setClocks restarts the replicas with clocks that are shift ahead, and 60 s apart. A ttl of 0 gives
