@@ -82,32 +82,30 @@ func (r *row) stopBeforeBackfill(replica, elsewhere *replica) {
 	r.checkEverywhere(p, active...)
 }
 
-// holdReply holds back Postgres' reply to checks of sessions that Redis does not know. Meanwhile the
-// sessions are revoked elsewhere and checked again. Neither those checks nor later ones may use what
+// holdReply holds back Postgres' reply to a check of a session that Redis does not know. Meanwhile
+// the session is revoked elsewhere and checked again. Neither that check nor a later one may use what
 // Postgres said before.
 func (r *row) holdReply(replica, elsewhere *replica) {
-	p := r.newPerson(8)
+	p := r.newPerson(9)
 	active := p.active()
-	r.check(p, active[0], replica) // the replica prepares its statement
 	r.inject(func() {
-		for _, over := range [][]*session{active[1:2], active[2:3], active[3:4], active[4:]} {
+		for n, s := range active[1:5] {
+			r.check(p, active[5+n], replica) // prepares the statement on the connection that is used next
 			var wg sync.WaitGroup
 			replica.postgres.down.stall()
-			for _, s := range over {
-				wg.Go(func() { r.check(p, s, replica) })
-			}
-			r.wait(50 * time.Millisecond) // Postgres has read the sessions
+			wg.Go(func() { r.check(p, s, replica) })
+			r.wait(50 * time.Millisecond) // Postgres has read the session
 			heal := time.AfterFunc(350*time.Millisecond, replica.postgres.heal)
-			if len(over) == 1 {
-				r.revokeOne(p, active[0], over[0], elsewhere)
-			} else {
+			if s != active[4] {
+				r.revokeOne(p, active[0], s, elsewhere)
+			} else { // Redis does not learn of the session itself
 				r.revokeOthers(p, active[0], elsewhere)
 			}
 			wg.Wait()
 			if heal.Stop() {
 				replica.postgres.heal()
 			}
-			r.checkEverywhere(p, over...)
+			r.checkEverywhere(p, s)
 		}
 	})
 }
