@@ -28,7 +28,8 @@ var keptSession = fault{
 	},
 }
 
-// keepOne is one attempt. Every tenth one changes the password, which costs two hashes.
+// keepOne is one attempt. Every fourth one changes the password, while logins with the old one are
+// under way.
 func (r *row) keepOne(i int) {
 	p := r.probe
 	revoker, reader, checker := r.rig.replicas[i%3], r.rig.replicas[(i+1)%3], r.rig.replicas[(i+2)%3]
@@ -61,8 +62,8 @@ func (r *row) keepOne(i int) {
 			}
 		})
 	}
-	if i%10 == 9 {
-		r.changePassword(p, kept, revoker)
+	if i%4 == 3 {
+		r.changePasswordBesideLogins(p, kept, revoker)
 	} else {
 		r.revokeOthers(p, kept, revoker)
 	}

@@ -198,8 +198,10 @@ func (l *load) actOnce(p *person) {
 	switch n := rand.IntN(100); {
 	case n < 30 && len(active) < 2*sessionsEach:
 		l.login(p, at)
-	case n < 55:
+	case n < 45:
 		l.refresh(p, one, at)
+	case n < 55:
+		l.refreshTwice(p, one, at)
 	case n < 75:
 		l.revokeOne(p, one, other, at)
 	case n < 82:
@@ -209,8 +211,10 @@ func (l *load) actOnce(p *person) {
 	case !keepsSessions(): // see keepsSessions
 	case n < 95:
 		l.revokeOthers(p, one, at)
-	default:
+	case n < 98:
 		l.changePassword(p, one, at)
+	default:
+		l.changePasswordBesideLogins(p, one, at)
 	}
 }
 
@@ -239,27 +243,39 @@ func (l *load) record(k kind, p *person, session int, at endpoint, start time.Du
 func (l *load) login(p *person, at endpoint) *session {
 	for i, password := range slices.Clone(p.passwords) {
 		start := l.now()
-		r := l.browser.send("POST", at.base()+"/v1/sessions", "", object{"login": p.name, "password": password})
+		s, r := l.signIn(p, password, at)
 		switch {
-		case r.status == 201:
-			s := &session{id: l.newSession(), name: r.text("session.id"), token: r.text("access_token"), refresh: r.text("refresh_token")}
-			l.record(login, p, s.id, at, start, r)
+		case s != nil:
 			p.passwords = []string{password}
-			l.logins.Store(s.name, s.id)
-			p.mu.Lock()
-			p.sessions = append(p.sessions, s)
-			p.mu.Unlock()
 			return s
 		case r.status == 401 && i+1 < len(p.passwords):
 			continue // the change of the password was done, or not
 		case r.status == 401:
 			l.complaint(fmt.Sprintf("%s: a login with the right password was refused at %v: %.200s", at.name(), start.Round(time.Millisecond), r.body))
-		default:
-			l.record(login, p, -1, at, start, r)
 		}
 		break
 	}
 	return nil
+}
+
+// signIn is one attempt to sign in with a password, which may be wrong.
+func (l *load) signIn(p *person, password string, at endpoint) (*session, reply) {
+	start := l.now()
+	r := l.browser.send("POST", at.base()+"/v1/sessions", "", object{"login": p.name, "password": password})
+	if r.status == 401 {
+		return nil, r
+	}
+	if r.status != 201 {
+		l.record(login, p, -1, at, start, r)
+		return nil, r
+	}
+	s := &session{id: l.newSession(), name: r.text("session.id"), token: r.text("access_token"), refresh: r.text("refresh_token")}
+	l.record(login, p, s.id, at, start, r)
+	l.logins.Store(s.name, s.id)
+	p.mu.Lock()
+	p.sessions = append(p.sessions, s)
+	p.mu.Unlock()
+	return s, r
 }
 
 // check checks a session and makes sure that the reply is about this session.
@@ -289,14 +305,27 @@ func (l *load) checkEverywhere(p *person, sessions ...*session) {
 }
 
 func (l *load) refresh(p *person, s *session, at endpoint) op {
+	p.mu.Lock()
+	token := s.refresh
+	p.mu.Unlock()
 	start := l.now()
-	r := l.browser.send("POST", at.base()+"/oauth/token", "", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.refresh}})
+	r := l.browser.send("POST", at.base()+"/oauth/token", "", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
 	if r.status == 200 {
 		p.mu.Lock()
 		s.token, s.refresh = r.text("access_token"), r.text("refresh_token")
 		p.mu.Unlock()
 	}
 	return l.record(refresh, p, s.id, at, start, r)
+}
+
+// refreshTwice refreshes a session from two tabs at once. Both get the same new refresh token,
+// otherwise a later refresh fails.
+func (l *load) refreshTwice(p *person, s *session, at endpoint) {
+	var wg sync.WaitGroup
+	for _, at := range []endpoint{at, l.anywhere()} {
+		wg.Go(func() { l.refresh(p, s, at) })
+	}
+	wg.Wait()
 }
 
 // revoked records a revocation, and the check that it made of the session that asked for it. It
@@ -362,6 +391,46 @@ func (l *load) changePassword(p *person, keep *session, at endpoint) op {
 		p.passwords = []string{current, next}
 	}
 	return l.revoked(revokeOthers, p, keep.id, keep, over, at, start, r)
+}
+
+// changePasswordBesideLogins changes the password while logins with the old one are under way. A
+// login that came first is revoked by the change, and any other is refused.
+func (l *load) changePasswordBesideLogins(p *person, keep *session, at endpoint) {
+	if len(p.passwords) > 1 { // which one is right is settled first
+		l.login(p, at)
+		return
+	}
+	old, elsewhere := p.passwords[0], l.anywhere()
+	var late []*session
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		for {
+			s, _ := l.signIn(p, old, elsewhere)
+			if s == nil {
+				return
+			}
+			late = append(late, s)
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	o := l.changePassword(p, keep, at)
+	close(done)
+	wg.Wait()
+	if o.answer == good || o.answer == unavailable {
+		p.mu.Lock()
+		for _, s := range late {
+			s.over = true
+		}
+		p.mu.Unlock()
+	}
+	if o.answer == good {
+		l.checkEverywhere(p, late...)
+	}
 }
 
 // sweep checks every session at every replica, the revoked ones too.

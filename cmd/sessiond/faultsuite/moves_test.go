@@ -2,6 +2,7 @@ package faultsuite
 
 import (
 	"fmt"
+	"time"
 )
 
 // thereAndBack: all replicas move to another Redis, another prefix or another database, and back
@@ -40,19 +41,22 @@ func (r *row) move(i int, there *node) {
 	home := func(replica *replica) map[string]string {
 		return map[string]string{"REDIS_URL": replica.redisURL(), "REDIS_PREFIX": ""}
 	}
+	p := r.newPerson(6)
+	sessions := p.active()
 	change := func(to func(*replica) map[string]string) {
 		step := func(replica *replica) { replica.restart(to(replica)); replica.await() }
 		if i%2 == 0 {
 			r.rig.all(step)
 		} else {
-			for _, replica := range r.rig.replicas {
+			for n, replica := range r.rig.replicas {
 				step(replica)
+				if n == 0 {
+					r.revokeOnOldSide(p, sessions[5], replica, r.rig.replicas[2])
+				}
 			}
 		}
 		r.awaitWell()
 	}
-	p := r.newPerson(6)
-	sessions := p.active()
 	r.checkEverywhere(p, sessions...)
 	r.inject(func() {
 		change(away)
@@ -65,6 +69,17 @@ func (r *row) move(i int, there *node) {
 		change(home)
 		r.checkEverywhere(p, sessions...)
 	})
+}
+
+// revokeOnOldSide revokes a session through a replica that still uses the old server, when the one
+// that has moved trusts the new server.
+func (r *row) revokeOnOldSide(p *person, by *session, moved, old *replica) {
+	r.wait(2 * time.Second)
+	if s := r.login(p, moved); s != nil {
+		r.check(p, s, moved)
+		r.revokeOne(p, by, s, old)
+		r.checkEverywhere(p, s)
+	}
 }
 
 // untilAcknowledged revokes a session, and asks again until that is acknowledged.

@@ -14,15 +14,18 @@ import (
 // Faults of our own replicas, of their clients and of the machine.
 
 var replicaKilled = fault{
-	number: 15, name: "replica killed in the middle of requests; stopped between read and backfill", short: 2, long: 200,
+	number: 15, name: "replica killed in the middle of requests; stopped between read and backfill", short: 3, long: 200,
 	promise: "nothing lost; a late backfill revives nothing",
 	run: func(r *row) {
 		for i := range r.n {
-			replica := r.rig.replicas[i%3]
-			if i%2 == 0 {
+			replica, elsewhere := r.rig.replicas[i/3%3], r.rig.replicas[(i/3+1)%3]
+			switch i % 3 {
+			case 0:
 				r.killAmong(replica)
-			} else {
-				r.stopBeforeBackfill(replica, r.rig.replicas[(i+1)%3])
+			case 1:
+				r.stopBeforeBackfill(replica, elsewhere)
+			case 2:
+				r.holdReply(replica, elsewhere)
 			}
 		}
 	},
@@ -77,6 +80,34 @@ func (r *row) stopBeforeBackfill(replica, elsewhere *replica) {
 		}
 	})
 	r.checkEverywhere(p, active...)
+}
+
+// holdReply holds back Postgres' reply to a check of a session that Redis does not know. Meanwhile
+// the session is revoked elsewhere and checked again. Neither that check nor a later one may use what
+// Postgres said before.
+func (r *row) holdReply(replica, elsewhere *replica) {
+	p := r.newPerson(9)
+	active := p.active()
+	r.inject(func() {
+		for n, s := range active[1:5] {
+			r.check(p, active[5+n], replica) // prepares the statement on the connection that is used next
+			var wg sync.WaitGroup
+			replica.postgres.down.stall()
+			wg.Go(func() { r.check(p, s, replica) })
+			r.wait(50 * time.Millisecond) // Postgres has read the session
+			heal := time.AfterFunc(350*time.Millisecond, replica.postgres.heal)
+			if s != active[4] {
+				r.revokeOne(p, active[0], s, elsewhere)
+			} else { // Redis does not learn of the session itself
+				r.revokeOthers(p, active[0], elsewhere)
+			}
+			wg.Wait()
+			if heal.Stop() {
+				replica.postgres.heal()
+			}
+			r.checkEverywhere(p, s)
+		}
+	})
 }
 
 // clientsVanish: one client in twenty closes its connection right after its request.
