@@ -43,13 +43,16 @@ func IgnoredParameters(rawURL string) []string {
 	return p.ignored
 }
 
-// ignoredParameters are parameters of libpq and other clients that lib/pq does not know. It would send
-// them to the server as settings, and the server would refuse the connection.
-var ignoredParameters = []string{
-	"channel_binding", "connection_limit", "gssdelegation", "gssencmode", "gsslib",
-	"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "pool_timeout", "require_auth",
-	"requirepeer", "requiressl", "ssl", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslpassword",
-}
+// lib/pq does not know these parameters of libpq and other clients. It would send them to the
+// server as settings, and the server would refuse the connection. Those that demand a protection are
+// errors, because nobody would notice that it is missing.
+var (
+	ignoredParameters = []string{
+		"channel_binding", "connection_limit", "gssdelegation", "gssencmode", "gsslib",
+		"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "pool_timeout", "ssl", "sslcompression",
+	}
+	unsupportedParameters = []string{"require_auth", "requirepeer", "requiressl", "sslcertmode", "sslcrl", "sslcrldir", "sslpassword"}
+)
 
 // limits are the Postgres settings that limit a statement's duration on the server, so that the
 // statement ends even if the replica that sent it is gone.
@@ -97,6 +100,11 @@ func postgresConfig(rawURL string, timeout time.Duration) (p postgresURL, err er
 		cfg.TargetSessionAttrs = pq.TargetSessionAttrsPrimary
 	default:
 		return p, fmt.Errorf("target_session_attrs=%s: want primary or read-write", cfg.TargetSessionAttrs)
+	}
+	for _, name := range unsupportedParameters {
+		if _, given := cfg.Runtime[name]; given {
+			return p, fmt.Errorf("%s is not supported", name)
+		}
 	}
 	for _, name := range ignoredParameters {
 		if _, given := cfg.Runtime[name]; given {

@@ -126,7 +126,7 @@ func TestOpen_AcceptsParametersOfProviders(t *testing.T) {
 		{"gssencmode=disable&gsslib=gssapi", "gssencmode,gsslib", "", ""},
 		{"keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3", "keepalives,keepalives_count,keepalives_idle,keepalives_interval", "", ""},
 		{"connection_limit=1&pool_timeout=10", "connection_limit,pool_timeout", "", ""},
-		{"ssl=true&sslcompression=0&sslcrl=none", "ssl,sslcompression,sslcrl", "", ""},
+		{"ssl=true&sslcompression=0", "ssl,sslcompression", "", ""},
 		{"pgbouncer=false&statement_timeout=1500", "", "statement_timeout", "1500ms"},
 		{"pgbouncer=true&application_name=app", "", "application_name", "app"},
 		{"target_session_attrs=read-write", "", "", ""},
@@ -156,6 +156,8 @@ func TestOpen_AcceptsParametersOfProviders(t *testing.T) {
 
 func TestOpen_RefusesParameters(t *testing.T) {
 	for parameters, want := range map[string]string{
+		"sslcrl=revoked.pem":                  "sslcrl is not supported",
+		"require_auth=scram-sha-256":          "require_auth is not supported",
 		"target_session_attrs=standby":        "want primary or read-write",
 		"target_session_attrs=prefer-standby": "want primary or read-write",
 		"target_session_attrs=read-only":      "want primary or read-write",
