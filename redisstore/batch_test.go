@@ -308,9 +308,9 @@ func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
 	wg.Wait()
 }
 
-// TestBatch_IsNotLateOnceFinished calls markLate after finish, because a batch can finish at the
+// TestBatch_DoesNotCountAsLateAfterItHasFinished calls markLate after finish, because a batch can finish at the
 // same time as its timer for lateness fires.
-func TestBatch_IsNotLateOnceFinished(t *testing.T) {
+func TestBatch_DoesNotCountAsLateAfterItHasFinished(t *testing.T) {
 	b := &batcher{}
 	sent := &batch{batcher: b}
 	sent.finish()

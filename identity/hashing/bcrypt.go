@@ -20,7 +20,7 @@ import (
 //
 // On a machine that is always busy, a hash that always yields would get almost no CPU. When a hash has
 // taken more than farBehind times as long as on an idle machine, it yields only about every 1.5 ms, and
-// runs at the priority of its process.
+// leaves the lowest priority for that of its process.
 const (
 	yieldEvery  = 4 // rounds of bcrypt between two yields of the CPU
 	farBehind   = 10
