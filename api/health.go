@@ -1,6 +1,12 @@
 package api
 
-import "net/http"
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/sessiond/sessiond/session"
+)
 
 type healthBody struct {
 	Status string            `json:"status"`
@@ -23,7 +29,7 @@ func (a *API) getReadiness(q *request) (reply, error) {
 		}
 		a.Log.WarnContext(q.Context(), "not ready", "dependency", name, "error", err)
 		body.Checks[name], body.Status = "unavailable", "degraded"
-		if name != "redis" {
+		if name == "database" {
 			status = http.StatusServiceUnavailable
 		}
 	}
@@ -32,4 +38,19 @@ func (a *API) getReadiness(q *request) (reply, error) {
 		q.replyHeader.Set("Retry-After", retryAfter(nil))
 	}
 	return reply{status, body}, nil
+}
+
+// Waiting returns the handler of a replica that still waits for its database. Only /livez answers 200.
+func Waiting() http.Handler {
+	a := &API{
+		Ready: func(context.Context) map[string]error { return map[string]error{"database": session.ErrUnavailable} },
+		Log:   slog.New(slog.DiscardHandler), // otherwise each request would add a line to the log
+	}
+	unavailable := func(*request) (reply, error) { return reply{}, session.ErrUnavailable }
+	mux := http.NewServeMux()
+	mux.Handle("GET /livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
+	mux.Handle("GET /readyz", a.serve(a.getReadiness, a.writeProblem(nil, false)))
+	mux.Handle("/oauth/", a.serve(unavailable, a.writeOAuthError))
+	mux.Handle("/", a.serve(unavailable, a.writeProblem(nil, true)))
+	return secure(mux)
 }

@@ -66,6 +66,7 @@ func (a *API) v1Routes(r chi.Router) {
 	r.Post("/oauth/revoke", oauth(oauthForm(a.revokeToken)))
 	r.Post("/oauth/introspect", oauth(a.asClient(oauthForm(a.introspectToken))))
 	r.Get("/.well-known/jwks.json", open(a.getJWKS))
+	r.Get("/.well-known/sessiond-epochs", open(a.getEpochs))
 	r.Get("/.well-known/oauth-authorization-server", open(a.getServerMetadata))
 
 	r.Get("/livez", open(a.getLiveness))

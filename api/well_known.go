@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -22,6 +23,14 @@ func (a *API) getJWKS(q *request) (reply, error) {
 		return reply{status: http.StatusNotModified}, nil
 	}
 	return ok(jsontext.Value(set)), nil
+}
+
+// getEpochs serves /.well-known/sessiond-epochs, from which verifiers in other processes learn which
+// Redis server counts. A cache may keep it for a second: see [session.FetchEpochs].
+func (a *API) getEpochs(q *request) (reply, error) {
+	document, err := a.Sessions.Store.Epochs().Document(time.Now())
+	q.replyHeader.Set("Cache-Control", "public, max-age=1, must-revalidate")
+	return ok(document), err
 }
 
 // getServerMetadata serves /.well-known/oauth-authorization-server (RFC 8414 section 2).

@@ -33,10 +33,10 @@ find_servers() {
   done
   [ -n "$pg_bin" ] || missing+=(postgresql)
 
-  # Debian installs some gateways in /usr/sbin, which is in root's PATH only.
-  local gateway
-  for gateway in nginx haproxy caddy; do
-    PATH=$PATH:/usr/sbin command -v "$gateway" >/dev/null || missing+=("$gateway")
+  # Debian installs some of these in /usr/sbin, which is in root's PATH only.
+  local program
+  for program in nginx haproxy caddy pgbouncer; do
+    PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
   done
 }
 

@@ -5,7 +5,7 @@
 #
 # Without PACKAGE it tests everything, otherwise only the named packages, such as
 # ./session/... On a bare Debian or Ubuntu machine with Go it installs missing programs:
-# Redis, PostgreSQL, nginx, HAProxy, Caddy, and a C compiler for the race detector. It
+# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, and a C compiler for the race detector. It
 # starts its own servers (servers.sh) on loopback, and stops them at the end. The last
 # line of output names the servers that the tests really used.
 

@@ -2,9 +2,11 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessiond/sessiond/session"
@@ -21,7 +23,7 @@ import (
 // so that Redis answers one batch while this process handles the other.
 type batcher struct {
 	// send answers all lookups in one round trip. Its context ends after timeout.
-	send      func(ctx context.Context, lookups []*lookup)
+	send      func(ctx context.Context, lookups []*lookup) error
 	timeout   time.Duration
 	unbatched bool // every lookup is sent directly; see Options.Unbatched
 
@@ -33,7 +35,31 @@ type batcher struct {
 	yielding bool // a goroutine has yielded the CPU; after that it sends the queued lookups
 	busy     bool // the load is high, because a recent batch had several lookups
 
-	pool sync.Pool // finished *lookup values, which newLookup uses again
+	pool sync.Pool // of *lookup
+
+	answered, failed atomic.Int64 // when the server last answered and failed, as time since started
+}
+
+var started = time.Now()
+
+// note remembers when the server answered or failed. A failure counts only if the server has
+// answered nothing for a while: on an overloaded machine single lookups take too long.
+func (b *batcher) note(err error) {
+	const gap = 250 * time.Millisecond
+	now := int64(time.Since(started))
+	if err == nil {
+		b.answered.Store(now)
+	} else if now-b.answered.Load() > int64(gap) && !redirected(err) {
+		b.failed.Store(now)
+	}
+}
+
+// lastFailure returns when the server failed last, or the zero time.
+func (b *batcher) lastFailure() time.Time {
+	if failed := b.failed.Load(); failed != 0 {
+		return started.Add(time.Duration(failed))
+	}
+	return time.Time{}
 }
 
 const (
@@ -134,11 +160,14 @@ func (b *batcher) yield() {
 }
 
 func (b *batcher) sendDirectly(ctx context.Context, l *lookup) {
-	ctx, cancel := context.WithDeadline(ctx, l.deadline)
+	limited, cancel := context.WithDeadline(ctx, l.deadline)
 	l.alone[0] = l
-	b.send(ctx, l.alone[:])
+	err := b.send(limited, l.alone[:])
 	<-l.done
 	cancel()
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) { // a client that left is no failure of the server
+		b.note(err)
+	}
 	b.mu.Lock()
 	b.direct--
 	b.mu.Unlock()
@@ -179,7 +208,7 @@ func (b *batcher) sendQueue() {
 		// The oldest lookup sets the batch's deadline, so that no caller waits longer than the
 		// timeout. Younger lookups may fail early. The ledger then answers their checks.
 		ctx, cancel := context.WithDeadline(context.Background(), lookups[0].deadline)
-		b.send(ctx, lookups)
+		b.note(b.send(ctx, lookups))
 		cancel()
 		watch.Stop()
 		sent.finish()

@@ -24,7 +24,7 @@ type sentBatch struct {
 
 func newBatcher() (*batcher, *fakeServer) {
 	server := &fakeServer{sent: make(chan *sentBatch, 100)}
-	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) {
+	return &batcher{timeout: 100 * time.Millisecond, send: func(ctx context.Context, lookups []*lookup) error {
 		sent := &sentBatch{lookups: append([]*lookup(nil), lookups...), answer: make(chan struct{})}
 		server.sent <- sent
 		var err error
@@ -38,6 +38,7 @@ func newBatcher() (*batcher, *fakeServer) {
 			l.result, l.err = session.Lookup{Generation: n}, err
 			l.done <- struct{}{}
 		}
+		return err
 	}}, server
 }
 
@@ -223,6 +224,26 @@ func TestBatcher_EndsEachLookupAtItsDeadlineWhenServerHangs(t *testing.T) {
 	})
 }
 
+// TestBatcher_NotesFailureAtCallersDeadline: on a Cluster the caller's deadline includes the time for
+// finding the node, so it ends before the lookup's.
+func TestBatcher_NotesFailureAtCallersDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newBatcher()
+		b.answered.Store(int64(time.Since(started) - time.Second)) // fake time is before the package's start
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := ask(ctx, b, 1)
+		cancel()
+		if got := <-gone; got.err == nil || !b.lastFailure().IsZero() {
+			t.Errorf("a client that left: %+v, a failure at %v", got, b.lastFailure())
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), b.timeout/2)
+		defer cancel()
+		if got := <-ask(ctx, b, 2); got.took != b.timeout/2 || b.lastFailure().IsZero() {
+			t.Errorf("a server that hangs: %+v, no failure noted", got)
+		}
+	})
+}
+
 // TestBatcher_DropsCanceledLookup checks that a canceled lookup does not affect other lookups, and
 // that it is not sent to Redis if it was still queued.
 func TestBatcher_DropsCanceledLookup(t *testing.T) {
@@ -253,15 +274,16 @@ func TestBatcher_DropsCanceledLookup(t *testing.T) {
 	})
 }
 
-// TestBatcher_GivesEveryLookupItsOwnAnswer checks under load that every lookup gets its own answer.
-// Every 20th lookup is canceled.
-func TestBatcher_GivesEveryLookupItsOwnAnswer(t *testing.T) {
-	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) {
+// TestBatcher_NeverMixesUpAnswers checks under load that every lookup gets its own answer. Every
+// 20th lookup is canceled.
+func TestBatcher_NeverMixesUpAnswers(t *testing.T) {
+	b := &batcher{timeout: time.Second, send: func(_ context.Context, lookups []*lookup) error {
 		for _, l := range lookups {
 			n, _ := strconv.ParseInt(l.keys[1], 10, 64)
 			l.result = session.Lookup{Generation: n}
 			l.done <- struct{}{}
 		}
+		return nil
 	}}
 	var wg sync.WaitGroup
 	for worker := range 64 {

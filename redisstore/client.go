@@ -47,7 +47,8 @@ func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u.ReadTimeout = socketTimeout
 	u.WriteTimeout = socketTimeout
 	u.PoolTimeout = socketTimeout
-	// The store does not retry a command, because it can ask the ledger instead.
+	// The store does not retry a command, because it can ask the ledger instead. On a Cluster this
+	// does not limit MaxRedirects, because a slot may have moved.
 	u.MaxRetries = -1
 
 	u.PoolSize = opts.PoolSize

@@ -1,7 +1,6 @@
 package redisstore_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -46,11 +45,57 @@ func run(t *testing.T, node *redis.Client, args ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// TestLook_ReportsSessionAsUnknownWhileClusterMovesItsKeys moves the keys of an active session, one
-// by one, to another node of a Redis Cluster. A lookup must never report the session as ended. A
-// revocation whose keys are on both nodes must fail, because otherwise only half of the revocation
-// would be applied.
-func TestLook_ReportsSessionAsUnknownWhileClusterMovesItsKeys(t *testing.T) {
+// TestServers_SupersedesNoMasterThatIsStillUsed resets a replica and gives it slots of its own. It
+// remembers the master that it followed, which goes on.
+func TestServers_SupersedesNoMasterThatIsStillUsed(t *testing.T) {
+	t.Parallel()
+	var nodes [2]*redis.Client
+	for i := range nodes {
+		redisURL := redisstoretest.StartServer(t, "--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0")
+		nodes[i] = redisstoretest.Client(t, redisURL).(*redis.Client)
+	}
+	master, other := nodes[0], nodes[1]
+	host, port, _ := strings.Cut(master.Options().Addr, ":")
+	run(t, master, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+	run(t, other, "CLUSTER", "MEET", host, port)
+	masterID := run(t, master, "CLUSTER", "MYID")
+	eventually(t, "the nodes have met", func() bool {
+		return other.Do(t.Context(), "CLUSTER", "REPLICATE", masterID).Err() == nil
+	})
+	eventually(t, "the replica is linked", func() bool {
+		return strings.Contains(other.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	})
+	run(t, other, "CLUSTER", "RESET")
+	run(t, other, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+	run(t, other, "CLUSTER", "MEET", host, port)
+	for _, node := range nodes {
+		eventually(t, "the nodes have met again, as masters", func() bool {
+			return strings.Contains(node.ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
+				strings.Contains(node.Info(t.Context(), "replication").Val(), "role:master")
+		})
+	}
+	field := func(node *redis.Client, name string) string {
+		_, value, _ := strings.Cut(node.Info(t.Context(), "replication").Val(), name+":")
+		value, _, _ = strings.Cut(value, "\r\n")
+		return value
+	}
+	if former, replid := field(other, "master_replid2"), field(master, "master_replid"); former != replid {
+		t.Fatalf("the reset node remembers the master %s, want %s", former, replid)
+	}
+	servers, err := redisstoretest.Open(t, "redis+cluster://"+master.Options().Addr, redisstore.Options{}).Servers(t.Context())
+	if err != nil || len(servers) != 2 {
+		t.Fatalf("Servers = %+v, %v", servers, err)
+	}
+	for i, s := range servers {
+		if s.Supersedes == "" || s.Supersedes == servers[1-i].ID {
+			t.Errorf("%+v supersedes another master of the Cluster, or all of them", s)
+		}
+	}
+}
+
+// TestApply_WorksDuringSlotMove revokes sessions whose slot moves, key by key, to another node of a
+// Cluster. Lookups report an unknown session meanwhile, and never an ended one.
+func TestApply_WorksDuringSlotMove(t *testing.T) {
 	t.Parallel()
 	clusterURL, nodes := startCluster(t)
 	for _, node := range nodes {
@@ -77,31 +122,41 @@ func TestLook_ReportsSessionAsUnknownWhileClusterMovesItsKeys(t *testing.T) {
 
 	run(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	run(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
-	v.wantActive(t) // no key of the session has moved yet
+	v.wantUnknown(t) // the key of a revoked token does not exist, so Redis refuses MGET
 	move("g:{ada}")
 	v.wantUnknown(t)
 	checks.wantUnknown(t)
-	revocation := issuer.Revocation{Subject: "ada", Generation: 2, Keep: "s1", Until: until}
-	if err := v.Apply(t.Context(), revocation); !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Apply to keys on two nodes = %v", err)
+	revocation := issuer.Revocation{Subject: "ada", Generation: 2, Keep: "s9", Until: until}
+	v.apply(t, revocation)
+	if got, err := v.client.Get(t.Context(), "g:{ada}").Result(); err != nil || got != "2" {
+		t.Errorf("after a revocation of all on two nodes, the generation is %q, %v", got, err)
 	}
+	for _, one := range []issuer.Revocation{
+		{Subject: "ada", SessionID: "s2", Until: until}, {Subject: "ada", SessionID: "s3", TokenID: "t3", Until: until},
+	} {
+		servers, err := v.Apply(t.Context(), one)
+		if err != nil || len(servers) == 0 {
+			t.Errorf("Apply to keys on two nodes = %q, %v", servers, err)
+		}
+	}
+	revokedSession, revokedToken := *v, *v
+	revokedSession.ref.SessionID, revokedToken.ref.TokenID = "s2", "t3"
+	revokedToken.wantUnknown(t)
 	move("s:{ada}:s1")
 	v.wantUnknown(t) // all keys of the session have moved
 	checks.wantUnknown(t)
-	if err := v.client.Set(t.Context(), "b:{ada}:t1", "1", time.Minute).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := v.Look(t.Context(), v.ref); err != nil || !got.TokenRevoked {
-		t.Errorf("Look at a revoked token = %+v, %v", got, err)
-	}
-	if err := v.client.Del(t.Context(), "b:{ada}:t1").Err(); err != nil {
-		t.Fatal(err)
-	}
 	for _, node := range []*redis.Client{to, from} {
 		run(t, node, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 	}
 	v.wantUnknown(t)
-	v.backfill(t, active(1, until))
+	eventually(t, "the session that was revoked during the move is ended", func() bool {
+		got, err := revokedSession.Look(t.Context(), revokedSession.ref)
+		return err == nil && got.Entry.Ended
+	})
+	if got, err := revokedToken.Look(t.Context(), revokedToken.ref); err != nil || !got.TokenRevoked {
+		t.Errorf("after the move, Look at a token that was revoked during it = %+v, %v", got, err)
+	}
+	v.backfill(t, active(2, until))
 	for _, v := range []*testStore{v, &checks} {
 		eventually(t, "checks ask the new node", func() bool {
 			got, err := v.Look(t.Context(), v.ref)

@@ -9,10 +9,13 @@
 //
 //	key          holds                                          expires
 //	s:{sub}:sid  the session: active, with its generation,      its newest access token's exp + Margin
-//	             expiry and lineage, or ended; see entry.go
+//	             expiry and epoch, or ended; see entry.go
 //	b:{sub}:jti  "1": this token was revoked by itself          the token's exp + Margin
 //	g:{sub}      the subject's generation, in decimal           the subject's newest access token's exp + Margin
-//	l:{sub}      the lease of the replica that may backfill     issuer.LeaseTTL
+//	l:{sub}      the lease that all sessions of the subject     issuer.LeaseTTL
+//	             share while they are read from the ledger
+//	l:{sub}:sid  the lease of the replica that may backfill     issuer.LeaseTTL
+//	             this session
 //	r:{limits}:  the bucket or backoff counter of a rate        when it no longer limits anything
 //	  rule:id    limit; see limiter.go
 //
@@ -22,13 +25,14 @@
 // # What Redis may lose
 //
 // Redis may lose any key at any moment. If a key is missing, the session is unknown and the ledger
-// decides. Redis may also return to an earlier state. Every active entry then has another lineage
-// than the server (see lineage.go), so its session counts as unknown too.
+// decides. Redis may also return to an earlier state, or another server may have taken over. The
+// ledger numbers the epochs in which one server counts ([session.Epochs]). An active entry of
+// another epoch counts as missing.
 //
 // # Who writes what
 //
-// Only Backfill writes an active entry or creates a generation, and only while the caller holds the
-// lease. Apply enforces revocations: it deletes the lease and then marks the session or the token,
+// Only Backfill writes an active entry or creates a generation, and only while the caller holds
+// both leases. Apply enforces revocations: it deletes the subject's lease and then marks the session or the token,
 // or raises an existing generation. Apply never creates a missing generation. After an eviction, a
 // delayed Apply could otherwise restore a lower one and revive revoked sessions.
 //

@@ -12,8 +12,8 @@ import (
 // A session's entry in Redis is encoded as
 //
 //	version     1 byte, 1
-//	state       1 byte, 2 for ended or 3 for active; an ended entry stops here
-//	lineage     8 bytes, of the server that the entry was written to; see lineage.go
+//	state       1 byte, 2 for ended or 4 for active; an ended entry stops here
+//	epoch       uvarint, in which the entry was written
 //	generation  uvarint
 //	expiry      uvarint, of the session, in Unix seconds
 //	revoked     the ids of the session's revoked tokens, until the end of the value
@@ -28,7 +28,7 @@ const (
 	entryVersion = 1
 
 	stateEnded  = 2
-	stateActive = 3 // 1 meant active in an older format, which had no lineage
+	stateActive = 4 // 1 and 3 are older formats without an epoch
 
 	idBytes = 16
 )
@@ -39,15 +39,15 @@ var endedEntry = []byte{entryVersion, stateEnded}
 // and an entry would return another id than the one that was stored.
 var idEncoding = base64.RawURLEncoding.Strict()
 
-func encodeEntry(e session.Entry, written lineage) []byte {
+func encodeEntry(e session.Entry, epoch int64) []byte {
 	if e.Ended {
 		return endedEntry
 	}
-	b := make([]byte, 0, 2+len(written)+2*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
+	b := make([]byte, 0, 2+3*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
-	b = append(b, written[:]...)
-	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115 (overflow): decodeEntry refuses an entry with a negative number
-	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115 (overflow): decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(epoch))              //nolint:gosec // G115: the ledger numbers epochs from 1
+	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
+	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
 			b = append(append(b, 0), raw...)
@@ -58,20 +58,24 @@ func encodeEntry(e session.Entry, written lineage) []byte {
 	return b
 }
 
-// decodeEntry decodes a session's entry. It reports false for a value in another format and for an
-// active entry of another lineage. An ended entry has no lineage, because a session that ended
-// never becomes active again.
-func decodeEntry(b []byte, here lineage) (e session.Entry, ok bool) {
+// decodeEntry decodes an entry. It reports false for a foreign value, and for an active entry unless
+// it was written in the given epoch. The epoch 0 stands for none. An ended entry counts in every
+// epoch, because a session never becomes active again.
+func decodeEntry(b []byte, epoch int64) (e session.Entry, ok bool) {
 	if len(b) < 2 || b[0] != entryVersion {
 		return session.Entry{}, false
 	}
 	switch {
 	case b[1] == stateEnded && len(b) == 2:
 		return session.Entry{Ended: true}, true
-	case b[1] != stateActive, len(b) < 2+len(here), lineage(b[2:2+len(here)]) != here:
+	case b[1] != stateActive:
 		return session.Entry{}, false
 	}
-	generation, b, ok := cutNumber(b[2+len(here):])
+	written, b, ok := cutNumber(b[2:])
+	if !ok || written != epoch || epoch == 0 {
+		return session.Entry{}, false
+	}
+	generation, b, ok := cutNumber(b)
 	if !ok {
 		return session.Entry{}, false
 	}

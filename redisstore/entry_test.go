@@ -15,9 +15,11 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-var here = lineage{0xa0, 1, 2, 3, 4, 5, 6, 7}
-
-const hereHex = "a001020304050607"
+// here is an epoch, and hereHex its encoding.
+const (
+	here    = 300
+	hereHex = "ac02"
+)
 
 // TestEntry_HasFixedEncoding compares the encoded bytes, because replicas of different releases
 // read each other's entries.
@@ -28,18 +30,18 @@ func TestEntry_HasFixedEncoding(t *testing.T) {
 		hex   string
 	}{
 		{session.Entry{Ended: true}, "0102"},
-		{session.Entry{Generation: 0, ExpiresAt: time.Unix(0, 0).UTC()}, "0103" + hereHex + "0000"},
-		{session.Entry{Generation: 300, ExpiresAt: at}, "0103" + hereHex + "ac0280e2cfaa06"},
+		{session.Entry{Generation: 0, ExpiresAt: time.Unix(0, 0).UTC()}, "0104" + hereHex + "0000"},
+		{session.Entry{Generation: 300, ExpiresAt: at}, "0104" + hereHex + "ac0280e2cfaa06"},
 		// A token id of 22 base64url characters is encoded as a 0 and 16 bytes.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"AAECAwQFBgcICQoLDA0ODw", "AAAAAAAAAAAAAAAAAAAAAA"}},
-			"0103" + hereHex + "0180e2cfaa06" + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
+			"0104" + hereHex + "0180e2cfaa06" + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
 		},
 		// Any other token id is encoded as its length plus one, and its text. The last id here is
 		// not strict base64url: it decodes to 16 bytes that encode to another text.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"ab", "", "AAAAAAAAAAAAAAAAAAAAAB"}},
-			"0103" + hereHex + "0180e2cfaa06" + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
+			"0104" + hereHex + "0180e2cfaa06" + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
 		},
 	} {
 		if got := hex.EncodeToString(encodeEntry(c.entry, here)); got != c.hex {
@@ -60,21 +62,23 @@ func TestDecodeEntry_RefusesValuesInAnotherFormat(t *testing.T) {
 		{"version 0", "0003" + hereHex + "0180e2cfaa06"},
 		{"text", hex.EncodeToString([]byte("active"))},
 		{"state 0", "0100" + hereHex + "0180e2cfaa06"},
-		{"state of the format without a lineage", "01010180e2cfaa06"},
-		{"state 4", "0104" + hereHex + "0180e2cfaa06"},
-		{"incomplete lineage", "0103a0010203040506"},
-		{"another lineage", "0103a001020304050608" + "0180e2cfaa06"},
+		{"state of the format without an epoch", "01010180e2cfaa06"},
+		{"state of the format with a lineage", "0103a0010203040506070180e2cfaa06"},
+		{"state 5", "0105" + hereHex + "0180e2cfaa06"},
+		{"unterminated epoch", "0104ac"},
+		{"another epoch", "0104ad02" + "0180e2cfaa06"},
+		{"epoch 0", "010400" + "0180e2cfaa06"},
 		{"bytes after an ended entry", "010200"},
-		{"missing generation", "0103" + hereHex},
-		{"unterminated generation", "0103" + hereHex + "80"},
-		{"a generation of 2^63", "0103" + hereHex + "80808080808080808001" + "00"},
-		{"a generation of more than 64 bits", "0103" + hereHex + "ffffffffffffffffff7f" + "00"},
-		{"missing expiry", "0103" + hereHex + "01"},
-		{"unterminated expiry", "0103" + hereHex + "01ff"},
-		{"a raw id of 15 bytes", "0103" + hereHex + "0101" + "00" + strings.Repeat("aa", 15)},
-		{"truncated text id", "0103" + hereHex + "0101" + "04" + "6162"},
-		{"a text id of 2^63 - 2 bytes", "0103" + hereHex + "0101" + "ffffffffffffffff7f"},
-		{"unterminated length of an id", "0103" + hereHex + "0101" + "80"},
+		{"missing generation", "0104" + hereHex},
+		{"unterminated generation", "0104" + hereHex + "80"},
+		{"a generation of 2^63", "0104" + hereHex + "80808080808080808001" + "00"},
+		{"a generation of more than 64 bits", "0104" + hereHex + "ffffffffffffffffff7f" + "00"},
+		{"missing expiry", "0104" + hereHex + "01"},
+		{"unterminated expiry", "0104" + hereHex + "01ff"},
+		{"a raw id of 15 bytes", "0104" + hereHex + "0101" + "00" + strings.Repeat("aa", 15)},
+		{"truncated text id", "0104" + hereHex + "0101" + "04" + "6162"},
+		{"a text id of 2^63 - 2 bytes", "0104" + hereHex + "0101" + "ffffffffffffffff7f"},
+		{"unterminated length of an id", "0104" + hereHex + "0101" + "80"},
 	} {
 		value, err := hex.DecodeString(c.hex)
 		if err != nil {

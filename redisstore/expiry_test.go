@@ -57,7 +57,7 @@ func active(generation int64, until time.Time) issuer.Snapshot {
 
 func (v *testStore) backfill(t *testing.T, snapshot issuer.Snapshot) {
 	t.Helper()
-	lease, ok, err := v.Lease(t.Context(), v.ref.Subject)
+	lease, ok, err := v.Lease(t.Context(), v.ref)
 	if err != nil || !ok {
 		t.Fatalf("Lease: %t, %v", ok, err)
 	}
@@ -68,7 +68,7 @@ func (v *testStore) backfill(t *testing.T, snapshot issuer.Snapshot) {
 
 func (v *testStore) apply(t *testing.T, r issuer.Revocation) {
 	t.Helper()
-	if err := v.Apply(t.Context(), r); err != nil {
+	if _, err := v.Apply(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -120,7 +120,7 @@ func TestStore_ExpiresKeysIndependentlyOfLocalClock(t *testing.T) {
 			v.backfill(t, active(5, until))
 			want("g:{ada}", far)
 
-			if _, ok, err := v.Lease(t.Context(), "ada"); err != nil || !ok {
+			if _, ok, err := v.Lease(t.Context(), v.ref); err != nil || !ok {
 				t.Fatalf("Lease: %t, %v", ok, err)
 			}
 			if left := v.client.PTTL(t.Context(), v.prefix+"l:{ada}").Val(); left <= 0 || left > issuer.LeaseTTL {
@@ -148,7 +148,7 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 			var lease string
 			t.Repeat(map[string]func(*rapid.T){
 				"lease": func(t *rapid.T) {
-					if l, ok, err := v.Lease(ctx, v.ref.Subject); err != nil {
+					if l, ok, err := v.Lease(ctx, v.ref); err != nil {
 						t.Fatal(err)
 					} else if ok {
 						lease = l
@@ -172,7 +172,7 @@ func TestStore_LeavesNoKeyWithoutExpiry(t *testing.T) {
 						{Generation: generation.Draw(t, "generation"), Keep: sid.Draw(t, "keep")},
 					}).Draw(t, "revocation")
 					r.Subject, r.Until = v.ref.Subject, until.Draw(t, "until")
-					if err := v.Apply(ctx, r); err != nil {
+					if _, err := v.Apply(ctx, r); err != nil {
 						t.Fatal(err)
 					}
 				},
@@ -268,8 +268,10 @@ func TestLook_IgnoresValuesOfOtherPrograms(t *testing.T) {
 		v.client.Del(ctx, s)
 		v.client.RPush(ctx, l, "x")
 		v.client.Expire(ctx, l, time.Minute)
-		if done, err := v.Backfill(ctx, "x", v.ref, good); done || !errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("Backfill under a lease that is a list = %t, %v", done, err)
+		for _, lease := range []string{"x", "x:1:r:x"} {
+			if done, err := v.Backfill(ctx, lease, v.ref, good); done {
+				t.Errorf("Backfill under a lease that is a list = %t, %v", done, err)
+			}
 		}
 	})
 }

@@ -23,7 +23,7 @@ type Node struct {
 	Addr                  string
 	Version               string         // such as "7.0.15"; Valkey reports the Redis version that it is compatible with
 	Role                  string         // "master" or "slave"
-	Lineage               bool           // the server reports master_replid; otherwise every check asks the ledger
+	Named                 bool           // the server names its master_replid; without it, every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
 	MaxMemoryPolicy       string         // such as "noeviction"
 	StopWritesOnSaveError string         // "yes" or "no"
@@ -91,8 +91,7 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		MinReplicasMaxLag:     config("min-replicas-max-lag"),
 		Replicas:              infoField(info, "connected_slaves"),
 	}
-	_, err := lineageOf(client.Info(ctx, "replication").Val())
-	n.Lineage = err == nil
+	n.Named = infoField(client.Info(ctx, "replication").Val(), "master_replid") != ""
 	if save, err := client.ConfigGet(ctx, "save").Result(); err == nil {
 		var kinds []string
 		if save["save"] != "" {

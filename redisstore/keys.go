@@ -46,6 +46,10 @@ func (k keys) lease(subject string) string {
 	return string(k) + "l:{" + subject + "}"
 }
 
+func (k keys) sessionLease(subject, id string) string {
+	return k.lease(subject) + ":" + id
+}
+
 // limit returns the key of a rate limit's bucket or backoff counter. All rate limits share one hash
 // tag, so that one script may charge several of them on a Cluster.
 func (k keys) limit(key limit.Key) string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -26,16 +27,18 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	if b, ok := s.batchers.Load(client); ok {
 		return b.(*batcher), nil
 	}
-	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched, send: func(ctx context.Context, lookups []*lookup) {
-		err := send(ctx, client, s.cluster != nil, lookups)
+	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched}
+	b.send = func(ctx context.Context, lookups []*lookup) error {
+		err := s.send(ctx, client, s.epochs.Current(time.Now(), b.lastFailure()), lookups)
 		if s.cluster == nil || err == nil {
-			return
+			return err
 		}
 		s.cluster.ReloadState(ctx)
 		if errors.Is(err, redis.ErrClosed) {
 			s.batchers.Delete(client) // go-redis closed the client because its node left the Cluster
 		}
-	}}
+		return err
+	}
 	stored, _ := s.batchers.LoadOrStore(client, b)
 	return stored.(*batcher), nil
 }
@@ -44,20 +47,22 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 //
 //	GETEX g1             does this server still accept writes?
 //	MGET g1 s1 b1 g2 …   what does the server know about each session?
-//	INFO replication     which lineage does the server have?
+//	INFO replication     which server is it?
 //
 // GETEX without an option changes nothing, but Redis treats it as a write. A master that was
 // demoted or cut off refuses writes, but would answer reads with old data for ever. GETEX comes
 // first because go-redis drops a connection only if the first command of a pipeline fails. MGET
 // reads all keys at one moment, so no revocation can happen between two reads. On a Cluster, every
 // lookup has its own MGET, because all keys of an MGET must be in one slot. INFO comes last: if the
-// server's data is replaced between the commands, the lineage is newer than the entries, which then
-// count as missing. send returns the first error of any lookup.
-func send(ctx context.Context, client redis.UniversalClient, isCluster bool, lookups []*lookup) error {
+// server's data is replaced between the commands, INFO names another server than the entries, which
+// then count as missing. The current epochs must be known before the commands are sent. Otherwise
+// an entry could count that was written before its server took over. send returns the first error
+// of any lookup.
+func (s *Store) send(ctx context.Context, client redis.UniversalClient, current []session.Epoch, lookups []*lookup) error {
 	pipe := client.Pipeline()
 	guard := pipe.GetEx(ctx, lookups[0].keys[0], -1) // -1 sends no option; 0 would send PERSIST, which removes the expiry
 	perGet := len(lookups)
-	if isCluster {
+	if s.cluster != nil {
 		perGet = 1
 	}
 	gets := make([]*redis.StringSliceCmd, 0, len(lookups)/perGet)
@@ -70,17 +75,9 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 	_, err := pipe.Exec(ctx)
 	// The whole batch fails on a network error, or if Redis refuses GETEX or INFO.
 	if reply := redis.Error(nil); errors.As(err, &reply) {
-		err = guard.Err()
-		if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {
-			err = nil
-		}
-		err = cmp.Or(err, info.Err())
+		err = cmp.Or(readError(guard.Err()), info.Err())
 	}
-	var here lineage
-	if err == nil {
-		here, err = lineageOf(info.Val())
-	}
-	first := err
+	epoch, first := s.epochOn(masterReplid(info.Val()), current), err
 	for i, l := range lookups {
 		get := gets[i/perGet]
 		if l.err = err; err == nil {
@@ -91,7 +88,7 @@ func send(ctx context.Context, client redis.UniversalClient, isCluster bool, loo
 			l.err = errors.New("redisstore: MGET returned a wrong number of values")
 		}
 		if l.err == nil {
-			l.result = decodeLookup(values[at:at+len(l.keys)], here)
+			l.result = decodeLookup(values[at:at+len(l.keys)], epoch)
 		} else if first == nil {
 			first = l.err
 		}
@@ -114,40 +111,22 @@ func mget(ctx context.Context, lookups []*lookup) *redis.StringSliceCmd {
 
 // decodeLookup decodes the stored values of a generation, a session and a revoked token. A value is
 // "" if its key is missing or does not hold a string.
-func decodeLookup(values []string, here lineage) session.Lookup {
+func decodeLookup(values []string, epoch int64) session.Lookup {
 	l := session.Lookup{TokenRevoked: values[2] != ""}
 	// ParseUint accepts only digits, as the Lua scripts do for a generation.
 	if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 		l.Generation, l.HasGeneration = int64(n), true
 	}
-	l.Entry, l.HasEntry = decodeEntry([]byte(values[1]), here)
+	l.Entry, l.HasEntry = decodeEntry([]byte(values[1]), epoch)
 	return l
 }
 
-// lookInMovingSlot reads a session's keys one by one while their slot moves between two servers of
-// a Cluster. The reads happen at different moments, but their order is safe: see [session.Store].
-// An entry that has moved counts as missing, because it has the lineage of the server that it left.
-func (s *Store) lookInMovingSlot(ctx context.Context, keys [3]string) (session.Lookup, error) {
-	node, err := s.cluster.MasterForKey(ctx, keys[0])
-	if err != nil {
-		return session.Lookup{}, err
+// readError returns err, or nil if it says that a key is missing or does not hold a string.
+func readError(err error) error {
+	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE ") {
+		return nil
 	}
-	pipe := node.Pipeline()
-	generation, entry, info := pipe.GetEx(ctx, keys[0], -1), pipe.Get(ctx, keys[1]), pipe.Info(ctx, "replication")
-	_, _ = pipe.Exec(ctx) // the errors of the three commands are checked one by one below
-	here, err := lineageOf(info.Val())
-	if err != nil {
-		return session.Lookup{}, cmp.Or(info.Err(), err)
-	}
-	values := make([]string, len(keys))
-	for i, reply := range []*redis.StringCmd{generation, entry, s.client.Get(ctx, keys[2])} {
-		value, err := reply.Result()
-		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE ") && !redirected(err) {
-			return session.Lookup{}, err
-		}
-		values[i] = value
-	}
-	return decodeLookup(values, here), nil
+	return err
 }
 
 // redirected reports whether err is a Cluster server's reply that another server holds the key or

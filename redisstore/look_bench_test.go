@@ -28,7 +28,7 @@ func BenchmarkLook(b *testing.B) {
 	direct := redisstoretest.Open(b, redisURL, redisstore.Options{Unbatched: true})
 	until := time.Now().Add(time.Hour)
 	for _, ref := range refs {
-		lease, _, err := batched.Lease(b.Context(), ref.Subject)
+		lease, _, err := batched.Lease(b.Context(), ref)
 		if err != nil {
 			b.Fatal(err)
 		}

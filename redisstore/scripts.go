@@ -4,7 +4,8 @@ import "github.com/redis/go-redis/v9"
 
 // Redis runs each Lua script as one atomic step. The scripts for revocations delete the lease first.
 // A Redis without free memory still runs a script whose first write is DEL. A revocation therefore
-// never fails for lack of memory. The embedded Redis does not support the script flag allow-oom,
+// never fails for lack of memory, except while a Cluster moves its slot: each step is then a script of
+// its own. The embedded Redis does not support the script flag allow-oom,
 // which has the same effect. A non-numeric generation counts as missing.
 const generationLua = `
 local function generation(key)
@@ -23,70 +24,67 @@ local function raise(key, to, expiry)
 end
 `
 
-// lineageLua reads the server's lineage; see lineage.go. It returns an empty text if the Redis user
-// may not run INFO. An entry that is written with an empty lineage counts as missing in every Look.
-const lineageLua = `
-local function lineage()
+// replidLua reads the server's master_replid. It returns an empty text if the user
+// may not run INFO. Such a server is never trusted.
+const replidLua = `
+local function replid()
   local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and info:match('` + replidField + `:(%x+)') or ''
+  return type(info) == 'string' and info:match('master_replid:(%x+)') or ''
 end
 `
 
 var (
-	// takeLease takes a subject's lease. KEYS: lease; ARGV: its value, its time to live in
-	// milliseconds. It returns the lineage, or nil if another caller holds the lease.
-	takeLease = redis.NewScript(lineageLua + `
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+	// takeLease: KEYS the subject's lease, the session's lease; ARGV its value, its time to live in
+	// milliseconds, the names of trusted servers. It returns the value of the subject's lease, which
+	// all sessions share, and the master_replid. It returns nothing if another caller holds the
+	// session's lease, or if this server is not trusted. A session's lease ends with the subject's,
+	// whose value it begins with.
+	takeLease = redis.NewScript(replidLua + `
+local here = replid()
+local shared, held = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if here == '' or not ARGV[3]:find(here, 1, true) or shared and held and held:find(shared, 1, true) then
   return false
 end
-return lineage()
+shared = shared or ARGV[1]
+redis.call('SET', KEYS[1], shared, 'PX', ARGV[2])
+redis.call('SET', KEYS[2], shared .. ARGV[1], 'PX', ARGV[2])
+return {shared, here}
 `)
 
-	// backfill stores a session's entry and generation. KEYS: lease, session, generation; ARGV:
-	// lease, lineage, entry, expiry of the entry, generation, expiry of the generation. It returns 0
-	// if it stored nothing or if the entry has expired. It refuses a lease of another lineage,
-	// because a rollback of Redis may have restored a lease that a revocation had deleted.
-	backfill = redis.NewScript(lineageLua + generationLua + `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] or lineage() ~= ARGV[2] then
+	// backfill: KEYS the subject's lease, the session's lease, session, generation; ARGV the value of
+	// each lease, master_replid, entry, its expiry, generation, its expiry.
+	// It refuses a lease of another server, because that server may have forgotten a revocation which
+	// ended the lease. It never raises a generation: otherwise the entry of a session that RevokeAll
+	// keeps would be out of date before the revocation is enforced.
+	// It returns 0 if it stored nothing or only what has expired.
+	backfill = redis.NewScript(replidLua + generationLua + `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('GET', KEYS[2]) ~= ARGV[2] or replid() ~= ARGV[3] then
   return 0
 end
-redis.call('DEL', KEYS[1])
-local stored = generation(KEYS[3])
-if stored and stored > tonumber(ARGV[5]) then
+redis.call('DEL', KEYS[2])
+local stored = generation(KEYS[4])
+if stored and stored > tonumber(ARGV[6]) then
   return 0
 end
-redis.call('SET', KEYS[2], ARGV[3], 'PXAT', ARGV[4])
-raise(KEYS[3], ARGV[5], ARGV[6])
-return redis.call('EXISTS', KEYS[2])
+redis.call('SET', KEYS[3], ARGV[4], 'PXAT', ARGV[5])
+raise(KEYS[4], stored or ARGV[6], ARGV[7])
+return redis.call('EXISTS', KEYS[3])
 `)
 
-	// revokeSession marks a session as ended. KEYS: lease, session; ARGV: ended entry, expiry.
-	revokeSession = redis.NewScript(`
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[2], ARGV[1], 'PXAT', ARGV[2])
-return 1
-`)
-
-	// revokeToken marks one token as revoked. KEYS: lease, session, revoked token; ARGV: expiry. It
-	// deletes the session's entry. The next backfill writes an entry that lists the token.
-	revokeToken = redis.NewScript(`
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('SET', KEYS[3], '1', 'PXAT', ARGV[1])
-return 1
-`)
-
-	// raiseGeneration revokes all sessions of older generations, except one that the user keeps.
-	// KEYS: lease, generation, entry of the kept session; ARGV: generation, expiry. It deletes that
-	// entry, which is then backfilled. It never creates a generation; doc.go says why.
-	raiseGeneration = redis.NewScript(generationLua + `
-redis.call('DEL', KEYS[1])
-if KEYS[3] then
-  redis.call('DEL', KEYS[3])
+	// apply: any number of KEYS; ARGV for each key what to do, a value, its expiry.
+	// It never creates a generation; doc.go says why. It returns the master_replid.
+	apply = redis.NewScript(replidLua + generationLua + `
+for i, key in ipairs(KEYS) do
+  local what, value, expiry = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  if what == 'del' then
+    redis.call('DEL', key)
+  elseif what == 'set' then
+    redis.call('SET', key, value, 'PXAT', expiry)
+  elseif generation(key) then
+    raise(key, value, expiry)
+  end
 end
-if generation(KEYS[2]) then
-  raise(KEYS[2], ARGV[1], ARGV[2])
-end
-return 1
+return replid()
 `)
 )
 

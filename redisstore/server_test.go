@@ -85,19 +85,20 @@ func TestLook_FailsOnReplica(t *testing.T) {
 	eventually(t, "the replica has the entry", func() bool {
 		return other.client.Exists(t.Context(), master.prefix+"s:{ada}:s1").Val() == 1
 	})
-	// A Redis master gets a new lineage when its first replica connects, so old entries are
+	// A Redis master gets a new master_replid when its first replica connects, so old entries are
 	// unknown.
 	master.wantUnknown(t)
+	redisstoretest.Trust(t, master.Store)
 	master.backfill(t, active(1, time.Now().Add(time.Hour)))
 	// The store must not retry, because a replica refuses the second attempt too.
 	if trips := w.tripsOf(func() { other.wantRefused(t, "READONLY") }); trips > 1 {
 		t.Errorf("a lookup on a replica took %d round trips, want at most 1", trips)
 	}
-	if err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
+	if _, err := other.Apply(t.Context(), issuer.Revocation{Subject: "ada", SessionID: "s1"}); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("Apply on a replica = %v, want ErrUnavailable", err)
 	}
-	if _, ok, err := other.Lease(t.Context(), "ada"); ok || !errors.Is(err, session.ErrUnavailable) {
-		t.Errorf("Lease on a replica = %t, %v, want ErrUnavailable", ok, err)
+	if _, ok, err := other.Lease(t.Context(), other.ref); ok {
+		t.Errorf("Lease on a replica = %t, %v, want none", ok, err)
 	}
 	report, err := other.Inspect(t.Context())
 	if err != nil || report.Nodes[0].Role != "slave" {
@@ -143,10 +144,10 @@ func TestLook_TrustsNoEntryAfterRollback(t *testing.T) {
 	}
 }
 
-// TestBackfill_RefusesLeaseOfAnotherLineage takes a lease before a failover and uses the lease
+// TestBackfill_RefusesLeaseOfAnotherServer takes a lease before a failover and uses the lease
 // after the failover. Backfill must refuse it, because the new master may lack the revocation that
 // ended the lease.
-func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
+func TestBackfill_RefusesLeaseOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	masterURL := redisstoretest.StartServer(t, "--repl-diskless-sync-delay", "0")
 	master, replica := newTestStore(t, masterURL), newTestStore(t, redisstoretest.StartServer(t))
@@ -155,7 +156,8 @@ func TestBackfill_RefusesLeaseOfAnotherLineage(t *testing.T) {
 	eventually(t, "the replica is linked", func() bool {
 		return strings.Contains(replica.client.Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
-	lease, ok, err := master.Lease(t.Context(), "ada")
+	redisstoretest.Trust(t, master.Store)
+	lease, ok, err := master.Lease(t.Context(), master.ref)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
@@ -193,7 +195,7 @@ func TestApply_RevokesSessionWhileRedisHasNoFreeMemory(t *testing.T) {
 	v.backfill(t, active(1, until))
 	v.command(t, "CONFIG SET maxmemory 1")
 	v.wantActive(t)
-	if _, _, err := v.Lease(t.Context(), "ada"); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+	if _, _, err := v.Lease(t.Context(), v.ref); !errors.Is(err, session.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("Lease = %v, want an out-of-memory error", err)
 	}
 	for range 2 {
@@ -246,7 +248,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 		if v, err := as(t, "joan", "app:").Look(t.Context(), session.Ref{Subject: "nobody"}); err != nil || v.HasEntry || v.HasGeneration || v.TokenRevoked {
 			t.Errorf("Look = %+v, %v", v, err)
 		}
-		if err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
+		if _, err := as(t, "joan", "app:").Apply(t.Context(), issuer.Revocation{Subject: "nobody", SessionID: "s", Until: time.Now().Add(time.Hour)}); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Apply = %v, want ErrUnavailable", err)
 		}
 		for _, forbidden := range []string{
@@ -261,11 +263,13 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 	t.Run("lookups fail for a user without permission for INFO", func(t *testing.T) {
 		store := as(t, "alan", "app:")
 		v := &testStore{Store: store, ref: session.Ref{Subject: "alan", SessionID: "s1", TokenID: "t1"}}
-		v.backfill(t, active(1, time.Now().Add(time.Hour)))
 		v.wantRefused(t, "NOPERM")
+		if _, ok, err := v.Lease(t.Context(), v.ref); ok {
+			t.Errorf("Lease = %t, %v, want none", ok, err)
+		}
 		v.Store = as(t, "ada", "app:")
 		v.wantUnknown(t)
-		if report, err := store.Inspect(t.Context()); err != nil || report.Nodes[0].Lineage {
+		if report, err := store.Inspect(t.Context()); err != nil || report.Nodes[0].Named {
 			t.Errorf("Inspect = %+v, %v", report, err)
 		}
 	})
@@ -299,7 +303,7 @@ func TestStore_WorksWithDocumentedPermissions(t *testing.T) {
 func wantInspected(t *testing.T, report redisstore.Report) {
 	t.Helper()
 	for _, n := range report.Nodes {
-		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Lineage || n.Persistence != "none" ||
+		if n.Addr == "" || n.TooOld() || n.Role != "master" || !n.Named || n.Persistence != "none" ||
 			n.MaxMemoryPolicy != "noeviction" || n.StopWritesOnSaveError != "yes" || n.MinReplicasToWrite != "0" ||
 			n.MinReplicasMaxLag != "10" || n.Replicas != "0" {
 			t.Errorf("Inspect reports %+v, want a master with the default settings", n)

@@ -238,6 +238,7 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 	t.Helper()
 	ctx := t.Context()
 	ref := session.Ref{Subject: "ada", SessionID: "s1", TokenID: "t1"}
+	store.Epochs().Learn([]session.Epoch{{Number: 1, Server: "a server that is trusted"}}, time.Now().Add(time.Hour), 0)
 	for range 2 {
 		for _, method := range []struct {
 			name    string
@@ -245,14 +246,15 @@ func wantTimeouts(t *testing.T, store *redisstore.Store, look, apply time.Durati
 			call    func(ctx context.Context) error
 		}{
 			{"Look", look, func(ctx context.Context) error { _, err := store.Look(ctx, ref); return err }},
-			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, "ada"); return err }},
+			{"Lease", look, func(ctx context.Context) error { _, _, err := store.Lease(ctx, ref); return err }},
 			{"Backfill", look, func(ctx context.Context) error {
 				_, err := store.Backfill(ctx, "lease", ref, active(1, time.Now()))
 				return err
 			}},
 			{"Ping", look, store.Ping},
 			{"Apply", apply, func(ctx context.Context) error {
-				return store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
+				_, err := store.Apply(ctx, issuer.Revocation{Subject: "ada", SessionID: "s1"})
+				return err
 			}},
 			{"Look with 20 ms left", 20 * time.Millisecond, func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

@@ -21,7 +21,8 @@
 //   - subject: the opaque id of a user, named by sub. It is never given to another user.
 //   - revoked: no longer accepted. The store's record of one revoked token is what other systems
 //     call a blacklist entry.
-//   - generation: a number that each subject and each session has. A session is revoked if its
-//     generation is lower than its subject's. So one write, which raises the subject's generation,
-//     revokes all sessions of the subject.
+//   - generation: a number that each subject and each session has. If a session's generation is
+//     lower than its subject's in the store, the store does not know the session. So one write,
+//     which raises the subject's generation, makes the fallback decide about all its sessions.
+//   - epoch: a span of time in which one server of the store counts; see [Epochs].
 package session

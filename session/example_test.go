@@ -16,7 +16,11 @@ import (
 // keys, and the id and secret of an OAuth client. The command 'sessiond clients add' makes these.
 func ExampleVerifier_Middleware() {
 	ctx := context.Background()
-	store, err := redisstore.Open("rediss://:password@redis.example.com", redisstore.Options{})
+	epochs, err := session.FetchEpochs(ctx, "https://id.example.com/.well-known/sessiond-epochs", session.RemoteOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := redisstore.Open("rediss://:password@redis.example.com", redisstore.Options{Epochs: epochs})
 	if err != nil {
 		log.Fatal(err)
 	}

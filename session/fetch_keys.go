@@ -131,7 +131,7 @@ func (f *keyFetcher) fetch(ctx context.Context) (err error) {
 		return err
 	}
 	r.Header.Set("Accept", "application/json")
-	body, err := roundTrip(f.client, r)
+	body, _, err := roundTrip(f.client, r)
 	if err != nil || bytes.Equal(body, f.body) {
 		return err // do not replace an equal set, because that would invalidate the signature cache
 	}

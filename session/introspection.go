@@ -15,11 +15,10 @@ import (
 // Introspection is a [Fallback] that asks sessiond over HTTP (RFC 7662). sessiond also backfills
 // the store, so that the next check of the same session needs no fallback.
 type Introspection struct {
-	// Limit bounds how many requests to sessiond run at once. Otherwise a store that lost its data
-	// would cause a flood of requests. A check that has to wait longer than Timeout for its request
-	// fails with [ErrUnavailable]. [NewIntrospection] sets a limit of 16.
-	Limit Limit
-	// Timeout bounds a check, from the wait for Limit to the response. 0 means 1 second.
+	// Limit bounds how many requests run at once. Without a limit, the loss of the store's data would
+	// cause a flood of requests. [NewIntrospection] sets a limit of 16.
+	Limit *Limit
+	// Timeout bounds the time of a request. 0 means 1 second.
 	Timeout time.Duration
 
 	url, authorization string
@@ -38,7 +37,7 @@ func NewIntrospection(introspectionURL, clientID, clientSecret string, o RemoteO
 	r := http.Request{Header: http.Header{}}
 	r.SetBasicAuth(url.QueryEscape(clientID), url.QueryEscape(clientSecret))
 	return &Introspection{
-		Limit: make(Limit, idleConnections), url: introspectionURL,
+		Limit: NewLimit(idleConnections), url: introspectionURL,
 		authorization: r.Header.Get("Authorization"), client: o.client(),
 	}, nil
 }
@@ -54,11 +53,12 @@ type introspected struct {
 // Check implements [Fallback]. Each call sends a request of its own. If calls shared a request that
 // was sent before a revocation, the later calls would accept the revoked session.
 func (i *Introspection) Check(ctx context.Context, q Question) error {
-	ctx, leave, err := i.Limit.Enter(ctx, cmp.Or(i.Timeout, time.Second))
-	if err != nil {
+	if err := i.Limit.Enter(ctx); err != nil {
 		return fmt.Errorf("introspect: %w", err)
 	}
-	defer leave()
+	defer i.Limit.Leave()
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(i.Timeout, time.Second))
+	defer cancel()
 
 	answer, err := i.ask(ctx, q.Token)
 	switch {
@@ -84,7 +84,7 @@ func (i *Introspection) ask(ctx context.Context, token string) (introspected, er
 	r.Header.Set("Authorization", i.authorization)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Accept", "application/json")
-	body, err := roundTrip(i.client, r)
+	body, _, err := roundTrip(i.client, r)
 	if err != nil {
 		return introspected{}, err
 	}

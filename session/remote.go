@@ -65,24 +65,25 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// roundTrip sends r and returns the body of the response. A status other than 200 is an error.
-func roundTrip(client *http.Client, r *http.Request) ([]byte, error) {
+// roundTrip sends r and returns the body and the header of the response. A status other than 200 is
+// an error.
+func roundTrip(client *http.Client, r *http.Request) ([]byte, http.Header, error) {
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // ignore the error, because the body was only read
 	if resp.StatusCode != http.StatusOK {
 		// Read the body to the end, because otherwise the connection could not be used again.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRemoteBytes))
-		return nil, fmt.Errorf("%s %s: status %d", r.Method, r.URL, resp.StatusCode)
+		return nil, nil, fmt.Errorf("%s %s: status %d", r.Method, r.URL, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRemoteBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", r.Method, r.URL, err)
+		return nil, nil, fmt.Errorf("%s %s: %w", r.Method, r.URL, err)
 	}
 	if len(body) > maxRemoteBytes {
-		return nil, fmt.Errorf("%s %s: the response has more than %d bytes", r.Method, r.URL, maxRemoteBytes)
+		return nil, nil, fmt.Errorf("%s %s: the response has more than %d bytes", r.Method, r.URL, maxRemoteBytes)
 	}
-	return body, nil
+	return body, resp.Header, nil
 }

@@ -14,11 +14,6 @@ const Leeway = 30 * time.Second
 type Store interface {
 	// Look returns all that the store knows of a token, in one round trip. If the store cannot be
 	// reached, the error is [ErrUnavailable].
-	//
-	// Look reads the subject's generation before the session's entry, or both at one moment.
-	// Revoking all other sessions raises the generation and drops the entry of the kept session in
-	// one step. Look then finds no entry, and the fallback decides. In the other order, Look could
-	// find the old entry and the new generation, and the kept session would be refused.
 	Look(ctx context.Context, ref Ref) (Lookup, error)
 }
 
@@ -57,15 +52,16 @@ const (
 	revoked
 )
 
-// verdict returns unknown if anything is missing or out of date, because the fallback must then
-// decide. Otherwise lost data in the store could sign a user out.
+// verdict returns what follows from a lookup. It is unknown if anything is missing or out of date,
+// and then the fallback decides. An entry below the subject's generation is out of date and not
+// revoked, because the session may be one that RevokeAll kept.
 func (l *Lookup) verdict(tokenID string, now time.Time) verdict {
 	switch {
 	case l.TokenRevoked, l.HasEntry && l.Entry.Ended:
 		return revoked
-	case !l.HasEntry, !l.HasGeneration:
+	case !l.HasEntry, !l.HasGeneration, l.Entry.Generation < l.Generation:
 		return unknown
-	case l.Entry.Generation < l.Generation, slices.Contains(l.Entry.RevokedTokens, tokenID):
+	case slices.Contains(l.Entry.RevokedTokens, tokenID):
 		return revoked
 	case !now.Before(l.Entry.ExpiresAt):
 		// A refresh may have prolonged the session since the entry was written.

@@ -13,19 +13,18 @@ func TestLookupVerdict_IsActiveOnlyIfStoreHasEntryAndGeneration(t *testing.T) {
 		lookup Lookup
 		want   verdict
 	}{
-		{"the verdict is unknown if the store knows nothing", Lookup{}, unknown},
-		{"the verdict is active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
-		// A user can revoke all sessions but one. This raises the generation of the user and of the kept
-		// session's entry. A check at the same time may read the new entry and the old generation.
-		{"the verdict is active if the entry's generation is above the user's", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
-		{"the verdict is revoked if the entry's generation is below the user's", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, revoked},
-		// If the subject's generation is lost, the sessions that it revoked must not become active
-		// again.
-		{"the verdict is unknown if the store lost the user's generation", Lookup{HasEntry: true, Entry: live}, unknown},
-		{"the verdict is unknown if the store lost the session's entry", Lookup{HasGeneration: true, Generation: 3}, unknown},
-		{"the verdict is revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
-		{"the verdict is revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
-		{"the verdict is revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
+		{"unknown if the store knows nothing", Lookup{}, unknown},
+		{"active if entry and generation agree", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live}, active},
+		// RevokeAll raises the generation of the subject and of the kept session. A concurrent
+		// check may still have read the subject's old generation.
+		{"active if the entry is ahead of the generation", Lookup{HasEntry: true, HasGeneration: true, Generation: 2, Entry: live}, active},
+		{"unknown if the entry is below the generation, because the session may be kept", Lookup{HasEntry: true, HasGeneration: true, Generation: 4, Entry: live}, unknown},
+		// An evicted generation must not revive the sessions that it revoked.
+		{"unknown if the generation was lost", Lookup{HasEntry: true, Entry: live}, unknown},
+		{"unknown if the entry was lost", Lookup{HasGeneration: true, Generation: 3}, unknown},
+		{"revoked if the session ended", Lookup{HasEntry: true, Entry: Entry{Ended: true}}, revoked},
+		{"revoked if the token was revoked", Lookup{HasEntry: true, HasGeneration: true, Generation: 3, Entry: live, TokenRevoked: true}, revoked},
+		{"revoked if the store has lost all but the record of the revoked token", Lookup{TokenRevoked: true}, revoked},
 		// The store may lose the record of a revoked token before it loses the session's entry.
 		{"the verdict is revoked if the entry lists the token", Lookup{
 			HasEntry: true, HasGeneration: true, Generation: 3,

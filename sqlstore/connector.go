@@ -5,10 +5,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
 // connector opens Postgres connections whose sockets get the deadline of each call's context. With
@@ -19,12 +21,24 @@ import (
 // connection to cancel the statement. A server that hangs answers on neither connection.
 type connector struct {
 	config pq.Config
+	// connecting has a place for each connection that is being opened. Postgres starts a process for
+	// each, and on an overloaded machine many at once would all be given up before they are ready.
+	connecting chan struct{}
 }
+
+// maxConnecting is how many connections are opened at once.
+const maxConnecting = 2
 
 func (c connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // Connect implements [driver.Connector].
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	select {
+	case c.connecting <- struct{}{}:
+		defer func() { <-c.connecting }()
+	case <-ctx.Done():
+		return nil, &connectError{ctx.Err()}
+	}
 	inner, err := pq.NewConnectorConfig(c.config)
 	if err != nil {
 		return nil, &connectError{err}
@@ -37,6 +51,9 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	switch {
 	case err != nil:
 		stop()
+		if e := pq.As(err, pqerror.ProtocolViolation); e != nil && strings.HasPrefix(e.Message, "unsupported startup parameter") {
+			err = fmt.Errorf("%w: %w", err, errPgBouncer)
+		}
 		return nil, &connectError{err}
 	case !stop():
 		_ = dc.Close()
@@ -100,6 +117,16 @@ type pqConn interface {
 type conn struct {
 	pqConn
 	socket net.Conn
+	// outdated is true if the connection has a prepared statement that cannot be used any more.
+	outdated bool
+}
+
+// IsValid implements [driver.Validator]. It makes the pool close an outdated connection.
+func (c *conn) IsValid() bool { return !c.outdated && c.pqConn.IsValid() }
+
+func (c *conn) noteOutdated(err error) error {
+	c.outdated = c.outdated || isOutdated(err)
+	return err
 }
 
 // setDeadline gives the socket the deadline of ctx. It returns a context that is never done, so
@@ -129,7 +156,7 @@ func (c *conn) Ping(ctx context.Context) error {
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	inner, err := c.pqConn.PrepareContext(c.setDeadline(ctx), query)
 	if err != nil {
-		return nil, err
+		return nil, c.noteOutdated(err)
 	}
 	return &stmt{pqStmt: inner.(pqStmt), conn: c}, nil
 }
@@ -153,9 +180,11 @@ type stmt struct {
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.pqStmt.QueryContext(s.conn.setDeadline(ctx), args)
+	rows, err := s.pqStmt.QueryContext(s.conn.setDeadline(ctx), args)
+	return rows, s.conn.noteOutdated(err)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.pqStmt.ExecContext(s.conn.setDeadline(ctx), args)
+	result, err := s.pqStmt.ExecContext(s.conn.setDeadline(ctx), args)
+	return result, s.conn.noteOutdated(err)
 }

@@ -30,8 +30,8 @@ type dialect struct {
 	// unavailable reports whether err means that the database could not answer and may answer
 	// later.
 	unavailable func(err error) bool
-	// conflict reports whether err means that the database rolled the transaction back because of
-	// another transaction, so that it can be run again.
+	// conflict reports whether err means that the transaction can be run again: the database rolled
+	// it back because of another transaction, or a prepared statement is outdated.
 	conflict func(err error) bool
 	// unique reports whether err means that a value is not unique. It returns the name of the
 	// violated constraint, or "" if the database does not report it.
@@ -57,7 +57,7 @@ var postgres = dialect{
 			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	},
 	conflict: func(err error) bool {
-		return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil
+		return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil || isOutdated(err)
 	},
 	unique: func(err error) (string, bool) {
 		if e := pq.As(err, pqerror.UniqueViolation); e != nil {
@@ -65,6 +65,13 @@ var postgres = dialect{
 		}
 		return "", false
 	},
+}
+
+// isOutdated reports whether a prepared statement failed because the type of a column was changed
+// ("cached plan must not change result type"), or because the server does not know the statement or
+// knows another one by its name, as behind a pooler. Postgres did not run the statement then.
+func isOutdated(err error) bool {
+	return pq.As(err, pqerror.FeatureNotSupported, pqerror.InvalidSQLStatementName, pqerror.DuplicatePstatement) != nil
 }
 
 // unavailableClasses are the classes of Postgres errors after which a retry may succeed:
@@ -84,6 +91,7 @@ var sqlite = dialect{
 		" FOR UPDATE", "",
 		" FOR SHARE", "",
 		"::timestamptz", "",
+		nowMS, "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 	).Replace,
 
 	unavailable: func(err error) bool {

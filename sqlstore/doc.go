@@ -38,7 +38,7 @@
 //
 // # PgBouncer
 //
-// PgBouncer's transaction mode works with version 1.21 or later, with max_prepared_statements above
-// 0, and with ignore_startup_parameters for the time limits that [Open] sends. Migrations need a
-// direct connection to Postgres.
+// In transaction mode, PgBouncer may run each transaction of a connection on another server. With
+// pgbouncer=true in the URL, every statement is in a transaction that sets its own time limits, and no
+// statement is prepared. [DB.CheckPooler] finds a pooler that needs the parameter.
 package sqlstore

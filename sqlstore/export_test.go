@@ -10,6 +10,9 @@ import (
 // SQL returns the connection pool, so that tests can read and write tables directly.
 func (db *DB) SQL() *sqlx.DB { return db.sql }
 
+// ReadEpochs returns the statement that reads the epochs.
+func (db *DB) ReadEpochs() string { return db.dialect.text(readEpochs) }
+
 // LockUsers locks users for update in one transaction, one after the other. It calls before(i)
 // before it locks user i, again in every retry of the transaction.
 func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) error {
@@ -22,6 +25,12 @@ func (db *DB) LockUsers(ctx context.Context, before func(i int), ids ...string) 
 		}
 		return nil
 	})
+}
+
+// Show returns a setting of the server as a transaction sees it.
+func (db *DB) Show(ctx context.Context, name string) (value string, err error) {
+	err = db.inTx(ctx, func(ctx context.Context, tx *tx) error { return tx.get(ctx, &value, nil, newStatement("SHOW "+name)) })
+	return value, err
 }
 
 // MigrateTo migrates the tables only to this version, as an earlier release did.

@@ -11,7 +11,7 @@ import (
 type failure struct {
 	err         error
 	unavailable bool // the database could not answer, and a later retry may succeed
-	conflict    bool // another transaction caused a rollback, and the transaction can be run again
+	conflict    bool // nothing was committed, and the transaction can be run again
 }
 
 func (f *failure) Error() string { return f.err.Error() }

@@ -308,6 +308,50 @@ func TestStart_ReturnsUnavailableWhileUserRowIsLocked(t *testing.T) {
 	}
 }
 
+// TestDB_ReturnsUnavailableSoonWhileAllConnectionsAreInUse calls methods while every connection belongs
+// to a transaction that waits. The calls must not wait until their own time limit.
+func TestDB_ReturnsUnavailableSoonWhileAllConnectionsAreInUse(t *testing.T) {
+	t.Parallel()
+	const conns, timeout = 2, 20 * time.Second
+	db := open(t, sqlstoretest.PostgresURL(t), sqlstore.Options{MaxConns: conns, QueryTimeout: timeout})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subject := addUser(t, db)
+	release := make(chan struct{})
+	var held, group sync.WaitGroup
+	held.Add(conns)
+	for range conns {
+		group.Go(func() {
+			if err := db.LockUsers(t.Context(), func(int) { held.Done(); <-release }, subject); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	held.Wait()
+	sessions, users := calls(db, subject)
+	var slowest time.Duration
+	for name, call := range map[string]func(context.Context) error{
+		"Start": sessions["Start"], "Rotate": sessions["Rotate"], "Revoke": sessions["Revoke"],
+		"Find": sessions["Find"], "ByUsername": users["ByUsername"], "Create": users["Create"], "MailDone": users["MailDone"],
+	} {
+		began := time.Now()
+		if err := call(t.Context()); !errors.Is(err, session.ErrUnavailable) && !errors.Is(err, identity.ErrUnavailable) {
+			t.Errorf("%s = %v", name, err)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	t.Logf("the slowest of the calls took %v", slowest)
+	if slowest > timeout/4 { // about 200 ms, but a test machine may be busy
+		t.Errorf("a call took %v", slowest)
+	}
+	close(release)
+	group.Wait()
+	if err := sessions["Start"](t.Context()); err != nil {
+		t.Errorf("Start after the connections were free again: %v", err)
+	}
+}
+
 func TestInTx_RetriesAfterDeadlock(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))

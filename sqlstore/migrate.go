@@ -9,7 +9,6 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/sessiond/sessiond/session"
 )
@@ -26,6 +25,14 @@ func (db *DB) Migrate(ctx context.Context) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, pool.Close()) }()
+		turn, err := pool.BeginTx(ctx, nil)
+		if err == nil {
+			defer turn.Rollback() //nolint:errcheck // closing the pool ends the transaction too
+			_, err = turn.ExecContext(ctx, lockMigrations)
+		}
+		if err != nil {
+			return wrap("wait for another migration", session.ErrUnavailable, db.failure(ctx, err))
+		}
 	}
 	provider, err := db.provider(pool)
 	if err != nil {
@@ -35,22 +42,22 @@ func (db *DB) Migrate(ctx context.Context) (err error) {
 	return wrap("migrate", session.ErrUnavailable, db.failure(ctx, err))
 }
 
+// lockMigrations waits up to five minutes for the lock of migrations, which the transaction keeps. With
+// PgBouncer, a session could not keep it. The number is the text "sessiond", so that migrations of other
+// programs on the same server do not wait for it.
+const lockMigrations = `SET LOCAL lock_timeout = '5min'; SET LOCAL statement_timeout = 0;
+	SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(x'73657373696f6e64'::bigint)`
+
 func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, db.dialect.migrations)
 	if err != nil {
 		return nil, err
 	}
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	dialect := goose.DialectPostgres
 	if db.dialect == &sqlite {
-		return goose.NewProvider(goose.DialectSQLite3, pool, files, options...)
+		dialect = goose.DialectSQLite3
 	}
-	// Try each second for five minutes to get the migration lock. Its id is the text "sessiond", so
-	// that migrations of other programs on the same server do not wait for it.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(0x73657373696f6e64), lock.WithLockTimeout(1, 300))
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectPostgres, pool, files, append(options, goose.WithSessionLocker(locker))...)
+	return goose.NewProvider(dialect, pool, files, goose.WithDisableGlobalRegistry(true))
 }
 
 var migratedTo = newStatement(`SELECT max(version_id) FROM goose_db_version`)

@@ -21,17 +21,22 @@ import (
 
 // Options limit the resources of a DB. The zero value has useful defaults.
 type Options struct {
-	// MaxConns limits the connections of one replica to Postgres. The default is 20. All replicas
-	// together must stay below the server's max_connections. SQLite uses one connection.
+	// MaxConns limits one replica's connections to Postgres, besides two for the epochs. The default is
+	// 20. All replicas together must stay below the server's max_connections. SQLite uses one.
 	MaxConns int
 	// QueryTimeout limits one method call with its retries. On Postgres it also limits each
 	// statement, each wait for a lock and each pause within a transaction. The default is 2 seconds.
 	QueryTimeout time.Duration
+	// PoolTimeout limits how long a method call on Postgres waits for one of the connections. The
+	// default is 200 ms. A call that waits longer returns ErrUnavailable. Otherwise requests would
+	// pile up while all connections wait for a lock.
+	PoolTimeout time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 20)
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
+	o.PoolTimeout = cmp.Or(o.PoolTimeout, 200*time.Millisecond)
 	return o
 }
 
@@ -41,6 +46,15 @@ type DB struct {
 	dialect *dialect
 	timeout time.Duration // limits one method call; see Options.QueryTimeout
 	closed  atomic.Bool
+
+	// epochs runs the statements of epochs.go on connections of its own. If they had to wait for
+	// other statements, trust in Redis would go on although other replicas can begin an epoch. It is
+	// nil for SQLite.
+	epochs *DB
+
+	places         chan struct{} // has a place for each connection; nil for SQLite
+	placeTimeout   time.Duration // see Options.PoolTimeout
+	perTransaction string        // see postgresURL.perTransaction
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.
 	migrator func() (*sql.DB, error)
@@ -70,31 +84,43 @@ func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Ping(ctx); err != nil {
+	err = db.Ping(ctx)
+	if err == nil && db.epochs != nil {
+		err = db.epochs.Ping(ctx) // connect now, because a poll has little time for it
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
 func openPostgres(rawURL string, opts Options) (*DB, error) {
-	cfg, err := postgresConfig(rawURL, opts.QueryTimeout)
+	p, err := postgresConfig(rawURL, opts.QueryTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: database URL: %w", err)
 	}
-	pool := sql.OpenDB(connector{cfg})
-	pool.SetMaxOpenConns(opts.MaxConns)
-	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
-	pool.SetConnMaxIdleTime(5 * time.Minute)
-	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
-	db := newDB(pool, &postgres, opts)
+	db := newPostgres(p, opts)
+	opts.MaxConns = 2
+	db.epochs = newPostgres(p, opts)
 	db.migrator = func() (*sql.DB, error) {
-		unlimited, err := pq.NewConnectorConfig(withoutLimits(cfg))
+		unlimited, err := pq.NewConnectorConfig(p.withoutLimits())
 		if err != nil {
 			return nil, fmt.Errorf("sqlstore: connect for the migrations: %w", err)
 		}
 		return sql.OpenDB(unlimited), nil
 	}
 	return db, nil
+}
+
+func newPostgres(p postgresURL, opts Options) *DB {
+	pool := sql.OpenDB(connector{p.config, make(chan struct{}, maxConnecting)})
+	pool.SetMaxOpenConns(opts.MaxConns)
+	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	pool.SetConnMaxLifetime(30 * time.Minute) // replace old connections, so that a server that was added later gets some of them
+	db := newDB(pool, &postgres, opts)
+	db.places, db.placeTimeout, db.perTransaction = make(chan struct{}, opts.MaxConns), opts.PoolTimeout, p.perTransaction
+	return db
 }
 
 func openSQLite(path string, opts Options) (*DB, error) {
@@ -124,7 +150,7 @@ func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 }
 
 // Sessions returns the ledger of sessions that is stored in this database.
-func (db *DB) Sessions() *Sessions { return &Sessions{db} }
+func (db *DB) Sessions() *Sessions { return &Sessions{db, cmp.Or(db.epochs, db)} }
 
 // Users returns the user store in this database.
 func (db *DB) Users() *Users { return &Users{db} }
@@ -149,6 +175,9 @@ func (db *DB) Stats() sql.DBStats { return db.sql.Stats() }
 // Close closes all connections. Every later call fails because the database counts as unavailable.
 func (db *DB) Close() error {
 	db.closed.Store(true)
+	if db.epochs != nil {
+		_ = db.epochs.Close() // it fails if Postgres has cut an idle connection
+	}
 	if err := db.sql.Close(); err != nil {
 		return fmt.Errorf("sqlstore: close the database: %w", err)
 	}

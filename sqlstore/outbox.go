@@ -14,10 +14,13 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// The topics of the outbox: unsent mails, and revocations that Redis may not know yet.
+// The topics of the outbox: unsent mails, and revocations that Redis may not know yet. Replicas of
+// the release before know only topicEarlier. New revocations have another topic, because those
+// replicas delete a revocation without asking which Redis counts.
 const (
 	topicMail       = "mail"
-	topicRevocation = "revocation"
+	topicRevocation = "revocation in epoch"
+	topicEarlier    = "revocation"
 )
 
 type outboxRow struct {
@@ -37,7 +40,7 @@ var (
 		)
 		UPDATE outbox SET due_at = ?, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
 		RETURNING id, payload, queued_at, attempts`)
-	readOutbox   = newStatement(`SELECT id, payload, queued_at, attempts FROM outbox WHERE id = ? AND topic = ?`)
+	readOutbox   = newStatement(`SELECT id, payload, queued_at, attempts FROM outbox WHERE id = ? AND topic <> ?`)
 	deleteOutbox = newStatement(`DELETE FROM outbox WHERE id = ? AND topic = ?`)
 	retryOutbox  = newStatement(`UPDATE outbox SET due_at = ? WHERE id = ? AND topic = ?`)
 )
@@ -79,7 +82,7 @@ func (row *outboxRow) revocation() (issuer.Revocation, error) {
 // Revocation implements [issuer.Ledger].
 func (s *Sessions) Revocation(ctx context.Context, id int64) (issuer.Revocation, error) {
 	var row outboxRow
-	if err := s.db.get(ctx, &row, issuer.ErrNotFound, readOutbox, id, topicRevocation); err != nil {
+	if err := s.db.get(ctx, &row, issuer.ErrNotFound, readOutbox, id, topicMail); err != nil {
 		return issuer.Revocation{}, s.wrap(fmt.Sprintf("read revocation %d", id), err)
 	}
 	return row.revocation()
@@ -87,14 +90,18 @@ func (s *Sessions) Revocation(ctx context.Context, id int64) (issuer.Revocation,
 
 // DueRevocations implements [issuer.Ledger].
 func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]issuer.Revocation, error) {
-	rows, err := s.db.claim(ctx, topicRevocation, now, lease, limit)
-	if err != nil {
-		return nil, s.wrap("claim due revocations", err)
-	}
-	due := make([]issuer.Revocation, len(rows))
-	for i := range rows {
-		if due[i], err = rows[i].revocation(); err != nil {
-			return nil, err
+	var due []issuer.Revocation
+	for _, topic := range []string{topicEarlier, topicRevocation} {
+		rows, err := s.db.claim(ctx, topic, now, lease, limit-len(due))
+		if err != nil {
+			return nil, s.wrap("claim due revocations", err)
+		}
+		for i := range rows {
+			r, err := rows[i].revocation()
+			if err != nil {
+				return nil, err
+			}
+			due = append(due, r)
 		}
 	}
 	return due, nil
@@ -102,15 +109,20 @@ func (s *Sessions) DueRevocations(ctx context.Context, now time.Time, lease time
 
 // RevocationDone implements [issuer.Ledger].
 func (s *Sessions) RevocationDone(ctx context.Context, ids ...int64) error {
-	if len(ids) == 0 {
+	err := s.db.execFor(ctx, ids, `DELETE FROM outbox WHERE id IN (?) AND topic <> ?`, topicMail)
+	return s.wrap("delete revocations from the outbox", err)
+}
+
+// execFor is like exec for a statement whose first parameter is a list, which may be empty.
+func (db *DB) execFor(ctx context.Context, list []int64, text string, args ...any) error {
+	if len(list) == 0 {
 		return nil
 	}
-	text, args, err := sqlx.In(`DELETE FROM outbox WHERE topic = ? AND id IN (?)`, topicRevocation, ids)
+	text, args, err := sqlx.In(text, append([]any{list}, args...)...)
 	if err != nil {
-		return fmt.Errorf("sqlstore: delete revocations from the outbox: %w", err)
+		return err
 	}
-	err = s.db.exec(ctx, newStatement(text), args...)
-	return s.wrap("delete revocations from the outbox", err)
+	return db.exec(ctx, newStatement(text), args...)
 }
 
 // mailPayload is the JSON form of a mail in the outbox. Its JSON names must not change.

@@ -14,7 +14,7 @@ import (
 )
 
 // Sessions is the ledger of sessions in an SQL database. It implements [issuer.Ledger].
-type Sessions struct{ db *DB }
+type Sessions struct{ db, epochs *DB }
 
 var _ issuer.Ledger = (*Sessions)(nil)
 

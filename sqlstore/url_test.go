@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sessiond/sessiond/sqlstore"
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // TestHosts_ReturnsNoPartOfPassword checks the hosts of a Postgres URL, because other code prints
@@ -107,5 +109,93 @@ func TestHosts_ReadsEnvironmentVariables(t *testing.T) {
 				t.Errorf("got %q, encrypted %v, %v, want %q, %v", hosts, encrypted, err, c.want, c.encrypted)
 			}
 		})
+	}
+}
+
+// TestOpen_AcceptsParametersOfProviders opens URLs with parameters that hosting providers put in them.
+func TestOpen_AcceptsParametersOfProviders(t *testing.T) {
+	t.Parallel()
+	rawURL := sqlstoretest.PostgresURL(t)
+	for _, c := range []struct {
+		parameters string
+		ignored    string // the names of the parameters that have no effect, separated by commas
+		setting    string // a setting of the server
+		want       string
+	}{
+		{"channel_binding=require", "channel_binding", "", ""},
+		{"gssencmode=disable&gsslib=gssapi", "gssencmode,gsslib", "", ""},
+		{"keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3", "keepalives,keepalives_count,keepalives_idle,keepalives_interval", "", ""},
+		{"connection_limit=1&pool_timeout=10", "connection_limit,pool_timeout", "", ""},
+		{"ssl=true&sslcompression=0", "ssl,sslcompression", "", ""},
+		{"pgbouncer=false&statement_timeout=1500", "", "statement_timeout", "1500ms"},
+		{"pgbouncer=true&application_name=app", "", "application_name", "app"},
+		{"target_session_attrs=read-write", "", "", ""},
+		{"target_session_attrs=any&connect_timeout=10", "", "", ""},
+		{"options=-c%20work_mem%3D5MB", "", "work_mem", "5MB"},
+		{"search_path=pg_catalog", "", "search_path", "pg_catalog"},
+	} {
+		parameterized := rawURL + "&" + c.parameters
+		if got := strings.Join(sqlstore.IgnoredParameters(parameterized), ","); got != c.ignored {
+			t.Errorf("%s: %q are ignored, want %q", c.parameters, got, c.ignored)
+		}
+		db, err := sqlstore.Open(t.Context(), parameterized, sqlstore.Options{})
+		if err != nil {
+			t.Errorf("%s: %v", c.parameters, err)
+			continue
+		}
+		if c.setting != "" {
+			if got, err := db.Show(t.Context(), c.setting); err != nil || got != c.want {
+				t.Errorf("%s: %s is %q (%v), want %q", c.parameters, c.setting, got, err, c.want)
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOpen_RefusesParameters(t *testing.T) {
+	for parameters, want := range map[string]string{
+		"sslcrl=revoked.pem":                  "sslcrl is not supported",
+		"require_auth=scram-sha-256":          "require_auth is not supported",
+		"target_session_attrs=standby":        "want primary or read-write",
+		"target_session_attrs=prefer-standby": "want primary or read-write",
+		"target_session_attrs=read-only":      "want primary or read-write",
+		"pgbouncer=perhaps":                   "want true or false",
+		"sslmode=no-verify":                   "sslmode",
+	} {
+		if _, err := sqlstore.Open(t.Context(), "postgres://127.0.0.1:1/x?"+parameters, sqlstore.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want an error with %q", parameters, err, want)
+		}
+	}
+}
+
+// TestMisconfigured_TellsErrorsThatRemain checks which errors of Open end the program, because nothing
+// but another configuration helps.
+func TestMisconfigured_TellsErrorsThatRemain(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(u *url.URL)
+		want   bool
+	}{
+		"a wrong password":             {func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong") }, true},
+		"an unknown user":              {func(u *url.URL) { u.User = url.UserPassword("nobody-of-this-name", "wrong") }, true},
+		"an unknown database":          {func(u *url.URL) { u.Path = "/no_such_database" }, true},
+		"an unknown setting":           {func(u *url.URL) { u.RawQuery += "&no_such_setting=1" }, true},
+		"a setting that cannot be set": {func(u *url.URL) { u.RawQuery += "&max_connections=7" }, true},
+		"a wrong value of a setting":   {func(u *url.URL) { u.RawQuery += "&work_mem=much" }, true},
+		"a server without TLS":         {func(u *url.URL) { u.RawQuery = "sslmode=require" }, true},
+		"a port where nobody listens":  {func(u *url.URL) { u.Host = "127.0.0.1:1" }, false},
+	} {
+		changed := *u
+		c.change(&changed)
+		_, err := sqlstore.Open(t.Context(), changed.String(), sqlstore.Options{})
+		if got := sqlstore.Misconfigured(err); err == nil || got != c.want {
+			t.Errorf("%s: Misconfigured(%v) = %t, want %t", name, err, got, c.want)
+		}
 	}
 }

@@ -306,6 +306,7 @@ func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space
 func (b *bench) growth(ctx context.Context) {
 	var contenders []contender
 	var first *stage.Space
+	var firstBuild stage.Build
 	for i, n := range append(slices.Clone(b.GrowthSessions), b.GrowthUser) {
 		name, oneUser := count(n, "session"), i == len(b.GrowthSessions)
 		if oneUser {
@@ -315,11 +316,15 @@ func (b *bench) growth(ctx context.Context) {
 		if i == 0 {
 			first = sp
 		}
-		c := b.served(name, b.Service(ctx, b.Latest, sp.URL, nil), principal)
+		build := b.WithNewDatabase(ctx, b.Latest)
+		if i == 0 {
+			firstBuild = build
+		}
+		c := b.served(name, b.Service(ctx, build, sp.URL, nil), principal)
 		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, refs, min(n, b.Sessions))
 		contenders = append(contenders, c)
 	}
-	c := b.served(again(contenders[0].name), b.Service(ctx, b.Latest, first.URL, nil), principal)
+	c := b.served(again(contenders[0].name), b.Service(ctx, firstBuild, first.URL, nil), principal)
 	c.requests = contenders[0].requests
 	b.takeTurns(ctx, first, report.Table{
 		Part: report.Growth, Name: fmt.Sprintf("/v1/verify by the sessions in Redis, EdDSA, warm tokens, %s", count(principal, "connection")),

@@ -17,23 +17,24 @@ const (
 // arrows lists, for each package of this module, the packages of this module that it may import.
 // A new package must be added here.
 var arrows = map[string][]string{
-	"session":                {},
-	"session/issuer":         {"session"},
-	"session/example":        {"session", "redisstore"},
-	"identity":               {"identity/hashing", "identity/limit", "identity/mail"},
-	"identity/breach":        {"identity"},
-	"identity/hashing":       {},
-	"identity/limit":         {},
-	"identity/mail":          {},
-	"redisstore":             {"session", "session/issuer", "identity/limit"},
-	"redisstore/embedded":    {},
-	"sqlstore":               {"session", "session/issuer", "identity", "identity/mail"},
-	"api":                    {"session", "session/issuer", "identity", "identity/limit"},
-	"api/docgen":             {},
-	"cmd/sessiond":           {"cmd/sessiond/app"},
-	"cmd/sessiond/httpsuite": {}, // this package has only tests
-	"cmd/sessiond/app":       {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
-	"deploy/gateways":        {},
+	"session":                 {},
+	"session/issuer":          {"session"},
+	"session/example":         {"session", "redisstore"},
+	"identity":                {"identity/hashing", "identity/limit", "identity/mail"},
+	"identity/breach":         {"identity"},
+	"identity/hashing":        {},
+	"identity/limit":          {},
+	"identity/mail":           {},
+	"redisstore":              {"session", "session/issuer", "identity/limit"},
+	"redisstore/embedded":     {},
+	"sqlstore":                {"session", "session/issuer", "identity", "identity/mail"},
+	"api":                     {"session", "session/issuer", "identity", "identity/limit"},
+	"api/docgen":              {},
+	"cmd/sessiond":            {"cmd/sessiond/app"},
+	"cmd/sessiond/httpsuite":  {}, // this package has only tests
+	"cmd/sessiond/faultsuite": {}, // this package has only tests
+	"cmd/sessiond/app":        {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
+	"deploy/gateways":         {},
 }
 
 func TestPackages_ImportOnlyAllowedPackages(t *testing.T) {

@@ -9,10 +9,12 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -29,20 +31,41 @@ type Worker struct {
 	idle    bool
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	client *rpc.Client
-	ended  chan struct{} // closed when the current process has ended
-	closed bool
+	askAfter, hungAfter time.Duration // the constants, except in tests
+
+	mu      sync.Mutex
+	current *process
+	closed  bool
 }
+
+// process is a worker process that was started.
+type process struct {
+	client *rpc.Client
+	kill   func() error
+	ready  chan struct{} // closed when the process has answered for the first time
+	ended  chan struct{} // closed when the process has ended
+}
+
+// A hash has no deadline of its own, because an honest one may take half a minute while other programs
+// keep the machine busy. Instead, a call that has waited for askAfter asks the process for a sign of
+// life. That needs far less CPU time than a hash, so it is quick even then. A process that does not
+// answer within hungAfter is killed. Until its first answer it has startWithin, because a start takes
+// as much CPU time as a hash.
+const (
+	askAfter    = 2 * time.Second
+	hungAfter   = 10 * time.Second // the client gets its 503 before the HTTP server's write timeout
+	startWithin = 2 * time.Minute
+)
 
 // StartWorker starts the worker process. The command must call [RunWorker], and nothing else may use
 // its standard streams. The parameter slots is how many hashes run at once. If idle is set, a hash runs
 // only when nothing else wants the CPU, until it has taken far longer than usual (see farBehind).
 func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Worker, error) {
-	w := &Worker{log: log, idle: idle, command: func() *exec.Cmd {
+	w := &Worker{log: log, idle: idle, askAfter: askAfter, hungAfter: hungAfter, command: func() *exec.Cmd {
 		// The worker ends when its standard input ends. So the worker ends even if this process is
 		// killed.
 		cmd := exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // G204: the command starts this program
+		cmd.Args[0] = os.Args[0]                                                     // for ps
 		// Besides the threads that hash, one thread reads the requests.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
 		// Signals from a terminal must not reach the worker, which ends only when this process ends.
@@ -66,13 +89,13 @@ func (w *Worker) start() error {
 	if err != nil {
 		return fmt.Errorf("start the hashing worker: %w", err)
 	}
-	client, ended := rpc.NewClient(pipes{out, in}), make(chan struct{})
-	w.client, w.ended = client, ended
-	go w.reportFault(client)
+	p := &process{client: rpc.NewClient(pipes{out, in}), kill: cmd.Process.Kill, ready: make(chan struct{}), ended: make(chan struct{})}
+	w.current = p
+	go w.reportFault(p)
 	go func() {
-		defer close(ended)
+		defer close(p.ended)
 		err := cmd.Wait()
-		_ = client.Close() // makes the calls fail that still wait for an answer
+		_ = p.client.Close() // makes the calls fail that still wait for an answer
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.closed {
@@ -82,10 +105,14 @@ func (w *Worker) start() error {
 	return nil
 }
 
-// reportFault logs an error if the worker's bcrypt failed its check.
-func (w *Worker) reportFault(client *rpc.Client) {
+// reportFault waits for the first answer. It logs an error if the worker's bcrypt failed its check.
+func (w *Worker) reportFault(p *process) {
 	var fault string
-	if err := client.Call(service+".Fault", Job{}, &fault); err == nil && fault != "" {
+	if p.client.Call(service+".Fault", Job{}, &fault) != nil {
+		return
+	}
+	close(p.ready)
+	if fault != "" {
 		w.log.Error("the bcrypt that yields the CPU gives wrong results; the worker uses x/crypto's, which delays checks more", "error", fault)
 	}
 }
@@ -107,10 +134,11 @@ func onThread(lower, f func()) {
 func (w *Worker) Close() error {
 	w.mu.Lock()
 	w.closed = true
-	client, ended := w.client, w.ended
+	p := w.current
 	w.mu.Unlock()
-	err := client.Close()
-	<-ended
+	err := p.client.Close()
+	_ = p.kill() // otherwise a process that hangs would never end
+	<-p.ended
 	if errors.Is(err, rpc.ErrShutdown) {
 		return nil
 	}
@@ -137,14 +165,18 @@ func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []
 
 // call sends a request to the worker process. It returns [ErrUnavailable] if there is no answer.
 func (w *Worker) call(ctx context.Context, method string, j Job, answer any) error {
-	client, err := w.running()
+	p, err := w.running()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	// Wait even if ctx ends, because the worker computes the hash to its end and uses a core until then.
-	call := <-client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1)).Done
+	call := p.client.Go(service+"."+method, j, answer, make(chan *rpc.Call, 1))
+	w.await(p, call)
 	if call.Error == nil {
 		return nil
+	}
+	if _, answered := errors.AsType[rpc.ServerError](call.Error); !answered {
+		<-p.ended // the next call then starts another process
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -152,14 +184,37 @@ func (w *Worker) call(ctx context.Context, method string, j Job, answer any) err
 	return fmt.Errorf("%w: hash password: %w", ErrUnavailable, call.Error)
 }
 
-// running returns the client of a running process. If the last process ended, it starts another one.
-func (w *Worker) running() (*rpc.Client, error) {
+// await waits until the call is done. It kills the process if the process hangs, which ends the call.
+func (w *Worker) await(p *process, call *rpc.Call) {
+	for {
+		select {
+		case <-call.Done:
+			return
+		case <-time.After(w.askAfter):
+		}
+		limit := startWithin
+		select {
+		case <-p.ready:
+			limit = w.hungAfter
+		default:
+		}
+		hung := time.AfterFunc(limit, func() {
+			w.log.Error("the hashing worker hangs and is killed", "waited", limit)
+			_ = p.kill()
+		})
+		_ = p.client.Call(service+".Fault", Job{}, new(string)) // any answer shows that the process runs
+		hung.Stop()
+	}
+}
+
+// running returns a running process. If the last one ended, it starts another one.
+func (w *Worker) running() (*process, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
-	case <-w.ended:
+	case <-w.current.ended:
 	default:
-		return w.client, nil
+		return w.current, nil
 	}
 	if w.closed {
 		return nil, rpc.ErrShutdown
@@ -168,7 +223,7 @@ func (w *Worker) running() (*rpc.Client, error) {
 		return nil, err
 	}
 	w.log.Info("the hashing worker was started again")
-	return w.client, nil
+	return w.current, nil
 }
 
 // Job is a request to the worker process. It is exported because net/rpc requires that. Secrets are
@@ -221,6 +276,8 @@ func (s server) Generate(j Job, hash *[]byte) (err error) {
 func RunWorker() error { return runWorker(yielding) }
 
 func runWorker(i implementation) error {
+	// Linux names a process after the file that was executed, which may be /proc/self/exe.
+	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 	// Make standard input blocking. Otherwise the Go runtime would poll it and wake every 20 µs, which
 	// takes CPU time from the hashes.
 	if err := syscall.SetNonblock(syscall.Stdin, true); err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/rpc"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/bcrypt"
@@ -210,6 +214,66 @@ func TestWorker_RestartsAfterItWasKilled(t *testing.T) {
 	}
 	if child(t) == first {
 		t.Error("the killed process still answers")
+	}
+}
+
+// A stopped process is one that hangs: it neither answers nor ends.
+func TestWorker_ReplacesAProcessThatHangs(t *testing.T) {
+	w := start(t)
+	w.askAfter, w.hungAfter = time.Millisecond, 2*time.Second
+	first := child(t)
+	<-w.current.ready
+	stop(t, first)
+	if _, err := w.Generate(t.Context(), secret, bcrypt.MinCost); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the call that the process did not answer: %v", err)
+	}
+	if _, err := w.Generate(t.Context(), secret, bcrypt.MinCost); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+	if child(t) == first {
+		t.Error("the process that hung was not replaced")
+	}
+}
+
+// On a busy machine, an honest hash may take long. A process that still answers is not killed for it.
+func TestWorker_WaitsForASlowHash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := yielding
+		slow.generate = func([]byte, int, bool) ([]byte, error) {
+			time.Sleep(time.Hour)
+			return []byte("made"), nil
+		}
+		in, out := net.Pipe()
+		s := rpc.NewServer()
+		if err := s.RegisterName(service, server{bcrypt: slow}); err != nil {
+			t.Fatal(err)
+		}
+		go s.ServeConn(out)
+		w := &Worker{log: slog.New(slog.DiscardHandler), askAfter: askAfter, hungAfter: hungAfter}
+		w.current = &process{client: rpc.NewClient(in), ready: make(chan struct{}), ended: make(chan struct{})}
+		w.current.kill = func() error { close(w.current.ended); return w.current.client.Close() }
+		go w.reportFault(w.current)
+		if hash, err := w.Generate(t.Context(), secret, bcrypt.MinCost); err != nil || string(hash) != "made" {
+			t.Errorf("slow hash: %q, %v", hash, err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func stop(t *testing.T, process int) {
+	t.Helper()
+	if err := syscall.Kill(process, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWorker_CloseEndsAProcessThatHangs(t *testing.T) {
+	w := start(t)
+	stop(t, child(t))
+	if err := w.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -28,7 +28,7 @@ func Start() (*Server, error) {
 	if err := s.redis.Start(); err != nil {
 		return nil, fmt.Errorf("embedded: start: %w", err)
 	}
-	// miniredis does not support INFO replication, from which the store reads the server's lineage.
+	// miniredis does not support INFO replication, from which the store reads the server's name.
 	replid := make([]byte, 20)
 	rand.Read(replid)
 	replication := fmt.Sprintf("# Replication\r\nrole:master\r\nmaster_replid:%x\r\n", replid)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/redisstore/embedded"
+	"github.com/sessiond/sessiond/session"
 )
 
 // storeTimeout is the default timeout of a store in tests.
@@ -93,8 +94,8 @@ func missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// Open returns a store that is closed when the test ends. The default timeouts are 10 s, because a
-// busy test machine may be slow.
+// Open returns a store that trusts the servers it finds, as after [Trust], and is closed when the
+// test ends. The default timeouts are 10 s, because a busy test machine is not an outage.
 func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
 	opts.LookTimeout = cmp.Or(opts.LookTimeout, storeTimeout)
@@ -108,7 +109,46 @@ func Open(t testing.TB, redisURL string, opts redisstore.Options) *redisstore.St
 			t.Error(err)
 		}
 	})
+	if opts.Epochs == nil {
+		Trust(t, store)
+	}
 	return store
+}
+
+// epochs numbers the servers of all tests.
+var epochs struct {
+	sync.Mutex
+	numbers map[string]int64
+}
+
+// Trust makes the store trust the servers that it uses now, for an hour. All stores give a server
+// the same epoch.
+func Trust(t testing.TB, store *redisstore.Store) {
+	t.Helper()
+	servers, err := store.Servers(context.Background())
+	for range 3 { // a busy machine may be slow; a server that is away is not trusted
+		if err != nil {
+			servers, err = store.Servers(context.Background())
+		}
+	}
+	if err != nil {
+		t.Logf("the servers that do not answer are not trusted: %v", err)
+	}
+	epochs.Lock()
+	defer epochs.Unlock()
+	var current []session.Epoch
+	for _, s := range servers {
+		number, ok := epochs.numbers[s.ID]
+		if !ok {
+			number = int64(len(epochs.numbers) + 1)
+			if epochs.numbers == nil {
+				epochs.numbers = map[string]int64{}
+			}
+			epochs.numbers[s.ID] = number
+		}
+		current = append(current, session.Epoch{Number: number, Server: s.ID})
+	}
+	store.Epochs().Learn(current, time.Now().Add(time.Hour), 0)
 }
 
 // Client returns a client with which a test can read and change a Redis. It is closed when the test

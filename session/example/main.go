@@ -40,7 +40,11 @@ func main() {
 func setting(name string) string { return os.Getenv("SESSIOND_EXAMPLE_" + name) }
 
 func run(ctx context.Context) error {
-	store, err := redisstore.Open(setting("REDIS_URL"), redisstore.Options{Prefix: setting("REDIS_PREFIX")})
+	epochs, err := session.FetchEpochs(ctx, setting("URL")+"/.well-known/sessiond-epochs", session.RemoteOptions{})
+	if err != nil {
+		return err
+	}
+	store, err := redisstore.Open(setting("REDIS_URL"), redisstore.Options{Epochs: epochs, Prefix: setting("REDIS_PREFIX")})
 	if err != nil {
 		return err
 	}

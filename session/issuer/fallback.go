@@ -16,11 +16,11 @@ import (
 type LedgerFallback struct {
 	Store  Store
 	Finder Finder
-	// Limit bounds how many checks read the ledger at once. Otherwise a store that lost its data
-	// would cause a flood of SQL. A check that waits longer than Timeout fails with
-	// [session.ErrUnavailable].
-	Limit session.Limit
-	// Timeout bounds a check, from the wait for Limit to the end of the read. 0 means 1 second.
+	// Limit bounds how many reads run at once. Without a limit, the loss of the store's data would
+	// cause a flood of SQL.
+	Limit *session.Limit
+	// Timeout bounds how long a check waits for its read. 0 means 1 second. The read itself goes on,
+	// and the store gets its result: otherwise an overloaded ledger would only do work in vain.
 	Timeout time.Duration
 }
 
@@ -34,16 +34,32 @@ var _ session.Fallback = (*LedgerFallback)(nil)
 // Check implements [session.Fallback]. Each call reads the ledger. If calls shared a read that
 // began before a revocation, the later calls would accept the revoked session.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
-	ctx, leave, err := f.Limit.Enter(ctx, cmp.Or(f.Timeout, time.Second))
-	if err != nil {
+	if err := f.Limit.Enter(ctx); err != nil {
 		return fmt.Errorf("read the ledger: %w", err)
 	}
-	defer leave()
+	result := make(chan error, 1)
+	go func() {
+		defer f.Limit.Leave()
+		result <- f.read(context.WithoutCancel(ctx), q)
+	}()
+	late := time.NewTimer(cmp.Or(f.Timeout, time.Second))
+	defer late.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%w: the ledger takes too long", session.ErrUnavailable)
+	case <-ctx.Done():
+		return fmt.Errorf("issuer: check given up: %w", ctx.Err())
+	}
+}
 
+// read reads the ledger, backfills the store, and returns what the ledger says.
+func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
 	lease, leased := "", false
 	if q.StoreUp {
-		// Without the lease, this check reads the ledger but does not backfill the store.
-		lease, leased, _ = f.Store.Lease(ctx, q.Ref.Subject)
+		// Without a lease there is no backfill, and the check goes on.
+		lease, leased, _ = f.Store.Lease(ctx, q.Ref)
 	}
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
 	switch {
@@ -86,7 +102,7 @@ func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	}
 	return Snapshot{
 		Entry: session.Entry{
-			Ended: status != StatusActive, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
+			Ended: status != StatusActive || r.Generation < r.SubjectGeneration, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
 		},
 		Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil,
 	}, true

@@ -20,19 +20,20 @@ func TestRecord_AcceptsOnlyActiveSessionAndCachesNoExpiredOne(t *testing.T) {
 		record Record
 		want   error
 		kept   bool // whether the store may keep a snapshot of the record
+		ended  bool // whether the snapshot says that the session has ended
 	}{
-		{"active", Record{Session: live, SubjectGeneration: 3}, nil, true},
-		{"ended", Record{Session: ended, SubjectGeneration: 3}, session.ErrRevoked, true},
-		// The store must not keep an expired session, because a concurrent refresh may prolong it.
-		{"expired", Record{Session: expired, SubjectGeneration: 3}, session.ErrInvalidToken, false},
-		{"active, token revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true},
-		{"active, generation below the subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true},
+		{"active", Record{Session: live, SubjectGeneration: 3}, nil, true, false},
+		{"ended", Record{Session: ended, SubjectGeneration: 3}, session.ErrRevoked, true, true},
+		// A refresh that commits right now may prolong the expired session.
+		{"expired", Record{Session: expired, SubjectGeneration: 3}, session.ErrInvalidToken, false, false},
+		{"active, token revoked", Record{Session: live, SubjectGeneration: 3, RevokedTokens: []string{"jti"}}, session.ErrRevoked, true, false},
+		{"active, generation below the subject's generation", Record{Session: live, SubjectGeneration: 4}, session.ErrRevoked, true, true},
 	} {
 		if err := c.record.verdict("jti", now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 		snapshot, ok := c.record.snapshot(now)
-		if ok != c.kept || ok && (snapshot.SubjectGeneration != c.record.SubjectGeneration || snapshot.Entry.Ended != !c.record.EndedAt.IsZero()) {
+		if ok != c.kept || ok && (snapshot.SubjectGeneration != c.record.SubjectGeneration || snapshot.Entry.Ended != c.ended) {
 			t.Errorf("%s: got snapshot %+v, kept: %t, want kept: %t", c.name, snapshot, ok, c.kept)
 		}
 	}

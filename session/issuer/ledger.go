@@ -74,6 +74,18 @@ type Ledger interface {
 
 	// RevocationDone deletes enforced revocations. An id that is already deleted is not an error.
 	RevocationDone(ctx context.Context, ids ...int64) error
+
+	// Epochs reads the epochs of Redis.
+	Epochs(ctx context.Context) (EpochTable, error)
+
+	// BeginEpoch records an epoch with this number. It does nothing if the number is taken.
+	BeginEpoch(ctx context.Context, number int64, server Server) error
+
+	// ConfirmEpochs records that a replica uses the servers of these epochs now. Other replicas see
+	// all of it or nothing, because an epoch that is confirmed later than another may be retired.
+	// Until an epoch has been confirmed for four seconds, a gap between two confirmations makes them
+	// begin again, because verifiers may have missed the epoch in an outage of the ledger.
+	ConfirmEpochs(ctx context.Context, numbers ...int64) error
 }
 
 // Use says when an access token of a session was accepted.
@@ -148,7 +160,7 @@ type Revocation struct {
 	SessionID string `json:"sid,omitempty"`
 	// TokenID is set if one token was revoked and its session stays active.
 	TokenID string `json:"jti,omitempty"`
-	// Generation is set if all sessions of the subject with a lower generation ended.
+	// Generation is set if sessions of a lower generation ended.
 	Generation int64 `json:"gen,omitempty"`
 	// Keep names the session that moved to Generation, because it stays active.
 	Keep string `json:"keep,omitempty"`

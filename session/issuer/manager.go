@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessiond/sessiond/session"
@@ -26,8 +27,8 @@ type Manager struct {
 	IdleTTL time.Duration
 	// MaxTTL is how long after the login a session expires, even if it is refreshed.
 	MaxTTL time.Duration
-	// RefreshGrace is how long after a refresh the client may use the replaced refresh token to
-	// fetch a lost reply again. 0 means not at all.
+	// RefreshGrace is how long after a refresh the client may fetch a lost reply again, with the
+	// same refresh token. Zero: not at all. [NoRefreshLimit]: until the reply's token was used.
 	RefreshGrace time.Duration
 	// MaxSessions is how many active sessions a user may have. 0 means no limit.
 	MaxSessions int
@@ -35,7 +36,8 @@ type Manager struct {
 	// such a login is refused.
 	EndOldest bool
 
-	outage outage // the latest outage of Ledger
+	distrust atomic.Pointer[error] // why checks do not trust Redis; nil before the first poll
+	settled  atomic.Bool           // whether this replica can enforce revocations
 }
 
 // TokenSet is what the client receives after a login, a refresh or a re-authentication.
@@ -78,9 +80,11 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 		return TokenSet{}, Session{}, fmt.Errorf("issuer.Start: %w", err)
 	}
 	for _, r := range displaced {
-		if err := m.enforce(ctx, r); err != nil {
-			// The login succeeds even if the displaced session can only be revoked later.
+		if err := m.enforce(ctx, r, 0); err != nil {
+			// The login must not fail because of that, nor wait for each of them. The outbox enforces
+			// the revocations later.
 			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
+			break
 		}
 	}
 	set, err := m.tokens(&s, now)

@@ -10,10 +10,13 @@ import (
 // theftMail is the kind of the mail that tells users that their refresh token was stolen.
 const theftMail = "token_theft"
 
+// NoRefreshLimit is a [Manager.RefreshGrace] without a limit of time.
+const NoRefreshLimit time.Duration = -1
+
 // Refresh exchanges a refresh token for a new token set (RFC 6749 section 6) with a new refresh
-// token (RFC 9700 section 4.14). It returns [session.ErrInvalidToken] if the token is unknown or
-// was replaced too long ago, or its session has ended. After [session.ErrUnavailable] the client
-// can try again with the same token.
+// token (RFC 9700 section 4.14). It returns [session.ErrInvalidToken] if the token is unknown or its
+// successor was used, or its session has ended. After [session.ErrUnavailable] the client can try
+// again with the same token, however late.
 func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session, error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {
@@ -32,7 +35,7 @@ func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session,
 		return TokenSet{}, Session{}, fmt.Errorf("issuer.Refresh: %w", err)
 	case revocation != nil:
 		m.Log.WarnContext(ctx, "a replaced refresh token was used again; session revoked", "session", s.ID, "subject", s.Subject)
-		if err := m.enforce(ctx, *revocation); err != nil {
+		if err := m.enforce(ctx, *revocation, enforceWait); err != nil {
 			return TokenSet{}, Session{}, err
 		}
 		return TokenSet{}, Session{}, invalid("refresh token was used before")
@@ -64,27 +67,21 @@ func (m *Manager) rotate(r Rotatable, presented refreshToken, now time.Time) (_ 
 		rotation.Sealed, err = presented.seal(next)
 		return rotation, next, err
 
-	// The client presents the previous token within the grace period. The reply to the refresh was
-	// lost, or two tabs refreshed at once. The client gets the current token again.
-	case hash == r.Previous && m.inGrace(r.RotatedAt, now):
+	// The client presents the previous token. The current one was never used, so the reply to the
+	// refresh was lost, or two tabs refreshed at once. The client gets the current token again.
+	case hash == r.Previous && (m.RefreshGrace == NoRefreshLimit || now.Before(r.RotatedAt.Add(m.RefreshGrace))):
 		next, err = presented.open(r.Sealed)
 		return rotation, next, err
 
-	// The client presents an older token, or the previous token after the grace period. One of two
-	// clients with this token is a thief. We cannot know which one, so the session ends for both.
+	// The client presents a token whose successor was used. One of two clients with the same token
+	// is a thief. We cannot know which one, so the session ends for both.
 	default:
 		return Rotation{End: &Ending{At: now, Reason: ReasonTokenTheft, By: BySystem}, Notify: theftMail}, next, nil
 	}
 }
 
-// inGrace reports whether a client may fetch a lost refresh reply again. The grace period begins
-// anew after an outage of the ledger, because no client could refresh during the outage.
-func (m *Manager) inGrace(rotated, now time.Time) bool {
-	return now.Before(rotated.Add(m.RefreshGrace)) || m.outage.extendsGrace(rotated, now, m.RefreshGrace)
-}
-
-// RevokeRefresh ends the session of a refresh token (RFC 7009). If no session has the token, found
-// is false and err is nil.
+// RevokeRefresh ends the session of a refresh token (RFC 7009). It reports whether there was one,
+// and it is not an error if there was none.
 func (m *Manager) RevokeRefresh(ctx context.Context, token string) (found bool, err error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {
@@ -100,5 +97,5 @@ func (m *Manager) RevokeRefresh(ctx context.Context, token string) (found bool, 
 	case err != nil:
 		return true, fmt.Errorf("issuer.RevokeRefresh: %w", err)
 	}
-	return true, m.enforce(ctx, *revocation)
+	return true, m.enforce(ctx, *revocation, enforceWait)
 }

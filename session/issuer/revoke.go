@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 // Revoke ends one session of a subject. After Revoke has returned nil, no check accepts the session
@@ -15,7 +18,7 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 	if err != nil {
 		return Session{}, fmt.Errorf("issuer.Revoke: %w", err)
 	}
-	return s, m.enforce(ctx, revocation)
+	return s, m.enforce(ctx, revocation, enforceWait)
 }
 
 // RevokeAll ends and returns all sessions of a subject, except the session with the id keep if keep
@@ -25,7 +28,7 @@ func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Re
 	if err != nil {
 		return nil, fmt.Errorf("issuer.RevokeAll: %w", err)
 	}
-	return ended, m.enforce(ctx, revocation)
+	return ended, m.enforce(ctx, revocation, enforceWait)
 }
 
 // RevokeToken revokes one access token (RFC 7009). The session of the token stays active. For an
@@ -42,7 +45,7 @@ func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 	if err != nil {
 		return fmt.Errorf("issuer.RevokeToken: %w", err)
 	}
-	return m.enforce(ctx, revocation)
+	return m.enforce(ctx, revocation, enforceWait)
 }
 
 // Enforce enforces the recorded revocation with this id, for example the revocation by a password
@@ -55,19 +58,53 @@ func (m *Manager) Enforce(ctx context.Context, id int64) error {
 	if err != nil {
 		return fmt.Errorf("issuer.Enforce: revocation %d: %w", id, err)
 	}
-	return m.enforce(ctx, revocation)
+	return m.enforce(ctx, revocation, enforceWait)
 }
 
-// enforce applies a committed revocation to the store.
-func (m *Manager) enforce(ctx context.Context, r Revocation) error {
-	// Enforce it even if the client disconnects. Otherwise the revocation waits for the outbox.
+const (
+	// enforceWait is how long a client waits for its revocation while a new Redis server settles.
+	enforceWait = 2 * time.Second
+	enforceTick = 200 * time.Millisecond
+)
+
+// enforce applies a committed revocation to the store. It returns nil once every replica refuses what
+// was revoked. It tries again for the time wait if the server that took the revocation does not count
+// yet, because a verifier may still trust another one.
+func (m *Manager) enforce(ctx context.Context, r Revocation, wait time.Duration) error {
+	// Go on if the client leaves. Otherwise the revocation would wait for the outbox.
 	ctx = context.WithoutCancel(ctx)
-	if err := m.Store.Apply(ctx, r); err != nil {
-		return fmt.Errorf("issuer: revocation %d is recorded but not enforced yet: %w", r.ID, err)
+	for end := time.Now().Add(wait); ; time.Sleep(enforceTick) {
+		done, err := m.tryEnforce(ctx, r)
+		if err == nil && !done && time.Now().After(end) {
+			err = fmt.Errorf("%w: the Redis server that took it does not count, or not yet", session.ErrUnavailable)
+		}
+		if err != nil {
+			return fmt.Errorf("issuer: revocation %d is recorded but not enforced yet: %w", r.ID, err)
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+func (m *Manager) tryEnforce(ctx context.Context, r Revocation) (done bool, err error) {
+	servers, err := m.Store.Apply(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	// Read the epochs after the store was written. If the server counts now, a verifier that trusts a
+	// later one reads the ledger after the revocation was committed.
+	table, err := m.Ledger.Epochs(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !table.settled(servers...) {
+		_, err := m.Ledger.Revocation(ctx, r.ID)
+		return errors.Is(err, ErrNotFound), nil // whether another replica has enforced it
 	}
 	if err := m.Ledger.RevocationDone(ctx, r.ID); err != nil {
 		// The outbox will apply this revocation once more, which is harmless.
 		m.Log.WarnContext(ctx, "cannot mark an enforced revocation as done", "revocation", r.ID, "error", err)
 	}
-	return nil
+	return true, nil
 }

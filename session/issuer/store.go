@@ -27,28 +27,44 @@ const LeaseTTL = 3 * time.Second
 type Store interface {
 	session.Store
 
-	// Lease takes, for LeaseTTL, the lease that a caller needs to backfill sessions of the subject.
-	// It reports false while another caller holds the lease. Apply ends the lease. Otherwise a
-	// session that was read before a revocation could be backfilled after the revocation.
-	Lease(ctx context.Context, subject string) (lease string, ok bool, err error)
+	// Epochs returns what Look knows of the current epochs. [Manager.PollEpochs] updates it.
+	Epochs() *session.Epochs
 
-	// Backfill writes what the ledger says of a session to the store, if the lease is still held
-	// and the store has no higher generation. It reports whether it wrote. It always ends the lease.
+	// Servers returns the servers that the store uses now. It returns those that answer, with an
+	// error, if some do not or may not write.
+	Servers(ctx context.Context) ([]Server, error)
+
+	// Lease takes the session's lease for LeaseTTL, in the current epoch. It reports false while
+	// another caller holds it, or if the server has no current epoch. Apply ends all leases of the
+	// subject, so that what was read before a revocation cannot be backfilled after it.
+	Lease(ctx context.Context, ref session.Ref) (lease string, ok bool, err error)
+
+	// Backfill stores what the ledger says, if the lease is still held and the store has no higher
+	// generation. It never raises a generation. It reports whether it stored the entry. Either way it
+	// gives the lease back.
 	Backfill(ctx context.Context, lease string, ref session.Ref, snapshot Snapshot) (done bool, err error)
 
-	// Apply enforces a revocation. After Apply has returned nil, every later Look at a revoked
-	// session or token finds the revocation, or finds no generation. Apply never creates a missing
-	// generation. After an eviction, a delayed Apply could otherwise restore a lower generation and
-	// revive revoked sessions.
-	Apply(ctx context.Context, r Revocation) error
+	// Apply enforces a revocation: once it has returned nil, every later Look at what was revoked
+	// shows it, or shows no generation. Apply never creates a missing generation. After an
+	// eviction, a delayed Apply could otherwise restore a lower one and revive revoked sessions. It
+	// returns the names of the servers that took the revocation.
+	Apply(ctx context.Context, r Revocation) (servers []string, err error)
 
 	// Ping returns nil if the store answers.
 	Ping(ctx context.Context) error
 }
 
-// Snapshot is what the ledger says of a session and its subject, read at one moment. The subject's
-// generation can be higher than the session's. A store that has lost the subject's generation needs
-// it, because the store would otherwise accept sessions that a revocation has ended.
+// Server names a server of the store.
+type Server struct {
+	ID string // changes whenever its data may have returned to an earlier state
+	// Supersedes is the ID of the master that a Cluster promoted this server from. If it is empty,
+	// the server replaces all others.
+	Supersedes string
+}
+
+// Snapshot is what the ledger said of a session and its subject in one reading. The subject's
+// generation may be higher than the entry's. A store that has lost it must learn the higher one.
+// Otherwise it would accept entries that a revocation ended.
 type Snapshot struct {
 	Entry             session.Entry
 	Until             time.Time // expiry of the session's newest access token; the store keeps Entry until Margin later

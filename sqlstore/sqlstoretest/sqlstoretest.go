@@ -110,7 +110,7 @@ func administer(t testing.TB, base, statement string) error {
 func open(t testing.TB, url string) *sqlstore.DB {
 	t.Helper()
 	// Use a long timeout, because the race detector and other tests make a healthy database slow.
-	db, err := sqlstore.Open(t.Context(), url, sqlstore.Options{QueryTimeout: timeout})
+	db, err := sqlstore.Open(t.Context(), url, sqlstore.Options{QueryTimeout: timeout, PoolTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

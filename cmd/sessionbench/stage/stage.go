@@ -79,19 +79,28 @@ func (s *Stage) Open(ctx context.Context, databaseURL, redisURL string, builds [
 		if !named {
 			name, program = "", b // a single build needs no name
 		}
-		database := "sessionbench_" + strings.ToLower(rand.Text())
-		must.Get(s.Postgres.ExecContext(ctx, "CREATE DATABASE "+database))
-		s.Later(func() error {
-			_, err := s.Postgres.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+database+" WITH (FORCE)")
-			return err
-		})
-		server.Path = "/" + database
-		command(ctx, []string{"SESSIOND_DATABASE_URL=" + server.String()}, program, "migrate")
-		s.Latest = Build{name, program, server.String()}
+		s.Latest = s.WithNewDatabase(ctx, Build{name, program, server.String()})
 		s.Builds = append(s.Builds, s.Latest)
 	}
 	s.db = must.Get(sqlstore.Open(ctx, s.Latest.databaseURL, sqlstore.Options{}))
 	s.Later(s.db.Close)
+}
+
+// WithNewDatabase returns the build with a new database on the same Postgres server. Services that run
+// at the same time on different Redis databases need one each, because in each Postgres database only
+// one Redis database counts.
+func (s *Stage) WithNewDatabase(ctx context.Context, b Build) Build {
+	database := "sessionbench_" + strings.ToLower(rand.Text())
+	must.Get(s.Postgres.ExecContext(ctx, "CREATE DATABASE "+database))
+	s.Later(func() error {
+		_, err := s.Postgres.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+database+" WITH (FORCE)")
+		return err
+	})
+	u := must.Get(url.Parse(b.databaseURL))
+	u.Path = "/" + database
+	b.databaseURL = u.String()
+	command(ctx, []string{"SESSIOND_DATABASE_URL=" + b.databaseURL}, b.program, "migrate")
+	return b
 }
 
 func (s *Stage) keysFile() string { return filepath.Join(s.dir, "keys.json") }
@@ -170,6 +179,10 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 // Settings keep their defaults where possible. Rate limits are off, because all clients have one address.
 // Logging is on, because the measurement includes its cost. The log goes to /dev/null.
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
+	// The service begins epoch 1, in which Fill writes its sessions.
+	db := must.Get(sql.Open("postgres", b.databaseURL))
+	_, _ = db.ExecContext(ctx, "DELETE FROM redis_epochs") // fails if the build is older than this table
+	_ = db.Close()
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
 		"SESSIOND_DATABASE_URL="+b.databaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),

@@ -54,9 +54,15 @@ func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io
 
 	var c closers
 	defer func() { err = errors.Join(err, c.close()) }()
-	migrate := func(ctx context.Context, db *sqlstore.DB) error { return db.Migrate(ctx) }
-	p, err := s.open(ctx, true, stderr, migrate, &c)
+	migrate := func(ctx context.Context, db *sqlstore.DB) error {
+		// The new Redis is empty and nobody else reads it, so revocations need not wait for it.
+		return cmp.Or(db.Migrate(ctx), db.Sessions().ClearEpochs(ctx))
+	}
+	p, err := s.openFiles(ctx, true, stderr, &c)
 	if err != nil {
+		return err
+	}
+	if err := s.openStores(ctx, &p, migrate, &c); err != nil {
 		return err
 	}
 	listener, err := listen(ctx, "addr", s.Addr, &c)

@@ -104,11 +104,14 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
 		return err // do not connect, because that would send the password unencrypted
 	}
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: 1})
+	db, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // an error does not matter, because nothing was written
+	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
+		d.warn("database", fmt.Sprintf("SESSIOND_DATABASE_URL has parameters that are ignored: %s", strings.Join(ignored, ", ")))
+	}
 	version, err := db.Version(ctx)
 	if err != nil {
 		return err
@@ -167,8 +170,8 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	default:
 		d.ok(check, text)
 	}
-	if !n.Lineage {
-		d.fail("lineage", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
+	if !n.Named {
+		d.fail("permissions", "INFO replication is forbidden or lacks master_replid, so every check reads Postgres; give the user +info")
 	}
 	switch n.MaxMemoryPolicy {
 	case "", "noeviction":
@@ -176,14 +179,26 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	default:
 		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
+	d.checkPromise(n)
 	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
 		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
 	}
-	if replicas, err := strconv.Atoi(n.Replicas); err == nil && replicas > 0 && n.MinReplicasToWrite == "0" {
-		d.warn("failover", "min-replicas-to-write is 0: a master that was cut off keeps answering; set it to 1 and min-replicas-max-lag to 2")
-	}
 	if n.Skew != nil {
 		d.skew("Redis's", *n.Skew)
+	}
+}
+
+// checkPromise says what is promised about revocations when this server fails: see revocation.md.
+func (d *doctor) checkPromise(n redisstore.Node) {
+	switch lag, err := strconv.Atoi(n.MinReplicasMaxLag); {
+	case n.Replicas == "" || n.MinReplicasToWrite == "":
+		d.warn("revocation", "cannot read min-replicas-to-write and the number of replicas; give the user +config|get")
+	case n.Replicas == "0":
+		d.ok("revocation", "no replica: safe; while this server is down, the database answers checks")
+	case n.MinReplicasToWrite == "0" || err == nil && (lag == 0 || lag > 2):
+		d.warn("revocation", "a master that was cut off keeps answering; set min-replicas-to-write to 1 and min-replicas-max-lag to 2")
+	default:
+		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 3000")
 	}
 }
 

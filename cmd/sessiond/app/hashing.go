@@ -34,7 +34,10 @@ const workerVerb = "hash-worker"
 func startWorker(h *hashing.Hasher, log *slog.Logger) (stop func() error) {
 	idle := hashing.OwnsMachine()
 	var w *hashing.Worker
-	self, err := os.Executable()
+	self, err := "/proc/self/exe", error(nil) // the running program, even if its file was replaced or deleted
+	if runtime.GOOS != "linux" {
+		self, err = os.Executable()
+	}
 	if err == nil {
 		w, err = hashing.StartWorker([]string{self, workerVerb}, hashing.Slots(idle), idle, log)
 	}

@@ -46,6 +46,6 @@ func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv
 	if err := s.checkDatabaseURL(ctx); err != nil {
 		return nil, nil, err
 	}
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	db, err := s.connect(ctx)
 	return db, &s, settingError("database-url", err)
 }

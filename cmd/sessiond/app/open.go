@@ -32,10 +32,9 @@ func (c *closers) close() error {
 	return errors.Join(problems...)
 }
 
-// open opens all resources that the verbs dev and serve need. The function prepare migrates the
-// database, or returns an error if a migration is missing. If dev is set, the log is text instead
-// of JSON, and bcrypt costs below 10 are allowed.
-func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare func(context.Context, *sqlstore.DB) error, c *closers) (p Parts, err error) {
+// openFiles opens all resources that the verbs dev and serve need, except those of openStores. If dev
+// is set, the log is text instead of JSON, and bcrypt costs below 10 are allowed.
+func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *closers) (p Parts, err error) {
 	if p.Log, err = s.logger(logTo, dev); err != nil {
 		return p, err
 	}
@@ -52,31 +51,45 @@ func (s *Settings) open(ctx context.Context, dev bool, logTo io.Writer, prepare 
 		return p, settingError("signing-keys-file", err)
 	}
 	p.Settings = *s
-	return p, s.openStores(ctx, &p, prepare, c)
+	return p, nil
 }
 
-// openStores opens the database and Redis. All replicas use the clock of the database and the
-// secret for device tokens that the database stores.
+// connect opens the database. It returns an error if the database does not answer, or if there is a
+// pooler that the URL does not name.
+func (s *Settings) connect(ctx context.Context) (*sqlstore.DB, error) {
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.CheckPooler(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// openStores opens the database and Redis. The function prepare migrates the database, or returns an
+// error if a migration is missing. All replicas use the clock of the database and the secret for
+// device tokens that the database stores.
 func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(context.Context, *sqlstore.DB) error, c *closers) error {
 	database := "database-url"
 	if s.Data != "" {
 		database = "data" // in dev, errors name the flag --data, the directory of the database
 	}
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+	db, err := s.connect(ctx)
 	if err != nil {
 		return settingError(database, err)
+	}
+	var clock *sqlstore.Clock
+	if err = prepare(ctx, db); err == nil {
+		clock, err = db.Clock(ctx)
+	}
+	if err == nil {
+		p.DeviceSecret, err = db.DeviceSecret(ctx)
+	}
+	if err != nil {
+		return settingError(database, errors.Join(err, db.Close()))
 	}
 	c.add(db.Close)
-	if err := prepare(ctx, db); err != nil {
-		return settingError(database, err)
-	}
-	clock, err := db.Clock(ctx)
-	if err != nil {
-		return settingError(database, err)
-	}
-	if p.DeviceSecret, err = db.DeviceSecret(ctx); err != nil {
-		return settingError(database, err)
-	}
 	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
 	if err != nil {
 		return settingError("redis-url", err)

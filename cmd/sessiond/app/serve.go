@@ -30,16 +30,26 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	p, err := s.open(ctx, false, stdout, requireMigrated, &c)
+	p, err := s.openFiles(ctx, false, stdout, &c)
 	if err != nil {
 		return err
 	}
 	if mailer == nil {
 		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
 	}
+	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
+		p.Log.Warn("SESSIOND_DATABASE_URL has parameters that are ignored", "parameters", ignored)
+	}
 	public, err := listen(ctx, "addr", s.Addr, &c)
 	if err != nil {
 		return err
+	}
+	err = awaitDatabase(ctx, public, p.Log, func() error { return s.openStores(ctx, &p, requireMigrated, &c) })
+	if err != nil {
+		return err
+	}
+	if p.DB == nil { // the program was told to stop while it waited
+		return nil
 	}
 	var metrics net.Listener
 	if s.MetricsAddr != "" {

@@ -91,7 +91,7 @@ func Assemble(p Parts) *Service {
 		Verifier: session.Verifier{
 			Keys: p.Keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.Store, Now: p.Now,
 			Fallback: &issuer.LedgerFallback{
-				Store: p.Store, Finder: ledger, Limit: make(session.Limit, max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
 			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
 		},
@@ -99,6 +99,12 @@ func Assemble(p Parts) *Service {
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
+	protection.metrics.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sessiond_redis_trusted",
+		Help: "1 if checks trust the Redis servers of this replica, 0 if they ask the database.",
+	}, func() float64 { return map[bool]float64{true: 1}[sessions.Trusted() == nil] })
+	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
+	sessions.PollEpochs(context.Background())
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	service.Handler = (&api.API{
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -107,7 +113,7 @@ func Assemble(p Parts) *Service {
 			if !service.stopping.Load() {
 				database = p.DB.Ping(ctx)
 			}
-			return map[string]error{"database": database, "redis": p.Store.Ping(ctx)}
+			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
 		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
@@ -122,8 +128,9 @@ func Assemble(p Parts) *Service {
 	return service
 }
 
-// Serve serves on the listeners until ctx is done. /readyz then returns 503, but Serve continues
-// until delay is over. It returns when all requests and goroutines have ended. metrics may be nil.
+// Serve serves on the listeners until ctx is done. /readyz then returns 503 and each connection closes
+// after its next response, but Serve continues until delay is over. It returns when all requests and
+// goroutines have ended. metrics may be nil.
 func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
@@ -134,12 +141,12 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	defer stopWork()
 
 	failed := make(chan error, 2)
-	servers := []*http.Server{httpServer(s.Handler, log)}
+	servers := []*http.Server{httpServer(s.parting(s.Handler), log)}
 	listeners := []net.Listener{public}
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics)
-		servers, listeners = append(servers, httpServer(mux, log)), append(listeners, metrics)
+		servers, listeners = append(servers, httpServer(s.parting(mux), log)), append(listeners, metrics)
 	}
 	for i, server := range servers {
 		running.Go(func() {
@@ -163,6 +170,18 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 		err = errors.Join(err, server.Shutdown(ending))
 	}
 	return err
+}
+
+// parting makes responses close their connections once the service is shutting down. A client that
+// keeps its connection until Shutdown may lose a request, because Shutdown closes an idle connection
+// even if a request is arriving on it.
+func (s *Service) parting(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {

@@ -1,15 +1,19 @@
 package app
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // pipes is a net.Listener for connections in memory. Unlike the deadlines of TCP connections, their
@@ -62,4 +66,110 @@ func TestServe_ShutsDownDespiteIncompleteRequestBody(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A client with a kept-alive connection must learn that the service stops, because Shutdown closes
+// idle connections without regard for a request that is on its way.
+func TestServe_AsksClientsToCloseTheirConnectionsDuringShutdownDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		listener, done := newPipes(), make(chan error)
+		go func() {
+			handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+			done <- (&Service{Handler: handler}).Serve(ctx, listener, nil, time.Minute, slog.New(slog.DiscardHandler))
+		}()
+		conn := listener.dial()
+		reader := bufio.NewReader(conn)
+		for _, stopping := range []bool{false, true} {
+			if stopping {
+				stop()
+				synctest.Wait()
+			}
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			response, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.Close != stopping {
+				t.Errorf("stopping %t: the response has Connection: close: %t", stopping, response.Close)
+			}
+		}
+		if _, err := reader.ReadByte(); err != io.EOF {
+			t.Errorf("after Connection: close, the connection is open: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Many clients send requests all the time while replicas are replaced one after another, behind a load
+// balancer that gives each new connection to the newest replica. No request may fail.
+func TestServe_RollingStopCutsNoRequest(t *testing.T) {
+	const stops, clients, delay = 2, 32, 2 * time.Second // a client is certain to send a request within the delay
+	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	var newest atomic.Pointer[string]
+	startReplica := func() (stop func()) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- (&Service{Handler: handler}).Serve(ctx, listener, nil, delay, slog.New(slog.DiscardHandler))
+		}()
+		addr := listener.Addr().String()
+		newest.Store(&addr)
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop := startReplica()
+	var running sync.WaitGroup
+	var sent atomic.Int64
+	end := make(chan struct{})
+	for range clients {
+		running.Go(func() {
+			transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", *newest.Load())
+			}}
+			defer transport.CloseIdleConnections()
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				// The transport repeats a failed GET by itself, but not a POST with such a body.
+				request, err := http.NewRequest("POST", "http://service/", io.MultiReader(strings.NewReader("x")))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				response, err := transport.RoundTrip(request)
+				sent.Add(1)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close()
+			}
+		})
+	}
+	for range stops {
+		old := stop
+		stop = startReplica()
+		old()
+	}
+	close(end)
+	running.Wait()
+	stop()
+	t.Logf("%d clients sent %d requests while %d replicas stopped", clients, sent.Load(), stops)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/session"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // All values of --max-sessions-policy, --breached-policy and --limits.
@@ -81,8 +82,15 @@ func (s *Settings) common(f *flags) {
 	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
 	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "time after which a session expires if the client does not refresh it")
 	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "time after the login at which a session expires, even if the client refreshes it")
-	f.DurationVar(&s.RefreshGrace, "refresh-grace", 30*time.Second, "how long a client may repeat a refresh whose reply was lost, at most 5m; 0: not at all")
-	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls, such as a password change; 0: no limit")
+	s.RefreshGrace = issuer.NoRefreshLimit
+	f.Func("refresh-grace", "how long a client may repeat a refresh whose reply was lost, at most 5m; 0: not at all; unused: until the new token was used (default unused)",
+		func(value string) (err error) {
+			if value != "unused" {
+				s.RefreshGrace, err = time.ParseDuration(value)
+			}
+			return err
+		})
+	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls; 0: no limit")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
@@ -101,7 +109,7 @@ func (s *Settings) common(f *flags) {
 // database adds the flags of every verb that uses Postgres.
 func (s *Settings) database(f *flags) {
 	f.secret(&s.DatabaseURL, "database-url", "URL of PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
-	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database")
+	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database, besides two that ask which Redis counts")
 	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
 }
 
@@ -115,7 +123,7 @@ func (s *Settings) production(f *flags) {
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys, which the command sessiond keys new creates")
 	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
 	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503, because load balancers need time to notice")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503 and responses close their connections, because load balancers need time to notice")
 }
 
 // check returns an error with one line for each setting that is contradictory or unsafe.
@@ -132,7 +140,7 @@ func (s *Settings) check() error {
 		{"ACCESS_TOKEN_TTL", s.AccessTokenTTL, time.Second, session.MaxAccessTTL}, // a session may last longer than its access token, because the client gets new ones
 		{"SESSION_IDLE_TTL", s.SessionIdleTTL, time.Second, s.SessionMaxTTL},
 		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
-		{"REFRESH_GRACE", s.RefreshGrace, 0, 5 * time.Minute},
+		{"REFRESH_GRACE", s.RefreshGrace, issuer.NoRefreshLimit, 5 * time.Minute},
 		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
 		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // OWASP ASVS 6.5.5 allows at most 10 minutes
 	} {

@@ -73,7 +73,7 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
 		{"limits that are neither on nor off", "LIMITS=half", "SESSIOND_LIMITS: want on or off"},
 		{"an unknown log level", "LOG_LEVEL=loud", "SESSIOND_LOG_LEVEL"},
-		{"a database that does not answer", "", "SESSIOND_DATABASE_URL"},
+		{"a database URL that leads to a standby", "DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable&target_session_attrs=standby", "SESSIOND_DATABASE_URL: target_session_attrs=standby: want primary or read-write"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder

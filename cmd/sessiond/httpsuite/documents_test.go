@@ -20,7 +20,7 @@ func documents(t *testing.T, s *service) {
 		"service_documentation": public + "/docs",
 	})
 	s.call(t, "GET", "/livez").is(t, 200, shape{"status": "ok"})
-	s.call(t, "GET", "/readyz").is(t, 200, shape{"status": "ok", "checks": shape{"database": "ok", "redis": "ok"}})
+	s.call(t, "GET", "/readyz").is(t, 200, shape{"status": "ok", "checks": shape{"database": "ok", "redis": "ok", "redis_trusted": "ok"}})
 	if got := s.call(t, "GET", "/openapi.json").want(t, 200); got.header.Get("Content-Type") != "application/json; charset=utf-8" || !strings.HasPrefix(got.text(t, "openapi"), "3.1") {
 		t.Errorf("openapi.json has Content-Type %s and version %s", got.header.Get("Content-Type"), got.text(t, "openapi"))
 	}

@@ -64,6 +64,7 @@ var routes = []route{
 	{"POST", "/oauth/revoke", oauth, false, "token* token_type_hint", ""},
 	{"POST", "/oauth/introspect", oauth, false, "token* token_type_hint", ""},
 	{"GET", "/.well-known/jwks.json", v1, false, "", ""},
+	{"GET", "/.well-known/sessiond-epochs", v1, false, "", ""},
 	{"GET", "/.well-known/oauth-authorization-server", v1, false, "", ""},
 	{"GET", "/livez", v1, false, "", ""},
 	{"GET", "/readyz", v1, false, "", ""},

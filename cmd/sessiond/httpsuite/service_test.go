@@ -92,6 +92,12 @@ func startStoppableDev(t *testing.T, data string, settings ...string) (s *servic
 // the Redis server that all tests share, and a mail server for this test.
 func startServe(t *testing.T, n int, settings ...string) *service {
 	t.Helper()
+	return startServeFrom(t, program(t), n, settings...)
+}
+
+// startServeFrom is startServe for a given sessiond binary.
+func startServeFrom(t *testing.T, binary string, n int, settings ...string) *service {
+	t.Helper()
 	env := serveEnvironment(t)
 	s := &service{logs: &lockedBuffer{}, prefix: env["SESSIOND_REDIS_PREFIX"]}
 	env.set(settings)
@@ -101,7 +107,6 @@ func startServe(t *testing.T, n int, settings ...string) *service {
 		s.mails = server.received
 	}
 	t.Cleanup(s.printComplaints(t))
-	binary := program(t)
 	runProgram(t, binary, env, "migrate")
 	for range n {
 		s.replicas = append(s.replicas, startReplica(t, binary, env, s.logs))

@@ -39,8 +39,9 @@ func New(t *testing.T, db *sqlstore.DB, store *redisstore.Store) *World {
 				Fallback: &issuer.LedgerFallback{Store: store, Finder: db.Sessions(), Timeout: 10 * time.Second},
 			},
 			Store: store, Ledger: db.Sessions(), Log: slog.New(slog.DiscardHandler),
-			AccessTTL: time.Hour, IdleTTL: 24 * time.Hour, MaxTTL: 48 * time.Hour, RefreshGrace: time.Minute,
+			AccessTTL: time.Hour, IdleTTL: 24 * time.Hour, MaxTTL: 48 * time.Hour, RefreshGrace: issuer.NoRefreshLimit,
 		})
+		w.Replicas[len(w.Replicas)-1].PollEpochs(t.Context())
 	}
 	return w
 }

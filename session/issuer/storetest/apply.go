@@ -22,7 +22,7 @@ var applyTests = []test{
 	{"keeps a revoked session ended if a snapshot from before the revocation is backfilled", func(s *suite) {
 		ref := s.ref()
 		s.backfill(ref, s.active(1))
-		lease := s.lease()
+		lease := s.lease(ref)
 		s.apply(s.sessionRevocation(ref))
 		if s.tryBackfill(lease, ref, s.active(1)) {
 			s.Error("a lease from before the revocation was accepted")
@@ -122,9 +122,9 @@ var applyTests = []test{
 			s.wantNothing(ref)
 		}
 	}},
-	{"refuses a revocation without session, token and generation", func(s *suite) {
-		if err := s.Apply(s.ctx, issuer.Revocation{Subject: s.subject, Until: s.until}); err == nil {
-			s.Error("Apply accepted a revocation without session, token and generation")
+	{"refuses a revocation that revokes nothing", func(s *suite) {
+		if _, err := s.Apply(s.ctx, issuer.Revocation{Subject: s.subject, Until: s.until}); err == nil {
+			s.Error("Apply accepted a revocation that revokes nothing")
 		}
 	}},
 }

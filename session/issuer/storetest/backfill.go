@@ -15,7 +15,7 @@ var backfillTests = []test{
 				s.Errorf("backfilled with the lease %q, which nobody holds", lease)
 			}
 		}
-		held := s.lease()
+		held := s.lease(ref)
 		for _, lease := range []string{"", issuer.NewID(), held + "x", held[1:]} {
 			if s.tryBackfill(lease, ref, s.active(1)) {
 				s.Errorf("backfilled with the lease %q while another caller holds the lease", lease)
@@ -26,24 +26,25 @@ var backfillTests = []test{
 			s.Error("the holder of the lease was refused after other callers were refused")
 		}
 	}},
-	{"accepts only one backfill for each lease", func(s *suite) {
-		lease := s.lease()
-		if !s.tryBackfill(lease, s.ref(), s.active(1)) {
+	{"accepts a lease once", func(s *suite) {
+		ref := s.ref()
+		lease := s.lease(ref)
+		if !s.tryBackfill(lease, ref, s.active(1)) {
 			s.Fatal("the first backfill was refused")
 		}
-		ref := s.ref()
-		if s.tryBackfill(lease, ref, s.active(1)) {
+		if s.tryBackfill(lease, ref, s.active(2)) {
 			s.Error("the second backfill was accepted")
 		}
-		s.wantNoEntry(ref)
+		s.wantEntry(ref, s.active(1).Entry)
 	}},
-	{"refuses another subject's lease", func(s *suite) {
-		lease := s.lease()
-		foreign := session.Ref{Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}
-		if s.tryBackfill(lease, foreign, s.active(1)) {
-			s.Error("backfilled a session of one subject with the lease of another")
+	{"refuses another session's lease", func(s *suite) {
+		lease := s.lease(s.ref())
+		for _, foreign := range []session.Ref{s.ref(), {Subject: issuer.NewID(), SessionID: issuer.NewID(), TokenID: issuer.NewID()}} {
+			if s.tryBackfill(lease, foreign, s.active(1)) {
+				s.Errorf("backfilled %+v", foreign)
+			}
+			s.wantNothing(foreign)
 		}
-		s.wantNothing(foreign)
 	}},
 	{"refuses a lease that was taken before a revocation of the same subject", func(s *suite) {
 		one, other := s.ref(), s.ref()
@@ -51,7 +52,7 @@ var backfillTests = []test{
 			s.sessionRevocation(one), s.tokenRevocation(one), s.subjectRevocation(2, ""), s.subjectRevocation(2, one.SessionID),
 			s.sessionRevocation(other), s.tokenRevocation(other),
 		} {
-			lease := s.lease()
+			lease := s.lease(one)
 			s.apply(r)
 			if s.tryBackfill(lease, one, s.active(5)) {
 				s.Errorf("backfilled after %+v with a lease from before it", r)
@@ -74,7 +75,7 @@ var backfillTests = []test{
 	{"refuses a generation below the stored generation", func(s *suite) {
 		s.backfill(s.ref(), s.active(5))
 		ref := s.ref()
-		if s.tryBackfill(s.lease(), ref, s.active(4)) {
+		if s.tryBackfill(s.lease(ref), ref, s.active(4)) {
 			s.Error("backfilled a generation below the stored one")
 		}
 		s.wantNoEntry(ref)
@@ -94,12 +95,15 @@ var backfillTests = []test{
 		s.wantEntry(ref, snapshot.Entry)
 		s.wantGeneration(5)
 	}},
-	{"raises the stored generation if the snapshot's generation is higher", func(s *suite) {
-		old := s.ref()
-		s.backfill(old, s.active(9)) // the text "9" would sort after "10"
-		s.backfill(s.ref(), s.active(10))
-		s.wantGeneration(10)
+	// Otherwise a backfill would make the entries of all other sessions out of date, before the
+	// revocation that raised the generation in the ledger is enforced.
+	{"stores an entry above the stored generation and does not raise that", func(s *suite) {
+		old, newer := s.ref(), s.ref()
+		s.backfill(old, s.active(9)) // as text, 9 is above 10
+		s.backfill(newer, s.active(10))
+		s.wantGeneration(9)
 		s.wantEntry(old, s.active(9).Entry)
+		s.wantEntry(newer, s.active(10).Entry)
 	}},
 	{"replaces an earlier entry of the same session", func(s *suite) {
 		ref := s.ref()
@@ -116,15 +120,15 @@ var backfillTests = []test{
 		snapshot := s.active(2)
 		snapshot.SubjectUntil = time.Now().Add(-time.Hour - issuer.Margin)
 		s.backfill(s.ref(), snapshot)
-		s.wantGeneration(2)
+		s.wantGeneration(1)
 	}},
 	{"refuses a snapshot that has already expired", func(s *suite) {
 		for _, until := range []time.Time{time.Now().Add(-time.Second - issuer.Margin), time.Unix(0, 0), {}} {
 			ref := s.ref()
 			snapshot := s.active(1)
 			snapshot.Until, snapshot.SubjectUntil = until, until
-			if s.tryBackfill(s.lease(), ref, snapshot) {
-				s.Errorf("backfilled a snapshot that expired at %v", until)
+			if s.tryBackfill(s.lease(ref), ref, snapshot) {
+				s.Errorf("backfilled although it expired at %v", until)
 			}
 			s.wantNothing(ref)
 		}

@@ -9,18 +9,20 @@ import (
 )
 
 var leaseTests = []test{
-	{"a second caller does not get the lease", func(s *suite) {
-		s.lease()
-		if _, ok := s.tryLease(s.subject); ok {
+	{"gives the lease to one holder", func(s *suite) {
+		ref := s.ref()
+		s.lease(ref)
+		if _, ok := s.tryLease(ref); ok {
 			s.Error("a second caller got the lease")
 		}
 	}},
-	{"exactly one of many concurrent callers gets the lease", func(s *suite) {
+	{"gives the lease to one of many concurrent callers", func(s *suite) {
+		ref := s.ref()
 		var got atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				_, ok, err := s.Lease(s.ctx, s.subject)
+				_, ok, err := s.Lease(s.ctx, ref)
 				if err != nil {
 					s.Errorf("Lease: %v", err)
 				}
@@ -34,18 +36,30 @@ var leaseTests = []test{
 			s.Errorf("%d callers got the lease, want 1", got.Load())
 		}
 	}},
-	{"two callers can hold the leases of two subjects at the same time", func(s *suite) {
-		s.lease()
-		if _, ok := s.tryLease(issuer.NewID()); !ok {
-			s.Error("the lease of another subject was refused")
+	{"is separate for each subject", func(s *suite) {
+		s.lease(s.ref())
+		s.subject = issuer.NewID()
+		s.lease(s.ref())
+	}},
+	// So each session of a user is read once, however many of them are checked at the same time.
+	{"is separate for each session, and a revocation of one session ends all of them", func(s *suite) {
+		one, two, three := s.ref(), s.ref(), s.ref()
+		first, second, third := s.lease(one), s.lease(two), s.lease(three)
+		if !s.tryBackfill(second, two, s.active(1)) || !s.tryBackfill(first, one, s.active(1)) {
+			s.Error("a backfill with a lease beside others was refused")
+		}
+		s.apply(s.subjectRevocation(2, ""))
+		if s.tryBackfill(third, three, s.active(5)) {
+			s.Error("backfilled with a lease from before a revocation")
 		}
 	}},
-	{"the lease ends after LeaseTTL, and then another caller can get it", func(s *suite) {
+	{"ends after LeaseTTL, and its holder loses it", func(s *suite) {
+		ref := s.ref()
 		started := time.Now()
-		old := s.lease()
+		old := s.lease(ref)
 		var fresh string
 		s.eventually(2*issuer.LeaseTTL, "the lease expires", func() (ok bool) {
-			fresh, ok = s.tryLease(s.subject)
+			fresh, ok = s.tryLease(ref)
 			return ok
 		})
 		// The test allows a lease to end 10 ms early, because Redis counts whole milliseconds.
@@ -55,7 +69,6 @@ var leaseTests = []test{
 		if fresh == old {
 			s.Error("two callers got the same lease")
 		}
-		ref := s.ref()
 		if s.tryBackfill(old, ref, s.active(1)) {
 			s.Error("backfilled with an expired lease")
 		}
@@ -65,23 +78,24 @@ var leaseTests = []test{
 			s.Error("a backfill by the new holder of the lease was refused")
 		}
 	}},
-	{"a successful backfill ends the lease", func(s *suite) {
-		s.backfill(s.ref(), s.active(1))
-		s.lease()
+	{"ends with a backfill", func(s *suite) {
+		ref := s.ref()
+		s.backfill(ref, s.active(1))
+		s.lease(ref)
 	}},
 	{"a backfill that is refused because of its generation ends the lease", func(s *suite) {
 		s.backfill(s.ref(), s.active(2))
-		if s.tryBackfill(s.lease(), s.ref(), s.active(1)) {
+		ref := s.ref()
+		if s.tryBackfill(s.lease(ref), ref, s.active(1)) {
 			s.Error("backfilled a generation below the stored one")
 		}
-		s.lease()
+		s.lease(ref)
 	}},
-	{"every kind of revocation ends the lease", func(s *suite) {
-		ref := s.ref()
-		for _, r := range []issuer.Revocation{s.sessionRevocation(ref), s.tokenRevocation(ref), s.subjectRevocation(2, ""), s.subjectRevocation(3, ref.SessionID)} {
-			s.lease()
-			s.apply(r)
-			lease := s.lease()
+	{"ends with every kind of revocation", func(s *suite) {
+		for i := range 4 {
+			ref := s.ref()
+			r := []issuer.Revocation{s.sessionRevocation(ref), s.tokenRevocation(ref), s.subjectRevocation(2, ""), s.subjectRevocation(3, ref.SessionID)}[i]
+			lease := s.lease(ref)
 			s.apply(r)
 			if s.tryBackfill(lease, ref, s.active(9)) {
 				s.Errorf("backfilled with a lease from before %+v", r)

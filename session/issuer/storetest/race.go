@@ -38,7 +38,7 @@ var raceTests = []test{
 			s.backfill(kept, s.active(1))
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				if err := s.Apply(s.ctx, s.subjectRevocation(2, kept.SessionID)); err != nil {
+				if _, err := s.Apply(s.ctx, s.subjectRevocation(2, kept.SessionID)); err != nil {
 					s.Errorf("Apply: %v", err)
 				}
 			})
@@ -102,7 +102,7 @@ func (s *suite) race(ref session.Ref, r issuer.Revocation, after issuer.Snapshot
 // backfillOnce takes the subject's lease and backfills the session's current state, as a check does
 // if the store does not know the session.
 func (s *suite) backfillOnce(ref session.Ref, committed <-chan struct{}, after issuer.Snapshot) error {
-	lease, ok, err := s.Lease(s.ctx, ref.Subject)
+	lease, ok, err := s.Lease(s.ctx, ref)
 	if err != nil || !ok {
 		return err
 	}

@@ -103,18 +103,18 @@ func (s *suite) look(ref session.Ref) session.Lookup {
 	return view
 }
 
-func (s *suite) tryLease(subject string) (lease string, ok bool) {
+func (s *suite) tryLease(ref session.Ref) (lease string, ok bool) {
 	s.Helper()
-	lease, ok, err := s.Lease(s.ctx, subject)
+	lease, ok, err := s.Lease(s.ctx, ref)
 	if err != nil {
 		s.Fatalf("Lease: %v", err)
 	}
 	return lease, ok
 }
 
-func (s *suite) lease() string {
+func (s *suite) lease(ref session.Ref) string {
 	s.Helper()
-	lease, ok := s.tryLease(s.subject)
+	lease, ok := s.tryLease(ref)
 	if !ok {
 		s.Fatal("Lease reports that another caller holds the lease")
 	}
@@ -132,8 +132,18 @@ func (s *suite) tryBackfill(lease string, ref session.Ref, snapshot issuer.Snaps
 
 func (s *suite) apply(r issuer.Revocation) {
 	s.Helper()
-	if err := s.Apply(s.ctx, r); err != nil {
+	servers, err := s.Apply(s.ctx, r)
+	if err != nil {
 		s.Fatalf("Apply %+v: %v", r, err)
+	}
+	now, err := s.Servers(s.ctx)
+	if err != nil {
+		s.Fatalf("Servers: %v", err)
+	}
+	for _, id := range servers {
+		if !slices.ContainsFunc(now, func(s issuer.Server) bool { return s.ID == id }) {
+			s.Errorf("Apply = %q, want some of the servers %+v", servers, now)
+		}
 	}
 }
 
@@ -141,7 +151,7 @@ func (s *suite) apply(r issuer.Revocation) {
 // know the session.
 func (s *suite) backfill(ref session.Ref, snapshot issuer.Snapshot) {
 	s.Helper()
-	if !s.tryBackfill(s.lease(), ref, snapshot) {
+	if !s.tryBackfill(s.lease(ref), ref, snapshot) {
 		s.Fatalf("Backfill with a fresh lease was refused: %+v", snapshot)
 	}
 }
@@ -256,13 +266,15 @@ var lookTests = []test{
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
 		_, look := s.Look(ctx, ref)
-		_, _, lease := s.Lease(ctx, ref.Subject)
+		_, _, lease := s.Lease(ctx, ref)
 		done, backfill := s.Backfill(ctx, "lease", ref, s.active(1))
 		if done {
 			s.Error("Backfill with a canceled context reported success")
 		}
+		_, apply := s.Apply(ctx, s.sessionRevocation(ref))
+		_, servers := s.Servers(ctx)
 		for method, err := range map[string]error{
-			"Look": look, "Lease": lease, "Backfill": backfill, "Apply": s.Apply(ctx, s.sessionRevocation(ref)), "Ping": s.Store.Ping(ctx),
+			"Look": look, "Lease": lease, "Backfill": backfill, "Apply": apply, "Ping": s.Store.Ping(ctx), "Servers": servers,
 		} {
 			if !errors.Is(err, session.ErrUnavailable) {
 				s.Errorf("%s = %v, want ErrUnavailable", method, err)
