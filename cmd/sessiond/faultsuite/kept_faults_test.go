@@ -1,0 +1,89 @@
+package faultsuite
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// keptSession: a user revokes all other sessions, or changes the password, while another session of
+// the user is backfilled through another replica. The session that is kept must stay signed in. In
+// turn, Redis is as fast as usual, slow for the replica that revokes, and refuses that replica's
+// writes.
+var keptSession = fault{
+	number: 20, name: "kept session beside backfills", short: 10, long: 1000,
+	promise: "no wrong 401",
+	run: func(r *row) {
+		hit := 0
+		for i := range r.n {
+			before := r.count().refused
+			r.keepOne(i)
+			if r.count().refused > before {
+				hit++
+			}
+			r.done++
+		}
+		r.notef("kept session signed out in %d of %d attempts", hit, r.n)
+	},
+}
+
+// keepOne is one attempt. Every fourth one changes the password, while logins with the old one are
+// under way.
+func (r *row) keepOne(i int) {
+	p := r.probe
+	revoker, reader, checker := r.rig.replicas[i%3], r.rig.replicas[(i+1)%3], r.rig.replicas[(i+2)%3]
+	redis := r.rig.nodes[0]
+	kept := p.active()[0]
+	await(r.t, "a user signs in", func() bool { return r.login(p, revoker) != nil })
+	await(r.t, "the kept session is in Redis", func() bool { return r.check(p, kept, checker).answer == good })
+	other := p.active()[1]
+	entry := fmt.Sprintf("s:{%s}:%s", r.subject(p), other.name)
+
+	r.begin()
+	switch i % 3 {
+	case 1:
+		revoker.redis[redis].slow(150 * time.Millisecond)
+	case 2:
+		redis.do(fmt.Sprintf("ACL SETUSER r%d -@write -@scripting", revoker.i))
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			redis.do("DEL " + entry) // as an eviction would
+			r.check(p, other, reader)
+		}
+	})
+	for _, at := range []*replica{checker, reader} {
+		wg.Go(func() {
+			for !stop.Load() {
+				r.check(p, kept, at)
+			}
+		})
+	}
+	if i%4 == 3 {
+		r.changePasswordBesideLogins(p, kept, revoker)
+	} else {
+		r.revokeOthers(p, kept, revoker)
+	}
+	revoker.redis[redis].heal()
+	redis.do(fmt.Sprintf("ACL SETUSER r%d +@all", revoker.i))
+	stop.Store(true)
+	wg.Wait()
+	r.healed()
+	p.mu.Lock()
+	p.sessions = []*session{kept}
+	p.mu.Unlock()
+	r.awaitWell()
+}
+
+// subject returns a user's id in the service.
+func (r *row) subject(p *person) string {
+	r.t.Helper()
+	var subject string
+	if err := r.rig.db.QueryRow("SELECT id FROM users WHERE username = $1", p.name).Scan(&subject); err != nil {
+		r.t.Fatal(err)
+	}
+	return subject
+}
