@@ -159,7 +159,7 @@ func TestEpochs_TwoMastersAcknowledgeOnOneSideOnly(t *testing.T) {
 	one, first := w.Start(t)
 	two, second := w.Start(t)
 	host, port, _ := strings.Cut(w.clients[0].Options().Addr, ":")
-	if err := w.clients[1].SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := w.clients[1].ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the second server follows the first", func() bool {
@@ -169,7 +169,7 @@ func TestEpochs_TwoMastersAcknowledgeOnOneSideOnly(t *testing.T) {
 		check(t, w.a, token, nil)
 		w.wantHit(t, w.a, token, true)
 	}
-	if err := w.clients[1].SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := w.clients[1].ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	w.b.PollEpochs(t.Context())

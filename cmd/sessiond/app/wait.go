@@ -44,7 +44,7 @@ func awaitDatabase(ctx context.Context, public net.Listener, log *slog.Logger, o
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err = errors.Join(err, server.Shutdown(ending))
-	<-served
+	_ = <-served // http.ErrServerClosed
 	return errors.Join(err, lent.SetDeadline(time.Time{}))
 }
 

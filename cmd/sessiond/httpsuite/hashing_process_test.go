@@ -76,7 +76,7 @@ func copyProgram(t *testing.T) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "sessiond")
-	if err := os.WriteFile(path, data, 0o755); err != nil { //nolint:gosec // G306: a program
+	if err := os.WriteFile(path, data, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
