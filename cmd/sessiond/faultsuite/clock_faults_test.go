@@ -13,7 +13,7 @@ import (
 // from clock_timestamp() of Postgres, so each replica here finds a function of that name that is
 // off. Moving all of them also lets time pass without waiting.
 var clocksApart = fault{
-	number: 16, name: "clocks 60 s apart", quiet: true, long: 3,
+	number: 16, name: "clocks 60 s apart", quiet: true, long: 20,
 	promise: "no 401 before exp - 120 s; none accepted after exp + leeway + 60 s",
 	run: func(r *row) {
 		const ttl = 10 * time.Minute

@@ -24,7 +24,16 @@ type fault struct {
 	short   int    // injections in the short form; 0: only in the long form
 	long    int    // injections in the long form
 	quiet   bool   // without the random load
+	limits  limits
 	run     func(r *row)
+}
+
+// limits are what the row promises of checks during the fault and after it; 0: nothing. Only the long
+// form, which wants a quiet machine, compares.
+type limits struct {
+	answered float64       // the share of checks that is answered during the fault, in %
+	p99      time.Duration // of the latency of checks during the fault
+	recovery time.Duration // from the end of the fault until each replica answers checks
 }
 
 // faults are all rows of the matrix that can be injected, by number.

@@ -155,6 +155,11 @@ type counts struct {
 	wrong                              []time.Duration // when wrong answers came
 }
 
+// answered is the share of checks during a fault that were answered, in %.
+func (c *counts) answered() float64 {
+	return 100 - 100*float64(c.unanswered)/float64(max(1, c.during))
+}
+
 // isRevoke reports whether a request may have revoked sessions. One that was refused did not.
 func isRevoke(o op) bool {
 	return (o.kind == revoke || o.kind == revokeOthers || o.kind == revokeAll) && (o.answer == good || o.answer == unavailable)
@@ -167,10 +172,31 @@ func (c *counts) note(format string, o op, after time.Duration, more string) {
 	}
 }
 
+// faultOf returns the latest fault that began before a request ended.
+func (h *history) faultOf(o op) (f span) {
+	i, _ := slices.BinarySearchFunc(h.faults, o.end, func(f span, at time.Duration) int { return int(f.from - at) })
+	if i > 0 {
+		f = h.faults[i-1]
+	}
+	return f
+}
+
 // inFault reports whether a request ran while a fault was injected.
 func (h *history) inFault(o op) bool {
-	i, _ := slices.BinarySearchFunc(h.faults, o.end, func(f span, at time.Duration) int { return int(f.from - at) })
-	return i > 0 && (o.start < h.faults[i-1].to || h.faults[i-1].to < 0)
+	f := h.faultOf(o)
+	return o.start < f.to || f.to < 0
+}
+
+// during returns the requests that ran while a fault was injected, and that keep holds for.
+func (h *history) during(keep func(op) bool) (ops []op) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, o := range h.ops {
+		if h.inFault(o) && keep(o) {
+			ops = append(ops, o)
+		}
+	}
+	return ops
 }
 
 // count makes the direct counts. They need no model and repeat what porcupine finds.

@@ -380,7 +380,7 @@ func (l *load) changePassword(p *person, keep *session, at endpoint) op {
 	current, next := p.passwords[0], "battery staple "+issuer.NewID()
 	if len(p.passwords) > 1 { // settle first which one is right
 		l.login(p, at)
-		return op{}
+		return op{answer: unavailable}
 	}
 	start := l.now()
 	r := l.browser.send("PUT", at.base()+"/v1/users/me/password", keep.token, object{"current_password": current, "new_password": next})
@@ -395,10 +395,10 @@ func (l *load) changePassword(p *person, keep *session, at endpoint) op {
 
 // changePasswordBesideLogins changes the password while logins with the old one are under way. A
 // login that came first is revoked by the change, and any other is refused.
-func (l *load) changePasswordBesideLogins(p *person, keep *session, at endpoint) {
+func (l *load) changePasswordBesideLogins(p *person, keep *session, at endpoint) op {
 	if len(p.passwords) > 1 { // which one is right is settled first
 		l.login(p, at)
-		return
+		return op{answer: unavailable}
 	}
 	old, elsewhere := p.passwords[0], l.anywhere()
 	var late []*session
@@ -431,6 +431,7 @@ func (l *load) changePasswordBesideLogins(p *person, keep *session, at endpoint)
 	if o.answer == good {
 		l.checkEverywhere(p, late...)
 	}
+	return o
 }
 
 // sweep checks every session at every replica, the revoked ones too.

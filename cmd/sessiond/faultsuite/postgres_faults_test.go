@@ -9,7 +9,7 @@ import (
 
 var postgresAway = fault{
 	number: 12, name: "Postgres crashed, read-only, or its connections all busy", short: 3, long: 200,
-	promise: "no failed check of a session that is in Redis; refresh tokens survive",
+	promise: "no failed check of a session that is in Redis; writes answer 503 within 300 ms; refresh tokens survive",
 	run: func(r *row) {
 		pg := r.rig.postgres
 		failed, checks := 0, 0
@@ -40,6 +40,11 @@ var postgresAway = fault{
 			})
 		}
 		r.promised(failed == 0, "failed checks of a session that is in Redis: %d of %d", failed, checks)
+		var late []time.Duration
+		for _, o := range r.during(func(o op) bool { return o.kind != check && o.status == 503 }) {
+			late = append(late, o.end-o.start)
+		}
+		r.notef("%d writes answered 503 after %s", len(late), spread(late))
 	},
 }
 
@@ -103,7 +108,7 @@ func (r *row) cutOne(i int) {
 // lostCommit: the reply to the COMMIT of a refresh is lost, so the client gets a 503 and keeps its
 // old refresh token. It comes back with it later than REFRESH_GRACE. It must stay signed in.
 var lostCommit = fault{
-	number: 21, name: "reply to a refresh's COMMIT lost", short: 3, long: 60,
+	number: 21, name: "reply to a refresh's COMMIT lost", short: 3, long: 200,
 	promise: "the old refresh token still works",
 	run: func(r *row) {
 		ended := 0

@@ -267,13 +267,17 @@ func (r *rig) links(n *node, f func(*link)) {
 	}
 }
 
-// all runs f for the three replicas at once.
+// all runs f for the three replicas at once. It fails the test if f does so for any of them.
 func (r *rig) all(f func(*replica)) {
+	r.t.Helper()
 	var wg sync.WaitGroup
 	for _, replica := range r.replicas {
 		wg.Go(func() { f(replica) })
 	}
 	wg.Wait()
+	if r.t.Failed() { // FailNow in f ended only the goroutine of f
+		r.t.FailNow()
+	}
 }
 
 // complaints returns the warnings and errors that the replicas logged, for a failed test.

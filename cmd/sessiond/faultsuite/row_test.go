@@ -18,7 +18,8 @@ type row struct {
 	done    int
 	stopped time.Duration   // when the load ended
 	after   time.Duration   // how long the load goes on after the last recovery
-	took    []time.Duration // recovery of each injection
+	took    []time.Duration // after each injection, until each replica answered checks
+	acked   []time.Duration // after each injection, until a revocation was acknowledged
 	notes   []string        // more figures for the line
 }
 
@@ -86,12 +87,13 @@ func (r *row) inject(f func()) {
 	r.healed()
 	began := time.Now()
 	r.awaitWell()
+	r.took = append(r.took, time.Since(began))
 	if spare != nil {
 		await(r.t, "a revocation is acknowledged", func() bool {
 			return r.revokeOne(r.probe, r.probe.active()[0], spare, r.rig.replicas[r.done%3]).answer == good
 		})
 	}
-	r.took = append(r.took, time.Since(began))
+	r.acked = append(r.acked, time.Since(began))
 	r.done++
 	r.progress()
 }
@@ -147,7 +149,7 @@ func (r *row) progress() {
 	ops := len(r.ops)
 	r.mu.Unlock()
 	if isLong() && (r.n < 20 || r.done%10 == 0) {
-		r.t.Logf("row %d: injection %d of %d, %d requests, recovered in %v", r.fault.number, r.done, r.n, ops, r.took[len(r.took)-1].Round(time.Millisecond))
+		r.t.Logf("row %d: injection %d of %d, %d requests, checks answered again after %v", r.fault.number, r.done, r.n, ops, r.took[len(r.took)-1].Round(time.Millisecond))
 	}
 }
 
@@ -157,6 +159,7 @@ func (r *row) conclude() {
 	c := r.count()
 	c.lostLogins = r.missingLogins()
 	wrong := r.judge()
+	r.compare(c)
 	r.t.Log(r.line(c))
 	if *timelineDir != "" && len(r.faults) > 0 {
 		r.draw(*timelineDir, c.wrong)
@@ -179,19 +182,38 @@ func (r *row) conclude() {
 	r.t.Errorf("row %d, %s: the promise is broken", r.fault.number, r.fault.name)
 }
 
+// compare compares the figures with the row's limits.
+func (r *row) compare(c counts) {
+	r.t.Helper()
+	l := r.fault.limits
+	if l.answered > 0 {
+		r.promised(c.answered() >= l.answered, "promised: at least %v %% answered", l.answered)
+	}
+	if l.p99 > 0 {
+		r.promised(c.p99 <= l.p99, "promised: p99 at most %v", l.p99)
+	}
+	if l.recovery > 0 && len(r.took) > 0 {
+		r.promised(slices.Max(r.took) <= l.recovery, "promised: checks answered again within %v", l.recovery)
+	}
+}
+
+// spread returns the median and the worst of some times.
+func spread(times []time.Duration) string {
+	if len(times) == 0 {
+		return "none"
+	}
+	times = slices.Sorted(slices.Values(times))
+	return fmt.Sprintf("%v median, %v worst", times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond))
+}
+
 // line is what a row prints at the end.
 func (r *row) line(c counts) string {
-	slices.Sort(r.took)
-	recovery := "none"
-	if n := len(r.took); n > 0 {
-		recovery = fmt.Sprintf("%v median, %v worst", r.took[n/2].Round(time.Millisecond), r.took[n-1].Round(time.Millisecond))
-	}
 	text := fmt.Sprintf("row %d, %s: injections %d · checks %d · revocations acknowledged %d, logins %d, refreshes %d"+
 		" · accepted after it %d · wrong 401 %d · lost logins %d · lost refresh tokens %d · revived %d"+
-		" · during the fault %.2f %% of %d checks answered, p99 %v, worst %v · recovery %s",
+		" · during the fault %.2f %% of %d checks answered, p99 %v, worst %v · checks answered again after %s · revocations acknowledged again after %s",
 		r.fault.number, r.fault.name, r.done, c.checks, c.revokes, c.logins, c.refreshes,
 		c.accepted, c.refused, c.lostLogins, c.lostRefreshes, c.revived,
-		100-100*float64(c.unanswered)/float64(max(1, c.during)), c.during, c.p99.Round(time.Millisecond), c.worst.Round(time.Millisecond), recovery)
+		c.answered(), c.during, c.p99.Round(time.Millisecond), c.worst.Round(time.Millisecond), spread(r.took), spread(r.acked))
 	for _, note := range r.notes {
 		text += " · " + note
 	}
