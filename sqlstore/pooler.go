@@ -56,8 +56,8 @@ func (db *DB) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()  //nolint:errcheck // the connection goes back to the pool
-	want := rand.Text() // another program's probe may be prepared under the same name
+	defer conn.Close()                                      //nolint:errcheck // the connection goes back to the pool
+	want := rand.Text()                                     // another program's probe may be prepared under the same name
 	s, err := conn.PrepareContext(ctx, "SELECT '"+want+"'") //nolint:gosec // G202: want has only letters and digits
 	if err != nil {
 		return err

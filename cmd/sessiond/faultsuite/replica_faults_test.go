@@ -265,18 +265,21 @@ var rolling = fault{
 			})
 		}
 		stop()
-		failed, checks := 0, 0
+		failed, checks := map[int]int{}, 0 // by status
 		r.mu.Lock()
 		for _, o := range r.ops {
 			if o.kind == check && o.at == "lb" && o.start > begin {
 				checks++
 				if o.answer == unavailable || o.answer == odd {
-					failed++
+					failed[o.status]++
 				}
 			}
 		}
 		r.mu.Unlock()
-		r.promised(failed == 0, "failed checks through HAProxy: %d of %d", failed, checks)
+		if len(failed) > 0 {
+			r.t.Logf("end of HAProxy's log:\n%s", r.rig.balancer.proc.tail())
+		}
+		r.promised(len(failed) == 0, "failed checks through HAProxy, by status: %v of %d", failed, checks)
 		r.rig.all(func(replica *replica) {
 			replica.program = program(r.t)
 			replica.restart(map[string]string{"SHUTDOWN_DELAY": "0s"})

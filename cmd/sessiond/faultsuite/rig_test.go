@@ -224,6 +224,7 @@ defaults
     timeout client 60s
     timeout connect 1s
     timeout server 60s
+    timeout check 3s
     retries 2
     retry-on conn-failure empty-response
     option redispatch 1
