@@ -52,12 +52,13 @@ func (db *DB) CheckPooler(ctx context.Context) error {
 // statement. A pooler then runs it on another server. There are several other connections, because a
 // pooler may run as several processes, each with servers of its own.
 func (db *DB) probe(ctx context.Context) error {
+	want := rand.Text() // another program's probe may be prepared under the same name
 	conn, err := db.sql.DB.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()                                      //nolint:errcheck // the connection goes back to the pool
-	want := rand.Text()                                     // another program's probe may be prepared under the same name
+	defer conn.Close() //nolint:errcheck // the connection goes back to the pool
+
 	s, err := conn.PrepareContext(ctx, "SELECT '"+want+"'") //nolint:gosec // G202: want has only letters and digits
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/sessiond/sessiond/api"
@@ -44,7 +45,9 @@ func awaitDatabase(ctx context.Context, public net.Listener, log *slog.Logger, o
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err = errors.Join(err, server.Shutdown(ending))
-	_ = <-served // http.ErrServerClosed
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
 	return errors.Join(err, lent.SetDeadline(time.Time{}))
 }
 
