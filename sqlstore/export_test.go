@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -12,6 +13,14 @@ func (db *DB) SQL() *sqlx.DB { return db.sql }
 
 // ReadEpochs returns the statement that reads the epochs.
 func (db *DB) ReadEpochs() string { return db.dialect.text(readEpochs) }
+
+// ExplainRevokeAll returns Postgres's plan for the statement that ends all sessions of a user.
+func (db *DB) ExplainRevokeAll(ctx context.Context, subject string, now time.Time) (plan string, err error) {
+	var lines []string
+	args := endSessions.bind([]any{endingRow{UserID: subject, At: at(now), Limit: maxEndedAtOnce}})
+	err = db.sql.SelectContext(ctx, &lines, "EXPLAIN "+db.dialect.text(endSessions), args...)
+	return strings.Join(lines, "\n"), err
+}
 
 // LockUsers locks users for update in one transaction, one after the other. It calls before(i)
 // before it locks user i, again in every retry of the transaction.

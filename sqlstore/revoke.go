@@ -92,7 +92,7 @@ var (
 		WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit`)
 	endSessions = newStatement(`
 		UPDATE sessions SET ended_at = :at, end_reason = :reason, ended_by = :by
-		WHERE id IN (SELECT id FROM sessions
+		WHERE user_id = :user_id AND id IN (SELECT id FROM sessions
 			WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit)
 		RETURNING ` + sessionColumns)
 	newestAccess = newStatement(`SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)

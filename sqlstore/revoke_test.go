@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +61,23 @@ func TestRevokeAll_EndsTwelveThousandSessions(t *testing.T) {
 	}
 	if n := count(`SELECT count(DISTINCT session_id) FROM events WHERE user_id = $1 AND type = 'session.ended'`, subject); n != many+1 {
 		t.Errorf("%d endings are in the audit trail, want %d", n, many+1)
+	}
+}
+
+// TestRevokeAll_DoesNotReadAllUsersSessions: otherwise the time of one user's request would grow with
+// the sessions of all users.
+func TestRevokeAll_DoesNotReadAllUsersSessions(t *testing.T) {
+	t.Parallel()
+	db := sqlstoretest.NewPostgres(t)
+	subject, list := startSessions(t, db, 1)
+	multiply(t, db, list[0], 500)
+	_, list = startSessions(t, db, 1)
+	multiply(t, db, list[0], 20_000)
+	if _, err := db.SQL().ExecContext(t.Context(), "ANALYZE sessions"); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := db.ExplainRevokeAll(t.Context(), subject, longAgo.Add(time.Minute))
+	if err != nil || !strings.Contains(plan, "Update on sessions") || strings.Contains(plan, "Seq Scan on sessions") {
+		t.Errorf("want no scan of the whole table (%v):\n%s", err, plan)
 	}
 }
