@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 )
 
@@ -28,13 +27,6 @@ type Verifier struct {
 	Seen func(ref Ref, now time.Time) bool
 	// Counts, if set, counts the checks.
 	Counts *Counts
-}
-
-// Counts counts checks that needed a verdict. A token that is malformed, badly signed or expired
-// does not count.
-type Counts struct {
-	Checks    atomic.Uint64
-	Fallbacks atomic.Uint64 // the checks that the Store could not answer
 }
 
 // SeenInterval is the shortest time between two records of the use of a token or of a session.
