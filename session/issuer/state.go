@@ -14,7 +14,7 @@ import (
 const (
 	// One of these four states holds at any time.
 	trusted     = "trusted"     // checks trust the Redis servers of this replica
-	redisAway   = "redis_away"  // a server does not answer or takes no writes
+	redisAway   = "redis_away"  // a server does not answer in time or takes no writes
 	superseded  = "superseded"  // another server counts
 	unconfirmed = "unconfirmed" // nobody says that the server counts
 
@@ -123,7 +123,7 @@ func (m *Manager) logChanges(ctx context.Context, before, now *state) {
 	}
 	switch {
 	case now.ledger != nil && before.ledger == nil:
-		say(slog.LevelWarn, ledgerAway, "the ledger is away or takes no writes", "error", now.ledger)
+		say(slog.LevelWarn, ledgerAway, "the ledger does not answer in time or takes no writes", "error", now.ledger)
 	case now.ledger == nil && before.ledger != nil:
 		say(slog.LevelInfo, ledgerBack, "the ledger is back")
 	}
@@ -142,7 +142,7 @@ func (m *Manager) logChanges(ctx context.Context, before, now *state) {
 		case trusted:
 			say(slog.LevelInfo, trusted, "checks trust Redis", "epoch", now.latest, "servers", now.servers)
 		case redisAway:
-			say(slog.LevelWarn, redisAway, "Redis is away or takes no writes; checks ask the ledger", "error", now.distrust)
+			say(slog.LevelWarn, redisAway, "Redis does not answer in time or takes no writes; checks ask the ledger", "error", now.distrust)
 		case superseded:
 			say(slog.LevelWarn, superseded, "another Redis server counts; checks ask the ledger", "epoch", now.latest, "error", now.distrust)
 		default:
