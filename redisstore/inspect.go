@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Report is the result of [Store.Inspect].
@@ -108,4 +109,55 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 		n.Skew = &skew
 	}
 	return n, nil
+}
+
+// Sentinel is what one Sentinel says of the master that it monitors.
+type Sentinel struct {
+	Addr      string
+	Known     int // the number of Sentinels that monitor the master, including this one
+	Quorum    int // how many Sentinels must find the master down before one of them starts a failover
+	DownAfter time.Duration
+	Err       error // why the Sentinel did not answer, or cannot start a failover now; or nil
+}
+
+// InspectSentinels asks each Sentinel in redisURL for the settings that a safe failover depends on. It
+// returns nothing for a URL without Sentinels. The caller sets the deadline.
+func InspectSentinels(ctx context.Context, redisURL string) ([]Sentinel, error) {
+	o, err := parseURL(redisURL)
+	if err != nil || o.MasterName == "" {
+		return nil, err
+	}
+	logToSlog()
+	found := make([]Sentinel, len(o.Addrs))
+	var asked sync.WaitGroup
+	for i, addr := range o.Addrs {
+		asked.Go(func() {
+			client := redis.NewSentinelClient(&redis.Options{
+				Addr: addr, Username: o.SentinelUsername, Password: o.SentinelPassword, TLSConfig: o.TLSConfig,
+				Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true, DialTimeout: dialTimeout,
+				ReadTimeout: socketTimeout, WriteTimeout: socketTimeout, MaxRetries: -1, DialerRetries: 1,
+				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+			})
+			defer client.Close() //nolint:errcheck // an error does not matter, because nothing was written
+			found[i] = inspectSentinel(ctx, client, addr, o.MasterName)
+		})
+	}
+	asked.Wait()
+	return found, nil
+}
+
+func inspectSentinel(ctx context.Context, client *redis.SentinelClient, addr, master string) Sentinel {
+	said, err := client.Master(ctx, master).Result()
+	if err != nil {
+		return Sentinel{Addr: addr, Err: unavailable(err, "inspect Sentinel")}
+	}
+	number := func(name string) int {
+		n, _ := strconv.Atoi(said[name]) // 0 never passes for a good value
+		return n
+	}
+	return Sentinel{
+		Addr: addr, Known: number("num-other-sentinels") + 1, Quorum: number("quorum"),
+		DownAfter: time.Duration(number("down-after-milliseconds")) * time.Millisecond,
+		Err:       client.CkQuorum(ctx, master).Err(),
+	}
 }

@@ -186,8 +186,9 @@ func (s *Store) steps(r issuer.Revocation) []step {
 	return nil
 }
 
-// Apply implements [issuer.Store]. It does not retry, but the client of a Cluster does. While a Cluster moves the keys' slot, the keys
-// may be on two servers, so Apply then takes one step after the other.
+// Apply implements [issuer.Store]. It does not retry, but the client of a Cluster does. While a
+// Cluster moves the keys' slot, the keys may be on two servers. Apply then takes one step after the
+// other.
 func (s *Store) Apply(ctx context.Context, r issuer.Revocation) (servers []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.applyTimeout)
 	defer cancel()

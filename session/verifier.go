@@ -25,6 +25,8 @@ type Verifier struct {
 	// token. If Seen returns false, the next check calls Seen again. Seen must not block. It is only
 	// called if Signatures is set, because Signatures stores the time of the last call.
 	Seen func(ref Ref, now time.Time) bool
+	// Counts, if set, counts the checks.
+	Counts *Counts
 }
 
 // SeenInterval is the shortest time between two records of the use of a token or of a session.
@@ -58,6 +60,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 		return Claims{}, err
 	}
 	ref := t.claims.ref()
+	if v.Counts != nil {
+		v.Counts.Checks.Add(1)
+	}
 	if err := v.check(ctx, token, ref, now); err != nil {
 		return Claims{}, err
 	}
@@ -123,6 +128,9 @@ func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Ti
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("session: the check of a token was canceled: %w", err)
+	}
+	if v.Counts != nil {
+		v.Counts.Fallbacks.Add(1)
 	}
 	if v.Fallback == nil {
 		return fmt.Errorf("%w: the store does not know session %s, and there is no fallback", ErrUnavailable, ref.SessionID)

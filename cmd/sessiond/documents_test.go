@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // documents returns the texts of all Markdown files of the repository. The keys are their paths.
@@ -118,6 +119,41 @@ func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
 	for _, name := range settings {
 		if !listed[name] && !listed[strings.TrimSuffix(name, "_FILE")] {
 			t.Errorf("settings.md does not list %s", name)
+		}
+	}
+}
+
+// TestRunbook_HasLineForEachFault compares the runbook with the faults that the fault suite injects,
+// and the changes that operations.md explains with those that a replica logs.
+func TestRunbook_HasLineForEachFault(t *testing.T) {
+	all := documents(t)
+	section := func(name, title string) [][]string {
+		_, text, _ := strings.Cut(all[filepath.Join(root, "deploy/docs", name)], "\n## "+title+"\n")
+		text, _, _ = strings.Cut(text, "\n## ")
+		return rows(text)
+	}
+	var explained []string
+	for _, cells := range section("operations.md", "Runbook") {
+		explained = append(explained, strings.Split(cells[0], ", ")...)
+	}
+	faults := section("revocation-proof.md", "Rows")
+	if len(faults) < 2 {
+		t.Fatal("revocation-proof.md has no faults")
+	}
+	for _, cells := range faults {
+		if n := cells[0]; n != "row" && n != "---" && !slices.Contains(explained, n) {
+			t.Errorf("the runbook has no line for fault %s, %s", n, cells[1])
+		}
+	}
+	var changes []string
+	for _, cells := range section("operations.md", "Health, logs and metrics") {
+		for _, name := range code.FindAllStringSubmatch(cells[0], -1) {
+			changes = append(changes, name[1])
+		}
+	}
+	for _, change := range issuer.Changes {
+		if !slices.Contains(changes, change) {
+			t.Errorf("operations.md does not explain the change %s", change)
 		}
 	}
 }

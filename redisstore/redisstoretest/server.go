@@ -24,15 +24,18 @@ func StartServer(t testing.TB, args ...string) (redisURL string) {
 	})
 }
 
-// StartSentinel starts a Sentinel that monitors the master at redisURL. It returns a URL that finds
-// the master through the Sentinel.
-func StartSentinel(t testing.TB, redisURL string) (sentinelURL string) {
+// StartSentinel starts a Sentinel that monitors the master at redisURL, with a quorum of 1. It returns a
+// URL that finds the master through the Sentinel. settings are for the master, for example "quorum 2".
+func StartSentinel(t testing.TB, redisURL string, settings ...string) (sentinelURL string) {
 	t.Helper()
 	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
 	return "redis+sentinel://" + startOnFreePort(t, func(port string) []string {
 		// The configuration must be a file, because Sentinel writes its state into it.
 		config := filepath.Join(t.TempDir(), "sentinel.conf")
 		text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s %s 1\n", port, host, masterPort)
+		for _, setting := range settings {
+			text += "sentinel " + strings.Replace(setting, " ", " main ", 1) + "\n"
+		}
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

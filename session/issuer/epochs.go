@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -108,32 +107,28 @@ func (t *EpochTable) admits(server string) bool {
 // PollEpochs tells the ledger which servers this replica uses, and learns which ones count. Run
 // calls it once a second.
 func (m *Manager) PollEpochs(ctx context.Context) {
-	err := m.pollEpochs(ctx)
-	if before := m.distrust.Swap(&err); ctx.Err() != nil || before != nil && (*before == nil) == (err == nil) {
+	before := m.state.Load()
+	now := m.pollEpochs(ctx, before)
+	if ctx.Err() != nil { // the poll found nothing but the end of the service
 		return
 	}
-	if err == nil {
-		m.Log.InfoContext(ctx, "checks trust Redis")
-	} else {
-		m.Log.WarnContext(ctx, "Redis is away, or another server counts; checks ask the ledger", "error", err)
+	if m.Counts != nil {
+		now.count(before, m.Counts.Checks.Load(), m.Counts.Fallbacks.Load())
 	}
+	m.state.Store(now)
+	m.logChanges(ctx, before, now)
 }
 
-// Trusted returns nil if the latest poll found that the Redis servers of this replica count.
-func (m *Manager) Trusted() error {
-	if err := m.distrust.Load(); err != nil {
-		return *err
-	}
-	return errors.New("issuer: the ledger was not asked yet")
-}
-
-func (m *Manager) pollEpochs(ctx context.Context) error {
+func (m *Manager) pollEpochs(ctx context.Context, before *state) *state {
 	servers, err := m.Store.Servers(ctx)
 	known, settled := m.Store.Epochs(), false
+	var table EpochTable
+	var begun []int64
+	var away error
 	for begin, again := true, true; again; begin = false { // again, so that an epoch that this replica begins counts at once
 		asked := time.Now()
 		limited, cancel := context.WithTimeout(ctx, session.EpochTimeout)
-		table, away := m.Ledger.Epochs(limited)
+		table, away = m.Ledger.Epochs(limited)
 		again = false
 		settled = away == nil && slices.ContainsFunc(servers, func(s Server) bool { return table.settled(s.ID) })
 		if errors.Is(away, session.ErrUnavailable) {
@@ -144,23 +139,19 @@ func (m *Manager) pollEpochs(ctx context.Context) error {
 				pending = max(1, m.Now().Sub(table.Pending))
 			}
 			known.Learn(table.trusted(), asked, pending)
-			again = m.confirm(limited, &table, servers, begin)
+			var numbers []int64
+			numbers, away = m.confirm(limited, &table, servers, begin)
+			begun, again = append(begun, numbers...), len(numbers) > 0
 		}
 		cancel()
 	}
 	m.settled.Store(settled)
-	trusted := known.Current(time.Now(), time.Time{})
-	for _, s := range servers {
-		if !slices.ContainsFunc(trusted, func(e session.Epoch) bool { return e.Server == s.ID }) {
-			err = cmp.Or(err, fmt.Errorf("issuer: another Redis server than %s counts, or the ledger is away", s.ID))
-		}
-	}
-	return err
+	return newState(before, &table, servers, begun, known.Current(time.Now(), time.Time{}), err, away)
 }
 
 // confirm confirms the servers that count. If begin is set, it begins an epoch for each that may
-// begin one. It reports whether it began one. If the ledger fails, the next poll tries again.
-func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Server, begin bool) (began bool) {
+// begin one, and returns the numbers of these epochs. If the ledger fails, the next poll tries again.
+func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Server, begin bool) (begun []int64, err error) {
 	next := int64(1)
 	if n := len(table.Epochs); n > 0 {
 		next = table.Epochs[n-1].Number + 1
@@ -169,10 +160,13 @@ func (m *Manager) confirm(ctx context.Context, table *EpochTable, servers []Serv
 	for _, s := range servers {
 		if e := table.find(s.ID); e.Number > 0 {
 			numbers = append(numbers, e.Number)
-		} else if begin && table.admits(s.ID) && m.Ledger.BeginEpoch(ctx, next, s) == nil {
-			next, began = next+1, true
+		} else if begin && table.admits(s.ID) {
+			if failed := m.Ledger.BeginEpoch(ctx, next, s); failed != nil {
+				err = failed
+				continue
+			}
+			begun, next = append(begun, next), next+1
 		}
 	}
-	_ = m.Ledger.ConfirmEpochs(ctx, numbers...)
-	return began
+	return begun, cmp.Or(m.Ledger.ConfirmEpochs(ctx, numbers...), err)
 }

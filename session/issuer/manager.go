@@ -36,8 +36,12 @@ type Manager struct {
 	// such a login is refused.
 	EndOldest bool
 
-	distrust atomic.Pointer[error] // why checks do not trust Redis; nil before the first poll
-	settled  atomic.Bool           // whether this replica can enforce revocations
+	// Changed, if set, is called with the name of each change of state that PollEpochs finds. The
+	// names are in Changes.
+	Changed func(change string)
+
+	state   atomic.Pointer[state] // what the latest poll found; nil before the first one
+	settled atomic.Bool           // whether this replica can enforce revocations
 }
 
 // TokenSet is what the client receives after a login, a refresh or a re-authentication.

@@ -149,17 +149,56 @@ func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 		return err
 	}
 	defer store.Close() //nolint:errcheck // an error does not matter, because nothing was written
-	report, err := store.Inspect(ctx)
+	sentinels, err := redisstore.InspectSentinels(ctx, s.RedisURL)
 	if err != nil {
 		return err
 	}
+	report, err := store.Inspect(ctx)
+	lag := 2 * time.Second // the recommended min-replicas-max-lag
 	for _, n := range report.Nodes {
-		d.checkNode(n)
+		d.checkNode(n, len(sentinels) > 0)
+		if seconds, err := strconv.Atoi(n.MinReplicasMaxLag); err == nil && seconds > 0 && n.MinReplicasToWrite != "0" {
+			lag = time.Duration(seconds) * time.Second
+		}
 	}
-	return nil
+	for _, n := range sentinels {
+		d.checkSentinel(n, lag+time.Second)
+	}
+	return err
 }
 
-func (d *doctor) checkNode(n redisstore.Node) {
+// checkSentinel checks what a Sentinel does in a failover. A master that was cut off may take writes
+// for the time writable.
+func (d *doctor) checkSentinel(n redisstore.Sentinel, writable time.Duration) {
+	const check = "Sentinel"
+	if n.Known == 0 {
+		d.warn(check, fmt.Sprintf("%s: %v", n.Addr, n.Err))
+		return
+	}
+	var problems []string
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if n.Known < 3 {
+		problem("the master has too few Sentinels for a failover after the loss of one: %d; want at least 3", n.Known)
+	}
+	if majority := n.Known/2 + 1; n.Quorum < majority || n.Quorum > n.Known {
+		problem("the quorum is %d of %d Sentinels; want a majority: %d", n.Quorum, n.Known, majority)
+	}
+	if n.DownAfter <= writable {
+		problem("down-after-milliseconds is %d; want more than %d (min-replicas-max-lag + 1 s), because a master that was cut off takes writes until then",
+			n.DownAfter.Milliseconds(), writable.Milliseconds())
+	}
+	if n.Err != nil {
+		problem("no failover is possible now: %v", n.Err)
+	}
+	for _, text := range problems {
+		d.warn(check, n.Addr+": "+text)
+	}
+	if problems == nil {
+		d.ok(check, fmt.Sprintf("%s: %d Sentinels, quorum %d, down-after-milliseconds %d", n.Addr, n.Known, n.Quorum, n.DownAfter.Milliseconds()))
+	}
+}
+
+func (d *doctor) checkNode(n redisstore.Node, sentinel bool) {
 	const check = "Redis"
 	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, cmp.Or(n.Version, "unknown"), cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
 	switch {
@@ -179,7 +218,7 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	default:
 		d.warn("eviction", n.MaxMemoryPolicy+": safe, but evicted entries are read from Postgres again; noeviction is recommended")
 	}
-	d.checkPromise(n)
+	d.checkPromise(n, sentinel)
 	if n.StopWritesOnSaveError == "yes" && n.Persistence != "none" && n.Persistence != "" {
 		d.warn("persistence", "stop-writes-on-bgsave-error is yes: after a failed save, checks cannot use Redis; set it to no")
 	}
@@ -188,8 +227,9 @@ func (d *doctor) checkNode(n redisstore.Node) {
 	}
 }
 
-// checkPromise says what is promised about revocations when this server fails: see revocation.md.
-func (d *doctor) checkPromise(n redisstore.Node) {
+// checkPromise says what is promised about revocations when this server fails: see revocation.md. The
+// Sentinels, if there are some, have lines of their own.
+func (d *doctor) checkPromise(n redisstore.Node, sentinel bool) {
 	switch lag, err := strconv.Atoi(n.MinReplicasMaxLag); {
 	case n.Replicas == "" || n.MinReplicasToWrite == "":
 		d.warn("revocation", "cannot read min-replicas-to-write and the number of replicas; give the user +config|get")
@@ -197,6 +237,8 @@ func (d *doctor) checkPromise(n redisstore.Node) {
 		d.ok("revocation", "no replica: safe; while this server is down, the database answers checks")
 	case n.MinReplicasToWrite == "0" || err == nil && (lag == 0 || lag > 2):
 		d.warn("revocation", "a master that was cut off keeps answering; set min-replicas-to-write to 1 and min-replicas-max-lag to 2")
+	case sentinel:
+		d.ok("revocation", "safe in a failover, if the Sentinels have no warning below")
 	default:
 		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 3000")
 	}

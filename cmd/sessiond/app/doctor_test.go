@@ -6,8 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 )
 
 // TestDoctor_ReportsUnsafeOrIncompleteSettings checks that `sessiond doctor` fails for every
@@ -56,6 +60,70 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDoctor_ChecksSentinels asks real Sentinels, first of a setup that is unsafe, then of a safe one.
+func TestDoctor_ChecksSentinels(t *testing.T) {
+	master := redisstoretest.StartServer(t, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+	doctor := func(redisURL string) (lines string) {
+		t.Helper()
+		var out strings.Builder
+		if err := Run(t.Context(), []string{"doctor"}, environment("REDIS_URL="+redisURL), &out, io.Discard); err == nil {
+			t.Error("got no error, although most settings are missing")
+		}
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line[5:], "Sentinel ") {
+				lines += line
+			}
+		}
+		return lines
+	}
+	want := func(got string, lines ...string) {
+		t.Helper()
+		if strings.Count(got, "\n") != len(lines) {
+			t.Errorf("want %d lines about Sentinels, got\n%s", len(lines), got)
+		}
+		for _, line := range lines {
+			if !strings.Contains(got, line) {
+				t.Errorf("want %q, got\n%s", line, got)
+			}
+		}
+	}
+	want(doctor(master))
+
+	one := redisstoretest.StartSentinel(t, master, "down-after-milliseconds 3000")
+	want(doctor(one),
+		"the master has too few Sentinels for a failover after the loss of one: 1; want at least 3",
+		"down-after-milliseconds is 3000; want more than 3000 (min-replicas-max-lag + 1 s)")
+	addr, _, _ := strings.Cut(strings.TrimPrefix(one, "redis+sentinel://"), "?")
+	silent := strings.Replace(one, "?", ",127.0.0.1:1?", 1)
+	if got := doctor(silent); !strings.Contains(got, "WARN Sentinel       127.0.0.1:1: ") {
+		t.Errorf("want a warning about the Sentinel that does not answer, got\n%s", got)
+	}
+
+	for range 2 {
+		redisstoretest.StartSentinel(t, master)
+	}
+	client := redis.NewSentinelClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { _ = client.Close() })
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); client.Master(t.Context(), "main").Val()["num-other-sentinels"] != "2"; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("the Sentinels do not know each other within a minute")
+		}
+	}
+	want(doctor(one), "the quorum is 1 of 3 Sentinels; want a majority: 2", "down-after-milliseconds is 3000")
+	for name, value := range map[string]string{"quorum": "2", "down-after-milliseconds": "3500"} {
+		if err := client.Set(t.Context(), "main", name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(doctor(one), "ok   Sentinel       "+addr+": 3 Sentinels, quorum 2, down-after-milliseconds 3500\n")
+	if err := client.Set(t.Context(), "main", "quorum", "4").Err(); err != nil {
+		t.Fatal(err)
+	}
+	want(doctor(one), "the quorum is 4 of 3 Sentinels; want a majority: 2", "no failover is possible now: NOQUORUM")
 }
 
 // startSMTP starts a mail server and returns its address.

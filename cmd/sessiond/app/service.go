@@ -93,16 +93,13 @@ func Assemble(p Parts) *Service {
 			Fallback: &issuer.LedgerFallback{
 				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
-			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add,
+			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add, Counts: new(session.Counts),
 		},
 		Store: p.Store, Ledger: ledger, Log: p.Log,
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
-	protection.metrics.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sessiond_redis_trusted",
-		Help: "1 if checks trust the Redis servers of this replica, 0 if they ask the database.",
-	}, func() float64 { return map[bool]float64{true: 1}[sessions.Trusted() == nil] })
+	watchStores(registry, sessions)
 	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
 	sessions.PollEpochs(context.Background())
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
