@@ -198,7 +198,7 @@ func (d *doctor) checkPromise(n redisstore.Node) {
 	case n.MinReplicasToWrite == "0" || err == nil && (lag == 0 || lag > 2):
 		d.warn("revocation", "a master that was cut off keeps answering; set min-replicas-to-write to 1 and min-replicas-max-lag to 2")
 	default:
-		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 3000")
+		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 4000")
 	}
 }
 
