@@ -115,7 +115,8 @@ func (r *row) awaitFollows(n, master *node) {
 	})
 }
 
-// failedChecks returns how many of the checks since a moment had no answer, and how many there were.
+// failedChecks returns how many of the checks since a moment had no answer, and how many there were. It
+// logs the first failed ones.
 func (r *row) failedChecks(since time.Duration) (failed, checks int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +124,9 @@ func (r *row) failedChecks(since time.Duration) (failed, checks int) {
 		if o.kind == check && o.start >= since {
 			checks++
 			if o.answer == unavailable || o.answer == odd {
-				failed++
+				if failed++; failed <= 5 {
+					r.t.Logf("%s: status %d at %v, after %v, in a fault: %t", o.at, o.status, o.start.Round(time.Millisecond), (o.end - o.start).Round(time.Millisecond), r.inFault(o))
+				}
 			}
 		}
 	}
