@@ -240,7 +240,7 @@ func (d *doctor) checkPromise(n redisstore.Node, sentinel bool) {
 	case sentinel:
 		d.ok("revocation", "safe in a failover, if the Sentinels have no warning below")
 	default:
-		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 3000")
+		d.ok("revocation", "safe in a failover, if down-after-milliseconds of Sentinel is above 4000")
 	}
 }
 

@@ -11,33 +11,47 @@ var clusterMoves = fault{
 	number: 11, name: "Cluster: a slot moves, a move is abandoned, a master is killed", on: cluster, long: 30,
 	promise: "no CROSSSLOT; revocations work also in a slot that is half moved",
 	run: func(r *row) {
-		acked, asked := 0, 0
+		acked, asked, crossed := 0, 0, 0
 		for i := range r.n {
 			p := r.newPerson(8)
 			active := p.active()
 			r.checkEverywhere(p, active...)
 			r.inject(func() {
 				if i%2 == 1 {
-					r.killMaster()
+					crossed += r.killMaster()
 					return
 				}
 				finish := r.halfMove(p)
-				for _, s := range active[1:4] {
+				revoke := func(f func(at endpoint) op) {
 					asked++
 					for try := range 3 { // a busy machine may answer 503 now and then
-						if r.revokeOne(p, active[0], s, r.rig.replicas[(i+try)%3]).answer == good {
+						if f(r.rig.replicas[(i+try)%3]).answer == good {
 							acked++
 							break
 						}
 					}
 				}
+				for _, s := range active[1:4] {
+					revoke(func(at endpoint) op { return r.revokeOne(p, active[0], s, at) })
+				}
+				revoke(func(at endpoint) op { return r.revokeOthers(p, active[0], at) })
 				finish()
 			})
 			r.checkEverywhere(p, active...)
 			r.rig.awaitCluster()
 		}
+		for _, n := range r.rig.nodes {
+			crossed += n.crossSlots()
+		}
 		r.promised(acked == asked, "acknowledged in a slot that is half moved: %d of %d", acked, asked)
+		r.promised(crossed == 0, "CROSSSLOT replies: %d", crossed)
 	},
+}
+
+// crossSlots returns how often the server has answered CROSSSLOT since it started.
+func (n *node) crossSlots() (count int) {
+	_, _ = fmt.Sscanf(n.info("errorstat_CROSSSLOT"), "count=%d", &count)
+	return count
 }
 
 // halfMove moves half of a user's keys to another master, and returns a function that finishes it.
@@ -77,11 +91,13 @@ func (r *row) halfMove(p *person) (finish func()) {
 	}
 }
 
-// killMaster kills a master, waits until its replica has taken over, and starts it again.
-func (r *row) killMaster() {
+// killMaster kills a master, waits until its replica has taken over, and starts it again. It returns
+// how often the master had answered CROSSSLOT.
+func (r *row) killMaster() (crossed int) {
 	r.t.Helper()
 	for _, n := range r.rig.nodes {
 		if n.info("role") == "master" {
+			crossed = n.crossSlots()
 			n.kill()
 			await(r.t, "a replica has taken over", func() bool {
 				masters := 0
@@ -93,7 +109,8 @@ func (r *row) killMaster() {
 				return masters == 3
 			})
 			n.restart()
-			return
+			break
 		}
 	}
+	return crossed
 }

@@ -6,18 +6,26 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// downAfter is how long a Sentinel waits before it considers a master down. It is above the time
-// after which a master that was cut off refuses writes: min-replicas-max-lag + 1 s.
-const downAfter = 3500
+const (
+	// stopsAfter is the latest moment at which a master that was cut off refuses writes. It is not
+	// min-replicas-max-lag + 1 s, because Redis counts whole seconds and looks once a second.
+	stopsAfter = maxLag*time.Second + 2*time.Second
+	maxLag     = 2 // the servers' min-replicas-max-lag
+
+	// downAfter is how long in ms a Sentinel waits before it considers a master down. It is below
+	// stopsAfter, so that two masters may take writes at the same time.
+	downAfter = 3500
+)
 
 // startSentinels starts a master, two replicas of it and three Sentinels. The servers reach each
 // other through their public links, so that a fault can isolate one of them.
 func (r *rig) startSentinels() {
 	r.t.Helper()
 	for i := range 3 {
-		n := newNode(r.t, r.dir, fmt.Sprint("redis-", i), "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2",
+		n := newNode(r.t, r.dir, fmt.Sprint("redis-", i), "--min-replicas-to-write", "1", "--min-replicas-max-lag", fmt.Sprint(maxLag),
 			"--repl-ping-replica-period", "1", "--repl-diskless-load", "swapdb")
 		n.public = startLink(r.t, local(n.port))
 		n.args = append(n.args, "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", fmt.Sprint(n.public.port))
