@@ -208,7 +208,6 @@ func (l *load) actOnce(p *person) {
 		l.revokeByRefreshToken(p, one, at)
 	case n < 85:
 		l.revokeAll(p, one, at)
-	case !keepsSessions(): // see keepsSessions
 	case n < 95:
 		l.revokeOthers(p, one, at)
 	case n < 98:
@@ -217,10 +216,6 @@ func (l *load) actOnce(p *person) {
 		l.changePasswordBesideLogins(p, one, at)
 	}
 }
-
-// keepsSessions reports whether the random load may revoke all sessions but one. As long as row 20
-// is not in the short form, other faults sign the kept session out, too.
-func keepsSessions() bool { return keptSession.short > 0 || isLong() }
 
 // ---- requests, each recorded ------------------------------------------------
 
