@@ -15,13 +15,14 @@ var failover = fault{
 	promise: "full speed again at most 5 s after it",
 	run: func(r *row) {
 		var trusted time.Duration // the longest time from a failover until checks trusted Redis
+		missed := 0
 		for range r.n {
 			old := r.rig.master()
 			var again <-chan time.Duration
 			r.inject(func() {
 				if r.done%2 == 1 { // the replicas miss what is written in the last second
 					old.public.down.stall()
-					r.revokeSome(4)
+					missed += r.revokeSome(4)
 				}
 				old.kill()
 				r.awaitOtherMaster(old)
@@ -32,6 +33,7 @@ var failover = fault{
 			trusted = max(trusted, <-again)
 			r.rig.awaitSentinels()
 		}
+		r.notef("acknowledged, but missed by the replica that took over %d", missed)
 		r.promised(trusted <= 5*time.Second, "all replicas trusted Redis again %v after the failover at the latest", trusted.Round(10*time.Millisecond))
 	},
 }
