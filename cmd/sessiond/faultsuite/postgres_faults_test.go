@@ -40,11 +40,14 @@ var postgresAway = fault{
 			})
 		}
 		r.promised(failed == 0, "failed checks of a session that is in Redis: %d of %d", failed, checks)
-		var late []time.Duration
+		var took []time.Duration
+		soon := 0
 		for _, o := range r.during(func(o op) bool { return o.kind != check && o.status == 503 }) {
-			late = append(late, o.end-o.start)
+			if took = append(took, o.end-o.start); o.end-o.start <= 300*time.Millisecond {
+				soon++
+			}
 		}
-		r.notef("%d writes answered 503 after %s", len(late), spread(late))
+		r.notef("writes answered 503: %d, within 300 ms %d, after %s", len(took), soon, spread(took))
 	},
 }
 

@@ -75,8 +75,11 @@ var redisHangs = fault{
 	limits:  limits{p99: 250 * time.Millisecond},
 	run: func(r *row) {
 		redis := r.rig.nodes[0]
-		before := r.rig.goroutines()
+		before := 0
 		for i := range r.n {
+			if i < 3 { // until the clients have all their connections
+				before = max(before, r.rig.goroutines())
+			}
 			hang := 3 * time.Second
 			if isLong() && i%20 == 1 {
 				hang = 30 * time.Second
