@@ -14,7 +14,7 @@ import (
 const (
 	// One of these four states holds at any time.
 	trusted     = "trusted"     // checks trust the Redis servers of this replica
-	redisAway   = "redis_away"  // a server does not answer in time or takes no writes
+	redisAway   = "redis_away"  // in two polls, a server did not answer in time or took no writes
 	superseded  = "superseded"  // another server counts
 	unconfirmed = "unconfirmed" // nobody says that the server counts
 
@@ -40,6 +40,7 @@ type state struct {
 	redis    string // trusted, redisAway, superseded or unconfirmed
 	distrust error  // why checks do not trust Redis, or nil
 	ledger   error  // why the ledger is away, or nil
+	missed   bool   // Redis did not answer this poll
 
 	servers []string // the names of the servers, or those of an earlier poll if Redis is away
 	latest  int64    // the number of the latest epoch; -1 if the ledger has never answered
@@ -83,11 +84,14 @@ func newState(before *state, table *EpochTable, servers []Server, begun []int64,
 			now.redis, now.distrust = unconfirmed, fmt.Errorf("issuer: the ledger does not say that the Redis server %s counts", s.ID)
 		}
 	}
-	if redis != nil {
-		now.redis, now.distrust = redisAway, redis
-	} else {
+	switch {
+	case redis == nil:
 		slices.Sort(names)
 		now.servers = names
+	case before != nil && !before.missed: // on a busy machine, a single answer may be late
+		now.redis, now.distrust, now.missed = before.redis, before.distrust, true
+	default:
+		now.redis, now.distrust, now.missed = redisAway, redis, true
 	}
 	return now
 }

@@ -100,6 +100,11 @@ func TestPollEpochs_LogsAndCountsEachChangeOnce(t *testing.T) {
 	wantChanges(t, w.b, b, "ledger_back")
 
 	refuseWrites(t, w.clients[1], "1")
+	w.b.PollEpochs(t.Context())
+	refuseWrites(t, w.clients[1], "0")
+	wantChanges(t, w.b, b) // a single failure
+
+	refuseWrites(t, w.clients[1], "1")
 	wantChanges(t, w.b, b, "redis_away")
 	wantIn(t, w.b, "redis_away")
 	refuseWrites(t, w.clients[1], "0")
