@@ -38,11 +38,11 @@ func TestScale_FullSpeedAfterFailover(t *testing.T) {
 		t.Skip("runs in the long form, because 200,000 sessions take their time: SESSIOND_TEST_LONG=1")
 	}
 	const (
-		before    = 15 * time.Second
-		soon      = 5 * time.Second
-		after     = 30 * time.Second
-		slower    = 5    // the p99 after the failover may be this many times that before it
-		noise     = 0.95 // the part of the checks of a second that must be answered in it
+		before = 15 * time.Second
+		soon   = 5 * time.Second
+		after  = 30 * time.Second
+		slower = 5    // the p99 after the failover may be this many times that before it
+		noise  = 0.95 // the part of the checks of a second that must be answered in it
 	)
 	dir := tempDir(t)
 	r := startRig(t, dir, startPostgres(t, dir), sentinel)
