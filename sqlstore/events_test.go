@@ -50,7 +50,10 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 		})
 		ok(err)
 		three := start(1)
-		_, err = sessions.Reauthenticate(ctx, issuer.Reauthentication{Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at})
+		_, _, err = sessions.Reauthenticate(ctx, issuer.Reauthentication{
+			Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at,
+			ReplacedTokenID: "replaced", ReplacedExpiresAt: at.Add(time.Hour),
+		})
 		ok(err)
 		_, err = sessions.RevokeToken(ctx, "u1", three.ID, "jti", at.Add(time.Hour), tick())
 		ok(err)
@@ -96,6 +99,7 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 			"session.ended|u1|two|system|token_theft",
 			"session.started|u1|three|user|",
 			"session.reauthenticated|u1|three|user|",
+			"token.revoked|u1|three|user|replaced",
 			"token.revoked|u1|three|user|jti",
 			"email.changed|u1||user|",
 			"session.started|u1|four|user|",

@@ -31,7 +31,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			return err
 		},
 		"Reauthenticate": func(ctx context.Context) error {
-			_, err := s.Reauthenticate(ctx, issuer.Reauthentication{Subject: subject, ID: "id", At: longAgo})
+			_, _, err := s.Reauthenticate(ctx, issuer.Reauthentication{Subject: subject, ID: "id", At: longAgo})
 			return err
 		},
 		"Touch": func(ctx context.Context) error {

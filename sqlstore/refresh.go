@@ -121,8 +121,9 @@ var (
 )
 
 // Reauthenticate implements [issuer.Ledger].
-func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthentication) (issuer.Session, error) {
+func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthentication) (issuer.Session, issuer.Revocation, error) {
 	var renewed issuer.Session
+	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockVerified(ctx, forShare, re.Subject, re.CredentialVersion)
 		if err != nil {
@@ -141,7 +142,11 @@ func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthenticatio
 			return err
 		}
 		renewed = row.session()
-		return tx.record(ctx, event{At: at(re.At), Type: eventSessionRenewed, UserID: re.Subject, SessionID: re.ID, Actor: issuer.ByUser})
+		if err := tx.record(ctx, event{At: at(re.At), Type: eventSessionRenewed, UserID: re.Subject, SessionID: re.ID, Actor: issuer.ByUser}); err != nil {
+			return err
+		}
+		revocation, err = tx.revokeToken(ctx, re.Subject, re.ID, re.ReplacedTokenID, re.ReplacedExpiresAt, re.At)
+		return err
 	})
-	return renewed, s.wrap("reauthenticate session "+re.ID, err)
+	return renewed, revocation, s.wrap("reauthenticate session "+re.ID, err)
 }

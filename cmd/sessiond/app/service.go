@@ -115,7 +115,7 @@ func Assemble(p Parts) *Service {
 			}
 			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
-		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
+		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
