@@ -10,16 +10,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-var _ mail.TokenIssuer = (*Service)(nil)
+var _ mail.Clerk = (*Service)(nil)
 
-// IssueToken implements [mail.TokenIssuer] for password resets and for the verification of email addresses.
-func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, error) {
+// Prepare implements [mail.Clerk].
+func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
+	if e.Kind != mail.KindPasswordReset && e.Kind != mail.KindVerifyEmail {
+		return mail.Prepared{To: e.To}, s.chargeMail(ctx, e, e.UserID)
+	}
 	u, err := s.recipient(ctx, e)
+	if err == nil {
+		err = s.chargeMail(ctx, e, u.ID)
+	}
 	if err != nil {
-		return mail.Token{}, err
+		return mail.Prepared{}, err
 	}
 	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
 	if e.Kind == mail.KindPasswordReset {
@@ -33,9 +40,22 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 		err = unwanted("the user was deleted or changed the email address")
 	}
 	if err != nil {
-		return mail.Token{}, err
+		return mail.Prepared{}, err
 	}
-	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
+	return mail.Prepared{To: to, Secret: secret, Lifetime: ttl}, nil
+}
+
+// chargeMail charges a mail that is about to be sent to the limits of its recipient and of the account
+// that it is about. Later attempts to send the same mail are not charged.
+func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account string) error {
+	if e.Attempts > 1 {
+		return nil
+	}
+	keys := limit.Mail(string(e.Kind), account, Fold(e.To))
+	if err := s.newCharge(limit.ActionMail, Origin{}, keys...).charge(ctx); err != nil {
+		return unwanted("there were too many mails of this kind")
+	}
+	return nil
 }
 
 // recipient returns the user to whom a mail goes. The email address need not be confirmed for a password

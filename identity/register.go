@@ -58,13 +58,13 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 		return err
 	}
 	// Hashing and Create also run for a taken email address. Otherwise the response would be quicker.
-	verify := noticeTo(u, mail.KindVerifyEmail)
+	verify := mail.Envelope{Kind: mail.KindVerifyEmail, UserID: u.ID, To: u.Email}
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
 	if err != nil && !errors.Is(err, ErrEmailTaken) {
 		return err
 	}
 	// Charge free email addresses too. Otherwise the remaining quota would reveal the taken addresses.
-	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
+	mails := s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, Fold(n.Email)))
 	refused := mails.charge(ctx)
 	if err == nil {
 		return nil

@@ -83,9 +83,14 @@ func (s *Service) observer() Observer {
 // now returns the time in UTC in whole microseconds, because databases store no finer time.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
-// noticeTo returns a mail for the outbox that tells a user about their account.
+// noticeTo returns a mail for the outbox that tells a user about their account. If the user has not
+// confirmed the email address, which may be a stranger's, the mail has no recipient and is not sent.
 func noticeTo(u User, kind mail.Kind) mail.Envelope {
-	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
+	notice := mail.Envelope{Kind: kind, UserID: u.ID}
+	if !u.EmailVerifiedAt.IsZero() {
+		notice.To = u.Email
+	}
+	return notice
 }
 
 // storable reports whether the store can look up a username or email address. For invalid UTF-8, for

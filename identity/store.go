@@ -40,7 +40,8 @@ type User struct {
 // transaction and returns the id of the revocation.
 //
 // Create and Update remove a user with an unconfirmed email address who was created before stalePending, if
-// they need that user's name. The mail in a parameter notice enters the outbox in the same transaction.
+// they need that user's name. The mail in a parameter notice enters the outbox in the same transaction,
+// unless it has no recipient.
 type Store interface {
 	// Create adds a user, and queues the mail notice unless it is nil. It returns ErrEmailTaken, or
 	// ErrUsernameTaken if the username or both are taken.

@@ -81,5 +81,5 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if err != nil {
 		return 0, err
 	}
-	return revoked.ID, t.enqueue(ctx, notice, end.At)
+	return revoked.ID, t.notify(ctx, notice, end.At)
 }

@@ -89,7 +89,7 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 
 // endRotation ends a session instead of refreshing it, for example after token theft. The user gets
 // a mail only if the session was active. Otherwise a thief who reuses the token could cause many
-// mails.
+// mails. The address must be confirmed, because it may be a stranger's.
 func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation issuer.Rotation) (issuer.Session, *issuer.Revocation, error) {
 	end := *rotation.End
 	if end.Reason == issuer.ReasonTokenTheft {
@@ -101,8 +101,8 @@ func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotati
 	if err != nil {
 		return issuer.Session{}, nil, err
 	}
-	if wasActive && rotation.Notify != "" && user.Status == identity.StatusActive {
-		notice := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
+	if wasActive && rotation.Notify != "" && user.Status == identity.StatusActive && !user.EmailVerifiedAt.IsZero() {
+		notice := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email}
 		if err := t.enqueue(ctx, notice, end.At); err != nil {
 			return issuer.Session{}, nil, err
 		}

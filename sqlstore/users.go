@@ -257,7 +257,10 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stale
 		if err := tx.record(ctx, event{At: at(now), Type: eventEmailChanged, UserID: id, Actor: issuer.ByUser}); err != nil {
 			return err
 		}
-		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
+		if old.EmailVerifiedAt.IsZero() {
+			return nil
+		}
+		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email}, now)
 	})
 	// Another replica may have used the same mail address after the check above.
 	if _, ok := u.db.dialect.unique(err); ok {
@@ -289,7 +292,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 		if err := tx.record(ctx, event{At: at(now), Type: eventUserDeleted, UserID: id, Actor: issuer.ByUser}); err != nil {
 			return err
 		}
-		return tx.enqueue(ctx, notice, now)
+		return tx.notify(ctx, notice, now)
 	})
 	return revocation, u.wrap("delete user "+id, err)
 }

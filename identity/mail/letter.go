@@ -41,11 +41,11 @@ type letter struct {
 	html *htmltemplate.Template
 }
 
-// letterData holds the values that the templates insert.
+// letterData holds the values that the templates insert. None of them is a text that a user chose.
+// Otherwise a stranger could send mails with a username such as "Win at evil.example" in our name.
 type letterData struct {
 	Product  string
 	Site     string // host name of the server's public URL
-	Name     string // the account's username
 	Link     string // empty in mails without a link
 	Lifetime string // how long the link works, such as "10 minutes"
 }

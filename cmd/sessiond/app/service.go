@@ -120,7 +120,7 @@ func Assemble(p Parts) *Service {
 	}).Handler()
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
-		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
+		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), Now: p.Now, Log: p.Log}
