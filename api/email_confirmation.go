@@ -11,12 +11,27 @@ import (
 //go:embed email_confirmation.html
 var confirmationPage []byte
 
-var confirmationPolicy = "default-src 'none'; connect-src 'self'; script-src " + inlineHash(confirmationPage, "script") +
-	"; style-src " + inlineHash(confirmationPage, "style") + pagePolicy
+var confirmationPolicy, undoPolicy = scriptedPolicy(confirmationPage), scriptedPolicy(undoPage)
+
+// scriptedPolicy returns the Content-Security-Policy of a page that calls this service.
+func scriptedPolicy(page []byte) string {
+	return "default-src 'none'; connect-src 'self'; script-src " + inlineHash(page, "script") +
+		"; style-src " + inlineHash(page, "style") + pagePolicy
+}
 
 func getVerifyPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", confirmationPolicy)
 	writeDocument(w, "text/html; charset=utf-8", confirmationPage)
+}
+
+// undoPage is the page to which the link in the mail about a change of email address leads.
+//
+//go:embed email_undo.html
+var undoPage []byte
+
+func getUndoPage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Security-Policy", undoPolicy)
+	writeDocument(w, "text/html; charset=utf-8", undoPage)
 }
 
 // mailedTokenInput is the body of a request whose only field is a token from a mail.
@@ -24,7 +39,29 @@ type mailedTokenInput struct {
 	Token string `json:"token" required:"true"`
 }
 
+// verifyEmailInput has the password of the account besides the token, because the owner of an email
+// address may also have got the links of strangers.
+type verifyEmailInput struct {
+	mailedTokenInput
+	Password *string `json:"password"`
+}
+
 // verifyEmail confirms the email address that received the token.
-func (a *API) verifyEmail(q *request, in mailedTokenInput) (reply, error) {
-	return noContent, a.Users.VerifyEmail(q.Context(), in.Token)
+func (a *API) verifyEmail(q *request, in verifyEmailInput) (reply, error) {
+	return noContent, a.Users.ConfirmEmail(q.Context(), in.Token, in.Password, origin(q))
+}
+
+// resendConfirmation mails the link that confirms the email address of the signed-in user again.
+func (a *API) resendConfirmation(q *request) (reply, error) {
+	return accepted("If an address waits for its confirmation, a mail is on its way."),
+		a.Users.ResendConfirmation(q.Context(), q.claims.Subject, origin(q))
+}
+
+// undoEmailChange gives an account the email address back that received the token.
+func (a *API) undoEmailChange(q *request, in mailedTokenInput) (reply, error) {
+	revocation, err := a.Users.UndoEmailChange(q.Context(), in.Token)
+	if err != nil {
+		return reply{}, err
+	}
+	return noContent, a.Sessions.Enforce(q.Context(), revocation)
 }

@@ -47,10 +47,13 @@ func (a *API) v1Routes(r chi.Router) {
 	signedIn := func(h handler, o ...override) http.HandlerFunc { return open(a.authenticated(h), o...) }
 	oauth := func(h handler) http.HandlerFunc { return a.serve(h, a.writeOAuthError) }
 	r.Post("/v1/users", open(a.limited(limit.ActionRegister, jsonBody(a.createUser))))
-	r.Post("/v1/users/verify", open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/users/verify", open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404), on(identity.ErrWrongPassword, 403)))
 	r.Get("/v1/users/me", signedIn(a.getMe))
 	r.Patch("/v1/users/me", signedIn(jsonBody(a.updateMe)))
 	r.Delete("/v1/users/me", signedIn(a.recentSignIn(a.deleteMe)))
+	r.Post("/v1/users/me/email-confirmations", signedIn(a.resendConfirmation))
+	r.Post("/v1/email-changes/undo", open(a.limited(limit.ActionMailedToken, jsonBody(a.undoEmailChange)), on(identity.ErrInvalidToken, 404)))
+	r.Get("/v1/email-changes/undo", getUndoPage)
 	r.Put("/v1/users/me/password", signedIn(a.recentSignIn(jsonBody(a.changePassword)), on(identity.ErrWrongPassword, 403)))
 	r.Post("/v1/sessions", open(jsonBody(a.createSession)))
 	r.Get("/v1/sessions", signedIn(paged(a.listSessions)))

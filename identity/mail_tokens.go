@@ -18,7 +18,11 @@ var _ mail.Clerk = (*Service)(nil)
 
 // Prepare implements [mail.Clerk].
 func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
-	if e.Kind != mail.KindPasswordReset && e.Kind != mail.KindVerifyEmail {
+	switch e.Kind {
+	case mail.KindPasswordReset, mail.KindConfirmEmail:
+	case mail.KindEmailChanged:
+		return s.prepareUndo(ctx, e)
+	default:
 		return mail.Prepared{To: e.To}, s.chargeMail(ctx, e, e.UserID)
 	}
 	u, err := s.recipient(ctx, e)
@@ -28,7 +32,11 @@ func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, 
 	if err != nil {
 		return mail.Prepared{}, err
 	}
-	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
+	to, purpose, ttl := e.To, PurposeConfirm, confirmTTL
+	if u.Pending(s.now()) != "" {
+		// A link that is mailed again works no longer than the first one. See undoTTL.
+		ttl = u.PendingEmailAt.Add(confirmTTL).Sub(s.now())
+	}
 	if e.Kind == mail.KindPasswordReset {
 		// Send the mail to the address as its owner wrote it. To a mail server, another spelling of the
 		// address may be the address of another person.
@@ -71,12 +79,25 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 		return User{}, unwanted("there is no such user")
 	case err != nil || reset:
 		return u, err
-	case Fold(u.Email) != Fold(e.To):
-		return User{}, unwanted("the user changed the email address")
-	case !u.EmailVerifiedAt.IsZero():
-		return User{}, unwanted("the email address is verified already")
+	case Fold(u.Unconfirmed(s.now())) != Fold(e.To):
+		return User{}, unwanted("the email address is confirmed already, or the user changed it")
 	}
 	return u, nil
+}
+
+// prepareUndo issues the token by which the owner of an email address can undo that an account leaves it.
+func (s *Service) prepareUndo(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
+	if err := s.chargeMail(ctx, e, e.UserID); err != nil {
+		return mail.Prepared{}, err
+	}
+	secret := newToken()
+	err := s.Store.IssueUndo(ctx, hashToken(secret), Undo{
+		UserID: e.UserID, Email: e.To, PasswordVersion: e.PasswordVersion, ChangedAt: e.QueuedAt, ExpiresAt: s.now().Add(undoTTL),
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = unwanted("the user was deleted")
+	}
+	return mail.Prepared{To: e.To, Secret: secret, Lifetime: undoTTL}, err
 }
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, why) }

@@ -2,7 +2,10 @@ package identity
 
 import (
 	"context"
+	"errors"
 
+	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
@@ -33,9 +36,10 @@ type Profile struct {
 	FirstName, LastName, Email *string
 }
 
-// UpdateProfile changes a user's profile and returns the updated user. A different email address becomes
-// unverified, and the old address gets a mail. It returns FieldErrors, ErrNotFound or ErrEmailTaken.
-func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User, error) {
+// UpdateProfile changes a user's profile and returns the updated user. Another email address becomes the
+// pending one: it gets a link that confirms it, and the present address one that undoes the change. It
+// returns FieldErrors, ErrNotFound, ErrEmailTaken, ErrMailDisabled, or ErrLimited in a [RetryError].
+func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from Origin) (User, error) {
 	var errs FieldErrors
 	if p.FirstName != nil {
 		errs.check("first_name", checkText(*p.FirstName))
@@ -49,7 +53,89 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	return s.Store.Update(ctx, id, p, s.stalePending(), s.now())
+	mails := &charge{s: s}
+	if p.Email != nil {
+		u, err := s.Store.ByID(ctx, id)
+		if err == nil && Fold(*p.Email) != Fold(u.Email) {
+			mails, err = s.chargeConfirmation(ctx, id, from)
+		}
+		if err != nil {
+			return User{}, err
+		}
+	}
+	u, err := s.Store.Update(ctx, id, p, s.now())
+	// ErrEmailTaken stays charged. Otherwise a user could find out about any number of addresses.
+	if err != nil && !errors.Is(err, ErrEmailTaken) {
+		mails.refund(ctx)
+	}
+	return u, err
+}
+
+// chargeConfirmation charges the mails of a signed-in user's request to confirm an email address.
+func (s *Service) chargeConfirmation(ctx context.Context, id string, from Origin) (*charge, error) {
+	if !s.MailEnabled {
+		return nil, ErrMailDisabled
+	}
+	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
+	return mails, mails.charge(ctx)
+}
+
+// ResendConfirmation mails the link that confirms the user's email address again. It does nothing if no
+// address waits for that. It returns ErrNotFound, ErrMailDisabled, or ErrLimited in a [RetryError].
+func (s *Service) ResendConfirmation(ctx context.Context, id string, from Origin) error {
+	u, err := s.Store.ByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	to := u.Unconfirmed(s.now())
+	if to == "" {
+		return nil
+	}
+	mails, err := s.chargeConfirmation(ctx, id, from)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.Enqueue(ctx, confirmation(u, to), s.now()); err != nil {
+		mails.refund(ctx)
+		return err
+	}
+	return nil
+}
+
+// confirmation returns the mail that lets the user confirm an email address.
+func confirmation(u User, to string) mail.Envelope {
+	return mail.Envelope{Kind: mail.KindConfirmEmail, UserID: u.ID, To: to}
+}
+
+// ConfirmEmail confirms the email address that received the token. A user who was waiting for this can
+// sign in from now on. If the password is not nil, it must be that of the user who gave the address: the
+// owner of the address may also have got the links of strangers, who gave it without asking. It returns
+// ErrInvalidToken, ErrPasswordRequired or ErrWrongPassword.
+func (s *Service) ConfirmEmail(ctx context.Context, token string, password *string, from Origin) error {
+	hash := hashToken(token)
+	if password != nil {
+		u, err := s.Store.TokenUser(ctx, PurposeConfirm, hash, s.now())
+		if err != nil {
+			return err
+		}
+		// The client can read the mail, so it does not wait behind unknown devices.
+		turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
+		if err != nil {
+			return err
+		}
+		defer turn.Leave()
+		if _, err := s.verifyPassword(ctx, turn, u, *password, from); err != nil {
+			return err
+		}
+	}
+	return s.Store.ConfirmEmail(ctx, hash, password != nil, s.now())
+}
+
+// UndoEmailChange gives a user the email address back that received the token, revokes all the user's
+// sessions, mails a link to choose a new password, and returns the id of the revocation. A password that
+// was set after the change no longer works, because a thief may have set it. It returns ErrInvalidToken.
+func (s *Service) UndoEmailChange(ctx context.Context, token string) (revocation int64, err error) {
+	return s.Store.UndoEmailChange(ctx, hashToken(token), hashing.NoPassword, s.now())
 }
 
 // Delete removes a user with all personal data, revokes all sessions of the user and returns the id of the

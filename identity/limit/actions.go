@@ -13,7 +13,7 @@ const (
 	ActionPassword    = "password" // a signed-in user enters the password again
 	ActionRegister    = "register"
 	ActionReset       = "reset"        // a request for the mail that resets a password
-	ActionConfirm     = "confirm"      // a registration that mails a link to confirm the email address
+	ActionConfirm     = "confirm"      // a request for the mail that confirms an email address
 	ActionMail        = "mail"         // any mail
 	ActionMailedToken = "mailed-token" // a client sends a token that it got by mail
 	ActionRefresh     = "refresh"
@@ -45,6 +45,9 @@ var (
 	// its neighbors asked for the same address.
 	resetEmail   = Rule{Name: "reset-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
 	confirmEmail = Rule{Name: "confirm-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
+	// A signed-in user's changes of the email address, and requests for another link, are charged to the
+	// user. A change beyond the limit is refused, so no change happens without its mail.
+	emailChange = Rule{Name: "email-change", Burst: 3, Every: 10 * time.Minute}
 	// These limits bound the mails of one kind, whoever caused them. A mail beyond them is dropped. The
 	// latest reset mail is then at most five minutes old, so its link still works.
 	mailRecipient = Rule{Name: "mail-recipient", Burst: 12, Every: 5 * time.Minute, Shared: true}
@@ -71,6 +74,10 @@ func Keys(action, ip, email string) []Key {
 // Confirm returns the key to charge when a client at an IP address registers with a folded email address
 // that a link will be mailed to.
 func Confirm(ip, email string) Key { return confirmEmail.Of(Address(ip), email) }
+
+// EmailChange returns the key to charge when the user with this id asks for a mail that confirms an email
+// address.
+func EmailChange(user string) Key { return emailChange.Of(user) }
 
 // Mail returns the keys to charge for a mail of this kind to a folded email address. The account is the id
 // of the user that the mail is about, or empty.

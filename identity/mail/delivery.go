@@ -155,8 +155,11 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 	if secret = prepared.Secret; secret != "" {
 		data.Lifetime = inWords(prepared.Lifetime)
 		page := cmp.Or(p.ResetURL, public.JoinPath("reset").String())
-		if e.Kind == KindVerifyEmail {
+		switch e.Kind {
+		case KindConfirmEmail:
 			page = cmp.Or(p.VerifyURL, public.JoinPath("verify").String())
+		case KindEmailChanged:
+			page = public.JoinPath("v1/email-changes/undo").String()
 		}
 		if data.Link, err = tokenLink(e.Kind, page, secret); err != nil {
 			return secret, err
