@@ -346,6 +346,7 @@ var inputs = map[string]any{
 	"updatePasswordViaEmail": (*API).updatePasswordViaEmail,
 	"createUser":             (*API).createUser,
 	"verifyEmail":            (*API).verifyEmail,
+	"undoEmailChange":        (*API).undoEmailChange,
 	"updateMe":               (*API).updateMe,
 	"changePassword":         (*API).changePassword,
 	"createSession":          (*API).createSession,

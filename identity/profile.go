@@ -38,7 +38,7 @@ type Profile struct {
 
 // UpdateProfile changes a user's profile and returns the updated user. Another email address becomes the
 // pending one: it gets a link that confirms it, and the present address one that undoes the change. It
-// returns FieldErrors, ErrNotFound, ErrEmailTaken, ErrMailDisabled, or ErrLimited in a [RetryError].
+// returns FieldErrors, ErrNotFound, ErrEmailTaken, or ErrLimited in a [RetryError].
 func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from Origin) (User, error) {
 	var errs FieldErrors
 	if p.FirstName != nil {
@@ -53,11 +53,11 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from 
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	mails := &charge{s: s}
+	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
 	if p.Email != nil {
 		u, err := s.Store.ByID(ctx, id)
 		if err == nil && Fold(*p.Email) != Fold(u.Email) {
-			mails, err = s.chargeConfirmation(ctx, id, from)
+			err = mails.charge(ctx)
 		}
 		if err != nil {
 			return User{}, err
@@ -71,18 +71,12 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from 
 	return u, err
 }
 
-// chargeConfirmation charges the mails of a signed-in user's request to confirm an email address.
-func (s *Service) chargeConfirmation(ctx context.Context, id string, from Origin) (*charge, error) {
-	if !s.MailEnabled {
-		return nil, ErrMailDisabled
-	}
-	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
-	return mails, mails.charge(ctx)
-}
-
 // ResendConfirmation mails the link that confirms the user's email address again. It does nothing if no
 // address waits for that. It returns ErrNotFound, ErrMailDisabled, or ErrLimited in a [RetryError].
 func (s *Service) ResendConfirmation(ctx context.Context, id string, from Origin) error {
+	if !s.MailEnabled {
+		return ErrMailDisabled
+	}
 	u, err := s.Store.ByID(ctx, id)
 	if err != nil {
 		return err
@@ -91,8 +85,8 @@ func (s *Service) ResendConfirmation(ctx context.Context, id string, from Origin
 	if to == "" {
 		return nil
 	}
-	mails, err := s.chargeConfirmation(ctx, id, from)
-	if err != nil {
+	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
+	if err := mails.charge(ctx); err != nil {
 		return err
 	}
 	if err := s.Store.Enqueue(ctx, confirmation(u, to), s.now()); err != nil {

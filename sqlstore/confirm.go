@@ -110,7 +110,7 @@ var (
 		SELECT hash, user_id, email, password_version, changed_at, expires_at FROM email_changes WHERE hash = ? AND expires_at > ?`)
 	// forgetLaterUndos keeps the undos of earlier changes. Otherwise a thief, who holds the later address,
 	// could take away the owner's right to undo the first change.
-	forgetLaterUndos = newStatement(`DELETE FROM email_changes WHERE user_id = ? AND changed_at >= ?`)
+	forgetLaterUndos = newStatement(`DELETE FROM email_changes WHERE hash = ? OR user_id = ? AND changed_at > ?`)
 	forgetUndosOf    = newStatement(`DELETE FROM email_changes WHERE user_id = ?`)
 	forgetUndos      = newStatement(`
 		WITH old AS MATERIALIZED (
@@ -152,7 +152,7 @@ func (u *Users) UndoEmailChange(ctx context.Context, hash identity.TokenHash, pa
 		if err := tx.confirm(ctx, user, undo.Email, now); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, forgetLaterUndos, user.ID, undo.ChangedAt); err != nil {
+		if _, err := tx.exec(ctx, forgetLaterUndos, hash[:], user.ID, undo.ChangedAt); err != nil {
 			return err
 		}
 		if _, err := tx.exec(ctx, forgetMailTokens, user.ID); err != nil {

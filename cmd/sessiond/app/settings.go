@@ -27,7 +27,7 @@ const (
 
 // withoutMail says what happens if SMTP_URL is not set.
 const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
-	"and so do changes of the email address and, with SESSIOND_HIDE_ACCOUNTS, POST /registerUser"
+	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too; no email address is ever confirmed"
 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
