@@ -11,7 +11,7 @@ import (
 //go:embed email_confirmation.html
 var confirmationPage []byte
 
-var confirmationPolicy, undoPolicy = scriptedPolicy(confirmationPage), scriptedPolicy(undoPage)
+var confirmationPolicy = scriptedPolicy(confirmationPage)
 
 // scriptedPolicy returns the Content-Security-Policy of a page that calls this service.
 func scriptedPolicy(page []byte) string {
@@ -22,16 +22,6 @@ func scriptedPolicy(page []byte) string {
 func getVerifyPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", confirmationPolicy)
 	writeDocument(w, "text/html; charset=utf-8", confirmationPage)
-}
-
-// undoPage is the page to which the link in the mail about a change of email address leads.
-//
-//go:embed email_undo.html
-var undoPage []byte
-
-func getUndoPage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Security-Policy", undoPolicy)
-	writeDocument(w, "text/html; charset=utf-8", undoPage)
 }
 
 // mailedTokenInput is the body of a request whose only field is a token from a mail.
@@ -55,13 +45,4 @@ func (a *API) verifyEmail(q *request, in verifyEmailInput) (reply, error) {
 func (a *API) resendConfirmation(q *request) (reply, error) {
 	return accepted("If an address waits for its confirmation, a mail is on its way."),
 		a.Users.ResendConfirmation(q.Context(), q.claims.Subject, origin(q))
-}
-
-// undoEmailChange gives an account the email address back that received the token.
-func (a *API) undoEmailChange(q *request, in mailedTokenInput) (reply, error) {
-	revocation, err := a.Users.UndoEmailChange(q.Context(), in.Token)
-	if err != nil {
-		return reply{}, err
-	}
-	return noContent, a.Sessions.Enforce(q.Context(), revocation)
 }
