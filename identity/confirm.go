@@ -41,25 +41,25 @@ func confirmation(u User, to string) mail.Envelope {
 // ConfirmEmail confirms the email address that received the token. A user who was waiting for this can
 // sign in from now on. If the password is not nil, it must be that of the user who gave the address: the
 // owner of the address may also have got the links of strangers, who gave it without asking. It returns
-// ErrInvalidToken, ErrPasswordRequired or ErrWrongPassword.
+// ErrInvalidToken, ErrPasswordRequired, ErrWrongPassword, or ErrLimited in a [RetryError].
 func (s *Service) ConfirmEmail(ctx context.Context, token string, password *string, from Origin) error {
-	hash := hashToken(token)
 	if password != nil {
-		u, err := s.Store.TokenUser(ctx, PurposeConfirm, hash, s.now())
-		if err != nil {
-			return err
-		}
-		// The client can read the mail, so it does not wait behind unknown devices.
-		turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
-		if err != nil {
-			return err
-		}
-		defer turn.Leave()
-		if _, err := s.verifyPassword(ctx, turn, u, *password, from); err != nil {
+		if err := s.checkTokenPassword(ctx, token, *password, from); err != nil {
 			return err
 		}
 	}
-	return s.Store.ConfirmEmail(ctx, hash, password != nil, s.now())
+	return s.Store.ConfirmEmail(ctx, hashToken(token), password != nil, s.now())
+}
+
+// checkTokenPassword verifies the password of the user whose email address a mailed token confirms. The
+// holder of the token may be a stranger to that user. So wrong passwords count, on a counter of its own.
+func (s *Service) checkTokenPassword(ctx context.Context, token, password string, from Origin) error {
+	u, err := s.Store.TokenUser(ctx, PurposeConfirm, hashToken(token), s.now())
+	if err != nil {
+		return err
+	}
+	from.Session = u.ID
+	return s.confirmCurrent(ctx, u, password, from)
 }
 
 // UndoEmailChange gives a user the email address back that received the token, revokes all the user's

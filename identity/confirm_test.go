@@ -50,6 +50,25 @@ func TestConfirmEmail_OwnerOfAddressWinsOverStranger(t *testing.T) {
 	}
 }
 
+// Whoever got the link of an account, perhaps because its user mistyped the address, cannot guess the
+// password of that account more often than anybody can.
+func TestConfirmEmail_LimitsGuessesAtThePassword(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("alice")
+	typo := "mistyped@example.com"
+	w.want("change", second(w.UpdateProfile(t.Context(), u.ID, identity.Profile{Email: &typo}, identity.Origin{})), nil)
+	var token string
+	for _, m := range w.deliver() {
+		if m.To == typo {
+			token = w.token(m)
+		}
+	}
+	w.wantGuesses(10, time.Second, func(int) error { return w.confirmWith(token, otherPassword) })
+	if !w.signsIn("alice", password) {
+		t.Error("the guesses lock the user out")
+	}
+}
+
 // A squatter has an account with an address that is not theirs. The owner of the address can get it for a
 // new account and for an existing one.
 func TestConfirmEmail_OwnerTakesAddressFromSquatter(t *testing.T) {

@@ -30,7 +30,10 @@ func (t *tx) confirm(ctx context.Context, user identity.User, address string, no
 		return err
 	}
 	user.Email, user.PendingEmail, user.PendingEmailAt = address, "", time.Time{}
-	user.EmailVerifiedAt, user.Status, user.UpdatedAt = now, identity.StatusActive, now
+	user.EmailVerifiedAt, user.UpdatedAt = now, now
+	if user.Status == identity.StatusPending {
+		user.Status = identity.StatusActive
+	}
 	_, err := t.exec(ctx, setEmail, withKeys(user))
 	return err
 }
