@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -118,7 +119,7 @@ func TestRegisterByMail_SameDataGetsAnotherLink(t *testing.T) {
 	w.want("register", w.RegisterByMail(t.Context(), identity.NewUser{Username: "bob", Email: "bob@example.com", Password: password}), nil)
 	w.wantGuesses(8, 30*time.Minute, func(int) error {
 		err := w.RegisterByMail(t.Context(), identity.NewUser{Username: "bob", Email: "bob@example.com", Password: otherPassword, IP: "203.0.113.9"})
-		if err == identity.ErrUsernameTaken { //nolint:errorlint // the error itself is expected
+		if errors.Is(err, identity.ErrUsernameTaken) {
 			return identity.ErrWrongPassword
 		}
 		return err
@@ -319,7 +320,7 @@ func TestReset_OwnersFirstRequestIsMailedUnderAttack_ASVS_V6_3_1(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		attack func(w *world, i int) error
-		fresh  bool // whether the owner's request is the one that is mailed
+		fresh  bool // whether the owner's request is mailed itself
 	}{
 		{"registrations with the owner's address", func(w *world, i int) error {
 			return w.RegisterByMail(w.Context(), identity.NewUser{Username: fmt.Sprint("user", i), Email: "alice@example.com", Password: password, IP: address(i)})
@@ -345,8 +346,8 @@ func TestReset_OwnersFirstRequestIsMailedUnderAttack_ASVS_V6_3_1(t *testing.T) {
 		if (len(got) == 1) != c.fresh {
 			t.Errorf("%s: %d mails after the owner's request", c.why, len(got))
 		}
-		latest := append(mails, got...)
-		w.want(c.why+": the latest link", second(w.CheckReset(t.Context(), w.token(latest[len(latest)-1]))), nil)
+		mails = append(mails, got...)
+		w.want(c.why+": the latest link", second(w.CheckReset(t.Context(), w.token(mails[len(mails)-1]))), nil)
 	}
 }
 

@@ -32,7 +32,7 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 			return s
 		}
 		user := newUser("Zoë")
-		user.ID, user.Status = "u1", identity.StatusPending
+		user.ID, user.Status, user.EmailVerifiedAt = "u1", identity.StatusPending, time.Time{}
 		token := identity.TokenHash{1}
 
 		ok(users.Create(ctx, user, time.Time{}, nil))
