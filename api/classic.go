@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -71,6 +72,7 @@ func (a *API) logout(q *request) (reply, error) {
 func (a *API) namedUser(q *request, username string) (identity.User, error) {
 	user, err := a.currentUser(q)
 	if err == nil && identity.Fold(username) != identity.Fold(user.Username) {
+		logEntryOf(q.Request).target = limit.Hash(identity.Fold(username))
 		err = errOtherUser
 	}
 	return user, err
@@ -182,8 +184,13 @@ func showUserLogin(s *issuer.Session, current string, now time.Time) userLoginBo
 	return b
 }
 
+// maxUserLogins bounds the lists of the classic routes, which have no pages.
+const maxUserLogins = 1000
+
+// showUserLogins shows the newest sessions of a list.
 func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginBody {
 	now := a.Now()
+	sessions = sessions[:min(len(sessions), maxUserLogins)]
 	out := make([]userLoginBody, len(sessions))
 	for i := range sessions {
 		out[i] = showUserLogin(&sessions[i], q.claims.SessionID, now)
@@ -192,7 +199,7 @@ func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginB
 }
 
 func (a *API) listUserLogins(q *request) (reply, error) {
-	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{})
+	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{Limit: maxUserLogins})
 	return ok(struct {
 		UserLogins []userLoginBody `json:"user_logins"`
 	}{a.showUserLogins(q, sessions)}), err

@@ -9,7 +9,7 @@ import (
 
 const deviceHeader = "X-Device-Token"
 
-// A browser keeps the device token in a cookie. Because of the prefix __Host-, browsers accept the
+// A browser keeps the device token in a cookie. [API.crossOriginProtection] keeps other sites from replacing it. Because of the prefix __Host-, browsers accept the
 // cookie only from this host and only over TLS.
 const (
 	deviceCookie       = "sessiond_device"

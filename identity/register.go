@@ -64,7 +64,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 		return err
 	}
 	// Charge free email addresses too. Otherwise the remaining quota would reveal the taken addresses.
-	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
+	mails := s.newCharge(limit.ActionReset, Fold(n.Email), Origin{IP: n.IP}, s.rules().MailTo(Fold(n.Email)))
 	refused := mails.charge(ctx)
 	if err == nil {
 		return nil
@@ -108,7 +108,7 @@ func (s *Service) checkNewUser(n NewUser) error {
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
-	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP), Network: limit.Network(n.IP)}, nil)
 	if err != nil {
 		return User{}, err
 	}

@@ -37,6 +37,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 	return revocation, u.wrap("set the password of "+id, err)
 }
 
+var endDeviceTokens = newStatement(`UPDATE users SET device_generation = device_generation + 1 WHERE id = ?`)
+
 var verifyUser = newStatement(`UPDATE users SET email_verified_at = ?, status = ?, updated_at = ? WHERE id = ?`)
 
 // ResetPassword implements [identity.Store]. It also confirms the user's mail address, because a
@@ -56,6 +58,9 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 			return err
 		}
 		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), user.ID); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, endDeviceTokens, user.ID); err != nil {
 			return err
 		}
 		revocation, err = tx.changePassword(ctx, user, hash, "", notice, eventPasswordReset,

@@ -25,7 +25,7 @@ func TestDevice_IsNamedAfterUserAgent(t *testing.T) {
 		"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0":                                                                  "Firefox on Linux",
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15":                   "Safari on macOS",
 		"curl/8.5.0": "curl",
-		"":           "Unknown device",
+		"":           "Unknown client",
 	} {
 		got := s.signIn(t, from(t, "127.0.0.1"), s.base, p, http.Header{"User-Agent": {agent}})
 		if got["device"] != want || got["user_agent"] != agent {
