@@ -147,6 +147,24 @@ func (w *world) register(username string) identity.User {
 	return u
 }
 
+// confirmed adds an active user who has confirmed the email address.
+func (w *world) confirmed(username string) identity.User {
+	w.Helper()
+	u := w.register(username)
+	token := identity.TokenHash{byte(len(username)), username[len(username)-1]}
+	if err := w.store.IssueToken(w.Context(), u.ID, u.Email, identity.PurposeVerify, token, w.clock.Now().Add(time.Hour), w.clock.Now()); err != nil {
+		w.Fatal(err)
+	}
+	if err := w.store.VerifyEmail(w.Context(), token, w.clock.Now()); err != nil {
+		w.Fatal(err)
+	}
+	u, err := w.User(w.Context(), u.ID)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return u
+}
+
 // deliver delivers the mail that is due and returns the messages that arrived.
 func (w *world) deliver() []mail.Message {
 	w.Helper()

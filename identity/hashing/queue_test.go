@@ -628,7 +628,7 @@ func TestQueue_KeepsPlacesForNetworksWithALoginInTheLastDay_ASVS_V2_4_1(t *testi
 	turn := &Turn{hasher: &Hasher{Queue: q}, visitor: Visitor{Network: "office"}}
 	turn.Succeeded()
 	for i := range 100 {
-		_, _ = c.join(fmt.Sprint("flood", i), "a")
+		_, _ = c.join(fmt.Sprint("flood", i), fmt.Sprint("flood", i))
 	}
 	if _, err := c.join("elsewhere", "a"); !errors.Is(err, ErrBusy) {
 		t.Errorf("a network without a login: %v", err)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
-	"strings"
 	"sync/atomic"
 	"time"
 

@@ -184,6 +184,24 @@ func (s *service) register(t testing.TB) person {
 	return p
 }
 
+// confirmed creates a user who has confirmed the email address, by a password reset, and signs this user in.
+func (s *service) confirmed(t testing.TB) person {
+	t.Helper()
+	p := s.register(t)
+	s.confirm(t, p, password)
+	a := s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200)
+	p.token, p.refresh = a.text(t, "token"), a.text(t, "refresh_token")
+	return p
+}
+
+// confirm confirms a user's email address by a reset to this password.
+func (s *service) confirm(t testing.TB, p person, password string) response {
+	t.Helper()
+	return s.call(t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{
+		"username": p.username, "password": password, "resetPasswordToken": s.resetToken(t, p),
+	})).want(t, 200)
+}
+
 // login signs a user in again and returns the new access token.
 func (s *service) login(t testing.TB, p person, opts ...option) string {
 	t.Helper()

@@ -62,3 +62,18 @@ func TestUserAgent_IsStoredAsValidUTF8WithoutControlCharacters(t *testing.T) {
 		}
 	})
 }
+
+// Somebody who does not know the password can send any User-Agent. The user must not see such a text.
+func TestLoginHistory_ShowsNoTextOfFailedLogins(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		const lure = "URGENT account at risk - visit evil.example now"
+		for _, agent := range []string{lure, chrome + " " + lure} {
+			s.call(t, "POST", "/loginUser", credentials(p.username, "wrong password"), header("User-Agent", agent)).want(t, 403)
+		}
+		a := s.call(t, "GET", "/v1/logins", bearer(p.token)).want(t, 200)
+		if strings.Contains(string(a.body), "evil") || strings.Count(string(a.body), `"device":"Unknown client"`) < 1 || !strings.Contains(string(a.body), `"device":"Chrome on macOS"`) {
+			t.Errorf("the history shows %s", a.body)
+		}
+	})
+}
