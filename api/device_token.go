@@ -9,8 +9,9 @@ import (
 
 const deviceHeader = "X-Device-Token"
 
-// A browser keeps the device token in a cookie. [API.crossOriginProtection] keeps other sites from replacing it. Because of the prefix __Host-, browsers accept the
-// cookie only from this host and only over TLS.
+// A browser keeps the device token in a cookie. Because of the prefix __Host-, browsers accept the
+// cookie only from this host and only over TLS. [API.crossOriginProtection] keeps other sites from
+// replacing it.
 const (
 	deviceCookie       = "sessiond_device"
 	secureDeviceCookie = "__Host-" + deviceCookie

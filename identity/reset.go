@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
@@ -93,7 +94,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	}
 	// The client can read the user's mail. So it counts as a known device, and the queue of password
 	// hashes serves it before unknown devices.
-	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Network: u.ID, Account: u.ID, KnownDevice: true}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Network: limit.Network(from.IP), Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err
 	}

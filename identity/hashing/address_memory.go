@@ -12,7 +12,8 @@ type addressMemory struct {
 	swept time.Time            // when expired addresses were last removed
 }
 
-// sweepEvery is the minimum time between two removals of expired addresses from a full set. Removing them for each new address would take more time than a hash.
+// sweepEvery is the minimum time between two removals of expired addresses from a full set. Removing them
+// for each new address would take more time than a hash.
 const sweepEvery = time.Second
 
 func (m *addressMemory) has(address string, now time.Time) bool {

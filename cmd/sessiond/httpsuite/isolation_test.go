@@ -78,9 +78,12 @@ func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V16_3_2(t *testing.T) 
 				}
 			}
 		}
-		// The log says who tried to revoke whose session.
+		// The log says who tried to act on whose session or account.
 		named := false
 		for line := range strings.Lines(s.logged(t)) {
+			if strings.Contains(line, "another user") && !strings.Contains(line, "target") {
+				t.Errorf("the log does not name the account that a refused request named: %s", line)
+			}
 			named = named || strings.Contains(line, "target") && strings.Contains(line, claimsOf(t, thief.token)["sub"].(string)) && strings.Contains(line, victimID)
 		}
 		if !named {
