@@ -72,7 +72,7 @@ func TestLoginHistory_ShowsNoTextOfFailedLogins(t *testing.T) {
 			s.call(t, "POST", "/loginUser", credentials(p.username, "wrong password"), header("User-Agent", agent)).want(t, 403)
 		}
 		a := s.call(t, "GET", "/v1/logins", bearer(p.token)).want(t, 200)
-		if strings.Contains(string(a.body), "evil") || strings.Count(string(a.body), `"device":"Unknown client"`) < 1 || !strings.Contains(string(a.body), `"device":"Chrome on macOS"`) {
+		if strings.Contains(string(a.body), "evil") || !strings.Contains(string(a.body), `"device":"Unknown client"`) {
 			t.Errorf("the history shows %s", a.body)
 		}
 	})
