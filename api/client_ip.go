@@ -22,26 +22,28 @@ func clientIP(r *http.Request) string {
 }
 
 // clientAddr returns the client's IP address as the trusted proxies report it. The client may have
-// forged everything to the left of the first address that is not a trusted proxy's. If a trusted
-// proxy reports nothing that can be read, clientAddr returns the proxy's own address.
+// forged everything to the left of the last address that is not a trusted proxy's. If a trusted proxy
+// reports nothing that can be read, clientAddr returns the proxy's own address.
 func (a *API) clientAddr(r *http.Request) netip.Addr {
 	ip := peerAddr(r)
 	if !a.isTrusted(ip) {
 		return ip
 	}
-	hops := a.hops(r.Header)
-	if len(hops) == 0 && a.otherHeader(r.Header) {
+	list := a.reported(r.Header, a.ForwardedHeader == Forwarded)
+	if list == "" && a.reported(r.Header, a.ForwardedHeader != Forwarded) != "" {
 		a.unreadable(r, ip, "")
 	}
-	for _, hop := range slices.Backward(hops) {
-		next, ok := parseNode(hop)
+	for list != "" && a.isTrusted(ip) {
+		var hop string
+		if list, hop = cutLast(list, ','); hop == "" {
+			continue
+		}
+		next, ok := a.parseHop(hop)
 		if !ok {
 			a.unreadable(r, ip, hop)
 			break
 		}
-		if ip = next; !a.isTrusted(ip) {
-			break
-		}
+		ip = next
 	}
 	return ip
 }
@@ -59,56 +61,53 @@ func (a *API) isTrusted(ip netip.Addr) bool {
 	return slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// hops returns the addresses that the proxies reported, in their order. Each proxy appends the
-// address from which it got the request.
-func (a *API) hops(h http.Header) []string {
-	if a.ForwardedHeader != Forwarded {
-		return splitUnquoted(strings.Join(h.Values(XForwardedFor), ","), ',')
+// reported returns the list of addresses to which each proxy appends the address of its client.
+func (a *API) reported(h http.Header, forwarded bool) string {
+	if forwarded {
+		return strings.Join(h[Forwarded], ",")
 	}
-	hops := splitUnquoted(strings.Join(h.Values(Forwarded), ","), ',')
-	for i, hop := range hops {
-		hops[i] = ""
-		for _, pair := range splitUnquoted(hop, ';') {
-			if name, value, _ := strings.Cut(pair, "="); strings.EqualFold(strings.TrimSpace(name), "for") {
-				hops[i] = value
-			}
-		}
-	}
-	return hops
+	return strings.Join(h[XForwardedFor], ",")
 }
 
-// otherHeader reports whether the request has the header that FORWARDED does not name.
-func (a *API) otherHeader(h http.Header) bool {
-	if a.ForwardedHeader == Forwarded {
-		return h.Get(XForwardedFor) != ""
-	}
-	return h.Get(Forwarded) != ""
-}
-
-// splitUnquoted splits a list at the separator, but not within double quotes. It drops empty items
-// (RFC 9110 section 5.6.1).
-func splitUnquoted(list string, separator byte) (items []string) {
-	start, quoted := 0, false
-	for i := 0; i <= len(list); i++ {
-		switch {
-		case i == len(list) || list[i] == separator && !quoted:
-			if item := strings.Trim(list[start:i], " \t"); item != "" {
-				items = append(items, item)
-			}
-			start = i + 1
-		case list[i] == '"':
+// cutLast cuts the last item off a list. A separator in double quotes belongs to an item. cutLast reads
+// from the end, because a quote that the client left open must not swallow what the proxies appended.
+func cutLast(list string, separator byte) (rest, item string) {
+	i, quoted := len(list)-1, false
+	for ; i >= 0 && (quoted || list[i] != separator); i-- {
+		if list[i] == '"' && !isEscaped(list[:i]) {
 			quoted = !quoted
-		case list[i] == '\\' && quoted:
-			i++
 		}
 	}
-	return items
+	return list[:max(i, 0)], strings.Trim(list[i+1:], " \t")
+}
+
+// isEscaped reports whether the character after the text is escaped by a backslash.
+func isEscaped(text string) bool {
+	return (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1
+}
+
+// parseHop reads the address that one proxy appended. It returns false if there is none or more than one.
+func (a *API) parseHop(hop string) (netip.Addr, bool) {
+	if a.ForwardedHeader != Forwarded {
+		return parseNode(hop)
+	}
+	var nodes []string
+	for hop != "" {
+		var pair string
+		hop, pair = cutLast(hop, ';')
+		if name, value, _ := strings.Cut(pair, "="); strings.EqualFold(name, "for") {
+			nodes = append(nodes, value)
+		}
+	}
+	if len(nodes) != 1 {
+		return netip.Addr{}, false
+	}
+	return parseNode(nodes[0])
 }
 
 // parseNode reads an IP address with or without a port, brackets and quotes (RFC 7239 section 6).
 // Some proxies append such a port to X-Forwarded-For, too.
 func parseNode(text string) (netip.Addr, bool) {
-	text = strings.Trim(text, " \t")
 	if len(text) > 1 && text[0] == '"' && text[len(text)-1] == '"' {
 		text = text[1 : len(text)-1]
 	}

@@ -149,7 +149,8 @@ func (a *API) setErrorHeaders(w http.ResponseWriter, r *http.Request, p *Problem
 		w.Header().Set("Retry-After", retryAfter(err))
 	case http.StatusRequestEntityTooLarge:
 		w.Header().Set("Connection", "close")
-	case http.StatusUnsupportedMediaType:
+	}
+	if errors.Is(err, errContentCoding) {
 		w.Header().Set("Accept-Encoding", "identity") // RFC 9110 section 12.5.3
 	}
 	logEntryOf(r).err = err

@@ -30,8 +30,9 @@ func (a *API) getJWKS(q *request) (reply, error) {
 // matchesTag reports whether the field If-None-Match has the value * or lists an entity tag. Caches make
 // a tag weak when they compress the body, and weak tags match too (RFC 9110 section 13.1.2).
 func matchesTag(values []string, tag string) bool {
-	for _, item := range splitUnquoted(strings.Join(values, ","), ',') {
-		if item == "*" || strings.TrimPrefix(item, "W/") == tag {
+	for list := strings.Join(values, ","); list != ""; {
+		var item string
+		if list, item = cutLast(list, ','); item == "*" || strings.TrimPrefix(item, "W/") == tag {
 			return true
 		}
 	}
