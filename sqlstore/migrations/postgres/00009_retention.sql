@@ -1,0 +1,12 @@
+-- +goose Up
+
+-- How far each chore of the retention has come: all rows up to this id are done.
+
+CREATE TABLE retention (
+    chore TEXT COLLATE "C" PRIMARY KEY,
+    done  TEXT COLLATE "C" NOT NULL
+);
+
+INSERT INTO retention (chore, done) VALUES
+    ('forget sessions', ''), ('forget failed logins', ''), ('forget events', ''),
+    ('cut sessions', ''), ('cut failed logins', '');
