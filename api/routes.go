@@ -49,6 +49,7 @@ func (a *API) v1Routes(r chi.Router) {
 	r.Get("/v1/users/me", signedIn(a.getMe))
 	r.Patch("/v1/users/me", signedIn(jsonBody(a.updateMe)))
 	r.Delete("/v1/users/me", signedIn(a.recentSignIn(a.deleteMe)))
+	r.Get("/v1/users/me/export", a.plain(a.exportMe))
 	r.Put("/v1/users/me/password", signedIn(a.recentSignIn(jsonBody(a.changePassword)), on(identity.ErrWrongPassword, 403)))
 	r.Post("/v1/sessions", open(jsonBody(a.createSession)))
 	r.Get("/v1/sessions", signedIn(paged(a.listSessions)))

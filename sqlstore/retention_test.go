@@ -308,3 +308,32 @@ func TestDelete_ErasesAddressUserAgentAndDeviceInAllRows(t *testing.T) {
 		h.left("another account", `SELECT ip || user_agent || device FROM login_attempts WHERE user_id = '`+other.ID+`'`, "192.0.2.9"+browser+device)
 	})
 }
+
+// Accounts that an earlier release deleted kept the addresses in their history.
+func TestMigrate_ErasesClientsOfAccountsThatWereDeletedBefore(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			if err := db.MigrateTo(t.Context(), 8); err != nil {
+				t.Fatal(err)
+			}
+			const at = "'2001-02-03 04:05:06+00:00'"
+			for id, deleted := range map[string]string{"gone": at, "here": "NULL"} {
+				execute(t, db, `INSERT INTO users (id, username, email, first_name, last_name, password_hash, password_version, status, created_at, updated_at, deleted_at)
+					VALUES ('`+id+`', '', '', '', '', '', 1, '', `+at+`, `+at+`, `+deleted+`)`,
+					`INSERT INTO login_attempts (id, user_id, ip, user_agent, device, reason, created_at) VALUES ('`+id+`', '`+id+`', '192.0.2.1', 'a', 'd', '', `+at+`)`)
+			}
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			if err := db.SQL().SelectContext(t.Context(), &left, `SELECT id || ip || user_agent || device FROM login_attempts ORDER BY id`); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"gone", "here192.0.2.1ad"}; !slices.Equal(left, want) {
+				t.Errorf("the failed logins are %q, want %q", left, want)
+			}
+		})
+	}
+}

@@ -46,6 +46,7 @@ var routes = []route{
 	{"GET", "/v1/users/me", v1, true, "", ""},
 	{"PATCH", "/v1/users/me", v1, true, "email first_name last_name", ""},
 	{"DELETE", "/v1/users/me", v1, true, "", ""},
+	{"GET", "/v1/users/me/export", v1, true, "", ""},
 	{"PUT", "/v1/users/me/password", v1, true, "current_password* new_password*", ""},
 	{"POST", "/v1/sessions", v1, false, "login* password*", ""},
 	{"GET", "/v1/sessions", v1, true, "", "limit cursor"},
