@@ -410,9 +410,6 @@ func TestSecurityDocument_ClassifiesEveryColumn_ASVS_V14_1_1(t *testing.T) {
 		if len(table) != 1 || len(cells) != 5 {
 			continue // this row is about another place than the database
 		}
-		if !slices.Contains([]string{"key", "verifier", "personal", "internal"}, cells[2]) {
-			t.Errorf("security.md: %s has the class %q, which does not exist", cells[0], cells[2])
-		}
 		if exported := cells[4] != "no"; cells[2] == "personal" && !exported || cells[2] != "personal" && exported && table[0] != "revoked_tokens" {
 			t.Errorf("security.md: %s %s is %s, but in the export: %s", cells[0], cells[1], cells[2], cells[4])
 		}
@@ -434,6 +431,65 @@ func TestSecurityDocument_ClassifiesEveryColumn_ASVS_V14_1_1(t *testing.T) {
 	}
 	if len(slices.Compact(slices.Clone(listed))) != len(listed) {
 		t.Error("security.md classifies a column twice")
+	}
+}
+
+func TestSecurityDocument_SaysHowEachClassIsProtected_ASVS_V14_1_2(t *testing.T) {
+	protected := make(map[string]bool)
+	used := make(map[string]bool)
+	for _, cells := range rows(securitySection(t, "Data and how long it is kept")) {
+		switch len(cells) {
+		case 3: // class, meaning, protection
+			protected[cells[0]] = len(cells[2]) > len("protection |")
+		case 4: // place, data, class, kept
+			used[cells[2]] = true
+		case 5: // table, columns, class, kept, export
+			used[cells[2]] = true
+		}
+	}
+	delete(used, "class") // the headings
+	delete(used, "---")
+	if len(used) < 4 {
+		t.Errorf("security.md uses the classes %v, want at least 4", used)
+	}
+	for class := range used {
+		if !protected[class] {
+			t.Errorf("security.md does not say how the class %q is protected", class)
+		}
+	}
+}
+
+// Rules about several settings at once are those that serve applies. Rules about several fields of a request
+// have tests in package httpsuite.
+func TestSecurityDocument_RulesAboutSeveralSettingsHold_ASVS_V2_1_2(t *testing.T) {
+	section := securitySection(t, "Data that must fit together")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "secret")
+	if err := os.WriteFile(file, []byte("smtps://mail.example"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for rule, settings := range map[string]map[string]string{
+		"| `SESSION_IDLE_TTL`, `SESSION_MAX_TTL` |": {"SESSION_IDLE_TTL": "3000h"},
+		"| `SMTP_URL`, `MAIL_FROM` |":               {"SMTP_URL": "smtps://mail.example"},
+		"| a secret and its `…_FILE` |":             {"SMTP_URL": "smtps://mail.example", "SMTP_URL_FILE": file, "MAIL_FROM": "id@example.com"},
+	} {
+		if !strings.Contains(section, rule) {
+			t.Errorf("security.md lacks the rule %s", rule)
+		}
+		environment := func(name string) (string, bool) {
+			all := map[string]string{
+				"DATABASE_URL": "postgres://127.0.0.1:1/x?sslmode=disable", "REDIS_URL": "redis://127.0.0.1:1", "SIGNING_KEYS_FILE": filepath.Join(dir, "none"),
+				"ISSUER": "https://id.example", "PUBLIC_URL": "https://id.example",
+			}
+			maps.Copy(all, settings)
+			value, ok := all[strings.TrimPrefix(name, "SESSIOND_")]
+			return value, ok
+		}
+		err := app.Run(t.Context(), []string{"serve"}, environment, io.Discard, io.Discard)
+		if err == nil || !slices.ContainsFunc(slices.Collect(maps.Keys(settings)), func(name string) bool { return strings.Contains(err.Error(), "SESSIOND_"+name) }) &&
+			!strings.Contains(err.Error(), "SESSIOND_MAIL_FROM is required") {
+			t.Errorf("%s: serve returns %v", rule, err)
+		}
 	}
 }
 
