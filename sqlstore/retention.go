@@ -204,7 +204,7 @@ func eraseClientsOf(table string) *statement {
 var eraseClients = []*statement{eraseClientsOf("sessions"), eraseClientsOf("login_attempts")}
 
 // eraseClients erases addresses, user agents and devices in all logins and failed logins of a user.
-// The user must be locked for update, so that no login can be added.
+// The user must be locked for update, because a login could be added otherwise.
 func (t *tx) eraseClients(ctx context.Context, userID string) error {
 	for _, erase := range eraseClients {
 		for after, more := "", true; more; {

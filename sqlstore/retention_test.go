@@ -265,7 +265,7 @@ func TestPrune_ReplicasDoAChoreTogether(t *testing.T) {
 func TestPrune_LeavesAChoreToTheReplicaThatIsDoingIt(t *testing.T) {
 	eachHistory(t, func(h *history) {
 		if h.db.SQL().DriverName() == "sqlite" {
-			h.Skip("SQLite has one connection, so only one replica does anything")
+			h.Skip("SQLite has only one connection")
 		}
 		h.fail(48*time.Hour, "", "192.0.2.1")
 		other, err := h.db.SQL().BeginTxx(h.Context(), nil)

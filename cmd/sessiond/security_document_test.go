@@ -502,7 +502,8 @@ func TestSecurityPolicy_NamesRemediationTimes_ASVS_V15_1_1(t *testing.T) {
 	}
 }
 
-// The test downloads the program that writes the bill of materials, so it runs with SESSIOND_TEST_LONG=1.
+// The test runs only with SESSIOND_TEST_LONG=1, because it downloads the program that writes the bill of
+// materials.
 func TestRelease_BillOfMaterialsListsEveryModule_ASVS_V15_1_2(t *testing.T) {
 	if os.Getenv("SESSIOND_TEST_LONG") != "1" {
 		t.Skip("builds a release; runs with SESSIOND_TEST_LONG=1")

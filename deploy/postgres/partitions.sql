@@ -1,6 +1,6 @@
 -- Partitions of sessions and login_attempts by month. deploy/docs/partitions.md says when and how.
 --
--- Ids begin with their time, so a range of ids is a range of times, and every index and every query of
+-- A range of ids is a range of times, because ids begin with their time. Every index and every query of
 -- sessiond works on the partitioned tables as it is.
 
 -- The smallest id of a point in time: 8 characters with the time in units of 16 µs (session/issuer/id.go).
