@@ -54,11 +54,11 @@ func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
 	return a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
 }
 
-func (a *API) revokeOthers(q *request) ([]issuer.Session, error) {
+func (a *API) revokeOthers(q *request) (issuer.Ended, error) {
 	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, q.claims.SessionID, issuer.ReasonRevokedOthers)
 }
 
-func (a *API) revokeAll(q *request) ([]issuer.Session, error) {
+func (a *API) revokeAll(q *request) (issuer.Ended, error) {
 	return a.Sessions.RevokeAll(q.Context(), q.claims.Subject, "", issuer.ReasonRevokedAll)
 }
 

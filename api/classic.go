@@ -213,10 +213,10 @@ type deletedUserLoginsBody struct {
 
 func (a *API) deleteOtherUserLogins(q *request) (reply, error) {
 	revoked, err := a.revokeOthers(q)
-	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked)}), err
+	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked.Newest)}), err
 }
 
 func (a *API) deleteAllUserLogins(q *request) (reply, error) {
 	revoked, err := a.revokeAll(q)
-	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked)}), err
+	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked.Newest)}), err
 }

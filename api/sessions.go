@@ -107,5 +107,5 @@ func (a *API) deleteSessions(q *request) (reply, error) {
 	revoked, err := revoke(q)
 	return ok(struct {
 		Revoked int `json:"revoked"`
-	}{len(revoked)}), err
+	}{revoked.Count}), err
 }

@@ -22,7 +22,7 @@ var setPassword = newStatement(`UPDATE users SET password_hash = ?, password_ver
 // SetPassword implements [identity.Store].
 func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
-	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound)
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ var verifyUser = newStatement(`UPDATE users SET email_verified_at = ?, status = 
 // address becomes active, and the mailed token for confirming the address is deleted.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
-	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forUpdate, userID, identity.ErrInvalidToken)
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if err := t.record(ctx, event{At: at(end.At), Type: eventType, UserID: user.ID, Actor: end.By}); err != nil {
 		return 0, err
 	}
-	_, revoked, err := t.revokeAll(ctx, user, keep, end)
+	revoked, err := t.revokeAll(ctx, user, keep, end)
 	if err != nil {
 		return 0, err
 	}

@@ -88,6 +88,7 @@ var sqlite = dialect{
 	spell: strings.NewReplacer(
 		" FOR NO KEY UPDATE OF sessions SKIP LOCKED", "",
 		" FOR UPDATE SKIP LOCKED", "",
+		" FOR UPDATE OF sessions", "",
 		" FOR UPDATE", "",
 		" FOR SHARE", "",
 		"::timestamptz", "",

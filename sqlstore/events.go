@@ -20,8 +20,9 @@ type event struct {
 const (
 	eventSessionStarted  = "session.started"
 	eventSessionRenewed  = "session.reauthenticated"
-	eventSessionEnded    = "session.ended" // the event's detail is the reason why the session ended
-	eventTokenRevoked    = "token.revoked" // the event's detail is the token's jti
+	eventSessionEnded    = "session.ended"  // the event's detail is the reason why the session ended
+	eventSessionsEnded   = "sessions.ended" // all sessions of the user but session_id, which may be empty; the detail is the reason
+	eventTokenRevoked    = "token.revoked"  // the event's detail is the token's jti
 	eventRefreshTheft    = "refresh.theft"
 	eventLoginFailed     = "login.failed" // the event's detail is the reason why the login failed
 	eventUserRegistered  = "user.registered"

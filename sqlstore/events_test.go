@@ -100,13 +100,13 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 			"email.changed|u1||user|",
 			"session.started|u1|four|user|",
 			"password.changed|u1||user|",
-			"session.ended|u1|three|user|password_changed",
+			"sessions.ended|u1|four|user|password_changed",
 			"password.reset|u1||user|",
-			"session.ended|u1|four|user|password_reset",
+			"sessions.ended|u1||user|password_reset",
 			"session.started|u1|five|user|",
-			"session.ended|u1|five|user|revoked_all",
+			"sessions.ended|u1||user|revoked_all",
 			"session.started|u1|six|user|",
-			"session.ended|u1|six|user|account_deleted",
+			"sessions.ended|u1||user|account_deleted",
 			"user.deleted|u1||user|",
 		}
 		if !slices.Equal(got, want) {

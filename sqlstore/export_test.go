@@ -17,8 +17,8 @@ func (db *DB) ReadEpochs() string { return db.dialect.text(readEpochs) }
 // ExplainRevokeAll returns Postgres's plan for the statement that ends all sessions of a user.
 func (db *DB) ExplainRevokeAll(ctx context.Context, subject string, now time.Time) (plan string, err error) {
 	var lines []string
-	args := endSessions.bind([]any{endingRow{UserID: subject, At: at(now), Limit: maxEndedAtOnce}})
-	err = db.sql.SelectContext(ctx, &lines, "EXPLAIN "+db.dialect.text(endSessions), args...)
+	args := recordEnding.bind([]any{endingRow{UserID: subject, Generation: 1, At: at(now)}})
+	err = db.sql.SelectContext(ctx, &lines, "EXPLAIN "+db.dialect.text(recordEnding), args...)
 	return strings.Join(lines, "\n"), err
 }
 

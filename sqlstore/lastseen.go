@@ -20,6 +20,7 @@ const (
 		WITH uses (session_id, used_at, seen_by) AS (VALUES %s), due AS MATERIALIZED (
 			SELECT id, used_at FROM sessions JOIN uses ON id = session_id
 			WHERE ended_at IS NULL AND expires_at > used_at AND last_seen_at <= seen_by
+				AND generation = (SELECT token_gen FROM users WHERE users.id = user_id)
 			ORDER BY id FOR NO KEY UPDATE OF sessions SKIP LOCKED
 		)
 		UPDATE sessions SET last_seen_at = due.used_at FROM due WHERE sessions.id = due.id`

@@ -11,8 +11,8 @@ import (
 var (
 	familyUser = newStatement(`SELECT user_id FROM sessions WHERE refresh_family = ?`)
 	lockFamily = newStatement(`
-		SELECT ` + sessionColumns + `, refresh_current, refresh_previous, refresh_sealed, refresh_rotated_at
-		FROM sessions WHERE refresh_family = ? FOR UPDATE`)
+		SELECT ` + sessionColumns + `, refresh_current, refresh_previous, refresh_sealed, refresh_rotated_at` +
+		sessionTables + ` WHERE refresh_family = ? FOR UPDATE OF sessions`)
 	rotateSession = newStatement(`
 		UPDATE sessions SET token_id = :token_id, last_seen_at = :last_seen_at, access_expires_at = :access_expires_at,
 			expires_at = :expires_at, refresh_current = :refresh_current, refresh_previous = :refresh_previous,
@@ -97,7 +97,7 @@ func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotati
 			return issuer.Session{}, nil, err
 		}
 	}
-	ended, revocation, wasActive, err := t.revoke(ctx, user.ID, id, end)
+	ended, revocation, wasActive, err := t.revoke(ctx, user, id, end)
 	if err != nil {
 		return issuer.Session{}, nil, err
 	}
@@ -111,9 +111,7 @@ func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotati
 }
 
 var (
-	lockActive = newStatement(`
-		SELECT ` + sessionColumns + ` FROM sessions
-		WHERE id = ? AND user_id = ? AND generation = ? AND ended_at IS NULL AND expires_at > ? FOR UPDATE`)
+	lockActive   = newStatement(selectSession + ` WHERE id = ? AND user_id = ? AND ` + isOpen + ` FOR UPDATE OF sessions`)
 	renewSession = newStatement(`
 		UPDATE sessions SET token_id = :token_id, amr = :amr, auth_time = :auth_time, last_seen_at = :last_seen_at,
 			access_expires_at = :access_expires_at
@@ -129,7 +127,7 @@ func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthenticatio
 			return err
 		}
 		var row sessionRow
-		if err := tx.get(ctx, &row, issuer.ErrNotFound, lockActive, re.ID, re.Subject, user.Generation, at(re.At)); err != nil {
+		if err := tx.get(ctx, &row, issuer.ErrNotFound, lockActive, re.ID, re.Subject, at(re.At), user.Generation); err != nil {
 			return err
 		}
 		row.TokenID = re.TokenID

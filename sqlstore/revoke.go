@@ -1,9 +1,9 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"errors"
+	"strconv"
 	"time"
 
 	"github.com/sessiond/sessiond/session/issuer"
@@ -14,10 +14,11 @@ func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.En
 	var ended issuer.Session
 	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
-		if _, err = tx.lockRow(ctx, forShare, subject, issuer.ErrNotFound); err != nil {
+		user, err := tx.lockRow(ctx, forShare, subject, issuer.ErrNotFound)
+		if err != nil {
 			return err
 		}
-		ended, revocation, _, err = tx.revoke(ctx, subject, id, end)
+		ended, revocation, _, err = tx.revoke(ctx, user, id, end)
 		return err
 	})
 	return ended, revocation, s.wrap("revoke session "+id, err)
@@ -25,123 +26,131 @@ func (s *Sessions) Revoke(ctx context.Context, subject, id string, end issuer.En
 
 // endingRow holds the parameters of the SQL statements that end sessions.
 type endingRow struct {
-	UserID string
-	ID     string // the session to end, or the session to keep while all others end
-	At     timestamp
-	Reason issuer.Reason
-	By     issuer.Actor
-	Limit  int
+	UserID     string
+	Generation int64  // the user's generation, below which sessions have already ended
+	ID         string // the session to end, or the session to keep while all others end
+	At         timestamp
+	Reason     issuer.Reason
+	By         issuer.Actor
 }
 
 var (
 	endSession = newStatement(`
 		UPDATE sessions SET ended_at = :at, end_reason = :reason, ended_by = :by
-		WHERE id = :id AND user_id = :user_id AND ended_at IS NULL AND expires_at > :at
-		RETURNING ` + sessionColumns)
-	readSession    = newStatement(`SELECT ` + sessionColumns + ` FROM sessions WHERE id = ? AND user_id = ?`)
+		WHERE id = :id AND user_id = :user_id AND ended_at IS NULL AND expires_at > :at AND generation = :generation`)
+	readSession    = newStatement(selectSession + ` WHERE id = ? AND user_id = ?`)
 	outdateSession = newStatement(`UPDATE sessions SET generation = 0 WHERE id = ? AND user_id = ? AND ended_at IS NULL`)
 )
 
 // revoke ends one session and adds the revocation to the outbox, even if the session has already
 // ended, because Redis may not know that. It reports whether the session was active before. An
 // expired session gets generation 0, which no user has. Otherwise a delayed refresh, or a replica
-// whose clock is behind, could revive the session. The user must be locked.
-func (t *tx) revoke(ctx context.Context, subject, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, wasActive bool, err error) {
-	var row sessionRow
-	var rows []sessionRow
-	if err = t.list(ctx, &rows, endSession, endingRow{UserID: subject, ID: id, At: at(end.At), Reason: end.Reason, By: end.By}); err != nil {
+// whose clock is behind, could revive the session.
+func (t *tx) revoke(ctx context.Context, user lockedUser, id string, end issuer.Ending) (ended issuer.Session, revocation issuer.Revocation, wasActive bool, err error) {
+	n, err := t.exec(ctx, endSession, endingRow{UserID: user.ID, Generation: user.Generation, ID: id, At: at(end.At), Reason: end.Reason, By: end.By})
+	if errors.Is(err, errMalformed) {
+		err = issuer.ErrNotFound
+	}
+	if err != nil {
 		return ended, revocation, false, err
 	}
-	if wasActive = len(rows) == 1; wasActive {
-		row = rows[0]
-		err = t.record(ctx, event{At: at(end.At), Type: eventSessionEnded, UserID: subject, SessionID: id, Actor: end.By, Detail: string(end.Reason)})
-	} else if err = t.get(ctx, &row, issuer.ErrNotFound, readSession, id, subject); err == nil && row.EndedAt.IsZero() {
-		_, err = t.exec(ctx, outdateSession, id, subject)
+	var row sessionRow
+	if err = t.get(ctx, &row, issuer.ErrNotFound, readSession, id, user.ID); err != nil {
+		return ended, revocation, false, err
+	}
+	if wasActive = n == 1; wasActive {
+		err = t.record(ctx, event{At: at(end.At), Type: eventSessionEnded, UserID: user.ID, SessionID: id, Actor: end.By, Detail: string(end.Reason)})
+	} else if row.EndedAt.IsZero() {
+		_, err = t.exec(ctx, outdateSession, id, user.ID)
 	}
 	if err != nil {
 		return ended, revocation, false, err
 	}
 	ended = row.session()
-	revocation, err = t.postRevocation(ctx, issuer.Revocation{Subject: subject, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
+	revocation, err = t.postRevocation(ctx, issuer.Revocation{Subject: user.ID, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
 	return ended, revocation, wasActive, err
 }
 
 // RevokeAll implements [issuer.Ledger].
-func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
-	var ended []issuer.Session
+func (s *Sessions) RevokeAll(ctx context.Context, subject, keep string, end issuer.Ending) (issuer.Ended, issuer.Revocation, error) {
+	var ended issuer.Ended
 	var revocation issuer.Revocation
-	err := s.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forUpdate, subject, issuer.ErrSubjectGone)
 		if err != nil {
 			return err
 		}
-		ended, revocation, err = tx.revokeAll(ctx, user, keep, end)
-		return err
+		if revocation, err = tx.revokeAll(ctx, user, keep, end); err != nil {
+			return err
+		}
+		// Generation is that from before, because the sessions that ended still have it.
+		others := endingRow{UserID: user.ID, Generation: user.Generation, ID: revocation.Keep, At: at(end.At)}
+		if err := tx.get(ctx, &ended.Count, nil, countOthers, others); err != nil {
+			return err
+		}
+		var rows []sessionRow
+		if err := tx.list(ctx, &rows, listOthers, others); err != nil {
+			return err
+		}
+		ended.Newest = sessionsOf(rows)
+		return nil
 	})
 	return ended, revocation, s.wrap("revoke all sessions of "+subject, err)
 }
 
 var (
 	raiseGeneration = newStatement(`UPDATE users SET token_gen = ?, token_gen_raised_at = ? WHERE id = ?`)
-	keepSession     = newStatement(`
-		UPDATE sessions SET generation = ?
-		WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?`)
-	recordEndings = newStatement(`
-		INSERT INTO events (at, type, user_id, session_id, actor, detail)
-		SELECT :at::timestamptz, '` + eventSessionEnded + `', user_id, id, :by, :reason FROM sessions
-		WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit`)
-	endSessions = newStatement(`
-		UPDATE sessions SET ended_at = :at, end_reason = :reason, ended_by = :by
-		WHERE user_id = :user_id AND id IN (SELECT id FROM sessions
-			WHERE user_id = :user_id AND id <> :id AND ended_at IS NULL AND expires_at > :at ORDER BY id LIMIT :limit)
-		RETURNING ` + sessionColumns)
+	keepSession     = newStatement(`UPDATE sessions SET generation = ? WHERE id = ? AND user_id = ? AND ` + isOpen)
+	// recordEnding ends all other sessions of the user. It adds no row if there are none.
+	recordEnding = newStatement(`
+		INSERT INTO session_endings (owner_id, below, at, reason, actor)
+		SELECT id, token_gen, :at::timestamptz, :reason, :by FROM users
+		WHERE id = :user_id AND EXISTS (SELECT 1 FROM sessions WHERE ` + isOther + `)`)
+	countOthers  = newStatement(`SELECT count(*) FROM sessions WHERE ` + isOther)
+	listOthers   = newStatement(selectSession + ` WHERE ` + isOther + ` ORDER BY id DESC LIMIT ` + strconv.Itoa(issuer.MaxEndedNewest))
 	newestAccess = newStatement(`SELECT max(access_expires_at) FROM sessions WHERE user_id = ?`)
 )
 
-// maxEndedAtOnce limits the sessions that one SQL statement ends, so that the statement meets its time limit.
-const maxEndedAtOnce = 5000
+// isOther is the condition that a session is open in the generation of an endingRow and not the one to keep.
+const isOther = `user_id = :user_id AND generation = :generation AND ended_at IS NULL AND expires_at > :at AND id <> :id`
 
-// revokeAll raises the user's generation and ends all active sessions of the user, except the session
-// whose id is keep. The user must be locked for update, so that no other transaction can start or
-// refresh a session.
-func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) ([]issuer.Session, issuer.Revocation, error) {
+// revokeAll raises the user's generation. That ends all active sessions of the user, except the session
+// whose id is keep, which moves to the new generation. It takes the same time however many sessions end.
+// The user must be locked for update, so that no other transaction can start or refresh a session.
+func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) (issuer.Revocation, error) {
 	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
 	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {
-		return nil, revocation, err
+		return revocation, err
 	}
 	if wellFormed(keep) && keep != "" {
-		kept, err := t.exec(ctx, keepSession, revocation.Generation, keep, user.ID, at(end.At))
+		kept, err := t.exec(ctx, keepSession, revocation.Generation, keep, user.ID, at(end.At), user.Generation)
 		if err != nil {
-			return nil, revocation, err
+			return revocation, err
 		}
 		if kept == 1 {
 			revocation.Keep = keep
 		}
 	}
-	others := endingRow{UserID: user.ID, ID: revocation.Keep, At: at(end.At), Reason: end.Reason, By: end.By, Limit: maxEndedAtOnce}
-	var rows []sessionRow
-	for more := true; more; {
-		if _, err := t.exec(ctx, recordEndings, others); err != nil {
-			return nil, revocation, err
+	others := endingRow{UserID: user.ID, Generation: user.Generation, ID: revocation.Keep, At: at(end.At), Reason: end.Reason, By: end.By}
+	recorded, err := t.exec(ctx, recordEnding, others)
+	if err != nil {
+		return revocation, err
+	}
+	if recorded == 1 {
+		err = t.record(ctx, event{At: at(end.At), Type: eventSessionsEnded, UserID: user.ID, SessionID: revocation.Keep, Actor: end.By, Detail: string(end.Reason)})
+		if err != nil {
+			return revocation, err
 		}
-		var some []sessionRow
-		if err := t.list(ctx, &some, endSessions, others); err != nil {
-			return nil, revocation, err
-		}
-		rows = append(rows, some...)
-		more = len(some) == maxEndedAtOnce
 	}
 	var until timestamp
 	if err := t.get(ctx, &until, nil, newestAccess, user.ID); err != nil {
-		return nil, revocation, err
+		return revocation, err
 	}
 	revocation.Until = until.Time
 	if until.IsZero() { // the user has no sessions
 		revocation.Until = micros(end.At)
 	}
-	revocation, err := t.postRevocation(ctx, revocation, end.At)
-	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.ID, a.ID) })
-	return sessionsOf(rows), revocation, err
+	return t.postRevocation(ctx, revocation, end.At)
 }
 
 var (

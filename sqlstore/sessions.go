@@ -22,13 +22,26 @@ func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
 }
 
-// sessionColumns reads the username from the table users, because the table sessions does not have
-// it. Sessions of a deleted account therefore have no username.
-const sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
+// selectSession reads sessions with their username, which is only in the table users, so that sessions of
+// a deleted account have none. An ending of all sessions of a user is a row of session_endings. It ended a
+// session that was below its generation and had neither ended nor expired. Generation 0 marks a session
+// that had expired before it was revoked.
+const (
+	selectSession  = `SELECT ` + sessionColumns + sessionTables
+	sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
 	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
-	access_expires_at, expires_at, max_expires_at, ended_at, end_reason, ended_by`
+	access_expires_at, expires_at, max_expires_at, coalesce(ended_at, ending.at) AS ended_at,
+	coalesce(ending.reason, end_reason) AS end_reason, coalesce(ending.actor, ended_by) AS ended_by`
+	sessionTables = `
+	FROM sessions LEFT JOIN session_endings AS ending ON ended_at IS NULL AND generation > 0
+		AND ending.owner_id = user_id AND ending.at < expires_at AND ending.below =
+			(SELECT min(below) FROM session_endings WHERE owner_id = user_id AND below > generation)`
+)
 
-// sessionRow is a row that was read with sessionColumns. Its time fields are used in place of those
+// isOpen is the condition that a session has neither ended nor expired.
+const isOpen = `ended_at IS NULL AND expires_at > ? AND generation = ?`
+
+// sessionRow is a row that was read with selectSession. Its time fields are used in place of those
 // in issuer.Session, because SQLite stores times as text.
 type sessionRow struct {
 	issuer.Session
@@ -70,7 +83,7 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 		if err != nil {
 			return err
 		}
-		if displaced, err = tx.enforceSessionLimit(ctx, start); err != nil {
+		if displaced, err = tx.enforceSessionLimit(ctx, user, start); err != nil {
 			return err
 		}
 		now := at(start.At)
@@ -96,7 +109,7 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 	return started, displaced, s.wrap("start session "+start.ID, err)
 }
 
-var openSessions = newStatement(`SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? ORDER BY id`)
+var openSessions = newStatement(`SELECT id FROM sessions WHERE user_id = ? AND ` + isOpen + ` ORDER BY id`)
 
 // maxDisplaced is the maximum number of sessions that one login ends to keep the session limit.
 // More sessions exceed the limit only after an operator lowered it. Each login then ends some of
@@ -106,12 +119,12 @@ const maxDisplaced = 100
 // enforceSessionLimit ends the user's oldest sessions so that a new session does not exceed the
 // limit. If start.EndOldest is false, it ends no session and returns [issuer.ErrTooManySessions] if
 // the limit is reached. The user must be locked for update.
-func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]issuer.Revocation, error) {
+func (t *tx) enforceSessionLimit(ctx context.Context, user lockedUser, start issuer.Start) ([]issuer.Revocation, error) {
 	if start.MaxSessions == 0 {
 		return nil, nil
 	}
 	var ids []string
-	if err := t.list(ctx, &ids, openSessions, start.Subject, at(start.At)); err != nil {
+	if err := t.list(ctx, &ids, openSessions, user.ID, at(start.At), user.Generation); err != nil {
 		return nil, err
 	}
 	excess := max(0, len(ids)-start.MaxSessions+1)
@@ -121,7 +134,7 @@ func (t *tx) enforceSessionLimit(ctx context.Context, start issuer.Start) ([]iss
 	var displaced []issuer.Revocation
 	for _, id := range ids[:min(excess, maxDisplaced)] {
 		end := issuer.Ending{At: start.At, Reason: issuer.ReasonSessionLimit, By: issuer.BySystem}
-		_, revocation, _, err := t.revoke(ctx, start.Subject, id, end)
+		_, revocation, _, err := t.revoke(ctx, user, id, end)
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +165,8 @@ var findSession = newStatement(`
 	SELECT ` + sessionColumns + `,
 		(SELECT token_gen FROM users WHERE users.id = sessions.user_id) AS subject_generation,
 		(SELECT max(access_expires_at) FROM sessions AS s WHERE s.user_id = sessions.user_id) AS subject_until,
-		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens
-	FROM sessions WHERE id = ? AND user_id = ?`)
+		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens` +
+	sessionTables + ` WHERE id = ? AND user_id = ?`)
 
 // Find implements [issuer.Ledger]. It returns a revoked token until [issuer.Margin] after the
 // token's expiry, because checks accept a token for a short time after its expiry.
@@ -179,9 +192,9 @@ func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) 
 	return record, nil
 }
 
-var activeSessions = newStatement(`
-	SELECT ` + sessionColumns + ` FROM sessions
-	WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? AND id < ?
+var activeSessions = newStatement(selectSession + `
+	WHERE user_id = ? AND ended_at IS NULL AND expires_at > ?
+		AND generation = (SELECT token_gen FROM users WHERE users.id = user_id) AND id < ?
 	ORDER BY id DESC LIMIT ?`)
 
 // Active implements [issuer.Ledger].
@@ -194,9 +207,7 @@ func (s *Sessions) Active(ctx context.Context, subject string, now time.Time, pa
 }
 
 var (
-	allSessions = newStatement(`
-		SELECT ` + sessionColumns + ` FROM sessions
-		WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)
+	allSessions  = newStatement(selectSession + ` WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)
 	failedLogins = newStatement(`
 		SELECT id, ip, user_agent, device, reason, created_at FROM login_attempts
 		WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?`)

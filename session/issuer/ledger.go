@@ -57,9 +57,9 @@ type Ledger interface {
 
 	// RevokeAll raises the subject's generation and ends all active sessions of the subject except
 	// the session with the id keep. If that session is active, it moves to the new generation. If
-	// keep is empty, no session is kept. RevokeAll returns the sessions that it ended, newest
-	// first, or ErrSubjectGone if there is no such user.
-	RevokeAll(ctx context.Context, subject, keep string, end Ending) ([]Session, Revocation, error)
+	// keep is empty, no session is kept. RevokeAll returns the sessions that it ended, or
+	// ErrSubjectGone if there is no such user.
+	RevokeAll(ctx context.Context, subject, keep string, end Ending) (Ended, Revocation, error)
 
 	// RevokeToken records one access token of a session as revoked until expiry. The session stays
 	// active. Revoking the token again changes nothing.
@@ -150,6 +150,16 @@ type Reauthentication struct {
 	At                   time.Time // the new AuthTime; also the new LastSeenAt, unless the ledger has a later LastSeenAt
 	AccessExpiresAt      time.Time // exp of the new access token, recorded unless the ledger has a later exp
 }
+
+// Ended is what [Ledger.RevokeAll] ended.
+type Ended struct {
+	Count  int
+	Newest []Session // the MaxEndedNewest newest ones, newest first
+}
+
+// MaxEndedNewest is the largest number of sessions in [Ended]. Otherwise the answer for a user with many
+// sessions would take long.
+const MaxEndedNewest = 1000
 
 // Revocation is a revocation of sessions, or of one token, that the ledger has recorded and that
 // the store must apply. Applying a revocation twice or late is harmless.

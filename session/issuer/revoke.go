@@ -21,12 +21,12 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 	return s, m.enforce(ctx, revocation, enforceWait)
 }
 
-// RevokeAll ends and returns all sessions of a subject, except the session with the id keep if keep
-// is not empty. RevokeAll returns the errors of Revoke.
-func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) ([]Session, error) {
+// RevokeAll ends all sessions of a subject, except the session with the id keep if keep is not empty. It
+// returns the errors of Revoke.
+func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) (Ended, error) {
 	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: ByUser})
 	if err != nil {
-		return nil, fmt.Errorf("issuer.RevokeAll: %w", err)
+		return Ended{}, fmt.Errorf("issuer.RevokeAll: %w", err)
 	}
 	return ended, m.enforce(ctx, revocation, enforceWait)
 }

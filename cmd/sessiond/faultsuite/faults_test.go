@@ -72,9 +72,12 @@ var (
 )
 
 // budget is how long the short form may begin new injections. Every row gets at least one.
-const budget = 100 * time.Second
+const budget = 75 * time.Second
 
-func isLong() bool { return os.Getenv("SESSIOND_TEST_LONG") == "1" || *injections > 0 }
+func isLong() bool { return recorded() || *injections > 0 }
+
+// recorded is the long form whose figures the documents give. Its checks go on for a minute after a fault.
+func recorded() bool { return os.Getenv("SESSIOND_TEST_LONG") == "1" }
 
 func TestFaults(t *testing.T) {
 	began := time.Now()

@@ -30,6 +30,9 @@ func runRow(t *testing.T, rig *rig, f fault, n int) {
 	if isLong() {
 		r.after = 10 * time.Second
 	}
+	if recorded() {
+		r.after = time.Minute
+	}
 	r.enrol(t, peopleCount, sessionsEach)
 	if !f.quiet {
 		r.load.run(*rate)

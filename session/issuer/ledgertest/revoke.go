@@ -90,10 +90,10 @@ var revokeAllTests = []test{
 		at := s.now.Add(time.Minute)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(at, issuer.ReasonRevokedAll))
 		s.ok(err)
-		s.sameIDs("ended", ids(ended), newestFirst(list))
+		s.sameIDs("ended", ids(ended.Newest), newestFirst(list))
 		want := list[2]
 		want.EndedAt, want.EndReason, want.EndedBy = at, issuer.ReasonRevokedAll, issuer.ByUser
-		s.same("the newest", ended[0], want)
+		s.same("the newest", ended.Newest[0], want)
 		s.same("the newest, found", s.find(want.ID, at).Session, want)
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Generation: list[0].Generation + 1, Until: list[2].AccessExpiresAt})
 		if got := s.find(list[0].ID, at).SubjectGeneration; got != revocation.Generation {
@@ -107,7 +107,7 @@ var revokeAllTests = []test{
 		list := s.starts(3)
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
-		s.sameIDs("ended", ids(ended), []string{list[2].ID, list[0].ID})
+		s.sameIDs("ended", ids(ended.Newest), []string{list[2].ID, list[0].ID})
 		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Generation: list[0].Generation + 1, Keep: list[1].ID, Until: list[2].AccessExpiresAt})
 		kept := list[1]
 		kept.Generation = revocation.Generation
@@ -146,16 +146,67 @@ var revokeAllTests = []test{
 		at := list[0].ExpiresAt
 		ended, _, err := s.RevokeAll(s.ctx, s.subject, "", end(at, issuer.ReasonRevokedAll))
 		s.ok(err)
-		s.sameIDs("ended", ids(ended), []string{list[2].ID})
+		s.sameIDs("ended", ids(ended.Newest), []string{list[2].ID})
 		s.same("logged out", s.find(list[1].ID, at).Session, loggedOut)
 		if expired := s.find(list[0].ID, at); expired.StatusAt(at) != issuer.StatusExpired {
 			s.Errorf("the expired session has status %q", expired.StatusAt(at))
 		}
 	}},
+	{"leaves the first ending of a session in the history, and does not revive the session", func(s *suite) {
+		list := s.starts(3)
+		first := s.now.Add(time.Minute)
+		_, _, err := s.RevokeAll(s.ctx, s.subject, list[2].ID, end(first, issuer.ReasonRevokedOthers))
+		s.ok(err)
+		then := first.Add(time.Minute)
+		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[0].ID, end(then, issuer.ReasonRevokedAll))
+		s.ok(err)
+		s.sameIDs("ended", ids(ended.Newest), []string{list[2].ID})
+		if ended.Count != 1 || revocation.Keep != "" {
+			s.Errorf("RevokeAll that keeps an ended session ended %d and returned %+v", ended.Count, revocation)
+		}
+		_, _, err = s.Revoke(s.ctx, s.subject, list[1].ID, end(then, issuer.ReasonRevoked))
+		s.ok(err)
+		_, err = s.refresh(list[1].ID, then)
+		s.want(err, errEnded)
+		s.sameIDs("active", ids(s.active(then, issuer.Page{})), nil)
+		history, err := s.History(s.ctx, s.subject, issuer.Page{})
+		s.ok(err)
+		for i, want := range []issuer.Ending{end(then, issuer.ReasonRevokedAll), end(first, issuer.ReasonRevokedOthers), end(first, issuer.ReasonRevokedOthers)} {
+			if got := history[i].Ending(then); got != want {
+				s.Errorf("entry %d of the history ended %+v, want %+v", i, got, want)
+			}
+			s.same("found as in the history", s.find(history[i].ID, then).Session, history[i].Session)
+		}
+	}},
+	{"an expired session that is revoked keeps its expiry, although it survived an earlier RevokeAll", func(s *suite) {
+		list := s.starts(2)
+		_, _, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
+		s.ok(err)
+		late := list[1].ExpiresAt
+		_, _, err = s.Revoke(s.ctx, s.subject, list[1].ID, end(late, issuer.ReasonRevoked))
+		s.ok(err)
+		_, _, err = s.RevokeAll(s.ctx, s.subject, "", end(late, issuer.ReasonRevokedAll))
+		s.ok(err)
+		if got := s.find(list[1].ID, late); got.StatusAt(late) != issuer.StatusExpired {
+			s.Errorf("the session has status %q: %+v", got.StatusAt(late), got)
+		}
+	}},
+	{"the sessions that it ended do not count for the session limit", func(s *suite) {
+		s.starts(3)
+		_, _, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
+		s.ok(err)
+		login := s.login(s.now)
+		login.MaxSessions = 1
+		_, displaced, err := s.Start(s.ctx, login)
+		s.ok(err)
+		if len(displaced) != 0 {
+			s.Errorf("the login displaced %+v", displaced)
+		}
+	}},
 	{"raises the generation of a user without sessions", func(s *suite) {
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, "", end(s.now, issuer.ReasonRevokedAll))
 		s.ok(err)
-		if len(ended) != 0 || revocation.Until.IsZero() {
+		if ended.Count != 0 || revocation.Until.IsZero() {
 			s.Errorf("RevokeAll ended %v and returned %+v, want no sessions and a time Until", ended, revocation)
 		}
 		if started := s.start(s.now); started.Generation != revocation.Generation {

@@ -208,8 +208,8 @@ var textTests = []test{
 		}
 		ended, _, err := s.RevokeAll(s.ctx, s.subject, "\xff", end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
-		if len(ended) != 1 {
-			s.Errorf("RevokeAll with an impossible keep ended %d sessions, want 1", len(ended))
+		if ended.Count != 1 {
+			s.Errorf("RevokeAll with an impossible keep ended %d sessions, want 1", ended.Count)
 		}
 	}},
 	{"a login succeeds even if the user agent is not valid UTF-8", func(s *suite) {
