@@ -24,10 +24,12 @@ type API struct {
 	Ready func(context.Context) map[string]error
 	Log   *slog.Logger
 
+	// ClassicRoutes says whether the classic (pre-/v1) routes are served. Empty means ClassicStrict.
+	ClassicRoutes ClassicRoutes
 	// If HideAccounts is true, the classic (pre-/v1) routes do not reveal whether an account exists.
 	HideAccounts bool
-	// ReauthMaxAge is the maximum age of the last password check for sensitive /v1 calls.
-	// Zero means no limit.
+	// ReauthMaxAge is the maximum age of the last password check for sensitive calls. Zero means no
+	// limit.
 	ReauthMaxAge time.Duration
 	// TrustedProxies are the proxies that may report a client's IP address in X-Forwarded-For.
 	TrustedProxies []netip.Prefix

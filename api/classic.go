@@ -13,6 +13,36 @@ import (
 // This file has the handlers of the classic routes, which serve clients older than /v1. Only
 // routes.go may use them. To remove the classic routes, remove the call of classicRoutes there.
 
+// ClassicRoutes says whether the classic routes are served, and whether they protect a user whose
+// access token was stolen.
+type ClassicRoutes string
+
+// These are the values of ClassicRoutes.
+const (
+	ClassicStrict ClassicRoutes = "strict" // sensitive calls need a recent sign-in or the password
+	ClassicOn     ClassicRoutes = "on"     // sensitive calls need only an access token
+	ClassicOff    ClassicRoutes = "off"    // the routes do not exist
+)
+
+// currentPasswordInput is the part of a request with which a client proves that it acts for the user.
+type currentPasswordInput struct {
+	CurrentPassword *string `json:"current_password"`
+}
+
+// stepUp checks the current password, if the client sent it. Otherwise it returns errReauthenticate
+// if the last password check of the session is too old, unless ClassicRoutes is ClassicOn.
+func (a *API) stepUp(q *request, in currentPasswordInput) error {
+	switch {
+	case in.CurrentPassword != nil:
+		_, err := a.Users.Reauthenticate(q.Context(), q.claims.Subject, *in.CurrentPassword, origin(q))
+		return err
+	case a.ClassicRoutes == ClassicOn:
+		return nil
+	default:
+		return a.checkRecentSignIn(q)
+	}
+}
+
 // signedInBody is the reply to a login and to a registration.
 type signedInBody struct {
 	Auth         bool   `json:"auth"`
@@ -92,11 +122,17 @@ func (a *API) findUser(q *request, in usernameInput) (reply, error) {
 type updateUserInput struct {
 	Username string `json:"username" required:"true"`
 	profileInput
+	currentPasswordInput
 }
 
 func (a *API) updateUser(q *request, in updateUserInput) (reply, error) {
 	if _, err := a.namedUser(q, in.Username); err != nil {
 		return reply{}, err
+	}
+	if in.Email != nil || in.CurrentPassword != nil {
+		if err := a.stepUp(q, in.currentPasswordInput); err != nil {
+			return reply{}, err
+		}
 	}
 	_, err := a.updateProfile(q, in.profileInput)
 	return ok(authMessageBody{true, "User updated."}), err
@@ -104,6 +140,14 @@ func (a *API) updateUser(q *request, in updateUserInput) (reply, error) {
 
 func (a *API) deleteUser(q *request, in usernameInput) (reply, error) {
 	if _, err := a.namedUser(q, in.Username); err != nil {
+		return reply{}, err
+	}
+	// The password is in the body, because a URL would show up in logs.
+	var proof currentPasswordInput
+	if err := decodeJSONOrForm(q, &proof); err != nil {
+		return reply{}, err
+	}
+	if err := a.stepUp(q, proof); err != nil {
 		return reply{}, err
 	}
 	return ok(authMessageBody{true, "User deleted."}), a.deleteAccount(q)
@@ -130,14 +174,19 @@ func (a *API) checkReset(q *request, in resetTokenInput) (reply, error) {
 }
 
 type updatePasswordInput struct {
-	Username        string  `json:"username" required:"true"`
-	Password        string  `json:"password" required:"true"`
-	CurrentPassword *string `json:"current_password"`
+	Username string `json:"username" required:"true"`
+	Password string `json:"password" required:"true"`
+	currentPasswordInput
 }
 
 func (a *API) updatePassword(q *request, in updatePasswordInput) (reply, error) {
 	if _, err := a.namedUser(q, in.Username); err != nil {
 		return reply{}, err
+	}
+	if in.CurrentPassword == nil { // otherwise replacePassword checks it
+		if err := a.stepUp(q, in.currentPasswordInput); err != nil {
+			return reply{}, err
+		}
 	}
 	err := a.replacePassword(q, in.CurrentPassword, in.Password)
 	return ok(authMessageBody{true, "Password changed; every other session was ended."}), err
@@ -216,7 +265,10 @@ func (a *API) deleteOtherUserLogins(q *request) (reply, error) {
 	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked.Newest)}), err
 }
 
-func (a *API) deleteAllUserLogins(q *request) (reply, error) {
+func (a *API) deleteAllUserLogins(q *request, in currentPasswordInput) (reply, error) {
+	if err := a.stepUp(q, in); err != nil {
+		return reply{}, err
+	}
 	revoked, err := a.revokeAll(q)
 	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked.Newest)}), err
 }

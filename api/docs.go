@@ -6,7 +6,11 @@ import (
 	_ "embed" // for the go:embed of openAPI and docsPage
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
 )
 
 // openAPI is the OpenAPI 3.1 document of all routes.
@@ -25,13 +29,80 @@ var docsPolicy = "default-src 'none'; style-src " + inlineHash(docsPage, "style"
 // pagePolicy is the part of the Content-Security-Policy that all HTML pages share.
 const pagePolicy = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
-	writeDocument(w, "application/json; charset=utf-8", openAPI)
+// documents are the OpenAPI document and the page /docs.
+type documents struct{ openAPI, page []byte }
+
+func (d documents) getOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	writeDocument(w, "application/json; charset=utf-8", d.openAPI)
 }
 
-func getDocs(w http.ResponseWriter, _ *http.Request) {
+func (d documents) getPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", docsPolicy)
-	writeDocument(w, "text/html; charset=utf-8", docsPage)
+	writeDocument(w, "text/html; charset=utf-8", d.page)
+}
+
+// withoutClassicRoutes returns the documents of a service that does not serve the classic routes. In
+// the OpenAPI document, these are the paths with servers of their own, because they are served under
+// two prefixes. Nothing else has their tags.
+func (d documents) withoutClassicRoutes() documents {
+	var doc map[string]any
+	if err := json.Unmarshal(d.openAPI, &doc); err != nil {
+		panic(err) // the document is part of the program
+	}
+	gone := map[string]bool{} // tags
+	paths := doc["paths"].(map[string]any)
+	for path, item := range paths {
+		operations := item.(map[string]any)
+		if operations["servers"] == nil {
+			continue
+		}
+		delete(paths, path)
+		delete(operations, "servers")
+		for _, o := range operations {
+			gone[o.(map[string]any)["tags"].([]any)[0].(string)] = true
+		}
+	}
+	page := string(d.page)
+	doc["tags"] = slices.DeleteFunc(doc["tags"].([]any), func(tag any) bool {
+		name := tag.(map[string]any)["name"].(string)
+		if gone[name] {
+			page = cut(page, "<tbody>\n<tr><th colspan=\"4\" scope=\"rowgroup\"><a href=\"#group-"+name+`">`, "</tbody>")
+			page = cut(page, "<section>\n<h2 id=\"group-"+name+`">`, "</section>")
+		}
+		return gone[name]
+	})
+	for more := true; more; { // a component may be used only by another that goes
+		used, _ := json.Marshal(doc)
+		more = false
+		for kind, components := range doc["components"].(map[string]any) {
+			if kind == "securitySchemes" {
+				continue
+			}
+			for name := range components.(map[string]any) {
+				if name == "MethodNotAllowed" || bytes.Contains(used, []byte(`"#/components/`+kind+`/`+name+`"`)) {
+					continue
+				}
+				delete(components.(map[string]any), name)
+				page = cut(page, `<section class="shape" id="shape-`+name+`">`, "</section>")
+				more = true
+			}
+		}
+	}
+	text, err := json.Marshal(doc, json.Deterministic(true))
+	if err != nil {
+		panic(err)
+	}
+	return documents{text, []byte(page)}
+}
+
+// cut removes the first part of a text that begins and ends with the given texts.
+func cut(text, begin, end string) string {
+	before, rest, found := strings.Cut(text, begin)
+	if !found {
+		return text
+	}
+	_, after, _ := strings.Cut(rest, end)
+	return before + after
 }
 
 // inlineHash returns the hash by which a Content-Security-Policy allows the inline <style> or

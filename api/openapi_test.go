@@ -330,17 +330,23 @@ func TestOpenAPI_HasSameResponseFieldsAsHandlers(t *testing.T) {
 
 // inputs maps an operationId to its handler, for all handlers that take a body or a query string.
 var inputs = map[string]any{
-	"registerUser":           (*API).registerUser,
-	"loginUser":              (*API).loginUser,
-	"findUser":               (*API).findUser,
-	"updateUser":             (*API).updateUser,
-	"deleteUser":             (*API).deleteUser,
+	"registerUser": (*API).registerUser,
+	"loginUser":    (*API).loginUser,
+	"findUser":     (*API).findUser,
+	"updateUser":   (*API).updateUser,
+	"deleteUser": func(*API, *request, struct {
+		usernameInput        // in the query string
+		currentPasswordInput // in the body
+	}) {
+	},
+	"deleteAllUserLogins":    (*API).deleteAllUserLogins,
 	"updatePassword":         (*API).updatePassword,
 	"forgotPassword":         (*API).forgotPassword,
 	"checkReset":             (*API).checkReset,
 	"updatePasswordViaEmail": (*API).updatePasswordViaEmail,
 	"createUser":             (*API).createUser,
 	"verifyEmail":            (*API).verifyEmail,
+	"undoEmailChange":        (*API).undoEmailChange,
 	"updateMe":               (*API).updateMe,
 	"changePassword":         (*API).changePassword,
 	"createSession":          (*API).createSession,

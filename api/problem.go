@@ -40,7 +40,7 @@ var (
 	errMediaTypeForm    = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send application/x-www-form-urlencoded."}
 	errTooLarge         = &errRequest{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 64 KiB."}
 	errOtherUser        = &errRequest{http.StatusForbidden, "other_user", "The token belongs to another user."}
-	errReauthenticate   = &errRequest{http.StatusUnauthorized, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate."}
+	errReauthenticate   = &errRequest{http.StatusUnauthorized, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate. A classic route also takes it as current_password."}
 
 	errPanic = errors.New("panic")
 )
@@ -64,6 +64,7 @@ var errorTable = []struct {
 	{identity.ErrUsernameTaken, 409, "username_taken", "This username is taken."},
 	{identity.ErrEmailTaken, 409, "email_taken", "This email is taken."},
 	{identity.ErrInvalidToken, 403, "invalid_reset_token", "The token is invalid or expired."},
+	{identity.ErrPasswordRequired, 404, "password_required", "A later link to this address exists. Send the password of the account that this link is for."},
 	{identity.ErrPasswordChanged, 409, "password_changed", "The password was changed in the meantime."},
 	{identity.ErrMailDisabled, 503, "mail_disabled", "No mail server is configured here."},
 	{identity.ErrBusy, 503, "busy", "Too many people sign in at once. Try again after the seconds in Retry-After."},

@@ -33,7 +33,7 @@ func (in *profileInput) profile() identity.Profile {
 }
 
 func (a *API) updateProfile(q *request, in profileInput) (identity.User, error) {
-	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, in.profile())
+	return a.Users.UpdateProfile(q.Context(), q.claims.Subject, in.profile(), origin(q))
 }
 
 type profileBody struct {

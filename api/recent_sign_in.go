@@ -23,11 +23,12 @@ type reauthenticateInput struct {
 }
 
 // reauthenticate checks the password again and returns an access token with the time of this check.
+// The access token of the request is revoked.
 func (a *API) reauthenticate(q *request, in reauthenticateInput) (reply, error) {
 	user, err := a.Users.Reauthenticate(q.Context(), q.claims.Subject, in.Password, origin(q))
 	if err != nil {
 		return reply{}, err
 	}
-	set, s, err := a.Sessions.Reauthenticate(q.Context(), q.claims.SessionID, subject(user))
+	set, s, err := a.Sessions.Reauthenticate(q.Context(), q.claims, subject(user))
 	return ok(showTokenSet(set, &s)), err
 }

@@ -33,7 +33,9 @@ func (a *API) routes() chi.Router {
 	r.MethodNotAllowed(noRoute)
 	r.Group(func(r chi.Router) {
 		r.Use(every...)
-		a.classicRoutes(r, "", "/api/v1")
+		if a.ClassicRoutes != ClassicOff {
+			a.classicRoutes(r, "", "/api/v1")
+		}
 		a.v1Routes(r)
 	})
 	return r
@@ -45,10 +47,13 @@ func (a *API) v1Routes(r chi.Router) {
 	signedIn := func(h handler, o ...override) http.HandlerFunc { return open(a.authenticated(h), o...) }
 	oauth := func(h handler) http.HandlerFunc { return a.serve(h, a.writeOAuthError) }
 	r.Post("/v1/users", open(a.limited(limit.ActionRegister, jsonBody(a.createUser))))
-	r.Post("/v1/users/verify", open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404)))
+	r.Post("/v1/users/verify", open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404), on(identity.ErrWrongPassword, 403)))
 	r.Get("/v1/users/me", signedIn(a.getMe))
 	r.Patch("/v1/users/me", signedIn(jsonBody(a.updateMe)))
 	r.Delete("/v1/users/me", signedIn(a.recentSignIn(a.deleteMe)))
+	r.Post("/v1/users/me/email-confirmations", signedIn(a.resendConfirmation))
+	r.Post("/v1/email-changes/undo", open(a.limited(limit.ActionMailedToken, jsonBody(a.undoEmailChange)), on(identity.ErrInvalidToken, 404)))
+	r.Get("/v1/email-changes/undo", getUndoPage)
 	r.Put("/v1/users/me/password", signedIn(a.recentSignIn(jsonBody(a.changePassword)), on(identity.ErrWrongPassword, 403)))
 	r.Post("/v1/sessions", open(jsonBody(a.createSession)))
 	r.Get("/v1/sessions", signedIn(paged(a.listSessions)))
@@ -71,8 +76,12 @@ func (a *API) v1Routes(r chi.Router) {
 
 	r.Get("/livez", open(a.getLiveness))
 	r.Get("/readyz", open(a.getReadiness))
-	r.Get("/openapi.json", getOpenAPI)
-	r.Get("/docs", getDocs)
+	docs := documents{openAPI, docsPage}
+	if a.ClassicRoutes == ClassicOff {
+		docs = docs.withoutClassicRoutes()
+	}
+	r.Get("/openapi.json", docs.getOpenAPI)
+	r.Get("/docs", docs.getPage)
 	r.Get("/verify", getVerifyPage)
 	if a.Mailbox != nil {
 		r.Get("/dev/mail", open(a.getDevMail))
@@ -93,8 +102,8 @@ func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 			on(identity.ErrWrongPassword, wrongPassword), on(issuer.ErrCredentialChanged, wrongPassword), on(issuer.ErrTooManySessions, 403)))
 		r.Delete(p+"/logout", signedIn(a.logout))
 		r.Get(p+"/findUser", signedIn(queryParams(a.findUser), on(identity.ErrNotFound, 401)))
-		r.Put(p+"/updateUser", signedIn(jsonOrForm(a.updateUser), on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403)))
-		r.Delete(p+"/deleteUser", signedIn(queryParams(a.deleteUser)))
+		r.Put(p+"/updateUser", signedIn(jsonOrForm(a.updateUser), on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403), on(identity.ErrWrongPassword, 403)))
+		r.Delete(p+"/deleteUser", signedIn(queryParams(a.deleteUser), on(identity.ErrWrongPassword, 403)))
 		r.Post(p+"/forgotPassword", open(jsonOrForm(a.forgotPassword), on(identity.ErrNotFound, 403)))
 		r.Get(p+"/reset", open(a.limited(limit.ActionMailedToken, queryParams(a.checkReset)), on(identity.ErrInvalidToken, 403)))
 		r.Put(p+"/updatePassword", signedIn(jsonOrForm(a.updatePassword), on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
@@ -103,6 +112,6 @@ func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 		r.Get(p+"/user/logins/show", signedIn(a.listUserLogins))
 		r.Get(p+"/user/logins/delete/{login_id}", signedIn(a.deleteUserLogin, on(issuer.ErrNotFound, 400)))
 		r.Get(p+"/user/logins/delete/all/not-current", signedIn(a.deleteOtherUserLogins))
-		r.Get(p+"/user/logins/deletes/all", signedIn(a.deleteAllUserLogins))
+		r.Get(p+"/user/logins/deletes/all", signedIn(jsonOrForm(a.deleteAllUserLogins), on(identity.ErrWrongPassword, 403)))
 	}
 }

@@ -81,8 +81,15 @@ func (a *API) getCurrentSession(q *request) (reply, error) {
 
 func (a *API) deleteCurrentSession(q *request) (reply, error) { return noContent, a.revokeCurrent(q) }
 
+// deleteSession revokes one session. A client may end its own session at any time.
 func (a *API) deleteSession(q *request) (reply, error) {
-	_, err := a.revokeByID(q, chi.URLParam(q.Request, "id"))
+	id := chi.URLParam(q.Request, "id")
+	if id != q.claims.SessionID {
+		if err := a.checkRecentSignIn(q); err != nil {
+			return reply{}, err
+		}
+	}
+	_, err := a.revokeByID(q, id)
 	return noContent, err
 }
 
@@ -96,13 +103,13 @@ func (a *API) deleteSessions(q *request) (reply, error) {
 	revoke := a.revokeAll
 	switch {
 	case len(values) == 0:
-		if err := a.checkRecentSignIn(q); err != nil {
-			return reply{}, err
-		}
 	case len(values) == 1 && values.Get("except") == "current":
 		revoke = a.revokeOthers
 	default:
 		return reply{}, fieldError("except", "invalid", `must be "current" or absent, and no other parameter is allowed`)
+	}
+	if err := a.checkRecentSignIn(q); err != nil {
+		return reply{}, err
 	}
 	revoked, err := revoke(q)
 	return ok(struct {

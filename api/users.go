@@ -14,17 +14,22 @@ func (a *API) createUser(q *request, in newUserInput) (reply, error) {
 type userBody struct {
 	ID string `json:"id"`
 	profileBody
+	PendingEmail  *string   `json:"pending_email"`
 	EmailVerified bool      `json:"email_verified"`
 	CreatedAt     time.Time `json:"created_at"`
 }
 
-func showUser(u identity.User) userBody {
-	return userBody{ID: u.ID, profileBody: showProfile(u), EmailVerified: !u.EmailVerifiedAt.IsZero(), CreatedAt: u.CreatedAt}
+func (a *API) showUser(u identity.User) userBody {
+	body := userBody{ID: u.ID, profileBody: showProfile(u), EmailVerified: !u.EmailVerifiedAt.IsZero(), CreatedAt: u.CreatedAt}
+	if pending := u.Pending(a.Now()); pending != "" {
+		body.PendingEmail = &pending
+	}
+	return body
 }
 
 func (a *API) getMe(q *request) (reply, error) {
 	user, err := a.currentUser(q)
-	return ok(showUser(user)), err
+	return ok(a.showUser(user)), err
 }
 
 func (a *API) updateMe(q *request, in profileInput) (reply, error) {
@@ -34,7 +39,7 @@ func (a *API) updateMe(q *request, in profileInput) (reply, error) {
 		}
 	}
 	user, err := a.updateProfile(q, in)
-	return ok(showUser(user)), err
+	return ok(a.showUser(user)), err
 }
 
 func (a *API) deleteMe(q *request) (reply, error) { return noContent, a.deleteAccount(q) }

@@ -39,7 +39,7 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 	return s.Store.SetPassword(ctx, id, u.PasswordVersion, hash, keep, s.now(), noticeTo(u, mail.KindPasswordChanged))
 }
 
-// confirmCurrent verifies the present password of a signed-in user.
+// confirmCurrent verifies the present password of a user. Wrong passwords count for the session in from.
 func (s *Service) confirmCurrent(ctx context.Context, u User, password string, from Origin) (err error) {
 	charge := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
 	defer func() { charge.settle(ctx, err) }()

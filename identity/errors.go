@@ -14,6 +14,9 @@ var (
 	ErrWrongPassword = errors.New("wrong password")
 	// ErrInvalidToken means that a mailed token is unknown or expired, or was already used or replaced.
 	ErrInvalidToken = errors.New("invalid or expired token")
+	// ErrPasswordRequired means that a mailed link confirms an email address only with the password of its
+	// account, because a later link to the same address exists.
+	ErrPasswordRequired = errors.New("a later link to this address exists; the password is required")
 	// ErrPasswordChanged means that another request changed the password at the same time.
 	ErrPasswordChanged = errors.New("another request changed the password at the same time")
 	ErrMailDisabled    = errors.New("no mail server is configured")

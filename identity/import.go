@@ -111,7 +111,7 @@ func (i *importer) add(ctx context.Context, number int, line []byte) error {
 		i.skip(number, err)
 		return nil
 	}
-	err = i.store.Create(ctx, u, u.UpdatedAt.Add(-registrationTTL), nil)
+	err = i.store.Create(ctx, u, u.UpdatedAt.Add(-confirmTTL), nil)
 	switch {
 	case errors.Is(err, ErrUsernameTaken), errors.Is(err, ErrEmailTaken):
 		i.skip(number, err)

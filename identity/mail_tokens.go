@@ -10,18 +10,33 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-var _ mail.TokenIssuer = (*Service)(nil)
+var _ mail.Clerk = (*Service)(nil)
 
-// IssueToken implements [mail.TokenIssuer] for password resets and for the verification of email addresses.
-func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, error) {
-	u, err := s.recipient(ctx, e)
-	if err != nil {
-		return mail.Token{}, err
+// Prepare implements [mail.Clerk].
+func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
+	switch e.Kind {
+	case mail.KindPasswordReset, mail.KindConfirmEmail:
+	case mail.KindEmailChanged:
+		return s.prepareUndo(ctx, e)
+	default:
+		return mail.Prepared{To: e.To}, s.chargeMail(ctx, e, e.UserID)
 	}
-	to, purpose, ttl := e.To, PurposeVerify, registrationTTL
+	u, err := s.recipient(ctx, e)
+	if err == nil {
+		err = s.chargeMail(ctx, e, u.ID)
+	}
+	if err != nil {
+		return mail.Prepared{}, err
+	}
+	to, purpose, ttl := e.To, PurposeConfirm, confirmTTL
+	if u.Pending(s.now()) != "" {
+		// A link that is mailed again works no longer than the first one. See undoTTL.
+		ttl = u.PendingEmailAt.Add(confirmTTL).Sub(s.now())
+	}
 	if e.Kind == mail.KindPasswordReset {
 		// Send the mail to the address as its owner wrote it. To a mail server, another spelling of the
 		// address may be the address of another person.
@@ -33,9 +48,22 @@ func (s *Service) IssueToken(ctx context.Context, e mail.Envelope) (mail.Token, 
 		err = unwanted("the user was deleted or changed the email address")
 	}
 	if err != nil {
-		return mail.Token{}, err
+		return mail.Prepared{}, err
 	}
-	return mail.Token{Secret: secret, Lifetime: ttl, To: to, Name: u.Username}, nil
+	return mail.Prepared{To: to, Secret: secret, Lifetime: ttl}, nil
+}
+
+// chargeMail charges a mail that is about to be sent to the limits of its recipient and of the account
+// that it is about. Later attempts to send the same mail are not charged.
+func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account string) error {
+	if e.Attempts > 1 {
+		return nil
+	}
+	keys := limit.Mail(string(e.Kind), account, Fold(e.To))
+	if err := s.newCharge(limit.ActionMail, Origin{}, keys...).charge(ctx); err != nil {
+		return unwanted("there were too many mails of this kind")
+	}
+	return nil
 }
 
 // recipient returns the user to whom a mail goes. The email address need not be confirmed for a password
@@ -51,12 +79,25 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 		return User{}, unwanted("there is no such user")
 	case err != nil || reset:
 		return u, err
-	case Fold(u.Email) != Fold(e.To):
-		return User{}, unwanted("the user changed the email address")
-	case !u.EmailVerifiedAt.IsZero():
-		return User{}, unwanted("the email address is verified already")
+	case Fold(u.Unconfirmed(s.now())) != Fold(e.To):
+		return User{}, unwanted("the email address is confirmed already, or the user changed it")
 	}
 	return u, nil
+}
+
+// prepareUndo issues the token by which the owner of an email address can undo that an account leaves it.
+func (s *Service) prepareUndo(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
+	if err := s.chargeMail(ctx, e, e.UserID); err != nil {
+		return mail.Prepared{}, err
+	}
+	secret := newToken()
+	err := s.Store.IssueUndo(ctx, hashToken(secret), Undo{
+		UserID: e.UserID, Email: e.To, PasswordVersion: e.PasswordVersion, ChangedAt: e.QueuedAt, ExpiresAt: s.now().Add(undoTTL),
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = unwanted("the user was deleted")
+	}
+	return mail.Prepared{To: e.To, Secret: secret, Lifetime: undoTTL}, err
 }
 
 func unwanted(why string) error { return fmt.Errorf("%w: %s", mail.ErrUnwanted, why) }

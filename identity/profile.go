@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"errors"
 
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
@@ -33,9 +35,10 @@ type Profile struct {
 	FirstName, LastName, Email *string
 }
 
-// UpdateProfile changes a user's profile and returns the updated user. A different email address becomes
-// unverified, and the old address gets a mail. It returns FieldErrors, ErrNotFound or ErrEmailTaken.
-func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User, error) {
+// UpdateProfile changes a user's profile and returns the updated user. Another email address becomes the
+// pending one: it gets a link that confirms it, and the present address one that undoes the change. It
+// returns FieldErrors, ErrNotFound, ErrEmailTaken, or ErrLimited in a [RetryError].
+func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from Origin) (User, error) {
 	var errs FieldErrors
 	if p.FirstName != nil {
 		errs.check("first_name", checkText(*p.FirstName))
@@ -49,7 +52,22 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile) (User
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	return s.Store.Update(ctx, id, p, s.stalePending(), s.now())
+	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
+	if p.Email != nil {
+		u, err := s.Store.ByID(ctx, id)
+		if err == nil && Fold(*p.Email) != Fold(u.Email) {
+			err = mails.charge(ctx)
+		}
+		if err != nil {
+			return User{}, err
+		}
+	}
+	u, err := s.Store.Update(ctx, id, p, s.now())
+	// ErrEmailTaken stays charged. Otherwise a user could find out about any number of addresses.
+	if err != nil && !errors.Is(err, ErrEmailTaken) {
+		mails.refund(ctx)
+	}
+	return u, err
 }
 
 // Delete removes a user with all personal data, revokes all sessions of the user and returns the id of the

@@ -9,8 +9,8 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// Register creates a user who can sign in at once, without confirming the email address. It returns
-// FieldErrors, ErrUsernameTaken or ErrEmailTaken.
+// Register creates a user who can sign in at once, and mails a link that confirms the email address. It
+// returns FieldErrors, ErrUsernameTaken or ErrEmailTaken.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
@@ -19,26 +19,38 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 		return User{}, err
 	}
 	// Store.Create checks the names too. This earlier check saves the expensive hash if a name is taken.
-	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
+	if u, err := s.Store.ByUsername(ctx, n.Username); err == nil && !registrationExpired(u, s.now()) {
+		return User{}, ErrUsernameTaken
+	} else if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
-	if err := s.checkFree(ctx, s.Store.ByEmail, n.Email, ErrEmailTaken); err != nil {
+	// A pending user does not have the email address yet. Otherwise a stranger could block the address.
+	if u, err := s.Store.ByEmail(ctx, n.Email); err == nil && u.Status != StatusPending {
+		return User{}, ErrEmailTaken
+	} else if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
 	u, err := s.newUser(ctx, n, StatusActive)
 	if err != nil {
 		return User{}, err
 	}
-	if err := s.Store.Create(ctx, u, s.stalePending(), nil); err != nil {
+	var notice *mail.Envelope
+	mails := s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, Fold(n.Email)))
+	if s.MailEnabled && mails.charge(ctx) == nil {
+		notice = new(confirmation(u, u.Email))
+	}
+	if err := s.Store.Create(ctx, u, s.stalePending(), notice); err != nil {
+		mails.refund(ctx)
 		return User{}, err
 	}
 	return u, nil
 }
 
-// RegisterByMail creates a user who can sign in after following the link in a mail. If the email address
-// already has an account, RegisterByMail also returns nil, after as much time. The address then gets a mail
-// about the attempt instead of the link, unless it got too many such mails recently. RegisterByMail returns
-// FieldErrors, ErrUsernameTaken or ErrMailDisabled.
+// RegisterByMail creates a user who can sign in after following the link in a mail. A client whose mail was
+// lost gets another link if it registers again with the same data. If another user has confirmed the email
+// address, RegisterByMail also returns nil, after as much time. The address then gets a mail about the
+// attempt instead of the link. Too many requests of one client send no mail. RegisterByMail returns
+// FieldErrors, ErrUsernameTaken, ErrMailDisabled, or ErrLimited in a [RetryError].
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkNewUser(n); err != nil {
 		return err
@@ -50,34 +62,33 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	if err := s.checkBreached(ctx, n.Password); err != nil {
 		return err
 	}
-	if err := s.checkFree(ctx, s.Store.ByUsername, n.Username, ErrUsernameTaken); err != nil {
+	switch u, err := s.Store.ByUsername(ctx, n.Username); {
+	case err == nil && !registrationExpired(u, s.now()):
+		return s.registerAgain(ctx, n, u)
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return err
 	}
 	u, err := s.newUser(ctx, n, StatusPending)
 	if err != nil {
 		return err
 	}
-	// Hashing and Create also run for a taken email address. Otherwise the response would be quicker.
-	verify := noticeTo(u, mail.KindVerifyEmail)
+	// Hashing, Create and the limit also run for a taken email address. Otherwise the response would be
+	// quicker, or the remaining quota would reveal the address.
+	mails, refused := s.chargeRegistration(ctx, n)
+	verify := confirmation(u, u.Email)
+	if refused {
+		verify.To = "" // this mail is queued and never sent
+	}
 	err = s.Store.Create(ctx, u, s.stalePending(), &verify)
-	if err != nil && !errors.Is(err, ErrEmailTaken) {
-		return err
-	}
-	// Charge free email addresses too. Otherwise the remaining quota would reveal the taken addresses.
-	mails := s.newCharge(limit.ActionReset, Origin{}, limit.MailTo(Fold(n.Email)))
-	refused := mails.charge(ctx)
-	if err == nil {
-		return nil
-	}
-	owner, err := s.Store.ByEmail(ctx, n.Email)
-	if err == nil {
-		notice := noticeTo(owner, mail.KindAddressTaken)
-		if refused != nil {
-			// Queue a mail without a recipient, which is never sent. If no mail were queued, the quicker
-			// response would reveal that the email address is taken.
-			notice.To = ""
+	if errors.Is(err, ErrEmailTaken) {
+		var owner User
+		if owner, err = s.Store.ByEmail(ctx, n.Email); err == nil {
+			notice := noticeTo(owner, mail.KindAddressTaken)
+			if refused {
+				notice.To = ""
+			}
+			err = s.Store.Enqueue(ctx, notice, s.now())
 		}
-		err = s.Store.Enqueue(ctx, notice, s.now())
 	}
 	if err != nil {
 		mails.refund(ctx)
@@ -85,17 +96,47 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	return err
 }
 
-// checkFree returns the given error taken if the function find returns a user with this name whose
-// registration has not expired.
-func (s *Service) checkFree(ctx context.Context, find func(context.Context, string) (User, error), name string, taken error) error {
-	u, err := find(ctx, name)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil
-	case err == nil && !registrationExpired(u, s.now()):
-		return taken
+// chargeRegistration charges a registration by mail to the limit on mails that the client may request for
+// this address, and reports whether the limit refused it.
+func (s *Service) chargeRegistration(ctx context.Context, n NewUser) (mails *charge, refused bool) {
+	mails = s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, Fold(n.Email)))
+	return mails, mails.charge(ctx) != nil
+}
+
+// registerAgain mails another link to the user u, who has the username that n wants, if n is the
+// registration of u, which waits for its confirmation. Otherwise it returns ErrUsernameTaken. A wrong
+// password counts as a guess.
+func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
+	if u.Status != StatusPending {
+		return ErrUsernameTaken
 	}
-	return err
+	guess := s.newCharge(limit.ActionLogin, Origin{}, limit.Login(Fold(u.Username), "", n.IP)...)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, guess.charge)
+	if err != nil {
+		return err
+	}
+	defer turn.Leave()
+	ok, _, err := turn.Verify(ctx, u.PasswordHash, n.Password)
+	switch {
+	case err != nil:
+		guess.refund(ctx)
+		return err
+	case !ok:
+		return ErrUsernameTaken
+	}
+	guess.refund(ctx)
+	if Fold(n.Email) != Fold(u.Email) {
+		return ErrUsernameTaken
+	}
+	mails, refused := s.chargeRegistration(ctx, n)
+	if refused {
+		return nil
+	}
+	if err := s.Store.Enqueue(ctx, confirmation(u, u.Email), s.now()); err != nil {
+		mails.refund(ctx)
+		return err
+	}
+	return nil
 }
 
 func (s *Service) checkNewUser(n NewUser) error {
@@ -122,10 +163,4 @@ func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, 
 	u.ID, u.Status, u.CreatedAt, u.UpdatedAt = s.NewID(), status, now, now
 	u.PasswordHash, u.PasswordVersion = hash, 1
 	return u, nil
-}
-
-// VerifyEmail confirms the email address that received the token. A user who was waiting for this
-// confirmation can sign in from now on. It returns ErrInvalidToken if the token is unknown or expired.
-func (s *Service) VerifyEmail(ctx context.Context, token string) error {
-	return s.Store.VerifyEmail(ctx, hashToken(token), s.now())
 }

@@ -17,7 +17,8 @@ const (
 
 // Retention removes failed logins after 90 days, because people who guess passwords cause many of them,
 // even for unknown usernames. It also removes users who did not confirm the email address before the link
-// in the mail expired. Several replicas may run Retention at the same time.
+// in the mail expired, and the earlier addresses of users whose change of email can no longer be undone.
+// Several replicas may run Retention at the same time.
 type Retention struct {
 	Store Store
 	// Now is the clock that all replicas share.
@@ -43,11 +44,12 @@ func (r *Retention) Run(ctx context.Context) {
 
 // Remove removes old failed logins, and users who did not confirm the email address in time.
 func (r *Retention) Remove(ctx context.Context) error {
-	// The link is mailed at most MaxAge after the registration, and then works for registrationTTL.
-	pendingRetention := mail.MaxAge(mail.KindVerifyEmail) + registrationTTL
+	// The link is mailed at most MaxAge after the registration, and then works for confirmTTL.
+	pendingRetention := mail.MaxAge(mail.KindConfirmEmail) + confirmTTL
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),
-		inBatches(ctx, r.Now().Add(-pendingRetention), r.Store.ForgetPending))
+		inBatches(ctx, r.Now().Add(-pendingRetention), r.Store.ForgetPending),
+		inBatches(ctx, r.Now(), r.Store.ForgetUndos))
 }
 
 func inBatches(ctx context.Context, before time.Time, forget func(context.Context, time.Time, int) (int, error)) error {

@@ -11,9 +11,14 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// registrationTTL is how long a new user may take to follow the link in the verification mail. After that
-// time, other users can take the username and the email address.
-const registrationTTL = 24 * time.Hour
+const (
+	// confirmTTL is how long a person may take to follow the link that confirms an email address. After
+	// that time, other users can take the username of a registration.
+	confirmTTL = 24 * time.Hour
+	// undoTTL is how long the earlier address can undo a change of email. It is longer than confirmTTL.
+	// Otherwise a thief could wait until nobody can undo the change, and then confirm it.
+	undoTTL = 72 * time.Hour
+)
 
 // Service has the rules about users. Its methods return the errors of this package, [FieldErrors], or
 // the context's error if the context ended before a password was hashed. Other errors are faults.
@@ -83,9 +88,14 @@ func (s *Service) observer() Observer {
 // now returns the time in UTC in whole microseconds, because databases store no finer time.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
-// noticeTo returns a mail for the outbox that tells a user about their account.
+// noticeTo returns a mail for the outbox that tells a user about their account. If the user has not
+// confirmed the email address, which may be a stranger's, the mail has no recipient and is not sent.
 func noticeTo(u User, kind mail.Kind) mail.Envelope {
-	return mail.Envelope{Kind: kind, UserID: u.ID, To: u.Email, Name: u.Username}
+	notice := mail.Envelope{Kind: kind, UserID: u.ID}
+	if !u.EmailVerifiedAt.IsZero() {
+		notice.To = u.Email
+	}
+	return notice
 }
 
 // storable reports whether the store can look up a username or email address. For invalid UTF-8, for
@@ -97,8 +107,8 @@ func storable(name string) bool {
 
 // registrationExpired reports whether u did not confirm the email address in time.
 func registrationExpired(u User, now time.Time) bool {
-	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-registrationTTL))
+	return u.Status == StatusPending && u.CreatedAt.Before(now.Add(-confirmTTL))
 }
 
 // stalePending returns a past time. An unconfirmed registration from before that time has expired.
-func (s *Service) stalePending() time.Time { return s.now().Add(-registrationTTL) }
+func (s *Service) stalePending() time.Time { return s.now().Add(-confirmTTL) }

@@ -21,41 +21,63 @@ const (
 type User struct {
 	ID              string // the claim sub of the user's tokens; never reused for another user
 	Username        string // in the user's own spelling
-	Email           string
+	Email           string // empty if the user who confirmed this address is another one
+	PendingEmail    string // a new email address that is not confirmed yet; see [User.Pending]
 	FirstName       string
 	LastName        string
 	PasswordHash    string // made by package hashing; used only by this package and the store
 	PasswordVersion int64  // grows with each new password, but not with a new hash of the same password
 	Status          Status
-	EmailVerifiedAt time.Time // zero if the email address is not verified
+	EmailVerifiedAt time.Time // zero if the email address is not confirmed
+	PendingEmailAt  time.Time // when PendingEmail was set
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 }
 
-// Store stores users. Usernames and emails are unique in their folded form (see [Fold]). No method returns
-// deleted users. If the database fails, a method returns [ErrUnavailable] and changes nothing.
+// Pending returns PendingEmail, unless the time to confirm it is over.
+func (u *User) Pending(now time.Time) string {
+	if now.Before(u.PendingEmailAt.Add(confirmTTL)) {
+		return u.PendingEmail
+	}
+	return ""
+}
+
+// Unconfirmed returns the email address that a mailed link can confirm now, or an empty string.
+func (u *User) Unconfirmed(now time.Time) string {
+	if pending := u.Pending(now); pending != "" || !u.EmailVerifiedAt.IsZero() {
+		return pending
+	}
+	return u.Email
+}
+
+// Store stores users. Usernames are unique in their folded form (see [Fold]), and so are the emails of
+// active users. Pending users and pending emails may name any address, because whoever confirms it gets
+// it. No method returns deleted users. If the database fails, a method returns [ErrUnavailable] and changes nothing.
 //
 // A method that changes the password or deletes the user holds the lock on the user's row. A concurrent
 // login that verified the old password then fails. The method revokes the user's sessions in the same
 // transaction and returns the id of the revocation.
 //
-// Create and Update remove a user with an unconfirmed email address who was created before stalePending, if
-// they need that user's name. The mail in a parameter notice enters the outbox in the same transaction.
+// Create removes a pending user who was created before stalePending, if it needs that user's name. The mail
+// in a parameter notice enters the outbox in the same transaction, unless it has no recipient.
 type Store interface {
-	// Create adds a user, and queues the mail notice unless it is nil. It returns ErrEmailTaken, or
-	// ErrUsernameTaken if the username or both are taken.
+	// Create adds a user, and queues the mail notice unless it is nil, even without a recipient. It
+	// returns ErrEmailTaken, or ErrUsernameTaken if the username or both are taken. For a pending user,
+	// an email is taken only if another user has confirmed it.
 	Create(ctx context.Context, u User, stalePending time.Time, notice *mail.Envelope) error
 
-	// ByID, ByUsername and ByEmail return a user, or ErrNotFound for a deleted or unknown user.
+	// ByID, ByUsername and ByEmail return a user, or ErrNotFound for a deleted or unknown user. ByEmail
+	// returns an active user before a pending one, and the newest pending one.
 	ByID(ctx context.Context, id string) (User, error)
 	ByUsername(ctx context.Context, username string) (User, error)
 	ByEmail(ctx context.Context, email string) (User, error)
 
-	// Update sets only the fields that p gives, and returns the updated user. If the email address changes,
-	// the new address is unverified, the user's mailed tokens are deleted, and a mail of the kind
-	// mail.KindEmailChanged to the old address is put into the outbox. Update returns ErrEmailTaken or
-	// ErrNotFound.
-	Update(ctx context.Context, id string, p Profile, stalePending, at time.Time) (User, error)
+	// Update sets only the fields that p gives, and returns the updated user. Another email address
+	// becomes the pending one. Mails of the kinds mail.KindConfirmEmail, to the new address, and
+	// mail.KindEmailChanged, to the present one if it is confirmed, are put into the outbox. The present
+	// address, in any spelling, removes a pending one. Update returns ErrEmailTaken if another user has
+	// confirmed the address, or ErrNotFound.
+	Update(ctx context.Context, id string, p Profile, at time.Time) (User, error)
 
 	// Rehash replaces the stored hash of a password by another hash of the same password. If the stored
 	// hash is not equal to the parameter old, Rehash does nothing.
@@ -63,12 +85,13 @@ type Store interface {
 
 	// SetPassword stores the hash of a new password and raises the password version. For the reason
 	// "password_changed", it revokes all sessions except the one with the id keep. It deletes mailed reset
-	// tokens. It returns ErrNotFound, or ErrPasswordChanged if the password version is not fromVersion.
+	// tokens and a pending email address, which a thief may have set. It returns ErrNotFound, or ErrPasswordChanged if the password version is not fromVersion.
 	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// ResetPassword uses up a reset token. It stores the hash of the new password, raises the password
-	// version, revokes all sessions for the reason "password_reset" and deletes the user's mailed tokens.
-	// The email address becomes verified and the user active. ResetPassword returns ErrInvalidToken if
+	// version, revokes all sessions for the reason "password_reset" and deletes the user's mailed tokens
+	// and a pending email address. The email address becomes confirmed, as in ConfirmEmail, and the user
+	// active. ResetPassword returns ErrInvalidToken if
 	// the token does not exist, has expired at the given time, or belongs to another user than userID.
 	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
@@ -77,16 +100,36 @@ type Store interface {
 	Delete(ctx context.Context, id string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// IssueToken stores the hash of a token for a mail, and replaces the user's earlier token for this
-	// purpose. It returns ErrNotFound if the parameter to is not the email address of that user.
+	// purpose. It returns ErrNotFound if the parameter to is neither the email address nor the pending
+	// one of that user. The token is invalid once that is so.
 	IssueToken(ctx context.Context, userID, to string, purpose Purpose, hash TokenHash, expires, at time.Time) error
 
 	// TokenUser returns the user of a mailed token. It returns ErrInvalidToken if the token does not
 	// exist or has expired at the given time.
 	TokenUser(ctx context.Context, purpose Purpose, hash TokenHash, at time.Time) (User, error)
 
-	// VerifyEmail uses up a mailed token, makes the user active and the email address verified. It returns
-	// ErrInvalidToken if the token does not exist or has expired at the given time.
-	VerifyEmail(ctx context.Context, hash TokenHash, at time.Time) error
+	// ConfirmEmail uses up a mailed token, confirms the address that the token was mailed to, makes it the
+	// user's email address and the user active. Another user who has that address unconfirmed loses it.
+	// ConfirmEmail returns ErrInvalidToken if the token does not exist or has expired at the given time,
+	// or if another user has confirmed the address. Unless proven is set, it returns ErrPasswordRequired
+	// if somebody has asked for a later token for that address.
+	ConfirmEmail(ctx context.Context, hash TokenHash, proven bool, at time.Time) error
+
+	// IssueUndo stores the hash of a token that undoes a change of the user's email address. It returns
+	// ErrNotFound if there is no such user.
+	IssueUndo(ctx context.Context, hash TokenHash, u Undo) error
+
+	// UndoEmailChange uses up a token of IssueUndo and deletes those of later changes. The address that
+	// received the token becomes the user's confirmed email address. If the password was changed since,
+	// its hash is replaced by the given one. UndoEmailChange deletes mailed tokens and a pending email
+	// address, revokes all sessions for the reason "email_change_undone" and queues a mail to reset the
+	// password. It returns ErrInvalidToken if the token does not exist or has expired at the given time,
+	// or if another user has confirmed the address since.
+	UndoEmailChange(ctx context.Context, hash TokenHash, passwordHash string, at time.Time) (revocation int64, err error)
+
+	// ForgetUndos is like ForgetAttempts, but removes tokens of IssueUndo that expired before the given
+	// time.
+	ForgetUndos(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// RecordAttempt records a failed login, in the same time whether or not a.UserID is empty. It returns
 	// ErrNotFound if no user has the id a.UserID.
@@ -112,9 +155,18 @@ type Purpose string
 
 // These are the purposes of mailed tokens.
 const (
-	PurposeReset  Purpose = "reset"
-	PurposeVerify Purpose = "verify"
+	PurposeReset   Purpose = "reset"
+	PurposeConfirm Purpose = "confirm"
 )
+
+// Undo describes a change of an email address that the holder of the earlier address may undo.
+type Undo struct {
+	UserID          string
+	Email           string // the address before the change
+	PasswordVersion int64  // the user's, before the change
+	ChangedAt       time.Time
+	ExpiresAt       time.Time
+}
 
 // Attempt is a failed login.
 type Attempt struct {

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -43,7 +44,7 @@ func newWorld(t *testing.T) *world {
 		NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: log,
 	}
 	w.postman = &mail.Postman{
-		Outbox: w.store, Tokens: w, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
+		Outbox: w.store, Clerk: w, Mailer: w.mailbox, Now: c.Now, PublicURL: "https://auth.example.com/app", Log: log,
 	}
 	return w
 }
@@ -135,9 +136,37 @@ const (
 	otherPassword = "battery staple"
 )
 
-// register adds an active user whose password is the constant password.
+// register adds an active user whose password is the constant password and whose email address is
+// confirmed.
 func (w *world) register(username string) identity.User {
 	w.Helper()
+	u := w.registerOnly(username)
+	return w.confirm(u, u.Email)
+}
+
+// confirm confirms an email address of a user without a mail.
+func (w *world) confirm(u identity.User, email string) identity.User {
+	w.Helper()
+	hash := identity.TokenHash(sha256.Sum256([]byte(u.ID + email)))
+	now := w.clock.Now()
+	err := w.store.IssueToken(w.Context(), u.ID, email, identity.PurposeConfirm, hash, now.Add(time.Hour), now)
+	if err == nil {
+		err = w.store.ConfirmEmail(w.Context(), hash, true, now)
+	}
+	if err == nil {
+		u, err = w.store.ByID(w.Context(), u.ID)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return u
+}
+
+// registerOnly is like register, but the email address is not confirmed and gets no mail.
+func (w *world) registerOnly(username string) identity.User {
+	w.Helper()
+	defer func(enabled bool) { w.MailEnabled = enabled }(w.MailEnabled)
+	w.MailEnabled = false
 	u, err := w.Register(w.Context(), identity.NewUser{
 		Username: username, Email: strings.ToLower(username) + "@example.com", Password: password,
 	})

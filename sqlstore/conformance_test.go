@@ -172,10 +172,10 @@ func newStart(userID string, passwordVersion int64, at time.Time) issuer.Start {
 
 var longAgo = time.Date(2001, 2, 3, 4, 5, 6, 789000, time.UTC)
 
-// newUser returns an active user whose password has version 1.
+// newUser returns an active user with a confirmed address, whose password has version 1.
 func newUser(username string) identity.User {
 	return identity.User{
 		ID: issuer.NewID(), Username: username, Email: username + "@example.org", PasswordHash: "hash", PasswordVersion: 1,
-		Status: identity.StatusActive, CreatedAt: longAgo, UpdatedAt: longAgo,
+		Status: identity.StatusActive, EmailVerifiedAt: longAgo, CreatedAt: longAgo, UpdatedAt: longAgo,
 	}
 }

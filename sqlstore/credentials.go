@@ -17,7 +17,11 @@ func (u *Users) Rehash(ctx context.Context, id, old, hash string) error {
 	return u.wrap("rehash the password of "+id, err)
 }
 
-var setPassword = newStatement(`UPDATE users SET password_hash = ?, password_version = password_version + 1, updated_at = ? WHERE id = ?`)
+// setPassword also removes a pending address: a thief may have set it before the owner changed the password.
+var setPassword = newStatement(`
+	UPDATE users SET password_hash = ?, password_version = password_version + 1, updated_at = ?,
+		pending_email = '', pending_email_at = NULL, claim_key = NULL
+	WHERE id = ?`)
 
 // SetPassword implements [identity.Store].
 func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, now time.Time, notice mail.Envelope) (int64, error) {
@@ -37,32 +41,34 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 	return revocation, u.wrap("set the password of "+id, err)
 }
 
-var verifyUser = newStatement(`UPDATE users SET email_verified_at = ?, status = ?, updated_at = ? WHERE id = ?`)
-
 // ResetPassword implements [identity.Store]. It also confirms the user's mail address, because a
 // client with the mailed token can read mail to that address. A user who had not confirmed the
-// address becomes active, and the mailed token for confirming the address is deleted.
+// address becomes active, and the mailed token for confirming an address is deleted.
 func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, userID, hash string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		user, err := tx.lockUser(ctx, forUpdate, userID, identity.ErrInvalidToken)
+		locked, user, err := tx.lockAndRead(ctx, userID, identity.ErrInvalidToken)
 		if err != nil {
 			return err
 		}
-		if err := tx.useToken(ctx, token, identity.PurposeReset, user.ID, now); err != nil {
+		key, err := tx.useToken(ctx, token, identity.PurposeReset, userID, identity.Fold(user.Email), now)
+		if err == nil && key != identity.Fold(user.Email) { // the user has left that address since
+			err = identity.ErrInvalidToken
+		}
+		if err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, forgetMailToken, user.ID, string(identity.PurposeVerify)); err != nil {
+		if _, err := tx.exec(ctx, forgetMailToken, userID, string(identity.PurposeConfirm)); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), user.ID); err != nil {
+		if err := tx.confirm(ctx, user, user.Email, now); err != nil {
 			return err
 		}
-		revocation, err = tx.changePassword(ctx, user, hash, "", notice, eventPasswordReset,
+		revocation, err = tx.changePassword(ctx, locked, hash, "", notice, eventPasswordReset,
 			issuer.Ending{At: now, Reason: issuer.ReasonPasswordReset, By: issuer.ByUser})
 		return err
 	})
-	return revocation, u.wrap("reset the password of "+userID, err)
+	return revocation, u.wrapConfirm("reset the password of "+userID, err)
 }
 
 // changePassword stores a new password hash and revokes all sessions of the user, except the session
@@ -81,5 +87,5 @@ func (t *tx) changePassword(ctx context.Context, user lockedUser, hash, keep str
 	if err != nil {
 		return 0, err
 	}
-	return revoked.ID, t.enqueue(ctx, notice, end.At)
+	return revoked.ID, t.notify(ctx, notice, end.At)
 }

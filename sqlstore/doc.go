@@ -7,12 +7,15 @@
 //
 // # Tables
 //
-//	users           one row per account. Username and address are unique by their case-folded forms.
-//	                A deleted account keeps a row without names and without personal data.
+//	users           one row per account. Usernames, and the addresses of active accounts, are unique by
+//	                their case-folded forms. Any number of accounts may claim an address that they have
+//	                not confirmed. A deleted account keeps a row without names and without personal data.
 //	sessions        one row per login, kept as the history. A session that expired has no ended_at.
 //	revoked_tokens  access tokens that were revoked one by one, until they expire.
 //	login_attempts  failed logins, for 90 days; user_id is NULL if no account has the name.
 //	mail_tokens     the hash of the newest mailed token, one per user and purpose, until it is used.
+//	email_changes   the address that an account had, and the hash of the mailed token that brings it back,
+//	                for 72 hours.
 //	outbox          mails that are still to be sent, and revocations that Redis does not know yet.
 //	events          the audit trail: append-only, numbered, without personal data. Failed logins
 //	                without an account stay for 90 days.
@@ -28,7 +31,8 @@
 //   - token theft: the issuer decides, while the session is locked, whether a reused refresh token
 //     is stolen. This package then ends the session and mails the user once. It also refuses to
 //     refresh a session whose generation is below the user's generation;
-//   - whether a mailed token is unused, and whether a username or address is free;
+//   - whether a mailed token is unused and its user still has the address that it was mailed to, who
+//     gets an address that several users claim, and whether a username or address is free;
 //   - the audit trail: a change and its event are one transaction (events.go).
 //
 // A transaction locks the user's row first and session rows after it. A transaction that opens or

@@ -29,7 +29,9 @@ const (
 	eventUserDeleted     = "user.deleted"
 	eventPasswordChanged = "password.changed"
 	eventPasswordReset   = "password.reset"
+	eventEmailRequested  = "email.change_requested"
 	eventEmailChanged    = "email.changed"
+	eventEmailUndone     = "email.change_undone"
 	eventEmailVerified   = "email.verified"
 )
 

@@ -32,13 +32,13 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 			return s
 		}
 		user := newUser("Zoë")
-		user.ID, user.Status = "u1", identity.StatusPending
+		user.ID, user.Status, user.EmailVerifiedAt = "u1", identity.StatusPending, time.Time{}
 		token := identity.TokenHash{1}
 
 		ok(users.Create(ctx, user, time.Time{}, nil))
 		ok(users.RecordAttempt(ctx, identity.Attempt{ID: "a1", UserID: "u1", Reason: "unverified", At: tick()}))
-		ok(users.IssueToken(ctx, "u1", user.Email, identity.PurposeVerify, token, at.Add(time.Hour), at))
-		ok(users.VerifyEmail(ctx, token, tick()))
+		ok(users.IssueToken(ctx, "u1", user.Email, identity.PurposeConfirm, token, at.Add(time.Hour), at))
+		ok(users.ConfirmEmail(ctx, token, true, tick()))
 		one := start(1)
 		_, _, err := sessions.Revoke(ctx, "u1", one.ID, issuer.Ending{At: tick(), Reason: issuer.ReasonLogout, By: issuer.ByUser})
 		ok(err)
@@ -50,14 +50,19 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 		})
 		ok(err)
 		three := start(1)
-		_, err = sessions.Reauthenticate(ctx, issuer.Reauthentication{Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at})
+		_, _, err = sessions.Reauthenticate(ctx, issuer.Reauthentication{
+			Subject: "u1", ID: three.ID, TokenID: "t", CredentialVersion: 1, At: tick(), AccessExpiresAt: at,
+			ReplacedTokenID: "replaced", ReplacedExpiresAt: at.Add(time.Hour),
+		})
 		ok(err)
 		_, err = sessions.RevokeToken(ctx, "u1", three.ID, "jti", at.Add(time.Hour), tick())
 		ok(err)
 		email, first := "new@example.org", "Zoë"
-		_, err = users.Update(ctx, "u1", identity.Profile{Email: &email}, longAgo, tick())
+		_, err = users.Update(ctx, "u1", identity.Profile{Email: &email}, tick())
 		ok(err)
-		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, longAgo, tick()) // a change of name is not audited
+		ok(users.IssueToken(ctx, "u1", email, identity.PurposeConfirm, token, at.Add(time.Hour), at))
+		ok(users.ConfirmEmail(ctx, token, true, tick()))
+		_, err = users.Update(ctx, "u1", identity.Profile{FirstName: &first}, tick()) // a change of name is not audited
 		ok(err)
 		four := start(1)
 		_, err = users.SetPassword(ctx, "u1", 1, "hash2", four.ID, tick(), mail.Envelope{})
@@ -96,7 +101,9 @@ func TestEvents_RecordEveryAuditedChange(t *testing.T) {
 			"session.ended|u1|two|system|token_theft",
 			"session.started|u1|three|user|",
 			"session.reauthenticated|u1|three|user|",
+			"token.revoked|u1|three|user|replaced",
 			"token.revoked|u1|three|user|jti",
+			"email.change_requested|u1||user|",
 			"email.changed|u1||user|",
 			"session.started|u1|four|user|",
 			"password.changed|u1||user|",

@@ -31,7 +31,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			return err
 		},
 		"Reauthenticate": func(ctx context.Context) error {
-			_, err := s.Reauthenticate(ctx, issuer.Reauthentication{Subject: subject, ID: "id", At: longAgo})
+			_, _, err := s.Reauthenticate(ctx, issuer.Reauthentication{Subject: subject, ID: "id", At: longAgo})
 			return err
 		},
 		"Touch": func(ctx context.Context) error {
@@ -64,7 +64,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		"ByUsername": func(ctx context.Context) error { _, err := u.ByUsername(ctx, "name"); return err },
 		"ByEmail":    func(ctx context.Context) error { _, err := u.ByEmail(ctx, "name"); return err },
 		"Update": func(ctx context.Context) error {
-			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo, longAgo)
+			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo)
 			return err
 		},
 		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
@@ -87,7 +87,18 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := u.TokenUser(ctx, identity.PurposeReset, identity.TokenHash{}, longAgo)
 			return err
 		},
-		"VerifyEmail": func(ctx context.Context) error { return u.VerifyEmail(ctx, identity.TokenHash{}, longAgo) },
+		"ConfirmEmail": func(ctx context.Context) error { return u.ConfirmEmail(ctx, identity.TokenHash{}, true, longAgo) },
+		"IssueUndo": func(ctx context.Context) error {
+			return u.IssueUndo(ctx, identity.TokenHash{}, identity.Undo{UserID: subject})
+		},
+		"UndoEmailChange": func(ctx context.Context) error {
+			_, err := u.UndoEmailChange(ctx, identity.TokenHash{}, "hash", longAgo)
+			return err
+		},
+		"ForgetUndos": func(ctx context.Context) error {
+			_, err := u.ForgetUndos(ctx, longAgo, 1)
+			return err
+		},
 		"RecordAttempt": func(ctx context.Context) error {
 			return u.RecordAttempt(ctx, identity.Attempt{ID: "id", UserID: subject, At: longAgo})
 		},
@@ -236,8 +247,8 @@ func TestDB_ReturnsUnavailableAfterDeadline(t *testing.T) {
 		if _, err := db.Sessions().Find(ctx, "nobody", "nothing", longAgo); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Find after the deadline = %v, want ErrUnavailable", err)
 		}
-		if err := db.Users().VerifyEmail(ctx, identity.TokenHash{}, longAgo); !errors.Is(err, identity.ErrUnavailable) {
-			t.Errorf("VerifyEmail after the deadline = %v, want ErrUnavailable", err)
+		if err := db.Users().ConfirmEmail(ctx, identity.TokenHash{}, true, longAgo); !errors.Is(err, identity.ErrUnavailable) {
+			t.Errorf("ConfirmEmail after the deadline = %v, want ErrUnavailable", err)
 		}
 	})
 }

@@ -9,7 +9,8 @@ import (
 // lockedUser holds the columns that a transaction needs of a user whose row it has locked.
 type lockedUser struct {
 	ID, Username, Email string
-	EmailKey            *string
+	EmailKey, ClaimKey  *string
+	EmailVerifiedAt     timestamp
 	Status              identity.Status
 	PasswordVersion     int64
 	Generation          int64 `db:"token_gen"`
@@ -22,7 +23,7 @@ var (
 	forUpdate = newStatement(selectLocked + ` FOR UPDATE`)
 )
 
-const selectLocked = `SELECT id, username, email, email_key, status, password_version, token_gen FROM users WHERE id = ?`
+const selectLocked = `SELECT id, username, email, email_key, claim_key, email_verified_at, status, password_version, token_gen FROM users WHERE id = ?`
 
 // lockRow locks a user's row until the transaction ends, even if the user is deleted. It returns
 // notFound if the user has no row.

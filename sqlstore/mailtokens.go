@@ -5,35 +5,42 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session/issuer"
 )
 
 var (
 	// issueToken replaces the user's earlier mailed token for the same purpose.
 	issueToken = newStatement(`
-		INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)
+		INSERT INTO mail_tokens (user_id, purpose, hash, email_key, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (user_id, purpose) DO UPDATE
-		SET hash = excluded.hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
-	useToken         = newStatement(`DELETE FROM mail_tokens WHERE hash = ? AND purpose = ? AND user_id = ? AND expires_at > ?`)
+		SET hash = excluded.hash, email_key = excluded.email_key, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
+	useToken = newStatement(`
+		DELETE FROM mail_tokens WHERE hash = ? AND purpose = ? AND user_id = ? AND expires_at > ? RETURNING email_key`)
 	forgetMailToken  = newStatement(`DELETE FROM mail_tokens WHERE user_id = ? AND purpose = ?`)
 	forgetMailTokens = newStatement(`DELETE FROM mail_tokens WHERE user_id = ?`)
-	userByToken      = newStatement(`
-		SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id =
-			(SELECT user_id FROM mail_tokens WHERE hash = ? AND purpose = ? AND mail_tokens.expires_at > ?)`)
+	// userByToken finds no user who has left the address that the token was mailed to. Tokens of an
+	// earlier release have no address.
+	userByToken = newStatement(`
+		SELECT ` + userColumns + ` FROM mail_tokens JOIN users ON id = user_id
+		WHERE hash = ? AND purpose = ? AND expires_at > ? AND deleted_at IS NULL
+			AND (mail_tokens.email_key IS NULL OR mail_tokens.email_key = users.email_key OR mail_tokens.email_key = claim_key)`)
+	laterTokens = newStatement(`
+		SELECT count(*) FROM mail_tokens AS later JOIN mail_tokens AS used ON later.email_key = used.email_key
+		WHERE used.hash = ? AND later.purpose = used.purpose AND later.issued_at > used.issued_at AND later.expires_at > ?`)
 )
 
 // IssueToken implements [identity.Store]. It compares the mail address while the user is locked,
-// because a concurrent change of address deletes only the mailed tokens that exist at that time.
+// because a token for another address must not replace a good one.
 func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose identity.Purpose, hash identity.TokenHash, expires, now time.Time) error {
 	return u.wrap("issue a mailed token for "+userID, u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forShare, userID, identity.ErrNotFound)
 		if err != nil {
 			return err
 		}
-		if user.EmailKey == nil || *user.EmailKey != identity.Fold(to) {
+		key := identity.Fold(to)
+		if (user.EmailKey == nil || *user.EmailKey != key) && (user.ClaimKey == nil || *user.ClaimKey != key) {
 			return identity.ErrNotFound
 		}
-		_, err = tx.exec(ctx, issueToken, userID, string(purpose), hash[:], at(now), at(expires))
+		_, err = tx.exec(ctx, issueToken, userID, string(purpose), hash[:], key, at(now), at(expires))
 		return err
 	}))
 }
@@ -47,33 +54,14 @@ func (u *Users) TokenUser(ctx context.Context, purpose identity.Purpose, hash id
 	return row.user(), nil
 }
 
-// VerifyEmail implements [identity.Store].
-func (u *Users) VerifyEmail(ctx context.Context, hash identity.TokenHash, now time.Time) error {
-	return u.wrap("verify an address", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		var owner userRow
-		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeVerify), at(now)); err != nil {
-			return err
-		}
-		// While the user is locked, no other transaction can use the mailed token.
-		if _, err := tx.lockUser(ctx, forUpdate, owner.ID, identity.ErrInvalidToken); err != nil {
-			return err
-		}
-		if err := tx.useToken(ctx, hash, identity.PurposeVerify, owner.ID, now); err != nil {
-			return err
-		}
-		if _, err := tx.exec(ctx, verifyUser, at(now), string(identity.StatusActive), at(now), owner.ID); err != nil {
-			return err
-		}
-		return tx.record(ctx, event{At: at(now), Type: eventEmailVerified, UserID: owner.ID, Actor: issuer.ByUser})
-	}))
-}
-
-// useToken deletes a mailed token. It returns identity.ErrInvalidToken if the token does not exist
-// or has expired. The caller has locked the user for update.
-func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose identity.Purpose, userID string, now time.Time) error {
-	used, err := t.exec(ctx, useToken, hash[:], string(purpose), userID, at(now))
-	if err == nil && used == 0 {
-		return identity.ErrInvalidToken
+// useToken deletes a mailed token and returns the folded address that it was mailed to. For a token of an
+// earlier release that is the address fallback. It returns identity.ErrInvalidToken if the token does not
+// exist or has expired. The caller has locked the user for update.
+func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose identity.Purpose, userID, fallback string, now time.Time) (string, error) {
+	var key *string
+	err := t.get(ctx, &key, identity.ErrInvalidToken, useToken, hash[:], string(purpose), userID, at(now))
+	if err == nil && key != nil {
+		fallback = *key
 	}
-	return err
+	return fallback, err
 }

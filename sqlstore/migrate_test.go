@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/sqlstore"
 	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
@@ -101,6 +104,51 @@ func TestMigrate_KeepsFailedLogins(t *testing.T) {
 			}
 			if err := exec(fmt.Sprintf(attemptOf, "NULL")); err != nil {
 				t.Errorf("the table refuses an attempt without an account: %v", err)
+			}
+		})
+	}
+}
+
+// A registration and its link from before migration 7 must still work after it. So must the queued mail.
+func TestMigrate_KeepsPendingRegistrations(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			if err := db.MigrateTo(t.Context(), 6); err != nil {
+				t.Fatal(err)
+			}
+			token := identity.TokenHash{1}
+			exec := func(query string, args ...any) {
+				t.Helper()
+				if _, err := db.SQL().ExecContext(t.Context(), db.SQL().Rebind(query), args...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			exec(`
+				INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash, password_version, status, created_at, updated_at)
+				VALUES ('u1', 'ada', 'ada', 'Ada@example.org', 'ada@example.org', '', '', 'hash', 1, 'pending', '2001-02-03 04:05:06+00:00', '2001-02-03 04:05:06+00:00')`)
+			exec(`
+				INSERT INTO mail_tokens (user_id, purpose, hash, issued_at, expires_at)
+				VALUES ('u1', 'verify', ?, '2001-02-03 04:05:06+00:00', '2001-02-04 04:05:06+00:00')`, token[:])
+			exec(`
+				INSERT INTO outbox (topic, user_id, payload, queued_at, due_at)
+				VALUES ('mail', 'u1', '{"kind":"verify_email","user":"u1","to":"Ada@example.org","name":"ada"}', '2001-02-03 04:05:06+00:00', '2001-02-03 04:05:06+00:00')`)
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mails, err := db.Users().DueMail(t.Context(), longAgo, time.Minute, 8)
+			if err != nil || len(mails) != 1 || mails[0].Kind != mail.KindConfirmEmail || mails[0].To != "Ada@example.org" {
+				t.Errorf("the outbox holds %+v, %v", mails, err)
+			}
+			if u, err := db.Users().ByEmail(t.Context(), "ADA@example.org"); err != nil || u.Status != identity.StatusPending {
+				t.Errorf("got %+v, %v", u, err)
+			}
+			if err := db.Users().ConfirmEmail(t.Context(), token, false, longAgo); err != nil {
+				t.Error(err)
+			}
+			if u, err := db.Users().ByEmail(t.Context(), "ADA@example.org"); err != nil || u.Status != identity.StatusActive || u.Email != "Ada@example.org" {
+				t.Errorf("got %+v, %v", u, err)
 			}
 		})
 	}

@@ -127,15 +127,23 @@ func (db *DB) execFor(ctx context.Context, list []int64, text string, args ...an
 
 // mailPayload is the JSON form of a mail in the outbox. Its JSON names must not change.
 type mailPayload struct {
-	Kind   mail.Kind `json:"kind"`
-	UserID string    `json:"user"`
-	To     string    `json:"to"`
-	Name   string    `json:"name"`
+	Kind    mail.Kind `json:"kind"`
+	UserID  string    `json:"user"`
+	To      string    `json:"to"`
+	Version int64     `json:"password_version,omitempty"`
+}
+
+// notify queues a mail, unless it has no recipient.
+func (t *tx) notify(ctx context.Context, notice mail.Envelope, now time.Time) error {
+	if notice.To == "" {
+		return nil
+	}
+	return t.enqueue(ctx, notice, now)
 }
 
 func (t *tx) enqueue(ctx context.Context, notice mail.Envelope, now time.Time) error {
 	_, err := t.post(ctx, topicMail, notice.UserID,
-		mailPayload{Kind: notice.Kind, UserID: notice.UserID, To: notice.To, Name: notice.Name}, now)
+		mailPayload{Kind: notice.Kind, UserID: notice.UserID, To: notice.To, Version: notice.PasswordVersion}, now)
 	return err
 }
 
@@ -159,7 +167,7 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 			return nil, fmt.Errorf("sqlstore: read mail %d: %w", row.ID, err)
 		}
 		due[i] = mail.Envelope{
-			ID: row.ID, Kind: m.Kind, UserID: m.UserID, To: m.To, Name: m.Name,
+			ID: row.ID, Kind: m.Kind, UserID: m.UserID, To: m.To, PasswordVersion: m.Version,
 			QueuedAt: row.QueuedAt.Time, Attempts: row.Attempts,
 		}
 	}

@@ -89,7 +89,7 @@ func (s *Sessions) Rotate(ctx context.Context, family issuer.Hash, decide func(i
 
 // endRotation ends a session instead of refreshing it, for example after token theft. The user gets
 // a mail only if the session was active. Otherwise a thief who reuses the token could cause many
-// mails.
+// mails. The address must be confirmed, because it may be a stranger's.
 func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotation issuer.Rotation) (issuer.Session, *issuer.Revocation, error) {
 	end := *rotation.End
 	if end.Reason == issuer.ReasonTokenTheft {
@@ -101,8 +101,8 @@ func (t *tx) endRotation(ctx context.Context, user lockedUser, id string, rotati
 	if err != nil {
 		return issuer.Session{}, nil, err
 	}
-	if wasActive && rotation.Notify != "" && user.Status == identity.StatusActive {
-		notice := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email, Name: user.Username}
+	if wasActive && rotation.Notify != "" && user.Status == identity.StatusActive && !user.EmailVerifiedAt.IsZero() {
+		notice := mail.Envelope{Kind: mail.Kind(rotation.Notify), UserID: user.ID, To: user.Email}
 		if err := t.enqueue(ctx, notice, end.At); err != nil {
 			return issuer.Session{}, nil, err
 		}
@@ -119,8 +119,9 @@ var (
 )
 
 // Reauthenticate implements [issuer.Ledger].
-func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthentication) (issuer.Session, error) {
+func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthentication) (issuer.Session, issuer.Revocation, error) {
 	var renewed issuer.Session
+	var revocation issuer.Revocation
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockVerified(ctx, forShare, re.Subject, re.CredentialVersion)
 		if err != nil {
@@ -139,7 +140,11 @@ func (s *Sessions) Reauthenticate(ctx context.Context, re issuer.Reauthenticatio
 			return err
 		}
 		renewed = row.session()
-		return tx.record(ctx, event{At: at(re.At), Type: eventSessionRenewed, UserID: re.Subject, SessionID: re.ID, Actor: issuer.ByUser})
+		if err := tx.record(ctx, event{At: at(re.At), Type: eventSessionRenewed, UserID: re.Subject, SessionID: re.ID, Actor: issuer.ByUser}); err != nil {
+			return err
+		}
+		revocation, err = tx.revokeToken(ctx, re.Subject, re.ID, re.ReplacedTokenID, re.ReplacedExpiresAt, re.At)
+		return err
 	})
-	return renewed, s.wrap("reauthenticate session "+re.ID, err)
+	return renewed, revocation, s.wrap("reauthenticate session "+re.ID, err)
 }

@@ -163,25 +163,28 @@ var (
 // session with this id.
 func (s *Sessions) RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (issuer.Revocation, error) {
 	var revocation issuer.Revocation
-	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
 		var locked string
 		if err := tx.get(ctx, &locked, issuer.ErrNotFound, lockSession, id, subject); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, forgetExpiredTokens, id, at(now.Add(-issuer.Margin))); err != nil {
-			return err
-		}
-		added, err := tx.exec(ctx, insertRevokedToken, id, tokenID, subject, at(expiry))
-		if err != nil {
-			return err
-		}
-		if added == 1 {
-			if err := tx.record(ctx, event{At: at(now), Type: eventTokenRevoked, UserID: subject, SessionID: id, Actor: issuer.ByUser, Detail: tokenID}); err != nil {
-				return err
-			}
-		}
-		revocation, err = tx.postRevocation(ctx, issuer.Revocation{Subject: subject, SessionID: id, TokenID: tokenID, Until: micros(expiry)}, now)
+		revocation, err = tx.revokeToken(ctx, subject, id, tokenID, expiry, now)
 		return err
 	})
 	return revocation, s.wrap("revoke a token of session "+id, err)
+}
+
+// revokeToken records a revoked access token of a session, which must be locked.
+func (t *tx) revokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (issuer.Revocation, error) {
+	if _, err := t.exec(ctx, forgetExpiredTokens, id, at(now.Add(-issuer.Margin))); err != nil {
+		return issuer.Revocation{}, err
+	}
+	added, err := t.exec(ctx, insertRevokedToken, id, tokenID, subject, at(expiry))
+	if err == nil && added == 1 {
+		err = t.record(ctx, event{At: at(now), Type: eventTokenRevoked, UserID: subject, SessionID: id, Actor: issuer.ByUser, Detail: tokenID})
+	}
+	if err != nil {
+		return issuer.Revocation{}, err
+	}
+	return t.postRevocation(ctx, issuer.Revocation{Subject: subject, SessionID: id, TokenID: tokenID, Until: micros(expiry)}, now)
 }

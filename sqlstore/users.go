@@ -30,26 +30,42 @@ func (u *Users) wrap(operation string, err error) error {
 // in identity.User, because SQLite stores times as text.
 type userRow struct {
 	identity.User
-	EmailVerifiedAt, CreatedAt, UpdatedAt timestamp
+	EmailVerifiedAt, PendingEmailAt, CreatedAt, UpdatedAt timestamp
 }
 
 func (r *userRow) user() identity.User {
 	u := r.User
-	u.EmailVerifiedAt, u.CreatedAt, u.UpdatedAt = r.EmailVerifiedAt.Time, r.CreatedAt.Time, r.UpdatedAt.Time
+	u.EmailVerifiedAt, u.PendingEmailAt = r.EmailVerifiedAt.Time, r.PendingEmailAt.Time
+	u.CreatedAt, u.UpdatedAt = r.CreatedAt.Time, r.UpdatedAt.Time
 	return u
 }
 
-// keyedUser is a user with the case-folded username and address, which must be unique.
+// keyedUser is a user with the case-folded username and address, which must be unique, and the case-folded
+// address that the user claims, which need not be: see migration 7.
 type keyedUser struct {
 	userRow
-	UsernameKey, EmailKey string
+	UsernameKey        string
+	EmailKey, ClaimKey *string
 }
 
 func withKeys(u identity.User) keyedUser {
-	return keyedUser{userRow{u, at(u.EmailVerifiedAt), at(u.CreatedAt), at(u.UpdatedAt)}, identity.Fold(u.Username), identity.Fold(u.Email)}
+	row := keyedUser{
+		userRow:     userRow{u, at(u.EmailVerifiedAt), at(u.PendingEmailAt), at(u.CreatedAt), at(u.UpdatedAt)},
+		UsernameKey: identity.Fold(u.Username),
+	}
+	if u.Email != "" {
+		row.EmailKey = new(identity.Fold(u.Email))
+	}
+	if u.Status == identity.StatusPending {
+		row.EmailKey, row.ClaimKey = nil, row.EmailKey
+	}
+	if u.PendingEmail != "" {
+		row.ClaimKey = new(identity.Fold(u.PendingEmail))
+	}
+	return row
 }
 
-// withProfile returns u with the fields of p that are not nil.
+// withProfile returns u with the fields of p that are not nil, except the email address.
 func withProfile(u identity.User, p identity.Profile) identity.User {
 	set := func(field, given *string) {
 		if given != nil {
@@ -58,7 +74,6 @@ func withProfile(u identity.User, p identity.Profile) identity.User {
 	}
 	set(&u.FirstName, p.FirstName)
 	set(&u.LastName, p.LastName)
-	set(&u.Email, p.Email)
 	return u
 }
 
@@ -74,12 +89,14 @@ var (
 	// those that are named here. A new column is erased unless it is named here.
 	eraseUser = newStatement(`
 		UPDATE users SET ` + assignments(columns[userRow]("id", "password_version", "created_at")) + `,
-			username_key = NULL, email_key = NULL, deleted_at = :updated_at
+			username_key = NULL, email_key = NULL, claim_key = NULL, deleted_at = :updated_at
 		WHERE id = :id`)
 
 	userByID       = newStatement(`SELECT ` + userColumns + ` FROM users WHERE id = ? AND deleted_at IS NULL`)
 	userByUsername = newStatement(`SELECT ` + userColumns + ` FROM users WHERE username_key = ?`)
-	userByEmail    = newStatement(`SELECT ` + userColumns + ` FROM users WHERE email_key = ?`)
+	userByEmail    = newStatement(`
+		SELECT ` + userColumns + ` FROM users WHERE email_key = ? OR claim_key = ? AND status = 'pending'
+		ORDER BY email_key IS NULL, created_at DESC, id LIMIT 1`)
 )
 
 // ByID implements [identity.Store].
@@ -94,12 +111,13 @@ func (u *Users) ByUsername(ctx context.Context, username string) (identity.User,
 
 // ByEmail implements [identity.Store].
 func (u *Users) ByEmail(ctx context.Context, email string) (identity.User, error) {
-	return u.read(ctx, "by email", userByEmail, identity.Fold(email))
+	key := identity.Fold(email)
+	return u.read(ctx, "by email", userByEmail, key, key)
 }
 
-func (u *Users) read(ctx context.Context, by string, s *statement, key string) (identity.User, error) {
+func (u *Users) read(ctx context.Context, by string, s *statement, keys ...any) (identity.User, error) {
 	var row userRow
-	if err := u.db.get(ctx, &row, identity.ErrNotFound, s, key); err != nil {
+	if err := u.db.get(ctx, &row, identity.ErrNotFound, s, keys...); err != nil {
 		return identity.User{}, u.wrap("read a user "+by, err)
 	}
 	return row.user(), nil
@@ -108,8 +126,7 @@ func (u *Users) read(ctx context.Context, by string, s *statement, key string) (
 var (
 	lockStale = newStatement(`
 		SELECT id FROM users
-		WHERE status = ? AND created_at < ? AND (username_key = ? OR email_key = ?) ORDER BY id FOR UPDATE`)
-	lockStaleEmail = newStatement(`SELECT id FROM users WHERE status = ? AND created_at < ? AND email_key = ? FOR UPDATE`)
+		WHERE status = ? AND created_at < ? AND username_key = ? FOR UPDATE`)
 	// The status is a constant. With a parameter, SQLite would ignore the partial index users_pending.
 	lockOldestPending = newStatement(`
 		SELECT id FROM users
@@ -129,13 +146,17 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 	row := withKeys(user)
 	row.UpdatedAt = at(later(user.CreatedAt, user.UpdatedAt))
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if err := tx.removeStale(ctx, stalePending, lockStale, row.UsernameKey, row.EmailKey); err != nil {
+		if err := tx.removeStale(ctx, stalePending, row.UsernameKey); err != nil {
 			return err
 		}
 		if err := tx.checkFree(ctx, identity.ErrUsernameTaken, usernameTaken, row.UsernameKey); err != nil {
 			return err
 		}
-		if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailTaken, row.EmailKey, user.ID); err != nil {
+		taken := emailTaken
+		if user.Status == identity.StatusPending {
+			taken = emailConfirmed
+		}
+		if err := tx.checkFree(ctx, identity.ErrEmailTaken, taken, identity.Fold(user.Email), user.ID); err != nil {
 			return err
 		}
 		if _, err := tx.exec(ctx, insertUser, row); err != nil {
@@ -161,11 +182,11 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 	return u.wrap("create user "+user.ID, err)
 }
 
-// removeStale deletes users who registered before the given time without confirming their address.
-// The statement lock selects those with a username or address that another user wants.
-func (t *tx) removeStale(ctx context.Context, before time.Time, lock *statement, keys ...any) error {
+// removeStale deletes a user with this username who registered before the given time without confirming
+// the address.
+func (t *tx) removeStale(ctx context.Context, before time.Time, usernameKey string) error {
 	var ids []string
-	if err := t.list(ctx, &ids, lock, append([]any{string(identity.StatusPending), at(before)}, keys...)...); err != nil {
+	if err := t.list(ctx, &ids, lockStale, string(identity.StatusPending), at(before), usernameKey); err != nil {
 		return err
 	}
 	return t.removePending(ctx, ids)
@@ -218,51 +239,40 @@ func (t *tx) checkFree(ctx context.Context, taken error, count *statement, args 
 	return nil
 }
 
-// Update implements [identity.Store]. A new mail address makes all mailed tokens invalid, because
-// those tokens only prove that the client can read mail to the old address.
-func (u *Users) Update(ctx context.Context, id string, p identity.Profile, stalePending, now time.Time) (identity.User, error) {
+// Update implements [identity.Store].
+func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now time.Time) (identity.User, error) {
 	var user identity.User
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound); err != nil {
-			return err
-		}
+	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
 		// Read the user while it is locked, because updateUser also writes the unchanged fields.
-		var stored userRow
-		if err := tx.get(ctx, &stored, identity.ErrNotFound, userByID, id); err != nil {
+		if _, user, err = tx.lockAndRead(ctx, id, identity.ErrNotFound); err != nil {
 			return err
 		}
-		old := stored.user()
-		row := withKeys(withProfile(old, p))
-		row.UpdatedAt = at(now)
-		newEmail := row.EmailKey != identity.Fold(old.Email)
-		if newEmail {
-			row.EmailVerifiedAt = timestamp{}
-			if err := tx.removeStale(ctx, stalePending, lockStaleEmail, row.EmailKey); err != nil {
+		user = withProfile(user, p)
+		user.UpdatedAt = micros(now)
+		newEmail := p.Email != nil && identity.Fold(*p.Email) != identity.Fold(user.Email)
+		switch {
+		case newEmail:
+			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailConfirmed, identity.Fold(*p.Email), id); err != nil {
 				return err
 			}
-			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailTaken, row.EmailKey, id); err != nil {
-				return err
-			}
+			user.PendingEmail, user.PendingEmailAt = *p.Email, micros(now)
+		case p.Email != nil:
+			user.Email, user.PendingEmail, user.PendingEmailAt = *p.Email, "", time.Time{}
 		}
-		user = row.user()
-		if _, err := tx.exec(ctx, updateUser, row); err != nil {
+		if _, err := tx.exec(ctx, updateUser, withKeys(user)); err != nil || !newEmail {
 			return err
 		}
-		if !newEmail {
+		if err := tx.record(ctx, event{At: at(now), Type: eventEmailRequested, UserID: id, Actor: issuer.ByUser}); err != nil {
+			return err
+		}
+		if err := tx.enqueue(ctx, mail.Envelope{Kind: mail.KindConfirmEmail, UserID: id, To: user.PendingEmail}, now); err != nil {
+			return err
+		}
+		if user.EmailVerifiedAt.IsZero() {
 			return nil
 		}
-		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
-			return err
-		}
-		if err := tx.record(ctx, event{At: at(now), Type: eventEmailChanged, UserID: id, Actor: issuer.ByUser}); err != nil {
-			return err
-		}
-		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: old.Email, Name: old.Username}, now)
+		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: user.Email, PasswordVersion: user.PasswordVersion}, now)
 	})
-	// Another replica may have used the same mail address after the check above.
-	if _, ok := u.db.dialect.unique(err); ok {
-		return identity.User{}, identity.ErrEmailTaken
-	}
 	return user, u.wrap("update user "+id, err)
 }
 
@@ -279,8 +289,10 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 			return err
 		}
 		revocation = revoked.ID
-		if _, err := tx.exec(ctx, forgetMailTokens, id); err != nil {
-			return err
+		for _, forget := range []*statement{forgetMailTokens, forgetUndosOf} {
+			if _, err := tx.exec(ctx, forget, id); err != nil {
+				return err
+			}
 		}
 		erased := userRow{User: identity.User{ID: id, Status: identity.StatusDeleted}, UpdatedAt: at(now)}
 		if _, err := tx.exec(ctx, eraseUser, erased); err != nil {
@@ -289,7 +301,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 		if err := tx.record(ctx, event{At: at(now), Type: eventUserDeleted, UserID: id, Actor: issuer.ByUser}); err != nil {
 			return err
 		}
-		return tx.enqueue(ctx, notice, now)
+		return tx.notify(ctx, notice, now)
 	})
 	return revocation, u.wrap("delete user "+id, err)
 }

@@ -17,6 +17,9 @@ import (
 // An imported user has a plain bcrypt hash until the first login.
 const hashPrefix = "$sessiond$v=1$p="
 
+// NoPassword is a hash in stored form that no password matches: its digest is zero.
+const NoPassword = "$2a$10$....................................................."
+
 // A bcrypt hash is a version and a cost, then a salt and a digest in bcrypt's own kind of base64.
 const (
 	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

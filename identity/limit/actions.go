@@ -6,12 +6,15 @@ import (
 )
 
 // Rate limits bound these actions. ActionLogin and ActionPassword are charged just before the password is
-// verified. The other actions are charged when the request arrives.
+// verified, and ActionMail just before a mail is sent. The other actions are charged when the request
+// arrives.
 const (
 	ActionLogin       = "login"
 	ActionPassword    = "password" // a signed-in user enters the password again
 	ActionRegister    = "register"
-	ActionReset       = "reset"        // a request that sends mail, such as a password reset
+	ActionReset       = "reset"        // a request for the mail that resets a password
+	ActionConfirm     = "confirm"      // a request for the mail that confirms an email address
+	ActionMail        = "mail"         // any mail
 	ActionMailedToken = "mailed-token" // a client sends a token that it got by mail
 	ActionRefresh     = "refresh"
 )
@@ -33,9 +36,22 @@ var (
 
 	registerAddress    = Rule{Name: "register-address", Burst: 20, Every: time.Minute}
 	resetAddress       = Rule{Name: "reset-address", Burst: 20, Every: time.Minute}
-	resetEmail         = Rule{Name: "reset-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
 	mailedTokenAddress = Rule{Name: "mailed-token-address", Burst: 30, Every: 10 * time.Second}
 	refreshAddress     = Rule{Name: "refresh-address", Burst: 1000, Every: 50 * time.Millisecond}
+
+	// A client's requests for mail to one email address are charged to the client and that address.
+	// Otherwise a stranger who requests mail for an owner would use up the limit, and the owner, on a new
+	// device, would get none. The limits are marked as shared, because a client must not learn whether
+	// its neighbors asked for the same address.
+	resetEmail   = Rule{Name: "reset-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
+	confirmEmail = Rule{Name: "confirm-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
+	// A signed-in user's changes of the email address, and requests for another link, are charged to the
+	// user. A change beyond the limit is refused, so no change happens without its mail.
+	emailChange = Rule{Name: "email-change", Burst: 3, Every: 10 * time.Minute}
+	// These limits bound the mails of one kind, whoever caused them. A mail beyond them is dropped. The
+	// latest reset mail is then at most five minutes old, so its link still works.
+	mailRecipient = Rule{Name: "mail-recipient", Burst: 12, Every: 5 * time.Minute, Shared: true}
+	mailAccount   = Rule{Name: "mail-account", Burst: 12, Every: 5 * time.Minute, Shared: true}
 )
 
 // Keys returns the keys to charge for an action other than ActionLogin and ActionPassword. The
@@ -46,7 +62,7 @@ func Keys(action, ip, email string) []Key {
 	case ActionRegister:
 		return []Key{registerAddress.Of(address)}
 	case ActionReset:
-		return []Key{resetAddress.Of(address), MailTo(email)}
+		return []Key{resetAddress.Of(address), resetEmail.Of(address, email)}
 	case ActionMailedToken:
 		return []Key{mailedTokenAddress.Of(address)}
 	case ActionRefresh:
@@ -55,8 +71,23 @@ func Keys(action, ip, email string) []Key {
 	return nil
 }
 
-// MailTo returns the key that bounds how many mails strangers can request for a folded email address.
-func MailTo(email string) Key { return resetEmail.Of(email) }
+// Confirm returns the key to charge when a client at an IP address registers with a folded email address
+// that a link will be mailed to.
+func Confirm(ip, email string) Key { return confirmEmail.Of(Address(ip), email) }
+
+// EmailChange returns the key to charge when the user with this id asks for a mail that confirms an email
+// address.
+func EmailChange(user string) Key { return emailChange.Of(user) }
+
+// Mail returns the keys to charge for a mail of this kind to a folded email address. The account is the id
+// of the user that the mail is about, or empty.
+func Mail(kind, account, email string) []Key {
+	keys := []Key{mailRecipient.Of(kind, email)}
+	if account != "" {
+		keys = append(keys, mailAccount.Of(kind, account))
+	}
+	return keys
+}
 
 // Login returns the keys to charge for a login. The account is the folded username or email address
 // that the client sent, even if no user has it. The device is the id of a known device, or empty.

@@ -29,7 +29,7 @@ var ErrRejected = errors.New("email address rejected")
 // dies after it sent the mail and before it recorded that. Each replica may run a Postman.
 type Postman struct {
 	Outbox Outbox
-	Tokens TokenIssuer
+	Clerk  Clerk
 	// Mailer sends the mail. If Mailer is nil, no mail server is configured and all mail is dropped.
 	Mailer Mailer
 	// Now is the clock that all replicas share.
@@ -147,22 +147,25 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 	if err != nil {
 		return "", fmt.Errorf("public URL: %w", err)
 	}
-	data := letterData{Product: product, Site: public.Host, Name: e.Name}
-	if e.Kind == KindPasswordReset || e.Kind == KindVerifyEmail {
-		token, err := p.Tokens.IssueToken(ctx, e)
-		if err != nil {
-			return "", err
-		}
-		secret, e.To, data.Name, data.Lifetime = token.Secret, token.To, token.Name, inWords(token.Lifetime)
+	prepared, err := p.Clerk.Prepare(ctx, e)
+	if err != nil {
+		return "", err
+	}
+	data := letterData{Product: product, Site: public.Host}
+	if secret = prepared.Secret; secret != "" {
+		data.Lifetime = inWords(prepared.Lifetime)
 		page := cmp.Or(p.ResetURL, public.JoinPath("reset").String())
-		if e.Kind == KindVerifyEmail {
+		switch e.Kind {
+		case KindConfirmEmail:
 			page = cmp.Or(p.VerifyURL, public.JoinPath("verify").String())
+		case KindEmailChanged:
+			page = public.JoinPath("v1/email-changes/undo").String()
 		}
 		if data.Link, err = tokenLink(e.Kind, page, secret); err != nil {
 			return secret, err
 		}
 	}
-	msg, err := compose(e.Kind, e.To, data)
+	msg, err := compose(e.Kind, prepared.To, data)
 	if err != nil {
 		return secret, err
 	}

@@ -28,7 +28,7 @@ var templateFiles embed.FS
 // letters holds the templates of every kind of mail.
 var letters = map[Kind]letter{
 	KindPasswordReset:   parseLetter(KindPasswordReset),
-	KindVerifyEmail:     parseLetter(KindVerifyEmail),
+	KindConfirmEmail:    parseLetter(KindConfirmEmail),
 	KindAddressTaken:    parseLetter(KindAddressTaken),
 	KindPasswordChanged: parseLetter(KindPasswordChanged),
 	KindEmailChanged:    parseLetter(KindEmailChanged),
@@ -41,11 +41,11 @@ type letter struct {
 	html *htmltemplate.Template
 }
 
-// letterData holds the values that the templates insert.
+// letterData holds the values that the templates insert. None of them is a text that a user chose.
+// Otherwise a stranger could send mails with a username such as "Win at evil.example" in our name.
 type letterData struct {
 	Product  string
 	Site     string // host name of the server's public URL
-	Name     string // the account's username
 	Link     string // empty in mails without a link
 	Lifetime string // how long the link works, such as "10 minutes"
 }
@@ -75,14 +75,14 @@ func compose(kind Kind, to string, data letterData) (Message, error) {
 	return Message{To: to, Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// tokenLink returns the URL of a page with the token added: as the fragment for the verification of an
-// email address, and as a query parameter for a password reset.
+// tokenLink returns the URL of a page with the token added: as a query parameter for a password reset,
+// and otherwise as the fragment, which browsers do not send.
 func tokenLink(kind Kind, page, token string) (string, error) {
 	link, err := url.Parse(page)
 	if err != nil {
 		return "", fmt.Errorf("link in mail of kind %q: %w", kind, err)
 	}
-	if kind == KindVerifyEmail {
+	if kind != KindPasswordReset {
 		link.Fragment, link.RawFragment = "token="+token, ""
 		return link.String(), nil
 	}

@@ -12,10 +12,10 @@ type Kind string
 // These are the kinds of mail.
 const (
 	KindPasswordReset   Kind = "password_reset" // carries a link
-	KindVerifyEmail     Kind = "verify_email"   // carries a link
+	KindConfirmEmail    Kind = "confirm_email"  // carries a link
 	KindAddressTaken    Kind = "address_taken"
 	KindPasswordChanged Kind = "password_changed"
-	KindEmailChanged    Kind = "email_changed"
+	KindEmailChanged    Kind = "email_changed" // to the earlier address; carries a link
 	KindAccountDeleted  Kind = "account_deleted"
 	KindTokenTheft      Kind = "token_theft"
 )
@@ -23,13 +23,14 @@ const (
 // Envelope is a mail in the outbox. The text and the link are made only when the mail is sent. Otherwise
 // anybody with a copy of the database could use the secret token in the link.
 type Envelope struct {
-	ID       int64 // assigned by the store
-	Kind     Kind
-	UserID   string    // the user that the mail is about; empty for a password reset, which finds the user by To
-	To       string    // email address
-	Name     string    // the name in the greeting
-	QueuedAt time.Time // assigned by the store
-	Attempts int       // how many times a replica claimed the mail to send it, including this time
+	ID     int64 // assigned by the store
+	Kind   Kind
+	UserID string // the user that the mail is about; empty for a password reset, which finds the user by To
+	To     string // email address; a notice without one is not sent
+	// PasswordVersion is the user's when a mail of KindEmailChanged was queued.
+	PasswordVersion int64
+	QueuedAt        time.Time // assigned by the store
+	Attempts        int       // how many times a replica claimed the mail to send it, including this time
 }
 
 // Outbox stores the mail that waits to be sent.
@@ -45,18 +46,19 @@ type Outbox interface {
 	MailRetry(ctx context.Context, id int64, at time.Time) error
 }
 
-// TokenIssuer issues the token in a mail's link at the moment when the mail is sent.
-type TokenIssuer interface {
-	// IssueToken returns a new token. Its error wraps [ErrUnwanted] if the mail should not be sent any
-	// more, for example because the user was deleted.
-	IssueToken(ctx context.Context, e Envelope) (Token, error)
+// Clerk prepares each mail at the moment when it is sent.
+type Clerk interface {
+	// Prepare decides to whom the mail goes, and issues the token in its link. Its error wraps
+	// [ErrUnwanted] if the mail should not be sent any more, for example because the user was deleted
+	// or there were too many such mails.
+	Prepare(ctx context.Context, e Envelope) (Prepared, error)
 }
 
-// Token is the secret in the link of a mail, together with the recipient of the mail.
-type Token struct {
-	Secret   string
-	Lifetime time.Duration
-	To, Name string // the user's email address and username, in the user's own spelling
+// Prepared is what a [Clerk] adds to a mail.
+type Prepared struct {
+	To       string        // email address, in its owner's own spelling
+	Secret   string        // the token in the mail's link; empty for a mail without a link
+	Lifetime time.Duration // how long the link works
 }
 
 // ErrUnwanted means that the mail should be dropped without an attempt to send it.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// memoryOutbox is an Outbox with one envelope, and the TokenIssuer for the envelope's link.
+// memoryOutbox is an Outbox with one envelope, and the Clerk of the envelope.
 type memoryOutbox struct {
 	envelope Envelope
 	due      time.Time
@@ -35,10 +35,10 @@ func (o *memoryOutbox) MailRetry(_ context.Context, _ int64, at time.Time) error
 	return nil
 }
 
-func (o *memoryOutbox) IssueToken(_ context.Context, e Envelope) (Token, error) {
+func (o *memoryOutbox) Prepare(_ context.Context, e Envelope) (Prepared, error) {
 	secret := strings.Repeat(string(rune('a'+len(o.issued))), 43)
 	o.issued = append(o.issued, secret)
-	return Token{Secret: secret, Lifetime: time.Minute, To: e.To, Name: "alice"}, nil
+	return Prepared{Secret: secret, Lifetime: time.Minute, To: e.To}, nil
 }
 
 func TestPostman_SendsMailOnceAfterMailServerOutage(t *testing.T) {
@@ -46,7 +46,7 @@ func TestPostman_SendsMailOnceAfterMailServerOutage(t *testing.T) {
 	outbox := &memoryOutbox{envelope: Envelope{Kind: KindPasswordReset, To: "alice@example.org", QueuedAt: now}, due: now}
 	server := startServer(t, "", true, false)
 	postman := &Postman{
-		Outbox: outbox, Tokens: outbox, Mailer: client(t, "smtp", server, testPassword),
+		Outbox: outbox, Clerk: outbox, Mailer: client(t, "smtp", server, testPassword),
 		Now:       func() time.Time { return now },
 		PublicURL: "https://auth.example.com", Log: slog.New(slog.DiscardHandler),
 	}

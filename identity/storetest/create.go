@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
-// holder is a kind of user who already has the username or email address that another user wants.
+// holder is a kind of user who already has the username that another user wants.
 type holder struct {
 	what  string
 	age   time.Duration
@@ -97,46 +97,65 @@ var createTests = []test{
 	}},
 	{"queues the given mail only if the user is added", func(s *suite) {
 		u := s.newUser()
-		notice := mailTo(u, mail.KindVerifyEmail)
+		notice := mailTo(u, mail.KindConfirmEmail)
 		s.ok(s.Create(s.ctx, u, time.Time{}, &notice))
-		s.queued(u.ID, mail.KindVerifyEmail)
+		s.queued(u.ID, mail.KindConfirmEmail)
 		other := s.newUser()
 		other.Username = u.Username
-		notice = mailTo(other, mail.KindVerifyEmail)
+		notice = mailTo(other, mail.KindConfirmEmail)
 		s.want(s.Create(s.ctx, other, time.Time{}, &notice), identity.ErrUsernameTaken)
 		s.queued(other.ID)
 	}},
-	{"removes expired registrations with a wanted username or email, and their mailed tokens", func(s *suite) {
+	{"removes an expired registration with a wanted username, and its mailed tokens", func(s *suite) {
 		stale := s.now
 		for _, holder := range s.holders() {
-			byName, byEmail := holder.with(), holder.with()
-			byName.CreatedAt, byEmail.CreatedAt = stale.Add(-holder.age), stale.Add(-holder.age)
-			s.create(byName)
-			s.create(byEmail)
-			token := s.issue(byName.ID, identity.PurposeVerify)
-			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: byName.ID, UserID: byName.ID, Reason: "unverified", At: s.now}))
+			taken := holder.with()
+			taken.CreatedAt = stale.Add(-holder.age)
+			s.create(taken)
+			token := s.issue(taken.ID, identity.PurposeConfirm)
+			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: taken.ID, UserID: taken.ID, Reason: "unverified", At: s.now}))
 
-			// A new user has the username of the first user and the email of the second.
 			u := s.newUser()
-			u.Username, u.Email = byName.Username, byEmail.Email
+			u.Username = taken.Username
 			err := s.Create(s.ctx, u, stale, nil)
 			if !holder.stale {
 				if err != identity.ErrUsernameTaken { //nolint:errorlint // a store must return its errors unwrapped
 					s.Errorf("%s: error %v", holder.what, err)
 				}
-				s.same(holder.what, s.read(byName.ID), s.asCreated(byName))
+				s.same(holder.what, s.read(taken.ID), s.asCreated(taken))
 				continue
 			}
 			s.ok(err)
-			for _, removed := range []identity.User{byName, byEmail} {
-				_, err := s.ByID(s.ctx, removed.ID)
-				s.want(err, identity.ErrNotFound)
-			}
-			_, err = s.TokenUser(s.ctx, identity.PurposeVerify, token, s.now)
+			_, err = s.ByID(s.ctx, taken.ID)
+			s.want(err, identity.ErrNotFound)
+			_, err = s.TokenUser(s.ctx, identity.PurposeConfirm, token, s.now)
 			s.want(err, identity.ErrInvalidToken)
-			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
+			s.want(s.ConfirmEmail(s.ctx, token, true, s.now), identity.ErrInvalidToken)
 			s.same("the new user", s.read(u.ID), u)
 		}
+	}},
+	{"takes an email for active users only, and none for a pending user if another has confirmed it", func(s *suite) {
+		first, second := s.pending(), s.pending()
+		second.Email, second.CreatedAt = strings.ToUpper(first.Email), first.CreatedAt.Add(time.Second)
+		s.create(first)
+		s.create(second)
+		got, err := s.ByEmail(s.ctx, first.Email)
+		s.ok(err)
+		s.same("the newest pending user", got, s.asCreated(second))
+
+		active, third := s.newUser(), s.newUser()
+		active.Email, active.EmailVerifiedAt, third.Email = first.Email, time.Time{}, first.Email
+		s.create(active)
+		got, err = s.ByEmail(s.ctx, first.Email)
+		s.ok(err)
+		s.same("the active user", got, active)
+		s.want(s.Create(s.ctx, third, time.Time{}, nil), identity.ErrEmailTaken)
+		third.Status, third.EmailVerifiedAt = identity.StatusPending, time.Time{}
+		s.create(third)
+
+		confirmed, fourth := s.added(), s.pending()
+		fourth.Email = confirmed.Email
+		s.want(s.Create(s.ctx, fourth, time.Time{}, nil), identity.ErrEmailTaken)
 	}},
 	{"keeps an expired registration if the new user is refused for another reason", func(s *suite) {
 		waiting, holder := s.pending(), s.added()
@@ -185,6 +204,9 @@ var updateTests = []test{
 		want := s.added()
 		update := func(what string, p identity.Profile) {
 			want.UpdatedAt = want.UpdatedAt.Add(time.Minute)
+			if p.Email != nil {
+				want.PendingEmailAt = want.UpdatedAt
+			}
 			s.same("returned after "+what, s.update(want.ID, p, want.UpdatedAt), want)
 			s.same("stored after "+what, s.read(want.ID), want)
 		}
@@ -192,62 +214,49 @@ var updateTests = []test{
 		want.FirstName = ""
 		update("removing a name", identity.Profile{FirstName: new("")})
 		for _, field := range reflect.VisibleFields(reflect.TypeFor[identity.Profile]()) {
-			text := "new" + want.Email
-			if field.Name == "Email" {
-				want.EmailVerifiedAt = time.Time{}
+			text, changed := "new"+want.Email, field.Name
+			if changed == "Email" {
+				changed = "PendingEmail"
 			}
 			var p identity.Profile
 			reflect.ValueOf(&p).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(&text))
-			reflect.ValueOf(&want).Elem().FieldByName(field.Name).SetString(text)
+			reflect.ValueOf(&want).Elem().FieldByName(changed).SetString(text)
 			update("a change of "+field.Name, p)
 		}
 	}},
-	{"replaces the email address and queues a mail to the old address", func(s *suite) {
+	{"keeps the email address until the new one is confirmed, and queues mails to both", func(s *suite) {
 		u := s.added()
 		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
-		got, err := s.ByEmail(s.ctx, moved.Email)
+		got, err := s.ByEmail(s.ctx, u.Email)
 		s.ok(err)
-		s.same("by the new email", got, moved)
-		_, err = s.ByEmail(s.ctx, u.Email)
+		s.same("by the present email", got, moved)
+		_, err = s.ByEmail(s.ctx, moved.PendingEmail)
 		s.want(err, identity.ErrNotFound)
 		mails, err := s.Mails(s.ctx, u.ID)
 		s.ok(err)
-		if len(mails) != 1 || mails[0].Kind != mail.KindEmailChanged || mails[0].To != u.Email || mails[0].Name != u.Username {
+		if len(mails) != 2 || mails[0].Kind != mail.KindConfirmEmail || mails[0].To != moved.PendingEmail ||
+			mails[1].Kind != mail.KindEmailChanged || mails[1].To != u.Email {
 			s.Errorf("queued %+v", mails)
 		}
+
+		token := s.issueTo(u.ID, moved.PendingEmail, identity.PurposeConfirm)
+		back := s.update(u.ID, identity.Profile{Email: &u.Email}, s.now)
+		s.same("after the change was taken back", back, u)
+		s.want(s.ConfirmEmail(s.ctx, token, true, s.now), identity.ErrInvalidToken)
 	}},
-	{"refuses another user's email address and changes nothing", func(s *suite) {
+	{"queues no mail to a present email address that is not confirmed", func(s *suite) {
+		u := s.newUser()
+		u.EmailVerifiedAt = time.Time{}
+		s.create(u)
+		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+		s.queued(u.ID, mail.KindConfirmEmail)
+	}},
+	{"refuses an email address that another user has confirmed and changes nothing", func(s *suite) {
 		holder, u := s.added(), s.added()
-		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, time.Time{}, s.now)
+		_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed"), Email: new(strings.ToUpper(holder.Email))}, s.now)
 		s.want(err, identity.ErrEmailTaken)
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
-	}},
-	{"removes an expired registration with the same email address, and no other user", func(s *suite) {
-		for _, holder := range s.holders() {
-			other, u := holder.with(), s.added()
-			other.CreatedAt = s.now.Add(-holder.age)
-			s.create(other)
-			token := s.issue(other.ID, identity.PurposeVerify)
-			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: other.ID, UserID: other.ID, Reason: "unverified", At: s.now}))
-			update := func(p identity.Profile) error {
-				_, err := s.Update(s.ctx, u.ID, p, s.now, s.now)
-				return err
-			}
-			if !holder.stale {
-				if err := update(identity.Profile{Email: &other.Email}); err != identity.ErrEmailTaken { //nolint:errorlint // a store must return its errors unwrapped
-					s.Errorf("%s: error %v", holder.what, err)
-				}
-				s.same(holder.what, s.read(other.ID), s.asCreated(other))
-				continue
-			}
-			s.ok(update(identity.Profile{FirstName: new("Changed")}))
-			s.read(other.ID) // the other user still exists, because no user took the email address
-			s.ok(update(identity.Profile{Email: &other.Email}))
-			_, err := s.ByID(s.ctx, other.ID)
-			s.want(err, identity.ErrNotFound)
-			s.want(s.VerifyEmail(s.ctx, token, s.now), identity.ErrInvalidToken)
-		}
 	}},
 	{"lets users change the spelling of their own email address", func(s *suite) {
 		u := s.added()
@@ -256,44 +265,29 @@ var updateTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"succeeds for only one of many concurrent users who want the same email address", func(s *suite) {
-		stale := s.pending()
-		stale.CreatedAt = s.now.Add(-day)
-		s.create(stale)
-		for _, wanted := range []string{s.newUser().Email, stale.Email} {
-			users := make(chan identity.User, 20)
-			for range cap(users) {
-				users <- s.added()
-			}
-			s.once(cap(users), identity.ErrEmailTaken, func() error {
-				_, err := s.Update(s.ctx, (<-users).ID, identity.Profile{Email: &wanted}, s.now, s.now)
-				return err
-			})
-		}
-	}},
 	{"keeps concurrent changes of different fields", func(s *suite) {
-		u := s.create(s.pending())
+		u := s.added()
 		for round := range 10 {
 			first, last, email := fmt.Sprint("First", round), fmt.Sprint("Last", round), fmt.Sprint(round, u.Email)
 			changes := []identity.Profile{{FirstName: &first}, {LastName: &last}, {Email: &email}}
 			s.together(len(changes), func(i int) {
-				if _, err := s.Update(s.ctx, u.ID, changes[i], time.Time{}, s.now); err != nil {
+				if _, err := s.Update(s.ctx, u.ID, changes[i], s.now); err != nil {
 					s.Error(err)
 				}
 			})
 			want := u
-			want.FirstName, want.LastName, want.Email = first, last, email
+			want.FirstName, want.LastName, want.PendingEmail, want.PendingEmailAt = first, last, email, s.now
 			s.same("afterwards", s.read(u.ID), want)
 		}
 	}},
 	{"keeps a change of name while the email address is confirmed concurrently", func(s *suite) {
 		for range 10 {
 			u := s.create(s.pending())
-			token := s.issue(u.ID, identity.PurposeVerify)
+			token := s.issue(u.ID, identity.PurposeConfirm)
 			changes := []func() error{
-				func() error { return s.VerifyEmail(s.ctx, token, s.now) },
+				func() error { return s.ConfirmEmail(s.ctx, token, true, s.now) },
 				func() error {
-					_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed")}, time.Time{}, s.now)
+					_, err := s.Update(s.ctx, u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
 					return err
 				},
 			}
@@ -311,29 +305,28 @@ var updateTests = []test{
 		_, err := s.Delete(s.ctx, u.ID, s.now, mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		for _, id := range []string{u.ID, "nobody"} {
-			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, time.Time{}, s.now)
+			_, err := s.Update(s.ctx, id, identity.Profile{FirstName: new("Changed")}, s.now)
 			s.want(err, identity.ErrNotFound)
 		}
 	}},
-	{"keeps mailed tokens when the name changes, and deletes them when the email address changes", func(s *suite) {
+	{"keeps mailed tokens until another email address is confirmed", func(s *suite) {
 		u := s.added()
 		token := s.issue(u.ID, identity.PurposeReset)
-		s.update(u.ID, identity.Profile{FirstName: new("Changed")}, s.now)
+		moved := s.update(u.ID, identity.Profile{FirstName: new("Changed"), Email: new("new." + u.Email)}, s.now)
 		_, err := s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
 		s.ok(err)
-		verify := s.issue(u.ID, identity.PurposeVerify)
-		s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+		s.ok(s.ConfirmEmail(s.ctx, s.issueTo(u.ID, moved.PendingEmail, identity.PurposeConfirm), true, s.now))
+		_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
+		s.want(err, identity.ErrInvalidToken)
 		_, err = s.ResetPassword(s.ctx, token, u.ID, "hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.want(err, identity.ErrInvalidToken)
-		// The old address received this token, so it must not confirm the new address.
-		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
 	}},
 }
 
-// update calls Update so that it removes no expired registrations.
+// update calls Update.
 func (s *suite) update(id string, p identity.Profile, at time.Time) identity.User {
 	s.Helper()
-	u, err := s.Update(s.ctx, id, p, time.Time{}, at)
+	u, err := s.Update(s.ctx, id, p, at)
 	s.ok(err)
 	return u
 }

@@ -62,14 +62,36 @@ var passwordTests = []test{
 		}
 		s.queued(u.ID, mail.KindPasswordChanged)
 	}},
-	{"SetPassword deletes mailed reset tokens and keeps mailed verification tokens", func(s *suite) {
-		u := s.added()
-		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
+	{"SetPassword deletes mailed reset tokens and a pending email, and keeps the link to the present email", func(s *suite) {
+		u := s.newUser()
+		u.EmailVerifiedAt = time.Time{}
+		s.create(u)
+		token, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeConfirm)
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		_, err = s.TokenUser(s.ctx, identity.PurposeReset, token, s.now)
 		s.want(err, identity.ErrInvalidToken)
-		s.ok(s.VerifyEmail(s.ctx, verify, s.now))
+		s.ok(s.ConfirmEmail(s.ctx, verify, true, s.now))
+
+		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
+		verify = s.issueTo(u.ID, moved.PendingEmail, identity.PurposeConfirm)
+		_, err = s.SetPassword(s.ctx, u.ID, 2, "new hash", "", s.now, mailTo(u, mail.KindPasswordChanged))
+		s.ok(err)
+		s.want(s.ConfirmEmail(s.ctx, verify, true, s.now), identity.ErrInvalidToken)
+		if got := s.read(u.ID); got.Email != u.Email || got.PendingEmail != "" || !got.PendingEmailAt.IsZero() {
+			s.Errorf("afterwards %+v", got)
+		}
+	}},
+	{"SetPassword, ResetPassword and Delete queue no mail without a recipient", func(s *suite) {
+		u := s.added()
+		nobody := mail.Envelope{Kind: mail.KindPasswordChanged, UserID: u.ID}
+		_, err := s.SetPassword(s.ctx, u.ID, 1, "new hash", "", s.now, nobody)
+		s.ok(err)
+		_, err = s.ResetPassword(s.ctx, s.issue(u.ID, identity.PurposeReset), u.ID, "new hash", s.now, nobody)
+		s.ok(err)
+		_, err = s.Delete(s.ctx, u.ID, s.now, nobody)
+		s.ok(err)
+		s.queued(u.ID)
 	}},
 	{"SetPassword returns ErrNotFound for a deleted user and an unknown user", func(s *suite) {
 		u := s.added()
@@ -100,13 +122,13 @@ var resetTests = []test{
 	}},
 	{"makes a user with an unconfirmed email address active and deletes the verification token", func(s *suite) {
 		u := s.create(s.pending())
-		verify, token := s.issue(u.ID, identity.PurposeVerify), s.issue(u.ID, identity.PurposeReset)
+		verify, token := s.issue(u.ID, identity.PurposeConfirm), s.issue(u.ID, identity.PurposeReset)
 		_, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", s.now, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
 		if got := s.read(u.ID); got.Status != identity.StatusActive || !got.EmailVerifiedAt.Equal(s.now) {
 			s.Errorf("afterwards %+v", got)
 		}
-		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
+		s.want(s.ConfirmEmail(s.ctx, verify, true, s.now), identity.ErrInvalidToken)
 	}},
 	{"succeeds for only one of fifty concurrent calls with the same token", func(s *suite) {
 		u := s.added()
@@ -124,7 +146,7 @@ var resetTests = []test{
 		u, other := s.added(), s.added()
 		replaced := s.issue(u.ID, identity.PurposeReset)
 		token := s.issue(u.ID, identity.PurposeReset)
-		verify := s.issue(u.ID, identity.PurposeVerify)
+		verify := s.issue(u.ID, identity.PurposeConfirm)
 		for what, try := range map[string]struct {
 			token  identity.TokenHash
 			userID string
@@ -155,7 +177,7 @@ var deleteTests = []test{
 	{"revokes all sessions and queues the given mail, and the user is no longer found", func(s *suite) {
 		u, other := s.added(), s.added()
 		id, stranger := s.login(u.ID, 1), s.login(other.ID, 1)
-		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeVerify)
+		reset, verify := s.issue(u.ID, identity.PurposeReset), s.issue(u.ID, identity.PurposeConfirm)
 		revocation, err := s.Delete(s.ctx, u.ID, s.now.Add(time.Minute), mailTo(u, mail.KindAccountDeleted))
 		s.ok(err)
 		s.ended(u.ID, map[string]string{id: "account_deleted"})
@@ -172,7 +194,7 @@ var deleteTests = []test{
 		s.want(err, identity.ErrInvalidToken)
 		_, err = s.ResetPassword(s.ctx, reset, u.ID, "new hash", s.now, mail.Envelope{})
 		s.want(err, identity.ErrInvalidToken)
-		s.want(s.VerifyEmail(s.ctx, verify, s.now), identity.ErrInvalidToken)
+		s.want(s.ConfirmEmail(s.ctx, verify, true, s.now), identity.ErrInvalidToken)
 		s.want(s.IssueToken(s.ctx, u.ID, u.Email, identity.PurposeReset, newHash(), s.now.Add(time.Hour), s.now), identity.ErrNotFound)
 		if _, err := s.Login(s.ctx, u.ID, 1, s.now); err == nil {
 			s.Error("a deleted user could log in")
@@ -181,6 +203,7 @@ var deleteTests = []test{
 	// This test fails if identity.User gets a new text field that Delete does not erase.
 	{"erases every personal text in the user's database row, and keeps the row", func(s *suite) {
 		u := s.added()
+		u = s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		row, err := s.Row(s.ctx, u.ID)
 		s.ok(err)
 		for field, value := range personalTexts(&u) {

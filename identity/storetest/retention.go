@@ -87,7 +87,7 @@ var pendingTests = []test{
 		second, third, first := add(s.pending(), 2*time.Minute), add(s.pending(), time.Microsecond), add(s.pending(), 3*time.Minute)
 		tokens := make(map[string]identity.TokenHash)
 		for _, u := range []identity.User{first, second, third} {
-			tokens[u.ID] = s.issue(u.ID, identity.PurposeVerify)
+			tokens[u.ID] = s.issue(u.ID, identity.PurposeConfirm)
 			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: u.ID, UserID: u.ID, Reason: "unverified", At: s.now}))
 		}
 		forget(0, 0)
@@ -102,7 +102,7 @@ var pendingTests = []test{
 			if len(got) != 0 {
 				s.Errorf("failed logins are still there: %+v", got)
 			}
-			s.want(s.VerifyEmail(s.ctx, tokens[u.ID], s.now), identity.ErrInvalidToken)
+			s.want(s.ConfirmEmail(s.ctx, tokens[u.ID], true, s.now), identity.ErrInvalidToken)
 			again := s.newUser()
 			again.Username, again.Email = u.Username, u.Email
 			s.create(again)
@@ -137,16 +137,16 @@ var pendingTests = []test{
 }
 
 var confirmTests = []test{
-	{"either ForgetPending removes the user or VerifyEmail confirms the email address, but not both", func(s *suite) {
+	{"either ForgetPending removes the user or ConfirmEmail confirms the email address, but not both", func(s *suite) {
 		for range 20 {
 			u := s.pending()
 			u.CreatedAt = s.now.Add(-365 * day)
 			s.create(u)
-			token := s.issue(u.ID, identity.PurposeVerify)
+			token := s.issue(u.ID, identity.PurposeConfirm)
 			var verified error
 			s.together(2, func(i int) {
 				if i == 0 {
-					verified = s.VerifyEmail(s.ctx, token, s.now)
+					verified = s.ConfirmEmail(s.ctx, token, true, s.now)
 				} else if _, err := s.ForgetPending(s.ctx, s.now, 1); err != nil {
 					s.Error(err)
 				}

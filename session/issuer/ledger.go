@@ -32,9 +32,10 @@ type Ledger interface {
 	// returns it unchanged and stores nothing. The Revocation is not nil if decide ended the session.
 	Rotate(ctx context.Context, family Hash, decide func(Rotatable) (Rotation, error)) (Session, *Revocation, error)
 
-	// Reauthenticate records a new AuthTime and a new access token of an active session. It checks
-	// the user as Start does. It returns ErrNotFound if the session has ended.
-	Reauthenticate(ctx context.Context, re Reauthentication) (Session, error)
+	// Reauthenticate records a new AuthTime and a new access token of an active session, and revokes
+	// the access token that the new one replaces. It checks the user as Start does. It returns
+	// ErrNotFound if the session has ended.
+	Reauthenticate(ctx context.Context, re Reauthentication) (Session, Revocation, error)
 
 	// Touch moves LastSeenAt of the used sessions forward, in one statement. It skips a session
 	// that is unknown, that was not active when it was used, or that was seen less than
@@ -149,6 +150,8 @@ type Reauthentication struct {
 	AMR                  string
 	At                   time.Time // the new AuthTime; also the new LastSeenAt, unless the ledger has a later LastSeenAt
 	AccessExpiresAt      time.Time // exp of the new access token, recorded unless the ledger has a later exp
+	ReplacedTokenID      string    // jti of the access token that the new one replaces
+	ReplacedExpiresAt    time.Time // exp of that token
 }
 
 // Ended is what [Ledger.RevokeAll] ended.

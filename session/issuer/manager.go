@@ -100,20 +100,26 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 }
 
 // Reauthenticate records that the user of an active session has entered the password again. It
-// returns an access token with the new AuthTime. The refresh token stays valid. Reauthenticate
-// returns the errors of Start, and [session.ErrRevoked] if the session has ended.
-func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, subject Subject) (TokenSet, Session, error) {
+// returns an access token with the new AuthTime, and revokes the access token with the claims
+// replaced. Otherwise a thief with a copy of that token would keep it. Other access tokens and the
+// refresh token stay valid. Reauthenticate returns the errors of Start and Revoke, and
+// [session.ErrRevoked] if the session has ended.
+func (m *Manager) Reauthenticate(ctx context.Context, replaced session.Claims, subject Subject) (TokenSet, Session, error) {
 	now := m.Now()
 	// The recorded exp can be later than the token's exp, because the session's expiry is unknown here.
-	s, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
-		Subject: subject.ID, ID: sessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
+	s, revocation, err := m.Ledger.Reauthenticate(ctx, Reauthentication{
+		Subject: subject.ID, ID: replaced.SessionID, TokenID: NewID(), CredentialVersion: subject.CredentialVersion,
 		AMR: pwd, At: now, AccessExpiresAt: m.accessExpiry(now, now.Add(m.AccessTTL)),
+		ReplacedTokenID: replaced.TokenID, ReplacedExpiresAt: replaced.ExpiresAt,
 	})
 	if errors.Is(err, ErrNotFound) {
 		return TokenSet{}, Session{}, session.ErrRevoked
 	}
 	if err != nil {
 		return TokenSet{}, Session{}, fmt.Errorf("issuer.Reauthenticate: %w", err)
+	}
+	if err := m.enforce(ctx, revocation, enforceWait); err != nil {
+		return TokenSet{}, Session{}, err
 	}
 	set, err := m.tokens(&s, now)
 	return set, s, err

@@ -42,8 +42,9 @@ const (
 	ReasonPasswordChanged Reason = "password_changed"
 	ReasonPasswordReset   Reason = "password_reset"
 	ReasonAccountDeleted  Reason = "account_deleted"
-	ReasonTokenTheft      Reason = "token_theft"   // a replaced refresh token was used again
-	ReasonSessionLimit    Reason = "session_limit" // a newer login displaced the session
+	ReasonEmailUndone     Reason = "email_change_undone" // the holder of the earlier address undid a change of email
+	ReasonTokenTheft      Reason = "token_theft"         // a replaced refresh token was used again
+	ReasonSessionLimit    Reason = "session_limit"       // a newer login displaced the session
 	ReasonIdle            Reason = "idle_timeout"
 	ReasonMaxLifetime     Reason = "max_lifetime"
 )

@@ -112,12 +112,12 @@ func Assemble(p Parts) *Service {
 			}
 			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
-		HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
+		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
 		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
-		Outbox: p.DB.Users(), Tokens: users, Mailer: p.Mailer, Now: p.Now,
+		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), Now: p.Now, Log: p.Log}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 )
@@ -26,7 +27,7 @@ const (
 
 // withoutMail says what happens if SMTP_URL is not set.
 const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
-	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too"
+	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too; no email address is ever confirmed"
 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
@@ -51,6 +52,7 @@ type Settings struct {
 	RefreshGrace, ReauthMaxAge                    time.Duration
 	MaxSessions                                   int
 	MaxSessionsPolicy                             string
+	ClassicRoutes                                 string
 
 	// Settings of passwords and of the protection of accounts.
 	BcryptCost, PasswordMinLength int
@@ -90,7 +92,8 @@ func (s *Settings) common(f *flags) {
 			}
 			return err
 		})
-	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive /v1 calls; 0: no limit")
+	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive calls; 0: no limit")
+	f.StringVar(&s.ClassicRoutes, "classic-routes", string(api.ClassicStrict), "routes that are older than /v1, such as /loginUser: strict (sensitive calls need a recent sign-in or the password), on (they need only an access token) or off (404)")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
@@ -153,6 +156,11 @@ func (s *Settings) check() error {
 	}
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")
+	}
+	switch api.ClassicRoutes(s.ClassicRoutes) {
+	case api.ClassicStrict, api.ClassicOn, api.ClassicOff:
+	default:
+		refuse("CLASSIC_ROUTES", "want %s, %s or %s", api.ClassicStrict, api.ClassicOn, api.ClassicOff)
 	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")

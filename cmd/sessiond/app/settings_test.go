@@ -71,6 +71,7 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a CORS origin that allows all subdomains", "CORS_ORIGINS=https://*.example.com", "SESSIOND_CORS_ORIGINS"},
 		{"trusted proxies that are not a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
 		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
+		{"classic routes that are none of the three", "CLASSIC_ROUTES=yes", "SESSIOND_CLASSIC_ROUTES: want strict, on or off"},
 		{"limits that are neither on nor off", "LIMITS=half", "SESSIOND_LIMITS: want on or off"},
 		{"an unknown log level", "LOG_LEVEL=loud", "SESSIOND_LOG_LEVEL"},
 		{"a database URL that leads to a standby", "DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable&target_session_attrs=standby", "SESSIOND_DATABASE_URL: target_session_attrs=standby: want primary or read-write"},

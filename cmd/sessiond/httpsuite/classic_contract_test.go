@@ -275,6 +275,11 @@ var contract = []contractCase{
 		json:   shape{"username": "{me}", "first_name": "Ada", "last_name": "Lovelace", "email": "{nobody}@example.com"},
 		status: 200, body: doneShape, then: func(c *scene) {
 			c.s.call(c.t, "GET", "/findUser?username="+c.get("me"), bearer(c.me.token)).is(c.t, 200, shape{
+				"auth": true, "first_name": "Ada", "last_name": "Lovelace", "email": c.get("me.email"), "username": c.get("me"), "message": aText,
+			})
+			// The new email counts once it is confirmed.
+			c.s.confirm(c.t, person{email: c.get("nobody") + "@example.com"})
+			c.s.call(c.t, "GET", "/findUser?username="+c.get("me"), bearer(c.me.token)).is(c.t, 200, shape{
 				"auth": true, "first_name": "Ada", "last_name": "Lovelace", "email": c.get("nobody") + "@example.com", "username": c.get("me"), "message": aText,
 			})
 		},
@@ -455,6 +460,7 @@ var contract = []contractCase{
 func TestClassicRoutes_ReturnResponsesThatExistingClientsExpect(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		other, third := s.register(t), s.register(t)
+		s.confirm(t, other)
 		var mailed string
 		reset := func() string {
 			if mailed == "" {

@@ -184,6 +184,18 @@ func (s *service) register(t testing.TB) person {
 	return p
 }
 
+// confirm confirms the email address of a user who has just registered.
+func (s *service) confirm(t testing.TB, p person) {
+	t.Helper()
+	s.call(t, "POST", "/v1/users/verify", jsonBody(shape{"token": s.confirmToken(t, p.email)})).want(t, 204)
+}
+
+// confirmToken waits for a mail with a link that confirms this address, and returns its token.
+func (s *service) confirmToken(t testing.TB, email string) string {
+	t.Helper()
+	return verifyLink.FindStringSubmatch(s.awaitMail(t, email, "/verify#token=").Text)[1]
+}
+
 // login signs a user in again and returns the new access token.
 func (s *service) login(t testing.TB, p person, opts ...option) string {
 	t.Helper()

@@ -198,6 +198,7 @@ func TestDeviceToken_IdentifiesDeviceAfterEmailChange(t *testing.T) {
 		a := s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200)
 		token := a.header.Get("X-Device-Token")
 		s.call(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + p.email}), bearer(a.text(t, "token"))).want(t, 200)
+		s.confirm(t, person{email: "new-" + p.email})
 		for _, login := range []string{p.username, "new-" + p.email} {
 			a := s.newSession(t, login, password, header("X-Device-Token", token)).want(t, 201)
 			if fresh := a.header.Get("X-Device-Token"); deviceID(t, fresh) != deviceID(t, token) || fresh == token {

@@ -35,7 +35,8 @@ func (s *service) awaitMail(t testing.TB, to, word string) (found keptMail) {
 
 var (
 	resetLink  = regexp.MustCompile(`resetPasswordToken=([A-Za-z0-9_-]+)`)
-	verifyLink = regexp.MustCompile(`#token=([A-Za-z0-9_-]+)`)
+	verifyLink = regexp.MustCompile(`/verify#token=([A-Za-z0-9_-]+)`)
+	undoLink   = regexp.MustCompile(`/v1/email-changes/undo#token=([A-Za-z0-9_-]+)`)
 )
 
 // resetToken requests a password reset for the user, waits for the mail and returns its reset

@@ -48,6 +48,7 @@ func oauthRefreshRotation(t *testing.T, s *service) {
 		t.Error("the access token from a refresh has another sid or auth_time")
 	}
 	second := refresh(first).want(t, 200).text(t, "refresh_token")
+	s.confirm(t, p)
 
 	other := s.login(t, p)
 	refresh(p.refresh).oauthError(t, 400, "invalid_grant")

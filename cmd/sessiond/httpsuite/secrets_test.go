@@ -88,11 +88,15 @@ func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem(t *testing.T) {
 		post("/registerUser", shape{"username": name, "email": email, "password": wrong}).want(t, 403)
 		post("/registerUser", shape{"username": name, "email": email, "password": short}).want(t, 400)
 		post("/registerUser", shape{"username": name, "email": email, "password": common}).want(t, 400)
+		confirm := keep("the confirmation token", s.confirmToken(t, email))
+		w.ask(t, "GET", "/verify?token="+confirm).want(t, 200)
+		post("/v1/users/verify", shape{"token": confirm, "password": wrong}).want(t, 403)
+		post("/v1/users/verify", shape{"token": confirm, "password": first}).want(t, 204)
 		post("/v1/users", shape{"username": name + "2", "email": email, "password": second}).want(t, 202)
 		post("/v1/users", shape{"username": name, "email": "x" + email, "password": second}).want(t, 409)
 		login, loginRefresh := tokens("login", post("/loginUser", shape{"username": name, "password": first}).want(t, 200))
 		tokens("login on /v1", post("/v1/sessions", shape{"login": email, "password": first}).want(t, 201))
-		tokens("reauthentication", post("/v1/sessions/current/reauthenticate", shape{"password": first}, bearer(access)).want(t, 200))
+		access, _ = tokens("reauthentication", post("/v1/sessions/current/reauthenticate", shape{"password": first}, bearer(access)).want(t, 200))
 
 		// Send wrong secrets, and correct secrets in the wrong place.
 		device := header("X-Device-Token", secrets["login: device token"])
@@ -140,6 +144,11 @@ func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem(t *testing.T) {
 			w.ask(t, "POST", "/oauth/introspect", formBody("token", secret), client).want(t, 200)
 			w.ask(t, "POST", "/oauth/introspect", formBody("token", secret), func(r *http.Request) { r.SetBasicAuth("gateway", secret) }).want(t, 401)
 		}
+
+		w.ask(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + email}), bearer(access)).want(t, 200)
+		undo := keep("the undo token", undoLink.FindStringSubmatch(s.awaitMail(t, email, "another address").Text)[1])
+		w.ask(t, "GET", "/v1/email-changes/undo?token="+undo).want(t, 200)
+		post("/v1/email-changes/undo", shape{"token": undo + "x"}).want(t, 404)
 
 		// Read the account, change the password and reset the password.
 		w.ask(t, "GET", "/findUser?username="+name, bearer(access)).want(t, 200)

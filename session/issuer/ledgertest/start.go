@@ -126,12 +126,18 @@ var findTests = []test{
 }
 
 var reauthenticateTests = []test{
-	{"stores the new password check and the new token, and changes nothing else", func(s *suite) {
+	{"stores the new password check and the new token, revokes the replaced token, and changes nothing else", func(s *suite) {
 		want := s.start(s.now)
 		at := s.now.Add(time.Minute)
 		re := s.reauthentication(want.ID, at)
-		got, err := s.Reauthenticate(s.ctx, re)
+		got, revocation, err := s.Reauthenticate(s.ctx, re)
 		s.ok(err)
+		s.recorded(revocation, issuer.Revocation{
+			Subject: s.subject, SessionID: want.ID, TokenID: re.ReplacedTokenID, Until: re.ReplacedExpiresAt,
+		})
+		if got := s.find(want.ID, at).RevokedTokens; !slices.Equal(got, []string{re.ReplacedTokenID}) {
+			s.Errorf("the revoked tokens are %q, want only %q", got, re.ReplacedTokenID)
+		}
 		want.TokenID, want.AMR, want.AuthTime, want.LastSeenAt, want.AccessExpiresAt = re.TokenID, "pwd otp", at, at, re.AccessExpiresAt
 		s.same("returned", got, want)
 		s.same("found", s.find(want.ID, at).Session, want)
@@ -143,7 +149,7 @@ var reauthenticateTests = []test{
 		started := s.start(s.now)
 		re := s.reauthentication(started.ID, s.now)
 		re.AccessExpiresAt = s.now.Add(time.Minute)
-		got, err := s.Reauthenticate(s.ctx, re)
+		got, _, err := s.Reauthenticate(s.ctx, re)
 		s.ok(err)
 		if got.AccessExpiresAt != started.AccessExpiresAt {
 			s.Errorf("access expires at %v, want %v", got.AccessExpiresAt, started.AccessExpiresAt)
@@ -152,23 +158,23 @@ var reauthenticateTests = []test{
 	{"refuses a user whose password has changed since it was checked, and a deleted user", func(s *suite) {
 		started := s.start(s.now)
 		s.ok(s.SetPassword(s.ctx, s.subject, 1, started.ID, s.now))
-		_, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
+		_, _, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
 		s.want(err, issuer.ErrCredentialChanged)
 		s.ok(s.Delete(s.ctx, s.subject, s.now))
-		_, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
+		_, _, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, s.now))
 		s.want(err, issuer.ErrSubjectGone)
 	}},
 	{"returns ErrNotFound for an ended, an expired and another subject's session", func(s *suite) {
 		list := s.starts(2)
 		_, _, err := s.Revoke(s.ctx, s.subject, list[0].ID, end(s.now, issuer.ReasonLogout))
 		s.ok(err)
-		_, err = s.Reauthenticate(s.ctx, s.reauthentication(list[0].ID, s.now))
+		_, _, err = s.Reauthenticate(s.ctx, s.reauthentication(list[0].ID, s.now))
 		s.want(err, issuer.ErrNotFound)
-		_, err = s.Reauthenticate(s.ctx, s.reauthentication(list[1].ID, list[1].ExpiresAt))
+		_, _, err = s.Reauthenticate(s.ctx, s.reauthentication(list[1].ID, list[1].ExpiresAt))
 		s.want(err, issuer.ErrNotFound)
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
 		s.ok(err)
-		_, err = s.Reauthenticate(s.ctx, s.reauthentication(foreign.ID, s.now))
+		_, _, err = s.Reauthenticate(s.ctx, s.reauthentication(foreign.ID, s.now))
 		s.want(err, issuer.ErrNotFound)
 	}},
 }
@@ -176,7 +182,7 @@ var reauthenticateTests = []test{
 func (s *suite) reauthentication(id string, at time.Time) issuer.Reauthentication {
 	return issuer.Reauthentication{
 		Subject: s.subject, ID: id, TokenID: issuer.NewID(), CredentialVersion: 1, AMR: "pwd otp",
-		At: at, AccessExpiresAt: at.Add(2 * accessTTL),
+		At: at, AccessExpiresAt: at.Add(2 * accessTTL), ReplacedTokenID: issuer.NewID(), ReplacedExpiresAt: at.Add(accessTTL),
 	}
 }
 

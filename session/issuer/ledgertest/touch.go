@@ -42,7 +42,7 @@ var touchTests = []test{
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
 		s.wantSeen(started.ID, at)
 		at = at.Add(time.Hour)
-		_, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, at))
+		_, _, err = s.Reauthenticate(s.ctx, s.reauthentication(started.ID, at))
 		s.ok(err)
 		s.touch(issuer.Use{SessionID: started.ID, At: at.Add(59 * time.Second)})
 		s.wantSeen(started.ID, at)
@@ -59,7 +59,7 @@ var touchTests = []test{
 		// use of the session.
 		refreshed, err := s.refresh(started.ID, latest.Add(-time.Second))
 		s.ok(err)
-		again, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
+		again, _, err := s.Reauthenticate(s.ctx, s.reauthentication(started.ID, latest.Add(-time.Second)))
 		s.ok(err)
 		if refreshed.LastSeenAt != latest || again.LastSeenAt != latest {
 			s.Errorf("seen at %v and %v, want %v", refreshed.LastSeenAt, again.LastSeenAt, latest)
