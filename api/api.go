@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
@@ -31,15 +32,21 @@ type API struct {
 	// ReauthMaxAge is the maximum age of the last password check for sensitive calls. Zero means no
 	// limit.
 	ReauthMaxAge time.Duration
-	// TrustedProxies are the proxies that may report a client's IP address in X-Forwarded-For.
+	// TrustedProxies are the proxies that may report a client's IP address in ForwardedHeader.
 	TrustedProxies []netip.Prefix
+	// ForwardedHeader is Forwarded or, by default, XForwardedFor.
+	ForwardedHeader string
 	// CORSOrigins are the origins whose pages may call the service from a browser. An empty list
 	// allows no other origin.
 	CORSOrigins []string
+	// CORSHeaders are request headers that such pages may send in addition to those of the service.
+	CORSHeaders []string
 	// Clients are the OAuth clients that may introspect tokens.
 	Clients Clients
 	// If not nil, Mailbox returns the mails that 'sessiond dev' keeps instead of sending.
 	Mailbox func() any
 	// If Metrics is nil, requests are not counted.
 	Metrics *Metrics
+
+	warnUnreadable sync.Once
 }

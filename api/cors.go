@@ -13,8 +13,8 @@ func (a *API) cors(next http.Handler) http.Handler {
 	}
 	return cors.New(cors.Options{
 		AllowedOrigins: a.CORSOrigins,
-		AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
-		AllowedHeaders: []string{"Authorization", "Content-Type", requestIDHeader, deviceHeader},
+		AllowedMethods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowedHeaders: append([]string{"Authorization", "Content-Type", requestIDHeader, deviceHeader}, a.CORSHeaders...),
 		ExposedHeaders: []string{"X-Auth-Token", deviceHeader, requestIDHeader, "WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"},
 		MaxAge:         600,
 	}).Handler(next)

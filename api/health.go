@@ -52,5 +52,5 @@ func Waiting() http.Handler {
 	mux.Handle("GET /readyz", a.serve(a.getReadiness, a.writeProblem(nil, false)))
 	mux.Handle("/oauth/", a.serve(unavailable, a.writeOAuthError))
 	mux.Handle("/", a.serve(unavailable, a.writeProblem(nil, true)))
-	return secure(mux)
+	return mux
 }

@@ -16,16 +16,9 @@ import (
 // field's name. The tag `required:"true"` makes an empty field an error. All fields have the type
 // string or *string.
 
-// unknownNames says whether a decoder refuses or ignores names that the input type lacks.
-type unknownNames bool
-
-const (
-	refuseUnknown unknownNames = false
-	ignoreUnknown unknownNames = true
-)
-
-// fill sets the fields of the struct that in points to from a form or a query string.
-func fill(in any, values url.Values, unknown unknownNames) error {
+// fill sets the fields of the struct that in points to from a form or a query string. It ignores
+// names that the struct does not declare.
+func fill(in any, values url.Values) error {
 	v := reflect.ValueOf(in).Elem()
 	fields := make(map[string]reflect.Value)
 	for _, f := range inputFields(v.Type()) {
@@ -34,10 +27,6 @@ func fill(in any, values url.Values, unknown unknownNames) error {
 	for name, all := range values {
 		field, known := fields[name]
 		switch {
-		case !known && unknown == refuseUnknown && all[0] == "":
-			return unknownField("body") // a form without "=" may consist of a secret, which no error may repeat
-		case !known && unknown == refuseUnknown:
-			return unknownField(fieldName(name))
 		case len(all) > 1:
 			return duplicateField(fieldName(name))
 		case !utf8.ValidString(name) || !utf8.ValidString(all[0]):

@@ -13,7 +13,7 @@ func notFound(routes chi.Routes) func(http.ResponseWriter, *http.Request) error 
 	return func(w http.ResponseWriter, r *http.Request) error {
 		path := cmp.Or(r.URL.RawPath, r.URL.Path)
 		err := errNotFound
-		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 			if routes.Match(chi.NewRouteContext(), method, path) {
 				w.Header().Add("Allow", method)
 				err = errMethodNotAllowed

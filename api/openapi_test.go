@@ -145,7 +145,7 @@ func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
 }
 
 func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue(t *testing.T) {
-	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
+	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for _, p := range op.Parameters {
 			checkBounds(t, p.Value.Name, p.Value.Schema.Value)
 		}
@@ -160,8 +160,8 @@ func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue(t *testing.T) {
 			for name, s := range body.Properties {
 				checkBounds(t, name, s.Value)
 			}
-			// Only the OAuth endpoints ignore unknown parameters (RFC 6749 section 3.2).
-			if closed(body) == strings.HasPrefix(op.Tags[0], "oauth") {
+			// The classic routes and the OAuth endpoints (RFC 6749 section 3.2) ignore unknown fields.
+			if closed(body) != strings.HasPrefix(path, "/v1/") {
 				t.Errorf("%s: the body forbids unknown fields: %t, want the opposite", media, closed(body))
 			}
 			for _, name := range body.Required {
@@ -233,14 +233,55 @@ func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*
 func TestOpenAPI_MatchesRoutes(t *testing.T) {
 	// The router does not list /v1/verify, which accepts every method. The document lists only GET.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
+	heads := make(map[string]bool)
 	walk := func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		routes[method+" "+route] = true
+		if method == http.MethodHead { // the document describes HEAD once, for all routes
+			heads[route] = true
+		} else {
+			routes[method+" "+route] = true
+		}
 		return nil
 	}
 	if err := chi.Walk((&API{}).routes(), walk); err != nil {
 		t.Fatal(err)
 	}
 	compareRoutes(t, routes)
+	for r := range routes {
+		method, path, _ := strings.Cut(r, " ")
+		if safe := method == http.MethodGet && !strings.Contains(path, "/delete"); safe && path != verifyPattern && !heads[path] {
+			t.Errorf("%s answers GET, and does not answer HEAD", path)
+		}
+	}
+	for path := range heads {
+		if strings.Contains(path, "/delete") {
+			t.Errorf("%s answers HEAD, although GET changes something", path)
+		}
+	}
+}
+
+// The test knows the answers that follow from the kind of a route. Which of the others a handler can
+// give is in the tests of that route.
+func TestOpenAPI_ListsNoAnswerThatCannotHappen(t *testing.T) {
+	neverFails := []string{"/livez", "/readyz", "/openapi.json", "/docs", "/verify", "/.well-known/oauth-authorization-server", "/.well-known/sessiond-epochs"}
+	eachOperation(t, func(t *testing.T, method, path string, item *openapi3.PathItem, op *openapi3.Operation) {
+		hasBody, hasInput := op.RequestBody != nil, op.RequestBody != nil || len(op.Parameters)+len(item.Parameters) > 0
+		for status, r := range op.Responses.Map() {
+			malformed := strings.HasSuffix(r.Ref, "/Malformed") // any request may be malformed, and the classic routes say so
+			possible := map[string]bool{
+				"304": path == "/.well-known/jwks.json",
+				"400": hasInput || malformed,
+				"404": protected(op) || hasBody,
+				"409": hasBody,
+				"413": hasBody,
+				"415": hasBody,
+				"429": hasInput,
+				"500": !slices.Contains(neverFails, path),
+			}
+			if can, listed := possible[status]; listed && !can {
+				t.Errorf("%s %s cannot answer with %s", method, path, status)
+			}
+		}
+	})
 }
 
 // compareRoutes checks that openapi.json documents exactly the given routes, such as "GET /path". A

@@ -38,6 +38,7 @@ var (
 	errMediaType        = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send application/json in UTF-8."}
 	errMediaTypeOrForm  = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send application/json or application/x-www-form-urlencoded in UTF-8."}
 	errMediaTypeForm    = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send application/x-www-form-urlencoded."}
+	errContentCoding    = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send the body without a Content-Encoding."}
 	errTooLarge         = &errRequest{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 64 KiB."}
 	errOtherUser        = &errRequest{http.StatusForbidden, "other_user", "The token belongs to another user."}
 	errReauthenticate   = &errRequest{http.StatusUnauthorized, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate. A classic route also takes it as current_password."}
@@ -149,6 +150,9 @@ func (a *API) setErrorHeaders(w http.ResponseWriter, r *http.Request, p *Problem
 		w.Header().Set("Retry-After", retryAfter(err))
 	case http.StatusRequestEntityTooLarge:
 		w.Header().Set("Connection", "close")
+	}
+	if errors.Is(err, errContentCoding) {
+		w.Header().Set("Accept-Encoding", "identity") // RFC 9110 section 12.5.3
 	}
 	logEntryOf(r).err = err
 }

@@ -9,7 +9,7 @@ func decodeQuery(q *request, in any) error {
 	if err != nil {
 		return err
 	}
-	return fill(in, values, ignoreUnknown)
+	return fill(in, values)
 }
 
 // parseQuery returns the query parameters. It refuses invalid UTF-8 and repeated parameters.
@@ -18,5 +18,5 @@ func parseQuery(q *request) (url.Values, error) {
 	if err != nil {
 		return nil, fieldError("query", "malformed", "is not a valid query string")
 	}
-	return values, fill(&struct{}{}, values, ignoreUnknown)
+	return values, fill(&struct{}{}, values)
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -23,18 +24,19 @@ const (
 // decodeJSON decodes a JSON object in UTF-8 into the struct that in points to. It refuses members
 // that the struct does not declare and members that appear twice. Names are case-sensitive.
 func decodeJSON(q *request, in any) error {
-	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON}, errMediaType)
+	return decodeBody(q, in, bodyDecoders{mediaJSON: strictJSON}, errMediaType)
 }
 
-// decodeJSONOrForm is like decodeJSON and also accepts HTML forms. Clients older than /v1 need that.
+// decodeJSONOrForm is like decodeJSON, but it also accepts HTML forms, and it ignores members that the
+// struct does not declare. Clients older than /v1 need both.
 func decodeJSONOrForm(q *request, in any) error {
-	return decodeBody(q, in, bodyDecoders{mediaJSON: unmarshalJSON, mediaForm: refuseUnknown.decodeForm}, errMediaTypeOrForm)
+	return decodeBody(q, in, bodyDecoders{mediaJSON: lenientJSON, mediaForm: decodeForm}, errMediaTypeOrForm)
 }
 
 // decodeOAuth decodes an HTML form as RFC 6749 section 3.2 requires: it ignores unknown parameters,
 // and refuses a parameter that appears twice.
 func decodeOAuth(q *request, in any) error {
-	return decodeBody(q, in, bodyDecoders{mediaForm: ignoreUnknown.decodeForm}, errMediaTypeForm)
+	return decodeBody(q, in, bodyDecoders{mediaForm: decodeForm}, errMediaTypeForm)
 }
 
 // bodyDecoders maps each media type that a route accepts to the decoder of that type.
@@ -52,11 +54,19 @@ func decodeBody(q *request, in any, decoders bodyDecoders, noDecoder error) erro
 	return noDecoder
 }
 
+// isUTF8 reports whether a parameter charset names UTF-8. Some clients write utf8.
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
+}
+
 func readBody(q *request) (body []byte, media string, err error) {
+	if coding := q.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, "", errContentCoding
+	}
 	if values := q.Header.Values("Content-Type"); len(values) == 1 {
 		var params map[string]string
 		media, params, err = mime.ParseMediaType(values[0])
-		if err != nil || params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
+		if err != nil || !isUTF8(params["charset"]) {
 			return nil, "", errMediaTypeOrForm
 		}
 	} else if len(values) > 1 {
@@ -77,12 +87,19 @@ func readBody(q *request) (body []byte, media string, err error) {
 	return body, media, nil
 }
 
-func unmarshalJSON(body []byte, in any) error {
+func strictJSON(body []byte, in any) error {
+	return unmarshalJSON(body, in, json.RejectUnknownMembers(true))
+}
+
+func lenientJSON(body []byte, in any) error { return unmarshalJSON(body, in) }
+
+func unmarshalJSON(body []byte, in any, options ...json.Options) error {
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // some programs write a byte order mark, which RFC 8259 lets us ignore
 	if jsontext.Value(body).Kind() == 'n' {
 		return fieldError("body", "wrong_type", "has the wrong type") // json.Unmarshal would accept null
 	}
 	// The client does not see the decoder's message, because the message could quote a password.
-	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
+	err := json.Unmarshal(body, in, options...)
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
 	switch {
@@ -109,12 +126,11 @@ func fieldOf(p jsontext.Pointer) string {
 	return "body"
 }
 
-// decodeForm decodes an HTML form into the struct that in points to. The value u says whether it
-// refuses or ignores fields that the struct does not declare.
-func (u unknownNames) decodeForm(body []byte, in any) error {
+// decodeForm decodes an HTML form into the struct that in points to.
+func decodeForm(body []byte, in any) error {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return fieldError("body", "malformed", "is not a valid form")
 	}
-	return fill(in, form, u)
+	return fill(in, form)
 }

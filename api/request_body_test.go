@@ -39,17 +39,15 @@ func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
 		// checks the first value.
 		{"refuses a member that appears twice", mediaJSON, `{"name":"a","name":"b"}`, "name", "duplicate"},
 		{"refuses a form field that appears twice", form, `name=a&name=b`, "name", "duplicate"},
-		// encoding/json would ignore the case of names, and treat the Kelvin sign (U+212A) as a k.
-		{"refuses a name in other capitals", mediaJSON, `{"NAME":"a"}`, "NAME", "unknown"},
-		{"refuses a Kelvin sign instead of a k", mediaJSON, "{\"nic\u212a\":\"a\"}", "nic\u212a", "unknown"},
-		{"refuses an unknown member", mediaJSON, `{"role":"admin"}`, "role", "unknown"},
-		{"refuses an unknown form field", form, `role=admin`, "role", "unknown"},
-		// These field names may contain a secret, so neither the response nor the log may repeat
-		// them.
-		{"refuses JSON sent as a form", form, `{"name":"secret"}`, "body", "unknown"},
-		{"refuses a form without an equals sign", form, `secret`, "body", "unknown"},
-		{"refuses a member name with a space", mediaJSON, `{"a secret":""}`, "body", "unknown"},
-		{"refuses a member name of 65 bytes", mediaJSON, `{"` + strings.Repeat("a", 65) + `":""}`, "body", "unknown"},
+		// The test of decodeJSON below shows that such a name is unknown.
+		{"ignores a name in other capitals", mediaJSON, `{"NAME":"a"}`, "", ""},
+		{"ignores an unknown member of any type", mediaJSON, `{"name":"a","role":["admin",{}]}`, "", ""},
+		{"ignores an unknown form field", form, `name=a&role=admin`, "", ""},
+		{"ignores JSON sent as a form", form, `{"name":"secret"}`, "", ""},
+		{"refuses an unknown member that appears twice", mediaJSON, `{"role":"a","role":"b"}`, "role", "duplicate"},
+		{"refuses an unknown form field that appears twice", form, `role=a&role=b`, "role", "duplicate"},
+		{"accepts a byte order mark", mediaJSON, "\ufeff{\"name\":\"a\"}", "", ""},
+		{"accepts the charset utf8", mediaJSON + `; charset="UTF8"`, `{"name":"a"}`, "", ""},
 		{"refuses a number instead of a string", mediaJSON, `{"name":1}`, "name", "wrong_type"},
 		{"refuses an array instead of a string", mediaJSON, `{"name":["a"]}`, "name", "wrong_type"},
 		{"refuses an array as the body", mediaJSON, `[]`, "body", "wrong_type"},
@@ -74,6 +72,25 @@ func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
 				t.Errorf("got error %v, want an error about the field %s", err, c.field)
 			case c.code != "" && (fields[0].Field != c.field || fields[0].Code != c.code):
 				t.Errorf("got error %+v, want field %s with code %s", fields[0], c.field, c.code)
+			}
+		})
+	}
+	for name, c := range map[string]struct{ body, field string }{
+		// encoding/json would ignore the case of names, and treat the Kelvin sign (U+212A) as a k.
+		"refuses a name in other capitals":     {`{"NAME":"a"}`, "NAME"},
+		"refuses a Kelvin sign instead of a k": {"{\"nic\u212a\":\"a\"}", "nic\u212a"},
+		"refuses an unknown member":            {`{"role":"admin"}`, "role"},
+		// These field names may contain a secret, so neither the response nor the log may repeat
+		// them.
+		"refuses a member name with a space": {`{"a secret":""}`, "body"},
+		"refuses a member name of 65 bytes":  {`{"` + strings.Repeat("a", 65) + `":""}`, "body"},
+	} {
+		t.Run(name+" on /v1", func(t *testing.T) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(c.body))
+			r.Header.Set("Content-Type", mediaJSON)
+			var fields identity.FieldErrors
+			if err := decodeJSON(&request{Request: r}, &sample{}); !errors.As(err, &fields) || fields[0].Field != c.field || fields[0].Code != "unknown" {
+				t.Errorf("got error %v, want the unknown field %s", err, c.field)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -15,11 +16,12 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// logEntry is the part of a request's log line that the handler of the request sets.
+// logEntry is what the log line of a request says about the client and the outcome.
 type logEntry struct {
-	level   slog.Level
-	subject string
-	err     error
+	level    slog.Level
+	clientIP netip.Addr
+	subject  string
+	err      error
 }
 
 type logEntryKey struct{}
@@ -36,7 +38,7 @@ func logEntryOf(r *http.Request) *logEntry {
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		entry := &logEntry{level: slog.LevelInfo}
+		entry := &logEntry{level: slog.LevelInfo, clientIP: a.clientAddr(r)}
 		id := requestID(r)
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		ww.Header().Set(requestIDHeader, id)

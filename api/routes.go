@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 
@@ -14,12 +16,43 @@ import (
 func (a *API) Handler() http.Handler {
 	check, others := a.gatewayCheck(), a.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isGatewayCheck(r.URL.Path) {
+		isCheck := isGatewayCheck(r.URL.Path)
+		if r.ContentLength != 0 && (isCheck || r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			ignoreBody(w)
+		}
+		if isCheck {
 			check.ServeHTTP(w, r)
 		} else {
-			others.ServeHTTP(w, r)
+			others.ServeHTTP(w, withoutTrailingSlash(r))
 		}
 	})
+}
+
+// ignoreBody makes net/http respond before it has read the request body, which the client may never
+// send. The rest of the connection is then unusable.
+func ignoreBody(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).EnableFullDuplex() // a test's ResponseWriter may not support it
+}
+
+// withoutTrailingSlash returns the request for the path without a slash at its end. The one exception
+// is DELETE /v1/sessions/. A client that wants to revoke one session and whose variable for the id is
+// empty sends this request, and must not revoke all sessions.
+func withoutTrailingSlash(r *http.Request) *http.Request {
+	path := cmp.Or(r.URL.RawPath, r.URL.Path)
+	if len(path) < 2 || !strings.HasSuffix(path, "/") || r.Method == http.MethodDelete && path == "/v1/sessions/" {
+		return r
+	}
+	trimmed, target := *r, *r.URL
+	target.Path, target.RawPath = strings.TrimSuffix(target.Path, "/"), strings.TrimSuffix(target.RawPath, "/")
+	trimmed.URL = &target
+	return &trimmed
+}
+
+// get adds a route for GET and HEAD. A route that changes something by GET must not use get.
+func get(r chi.Router, pattern string, h http.HandlerFunc) {
+	r.Get(pattern, h)
+	r.Head(pattern, h)
 }
 
 // routes returns all routes except /v1/verify, which accepts methods that the router chi does not
@@ -27,7 +60,7 @@ func (a *API) Handler() http.Handler {
 func (a *API) routes() chi.Router {
 	r := chi.NewRouter()
 	// Every request passes through these middlewares, in the order of this list.
-	every := chi.Middlewares{a.trustProxies, a.observe, timeout, secure, a.cors}
+	every := chi.Middlewares{a.observe, timeout, a.cors}
 	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
 	r.NotFound(noRoute)
 	r.MethodNotAllowed(noRoute)
@@ -48,21 +81,21 @@ func (a *API) v1Routes(r chi.Router) {
 	oauth := func(h handler) http.HandlerFunc { return a.serve(h, a.writeOAuthError) }
 	r.Post("/v1/users", open(a.limited(limit.ActionRegister, jsonBody(a.createUser))))
 	r.Post("/v1/users/verify", open(a.limited(limit.ActionMailedToken, jsonBody(a.verifyEmail)), on(identity.ErrInvalidToken, 404), on(identity.ErrWrongPassword, 403)))
-	r.Get("/v1/users/me", signedIn(a.getMe))
+	get(r, "/v1/users/me", signedIn(a.getMe))
 	r.Patch("/v1/users/me", signedIn(jsonBody(a.updateMe)))
 	r.Delete("/v1/users/me", signedIn(a.recentSignIn(a.deleteMe)))
 	r.Post("/v1/users/me/email-confirmations", signedIn(a.resendConfirmation))
 	r.Post("/v1/email-changes/undo", open(a.limited(limit.ActionMailedToken, jsonBody(a.undoEmailChange)), on(identity.ErrInvalidToken, 404)))
-	r.Get("/v1/email-changes/undo", getUndoPage)
+	get(r, "/v1/email-changes/undo", getUndoPage)
 	r.Put("/v1/users/me/password", signedIn(a.recentSignIn(jsonBody(a.changePassword)), on(identity.ErrWrongPassword, 403)))
 	r.Post("/v1/sessions", open(jsonBody(a.createSession)))
-	r.Get("/v1/sessions", signedIn(paged(a.listSessions)))
+	get(r, "/v1/sessions", signedIn(paged(a.listSessions)))
 	r.Delete("/v1/sessions", signedIn(a.deleteSessions))
-	r.Get("/v1/sessions/current", signedIn(a.getCurrentSession))
+	get(r, "/v1/sessions/current", signedIn(a.getCurrentSession))
 	r.Delete("/v1/sessions/current", signedIn(a.deleteCurrentSession))
 	r.Post("/v1/sessions/current/reauthenticate", signedIn(jsonBody(a.reauthenticate), on(identity.ErrWrongPassword, 403)))
 	r.Delete("/v1/sessions/{id}", signedIn(a.deleteSession))
-	r.Get("/v1/logins", signedIn(paged(a.listLogins)))
+	get(r, "/v1/logins", signedIn(paged(a.listLogins)))
 	r.Post("/v1/password-resets", open(jsonBody(a.requestPasswordReset)))
 	r.Post("/v1/password-resets/check", open(a.limited(limit.ActionMailedToken, jsonBody(a.checkPasswordReset)), on(identity.ErrInvalidToken, 404)))
 	r.Post("/v1/password-resets/complete", open(a.limited(limit.ActionMailedToken, jsonBody(a.completePasswordReset)), on(identity.ErrInvalidToken, 404)))
@@ -70,21 +103,24 @@ func (a *API) v1Routes(r chi.Router) {
 	r.Post("/oauth/token", oauth(a.limited(limit.ActionRefresh, oauthForm(a.refreshToken))))
 	r.Post("/oauth/revoke", oauth(oauthForm(a.revokeToken)))
 	r.Post("/oauth/introspect", oauth(a.asClient(oauthForm(a.introspectToken))))
-	r.Get("/.well-known/jwks.json", open(a.getJWKS))
-	r.Get("/.well-known/sessiond-epochs", open(a.getEpochs))
-	r.Get("/.well-known/oauth-authorization-server", open(a.getServerMetadata))
+	get(r, "/.well-known/jwks.json", open(a.getJWKS))
+	get(r, "/.well-known/sessiond-epochs", open(a.getEpochs))
+	get(r, "/.well-known/oauth-authorization-server", open(a.getServerMetadata))
+	if path := a.issuerPath(); path != "" {
+		get(r, "/.well-known/oauth-authorization-server"+path, open(a.getServerMetadata))
+	}
 
-	r.Get("/livez", open(a.getLiveness))
-	r.Get("/readyz", open(a.getReadiness))
+	get(r, "/livez", open(a.getLiveness))
+	get(r, "/readyz", open(a.getReadiness))
 	docs := documents{openAPI, docsPage}
 	if a.ClassicRoutes == ClassicOff {
 		docs = docs.withoutClassicRoutes()
 	}
-	r.Get("/openapi.json", docs.getOpenAPI)
-	r.Get("/docs", docs.getPage)
-	r.Get("/verify", getVerifyPage)
+	get(r, "/openapi.json", docs.getOpenAPI)
+	get(r, "/docs", docs.getPage)
+	get(r, "/verify", getVerifyPage)
 	if a.Mailbox != nil {
-		r.Get("/dev/mail", open(a.getDevMail))
+		get(r, "/dev/mail", open(a.getDevMail))
 	}
 }
 
@@ -101,15 +137,15 @@ func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 		r.Post(p+"/loginUser", open(jsonOrForm(a.loginUser), on(identity.ErrNotFound, 401), on(issuer.ErrSubjectGone, 401),
 			on(identity.ErrWrongPassword, wrongPassword), on(issuer.ErrCredentialChanged, wrongPassword), on(issuer.ErrTooManySessions, 403)))
 		r.Delete(p+"/logout", signedIn(a.logout))
-		r.Get(p+"/findUser", signedIn(queryParams(a.findUser), on(identity.ErrNotFound, 401)))
+		get(r, p+"/findUser", signedIn(queryParams(a.findUser), on(identity.ErrNotFound, 401)))
 		r.Put(p+"/updateUser", signedIn(jsonOrForm(a.updateUser), on(identity.ErrNotFound, 401), on(identity.ErrEmailTaken, 403), on(identity.ErrWrongPassword, 403)))
 		r.Delete(p+"/deleteUser", signedIn(queryParams(a.deleteUser), on(identity.ErrWrongPassword, 403)))
 		r.Post(p+"/forgotPassword", open(jsonOrForm(a.forgotPassword), on(identity.ErrNotFound, 403)))
-		r.Get(p+"/reset", open(a.limited(limit.ActionMailedToken, queryParams(a.checkReset)), on(identity.ErrInvalidToken, 403)))
+		get(r, p+"/reset", open(a.limited(limit.ActionMailedToken, queryParams(a.checkReset)), on(identity.ErrInvalidToken, 403)))
 		r.Put(p+"/updatePassword", signedIn(jsonOrForm(a.updatePassword), on(identity.ErrWrongPassword, 403), on(identity.ErrPasswordChanged, 403)))
 		r.Put(p+"/updatePasswordViaEmail", open(a.limited(limit.ActionMailedToken, jsonOrForm(a.updatePasswordViaEmail)),
 			on(identity.ErrNotFound, 401), on(identity.ErrInvalidToken, 403)))
-		r.Get(p+"/user/logins/show", signedIn(a.listUserLogins))
+		get(r, p+"/user/logins/show", signedIn(a.listUserLogins))
 		r.Get(p+"/user/logins/delete/{login_id}", signedIn(a.deleteUserLogin, on(issuer.ErrNotFound, 400)))
 		r.Get(p+"/user/logins/delete/all/not-current", signedIn(a.deleteOtherUserLogins))
 		r.Get(p+"/user/logins/deletes/all", signedIn(jsonOrForm(a.deleteAllUserLogins), on(identity.ErrWrongPassword, 403)))

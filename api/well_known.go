@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,10 +21,35 @@ func (a *API) getJWKS(q *request) (reply, error) {
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`
 	q.replyHeader.Set("Cache-Control", "public, max-age=300")
 	q.replyHeader.Set("ETag", tag)
-	if q.Header.Get("If-None-Match") == tag {
+	if matchesTag(q.Header.Values("If-None-Match"), tag) {
 		return reply{status: http.StatusNotModified}, nil
 	}
 	return ok(jsontext.Value(set)), nil
+}
+
+// matchesTag reports whether the field If-None-Match has the value * or lists an entity tag. Caches make
+// a tag weak when they compress the body, and weak tags match too (RFC 9110 section 13.1.2).
+func matchesTag(values []string, tag string) bool {
+	for list := strings.Join(values, ","); list != ""; {
+		var item string
+		if list, item = cutLast(list, ','); item == "*" || strings.TrimPrefix(item, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// issuerPath returns the path of the issuer, which clients append to the path of the metadata
+// (RFC 8414 section 3.1).
+func (a *API) issuerPath() string {
+	if a.Sessions == nil {
+		return ""
+	}
+	issuer, err := url.Parse(a.Sessions.Issuer)
+	if err != nil || strings.ContainsAny(issuer.Path, "{}*") { // the router gives these characters a meaning
+		return ""
+	}
+	return strings.TrimRight(issuer.Path, "/")
 }
 
 // getEpochs serves /.well-known/sessiond-epochs, from which verifiers in other processes learn which

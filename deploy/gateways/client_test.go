@@ -59,20 +59,26 @@ func (c *client) do(method, target string, body []byte, lines ...string) answer 
 	}
 	out.WriteString("\r\n")
 	out.Write(body)
+	return c.exchange(method, out.String())
+}
+
+// exchange sends the bytes of one request.
+func (c *client) exchange(method, request string) answer {
+	c.t.Helper()
 	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		c.t.Fatal(err)
 	}
-	if _, err := c.conn.Write(out.Bytes()); err != nil {
-		c.t.Fatalf("%s %s: %v", method, target, err)
+	if _, err := io.WriteString(c.conn, request); err != nil {
+		c.t.Fatalf("%.100q: %v", request, err)
 	}
 	resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
 	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, target, err)
+		c.t.Fatalf("%.100q: %v", request, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, target, err)
+		c.t.Fatalf("%.100q: %v", request, err)
 	}
 	if resp.Close {
 		if resp.StatusCode != 503 {

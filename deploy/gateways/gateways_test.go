@@ -40,6 +40,9 @@ func TestGateways_ForwardOnlyRequestsOfActiveSessions(t *testing.T) {
 				{"adds the identity headers", testIdentity},
 				{"returns 401 without a valid token", testNoToken},
 				{"removes forged identity headers", testForgedHeaders},
+				{"removes forged addresses of the client", testForgedAddress},
+				{"removes trailers", testTrailers},
+				{"forwards large uploads", testUpload},
 				{"forwards the token that was checked when there are two", testTwoTokens},
 				{"does not change the request", testRequestUnchanged},
 				{"does not change the application's answer", testAnswerUnchanged},
@@ -130,6 +133,43 @@ func testForgedHeaders(t *testing.T, s *site) {
 		s.app.wantNone(t)
 		c.ask("GET", "/things", nil, line, s.alice.bearer()).want(t, 200)
 		s.app.takeOne(t).wantIdentity(t, s.alice)
+	}
+}
+
+func testForgedAddress(t *testing.T, s *site) {
+	dial(t, s.addr).ask("GET", "/things", nil, s.alice.bearer(), "X-Real-IP: 203.0.113.7", "Forwarded: for=203.0.113.7", "X-Forwarded-For: 203.0.113.7").want(t, 200)
+	for name, values := range s.app.takeOne(t).Header {
+		if strings.Contains(strings.Join(values, ","), "203.0.113.7") {
+			t.Errorf("the application got the forged address in %s: %q", name, values)
+		}
+	}
+}
+
+// testTrailers sends identity headers as trailers of a chunked body. A gateway may refuse such a
+// request, but it must not forward them.
+func testTrailers(t *testing.T, s *site) {
+	for name, declaration := range map[string]string{"undeclared": "", "declared": "Trailer: X-Auth-Subject\r\n"} {
+		a := dial(t, s.addr).exchange("POST", "POST /things HTTP/1.1\r\nHost: app.example\r\n"+s.alice.bearer()+"\r\n"+declaration+
+			"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Auth-Subject: evil\r\nX_Auth_Session: evil\r\n\r\n")
+		if a.status == 411 {
+			s.app.wantNone(t)
+			t.Logf("the gateway refuses a chunked body with %s trailers", name)
+			continue
+		}
+		a.want(t, 200)
+		got := s.app.takeOne(t)
+		got.wantIdentity(t, s.alice)
+		if string(got.Body) != "abc" {
+			t.Errorf("the body arrived as %q", got.Body)
+		}
+	}
+}
+
+func testUpload(t *testing.T, s *site) {
+	upload := bytes.Repeat([]byte("x"), 2<<20)
+	dial(t, s.addr).ask("POST", "/things", upload, s.alice.bearer()).want(t, 200)
+	if got := s.app.takeOne(t); !bytes.Equal(got.Body, upload) {
+		t.Errorf("an upload of %d bytes arrived with %d", len(upload), len(got.Body))
 	}
 }
 
@@ -376,7 +416,7 @@ func startCheck(t *testing.T) *check {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := new(bytes.Buffer)
 		_, _ = body.ReadFrom(r.Body)
-		k.record(received{r.Method, r.RequestURI, r.Header, body.Bytes()})
+		k.record(received{r.Method, r.RequestURI, r.Header, body.Bytes(), r.Trailer})
 		if answer := k.answer.Load(); answer != nil {
 			(*answer)(w, r)
 			return
@@ -402,7 +442,8 @@ func testCheckRequest(t *testing.T, check *check, app *app, addr string, keepsCo
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		for _, target := range targets {
 			a := c.do(method, target, []byte("a body"), "Authorization: Bearer a.b.c", "Cookie: secret=1", "X-Auth-Subject: root",
-				"X-Forwarded-For: 203.0.113.7", "X-Original-Uri: /loginUser", "X-Http-Method-Override: PUT")
+				"X-Forwarded-For: 203.0.113.7", "X-Original-Uri: /loginUser", "X-Http-Method-Override: PUT",
+				"X-Real-IP: 203.0.113.7", "Forwarded: for=203.0.113.7")
 			if a.status == 400 {
 				continue // this gateway refuses such a request target
 			}
@@ -415,7 +456,7 @@ func testCheckRequest(t *testing.T, check *check, app *app, addr string, keepsCo
 			if tokens := got.Header.Values("Authorization"); !slices.Equal(tokens, []string{"Bearer a.b.c"}) {
 				t.Errorf("the check got the Authorization headers %q, want the client's", tokens)
 			}
-			for _, name := range []string{"Cookie", "X-Auth-Subject"} {
+			for _, name := range []string{"Cookie", "X-Auth-Subject", "X-Real-Ip", "Forwarded"} {
 				if got.Header.Get(name) != "" {
 					t.Errorf("the check got %s: %s, want no such header", name, got.Header.Get(name))
 				}

@@ -26,7 +26,7 @@ type addrs struct{ gateway, sessiond, app string }
 
 var gateways = []gateway{
 	{"nginx", true, "", func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
-		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.gateway+";", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
+		substitute(t, "nginx.conf", dir, "listen 8000;", "listen "+at.gateway+";", "auth_request /.sessiond/verify;", "client_max_body_size 50m; auth_request /.sessiond/verify;", "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		var owner string
 		if os.Getuid() == 0 { // by default, the processes of nginx run as the user nobody, who cannot read dir
 			owner = "user root root;\n"

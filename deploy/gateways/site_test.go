@@ -163,6 +163,7 @@ type received struct {
 	Method, Target string
 	Header         http.Header
 	Body           []byte
+	Trailer        http.Header // fields after a chunked body
 }
 
 func startApp(t *testing.T) *app {
@@ -175,7 +176,7 @@ func startApp(t *testing.T) *app {
 			w.WriteHeader(http.StatusTeapot) // no gateway sends this status itself
 			return
 		}
-		got := received{r.Method, r.RequestURI, r.Header, body}
+		got := received{r.Method, r.RequestURI, r.Header, body, r.Trailer}
 		a.record(got)
 		if status, ok := strings.CutPrefix(r.URL.Path, "/status/"); ok {
 			n, _ := strconv.Atoi(status)
@@ -226,10 +227,16 @@ func (a *app) wantNone(t *testing.T) {
 var identityHeaders = []string{"X-Auth-Subject", "X-Auth-Username", "X-Auth-Session", "X-Auth-Token-Id"}
 
 // identity returns the identity headers as a very lenient application reads them, for example
-// X_AUTH.Subject as X-Auth-Subject.
+// X_AUTH.Subject as X-Auth-Subject, and trailers like headers.
 func (r received) identity() map[string][]string {
 	found := map[string][]string{}
-	for name, values := range r.Header {
+	r.addIdentity(found, r.Header)
+	r.addIdentity(found, r.Trailer)
+	return found
+}
+
+func (r received) addIdentity(found map[string][]string, header http.Header) {
+	for name, values := range header {
 		folded := strings.Map(func(r rune) rune {
 			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 				return r
@@ -240,7 +247,6 @@ func (r received) identity() map[string][]string {
 			found[canonical] = append(found[canonical], values...)
 		}
 	}
-	return found
 }
 
 // wantIdentity fails the test unless r has exactly the identity headers of the given session.

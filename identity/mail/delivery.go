@@ -22,8 +22,8 @@ type Mailer interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// ErrRejected means that the mail server refuses this email address permanently.
-var ErrRejected = errors.New("email address rejected")
+// ErrRejected means that the mail server refuses this mail permanently.
+var ErrRejected = errors.New("mail rejected")
 
 // Postman delivers the mail in the outbox. It sends each mail at least once, and twice only if a replica
 // dies after it sent the mail and before it recorded that. Each replica may run a Postman.

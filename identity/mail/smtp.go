@@ -91,7 +91,8 @@ func (s *SMTP) mayReach(ip netip.Addr) bool {
 	return s.scheme != plainText || s.anywhere || ip.IsLoopback() || ip.IsPrivate()
 }
 
-// Send implements [Mailer]. It returns [ErrRejected] if the server refuses the recipient with a 5xx code.
+// Send implements [Mailer]. It returns [ErrRejected] if the server refuses the sender, the recipient or the
+// text with a 5xx code.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg, err := s.compose(m)
 	if err != nil {
@@ -113,10 +114,21 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		return nil
 	}
 	var refused *gomail.SendError
-	if errors.As(err, &refused) && refused.Reason == gomail.ErrSMTPRcptTo && refused.ErrorCode() >= 500 {
+	if errors.As(err, &refused) && refused.ErrorCode() >= 500 && ofMessage(refused.Reason) {
 		return fmt.Errorf("send mail through server %s: %w: %w", s.address(), ErrRejected, err)
 	}
 	return fmt.Errorf("send mail through server %s: %w", s.address(), err)
+}
+
+// ofMessage reports whether the server gave its answer to a command that is about the message, and not
+// to one that signs in.
+func ofMessage(reason gomail.SendErrReason) bool {
+	switch reason {
+	case gomail.ErrSMTPMailFrom, gomail.ErrSMTPRcptTo, gomail.ErrSMTPData, gomail.ErrSMTPDataClose:
+		return true
+	default:
+		return false
+	}
 }
 
 // Check connects to the server and signs in like Send, but sends no mail.

@@ -44,7 +44,8 @@ type server struct {
 
 	mu        sync.Mutex
 	delivered []delivery
-	refuse    *smtp.SMTPError // if not nil, the response to every recipient
+	refuse    *smtp.SMTPError // if not nil, the response to the command refuseAt
+	refuseAt  string          // MAIL, RCPT or DATA
 }
 
 type delivery struct {
@@ -125,19 +126,24 @@ func (s *smtpSession) Auth(string) (sasl.Server, error) {
 	}), nil
 }
 
-func (s *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
-	s.from = from
+// refusal returns the error that a test wants for a command.
+func (s *server) refusal(command string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse != nil && s.refuseAt == command {
+		return s.refuse
+	}
 	return nil
 }
 
+func (s *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
+	s.from = from
+	return s.server.refusal("MAIL")
+}
+
 func (s *smtpSession) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	if s.server.refuse != nil {
-		return s.server.refuse
-	}
 	s.to = append(s.to, to)
-	return nil
+	return s.server.refusal("RCPT")
 }
 
 func (s *smtpSession) Data(r io.Reader) error {
@@ -146,6 +152,9 @@ func (s *smtpSession) Data(r io.Reader) error {
 		return err
 	}
 	s.data = string(data)
+	if err := s.server.refusal("DATA"); err != nil {
+		return err
+	}
 	_, s.tls = s.conn.TLSConnectionState()
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
@@ -349,7 +358,7 @@ func TestSMTP_FailedSMTPLoginIsNotReportedAsRejectedRecipient(t *testing.T) {
 	}
 }
 
-func TestSMTP_OnlyA5xxResponseRejectsTheRecipient(t *testing.T) {
+func TestSMTP_OnlyA5xxResponseRejectsTheMail(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, testPassword)
 	for _, c := range []struct {
@@ -357,14 +366,18 @@ func TestSMTP_OnlyA5xxResponseRejectsTheRecipient(t *testing.T) {
 		rejected bool
 	}{
 		{smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"}, true},
+		{smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "looks like spam"}, true},
 		{smtp.SMTPError{Code: 450, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "greylisted"}, false},
+		{smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "no space left"}, false},
 	} {
-		s.mu.Lock()
-		s.refuse = &c.refusal
-		s.mu.Unlock()
-		err := mailer.Send(t.Context(), message)
-		if err == nil || errors.Is(err, ErrRejected) != c.rejected {
-			t.Errorf("%d: %v", c.refusal.Code, err)
+		for _, command := range []string{"MAIL", "RCPT", "DATA"} {
+			s.mu.Lock()
+			s.refuse, s.refuseAt = &c.refusal, command
+			s.mu.Unlock()
+			err := mailer.Send(t.Context(), message)
+			if err == nil || errors.Is(err, ErrRejected) != c.rejected {
+				t.Errorf("%d at %s: %v", c.refusal.Code, command, err)
+			}
 		}
 	}
 }

@@ -112,8 +112,8 @@ func Assemble(p Parts) *Service {
 			}
 			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
-		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies,
-		CORSOrigins: s.CORSOrigins, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
+		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies, ForwardedHeader: forwardedHeaders[s.Forwarded],
+		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
 	}).Handler()
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
@@ -147,7 +147,7 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	}
 	for i, server := range servers {
 		running.Go(func() {
-			if err := server.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+			if err := api.Serve(server, listeners[i]); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
 		})
@@ -188,7 +188,6 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadTimeout:       10 * time.Second, // less than shutdownTimeout; otherwise an unfinished request body would delay the shutdown
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

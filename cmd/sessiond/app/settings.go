@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/session"
@@ -25,6 +27,9 @@ const (
 	limitsOff            = "off"
 )
 
+// forwardedHeaders maps each value of --forwarded to the header that it means.
+var forwardedHeaders = map[string]string{"x-forwarded-for": api.XForwardedFor, "forwarded": api.Forwarded}
+
 // withoutMail says what happens if SMTP_URL is not set.
 const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
 	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too; no email address is ever confirmed"
@@ -34,7 +39,8 @@ type Settings struct {
 	// Settings of the HTTP servers and the log.
 	Addr, MetricsAddr, PublicURL string
 	TrustedProxies               []netip.Prefix
-	CORSOrigins                  []string
+	Forwarded                    string
+	CORSOrigins, CORSHeaders     []string
 	ShutdownDelay                time.Duration
 	LogLevel                     string
 
@@ -72,12 +78,17 @@ func (s *Settings) common(f *flags) {
 	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
 	f.StringVar(&s.Issuer, "issuer", "", "issuer: the iss claim of access tokens")
 	f.StringVar(&s.Audience, "audience", "", "audience: the aud claim of access tokens (default: the issuer)")
-	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose X-Forwarded-For is trusted (default: none)", func(text string) (err error) {
+	f.StringVar(&s.Forwarded, "forwarded", "x-forwarded-for", "header in which the trusted proxies report the client's address: x-forwarded-for, or forwarded (RFC 7239)")
+	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose --forwarded header is trusted (default: none)", func(text string) (err error) {
 		s.TrustedProxies, err = parsePrefixes(text)
 		return err
 	})
 	f.Func("cors-origins", "comma-separated origins whose pages may call the service from a browser (default: none)", func(text string) error {
 		s.CORSOrigins = splitList(text)
+		return nil
+	})
+	f.Func("cors-headers", "comma-separated request headers that pages of --cors-origins may send, in addition to those of the service, such as traceparent (default: none)", func(text string) error {
+		s.CORSHeaders = splitList(text)
 		return nil
 	})
 	f.StringVar(&s.LogLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
@@ -188,10 +199,20 @@ func (s *Settings) check() error {
 			refuse(setting, "want a URL without query and fragment")
 		}
 	}
-	for _, o := range s.CORSOrigins {
-		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Contains(o, "*") {
-			refuse("CORS_ORIGINS", "%q: want an origin such as https://app.example.com", o)
+	for i, text := range s.CORSOrigins {
+		origin, ok := browserOrigin(text)
+		if !ok {
+			refuse("CORS_ORIGINS", "%q: want an origin such as https://app.example.com", text)
 		}
+		s.CORSOrigins[i] = origin
+	}
+	for _, name := range s.CORSHeaders {
+		if !headerName.MatchString(name) {
+			refuse("CORS_HEADERS", "%q: want the name of a header such as traceparent", name)
+		}
+	}
+	if forwardedHeaders[s.Forwarded] == "" {
+		refuse("FORWARDED", "want x-forwarded-for or forwarded")
 	}
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	return errors.Join(problems...)
@@ -212,6 +233,22 @@ func (s *Settings) require(pairs ...string) error {
 func isWebURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http")
+}
+
+// headerName matches the name of an HTTP header (RFC 9110 section 5.6.2), but not "*".
+var headerName = regexp.MustCompile(`^[!#$%&'+.^_|~0-9A-Za-z` + "`" + `-]+$`)
+
+// browserOrigin returns an origin as browsers write it: in lower case and without a default port.
+func browserOrigin(text string) (origin string, ok bool) {
+	u, err := url.Parse(strings.ToLower(text))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Scheme+"://"+u.Host != strings.ToLower(text) || u.Hostname() == "" ||
+		strings.Contains(text, "*") || strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", false
+	}
+	if port := u.Port(); port == "" || port == map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+		u.Host = strings.TrimSuffix(strings.TrimSuffix(u.Host, port), ":")
+	}
+	return u.Scheme + "://" + u.Host, true
 }
 
 // checkLoopback returns an error for an address that other machines can reach.

@@ -69,6 +69,13 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a public URL with a fragment", "PUBLIC_URL=https://id.example#", "SESSIOND_PUBLIC_URL: want a URL without query and fragment"},
 		{"a CORS origin that allows all sites", "CORS_ORIGINS=*", "SESSIOND_CORS_ORIGINS"},
 		{"a CORS origin that allows all subdomains", "CORS_ORIGINS=https://*.example.com", "SESSIOND_CORS_ORIGINS"},
+		{"a CORS origin with a path", "CORS_ORIGINS=https://app.example.com/", "SESSIOND_CORS_ORIGINS"},
+		{"a CORS origin with a query", "CORS_ORIGINS=https://app.example.com?a", "SESSIOND_CORS_ORIGINS"},
+		{"a CORS origin with a user", "CORS_ORIGINS=https://u@app.example.com", "SESSIOND_CORS_ORIGINS"},
+		{"a CORS origin that is not ASCII, as no browser sends it", "CORS_ORIGINS=https://bücher.example", "SESSIOND_CORS_ORIGINS"},
+		{"all CORS headers", "CORS_HEADERS=*", "SESSIOND_CORS_HEADERS"},
+		{"a CORS header that is no name", "CORS_HEADERS=a:b", "SESSIOND_CORS_HEADERS"},
+		{"an unknown header of proxies", "FORWARDED=x-real-ip", "SESSIOND_FORWARDED: want x-forwarded-for or forwarded"},
 		{"trusted proxies that are not a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
 		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
 		{"classic routes that are none of the three", "CLASSIC_ROUTES=yes", "SESSIOND_CLASSIC_ROUTES: want strict, on or off"},
@@ -110,6 +117,18 @@ func TestFlags_EmptyVariableCountsAsUnset(t *testing.T) {
 	s.MetricsAddr = defaults.MetricsAddr
 	if !reflect.DeepEqual(s, defaults) {
 		t.Errorf("with empty variables: got %+v, want the defaults %+v", s, defaults)
+	}
+}
+
+func TestBrowserOrigin_IsWrittenAsBrowsersDo(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://two.example.com:443": "https://two.example.com", "http://two.example.com:80": "http://two.example.com", "HTTPS://App.Example.com": "https://app.example.com",
+		"https://a.example:": "https://a.example", "https://[2001:DB8::1]:443": "https://[2001:db8::1]", "https://a.example:8443": "https://a.example:8443", "http://a.example:443": "http://a.example:443",
+		"https://:443": "", "https://a.example:x": "", "ftp://a.example": "", "a.example": "", "null": "",
+	} {
+		if got, ok := browserOrigin(text); got != want || ok != (want != "") {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func awaitDatabase(ctx context.Context, public net.Listener, log *slog.Logger, o
 	server.SetKeepAlivesEnabled(false) // otherwise the end of the wait could cut a request
 	lent := lentListener{public.(*net.TCPListener)}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(lent) }()
+	go func() { served <- api.Serve(server, lent) }()
 	for canMend(err) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

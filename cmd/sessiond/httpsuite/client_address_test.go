@@ -117,25 +117,24 @@ func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) 
 	if err := json.Unmarshal(vector(t, "xff/realclientip_cases.json"), &cases); err != nil {
 		t.Fatal(err)
 	}
-	ran, byRanges := 0, map[string][]int{}
+	ran, bySettings := 0, map[string][]int{}
 	for i, c := range cases {
-		// Use only the test cases that can happen over TCP, test X-Forwarded-For and name their trusted
-		// proxies.
+		// Use only the test cases that can happen over TCP and name their trusted proxies.
 		peerIsIP := c.RemoteAddr == "" || strings.HasPrefix(c.RemoteAddr, "9.9.9.9") || strings.HasPrefix(c.RemoteAddr, "10.0.0.5")
-		if c.Strategy != "RightmostTrustedRangeStrategy" || c.WantErr || c.Header != "X-Forwarded-For" || !peerIsIP ||
+		if c.Strategy != "RightmostTrustedRangeStrategy" || c.WantErr || !peerIsIP ||
 			strings.HasPrefix(c.Name, "Cloudflare") || c.Name == "Peer empty: walks header as normal" {
 			continue
 		}
-		ranges := strings.Join(append(c.TrustedRanges, "127.0.0.1/32"), ",")
-		byRanges[ranges] = append(byRanges[ranges], i)
+		settings := "FORWARDED=" + strings.ToLower(c.Header) + " TRUSTED_PROXIES=" + strings.Join(append(c.TrustedRanges, "127.0.0.1/32"), ",")
+		bySettings[settings] = append(bySettings[settings], i)
 		ran++
 	}
-	if ran < 8 {
-		t.Errorf("only %d test cases apply to this service, want at least 8", ran)
+	if ran < 9 {
+		t.Errorf("only %d test cases apply to this service, want at least 9", ran)
 	}
 	t.Logf("%d of %d test cases apply to this service", ran, len(cases))
-	for ranges, indices := range byRanges {
-		s := startDev(t, t.TempDir(), "TRUSTED_PROXIES="+ranges)
+	for settings, indices := range bySettings {
+		s := startDev(t, t.TempDir(), strings.Fields(settings)...)
 		p := s.register(t)
 		for _, i := range indices {
 			c := cases[i]
@@ -144,8 +143,11 @@ func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) 
 			if strings.HasPrefix(c.RemoteAddr, "9.9.9.9") {
 				peer, want = "127.0.0.9", "127.0.0.9"
 			}
-			if want == "" {
-				want = peer // X-Forwarded-For is malformed, so the service ignores it
+			switch {
+			case want == "" && len(c.Headers[c.Header]) == 0:
+				want = peer
+			case want == "": // the farthest proxy whose address can be read
+				want = "2.2.2.2"
 			}
 			if got := s.signIn(t, from(t, peer), s.base, p, c.Headers); got["ip_address"] != want {
 				t.Errorf("%s: the address is %v, want %s", c.Name, got["ip_address"], want)
@@ -169,7 +171,13 @@ func TestClientAddress_IsReadFromEverySpellingOfXForwardedFor(t *testing.T) {
 			{"an entry that the client wrote", "127.0.0.1", []string{"198.51.100.1, 203.0.113.9"}, "203.0.113.9"},
 			{"a header that the client wrote", "127.0.0.1", []string{"198.51.100.1", "203.0.113.9"}, "203.0.113.9"},
 			{"two trusted proxies", "127.0.0.1", []string{"203.0.113.9, 10.1.2.3"}, "203.0.113.9"},
-			{"only a trusted proxy", "127.0.0.1", []string{"10.1.2.3"}, "127.0.0.1"},
+			{"only trusted proxies", "127.0.0.1", []string{"10.1.2.2, 10.1.2.3"}, "10.1.2.2"},
+			{"IPv4 with a port, as Azure Application Gateway sends it", "127.0.0.1", []string{"203.0.113.7:51234"}, "203.0.113.7"},
+			{"IPv6 in brackets", "127.0.0.1", []string{"[2001:db8::7]"}, "2001:db8::7"},
+			{"IPv6 in brackets with a port", "127.0.0.1", []string{"198.51.100.1:1, [2001:db8::7]:443, 10.1.2.3:80"}, "2001:db8::7"},
+			{"a quote that the client left open", "127.0.0.1", []string{`"198.51.100.1, 203.0.113.9`}, "203.0.113.9"},
+			{"a quote that the client left open in a header of its own", "127.0.0.1", []string{`198.51.100.1\`, `"`, "203.0.113.9, 10.1.2.3"}, "203.0.113.9"},
+			{"quotes", "127.0.0.1", []string{`"203.0.113.7:51234", "10.1.2.3"`}, "203.0.113.7"},
 			{"a trusted proxy mapped to IPv6", "127.0.0.1", []string{"203.0.113.9, ::ffff:10.1.2.3"}, "203.0.113.9"},
 			{"a malformed last entry", "127.0.0.1", []string{"203.0.113.9, nonsense"}, "127.0.0.1"},
 			{"no header", "127.0.0.1", nil, "127.0.0.1"},
@@ -181,4 +189,66 @@ func TestClientAddress_IsReadFromEverySpellingOfXForwardedFor(t *testing.T) {
 			}
 		}
 	}, "TRUSTED_PROXIES=127.0.0.1, 10.0.0.0/8")
+}
+
+func TestClientAddress_IsReadFromForwardedIfSet(t *testing.T) {
+	s := startDev(t, t.TempDir(), "TRUSTED_PROXIES=127.0.0.1, 10.0.0.0/8", "FORWARDED=forwarded")
+	p := s.register(t)
+	for _, c := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"an element", "127.0.0.1", []string{"for=203.0.113.7"}, "203.0.113.7"},
+		{"other parameters", "127.0.0.1", []string{`proto=https;For="[2001:db8:cafe::17]:4711";by=203.0.113.43`}, "2001:db8:cafe::17"},
+		{"an element that the client wrote", "127.0.0.1", []string{`for=198.51.100.1, for=203.0.113.7;by="a,for=1.1.1.1", for="10.1.2.3:80"`}, "203.0.113.7"},
+		{"a header that the client wrote", "127.0.0.1", []string{"for=198.51.100.1", "FOR=203.0.113.7"}, "203.0.113.7"},
+		{"a quote that the client left open", "127.0.0.1", []string{`for="198.51.100.1, for=203.0.113.7`}, "203.0.113.7"},
+		{"a host that the client chose", "127.0.0.1", []string{`for=203.0.113.7;host="a\",for=198.51.100.1;x=\""`}, "203.0.113.7"},
+		{"two addresses in an element", "127.0.0.1", []string{`for=203.0.113.7;host=a;for=198.51.100.1`}, "127.0.0.1"},
+		{"an unknown address", "127.0.0.1", []string{"for=203.0.113.7, for=unknown"}, "127.0.0.1"},
+		{"an obfuscated address behind a proxy", "127.0.0.1", []string{"for=_hidden, for=10.1.2.3"}, "10.1.2.3"},
+		{"an element without an address", "127.0.0.1", []string{"for=203.0.113.7, proto=https"}, "127.0.0.1"},
+		{"an untrusted peer", "127.0.0.9", []string{"for=203.0.113.7"}, "127.0.0.9"},
+		{"no header", "127.0.0.1", nil, "127.0.0.1"},
+	} {
+		header := http.Header{"Forwarded": c.forwarded, "X-Forwarded-For": {"192.0.2.1"}}
+		if got := s.signIn(t, from(t, c.peer), s.base, p, header); got["ip_address"] != c.want {
+			t.Errorf("%s: the address is %v, want %s", c.name, got["ip_address"], c.want)
+		}
+	}
+}
+
+// If the service cannot read what a proxy reports, all clients of the proxy share its address in the
+// rate limits. The operator must learn that.
+func TestClientAddress_UnreadableHeaderIsLoggedOnceAndCounted(t *testing.T) {
+	for _, c := range []struct {
+		name, settings string
+		header         http.Header
+		count          int
+	}{
+		{"a malformed address", "", http.Header{"X-Forwarded-For": {"203.0.113.7, nonsense"}}, 3},
+		{"Forwarded instead of X-Forwarded-For", "", http.Header{"Forwarded": {"for=203.0.113.7"}}, 3},
+		{"X-Forwarded-For instead of Forwarded", "FORWARDED=forwarded", http.Header{"X-Forwarded-For": {"203.0.113.7"}}, 3},
+		{"an address that is hidden", "FORWARDED=forwarded", http.Header{"Forwarded": {"for=unknown"}}, 3},
+		{"a readable address", "", http.Header{"X-Forwarded-For": {"nonsense, 203.0.113.7:1"}, "Forwarded": {"nonsense"}}, 0},
+		{"no header", "", http.Header{}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			metricsAddr := freeAddr(t)
+			s := startServe(t, 1, strings.Fields("TRUSTED_PROXIES=127.0.0.1 METRICS_ADDR="+metricsAddr+" "+c.settings)...)
+			for range 3 {
+				s.call(t, "GET", "/livez", func(r *http.Request) { r.Header = c.header.Clone() }).want(t, 200)
+			}
+			warnings := strings.Count(s.logged(t), "a trusted proxy reports no client address")
+			if warnings != min(c.count, 1) {
+				t.Errorf("the log has %d warnings, want %d", warnings, min(c.count, 1))
+			}
+			metrics := string(callAt(t, "http://"+metricsAddr, "GET", "/metrics").want(t, 200).body)
+			if want := fmt.Sprintf("\nsessiond_client_address_unreadable_total %d\n", c.count); !strings.Contains(metrics, want) {
+				t.Errorf("the metrics lack %q", want)
+			}
+		})
+	}
 }

@@ -43,7 +43,7 @@ func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
 		}
 	})
 	t.Run("allows exactly the origins in CORS_ORIGINS", func(t *testing.T) {
-		s := startDev(t, t.TempDir(), "CORS_ORIGINS=https://trusted.com, http://localhost:3000")
+		s := startDev(t, t.TempDir(), "CORS_ORIGINS=https://Trusted.com:443, http://localhost:3000", "CORS_HEADERS=traceparent, baggage,sentry-trace")
 		p := s.register(t)
 		for _, origin := range unlisted {
 			for _, a := range []response{preflight(t, s, origin), login(t, s, p, origin)} {
@@ -57,6 +57,19 @@ func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
 			if h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "PUT") ||
 				!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "x-device-token") {
 				t.Errorf("a preflight request from %s gets the CORS headers %v, want PUT and X-Device-Token allowed", origin, h)
+			}
+			traced := s.call(t, "OPTIONS", "/v1/sessions", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
+				header("Access-Control-Request-Headers", "authorization,baggage,content-type,sentry-trace,traceparent"))
+			if allowed := corsHeaders(traced).Get("Access-Control-Allow-Headers"); !strings.Contains(allowed, "traceparent") || !strings.Contains(allowed, "baggage") {
+				t.Errorf("a preflight request with the headers of CORS_HEADERS from %s is allowed the headers %q", origin, allowed)
+			}
+			other := s.call(t, "OPTIONS", "/v1/sessions", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
+				header("Access-Control-Request-Headers", "x-unlisted"))
+			if h := corsHeaders(other); h.Get("Access-Control-Allow-Headers") != "" {
+				t.Errorf("a preflight request with an unlisted header gets the CORS headers %v", h)
+			}
+			if h := corsHeaders(s.call(t, "HEAD", "/livez", header("Origin", origin)).want(t, 200)); h.Get("Access-Control-Allow-Origin") != origin {
+				t.Errorf("a HEAD request from %s gets the CORS headers %v", origin, h)
 			}
 			a := login(t, s, p, origin)
 			h = corsHeaders(a)

@@ -1,7 +1,9 @@
 package httpsuite
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -146,10 +148,13 @@ func TestIsolation_ResponsesShowOnlyDataOfSignedInUser(t *testing.T) {
 
 // A client must not gain rights, or act as another user, by adding fields such as "role" or
 // "user_id" to a request.
-func TestIsolation_UnknownFieldsAreRefused(t *testing.T) {
+// /v1 refuses unknown fields. The classic routes and OAuth ignore them: what a request does must not
+// depend on them.
+func TestIsolation_UnknownFieldsAreRefusedOrIgnored(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, nil, func(t *testing.T, x *target) {
 			sub := claimsOf(t, x.bystander.token)["sub"]
+			own := x.ownView(t, x.sender)
 			eachBodyRoute(func(r route, _, _ []string) {
 				if r.kind == oauth {
 					return // RFC 6749 section 3.2: OAuth endpoints ignore unknown parameters
@@ -160,18 +165,53 @@ func TestIsolation_UnknownFieldsAreRefused(t *testing.T) {
 					"email_verified_at": "2020-01-01T00:00:00Z", "token_gen": 0, "created_at": "2020-01-01T00:00:00Z",
 				} {
 					body := x.validBody(r, x.sender)
-					body[field] = value
-					r.wantBadRequest(t, "field "+field, x.send(t, r, x.sender.token, body), field)
-					if r.kind != classic {
+					if r.kind == v1 {
+						body[field] = value
+						r.wantBadRequest(t, "field "+field, x.send(t, r, x.sender.token, body), field)
 						continue
 					}
-					var pairs []string
+					// Without its last required field, the request changes nothing and its error tells that
+					// the unknown field was ignored.
+					_, required := names(r.fields)
+					last := required[len(required)-1]
+					delete(body, last)
+					body[field] = value
+					pairs := make([]string, 0, 2*len(body))
 					for name, value := range body {
 						pairs = append(pairs, name, fmt.Sprint(value))
 					}
-					r.wantBadRequest(t, "form field "+field, x.call(t, r.method, r.path, formBody(pairs...), bearer(x.sender.token)), field)
+					r.wantBadRequest(t, "field "+field, x.send(t, r, x.sender.token, body), last)
+					r.wantBadRequest(t, "form field "+field, x.call(t, r.method, r.path, formBody(pairs...), bearer(x.sender.token)), last)
 				}
 			})
+			if after := x.ownView(t, x.sender); after != own {
+				t.Errorf("unknown fields changed the sender:\n%s\nbefore:\n%s", after, own)
+			}
+			// A complete request with unknown fields does what it does without them.
+			registered := registration(newName(), newName()+"@example.com", password)
+			a := x.call(t, "POST", "/registerUser", withFields(registered, shape{"role": "admin", "roles": []string{"admin"}, "id": sub, "email_verified": true})).want(t, 200)
+			if claims := claimsOf(t, a.text(t, "token")); claims["sub"] == sub {
+				t.Error("the client chose the id of the account")
+			}
+			var me map[string]any
+			if x.call(t, "GET", "/v1/users/me", bearer(a.text(t, "token"))).want(t, 200).into(t, &me); me["email_verified"] != false {
+				t.Errorf("the client confirmed its own address: %v", me)
+			}
+			x.call(t, "PUT", "/updateUser", bearer(x.sender.token), jsonBody(shape{"username": x.sender.username, "user_id": sub, "password": "hijacked password"})).want(t, 200)
+			x.login(t, x.sender)
 		})
 	})
+}
+
+// withFields adds members to the JSON body that base sends.
+func withFields(base option, members shape) option {
+	return func(r *http.Request) {
+		base(r)
+		body := map[string]any{}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			panic(err)
+		}
+		maps.Copy(body, members)
+		jsonBody(body)(r)
+	}
 }

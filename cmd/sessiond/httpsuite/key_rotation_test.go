@@ -107,5 +107,13 @@ func TestJWKS_CanBeCachedAndRevalidated(t *testing.T) {
 	if again := s.call(t, "GET", "/.well-known/jwks.json", header("If-None-Match", tag)).want(t, 304); tag == "" || len(again.body) > 0 {
 		t.Errorf("ETag is %q and the 304 has body %q, want an ETag and no body", tag, again.body)
 	}
-	s.call(t, "GET", "/.well-known/jwks.json", header("If-None-Match", `"other"`)).want(t, 200)
+	for value, status := range map[string]int{
+		"W/" + tag: 304, "*": 304, `"other", W/"a,b" , W/` + tag: 304, tag + `,"other"`: 304,
+		`"other"`: 200, `W/"other"`: 200, `"` + tag: 200, "": 200, strings.Trim(tag, `"`): 200, `"a,` + tag + `"`: 200,
+	} {
+		if a := s.call(t, "GET", "/.well-known/jwks.json", header("If-None-Match", value)); a.status != status {
+			t.Errorf("If-None-Match: %s: status %d, want %d", value, a.status, status)
+		}
+	}
+	s.call(t, "HEAD", "/.well-known/jwks.json", header("If-None-Match", tag)).want(t, 304)
 }

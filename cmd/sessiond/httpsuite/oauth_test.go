@@ -4,8 +4,11 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +184,15 @@ func accessToken(t *testing.T, s *service) {
 	p := s.register(t)
 	var meta map[string]any
 	s.call(t, "GET", "/.well-known/oauth-authorization-server").want(t, 200).into(t, &meta)
+	// RFC 8414 section 3.1: the path of the issuer follows the path of the document.
+	if issuer, err := url.Parse(meta["issuer"].(string)); err != nil || issuer.Path != "" {
+		var same map[string]any
+		s.call(t, "GET", "/.well-known/oauth-authorization-server"+issuer.Path).want(t, 200).into(t, &same)
+		if !maps.EqualFunc(meta, same, func(a, b any) bool { return reflect.DeepEqual(a, b) }) {
+			t.Errorf("the document for the issuer %s is %v, want %v", issuer, same, meta)
+		}
+	}
+	s.call(t, "GET", "/.well-known/oauth-authorization-server/other").want(t, 404)
 	a := s.call(t, "GET", "/.well-known/jwks.json")
 	a.is(t, 200, shape{"keys": []any{shape{"kty": "OKP", "crv": "Ed25519", "kid": aText, "alg": "EdDSA", "use": "sig", "x": aText}}})
 	if !strings.HasPrefix(a.header.Get("Cache-Control"), "public, max-age=") {

@@ -1,12 +1,16 @@
 package httpsuite
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // wantSecure fails the test unless the response has all security headers. The parameter `what`
@@ -62,7 +66,7 @@ func TestResponses_HaveSecurityHeaders(t *testing.T) {
 				send(r.method, path, r.auth(p.token, client), rawBody("text/plain", []byte("x"))).want(t, 415)
 				send(r.method, path, r.auth(p.token, client), rawBody("application/json", make([]byte, 65<<10)))
 			}
-			if r.method == "GET" && !strings.Contains(path, "delete") {
+			if r.isSafe() {
 				send(r.method, path, bearer(p.token))
 			}
 		}
@@ -95,16 +99,23 @@ func TestResponses_HaveSecurityHeaders(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-func TestRoutes_Return405ForUnsupportedMethods(t *testing.T) {
+func TestRoutes_Return405ForUnsupportedMethods_ASVS_V13_4_4(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		allowed := map[string][]string{}
 		for _, r := range everyRoute() {
 			path := r.at("nonsense")
-			if path == "/v1/verify" { // the gateway check /v1/verify accepts every method
+			if path == "/v1/verify" { // the gateway check /v1/verify accepts every method but TRACE
+				a := s.call(t, "TRACE", path, bearer(p.token)).want(t, 405)
+				if a.wantSecure(t, "TRACE "+path); a.header.Get("Allow") == "" || a.header.Get("X-Auth-Subject") != "" {
+					t.Errorf("TRACE %s: got the headers %v", path, a.header)
+				}
 				continue
 			}
 			allowed[path] = append(allowed[path], r.method)
+			if r.isSafe() {
+				allowed[path] = append(allowed[path], "HEAD")
+			}
 		}
 		for path, methods := range allowed {
 			slices.Sort(methods)
@@ -141,4 +152,135 @@ func TestRoutes_Return405ForUnsupportedMethods(t *testing.T) {
 			t.Error("a method that is not allowed revoked a session")
 		}
 	})
+}
+
+// HEAD has the status and the headers of GET. The classic routes that revoke sessions by GET answer
+// it with 405, which TestRoutes_Return405ForUnsupportedMethods tests.
+func TestHead_IsAnsweredLikeGETWithoutBody(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		for _, r := range everyRoute() {
+			if !r.isSafe() {
+				continue
+			}
+			path := r.at("nonsense")
+			if strings.HasSuffix(path, "/findUser") {
+				path += "?username=" + p.username
+			}
+			get := s.call(t, "GET", path, bearer(p.token))
+			head := s.call(t, "HEAD", path, bearer(p.token))
+			if head.status != get.status || len(head.body) > 0 {
+				t.Errorf("HEAD %s: status %d with %d bytes, want the status %d of GET and no body", path, head.status, len(head.body), get.status)
+			}
+			for _, name := range []string{"Content-Type", "Content-Length", "ETag", "Cache-Control"} {
+				if head.header.Get(name) != get.header.Get(name) {
+					t.Errorf("HEAD %s: %s is %q, for GET %q", path, name, head.header.Get(name), get.header.Get(name))
+				}
+			}
+		}
+	})
+}
+
+func TestRoutes_IgnoreTrailingSlash(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		for _, r := range everyRoute() {
+			path := r.at("nonsense")
+			if r.method+path == "DELETE/v1/sessions" {
+				continue
+			}
+			for _, opts := range [][]option{nil, {bearer("x")}} {
+				with, without := s.call(t, r.method, path+"/", opts...), s.call(t, r.method, path, opts...)
+				if with.status != without.status || with.status == 404 {
+					t.Errorf("%s %s/: status %d, without the slash %d: %s", r.method, path, with.status, without.status, with.body)
+				}
+			}
+		}
+		s.call(t, "GET", "/v1/sessions/?limit=1", bearer(p.token)).want(t, 200)
+		s.call(t, "POST", "/loginUser/", credentials(p.username, password)).want(t, 200)
+		s.call(t, "GET", "/nowhere/").want(t, 404)
+		s.call(t, "GET", "/").want(t, 404)
+		s.call(t, "GET", "/livez//").want(t, 404)
+		// A client whose variable for a session's id is empty must not revoke all sessions.
+		s.call(t, "DELETE", "/v1/sessions/", bearer(p.token)).want(t, 404)
+		if !s.alive(t, p.token) {
+			t.Error("DELETE /v1/sessions/ revoked the session")
+		}
+	})
+}
+
+// A client that announces a body and does not send it must not keep a gateway waiting.
+func TestGET_IsAnsweredBeforeAnnouncedBodyArrives(t *testing.T) {
+	s := startDev(t, t.TempDir())
+	token := s.login(t, s.register(t))
+	for _, target := range []string{"GET /v1/verify", "POST /v1/verify/a", "GET /livez", "HEAD /v1/users/me", "GET /user/logins/show"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		method, _, _ := strings.Cut(target, " ")
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\n", target, token)
+		begin := time.Now()
+		_ = conn.SetReadDeadline(begin.Add(patience))
+		response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+		if err != nil {
+			t.Fatalf("%s: %v", target, err)
+		}
+		_ = response.Body.Close()
+		if took := time.Since(begin); response.StatusCode != 200 || !response.Close || took > 5*time.Second { // without the feature, it takes 10 seconds
+			t.Errorf("%s: status %d after %v, close: %t; want 200 at once and a closed connection", target, response.StatusCode, took, response.Close)
+		}
+	}
+}
+
+// net/http would answer these requests itself, without security headers, or accept them.
+func TestMalformedRequests_GetSecurityHeadersAndClosedConnection_ASVS_V3_4_1_V3_4_4_V4_2_1(t *testing.T) {
+	metricsAddr := freeAddr(t)
+	s := startServe(t, 1, "METRICS_ADDR="+metricsAddr)
+	callAt(t, "http://"+metricsAddr, "GET", "/metrics").want(t, 200)
+	const body = "Content-Length: 1\r\n\r\nx"
+	for _, addr := range []string{strings.TrimPrefix(s.base, "http://"), metricsAddr} {
+		for request, status := range map[string]int{
+			"POST /loginUser HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + body:     400,
+			"GET /livez HTTP/1.1\r\nHost: x\nA: b\r\n\r\n":                                     400,
+			"GET /user/logins/show HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n":                     400,
+			"GET /user/logins/deletes/all HTTP/1.1\r\n\r\n":                                    400,
+			"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n":                                            400,
+			"POST /loginUser HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n" + body:                  417,
+			"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("x", 25<<10) + "\r\n\r\n": 431,
+			"POST /loginUser HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n":           501,
+			"GET /livez HTTP/3.0\r\nHost: x\r\n\r\n":                                           505,
+			"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n":                    404,
+		} {
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			fmt.Fprint(conn, request)
+			reader := bufio.NewReader(conn)
+			answer, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatalf("%.80q: %v", request, err)
+			}
+			text, err := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if err != nil || answer.StatusCode != status || !answer.Close {
+				t.Errorf("%.80q: got %d %s, close: %t, %v; want %d and a closed connection", request, answer.StatusCode, text, answer.Close, err, status)
+			}
+			if _, err := reader.ReadByte(); err != io.EOF {
+				t.Errorf("%.80q: after the response, the connection is open: %v", request, err)
+			}
+			for name, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff", "Strict-Transport-Security": "max-age=31536000; includeSubDomains", "Referrer-Policy": "no-referrer",
+				"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
+			} {
+				if got := answer.Header.Values(name); !slices.Equal(got, []string{want}) {
+					t.Errorf("%.80q: %s is %q, want %q", request, name, got, want)
+				}
+			}
+		}
+	}
 }

@@ -106,6 +106,9 @@ func (r *route) at(id string) string {
 	return regexp.MustCompile(`\{\w+\}`).ReplaceAllLiteralString(r.path, id)
 }
 
+// isSafe reports whether the route only reads. Such a route answers HEAD, too.
+func (r *route) isSafe() bool { return r.method == "GET" && !strings.Contains(r.path, "/delete") }
+
 // auth returns the credentials that the route accepts: those of the OAuth client, or the access
 // token.
 func (r *route) auth(token string, client option) option {
