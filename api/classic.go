@@ -13,17 +13,6 @@ import (
 // This file has the handlers of the classic routes, which serve clients older than /v1. Only
 // routes.go may use them. To remove the classic routes, remove the call of classicRoutes there.
 
-// ClassicRoutes says whether the classic routes are served, and whether they protect a user whose
-// access token was stolen.
-type ClassicRoutes string
-
-// These are the values of ClassicRoutes.
-const (
-	ClassicStrict ClassicRoutes = "strict" // sensitive calls need a recent sign-in or the password
-	ClassicOn     ClassicRoutes = "on"     // sensitive calls need only an access token
-	ClassicOff    ClassicRoutes = "off"    // the routes do not exist
-)
-
 // currentPasswordInput is the part of a request with which a client proves that it acts for the user.
 type currentPasswordInput struct {
 	CurrentPassword *string `json:"current_password"`

@@ -274,7 +274,7 @@ func TestOpenAPI_ListsNoAnswerThatCannotHappen(t *testing.T) {
 				"409": hasBody,
 				"413": hasBody,
 				"415": hasBody,
-				"429": hasInput,
+				"429": hasInput || path == "/v1/users/me/email-confirmations", // which mails something
 				"500": !slices.Contains(neverFails, path),
 			}
 			if can, listed := possible[status]; listed && !can {

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"net/http/httptest"
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -22,7 +24,9 @@ func setStrings(p any) {
 func TestNewUserInput_SetsEveryFieldOfNewUser(t *testing.T) {
 	var in newUserInput
 	setStrings(&in)
-	user := in.user(&request{Request: httptest.NewRequest("POST", "/v1/users", nil)})
+	r := httptest.NewRequest("POST", "/v1/users", nil)
+	r = r.WithContext(context.WithValue(r.Context(), logEntryKey{}, &logEntry{clientIP: netip.IPv6Loopback()}))
+	user := in.user(&request{Request: r})
 	v := reflect.ValueOf(user)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() {
