@@ -115,7 +115,8 @@ type updateUserInput struct {
 }
 
 func (a *API) updateUser(q *request, in updateUserInput) (reply, error) {
-	if _, err := a.namedUser(q, in.Username); err != nil {
+	user, err := a.namedUser(q, in.Username)
+	if err != nil {
 		return reply{}, err
 	}
 	if in.Email != nil || in.CurrentPassword != nil {
@@ -123,7 +124,10 @@ func (a *API) updateUser(q *request, in updateUserInput) (reply, error) {
 			return reply{}, err
 		}
 	}
-	_, err := a.updateProfile(q, in.profileInput)
+	if in.Email != nil && *in.Email == user.Email {
+		in.Email = nil // clients send all fields back, and must not cancel a change that waits for its confirmation
+	}
+	_, err = a.updateProfile(q, in.profileInput)
 	return ok(authMessageBody{true, "User updated."}), err
 }
 
@@ -133,7 +137,7 @@ func (a *API) deleteUser(q *request, in usernameInput) (reply, error) {
 	}
 	// The password is in the body, because a URL would show up in logs.
 	var proof currentPasswordInput
-	if err := decodeJSONOrForm(q, &proof); err != nil {
+	if err := decodeOptional(q, &proof); err != nil {
 		return reply{}, err
 	}
 	if err := a.stepUp(q, proof); err != nil {
@@ -254,8 +258,12 @@ func (a *API) deleteOtherUserLogins(q *request) (reply, error) {
 	return ok(deletedUserLoginsBody{true, a.showUserLogins(q, revoked.Newest)}), err
 }
 
-func (a *API) deleteAllUserLogins(q *request, in currentPasswordInput) (reply, error) {
-	if err := a.stepUp(q, in); err != nil {
+func (a *API) deleteAllUserLogins(q *request) (reply, error) {
+	var proof currentPasswordInput
+	if err := decodeOptional(q, &proof); err != nil {
+		return reply{}, err
+	}
+	if err := a.stepUp(q, proof); err != nil {
 		return reply{}, err
 	}
 	revoked, err := a.revokeAll(q)

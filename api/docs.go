@@ -71,23 +71,6 @@ func (d documents) withoutClassicRoutes() documents {
 		}
 		return gone[name]
 	})
-	for more := true; more; { // a component may be used only by another that goes
-		used, _ := json.Marshal(doc)
-		more = false
-		for kind, components := range doc["components"].(map[string]any) {
-			if kind == "securitySchemes" {
-				continue
-			}
-			for name := range components.(map[string]any) {
-				if name == "MethodNotAllowed" || bytes.Contains(used, []byte(`"#/components/`+kind+`/`+name+`"`)) {
-					continue
-				}
-				delete(components.(map[string]any), name)
-				page = cut(page, `<section class="shape" id="shape-`+name+`">`, "</section>")
-				more = true
-			}
-		}
-	}
 	text, err := json.Marshal(doc, json.Deterministic(true))
 	if err != nil {
 		panic(err)

@@ -33,6 +33,20 @@ func decodeJSONOrForm(q *request, in any) error {
 	return decodeBody(q, in, bodyDecoders{mediaJSON: lenientJSON, mediaForm: decodeForm}, errMediaTypeOrForm)
 }
 
+// decodeOptional is like decodeJSONOrForm for a route that used to ignore its body: without a body, or with
+// one of another media type, it leaves in as it is, even if a Content-Type says otherwise.
+func decodeOptional(q *request, in any) error {
+	body, media, err := readBody(q)
+	decode := bodyDecoders{mediaJSON: lenientJSON, mediaForm: decodeForm}[media]
+	switch {
+	case errors.Is(err, errTooLarge):
+		return err
+	case err != nil || len(body) == 0 || decode == nil:
+		return nil
+	}
+	return decode(body, in)
+}
+
 // decodeOAuth decodes an HTML form as RFC 6749 section 3.2 requires: it ignores unknown parameters,
 // and refuses a parameter that appears twice.
 func decodeOAuth(q *request, in any) error {

@@ -148,6 +148,6 @@ func (a *API) classicRoutes(r chi.Router, prefixes ...string) {
 		get(r, p+"/user/logins/show", signedIn(a.listUserLogins))
 		r.Get(p+"/user/logins/delete/{login_id}", signedIn(a.deleteUserLogin, on(issuer.ErrNotFound, 400)))
 		r.Get(p+"/user/logins/delete/all/not-current", signedIn(a.deleteOtherUserLogins))
-		r.Get(p+"/user/logins/deletes/all", signedIn(jsonOrForm(a.deleteAllUserLogins), on(identity.ErrWrongPassword, 403)))
+		r.Get(p+"/user/logins/deletes/all", signedIn(a.deleteAllUserLogins, on(identity.ErrWrongPassword, 403), on(identity.ErrNotFound, 401)))
 	}
 }

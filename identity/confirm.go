@@ -22,7 +22,7 @@ func (s *Service) ResendConfirmation(ctx context.Context, id string, from Origin
 	if to == "" {
 		return nil
 	}
-	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
+	mails := s.newCharge(limit.ActionConfirm, from, limit.ConfirmAgain(id))
 	if err := mails.charge(ctx); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Service) ConfirmEmail(ctx context.Context, token string, password *stri
 }
 
 // checkTokenPassword verifies the password of the user whose email address a mailed token confirms. The
-// holder of the token may be a stranger to that user. So wrong passwords count, on a counter of its own.
+// holder of the token may be a stranger to that user. Wrong passwords therefore count, on a counter of the user.
 func (s *Service) checkTokenPassword(ctx context.Context, token, password string, from Origin) error {
 	u, err := s.Store.TokenUser(ctx, PurposeConfirm, hashToken(token), s.now())
 	if err != nil {
@@ -63,8 +63,8 @@ func (s *Service) checkTokenPassword(ctx context.Context, token, password string
 }
 
 // UndoEmailChange gives a user the email address back that received the token, revokes all the user's
-// sessions, mails a link to choose a new password, and returns the id of the revocation. A password that
-// was set after the change no longer works, because a thief may have set it. It returns ErrInvalidToken.
+// sessions, mails a link to choose a new password, and returns the id of the revocation. The present password no
+// longer works, because a thief may have set it. It returns ErrInvalidToken.
 func (s *Service) UndoEmailChange(ctx context.Context, token string) (revocation int64, err error) {
 	return s.Store.UndoEmailChange(ctx, hashToken(token), hashing.NoPassword, s.now())
 }

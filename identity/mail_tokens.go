@@ -20,7 +20,7 @@ var _ mail.Clerk = (*Service)(nil)
 func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
 	switch e.Kind {
 	case mail.KindPasswordReset, mail.KindConfirmEmail:
-	case mail.KindEmailChanged:
+	case mail.KindEmailChange:
 		return s.prepareUndo(ctx, e)
 	default:
 		return mail.Prepared{To: e.To}, s.chargeMail(ctx, e, e.UserID)
@@ -32,17 +32,20 @@ func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, 
 	if err != nil {
 		return mail.Prepared{}, err
 	}
+	now := s.now()
 	to, purpose, ttl := e.To, PurposeConfirm, confirmTTL
-	if u.Pending(s.now()) != "" {
-		// A link that is mailed again works no longer than the first one. See undoTTL.
-		ttl = u.PendingEmailAt.Add(confirmTTL).Sub(s.now())
+	switch { // a link that is mailed again works no longer than the first one; see undoTTL and removeStale
+	case u.Pending(now) != "":
+		ttl = u.PendingEmailAt.Add(confirmTTL).Sub(now)
+	case u.Status == StatusPending && !registrationExpired(u, now):
+		ttl = u.CreatedAt.Add(confirmTTL).Sub(now)
 	}
 	if e.Kind == mail.KindPasswordReset {
 		// Send the mail to the address as its owner wrote it. To a mail server, another spelling of the
 		// address may be the address of another person.
 		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
 	}
-	secret, now := newToken(), s.now()
+	secret := newToken()
 	err = s.Store.IssueToken(ctx, u.ID, to, purpose, hashToken(secret), now.Add(ttl), now)
 	if errors.Is(err, ErrNotFound) {
 		err = unwanted("the user was deleted or changed the email address")
@@ -92,10 +95,10 @@ func (s *Service) prepareUndo(ctx context.Context, e mail.Envelope) (mail.Prepar
 	}
 	secret := newToken()
 	err := s.Store.IssueUndo(ctx, hashToken(secret), Undo{
-		UserID: e.UserID, Email: e.To, PasswordVersion: e.PasswordVersion, ChangedAt: e.QueuedAt, ExpiresAt: s.now().Add(undoTTL),
+		UserID: e.UserID, Email: e.To, ChangedAt: e.QueuedAt, ExpiresAt: s.now().Add(undoTTL),
 	})
 	if errors.Is(err, ErrNotFound) {
-		err = unwanted("the user was deleted")
+		err = unwanted("the user was deleted, or the change was undone")
 	}
 	return mail.Prepared{To: e.To, Secret: secret, Lifetime: undoTTL}, err
 }

@@ -55,7 +55,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from 
 	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
 	if p.Email != nil {
 		u, err := s.Store.ByID(ctx, id)
-		if err == nil && Fold(*p.Email) != Fold(u.Email) {
+		if err == nil && *p.Email != u.Email {
 			err = mails.charge(ctx)
 		}
 		if err != nil {

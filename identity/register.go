@@ -113,6 +113,7 @@ func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
 	guess := s.newCharge(limit.ActionLogin, Origin{}, limit.Login(Fold(u.Username), "", n.IP)...)
 	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, guess.charge)
 	if err != nil {
+		guess.refund(ctx)
 		return err
 	}
 	defer turn.Leave()

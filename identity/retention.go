@@ -49,7 +49,8 @@ func (r *Retention) Remove(ctx context.Context) error {
 	return errors.Join(
 		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),
 		inBatches(ctx, r.Now().Add(-pendingRetention), r.Store.ForgetPending),
-		inBatches(ctx, r.Now(), r.Store.ForgetUndos))
+		inBatches(ctx, r.Now().Add(-mail.MaxAge(mail.KindEmailChange)), r.Store.ForgetUndos),
+		inBatches(ctx, r.Now().Add(-confirmTTL), r.Store.ForgetPendingEmails))
 }
 
 func inBatches(ctx context.Context, before time.Time, forget func(context.Context, time.Time, int) (int, error)) error {

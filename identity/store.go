@@ -74,7 +74,7 @@ type Store interface {
 
 	// Update sets only the fields that p gives, and returns the updated user. Another email address
 	// becomes the pending one. Mails of the kinds mail.KindConfirmEmail, to the new address, and
-	// mail.KindEmailChanged, to the present one if it is confirmed, are put into the outbox. The present
+	// mail.KindEmailChange, to the present one if it is confirmed, are put into the outbox. The present
 	// address, in any spelling, removes a pending one. Update returns ErrEmailTaken if another user has
 	// confirmed the address, or ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, at time.Time) (User, error)
@@ -116,13 +116,12 @@ type Store interface {
 	ConfirmEmail(ctx context.Context, hash TokenHash, proven bool, at time.Time) error
 
 	// IssueUndo stores the hash of a token that undoes a change of the user's email address. It returns
-	// ErrNotFound if there is no such user.
+	// ErrNotFound if there is no such user, or if the holder of another address has undone the change.
 	IssueUndo(ctx context.Context, hash TokenHash, u Undo) error
 
 	// UndoEmailChange uses up a token of IssueUndo and deletes those of later changes. The address that
-	// received the token becomes the user's confirmed email address. If the password was changed since,
-	// its hash is replaced by the given one. UndoEmailChange deletes mailed tokens and a pending email
-	// address, revokes all sessions for the reason "email_change_undone" and queues a mail to reset the
+	// received the token becomes the user's confirmed email address. The hash of the password is replaced
+	// by the given one. UndoEmailChange deletes mailed tokens and a pending email address, revokes all sessions for the reason "email_change_undone" and queues a mail to reset the
 	// password. It returns ErrInvalidToken if the token does not exist or has expired at the given time,
 	// or if another user has confirmed the address since.
 	UndoEmailChange(ctx context.Context, hash TokenHash, passwordHash string, at time.Time) (revocation int64, err error)
@@ -130,6 +129,10 @@ type Store interface {
 	// ForgetUndos is like ForgetAttempts, but removes tokens of IssueUndo that expired before the given
 	// time.
 	ForgetUndos(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// ForgetPendingEmails is like ForgetAttempts, but removes pending emails that were set before the given
+	// time.
+	ForgetPendingEmails(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// RecordAttempt records a failed login, in the same time whether or not a.UserID is empty. It returns
 	// ErrNotFound if no user has the id a.UserID.
@@ -161,11 +164,10 @@ const (
 
 // Undo describes a change of an email address that the holder of the earlier address may undo.
 type Undo struct {
-	UserID          string
-	Email           string // the address before the change
-	PasswordVersion int64  // the user's, before the change
-	ChangedAt       time.Time
-	ExpiresAt       time.Time
+	UserID    string
+	Email     string // the address before the change
+	ChangedAt time.Time
+	ExpiresAt time.Time
 }
 
 // Attempt is a failed login.

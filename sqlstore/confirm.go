@@ -42,7 +42,7 @@ func (t *tx) confirm(ctx context.Context, user identity.User, address string, no
 func (u *Users) ConfirmEmail(ctx context.Context, hash identity.TokenHash, proven bool, now time.Time) error {
 	return u.wrapConfirm("confirm an address", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		var owner userRow
-		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeConfirm), at(now)); err != nil {
+		if err := tx.get(ctx, &owner, identity.ErrInvalidToken, userByToken, hash[:], string(identity.PurposeConfirm), earlierPurpose(identity.PurposeConfirm), at(now)); err != nil {
 			return err
 		}
 		// While the user is locked, no other transaction can use the token or change the address.
@@ -51,7 +51,7 @@ func (u *Users) ConfirmEmail(ctx context.Context, hash identity.TokenHash, prove
 			return err
 		}
 		if !proven {
-			if err := tx.checkFree(ctx, identity.ErrPasswordRequired, laterTokens, hash[:], at(now)); err != nil {
+			if err := tx.checkFree(ctx, identity.ErrPasswordRequired, otherClaims, hash[:], at(now)); err != nil {
 				return err
 			}
 		}
@@ -101,25 +101,33 @@ func (t *tx) lockAndRead(ctx context.Context, id string, notFound error) (locked
 type undoRow struct {
 	Hash                 []byte
 	UserID, Email        string
-	PasswordVersion      int64
 	ChangedAt, ExpiresAt timestamp
 }
 
 var (
 	insertUndo = newStatement(`
-		INSERT INTO email_changes (hash, user_id, email, password_version, changed_at, expires_at)
-		VALUES (:hash, :user_id, :email, :password_version, :changed_at, :expires_at)`)
+		INSERT INTO email_changes (hash, user_id, email, changed_at, expires_at)
+		VALUES (:hash, :user_id, :email, :changed_at, :expires_at)`)
 	readUndo = newStatement(`
-		SELECT hash, user_id, email, password_version, changed_at, expires_at FROM email_changes WHERE hash = ? AND expires_at > ?`)
+		SELECT hash, user_id, email, changed_at, expires_at FROM email_changes WHERE hash = ? AND expires_at > ? AND used_at IS NULL`)
+	// undone counts the undos that ended a change at this time, by the holder of another address. A notice
+	// of that change must not bring it back.
+	undone = newStatement(`
+		SELECT count(*) FROM email_changes WHERE user_id = ? AND used_at >= ? AND changed_at <= ? AND email <> ?`)
+	markUndo = newStatement(`UPDATE email_changes SET used_at = ? WHERE hash = ?`)
 	// forgetLaterUndos keeps the undos of earlier changes. Otherwise a thief, who holds the later address,
 	// could take away the owner's right to undo the first change.
-	forgetLaterUndos = newStatement(`DELETE FROM email_changes WHERE hash = ? OR user_id = ? AND changed_at > ?`)
+	forgetLaterUndos = newStatement(`DELETE FROM email_changes WHERE user_id = ? AND changed_at >= ? AND hash <> ?`)
+	undoEmails       = newStatement(`SELECT DISTINCT email FROM email_changes WHERE user_id = ? AND expires_at > ? AND email <> ?`)
 	forgetUndosOf    = newStatement(`DELETE FROM email_changes WHERE user_id = ?`)
 	forgetUndos      = newStatement(`
 		WITH old AS MATERIALIZED (
 			SELECT hash FROM email_changes WHERE expires_at < ? ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED
 		)
 		DELETE FROM email_changes WHERE hash IN (SELECT hash FROM old)`)
+	forgetClaims = newStatement(`
+		UPDATE users SET pending_email = '', pending_email_at = NULL, claim_key = NULL WHERE id IN (
+			SELECT id FROM users WHERE claim_key IS NOT NULL AND pending_email_at < ? LIMIT ? FOR UPDATE SKIP LOCKED)`)
 )
 
 // IssueUndo implements [identity.Store].
@@ -128,9 +136,12 @@ func (u *Users) IssueUndo(ctx context.Context, hash identity.TokenHash, undo ide
 		if _, err := tx.lockUser(ctx, forShare, undo.UserID, identity.ErrNotFound); err != nil {
 			return err
 		}
+		changed := at(undo.ChangedAt)
+		if err := tx.checkFree(ctx, identity.ErrNotFound, undone, undo.UserID, changed, changed, undo.Email); err != nil {
+			return err
+		}
 		_, err := tx.exec(ctx, insertUndo, undoRow{
-			Hash: hash[:], UserID: undo.UserID, Email: undo.Email, PasswordVersion: undo.PasswordVersion,
-			ChangedAt: at(undo.ChangedAt), ExpiresAt: at(undo.ExpiresAt),
+			Hash: hash[:], UserID: undo.UserID, Email: undo.Email, ChangedAt: changed, ExpiresAt: at(undo.ExpiresAt),
 		})
 		return err
 	}))
@@ -155,16 +166,17 @@ func (u *Users) UndoEmailChange(ctx context.Context, hash identity.TokenHash, pa
 		if err := tx.confirm(ctx, user, undo.Email, now); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, forgetLaterUndos, hash[:], user.ID, undo.ChangedAt); err != nil {
+		if _, err := tx.exec(ctx, markUndo, at(now), hash[:]); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, forgetLaterUndos, user.ID, undo.ChangedAt, hash[:]); err != nil {
 			return err
 		}
 		if _, err := tx.exec(ctx, forgetMailTokens, user.ID); err != nil {
 			return err
 		}
-		if user.PasswordVersion != undo.PasswordVersion {
-			if _, err := tx.exec(ctx, setPassword, passwordHash, at(now), user.ID); err != nil {
-				return err
-			}
+		if _, err := tx.exec(ctx, setPassword, passwordHash, at(now), user.ID); err != nil {
+			return err
 		}
 		if err := tx.record(ctx, event{At: at(now), Type: eventEmailUndone, UserID: user.ID, Actor: issuer.ByUser}); err != nil {
 			return err
@@ -181,9 +193,18 @@ func (u *Users) UndoEmailChange(ctx context.Context, hash identity.TokenHash, pa
 
 // ForgetUndos implements [identity.Store].
 func (u *Users) ForgetUndos(ctx context.Context, before time.Time, limit int) (int, error) {
+	return u.forget(ctx, forgetUndos, before, limit)
+}
+
+// ForgetPendingEmails implements [identity.Store].
+func (u *Users) ForgetPendingEmails(ctx context.Context, before time.Time, limit int) (int, error) {
+	return u.forget(ctx, forgetClaims, before, limit)
+}
+
+func (u *Users) forget(ctx context.Context, old *statement, before time.Time, limit int) (int, error) {
 	var n int64
 	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
-		n, err = tx.exec(ctx, forgetUndos, at(before), max(limit, 0))
+		n, err = tx.exec(ctx, old, at(before), max(limit, 0))
 		return err
 	})
 	return int(n), u.wrap("forget old changes of address", err)

@@ -14,19 +14,30 @@ var (
 		ON CONFLICT (user_id, purpose) DO UPDATE
 		SET hash = excluded.hash, email_key = excluded.email_key, issued_at = excluded.issued_at, expires_at = excluded.expires_at`)
 	useToken = newStatement(`
-		DELETE FROM mail_tokens WHERE hash = ? AND purpose = ? AND user_id = ? AND expires_at > ? RETURNING email_key`)
+		DELETE FROM mail_tokens WHERE hash = ? AND purpose IN (?, ?) AND user_id = ? AND expires_at > ? RETURNING email_key`)
 	forgetMailToken  = newStatement(`DELETE FROM mail_tokens WHERE user_id = ? AND purpose = ?`)
 	forgetMailTokens = newStatement(`DELETE FROM mail_tokens WHERE user_id = ?`)
 	// userByToken finds no user who has left the address that the token was mailed to. Tokens of an
 	// earlier release have no address.
 	userByToken = newStatement(`
 		SELECT ` + userColumns + ` FROM mail_tokens JOIN users ON id = user_id
-		WHERE hash = ? AND purpose = ? AND expires_at > ? AND deleted_at IS NULL
+		WHERE hash = ? AND purpose IN (?, ?) AND expires_at > ? AND deleted_at IS NULL
 			AND (mail_tokens.email_key IS NULL OR mail_tokens.email_key = users.email_key OR mail_tokens.email_key = claim_key)`)
-	laterTokens = newStatement(`
-		SELECT count(*) FROM mail_tokens AS later JOIN mail_tokens AS used ON later.email_key = used.email_key
-		WHERE used.hash = ? AND later.purpose = used.purpose AND later.issued_at > used.issued_at AND later.expires_at > ?`)
+	// otherClaims counts the other users who got a link to the same address and still claim it.
+	otherClaims = newStatement(`
+		SELECT count(*) FROM mail_tokens AS other
+		JOIN mail_tokens AS used ON other.email_key = used.email_key AND other.purpose = used.purpose AND other.user_id <> used.user_id
+		JOIN users ON users.id = other.user_id AND (users.email_key = other.email_key OR users.claim_key = other.email_key)
+		WHERE used.hash = ? AND other.expires_at > ?`)
 )
+
+// earlierPurpose returns the name that replicas of the release before use for a purpose.
+func earlierPurpose(p identity.Purpose) string {
+	if p == identity.PurposeConfirm {
+		return "verify"
+	}
+	return string(p)
+}
 
 // IssueToken implements [identity.Store]. It compares the mail address while the user is locked,
 // because a token for another address must not replace a good one.
@@ -40,6 +51,10 @@ func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose ident
 		if (user.EmailKey == nil || *user.EmailKey != key) && (user.ClaimKey == nil || *user.ClaimKey != key) {
 			return identity.ErrNotFound
 		}
+		// A link to an address that another user has confirmed could only fail.
+		if err := tx.checkFree(ctx, identity.ErrNotFound, emailConfirmed, key, userID); err != nil {
+			return err
+		}
 		_, err = tx.exec(ctx, issueToken, userID, string(purpose), hash[:], key, at(now), at(expires))
 		return err
 	}))
@@ -48,7 +63,7 @@ func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose ident
 // TokenUser implements [identity.Store].
 func (u *Users) TokenUser(ctx context.Context, purpose identity.Purpose, hash identity.TokenHash, now time.Time) (identity.User, error) {
 	var row userRow
-	if err := u.db.get(ctx, &row, identity.ErrInvalidToken, userByToken, hash[:], string(purpose), at(now)); err != nil {
+	if err := u.db.get(ctx, &row, identity.ErrInvalidToken, userByToken, hash[:], string(purpose), earlierPurpose(purpose), at(now)); err != nil {
 		return identity.User{}, u.wrap("read the user of a mailed token", err)
 	}
 	return row.user(), nil
@@ -59,7 +74,7 @@ func (u *Users) TokenUser(ctx context.Context, purpose identity.Purpose, hash id
 // exist or has expired. The caller has locked the user for update.
 func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose identity.Purpose, userID, fallback string, now time.Time) (string, error) {
 	var key *string
-	err := t.get(ctx, &key, identity.ErrInvalidToken, useToken, hash[:], string(purpose), userID, at(now))
+	err := t.get(ctx, &key, identity.ErrInvalidToken, useToken, hash[:], string(purpose), earlierPurpose(purpose), userID, at(now))
 	if err == nil && key != nil {
 		fallback = *key
 	}

@@ -249,7 +249,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 		}
 		user = withProfile(user, p)
 		user.UpdatedAt = micros(now)
-		newEmail := p.Email != nil && identity.Fold(*p.Email) != identity.Fold(user.Email)
+		newEmail := p.Email != nil && *p.Email != user.Email // another spelling may be the address of another person
 		switch {
 		case newEmail:
 			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailConfirmed, identity.Fold(*p.Email), id); err != nil {
@@ -257,7 +257,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 			}
 			user.PendingEmail, user.PendingEmailAt = *p.Email, micros(now)
 		case p.Email != nil:
-			user.Email, user.PendingEmail, user.PendingEmailAt = *p.Email, "", time.Time{}
+			user.PendingEmail, user.PendingEmailAt = "", time.Time{}
 		}
 		if _, err := tx.exec(ctx, updateUser, withKeys(user)); err != nil || !newEmail {
 			return err
@@ -271,7 +271,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 		if user.EmailVerifiedAt.IsZero() {
 			return nil
 		}
-		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChanged, UserID: id, To: user.Email, PasswordVersion: user.PasswordVersion}, now)
+		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindEmailChange, UserID: id, To: user.Email}, now)
 	})
 	return user, u.wrap("update user "+id, err)
 }
@@ -289,6 +289,16 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 			return err
 		}
 		revocation = revoked.ID
+		// A thief may have changed the address before deleting the account.
+		var earlier []string
+		if err := tx.list(ctx, &earlier, undoEmails, id, at(now), notice.To); err != nil {
+			return err
+		}
+		for _, address := range earlier {
+			if err := tx.notify(ctx, mail.Envelope{Kind: notice.Kind, UserID: id, To: address}, now); err != nil {
+				return err
+			}
+		}
 		for _, forget := range []*statement{forgetMailTokens, forgetUndosOf} {
 			if _, err := tx.exec(ctx, forget, id); err != nil {
 				return err

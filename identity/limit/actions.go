@@ -45,9 +45,11 @@ var (
 	// its neighbors asked for the same address.
 	resetEmail   = Rule{Name: "reset-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
 	confirmEmail = Rule{Name: "confirm-email", Burst: 3, Every: 10 * time.Minute, Shared: true}
-	// A signed-in user's changes of the email address, and requests for another link, are charged to the
-	// user. A change beyond the limit is refused, so no change happens without its mail.
-	emailChange = Rule{Name: "email-change", Burst: 3, Every: 10 * time.Minute}
+	// A signed-in user's changes of the email address are charged to the user. A change beyond the limit is
+	// refused, so that no change happens without its mail. Requests for another link have a limit of their
+	// own, because they need no recent sign-in.
+	emailChange  = Rule{Name: "email-change", Burst: 3, Every: 10 * time.Minute}
+	confirmAgain = Rule{Name: "confirm-again", Burst: 3, Every: 10 * time.Minute}
 	// These limits bound the mails of one kind, whoever caused them. A mail beyond them is dropped. The
 	// latest reset mail is then at most five minutes old, so its link still works.
 	mailRecipient = Rule{Name: "mail-recipient", Burst: 12, Every: 5 * time.Minute, Shared: true}
@@ -75,9 +77,11 @@ func Keys(action, ip, email string) []Key {
 // that a link will be mailed to.
 func Confirm(ip, email string) Key { return confirmEmail.Of(Address(ip), email) }
 
-// EmailChange returns the key to charge when the user with this id asks for a mail that confirms an email
-// address.
+// EmailChange returns the key to charge when the user with this id changes the email address.
 func EmailChange(user string) Key { return emailChange.Of(user) }
+
+// ConfirmAgain returns the key to charge when the user with this id asks for another link.
+func ConfirmAgain(user string) Key { return confirmAgain.Of(user) }
 
 // Mail returns the keys to charge for a mail of this kind to a folded email address. The account is the id
 // of the user that the mail is about, or empty.

@@ -158,7 +158,7 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 		switch e.Kind {
 		case KindConfirmEmail:
 			page = cmp.Or(p.VerifyURL, public.JoinPath("verify").String())
-		case KindEmailChanged:
+		case KindEmailChange:
 			page = public.JoinPath("v1/email-changes/undo").String()
 		}
 		if data.Link, err = tokenLink(e.Kind, page, secret); err != nil {

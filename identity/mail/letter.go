@@ -31,7 +31,7 @@ var letters = map[Kind]letter{
 	KindConfirmEmail:    parseLetter(KindConfirmEmail),
 	KindAddressTaken:    parseLetter(KindAddressTaken),
 	KindPasswordChanged: parseLetter(KindPasswordChanged),
-	KindEmailChanged:    parseLetter(KindEmailChanged),
+	KindEmailChange:     parseLetter(KindEmailChange),
 	KindAccountDeleted:  parseLetter(KindAccountDeleted),
 	KindTokenTheft:      parseLetter(KindTokenTheft),
 }
@@ -94,13 +94,13 @@ func tokenLink(kind Kind, page, token string) (string, error) {
 
 // inWords returns a duration as people write it, such as "10 minutes" or "24 hours".
 func inWords(d time.Duration) string {
-	switch {
+	switch d = (d + time.Second - 1).Truncate(time.Second); { // a part of a second may have passed since the queue
 	case d < time.Minute:
 		return plural(int(d/time.Second), "second")
 	case d < 2*time.Hour:
-		return plural(int(d/time.Minute), "minute")
+		return plural(int((d+30*time.Second)/time.Minute), "minute")
 	default:
-		return plural(int(d/time.Hour), "hour")
+		return plural(int((d+30*time.Minute)/time.Hour), "hour")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 var allKinds = []Kind{
-	KindPasswordReset, KindConfirmEmail, KindAddressTaken, KindPasswordChanged, KindEmailChanged, KindAccountDeleted, KindTokenTheft,
+	KindPasswordReset, KindConfirmEmail, KindAddressTaken, KindPasswordChanged, KindEmailChange, KindAccountDeleted, KindTokenTheft,
 }
 
 func TestCompose_WritesEveryKindOfMail(t *testing.T) {
@@ -18,7 +18,7 @@ func TestCompose_WritesEveryKindOfMail(t *testing.T) {
 	subjects := map[string]Kind{}
 	for _, kind := range allKinds {
 		data := letterData{Product: product, Site: "auth.example.com"}
-		if kind == KindPasswordReset || kind == KindConfirmEmail || kind == KindEmailChanged {
+		if kind == KindPasswordReset || kind == KindConfirmEmail || kind == KindEmailChange {
 			data.Link, data.Lifetime = "https://auth.example.com/x?a=1&b=2#token=t-_", "10 minutes"
 		}
 		m, err := compose(kind, "a@example.com", data)
@@ -82,7 +82,7 @@ func TestTokenLink_AddsTokenAndKeepsTheQueryOfThePage(t *testing.T) {
 		{KindPasswordReset, "https://a.example/reset", "https://a.example/reset?resetPasswordToken=t-_"},
 		{KindPasswordReset, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de&resetPasswordToken=t-_#top"},
 		{KindConfirmEmail, "https://a.example/verify", "https://a.example/verify#token=t-_"},
-		{KindEmailChanged, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
+		{KindEmailChange, "https://a.example/app?lang=de#top", "https://a.example/app?lang=de#token=t-_"},
 	} {
 		if got, err := tokenLink(c.kind, c.page, "t-_"); err != nil || got != c.want {
 			t.Errorf("%s: got %s, %v, want %s", c.page, got, err, c.want)

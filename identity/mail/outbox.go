@@ -15,7 +15,7 @@ const (
 	KindConfirmEmail    Kind = "confirm_email"  // carries a link
 	KindAddressTaken    Kind = "address_taken"
 	KindPasswordChanged Kind = "password_changed"
-	KindEmailChanged    Kind = "email_changed" // to the earlier address; carries a link
+	KindEmailChange     Kind = "email_change" // to the earlier address; carries a link
 	KindAccountDeleted  Kind = "account_deleted"
 	KindTokenTheft      Kind = "token_theft"
 )
@@ -23,14 +23,12 @@ const (
 // Envelope is a mail in the outbox. The text and the link are made only when the mail is sent. Otherwise
 // anybody with a copy of the database could use the secret token in the link.
 type Envelope struct {
-	ID     int64 // assigned by the store
-	Kind   Kind
-	UserID string // the user that the mail is about; empty for a password reset, which finds the user by To
-	To     string // email address; a notice without one is not sent
-	// PasswordVersion is the user's when a mail of KindEmailChanged was queued.
-	PasswordVersion int64
-	QueuedAt        time.Time // assigned by the store
-	Attempts        int       // how many times a replica claimed the mail to send it, including this time
+	ID       int64 // assigned by the store
+	Kind     Kind
+	UserID   string    // the user that the mail is about; empty for a password reset, which finds the user by To
+	To       string    // email address; a notice without one is not sent
+	QueuedAt time.Time // assigned by the store
+	Attempts int       // how many times a replica claimed the mail to send it, including this time
 }
 
 // Outbox stores the mail that waits to be sent.

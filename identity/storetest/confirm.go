@@ -91,7 +91,7 @@ var undoTests = []test{
 	{"restores the address, revokes all sessions and queues a mail to reset the password", func(s *suite) {
 		u := s.added()
 		id := s.login(u.ID, 1)
-		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, PasswordVersion: 1, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
+		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
 		moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 		s.ok(s.ConfirmEmail(s.ctx, s.issueTo(u.ID, moved.PendingEmail, identity.PurposeConfirm), true, s.now))
 		s.update(u.ID, identity.Profile{Email: new("newer." + u.Email)}, s.now)
@@ -101,6 +101,7 @@ var undoTests = []test{
 		s.ok(err)
 		want := u
 		want.EmailVerifiedAt, want.UpdatedAt = at, at
+		want.PasswordHash, want.PasswordVersion = "nobody's", 2
 		s.same("afterwards", s.read(u.ID), want)
 		s.ended(u.ID, map[string]string{id: "email_change_undone"})
 		s.revoked(revocation, u.ID, "")
@@ -110,7 +111,7 @@ var undoTests = []test{
 	}},
 	{"replaces a password that was set since", func(s *suite) {
 		u := s.added()
-		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, PasswordVersion: 1, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
+		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
 		_, err := s.SetPassword(s.ctx, u.ID, 1, "a thief's", "", s.now, mail.Envelope{})
 		s.ok(err)
 		_, err = s.UndoEmailChange(s.ctx, undo, "nobody's", s.now)
@@ -125,7 +126,7 @@ var undoTests = []test{
 		for i := range 3 {
 			at := s.now.Add(time.Duration(i) * time.Second)
 			undos = append(undos, s.issueUndo(identity.Undo{
-				UserID: u.ID, Email: strings.Repeat("a", i+1) + u.Email, PasswordVersion: 1, ChangedAt: at, ExpiresAt: at.Add(time.Hour),
+				UserID: u.ID, Email: strings.Repeat("a", i+1) + u.Email, ChangedAt: at, ExpiresAt: at.Add(time.Hour),
 			}))
 		}
 		for _, c := range []struct {
@@ -141,7 +142,7 @@ var undoTests = []test{
 	}},
 	{"succeeds for only one of many concurrent calls, and not after the token expired", func(s *suite) {
 		u := s.added()
-		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, PasswordVersion: 1, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
+		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
 		_, err := s.UndoEmailChange(s.ctx, undo, "nobody's", s.now.Add(time.Hour))
 		s.want(err, identity.ErrInvalidToken)
 		s.once(10, identity.ErrInvalidToken, func() error {
@@ -152,7 +153,7 @@ var undoTests = []test{
 	{"takes the address from a user who has not confirmed it, but not from one who has", func(s *suite) {
 		for _, confirmed := range []bool{false, true} {
 			u := s.added()
-			undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, PasswordVersion: 1, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
+			undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
 			moved := s.update(u.ID, identity.Profile{Email: new("new." + u.Email)}, s.now)
 			s.ok(s.ConfirmEmail(s.ctx, s.issueTo(u.ID, moved.PendingEmail, identity.PurposeConfirm), true, s.now))
 			other := s.newUser()
@@ -168,7 +169,7 @@ var undoTests = []test{
 	}},
 	{"IssueUndo returns ErrNotFound for a deleted user, and Delete deletes undos", func(s *suite) {
 		u := s.added()
-		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, PasswordVersion: 1, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
+		undo := s.issueUndo(identity.Undo{UserID: u.ID, Email: u.Email, ChangedAt: s.now, ExpiresAt: s.now.Add(time.Hour)})
 		_, err := s.Delete(s.ctx, u.ID, s.now, mail.Envelope{})
 		s.ok(err)
 		s.want(s.IssueUndo(s.ctx, newHash(), identity.Undo{UserID: u.ID, ChangedAt: s.now, ExpiresAt: s.now}), identity.ErrNotFound)

@@ -235,7 +235,7 @@ var updateTests = []test{
 		mails, err := s.Mails(s.ctx, u.ID)
 		s.ok(err)
 		if len(mails) != 2 || mails[0].Kind != mail.KindConfirmEmail || mails[0].To != moved.PendingEmail ||
-			mails[1].Kind != mail.KindEmailChanged || mails[1].To != u.Email {
+			mails[1].Kind != mail.KindEmailChange || mails[1].To != u.Email {
 			s.Errorf("queued %+v", mails)
 		}
 

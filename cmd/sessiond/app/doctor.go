@@ -246,7 +246,7 @@ func (d *doctor) checkPromise(n redisstore.Node, sentinel bool) {
 
 func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 	if s.ResetURL == "" {
-		d.warn("mail", "SESSIOND_RESET_URL is not set: "+s.resetLinks())
+		d.warn("mail", "SESSIOND_RESET_URL is not set: password reset links open a JSON document instead of a page")
 	}
 	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {

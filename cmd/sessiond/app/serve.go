@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 
-	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/sqlstore"
 )
@@ -37,9 +36,6 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	}
 	if mailer == nil {
 		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
-	}
-	if mailer != nil && s.ResetURL == "" && api.ClassicRoutes(s.ClassicRoutes) == api.ClassicOff {
-		p.Log.Warn("SESSIOND_RESET_URL is not set: " + s.resetLinks())
 	}
 	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
 		p.Log.Warn("SESSIOND_DATABASE_URL has parameters that are ignored", "parameters", ignored)
@@ -84,14 +80,6 @@ func (s *Settings) checkServe(ctx context.Context) error {
 		return errors.New("SESSIOND_DATABASE_MAX_CONNS: want at least 2")
 	}
 	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
-}
-
-// resetLinks says what password reset links open without --reset-url.
-func (s *Settings) resetLinks() string {
-	if api.ClassicRoutes(s.ClassicRoutes) == api.ClassicOff {
-		return "password reset links lead nowhere, because SESSIOND_CLASSIC_ROUTES is off"
-	}
-	return "password reset links open a JSON document instead of a page"
 }
 
 // requireMigrated returns an error if the database lacks migrations. Replicas do not apply them,

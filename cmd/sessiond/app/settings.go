@@ -173,6 +173,9 @@ func (s *Settings) check() error {
 	default:
 		refuse("CLASSIC_ROUTES", "want %s, %s or %s", api.ClassicStrict, api.ClassicOn, api.ClassicOff)
 	}
+	if s.SMTPURL != "" && s.ResetURL == "" && s.ClassicRoutes == string(api.ClassicOff) {
+		refuse("RESET_URL", "required with CLASSIC_ROUTES=off, because mailed links to reset a password would lead nowhere")
+	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")
 	}

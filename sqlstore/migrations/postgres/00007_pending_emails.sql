@@ -17,14 +17,15 @@ CREATE INDEX mail_tokens_email ON mail_tokens (email_key);
 UPDATE mail_tokens SET purpose = 'confirm' WHERE purpose = 'verify';
 UPDATE outbox SET payload = replace(payload, '"kind":"verify_email"', '"kind":"confirm_email"') WHERE topic = 'mail';
 
--- The hash of a token that undoes a change of email, mailed to the address that the account had.
+-- The hash of a token that undoes a change of email, mailed to the address that the account had. A used one stays
+-- for a while, because a notice of a later change may still wait to be mailed.
 CREATE TABLE email_changes (
-    hash             BYTEA PRIMARY KEY,
-    user_id          TEXT COLLATE "C" NOT NULL REFERENCES users (id),
-    email            TEXT NOT NULL,
-    password_version BIGINT NOT NULL,
-    changed_at       TIMESTAMPTZ NOT NULL,
-    expires_at       TIMESTAMPTZ NOT NULL
+    hash       BYTEA PRIMARY KEY,
+    user_id    TEXT COLLATE "C" NOT NULL REFERENCES users (id),
+    email      TEXT NOT NULL,
+    changed_at TIMESTAMPTZ NOT NULL,
+    expires_at TIMESTAMPTZ NOT NULL,
+    used_at    TIMESTAMPTZ
 );
 CREATE INDEX email_changes_user ON email_changes (user_id);
 CREATE INDEX email_changes_expiry ON email_changes (expires_at);

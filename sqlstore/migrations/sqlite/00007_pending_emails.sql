@@ -17,14 +17,15 @@ CREATE INDEX mail_tokens_email ON mail_tokens (email_key);
 UPDATE mail_tokens SET purpose = 'confirm' WHERE purpose = 'verify';
 UPDATE outbox SET payload = replace(payload, '"kind":"verify_email"', '"kind":"confirm_email"') WHERE topic = 'mail';
 
--- The hash of a token that undoes a change of email, mailed to the address that the account had.
+-- The hash of a token that undoes a change of email, mailed to the address that the account had. A used one stays
+-- for a while, because a notice of a later change may still wait to be mailed.
 CREATE TABLE email_changes (
-    hash             BLOB PRIMARY KEY,
-    user_id          TEXT NOT NULL REFERENCES users (id),
-    email            TEXT NOT NULL,
-    password_version INTEGER NOT NULL,
-    changed_at       TEXT NOT NULL,
-    expires_at       TEXT NOT NULL
+    hash       BLOB PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    email      TEXT NOT NULL,
+    changed_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    used_at    TEXT
 ) STRICT;
 CREATE INDEX email_changes_user ON email_changes (user_id);
 CREATE INDEX email_changes_expiry ON email_changes (expires_at);
