@@ -45,7 +45,8 @@ func (a *API) observe(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), logEntryKey{}, entry))
 
 		defer func() {
-			if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+			p := recover()
+			if p != nil && p != any(http.ErrAbortHandler) {
 				entry.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 				if ww.Status() == 0 {
 					a.writeProblem(nil, false)(ww, r, entry.err)
@@ -54,6 +55,9 @@ func (a *API) observe(next http.Handler) http.Handler {
 			pattern, took := routePattern(r), time.Since(start)
 			a.Metrics.observe(r.Method, pattern, ww.Status(), took)
 			a.log(r, entry, id, pattern, ww, took)
+			if p == any(http.ErrAbortHandler) {
+				panic(p) // net/http closes the connection
+			}
 		}()
 		next.ServeHTTP(ww, r)
 	})

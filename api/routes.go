@@ -87,6 +87,7 @@ func (a *API) v1Routes(r chi.Router) {
 	r.Post("/v1/users/me/email-confirmations", signedIn(a.resendConfirmation))
 	r.Post("/v1/email-changes/undo", open(a.limited(limit.ActionMailedToken, jsonBody(a.undoEmailChange)), on(identity.ErrInvalidToken, 404)))
 	get(r, "/v1/email-changes/undo", getUndoPage)
+	get(r, "/v1/users/me/export", a.plain(a.exportMe))
 	r.Put("/v1/users/me/password", signedIn(a.recentSignIn(jsonBody(a.changePassword)), on(identity.ErrWrongPassword, 403)))
 	r.Post("/v1/sessions", open(jsonBody(a.createSession)))
 	get(r, "/v1/sessions", signedIn(paged(a.listSessions)))

@@ -10,29 +10,47 @@ import (
 )
 
 const (
-	attemptRetention  = 90 * 24 * time.Hour // how long a failed login is kept for the user to see
 	retentionInterval = time.Hour
-	retentionBatch    = 1000 // rows per delete statement; with more rows, each statement would lock them for longer
+	retentionBatch    = 500 // rows per transaction, which keeps them locked for some 20 ms
+	// retentionRest is how long to rest after a batch, as a multiple of the time that the batch took. A
+	// busy database is then pruned more slowly.
+	retentionRest = 4
 )
 
-// Retention removes failed logins after 90 days, because people who guess passwords cause many of them,
-// even for unknown usernames. It also removes users who did not confirm the email address before the link
-// in the mail expired, and the earlier addresses of users whose change of email can no longer be undone.
-// Several replicas may run Retention at the same time.
+// Retention removes data when it gets too old: the login history, the addresses in it, users who did not
+// confirm the email address before the link in the mail expired, and the earlier addresses of users whose
+// change of email can no longer be undone. Several replicas may run Retention at the same time.
 type Retention struct {
 	Store Store
+	// History is how long sessions (since the login), failed logins and audit events are kept. Sessions
+	// that are not over stay. 0 means for ever.
+	History time.Duration
+	// Addresses is how long a login keeps its full address and user agent. 0 means for ever.
+	Addresses time.Duration
 	// Now is the clock that all replicas share.
 	Now func() time.Time
 	Log *slog.Logger
 }
 
-// Run calls [Retention.Remove] now and every hour until ctx ends.
+// interval returns the time between two calls of Remove. It is at most half of each time for which data
+// is kept.
+func (r *Retention) interval() time.Duration {
+	interval := retentionInterval
+	for _, kept := range []time.Duration{r.History, r.Addresses} {
+		if kept > 0 {
+			interval = min(interval, kept/2)
+		}
+	}
+	return interval
+}
+
+// Run calls [Retention.Remove] again and again until ctx ends.
 func (r *Retention) Run(ctx context.Context) {
-	ticker := time.NewTicker(retentionInterval)
+	ticker := time.NewTicker(r.interval())
 	defer ticker.Stop()
 	for {
 		if err := r.Remove(ctx); err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "old logins and registrations were not removed; trying again in an hour", slog.Any("error", err))
+			r.Log.WarnContext(ctx, "old data was not removed; trying again later", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -42,22 +60,49 @@ func (r *Retention) Run(ctx context.Context) {
 	}
 }
 
-// Remove removes old failed logins, and users who did not confirm the email address in time.
+// Remove removes everything that would get too old before the next call.
 func (r *Retention) Remove(ctx context.Context) error {
+	now := r.Now()
 	// The link is mailed at most MaxAge after the registration, and then works for confirmTTL.
-	pendingRetention := mail.MaxAge(mail.KindConfirmEmail) + confirmTTL
-	return errors.Join(
-		inBatches(ctx, r.Now().Add(-attemptRetention), r.Store.ForgetAttempts),
-		inBatches(ctx, r.Now().Add(-pendingRetention), r.Store.ForgetPending),
-		inBatches(ctx, r.Now().Add(-mail.MaxAge(mail.KindEmailChange)), r.Store.ForgetUndos),
-		inBatches(ctx, r.Now().Add(-confirmTTL), r.Store.ForgetPendingEmails))
+	pending := now.Add(-mail.MaxAge(mail.KindConfirmEmail) - confirmTTL)
+	var problems []error
+	forget := func(before time.Time, forget func(context.Context, time.Time, int) (int, error)) {
+		problems = append(problems, inBatches(ctx, func() (bool, error) {
+			n, err := forget(ctx, before, retentionBatch)
+			return n == retentionBatch, err
+		}))
+	}
+	forget(pending, r.Store.ForgetPending)
+	forget(now.Add(-mail.MaxAge(mail.KindEmailChange)), r.Store.ForgetUndos)
+	forget(now.Add(-confirmTTL), r.Store.ForgetPendingEmails)
+	for _, chore := range []struct {
+		name Chore
+		kept time.Duration
+	}{
+		{CutSessions, r.Addresses}, {CutAttempts, r.Addresses},
+		{ForgetSessions, r.History}, {ForgetAttempts, r.History}, {ForgetEvents, r.History},
+	} {
+		if chore.kept > 0 {
+			before := now.Add(r.interval() - chore.kept)
+			problems = append(problems, inBatches(ctx, func() (bool, error) {
+				return r.Store.Prune(ctx, chore.name, before, now, retentionBatch)
+			}))
+		}
+	}
+	return errors.Join(problems...)
 }
 
-func inBatches(ctx context.Context, before time.Time, forget func(context.Context, time.Time, int) (int, error)) error {
+// inBatches calls batch until there is no more to do, and rests after each call.
+func inBatches(ctx context.Context, batch func() (more bool, err error)) error {
 	for {
-		n, err := forget(ctx, before, retentionBatch)
-		if err != nil || n < retentionBatch {
+		start := time.Now()
+		if more, err := batch(); err != nil || !more {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retentionRest * time.Since(start)):
 		}
 	}
 }

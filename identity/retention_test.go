@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -9,19 +10,47 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-func TestRetention_RemovesFailedLoginsAfter90Days(t *testing.T) {
+func TestRetention_RemovesHistoryAndAddressesBeforeTheyAreTooOld(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
+	const ip, network = "192.0.2.7", "192.0.2.0/24"
 	for range 3 {
-		w.signsIn("alice", otherPassword)
-		w.signsIn("bob", otherPassword)
+		for _, login := range []string{"alice", "bob"} {
+			if _, err := w.Authenticate(t.Context(), login, otherPassword, identity.Origin{IP: ip}); err == nil {
+				t.Errorf("%s signs in with a wrong password", login)
+			}
+		}
 		w.clock.pass(45 * 24 * time.Hour)
 	}
-	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
-	w.clock.pass(-time.Second) // now the second of three failed logins is one second less than 90 days old
+	r := &identity.Retention{Store: w.store, History: 90 * 24 * time.Hour, Addresses: 60 * 24 * time.Hour, Now: w.clock.Now, Log: w.Log}
+	addresses := func() (all []string) {
+		for _, f := range w.failures(u) {
+			all = append(all, f.IP)
+		}
+		return all
+	}
+	// The failed logins, newest first, are 45, 90 and 135 days old. The next call of Remove is in an hour.
+	w.clock.pass(-time.Hour - time.Second)
 	w.want("remove", r.Remove(t.Context()), nil)
-	if n := len(w.failures(u)); n != 2 {
-		t.Errorf("%d failed logins are left, want 2", n)
+	if got := addresses(); !slices.Equal(got, []string{ip, network}) {
+		t.Errorf("failed logins are left from %v", got)
+	}
+	w.clock.pass(2 * time.Second)
+	w.want("remove", r.Remove(t.Context()), nil)
+	if got := addresses(); !slices.Equal(got, []string{ip}) {
+		t.Errorf("an hour before the second is 90 days old, failed logins are left from %v", got)
+	}
+}
+
+func TestRetention_KeepsEverythingWithoutLimits(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.signsIn("alice", otherPassword)
+	w.clock.pass(10 * 365 * 24 * time.Hour)
+	r := &identity.Retention{Store: w.store, Now: w.clock.Now, Log: w.Log}
+	w.want("remove", r.Remove(t.Context()), nil)
+	if n := len(w.failures(u)); n != 1 {
+		t.Errorf("%d failed logins are left, want 1", n)
 	}
 }
 
@@ -51,15 +80,15 @@ func TestRetention_RunContinuesUntilABatchIsNotFull(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		why               string
-		attempts, pending []int
+		prunings, pending []int
 		err               error
 	}{
 		{"nothing is old", []int{0}, []int{0}, nil},
-		{"full batches and a part", []int{1000, 1000, 3}, []int{1000, 0}, nil},
+		{"full batches and a part", []int{500, 500, 3}, []int{500, 0}, nil},
 		{"the store fails", []int{0}, []int{0}, identity.ErrUnavailable},
 	} {
-		store := &batches{attempts: c.attempts, pending: c.pending, err: c.err, done: make(chan struct{})}
-		r := &identity.Retention{Store: store, Now: w.clock.Now, Log: w.Log}
+		store := &batches{prunings: c.prunings, pending: c.pending, err: c.err, done: make(chan struct{})}
+		r := &identity.Retention{Store: store, History: time.Hour, Now: w.clock.Now, Log: w.Log}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -79,18 +108,23 @@ func TestRetention_RunContinuesUntilABatchIsNotFull(t *testing.T) {
 	}
 }
 
-// batches is a store whose calls report numbers of removed rows: each call the next number of a list.
+// batches is a store whose calls report numbers of removed rows: each call the next number of a list. It
+// has old failed logins, but no old sessions and events.
 type batches struct {
 	identity.Store
 	err  error
 	done chan struct{} // closed when each number of both lists was reported
 
 	mu                sync.Mutex
-	attempts, pending []int
+	prunings, pending []int
 }
 
-func (b *batches) ForgetAttempts(_ context.Context, _ time.Time, limit int) (int, error) {
-	return b.remove(&b.attempts, limit)
+func (b *batches) Prune(_ context.Context, chore identity.Chore, _, _ time.Time, limit int) (bool, error) {
+	if chore != identity.ForgetAttempts {
+		return false, nil
+	}
+	n, err := b.remove(&b.prunings, limit)
+	return n == limit, err
 }
 
 func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int, error) {
@@ -104,7 +138,7 @@ func (b *batches) remove(from *[]int, limit int) (int, error) {
 	defer b.mu.Unlock()
 	n := (*from)[0] // panics if Run makes more calls than the test case has numbers
 	*from = (*from)[1:]
-	if len(b.attempts)+len(b.pending) == 0 {
+	if len(b.prunings)+len(b.pending) == 0 {
 		close(b.done)
 	}
 	return min(n, limit), b.err
@@ -113,5 +147,5 @@ func (b *batches) remove(from *[]int, limit int) (int, error) {
 func (b *batches) left() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.attempts) + len(b.pending)
+	return len(b.prunings) + len(b.pending)
 }

@@ -96,7 +96,8 @@ type Store interface {
 	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// Delete revokes all sessions for the reason "account_deleted", removes the personal data from the
-	// user's row, frees the username and email, and deletes mailed tokens. It returns ErrNotFound.
+	// user's row, frees the username and email, and deletes mailed tokens. It erases the address, user
+	// agent and device of each login and failed login. It returns ErrNotFound.
 	Delete(ctx context.Context, id string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// IssueToken stores the hash of a token for a mail, and replaces the user's earlier token for this
@@ -138,17 +139,55 @@ type Store interface {
 	// ErrNotFound if no user has the id a.UserID.
 	RecordAttempt(ctx context.Context, a Attempt) error
 
-	// ForgetAttempts removes failed logins before the given time, the oldest first, but not more than
-	// limit. It returns how many it removed. Several replicas may call it at the same time.
-	ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error)
+	// EventsOf returns audit events of a user whose numbers are above the parameter after, in the order of
+	// their numbers, but not more than limit.
+	EventsOf(ctx context.Context, userID string, after int64, limit int) ([]Event, error)
 
-	// ForgetPending is like ForgetAttempts, but removes users who did not confirm the email address and
-	// were created before the given time. It also removes their tokens and failed logins.
+	// MailsOf returns the mailed tokens of a user that were not used yet, and the mails to the user that
+	// are in the outbox. It does not claim them.
+	MailsOf(ctx context.Context, userID string) ([]MailedToken, []mail.Envelope, error)
+
+	// Prune does a batch of at most limit rows of a chore, for rows from before the given time, the oldest
+	// first. It reports whether there may be more. If another replica is doing a batch of the same chore,
+	// Prune does nothing.
+	Prune(ctx context.Context, chore Chore, before, now time.Time, limit int) (more bool, err error)
+
+	// ForgetPending removes users who did not confirm the email address and were created before the given
+	// time, with their tokens and failed logins, the oldest first, but not more than limit. It returns how
+	// many it removed. Several replicas may call it at the same time.
 	ForgetPending(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Enqueue adds a mail to the outbox.
 	Enqueue(ctx context.Context, notice mail.Envelope, at time.Time) error
 }
+
+// Event is an entry of the audit trail.
+type Event struct {
+	Number    int64
+	At        time.Time
+	Type      string // such as "session.started"
+	SessionID string // empty if the event is not about a session
+	Actor     string // who caused it: "user" or "system"; empty for a failed login
+	Detail    string // such as the reason why a session ended
+}
+
+// MailedToken is what the store knows about a mailed token, besides its hash.
+type MailedToken struct {
+	Purpose             Purpose
+	IssuedAt, ExpiresAt time.Time
+}
+
+// Chore is work on old data that [Store.Prune] does.
+type Chore string
+
+// These are the chores.
+const (
+	ForgetSessions Chore = "forget sessions"      // delete sessions that are over, by the time of the login
+	ForgetAttempts Chore = "forget failed logins" // delete failed logins
+	ForgetEvents   Chore = "forget events"        // delete entries of the audit trail
+	CutSessions    Chore = "cut sessions"         // cut the addresses of sessions to /24 and /48, and user agents to the device
+	CutAttempts    Chore = "cut failed logins"    // the same for failed logins
+)
 
 // TokenHash is the SHA-256 of a mailed token. The token itself is not stored.
 type TokenHash [32]byte

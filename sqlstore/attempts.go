@@ -2,10 +2,8 @@ package sqlstore
 
 import (
 	"context"
-	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // attemptRow is a row of the table login_attempts: one failed login.
@@ -40,34 +38,4 @@ func (u *Users) RecordAttempt(ctx context.Context, a identity.Attempt) error {
 		}
 		return tx.record(ctx, event{At: at(a.At), Type: eventLoginFailed, UserID: a.UserID, Detail: a.Reason})
 	}))
-}
-
-var (
-	// forgetOldAttempts compares ids, because the id of a failed login begins with its time.
-	forgetOldAttempts = newStatement(`
-		WITH oldest AS MATERIALIZED (
-			SELECT id FROM login_attempts WHERE id < ? ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED
-		)
-		DELETE FROM login_attempts WHERE id IN (SELECT id FROM oldest)`)
-	// forgetOldGuesses deletes failed logins without an account from the audit trail, because an
-	// attacker can add any number of them. The inner query has no condition on the time. Otherwise
-	// it would also read all younger events, to look for more old ones.
-	forgetOldGuesses = newStatement(`
-		WITH oldest AS MATERIALIZED (
-			SELECT seq, at FROM events WHERE user_id = '' ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED
-		)
-		DELETE FROM events WHERE seq IN (SELECT seq FROM oldest WHERE at < ?)`)
-)
-
-// ForgetAttempts implements [identity.Store]. It also deletes audit events without an account.
-func (u *Users) ForgetAttempts(ctx context.Context, before time.Time, limit int) (int, error) {
-	var attempts, guesses int64
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
-		if attempts, err = tx.exec(ctx, forgetOldAttempts, issuer.NewTimedID(before), max(limit, 0)); err != nil {
-			return err
-		}
-		guesses, err = tx.exec(ctx, forgetOldGuesses, max(limit, 0), at(before))
-		return err
-	})
-	return int(max(attempts, guesses)), u.wrap("forget old failed logins", err)
 }

@@ -126,14 +126,6 @@ func (b beside) Attempts(ctx context.Context, userID string) ([]identity.Attempt
 	return attempts, err
 }
 
-func (b beside) Guesses(ctx context.Context) (attempts, events int, err error) {
-	if err := b.db.SQL().GetContext(ctx, &attempts, `SELECT count(*) FROM login_attempts WHERE user_id IS NULL`); err != nil {
-		return 0, 0, err
-	}
-	err = b.db.SQL().GetContext(ctx, &events, `SELECT count(*) FROM events WHERE user_id = '' AND type = 'login.failed'`)
-	return attempts, events, err
-}
-
 func (b beside) Revocation(ctx context.Context, id int64) (userID, keep string, err error) {
 	r, err := b.db.Sessions().Revocation(ctx, id)
 	return r.Subject, r.Keep, err

@@ -12,13 +12,13 @@
 //	                not confirmed. A deleted account keeps a row without names and without personal data.
 //	sessions        one row per login, kept as the history. A session that expired has no ended_at.
 //	revoked_tokens  access tokens that were revoked one by one, until they expire.
-//	login_attempts  failed logins, for 90 days; user_id is NULL if no account has the name.
+//	login_attempts  failed logins; user_id is NULL if no account has the name.
 //	mail_tokens     the hash of the newest mailed token, one per user and purpose, until it is used.
 //	email_changes   the address that an account had, and the hash of the mailed token that brings it back,
 //	                for 72 hours.
 //	outbox          mails that are still to be sent, and revocations that Redis does not know yet.
-//	events          the audit trail: append-only, numbered, without personal data. Failed logins
-//	                without an account stay for 90 days.
+//	events          the audit trail: append-only, numbered, without personal data.
+//	retention       how far each chore that deletes or cuts old rows has come (retention.go).
 //	secrets         secrets that all replicas share; the first replica creates them.
 //
 // # Decisions under locks

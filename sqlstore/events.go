@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 
+	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -42,4 +43,22 @@ var insertEvent = newStatement(`
 func (t *tx) record(ctx context.Context, e event) error {
 	_, err := t.exec(ctx, insertEvent, e)
 	return err
+}
+
+var eventsOfUser = newStatement(`
+	SELECT seq AS number, at, type, session_id, actor, detail FROM events WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?`)
+
+// EventsOf implements [identity.Store].
+func (u *Users) EventsOf(ctx context.Context, userID string, after int64, limit int) ([]identity.Event, error) {
+	var rows []struct {
+		identity.Event
+		At timestamp
+	}
+	err := u.db.list(ctx, &rows, eventsOfUser, userID, after, limit)
+	events := make([]identity.Event, len(rows))
+	for i, r := range rows {
+		events[i] = r.Event
+		events[i].At = r.At.Time
+	}
+	return events, u.wrap("read the events of "+userID, err)
 }

@@ -102,14 +102,16 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		"RecordAttempt": func(ctx context.Context) error {
 			return u.RecordAttempt(ctx, identity.Attempt{ID: "id", UserID: subject, At: longAgo})
 		},
-		"ForgetAttempts": func(ctx context.Context) error {
-			_, err := u.ForgetAttempts(ctx, longAgo, 1)
+		"Prune": func(ctx context.Context) error {
+			_, err := u.Prune(ctx, identity.ForgetEvents, longAgo, longAgo, 1)
 			return err
 		},
 		"ForgetPending": func(ctx context.Context) error {
 			_, err := u.ForgetPending(ctx, longAgo, 1)
 			return err
 		},
+		"EventsOf":  func(ctx context.Context) error { _, err := u.EventsOf(ctx, subject, 0, 1); return err },
+		"MailsOf":   func(ctx context.Context) error { _, _, err := u.MailsOf(ctx, subject); return err },
 		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, mail.Envelope{}, longAgo) },
 		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },
 		"MailDone":  func(ctx context.Context) error { return u.MailDone(ctx, 1) },

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/mail"
 )
 
 var (
@@ -79,4 +80,31 @@ func (t *tx) useToken(ctx context.Context, hash identity.TokenHash, purpose iden
 		fallback = *key
 	}
 	return fallback, err
+}
+
+var (
+	mailTokensOfUser = newStatement(`SELECT purpose, issued_at, expires_at FROM mail_tokens WHERE user_id = ? ORDER BY issued_at, purpose`)
+	mailsOfUser      = newStatement(`SELECT id, payload, queued_at, attempts FROM outbox WHERE user_id = ? AND topic = ? ORDER BY id`)
+)
+
+// MailsOf implements [identity.Store].
+func (u *Users) MailsOf(ctx context.Context, userID string) ([]identity.MailedToken, []mail.Envelope, error) {
+	var rows []struct {
+		identity.MailedToken
+		IssuedAt, ExpiresAt timestamp
+	}
+	var queued []outboxRow
+	err := u.db.list(ctx, &rows, mailTokensOfUser, userID)
+	if err == nil {
+		err = u.db.list(ctx, &queued, mailsOfUser, userID, topicMail)
+	}
+	if err != nil {
+		return nil, nil, u.wrap("read the mails of "+userID, err)
+	}
+	tokens := make([]identity.MailedToken, len(rows))
+	for i, r := range rows {
+		tokens[i] = identity.MailedToken{Purpose: r.Purpose, IssuedAt: r.IssuedAt.Time, ExpiresAt: r.ExpiresAt.Time}
+	}
+	mails, err := envelopes(queued)
+	return tokens, mails, err
 }

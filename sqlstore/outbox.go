@@ -163,18 +163,22 @@ func (u *Users) DueMail(ctx context.Context, now time.Time, lease time.Duration,
 	if err != nil {
 		return nil, u.wrap("claim due mail", err)
 	}
-	due := make([]mail.Envelope, len(rows))
+	return envelopes(rows)
+}
+
+func envelopes(rows []outboxRow) ([]mail.Envelope, error) {
+	mails := make([]mail.Envelope, len(rows))
 	for i, row := range rows {
 		var m mailPayload
 		if err := json.Unmarshal([]byte(row.Payload), &m); err != nil {
 			return nil, fmt.Errorf("sqlstore: read mail %d: %w", row.ID, err)
 		}
-		due[i] = mail.Envelope{
+		mails[i] = mail.Envelope{
 			ID: row.ID, Kind: cmp.Or(laterKinds[m.Kind], m.Kind), UserID: m.UserID, To: m.To,
 			QueuedAt: row.QueuedAt.Time, Attempts: row.Attempts,
 		}
 	}
-	return due, nil
+	return mails, nil
 }
 
 // MailDone implements [mail.Outbox].

@@ -304,6 +304,9 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 				return err
 			}
 		}
+		if err := tx.eraseClients(ctx, id); err != nil {
+			return err
+		}
 		erased := userRow{User: identity.User{ID: id, Status: identity.StatusDeleted}, UpdatedAt: at(now)}
 		if _, err := tx.exec(ctx, eraseUser, erased); err != nil {
 			return err

@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"redisstore":              {"session", "session/issuer", "identity/limit"},
 	"redisstore/embedded":     {},
 	"sqlstore":                {"session", "session/issuer", "identity", "identity/mail"},
-	"api":                     {"session", "session/issuer", "identity", "identity/limit"},
+	"api":                     {"session", "session/issuer", "identity", "identity/limit", "identity/mail"},
 	"api/docgen":              {},
 	"cmd/sessiond":            {"cmd/sessiond/app"},
 	"cmd/sessiond/httpsuite":  {}, // this package has only tests

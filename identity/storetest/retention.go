@@ -5,68 +5,7 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
-	"github.com/sessiond/sessiond/session/issuer"
 )
-
-// The test of ForgetAttempts needs its own store, because ForgetAttempts affects all users.
-var retentionTests = []test{
-	{"removes old failed logins of known and unknown users, oldest first", func(s *suite) {
-		u := s.added()
-		fail := func(userID string, at time.Time) {
-			s.Helper()
-			s.ok(s.RecordAttempt(s.ctx, identity.Attempt{ID: issuer.NewTimedID(at), UserID: userID, Reason: "wrong_password", At: at}))
-		}
-		left := func(what string, attempts, guesses, events int) {
-			s.Helper()
-			got, err := s.Attempts(s.ctx, u.ID)
-			s.ok(err)
-			gotGuesses, gotEvents, err := s.Guesses(s.ctx)
-			s.ok(err)
-			if len(got) != attempts || gotGuesses != guesses || gotEvents != events {
-				s.Errorf("%s: %d attempts, %d guesses and %d events are left, want %d, %d and %d",
-					what, len(got), gotGuesses, gotEvents, attempts, guesses, events)
-			}
-		}
-		forget := func(before time.Time, limit, want int) {
-			s.Helper()
-			n, err := s.ForgetAttempts(s.ctx, before, limit)
-			s.ok(err)
-			if n != want {
-				s.Errorf("removed %d from before %v, want %d", n, before, want)
-			}
-		}
-		for _, minutes := range []time.Duration{-3, -2, -1, 1} {
-			at := s.now.Add(minutes * time.Minute)
-			fail(u.ID, at)
-			fail("", at)
-		}
-		left("before", 4, 4, 4)
-		forget(s.now.Add(-time.Hour), 10, 0)
-		forget(s.now, 0, 0)
-		left("with a limit of 0", 4, 4, 4)
-		forget(s.now, 2, 2) // removes one failed login of the user, one of an unknown user, and two audit events without a user
-		left("after a batch", 3, 3, 2)
-		forget(s.now, 10, 4)
-		left("after the rest", 1, 1, 1)
-		forget(s.now, 10, 0)
-
-		for range 20 {
-			fail("", s.now)
-		}
-		s.together(8, func(int) {
-			for {
-				switch n, err := s.ForgetAttempts(s.ctx, s.now.Add(time.Hour), 1); {
-				case err != nil:
-					s.Error(err)
-					return
-				case n == 0:
-					return
-				}
-			}
-		})
-		left("after concurrent calls", 0, 0, 0)
-	}},
-}
 
 var pendingTests = []test{
 	{"removes old users with an unconfirmed email address, oldest first, with their mailed tokens and failed logins", func(s *suite) {

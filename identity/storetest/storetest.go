@@ -32,8 +32,6 @@ type Beside interface {
 	Endings(ctx context.Context, userID string) (map[string]string, error)
 	// Attempts returns the recorded failed logins of a user, newest first.
 	Attempts(ctx context.Context, userID string) ([]identity.Attempt, error)
-	// Guesses counts the recorded failed logins for unknown users, and their audit events.
-	Guesses(ctx context.Context) (attempts, events int, err error)
 	// Revocation returns whose sessions a revocation ended, and the id of the session that it left active.
 	Revocation(ctx context.Context, id int64) (userID, keep string, err error)
 	// Mails returns the mails that are queued for a user, oldest first, without claiming them.
@@ -56,7 +54,6 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 		{"Delete", deleteTests},
 		{"mailed tokens", tokenTests},
 		{"RecordAttempt", attemptTests},
-		{"ForgetAttempts", retentionTests},
 		{"ForgetPending", pendingTests},
 		{"ForgetPending during ConfirmEmail", confirmTests},
 		{"ConfirmEmail", claimedTests},

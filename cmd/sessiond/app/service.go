@@ -120,7 +120,7 @@ func Assemble(p Parts) *Service {
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
-	retention := &identity.Retention{Store: p.DB.Users(), Now: p.Now, Log: p.Log}
+	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
 	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run)
 	return service
 }

@@ -59,6 +59,7 @@ type Settings struct {
 	MaxSessions                                   int
 	MaxSessionsPolicy                             string
 	ClassicRoutes                                 string
+	HistoryRetention, AddressRetention            time.Duration
 
 	// Settings of passwords and of the protection of accounts.
 	BcryptCost, PasswordMinLength int
@@ -107,6 +108,8 @@ func (s *Settings) common(f *flags) {
 	f.StringVar(&s.ClassicRoutes, "classic-routes", string(api.ClassicStrict), "routes that are older than /v1, such as /loginUser: strict (sensitive calls need a recent sign-in or the password), on (they need only an access token) or off (404)")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
+	f.DurationVar(&s.HistoryRetention, "history-retention", 9600*time.Hour, "how long logins, failed logins and audit events are kept; a session that is not over stays")
+	f.DurationVar(&s.AddressRetention, "address-retention", 2160*time.Hour, "how long a login keeps its full address and user agent; then the network (/24 or /48) and the device remain")
 	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
 	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers (secret keys for password hashes), one id:base64 per line; new hashes use the first pepper")
 	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
@@ -156,6 +159,8 @@ func (s *Settings) check() error {
 		{"SESSION_MAX_TTL", s.SessionMaxTTL, time.Second, unlimited},
 		{"REFRESH_GRACE", s.RefreshGrace, issuer.NoRefreshLimit, 5 * time.Minute},
 		{"REAUTH_MAX_AGE", s.ReauthMaxAge, 0, unlimited},
+		{"HISTORY_RETENTION", s.HistoryRetention, time.Minute, unlimited},
+		{"ADDRESS_RETENTION", s.AddressRetention, time.Minute, unlimited},
 		{"RESET_TTL", s.ResetTTL, time.Second, 10 * time.Minute}, // OWASP ASVS 6.5.5 allows at most 10 minutes
 	} {
 		switch {

@@ -63,6 +63,8 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a negative maximum age of a password check", "REAUTH_MAX_AGE=-1s", "SESSIOND_REAUTH_MAX_AGE: want at least 0s"},
 		{"reset links that live longer than 10 minutes", "RESET_TTL=11m", "SESSIOND_RESET_TTL"},
 		{"a session idle TTL above the maximum TTL", "SESSION_IDLE_TTL=3000h", "SESSIOND_SESSION_IDLE_TTL"},
+		{"a history that ends at once", "HISTORY_RETENTION=0", "SESSIOND_HISTORY_RETENTION: want at least 1m0s"},
+		{"addresses that are kept for seconds", "ADDRESS_RETENTION=59s", "SESSIOND_ADDRESS_RETENTION: want at least 1m0s"},
 		{"an issuer with a query", "ISSUER=https://id.example?tenant=a", "SESSIOND_ISSUER: want a URL without query"},
 		{"an issuer with a fragment", "ISSUER=https://id.example/#a", "SESSIOND_ISSUER: want a URL without query and fragment"},
 		{"a public URL with a query", "PUBLIC_URL=https://id.example/?a", "SESSIOND_PUBLIC_URL: want a URL without query"},

@@ -49,6 +49,7 @@ var routes = []route{
 	{"POST", "/v1/users/me/email-confirmations", v1, true, "", ""},
 	{"GET", "/v1/email-changes/undo", v1, false, "", ""},
 	{"POST", "/v1/email-changes/undo", v1, false, "token*", ""},
+	{"GET", "/v1/users/me/export", v1, true, "", ""},
 	{"PUT", "/v1/users/me/password", v1, true, "current_password* new_password*", ""},
 	{"POST", "/v1/sessions", v1, false, "login* password*", ""},
 	{"GET", "/v1/sessions", v1, true, "", "limit cursor"},

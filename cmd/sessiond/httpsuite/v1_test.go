@@ -11,6 +11,7 @@ func TestV1AndOAuthRoutes_BehaveAsDocumented(t *testing.T) {
 			"registration does not reveal a taken address":       v1Registration,
 			"profile can be read and changed":                    v1Profile,
 			"account deletion revokes all sessions":              v1Deletion,
+			"export holds everything stored about a user":        v1Export,
 			"password change revokes all other sessions":         v1PasswordChange,
 			"password reset revokes all sessions":                v1PasswordReset,
 			"logout revokes only the current session":            v1LoginAndLogout,
