@@ -96,8 +96,15 @@ var (
 	// ago its login was.
 	forgetOver = newStatement(`
 		DELETE FROM sessions WHERE id > :after AND id <= :last
-			AND (ended_at IS NOT NULL OR expires_at < :expired) AND access_expires_at < :expired
+			AND (ended_at IS NOT NULL OR expires_at < :expired OR generation < (SELECT token_gen FROM users WHERE users.id = user_id))
+			AND access_expires_at < :expired
 			AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE session_id = sessions.id)`)
+	// forgetEndings keeps what the history of a session that stays needs.
+	forgetEndings = newStatement(`
+		DELETE FROM session_endings WHERE (owner_id, below) IN (
+			SELECT owner_id, below FROM session_endings WHERE at < :before AND NOT EXISTS
+				(SELECT 1 FROM sessions WHERE user_id = owner_id AND generation < below AND ended_at IS NULL)
+			ORDER BY at LIMIT :limit)`)
 	forgetFailed = newStatement(`DELETE FROM login_attempts WHERE id > :after AND id <= :last`)
 )
 
@@ -108,7 +115,10 @@ func forgetSessions(ctx context.Context, t *tx, b *batch) error {
 	if _, err := t.exec(ctx, forgetRevoked, *b); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, forgetOver, *b)
+	if _, err := t.exec(ctx, forgetOver, *b); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, forgetEndings, *b)
 	return err
 }
 

@@ -37,14 +37,24 @@ const (
 // inTx first prepares the statements in prepare. Frequent transactions use this, because it halves
 // Postgres's work for a login or a refresh.
 func (db *DB) inTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
-	return db.run(ctx, prepare, func(ctx context.Context, prepares bool) error { return db.attempt(ctx, prepares, fn) })
+	return db.run(ctx, db.timeout, prepare, func(ctx context.Context, prepares bool) error { return db.attempt(ctx, prepares, fn) })
+}
+
+// longTx multiplies the time limit of a transaction that erases the addresses of an account. Otherwise an
+// account with a hundred thousand logins could not be deleted.
+const longTx = 4
+
+// inLongTx is like inTx, but the transaction may take longTx times as long. Each statement keeps its usual
+// time limit.
+func (db *DB) inLongTx(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
+	return db.run(ctx, longTx*db.timeout, nil, func(ctx context.Context, prepares bool) error { return db.attempt(ctx, prepares, fn) })
 }
 
 // run waits for a connection and calls f, which may use one connection at a time. If f returns a
 // conflict, run calls f again. Only the first call may use prepared statements, and with PgBouncer
 // none, because PgBouncer may send the uses of one statement to different servers.
-func (db *DB) run(ctx context.Context, prepare []*statement, f func(ctx context.Context, prepares bool) error) error {
-	ctx, cancel := context.WithTimeout(ctx, db.timeout)
+func (db *DB) run(ctx context.Context, timeout time.Duration, prepare []*statement, f func(ctx context.Context, prepares bool) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if db.places != nil {
 		if err := db.enter(ctx); err != nil {
@@ -170,7 +180,7 @@ func (t *tx) prepared(ctx context.Context, s *statement) *sqlx.Stmt {
 // prepared: with PgBouncer, only a transaction has time limits. The statements in prepare are prepared
 // once per connection, because a login, and a check whose session is unknown to Redis, wait for them.
 func (db *DB) single(ctx context.Context, f func(ctx context.Context, tx *tx) error, prepare ...*statement) error {
-	return db.run(ctx, prepare, func(ctx context.Context, prepares bool) error {
+	return db.run(ctx, db.timeout, prepare, func(ctx context.Context, prepares bool) error {
 		if !prepares {
 			return db.attempt(ctx, false, f)
 		}

@@ -279,7 +279,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 // Delete implements [identity.Store].
 func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mail.Envelope) (int64, error) {
 	var revocation int64
-	err := u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+	err := u.db.inLongTx(ctx, func(ctx context.Context, tx *tx) error {
 		user, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound)
 		if err != nil {
 			return err
