@@ -16,6 +16,10 @@ import (
 func (a *API) Handler() http.Handler {
 	check, others := a.gatewayCheck(), a.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.Mailbox != nil && !isLoopbackHost(r.Host) {
+			a.writeProblem(nil, false)(w, r, errMisdirected)
+			return
+		}
 		isCheck := isGatewayCheck(r.URL.Path)
 		if r.ContentLength != 0 && (isCheck || r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			ignoreBody(w)

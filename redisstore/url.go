@@ -28,6 +28,16 @@ func Hosts(redisURL string) (hosts []string, encrypted bool, err error) {
 	return hosts, o.TLSConfig != nil, nil
 }
 
+// Password returns the hosts in redisURL, and reports whether it has a password.
+func Password(redisURL string) (hosts []string, secret bool, err error) {
+	hosts, _, err = Hosts(redisURL)
+	if err != nil {
+		return nil, false, err
+	}
+	o, err := parseURL(redisURL)
+	return hosts, err == nil && o.Password != "", err
+}
+
 var errMalformedURL = errors.New("the URL is malformed; special characters in its password, such as / ? # @ and %, must be percent-encoded")
 
 // parseURL parses a Redis URL in one of the forms of [NewClient]. It does not rely on url.Parse

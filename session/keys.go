@@ -40,6 +40,10 @@ const (
 // retirement, a retired key still verifies tokens.
 const MaxAccessTTL = 24 * time.Hour
 
+// retireGrace is how long after the retirement of a key a replica may sign with it, because the replica has
+// not read the changed key file yet. A mounted Kubernetes secret may change two minutes late.
+const retireGrace = 6 * time.Minute
+
 // Key is one signing key. It verifies tokens of one algorithm only.
 type Key struct {
 	ID        string

@@ -100,6 +100,9 @@ func (s *KeySet) accept(raw, issuer, audience string, now time.Time) (*verified,
 	if err != nil {
 		return nil, err
 	}
+	if key.Status == KeyRetired && claims.IssuedAt.After(key.RetiredAt.Add(retireGrace)) {
+		return nil, invalid("the token was issued after its key was retired (iat)")
+	}
 	const leeway = int64(Leeway / time.Second)
 	t := &verified{claims: claims, keys: s, from: w.NotBefore - leeway, until: w.ExpiresAt + leeway}
 	if end, ends := key.end(); ends {
@@ -167,6 +170,8 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 		return Claims{}, invalid("the claim sub, sid or jti is missing")
 	case w.IssuedAt <= 0 || w.ExpiresAt <= w.IssuedAt:
 		return Claims{}, invalid("the claim iat or exp is missing, or exp is not after iat")
+	case w.ExpiresAt-w.IssuedAt > int64(MaxAccessTTL/time.Second):
+		return Claims{}, invalid("the token lives longer than any that sessiond issues (exp)")
 	case now.Unix() >= w.ExpiresAt+int64(Leeway.Seconds()):
 		return Claims{}, invalid("the token has expired")
 	case now.Unix() < w.NotBefore-int64(Leeway.Seconds()):

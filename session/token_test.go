@@ -337,3 +337,30 @@ func TestRetiredKey_VerifiesTokensUntilLastOneExpires(t *testing.T) {
 		}
 	}
 }
+
+// A thief has a key that was retired, and signs tokens with it.
+func TestAccept_RefusesTokensThatTheServiceNeverIssues(t *testing.T) {
+	for name, c := range map[string]struct {
+		issued, life time.Duration // issued: after the retirement
+		ok           bool
+	}{
+		"issued by a replica that has not read the file yet": {retireGrace, time.Hour, true},
+		"issued after the retirement":                        {retireGrace + time.Second, time.Hour, false},
+		"as long as a token may live":                        {0, MaxAccessTTL, true},
+		"longer than a token may live":                       {0, MaxAccessTTL + time.Second, false},
+	} {
+		set, claims := mustKeys(t, AlgEdDSA), testClaims()
+		claims.IssuedAt = issuedAt.Add(c.issued)
+		claims.ExpiresAt = claims.IssuedAt.Add(c.life)
+		token := mustSign(t, set, claims)
+		retired := set.Keys()[0]
+		retired.Status, retired.RetiredAt = KeyRetired, issuedAt
+		set, err := NewKeySet(retired)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := set.accept(token, claims.Issuer, claims.Audience, claims.IssuedAt); (err == nil) != c.ok {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

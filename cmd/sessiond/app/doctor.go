@@ -44,11 +44,8 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		_, err := readKeys(s.SigningKeysFile)
 		d.report("signing keys", err, "the file has a key that can sign")
 	}
-	if s.Limits == limitsOff {
-		d.warn("limits", "SESSIOND_LIMITS is off: passwords can be guessed without limit")
-	}
-	if s.SMTPURL == "" {
-		d.warn("mail", "SESSIOND_SMTP_URL is not set: "+withoutMail)
+	for _, w := range s.warnings() {
+		d.warn(w.check, w.text)
 	}
 	for _, c := range []struct {
 		name, url string
@@ -245,9 +242,6 @@ func (d *doctor) checkPromise(n redisstore.Node, sentinel bool) {
 }
 
 func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
-	if s.ResetURL == "" {
-		d.warn("mail", "SESSIOND_RESET_URL is not set: password reset links open a JSON document instead of a page")
-	}
 	smtp, err := mail.NewSMTP(s.SMTPURL, s.MailFrom, s.AllowPlaintext)
 	if err != nil {
 		return err

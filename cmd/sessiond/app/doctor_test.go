@@ -1,8 +1,10 @@
 package app
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +22,14 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	if err := writeKey(keys, "EdDSA"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readable := filepath.Join(dir, "readable.json")
+	if err := errors.Join(os.WriteFile(readable, data, 0o600), os.Chmod(readable, 0o644)); err != nil { //nolint:gosec // G302: the test is about this mode
 		t.Fatal(err)
 	}
 	mail := "SMTP_URL=smtp+plain://" + startSMTP(t) + " MAIL_FROM=id@example.com"
@@ -42,6 +52,13 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 		{"fails for a bcrypt cost below 10", "BCRYPT_COST=9", refused + "BCRYPT_COST", complete},
 		{"fails for an unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},
 		{"fails for an unescaped slash in a password", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1", "FAIL Redis          SESSIOND_REDIS_URL: the URL is malformed", complete},
+		{"warns of a key file that others can read", "SIGNING_KEYS_FILE=" + readable, "WARN files          SESSIOND_SIGNING_KEYS_FILE: every user of this machine can read the file (mode 0644)", "FAIL configuration"},
+		{"does not warn of a file of the owner only", "", complete, "WARN files"},
+		{"warns of a Redis without a password on another machine", "REDIS_URL=redis://10.255.255.1:1", "WARN Redis          SESSIOND_REDIS_URL has no password", "FAIL configuration"},
+		{"does not warn of a Redis without a password on this machine", "REDIS_URL=redis://localhost:1", complete, "has no password"},
+		{"warns of classic routes without step-up", "CLASSIC_ROUTES=on", "WARN classic routes SESSIOND_CLASSIC_ROUTES is on", "FAIL configuration"},
+		{"fails for reset links without encryption", "RESET_URL=http://www.example/reset", refused + "RESET_URL: want https://", complete},
+		{"fails for proxies that are everybody", "TRUSTED_PROXIES=10.0.0.0/8,0.0.0.0/0", refused + "TRUSTED_PROXIES: 0.0.0.0/0", complete},
 		{"warns that no mail server is set", "", noMail, noResetPage},
 		{"warns that no page for reset links is set", mail, noResetPage, noMail},
 		{"does not warn if a page for reset links is set", mail + " RESET_URL=https://www.example/reset", "ok   mail ", noResetPage},

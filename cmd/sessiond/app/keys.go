@@ -18,6 +18,7 @@ sessiond keys add      --file FILE [--alg EdDSA]  add a key that is published bu
 sessiond keys list     --file FILE                print the keys and their status
 sessiond keys activate --file FILE --kid ID       make a published key sign, and retire the one that signed
 sessiond keys retire   --file FILE --kid ID       retire a published key
+sessiond keys revoke   --file FILE --kid ID       drop a key that has leaked: its tokens are refused at once
 `
 
 // runKeys creates and changes signing key files. A running `sessiond serve` reads a changed file
@@ -27,7 +28,7 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		verb, args = args[0], args[1:]
 	}
-	if !slices.Contains([]string{"new", "add", "list", "activate", "retire"}, verb) {
+	if !slices.Contains([]string{"new", "add", "list", "activate", "retire", "revoke"}, verb) {
 		_, err := io.WriteString(stdout, keysUsage)
 		return err
 	}
@@ -51,6 +52,9 @@ func runKeys(args []string, stdout, stderr io.Writer) error {
 	case "retire":
 		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
 		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
+	case "revoke":
+		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
+		change = func(keys []session.Key) ([]session.Key, error) { return revokeKey(keys, kid) }
 	}
 	if err := f.Parse(args); err != nil {
 		return err
@@ -192,6 +196,36 @@ func retireKey(keys []session.Key, kid string) ([]session.Key, error) {
 		return nil, fmt.Errorf("key %s is the signing key; activate another key, which retires this one", kid)
 	}
 	retire(key)
+	return keys, nil
+}
+
+// revokeKey removes a key, so that no token that it signed is accepted any more. If it was the signing key,
+// the newest published key signs from now on, or a new one. Clients get new tokens by a refresh.
+func revokeKey(keys []session.Key, kid string) ([]session.Key, error) {
+	leaked, err := findKey(keys, kid)
+	if err != nil {
+		return nil, err
+	}
+	signed, alg := leaked.Status == session.KeyActive, leaked.Alg // leaked points into keys
+	keys = slices.DeleteFunc(keys, func(k session.Key) bool { return k.ID == kid })
+	if !signed {
+		return keys, nil
+	}
+	var next *session.Key
+	for i := range keys {
+		if k := &keys[i]; k.Status == session.KeyPublished && (next == nil || k.CreatedAt.After(next.CreatedAt)) {
+			next = k
+		}
+	}
+	if next == nil {
+		key, err := newKey(alg)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+		next = &keys[len(keys)-1]
+	}
+	next.Status = session.KeyActive
 	return keys, nil
 }
 

@@ -34,8 +34,8 @@ func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	if mailer == nil {
-		p.Log.Warn("SESSIOND_SMTP_URL is not set: " + withoutMail)
+	for _, w := range s.warnings() {
+		p.Log.Warn(w.text)
 	}
 	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
 		p.Log.Warn("SESSIOND_DATABASE_URL has parameters that are ignored", "parameters", ignored)
@@ -79,7 +79,7 @@ func (s *Settings) checkServe(ctx context.Context) error {
 	if s.DatabaseMaxConns < 2 {
 		return errors.New("SESSIOND_DATABASE_MAX_CONNS: want at least 2")
 	}
-	return errors.Join(s.check(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
+	return errors.Join(s.check(), s.checkWebURLs(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 
 // requireMigrated returns an error if the database lacks migrations. Replicas do not apply them,

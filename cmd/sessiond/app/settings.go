@@ -134,7 +134,7 @@ func (s *Settings) database(f *flags) {
 func (s *Settings) production(f *flags) {
 	s.database(f)
 	f.StringVar(&s.Addr, "addr", ":8080", "address to listen on")
-	f.StringVar(&s.MetricsAddr, metricsAddr, ":9090", "address that serves /metrics; empty: /metrics is not served")
+	f.StringVar(&s.MetricsAddr, metricsAddr, "127.0.0.1:9090", "address that serves /metrics; empty: /metrics is not served")
 	f.secret(&s.RedisURL, "redis-url", "URL of Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
 	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key that sessiond uses")
 	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys, which the command sessiond keys new creates")
@@ -180,6 +180,11 @@ func (s *Settings) check() error {
 	}
 	if s.SMTPURL != "" && s.ResetURL == "" && s.ClassicRoutes == string(api.ClassicOff) {
 		refuse("RESET_URL", "required with CLASSIC_ROUTES=off, because mailed links to reset a password would lead nowhere")
+	}
+	for _, network := range s.TrustedProxies {
+		if network.Bits() == 0 {
+			refuse("TRUSTED_PROXIES", "%v would let every client choose its own address; list the networks of your proxies", network)
+		}
 	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")
@@ -265,7 +270,7 @@ func checkLoopback(addr string) error {
 	if err != nil {
 		return fmt.Errorf("SESSIOND_ADDR: %q: want host:port", addr)
 	}
-	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+	if isLoopback(host) {
 		return nil
 	}
 	return fmt.Errorf("SESSIOND_ADDR: %q: dev listens on loopback only; use serve", host)

@@ -78,6 +78,12 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"all CORS headers", "CORS_HEADERS=*", "SESSIOND_CORS_HEADERS"},
 		{"a CORS header that is no name", "CORS_HEADERS=a:b", "SESSIOND_CORS_HEADERS"},
 		{"an unknown header of proxies", "FORWARDED=x-real-ip", "SESSIOND_FORWARDED: want x-forwarded-for or forwarded"},
+		{"an unencrypted public URL", "PUBLIC_URL=http://id.example", "SESSIOND_PUBLIC_URL: want https://"},
+		{"an unencrypted issuer", "ISSUER=http://id.example", "SESSIOND_ISSUER: want https://"},
+		{"an unencrypted page for reset links", "RESET_URL=HTTP://id.example/reset", "SESSIOND_RESET_URL: want https://"},
+		{"an unencrypted page for confirmation links", "VERIFY_URL=http://localhost.example/verify", "SESSIOND_VERIFY_URL: want https://"},
+		{"all IPv6 addresses as trusted proxies", "TRUSTED_PROXIES=::/0", "SESSIOND_TRUSTED_PROXIES: ::/0"},
+		{"reset links that lead nowhere", "CLASSIC_ROUTES=off SMTP_URL=smtps://u:s3cret@192.0.2.1 MAIL_FROM=id@example.com", "SESSIOND_RESET_URL: required with CLASSIC_ROUTES=off"},
 		{"trusted proxies that are not a CIDR", "TRUSTED_PROXIES=everybody", "SESSIOND_TRUSTED_PROXIES"},
 		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
 		{"classic routes that are none of the three", "CLASSIC_ROUTES=yes", "SESSIOND_CLASSIC_ROUTES: want strict, on or off"},
@@ -113,8 +119,8 @@ func TestFlags_EmptyVariableCountsAsUnset(t *testing.T) {
 		return s
 	}
 	defaults, s := parse(environment()), parse(func(string) (string, bool) { return "", true })
-	if defaults.MetricsAddr != ":9090" || s.MetricsAddr != "" {
-		t.Errorf("METRICS_ADDR is %q by default and %q if empty, want :9090 and none", defaults.MetricsAddr, s.MetricsAddr)
+	if defaults.MetricsAddr != "127.0.0.1:9090" || s.MetricsAddr != "" {
+		t.Errorf("METRICS_ADDR is %q by default and %q if empty, want 127.0.0.1:9090 and none", defaults.MetricsAddr, s.MetricsAddr)
 	}
 	s.MetricsAddr = defaults.MetricsAddr
 	if !reflect.DeepEqual(s, defaults) {
@@ -139,6 +145,22 @@ func TestDev_RefusesToListenOutsideLoopback(t *testing.T) {
 		err := Run(t.Context(), []string{"dev", "--addr", addr, "--data", t.TempDir()}, environment(), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "loopback") {
 			t.Errorf("%s: got error %v, want one about loopback", addr, err)
+		}
+	}
+}
+
+func TestSettings_AllowPlaintextURLsOfThisMachineOrOnRequest(t *testing.T) {
+	for host, ok := range map[string]bool{
+		"localhost": true, "LOCALHOST:8080": true, "id.localhost": true, "127.0.0.1:80": true, "[::1]:80": true, "[::ffff:127.0.0.1]": true,
+		"id.example": false, "10.0.0.1": false, "localhost.example": false,
+	} {
+		s := Settings{PublicURL: "http://" + host}
+		if err := s.checkWebURLs(); (err == nil) != ok {
+			t.Errorf("%s: got %v", host, err)
+		}
+		s.AllowPlaintext = true
+		if err := s.checkWebURLs(); err != nil {
+			t.Errorf("%s with ALLOW_PLAINTEXT: %v", host, err)
 		}
 	}
 }

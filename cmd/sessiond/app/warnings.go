@@ -1,0 +1,92 @@
+package app
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/redisstore"
+)
+
+// warning is a setting that weakens the service, but that an operator may want.
+type warning struct{ check, text string }
+
+// warnings returns what "serve" logs and "doctor" prints about settings that were accepted.
+func (s *Settings) warnings() (list []warning) {
+	warn := func(check, format string, args ...any) {
+		list = append(list, warning{check, fmt.Sprintf(format, args...)})
+	}
+	if s.Limits == limitsOff {
+		warn("limits", "SESSIOND_LIMITS is off: passwords can be guessed without limit")
+	}
+	if s.ClassicRoutes == string(api.ClassicOn) {
+		warn("classic routes", "SESSIOND_CLASSIC_ROUTES is on: with a stolen access token, a thief can change the password and the email, or delete the account")
+	}
+	if s.SMTPURL == "" {
+		warn("mail", "SESSIOND_SMTP_URL is not set: %s", withoutMail)
+	} else if s.ResetURL == "" {
+		warn("mail", "SESSIOND_RESET_URL is not set: password reset links open a JSON document instead of a page")
+	}
+	if hosts, secret, err := redisstore.Password(s.RedisURL); err == nil && !secret && !allLoopback(hosts) {
+		warn("Redis", "SESSIOND_REDIS_URL has no password: whoever reaches Redis can keep a revoked session alive")
+	}
+	for setting, path := range s.secretFiles() {
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&otherMayRead != 0 {
+			warn("files", "SESSIOND_%s: every user of this machine can read the file (mode %#o); use mode 0600, or 0440 with the group of the service", setting, info.Mode().Perm())
+		}
+	}
+	return list
+}
+
+const otherMayRead fs.FileMode = 0o004
+
+// secretFiles returns the files whose content a thief could use, by setting.
+func (s *Settings) secretFiles() map[string]string {
+	files := map[string]string{"SIGNING_KEYS_FILE": s.SigningKeysFile, "PASSWORD_PEPPER_FILE": s.PasswordPepperFile}
+	for setting, path := range files {
+		if path == "" {
+			delete(files, setting)
+		}
+	}
+	return files
+}
+
+// checkWebURLs returns an error for a URL of http, unless its host is loopback or the operator allowed
+// plaintext. Secrets travel along these URLs: tokens in mailed links, and the access tokens of clients.
+func (s *Settings) checkWebURLs() error {
+	var problems []string
+	for _, c := range []struct{ setting, text string }{
+		{"PUBLIC_URL", s.PublicURL}, {"ISSUER", s.Issuer}, {"RESET_URL", s.ResetURL}, {"VERIFY_URL", s.VerifyURL},
+	} {
+		u, err := url.Parse(c.text)
+		if err == nil && strings.EqualFold(u.Scheme, "http") && !s.AllowPlaintext && !isLoopback(u.Hostname()) {
+			problems = append(problems, fmt.Sprintf("%s%s: want https://, or set %sALLOW_PLAINTEXT=true", envPrefix, c.setting, envPrefix))
+		}
+	}
+	if problems == nil {
+		return nil
+	}
+	return fmt.Errorf("%s", strings.Join(problems, "\n"))
+}
+
+// isLoopback reports whether a host is a loopback address or a name that always stands for one (RFC 6761).
+func isLoopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+func allLoopback(hosts []string) bool {
+	for _, host := range hosts {
+		if !isLoopback(host) {
+			return false
+		}
+	}
+	return true
+}
