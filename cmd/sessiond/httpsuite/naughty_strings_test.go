@@ -136,7 +136,7 @@ func naughtyPaths(t *testing.T, x *target, list []string) {
 	})
 	for _, target := range []string{"/%00", "/%ff", "/%2e%2e/%2e%2e/etc/passwd", "//evil.example/", "/.", "/user/logins/delete/..%2f..%2fdeletes%2fall", "/v1/sessions/%63urrent%00"} {
 		for _, method := range []string{"GET", "DELETE"} {
-			if status, _ := x.raw(t, method+" "+target+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+x.sender.token+"\r\nConnection: close\r\n\r\n"); status < 400 || status > 499 {
+			if status, _ := x.raw(t, method+" "+target+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+x.sender.token+"\r\nConnection: close\r\n\r\n"); status < 400 || status > 499 {
 				t.Errorf("%s %s: status %d, want 4xx", method, target, status)
 			}
 		}
@@ -181,7 +181,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 	}
 	inParallel(list, func(value string) {
 		plain := !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
-		post := "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n" +
+		post := "POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n" +
 			fmt.Sprintf("Content-Length: %d\r\n", len(signIn))
 		named := func(name string) string { return name + ": " + value + "\r\n" }
 		if signsIn[value] {
@@ -190,7 +190,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 				t.Errorf("login with headers %q: status %d: %s", value, status, body)
 			}
 		}
-		get := "GET /v1/sessions/current HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+		get := "GET /v1/sessions/current HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 		for _, headers := range []string{
 			named("Authorization"), "Authorization: Bearer " + value + "\r\n", named("Authorization") + "Authorization: Bearer " + x.sender.token + "\r\n",
 		} {
@@ -198,7 +198,7 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 				t.Errorf("GET /v1/sessions/current with %q: status %d, want 401: %s", headers, status, body)
 			}
 		}
-		status, body := x.raw(t, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+named("Content-Type")+"Content-Length: 2\r\n\r\n{}")
+		status, body := x.raw(t, "POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+named("Content-Type")+"Content-Length: 2\r\n\r\n{}")
 		if plain && status != 415 || status >= 500 || status < 400 {
 			t.Errorf("Content-Type %q: status %d, want 415: %s", value, status, body)
 		}
@@ -206,14 +206,14 @@ func naughtyHeaders(t *testing.T, x *target, list []string) {
 	for what, request := range map[string]string{
 		"no Host":                      "GET /livez HTTP/1.1\r\n\r\n",
 		"two Hosts":                    "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-		"two Content-Lengths":          "POST /loginUser HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-		"a negative Content-Length":    "POST /loginUser HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
-		"an unknown Transfer-Encoding": "POST /loginUser HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n{}",
-		"a bad chunk":                  "POST /loginUser HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-		"a folded header":              "GET /livez HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
-		"a bad version":                "GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
+		"two Content-Lengths":          "POST /loginUser HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+		"a negative Content-Length":    "POST /loginUser HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}",
+		"an unknown Transfer-Encoding": "POST /loginUser HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n{}",
+		"a bad chunk":                  "POST /loginUser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+		"a folded header":              "GET /livez HTTP/1.1\r\nHost: localhost\r\n folded\r\n\r\n",
+		"a bad version":                "GET /livez HTTP/9.9\r\nHost: localhost\r\n\r\n",
 		"garbage":                      "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-		"a space in a URL":             "GET /find User HTTP/1.1\r\nHost: x\r\n\r\n",
+		"a space in a URL":             "GET /find User HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	} {
 		if status, body := x.raw(t, request); status < 400 || status >= 500 && status != 501 && status != 505 {
 			t.Errorf("%s: status %d, want 4xx, 501 or 505: %s", what, status, body)

@@ -220,7 +220,7 @@ func TestGET_IsAnsweredBeforeAnnouncedBodyArrives(t *testing.T) {
 		}
 		defer conn.Close()
 		method, _, _ := strings.Cut(target, " ")
-		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\n", target, token)
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\n", target, token)
 		begin := time.Now()
 		_ = conn.SetReadDeadline(begin.Add(patience))
 		response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
