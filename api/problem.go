@@ -63,6 +63,7 @@ var errorTable = []struct {
 	{issuer.ErrTooManySessions, 409, "too_many_sessions", "You have too many active sessions. End one first."},
 	{identity.ErrWrongPassword, 401, "invalid_credentials", wrongLogin},
 	{identity.ErrNotFound, 404, "user_not_found", "User not found."},
+	{identity.ErrRegistrationClosed, 403, "registration_closed", "Registration is closed here."},
 	{identity.ErrUsernameTaken, 409, "username_taken", "This username is taken."},
 	{identity.ErrEmailTaken, 409, "email_taken", "This email is taken."},
 	{identity.ErrInvalidToken, 403, "invalid_reset_token", "The token is invalid or expired."},

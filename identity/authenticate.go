@@ -20,7 +20,7 @@ import (
 // failures are recorded. The login name of an unknown user is not recorded, because people type passwords
 // into that field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
-	account, device := Fold(login), s.recognizeDevice(from.DeviceToken, login)
+	account, device := foldLogin(login), s.recognizeDevice(from.DeviceToken, login)
 	charge := s.newCharge(limit.ActionLogin, from, limit.Login(account, device, from.IP)...)
 	defer func() { charge.settle(ctx, err) }()
 	visitor := hashing.Visitor{Address: limit.Address(from.IP), Account: account, KnownDevice: device != ""}
@@ -71,7 +71,7 @@ func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
 	case strings.ContainsRune(login, '@'):
 		return s.Store.ByEmail(ctx, login)
 	default:
-		return s.Store.ByUsername(ctx, login)
+		return s.Store.ByUsername(ctx, strings.TrimSpace(login))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // [RetryError]. The parameter email is the address that a password reset sends mail to. If the action then
 // fails because of a fault of the server, the caller must call refund to undo the charge.
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
-	c := s.newCharge(action, from, limit.Keys(action, from.IP, Fold(email))...)
+	c := s.newCharge(action, from, limit.Keys(action, from.IP, FoldEmail(email))...)
 	return c.refund, c.charge(ctx)
 }
 
@@ -72,7 +72,7 @@ func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	}
 	var keys []limit.Key
 	for _, login := range []string{u.Username, u.Email} {
-		keys = append(keys, limit.Guesses(Fold(login), s.recognizeDevice(from.DeviceToken, login), from.IP)...)
+		keys = append(keys, limit.Guesses(foldLogin(login), s.recognizeDevice(from.DeviceToken, login), from.IP)...)
 	}
 	if err := s.Limits.Clear(ctx, keys); err != nil {
 		s.Log.DebugContext(ctx, "wrong passwords from before the reset still count", slog.Any("error", err))

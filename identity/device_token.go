@@ -48,7 +48,7 @@ func (s *Service) DeviceToken(current string, u User) string {
 	if len(s.DeviceSecret) == 0 {
 		return ""
 	}
-	username, email := Fold(u.Username), Fold(u.Email)
+	username, email := Fold(u.Username), FoldEmail(u.Email)
 	var own deviceEntry
 	rand.Read(own[deviceIDStart:headSize])
 	entries := []deviceEntry{own}
@@ -79,7 +79,7 @@ func (s *Service) recognizeDevice(token, login string) (id string) {
 	if len(entries) == 0 || !storable(login) {
 		return ""
 	}
-	name := Fold(login)
+	name := foldLogin(login)
 	for _, e := range entries {
 		// A username has no @ and an email address has one. So a name can match only the tag of its own kind.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {

@@ -19,7 +19,9 @@ var (
 	ErrPasswordRequired = errors.New("a later link to this address exists; the password is required")
 	// ErrPasswordChanged means that another request changed the password at the same time.
 	ErrPasswordChanged = errors.New("another request changed the password at the same time")
-	ErrMailDisabled    = errors.New("no mail server is configured")
+	// ErrRegistrationClosed means that people cannot register by themselves.
+	ErrRegistrationClosed = errors.New("registration is closed")
+	ErrMailDisabled       = errors.New("no mail server is configured")
 	// ErrLimited means that a rate limit refused a request. A [RetryError] wraps it.
 	ErrLimited = errors.New("too many tries")
 

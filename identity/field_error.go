@@ -17,6 +17,8 @@ const (
 	CodeInvalid    = "invalid"
 	CodeTooCommon  = "too_common"  // a password that is on the list of common passwords
 	CodeTooSimilar = "too_similar" // a password made from the user's own username or email
+	CodeReserved   = "reserved"    // a username that is on the list Service.ReservedNames
+	CodeDomain     = "domain"      // an email whose domain is not on the list Service.Domains
 	CodeBreached   = "breached"    // a password that is on the [BreachList]
 )
 

@@ -62,7 +62,7 @@ func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account strin
 	if e.Attempts > 1 {
 		return nil
 	}
-	keys := limit.Mail(string(e.Kind), account, Fold(e.To))
+	keys := limit.Mail(string(e.Kind), account, FoldEmail(e.To))
 	if err := s.newCharge(limit.ActionMail, Origin{}, keys...).charge(ctx); err != nil {
 		return unwanted("there were too many mails of this kind")
 	}
@@ -82,7 +82,7 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 		return User{}, unwanted("there is no such user")
 	case err != nil || reset:
 		return u, err
-	case Fold(u.Unconfirmed(s.now())) != Fold(e.To):
+	case FoldEmail(u.Unconfirmed(s.now())) != FoldEmail(e.To):
 		return User{}, unwanted("the email address is confirmed already, or the user changed it")
 	}
 	return u, nil

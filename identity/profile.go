@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
@@ -47,7 +48,8 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from 
 		errs.check("last_name", checkText(*p.LastName))
 	}
 	if p.Email != nil {
-		errs.check("email", checkEmail(*p.Email))
+		p.Email = new(strings.TrimSpace(*p.Email))
+		errs.check("email", s.checkNewEmail(*p.Email))
 	}
 	if err := errs.err(); err != nil {
 		return User{}, err

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
@@ -12,6 +14,7 @@ import (
 // Register creates a user who can sign in at once, and mails a link that confirms the email address. It
 // returns FieldErrors, ErrUsernameTaken or ErrEmailTaken.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
+	n.Email = strings.TrimSpace(n.Email)
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
 	}
@@ -35,7 +38,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 		return User{}, err
 	}
 	var notice *mail.Envelope
-	mails := s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, Fold(n.Email)))
+	mails := s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, FoldEmail(n.Email)))
 	if s.MailEnabled && mails.charge(ctx) == nil {
 		notice = new(confirmation(u, u.Email))
 	}
@@ -52,6 +55,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 // attempt instead of the link. Too many requests of one client send no mail. RegisterByMail returns
 // FieldErrors, ErrUsernameTaken, ErrMailDisabled, or ErrLimited in a [RetryError].
 func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
+	n.Email = strings.TrimSpace(n.Email)
 	if err := s.checkNewUser(n); err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 // chargeRegistration charges a registration by mail to the limit on mails that the client may request for
 // this address, and reports whether the limit refused it.
 func (s *Service) chargeRegistration(ctx context.Context, n NewUser) (mails *charge, refused bool) {
-	mails = s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, Fold(n.Email)))
+	mails = s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, FoldEmail(n.Email)))
 	return mails, mails.charge(ctx) != nil
 }
 
@@ -126,7 +130,7 @@ func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
 		return ErrUsernameTaken
 	}
 	guess.refund(ctx)
-	if Fold(n.Email) != Fold(u.Email) {
+	if FoldEmail(n.Email) != FoldEmail(u.Email) {
 		return ErrUsernameTaken
 	}
 	mails, refused := s.chargeRegistration(ctx, n)
@@ -141,12 +145,27 @@ func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
 }
 
 func (s *Service) checkNewUser(n NewUser) error {
+	if s.RegistrationClosed {
+		return ErrRegistrationClosed
+	}
 	var errs FieldErrors
-	errs.check("username", checkUsername(n.Username))
-	errs.check("email", checkEmail(n.Email))
+	errs.check("username", s.checkNewUsername(n.Username))
+	errs.check("email", s.checkNewEmail(n.Email))
 	errs.check("password", s.checkNewPassword(n.Password, contextWords(n.Username, n.Email)...))
 	n.checkTexts(&errs)
 	return errs.err()
+}
+
+// checkNewEmail accepts the email addresses that a user may have.
+func (s *Service) checkNewEmail(address string) *problem {
+	if p := checkEmail(address); p != nil || len(s.Domains) == 0 {
+		return p
+	}
+	domain := func(address string) string { _, d, _ := cutEmail(FoldEmail(address)); return d }
+	if !slices.ContainsFunc(s.Domains, func(d string) bool { return domain("@"+d) == domain(address) }) {
+		return &problem{CodeDomain, "addresses of this domain cannot be used here"}
+	}
+	return nil
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {

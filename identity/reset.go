@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/mail"
@@ -12,6 +13,7 @@ import (
 // Only the sending of the mail looks up the user. So neither the result of RequestReset nor the time
 // that it takes reveals whether the email address has an account.
 func (s *Service) RequestReset(ctx context.Context, email string) error {
+	email = strings.TrimSpace(email)
 	if err := s.checkReset(email); err != nil {
 		return err
 	}
@@ -21,6 +23,7 @@ func (s *Service) RequestReset(ctx context.Context, email string) error {
 // RequestKnownReset is like RequestReset, but returns ErrNotFound if the email address has no account. It
 // is only for callers who may learn which addresses have an account.
 func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
+	email = strings.TrimSpace(email)
 	if err := s.checkReset(email); err != nil {
 		return err
 	}

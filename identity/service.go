@@ -31,6 +31,13 @@ type Service struct {
 	PasswordMinLength int
 	// MailEnabled says whether mail is delivered. If not, methods that need mail return ErrMailDisabled.
 	MailEnabled bool
+	// RegistrationClosed says that nobody can register.
+	RegistrationClosed bool
+	// Domains are the domains of the email addresses that people may register with or change to. If it is
+	// empty, all domains are allowed.
+	Domains []string
+	// ReservedNames are usernames that nobody can register, in any spelling.
+	ReservedNames []string
 	// ResetTTL is how long the link in a reset mail works after the mail is sent. 0 means 10 minutes.
 	ResetTTL time.Duration
 	// NewID returns a new user id: 22 URL-safe characters with 128 random bits.

@@ -17,39 +17,6 @@ const (
 	maxDomainLabel = 63
 )
 
-// checkUsername accepts 3 to 64 visible characters without @, because a login name with an @ is taken for
-// an email address. If invisible characters were allowed, two different usernames could look the same.
-func checkUsername(s string) *problem {
-	switch n := utf8.RuneCountInString(s); {
-	case s == "":
-		return &problem{CodeRequired, "a username is required"}
-	case !utf8.ValidString(s):
-		return &problem{CodeInvalid, "must be valid UTF-8"}
-	case n < minUsername:
-		return &problem{CodeTooShort, fmt.Sprintf("must have at least %d characters", minUsername)}
-	case n > maxUsername:
-		return &problem{CodeTooLong, fmt.Sprintf("must have at most %d characters", maxUsername)}
-	case strings.ContainsRune(s, '@'):
-		return &problem{CodeInvalid, "must not contain an @"}
-	case s[0] == ' ' || s[len(s)-1] == ' ':
-		return &problem{CodeInvalid, "must not begin or end with a space"}
-	}
-	for _, r := range s {
-		if !visible(r) && r != ' ' {
-			return &problem{CodeInvalid, "must not contain control, formatting or other invisible characters"}
-		}
-	}
-	return nil
-}
-
-// visible reports whether people can see a character. It returns false for control and format characters
-// (bidirectional marks, joiners), white space, private use and unassigned characters, and characters that
-// renderers may leave out.
-func visible(r rune) bool {
-	return unicode.IsPrint(r) && r != ' ' &&
-		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
 // checkText accepts a person's name: at most 200 characters on one line. It allows invisible format
 // characters, because some scripts need joiners to spell a name.
 func checkText(s string) *problem {

@@ -22,7 +22,7 @@ var (
 // confirm makes an address the confirmed address of a user, who must be locked for update. It returns
 // identity.ErrInvalidToken if another user has confirmed that address.
 func (t *tx) confirm(ctx context.Context, user identity.User, address string, now time.Time) error {
-	key := identity.Fold(address)
+	key := identity.FoldEmail(address)
 	if err := t.checkFree(ctx, identity.ErrInvalidToken, emailConfirmed, key, user.ID); err != nil {
 		return err
 	}
@@ -55,15 +55,15 @@ func (u *Users) ConfirmEmail(ctx context.Context, hash identity.TokenHash, prove
 				return err
 			}
 		}
-		key, err := tx.useToken(ctx, hash, identity.PurposeConfirm, user.ID, identity.Fold(user.Email), now)
+		key, err := tx.useToken(ctx, hash, identity.PurposeConfirm, user.ID, identity.FoldEmail(user.Email), now)
 		if err != nil {
 			return err
 		}
 		address, changed := user.Email, false
 		switch {
-		case user.PendingEmail != "" && key == identity.Fold(user.PendingEmail):
+		case user.PendingEmail != "" && key == identity.FoldEmail(user.PendingEmail):
 			address, changed = user.PendingEmail, user.Email != ""
-		case key != identity.Fold(user.Email) || !user.EmailVerifiedAt.IsZero():
+		case key != identity.FoldEmail(user.Email) || !user.EmailVerifiedAt.IsZero():
 			return identity.ErrInvalidToken
 		}
 		if err := tx.confirm(ctx, user, address, now); err != nil {

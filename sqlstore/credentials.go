@@ -51,8 +51,8 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 		if err != nil {
 			return err
 		}
-		key, err := tx.useToken(ctx, token, identity.PurposeReset, userID, identity.Fold(user.Email), now)
-		if err == nil && key != identity.Fold(user.Email) { // the user has left that address since
+		key, err := tx.useToken(ctx, token, identity.PurposeReset, userID, identity.FoldEmail(user.Email), now)
+		if err == nil && key != identity.FoldEmail(user.Email) { // the user has left that address since
 			err = identity.ErrInvalidToken
 		}
 		if err != nil {

@@ -48,7 +48,7 @@ func (u *Users) IssueToken(ctx context.Context, userID, to string, purpose ident
 		if err != nil {
 			return err
 		}
-		key := identity.Fold(to)
+		key := identity.FoldEmail(to)
 		if (user.EmailKey == nil || *user.EmailKey != key) && (user.ClaimKey == nil || *user.ClaimKey != key) {
 			return identity.ErrNotFound
 		}

@@ -57,7 +57,7 @@ func (db *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	if db.dialect == &sqlite {
 		dialect = goose.DialectSQLite3
 	}
-	return goose.NewProvider(dialect, pool, files, goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(dialect, pool, files, goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(db.emailKeys()))
 }
 
 var migratedTo = newStatement(`SELECT max(version_id) FROM goose_db_version`)

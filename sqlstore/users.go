@@ -54,13 +54,13 @@ func withKeys(u identity.User) keyedUser {
 		UsernameKey: identity.Fold(u.Username),
 	}
 	if u.Email != "" {
-		row.EmailKey = new(identity.Fold(u.Email))
+		row.EmailKey = new(identity.FoldEmail(u.Email))
 	}
 	if u.Status == identity.StatusPending {
 		row.EmailKey, row.ClaimKey = nil, row.EmailKey
 	}
 	if u.PendingEmail != "" {
-		row.ClaimKey = new(identity.Fold(u.PendingEmail))
+		row.ClaimKey = new(identity.FoldEmail(u.PendingEmail))
 	}
 	return row
 }
@@ -111,7 +111,7 @@ func (u *Users) ByUsername(ctx context.Context, username string) (identity.User,
 
 // ByEmail implements [identity.Store].
 func (u *Users) ByEmail(ctx context.Context, email string) (identity.User, error) {
-	key := identity.Fold(email)
+	key := identity.FoldEmail(email)
 	return u.read(ctx, "by email", userByEmail, key, key)
 }
 
@@ -156,7 +156,7 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 		if user.Status == identity.StatusPending {
 			taken = emailConfirmed
 		}
-		if err := tx.checkFree(ctx, identity.ErrEmailTaken, taken, identity.Fold(user.Email), user.ID); err != nil {
+		if err := tx.checkFree(ctx, identity.ErrEmailTaken, taken, identity.FoldEmail(user.Email), user.ID); err != nil {
 			return err
 		}
 		if _, err := tx.exec(ctx, insertUser, row); err != nil {
@@ -252,7 +252,7 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 		newEmail := p.Email != nil && *p.Email != user.Email // another spelling may be the address of another person
 		switch {
 		case newEmail:
-			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailConfirmed, identity.Fold(*p.Email), id); err != nil {
+			if err := tx.checkFree(ctx, identity.ErrEmailTaken, emailConfirmed, identity.FoldEmail(*p.Email), id); err != nil {
 				return err
 			}
 			user.PendingEmail, user.PendingEmailAt = *p.Email, micros(now)

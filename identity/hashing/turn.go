@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Turn is the permission of one request to hash passwords. To hash, a request needs one of the few slots
@@ -51,9 +52,11 @@ func (t *Turn) Leave() {
 	}
 }
 
-// Hash returns a new hash of the password to store, or ctx's error if ctx is done before bcrypt begins.
+// Hash returns a new hash of the password to store, or ctx's error if ctx is done before bcrypt begins. It
+// hashes the password in NFC, because two devices may send the same letter as different characters.
 func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	h := t.hasher
+	password = norm.NFC.String(password)
 	var hash []byte
 	err := t.work(ctx, func() (err error) {
 		hash, err = h.engine().Generate(ctx, h.prehash(h.current, password), h.cost)
@@ -65,13 +68,23 @@ func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	return peppered(h.current, string(hash)), nil
 }
 
-// Verify reports in ok whether the hash was made of the password. If so, rehash reports whether the
-// caller should hash the password again, because the hash has an outdated cost, pepper or form.
+// Verify reports in ok whether the hash was made of the password, in NFC or as it was sent. If so, rehash
+// reports whether the caller should hash the password again, because the hash has an outdated cost, pepper
+// or form.
 // Verify takes as long as [Turn.VerifyNobody], unless the hash has a higher cost than new hashes get.
 //
 // An error means that Verify could not decide, because ctx was done, the engine failed, or
 // [Hasher.CheckHash] refuses the hash.
 func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
+	composed := norm.NFC.String(password)
+	if ok, rehash, err = t.verify(ctx, hash, composed); ok || err != nil || composed == password {
+		return ok, rehash, err
+	}
+	ok, _, err = t.verify(ctx, hash, password)
+	return ok, ok, err
+}
+
+func (t *Turn) verify(ctx context.Context, hash, password string) (ok, rehash bool, err error) {
 	h := t.hasher
 	stored, err := h.parse(hash)
 	if err != nil {
@@ -104,9 +117,13 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (ok, rehash bo
 // does not exist, because a quicker answer would reveal that.
 func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	h := t.hasher
-	return t.work(ctx, func() error {
-		return h.spend(ctx, h.cost, h.prehash(h.current, password))
-	})
+	spend := func() error {
+		return t.work(ctx, func() error { return h.spend(ctx, h.cost, h.prehash(h.current, password)) })
+	}
+	if err := spend(); err != nil || norm.NFC.String(password) == password {
+		return err
+	}
+	return spend()
 }
 
 // work runs f while the request has a slot of the queue, and then frees the slot. It first waits for a slot

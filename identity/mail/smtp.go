@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	gomail "github.com/wneessen/go-mail"
+	"golang.org/x/net/idna"
 )
 
 // timeout bounds the dial and each exchange with the server. The caller's context bounds the whole call.
@@ -156,6 +157,7 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	if control(m.Subject) {
 		return nil, errors.New("compose mail: control character in the subject")
 	}
+	to.Address = asciiDomain(to.Address)
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	msg.SetAddrHeaderFromMailAddress(gomail.HeaderFrom, s.from)
 	msg.SetAddrHeaderFromMailAddress(gomail.HeaderTo, to)
@@ -167,6 +169,16 @@ func (s *SMTP) compose(m Message) (*gomail.Msg, error) {
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
 	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	return msg, nil
+}
+
+// asciiDomain returns an address with its domain in ASCII (RFC 5891), because few mail servers take another.
+func asciiDomain(address string) string {
+	at := strings.LastIndexByte(address, '@') + 1
+	domain, err := idna.Lookup.ToASCII(address[at:])
+	if err != nil {
+		return address
+	}
+	return address[:at] + domain
 }
 
 // connect passes a mail client to the function use. It closes the client's connection when ctx ends or use

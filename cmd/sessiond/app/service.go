@@ -79,11 +79,10 @@ func Assemble(p Parts) *Service {
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
 		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.BreachedPolicy == breachedRefuse,
+		RegistrationClosed: s.Registration == registrationClosed, Domains: s.RegistrationDomains, ReservedNames: s.ReservedNames,
 	}
 	if s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
-	} else {
-		p.Log.Warn("SESSIOND_LIMITS is off: passwords can be guessed without limit; use it for tests and benchmarks only")
 	}
 	ledger := p.DB.Sessions()
 	lastSeen := issuer.NewLastSeen(ledger, p.Log)

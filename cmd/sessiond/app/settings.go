@@ -30,6 +30,14 @@ const (
 // forwardedHeaders maps each value of --forwarded to the header that it means.
 var forwardedHeaders = map[string]string{"x-forwarded-for": api.XForwardedFor, "forwarded": api.Forwarded}
 
+const (
+	registrationOpen   = "open"
+	registrationClosed = "closed"
+
+	// reservedNames are names that people take for those of the service or of its operators.
+	reservedNames = "abuse,account,accounts,admin,administrator,anonymous,api,helpdesk,hostmaster,mailer-daemon,moderator,nobody,noreply,null,operator,owner,postmaster,root,security,sessiond,staff,superuser,support,sysadmin,system,undefined,webmaster,www"
+)
+
 // withoutMail says what happens if SMTP_URL is not set.
 const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets and /v1/users return 503, " +
 	"and with SESSIOND_HIDE_ACCOUNTS POST /registerUser too; no email address is ever confirmed"
@@ -58,7 +66,8 @@ type Settings struct {
 	RefreshGrace, ReauthMaxAge                    time.Duration
 	MaxSessions                                   int
 	MaxSessionsPolicy                             string
-	ClassicRoutes                                 string
+	ClassicRoutes, Registration                   string
+	RegistrationDomains, ReservedNames            []string
 	HistoryRetention, AddressRetention            time.Duration
 
 	// Settings of passwords and of the protection of accounts.
@@ -105,6 +114,16 @@ func (s *Settings) common(f *flags) {
 			return err
 		})
 	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive calls; 0: no limit")
+	f.StringVar(&s.Registration, "registration", registrationOpen, "whether people can register by themselves: open or closed")
+	f.Func("registration-domains", "comma-separated domains of the email addresses that people may register with or change to (default: all)", func(text string) error {
+		s.RegistrationDomains = splitList(text)
+		return nil
+	})
+	s.ReservedNames = splitList(reservedNames)
+	f.Func("reserved-names", "comma-separated usernames that nobody can register (default: admin, root, support and the like)", func(text string) error {
+		s.ReservedNames = splitList(text)
+		return nil
+	})
 	f.StringVar(&s.ClassicRoutes, "classic-routes", string(api.ClassicStrict), "routes that are older than /v1, such as /loginUser: strict (sensitive calls need a recent sign-in or the password), on (they need only an access token) or off (404)")
 	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
@@ -193,6 +212,7 @@ func (s *Settings) check() error {
 		{"MAX_SESSIONS_POLICY", s.MaxSessionsPolicy, maxSessionsEndOldest, maxSessionsRefuse},
 		{"BREACHED_POLICY", s.BreachedPolicy, breachedAllow, breachedRefuse},
 		{"LIMITS", s.Limits, limitsOn, limitsOff},
+		{"REGISTRATION", s.Registration, registrationOpen, registrationClosed},
 	} {
 		if c.value != c.first && c.value != c.second {
 			refuse(c.setting, "want %s or %s", c.first, c.second)
