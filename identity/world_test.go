@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/mail"
@@ -282,4 +284,19 @@ func (w *world) active(u identity.User) int {
 		w.Fatal(err)
 	}
 	return len(list)
+}
+
+// addHashed adds a user whose password was hashed as it was sent.
+func (w *world) addHashed(username, password string) identity.User {
+	w.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		w.Fatal(err)
+	}
+	u := identity.User{
+		ID: w.NewID(), Username: username, Email: username + "@example.com", PasswordHash: string(hash), PasswordVersion: 1,
+		Status: identity.StatusActive, CreatedAt: w.clock.Now(), UpdatedAt: w.clock.Now(),
+	}
+	w.want("add a user", w.store.Create(w.Context(), u, time.Time{}, nil), nil)
+	return u
 }

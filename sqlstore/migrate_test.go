@@ -202,3 +202,41 @@ func TestMigrate_FailsWithCanceledContext(t *testing.T) {
 		})
 	}
 }
+
+// Earlier releases had two keys for one domain, and folded the domain like a name.
+func TestMigrate_WritesKeysOfInternationalAddressesAnew(t *testing.T) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, d.url(t), sqlstore.Options{})
+			if err := db.MigrateTo(t.Context(), 9); err != nil {
+				t.Fatal(err)
+			}
+			for id, keys := range map[string][2]string{
+				"u1": {"Info@b\u00fccher.example", "info@b\u00fccher.example"},
+				"u2": {"info@xn--bcher-kva.example", "info@xn--bcher-kva.example"},
+				"u3": {"a@Stra\u00dfe.example", "a@strasse.example"},
+				"u4": {"ada@example.org", "ada@example.org"},
+				"u5": {"b@xn--bcher-kva.example", "b@xn--bcher-kva.example"},
+			} {
+				if _, err := db.SQL().ExecContext(t.Context(), db.SQL().Rebind(`
+					INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash, password_version, status, created_at, updated_at)
+					VALUES (?, ?, ?, ?, ?, '', '', 'hash', 1, 'active', '2001-02-03 04:05:06+00:00', '2001-02-03 04:05:06+00:00')`),
+					id, id, id, keys[0], keys[1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for address, want := range map[string]string{
+				"info@b\u00fccher.example": "u1", "a@stra\u00dfe.example": "u3", "a@strasse.example": "", "ada@example.org": "u4", "b@b\u00fccher.example": "u5",
+			} {
+				u, err := db.Users().ByEmail(t.Context(), address)
+				if u.ID != want || (err == nil) != (want != "") {
+					t.Errorf("%s belongs to %q, %v; want %q", address, u.ID, err, want)
+				}
+			}
+		})
+	}
+}

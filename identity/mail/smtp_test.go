@@ -425,8 +425,25 @@ func TestSMTP_SendsToNonASCIIAddresses(t *testing.T) {
 	if err := client(t, "smtp+plain", s, "").Send(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if d := s.deliveries(); len(d) != 1 || d[0].to[0] != m.To {
+	if d := s.deliveries(); len(d) != 1 || d[0].to[0] != "jörg@xn--exmple-cua.org" {
 		t.Errorf("delivered %v", d)
+	}
+}
+
+// Few mail servers take a domain that is not ASCII.
+func TestSMTP_SendsToDomainInASCII(t *testing.T) {
+	s := startServer(t, "", false, false)
+	for address, want := range map[string]string{
+		"info@bücher.example": "info@xn--bcher-kva.example", "a@Straße.example": "a@xn--strae-oqa.example", "a@EXAMPLE.org": "a@example.org",
+	} {
+		m := message
+		m.To = address
+		if err := client(t, "smtp+plain", s, "").Send(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.deliveries(); d[len(d)-1].to[0] != want || strings.Contains(d[len(d)-1].data, "SMTPUTF8") {
+			t.Errorf("%s: delivered to %v, want %s", address, d[len(d)-1].to, want)
+		}
 	}
 }
 

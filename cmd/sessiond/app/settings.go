@@ -120,7 +120,7 @@ func (s *Settings) common(f *flags) {
 		return nil
 	})
 	s.ReservedNames = splitList(reservedNames)
-	f.Func("reserved-names", "comma-separated usernames that nobody can register (default: admin, root, support and the like)", func(text string) error {
+	f.Func("reserved-names", "comma-separated usernames that nobody can register (default: "+strings.ReplaceAll(reservedNames, ",", ", ")+")", func(text string) error {
 		s.ReservedNames = splitList(text)
 		return nil
 	})
