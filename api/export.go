@@ -92,7 +92,7 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 	e := &exporter{enc: enc}
 	e.token(jsontext.BeginObject)
 	e.member("exported_at", now)
-	e.member("user", showUser(user))
+	e.member("user", a.showUser(user))
 	e.member("email_verified_at", timeOrNull(user.EmailVerifiedAt))
 	e.member("updated_at", user.UpdatedAt)
 	e.member("mailed_links", each(links, func(l identity.MailedToken) exportedLink { return exportedLink(l) }))
