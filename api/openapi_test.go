@@ -384,7 +384,7 @@ var inputs = map[string]any{
 		currentPasswordInput // in the body
 	}) {
 	},
-	"deleteAllUserLogins":    (*API).deleteAllUserLogins,
+	"deleteAllUserLogins":    func(*API, *request, currentPasswordInput) {}, // the handler reads the body itself
 	"updatePassword":         (*API).updatePassword,
 	"forgotPassword":         (*API).forgotPassword,
 	"checkReset":             (*API).checkReset,
@@ -470,8 +470,8 @@ func TestInputsVariable_ListsEveryHandlerThatTakesInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	typed := regexp.MustCompile(`\b(jsonBody|jsonOrForm|oauthForm|queryParams|paged)\(a\.(\w+)\)`).FindAllSubmatch(routes, -1)
-	if len(typed) < len(inputs)-1 {
-		t.Errorf("found %d handlers with input in routes.go, want at least %d", len(typed), len(inputs)-1)
+	if len(typed) < len(inputs)-2 {
+		t.Errorf("found %d handlers with input in routes.go, want at least %d", len(typed), len(inputs)-2)
 	}
 	for _, match := range typed {
 		if name := string(match[2]); inputs[name] == nil {

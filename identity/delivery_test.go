@@ -121,7 +121,7 @@ func TestPostman_DropsResetMailIfNoUserHasTheAddressOrMailIsOld(t *testing.T) {
 		{"the user changed the spelling of the email address", func(w *world, u identity.User) error {
 			spelling := "ALICE@example.com"
 			return second(w.UpdateProfile(w.Context(), u.ID, identity.Profile{Email: &spelling}, identity.Origin{}))
-		}, []string{"Choose a new"}},
+		}, []string{"Choose a new", "another address", "Confirm"}},
 		{"the mail was not delivered for more than an hour", func(w *world, _ identity.User) error {
 			w.clock.pass(time.Hour + time.Second)
 			return nil

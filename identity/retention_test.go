@@ -133,6 +133,8 @@ func (b *batches) ForgetPending(_ context.Context, _ time.Time, limit int) (int,
 
 func (b *batches) ForgetUndos(context.Context, time.Time, int) (int, error) { return 0, nil }
 
+func (b *batches) ForgetPendingEmails(context.Context, time.Time, int) (int, error) { return 0, nil }
+
 func (b *batches) remove(from *[]int, limit int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -21,7 +21,7 @@ func (db *DB) emailKeys() *goose.Migration {
 func (db *DB) rekeyEmails(ctx context.Context, t *sql.Tx) error {
 	spell := func(text string) string { return sqlx.Rebind(sqlx.BindType(db.dialect.driver), text) }
 	rows, err := t.QueryContext(ctx, `SELECT id, email, email_key FROM users
-		WHERE email_key IS NOT NULL AND (email_key LIKE '%xn--%' OR octet_length(email_key) <> length(email_key)) ORDER BY created_at, id`)
+		WHERE email_key IS NOT NULL AND (email_key LIKE '%xn--%' OR octet_length(email) <> length(email)) ORDER BY created_at, id`)
 	if err != nil {
 		return fmt.Errorf("read addresses: %w", err)
 	}

@@ -258,12 +258,12 @@ var updateTests = []test{
 		s.same("afterwards", s.read(u.ID), u)
 		s.queued(u.ID)
 	}},
-	{"lets users change the spelling of their own email address", func(s *suite) {
+	{"keeps another spelling of the user's own email address as pending", func(s *suite) {
 		u := s.added()
-		u.Email = strings.ToUpper(u.Email)
-		s.update(u.ID, identity.Profile{Email: &u.Email}, s.now)
+		u.PendingEmail, u.PendingEmailAt = strings.ToUpper(u.Email), s.now
+		s.update(u.ID, identity.Profile{Email: &u.PendingEmail}, s.now)
 		s.same("afterwards", s.read(u.ID), u)
-		s.queued(u.ID)
+		s.queued(u.ID, mail.KindConfirmEmail, mail.KindEmailChange)
 	}},
 	{"keeps concurrent changes of different fields", func(s *suite) {
 		u := s.added()
