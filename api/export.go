@@ -73,6 +73,13 @@ type exportedLink struct {
 	ExpiresAt time.Time        `json:"expires_at"`
 }
 
+type exportedUndo struct {
+	Email     string     `json:"email"`
+	ChangedAt time.Time  `json:"changed_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	UsedAt    *time.Time `json:"used_at"`
+}
+
 type exportedMail struct {
 	Kind     mail.Kind `json:"kind"`
 	To       string    `json:"to"`
@@ -88,6 +95,10 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 	if err != nil {
 		return err
 	}
+	undos, err := a.Users.Store.UndosOf(ctx, user.ID)
+	if err != nil {
+		return err
+	}
 	now := a.Now()
 	e := &exporter{enc: enc}
 	e.token(jsontext.BeginObject)
@@ -95,6 +106,9 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 	e.member("user", a.showUser(user))
 	e.member("email_verified_at", timeOrNull(user.EmailVerifiedAt))
 	e.member("updated_at", user.UpdatedAt)
+	e.member("earlier_emails", each(undos, func(u identity.Undo) exportedUndo {
+		return exportedUndo{u.Email, u.ChangedAt, u.ExpiresAt, timeOrNull(u.UsedAt)}
+	}))
 	e.member("mailed_links", each(links, func(l identity.MailedToken) exportedLink { return exportedLink(l) }))
 	e.member("queued_mails", each(mails, func(m mail.Envelope) exportedMail { return exportedMail{m.Kind, m.To, m.QueuedAt} }))
 	page := issuer.Page{Limit: exportPage}

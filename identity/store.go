@@ -143,6 +143,10 @@ type Store interface {
 	// their numbers, but not more than limit.
 	EventsOf(ctx context.Context, userID string, after int64, limit int) ([]Event, error)
 
+	// UndosOf returns the changes of the user's email address that can still be undone, or were undone lately,
+	// oldest first.
+	UndosOf(ctx context.Context, userID string) ([]Undo, error)
+
 	// MailsOf returns the mailed tokens of a user that were not used yet, and the mails to the user that
 	// are in the outbox. It does not claim them.
 	MailsOf(ctx context.Context, userID string) ([]MailedToken, []mail.Envelope, error)
@@ -207,6 +211,7 @@ type Undo struct {
 	Email     string // the address before the change
 	ChangedAt time.Time
 	ExpiresAt time.Time
+	UsedAt    time.Time // zero until the change was undone
 }
 
 // Attempt is a failed login.

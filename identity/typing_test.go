@@ -55,6 +55,7 @@ func TestAuthenticate_IgnoresOuterWhiteSpaceOfLogin(t *testing.T) {
 	if w.signsIn("alice", " "+password) {
 		t.Error("white space of a password was ignored")
 	}
+	w.deliver()
 	w.want("reset", w.RequestReset(t.Context(), " alice@example.com\n"), nil)
 	if got := recipients(w.deliver()); got != "alice@example.com" {
 		t.Errorf("mails to %q", got)

@@ -102,6 +102,7 @@ type undoRow struct {
 	Hash                 []byte
 	UserID, Email        string
 	ChangedAt, ExpiresAt timestamp
+	UsedAt               timestamp
 }
 
 var (
@@ -114,6 +115,7 @@ var (
 	// of that change must not bring it back.
 	undone = newStatement(`
 		SELECT count(*) FROM email_changes WHERE user_id = ? AND used_at >= ? AND changed_at <= ? AND email <> ?`)
+	undosOf  = newStatement(`SELECT user_id, email, changed_at, expires_at, used_at FROM email_changes WHERE user_id = ? ORDER BY changed_at, expires_at`)
 	markUndo = newStatement(`UPDATE email_changes SET used_at = ? WHERE hash = ?`)
 	// forgetLaterUndos keeps the undos of earlier changes. Otherwise a thief, who holds the later address,
 	// could take away the owner's right to undo the first change.
@@ -145,6 +147,19 @@ func (u *Users) IssueUndo(ctx context.Context, hash identity.TokenHash, undo ide
 		})
 		return err
 	}))
+}
+
+// UndosOf implements [identity.Store].
+func (u *Users) UndosOf(ctx context.Context, userID string) ([]identity.Undo, error) {
+	var rows []undoRow
+	if err := u.db.list(ctx, &rows, undosOf, userID); err != nil {
+		return nil, u.wrap("read the changes of address of "+userID, err)
+	}
+	undos := make([]identity.Undo, len(rows))
+	for i, r := range rows {
+		undos[i] = identity.Undo{UserID: r.UserID, Email: r.Email, ChangedAt: r.ChangedAt.Time, ExpiresAt: r.ExpiresAt.Time, UsedAt: r.UsedAt.Time}
+	}
+	return undos, nil
 }
 
 // UndoEmailChange implements [identity.Store].

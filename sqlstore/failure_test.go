@@ -111,6 +111,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			return err
 		},
 		"EventsOf":  func(ctx context.Context) error { _, err := u.EventsOf(ctx, subject, 0, 1); return err },
+		"UndosOf":   func(ctx context.Context) error { _, err := u.UndosOf(ctx, subject); return err },
 		"MailsOf":   func(ctx context.Context) error { _, _, err := u.MailsOf(ctx, subject); return err },
 		"Enqueue":   func(ctx context.Context) error { return u.Enqueue(ctx, mail.Envelope{}, longAgo) },
 		"DueMail":   func(ctx context.Context) error { _, err := u.DueMail(ctx, longAgo, time.Minute, 1); return err },

@@ -38,8 +38,9 @@ func v1Export(t *testing.T, s *service) {
 	}
 	got := s.call(t, "GET", "/v1/users/me/export", bearer(p.token)).is(t, 200, shape{
 		"exported_at": aTime, "user": userShape(p, false), "email_verified_at": nil, "updated_at": aTime,
-		"mailed_links": []any{shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime}},
-		"queued_mails": []any{},
+		"earlier_emails": []any{},
+		"mailed_links":   []any{shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime}},
+		"queued_mails":   []any{},
 		"logins": []any{
 			session(shape{
 				"user_agent": firefox, "device": "Firefox on Windows", "status": "failed", "ended_at": aTime, "end_reason": "wrong_password",
