@@ -44,6 +44,9 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		_, err := readKeys(s.SigningKeysFile)
 		d.report("signing keys", err, "the file has a key that can sign")
 	}
+	if s.Limits == limitsOff {
+		d.warn("limits", limitsAreOff)
+	}
 	for _, w := range s.warnings() {
 		d.warn(w.check, w.text)
 	}

@@ -83,6 +83,8 @@ func Assemble(p Parts) *Service {
 	}
 	if s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
+	} else {
+		p.Log.Warn(limitsAreOff)
 	}
 	ledger := p.DB.Sessions()
 	lastSeen := issuer.NewLastSeen(ledger, p.Log)

@@ -12,6 +12,9 @@ import (
 	"github.com/sessiond/sessiond/redisstore"
 )
 
+// limitsAreOff is what "doctor" and every running service say about LIMITS=off.
+const limitsAreOff = "SESSIOND_LIMITS is off: passwords can be guessed without limit; use it for tests and benchmarks only"
+
 // warning is a setting that weakens the service, but that an operator may want.
 type warning struct{ check, text string }
 
@@ -19,9 +22,6 @@ type warning struct{ check, text string }
 func (s *Settings) warnings() (list []warning) {
 	warn := func(check, format string, args ...any) {
 		list = append(list, warning{check, fmt.Sprintf(format, args...)})
-	}
-	if s.Limits == limitsOff {
-		warn("limits", "SESSIOND_LIMITS is off: passwords can be guessed without limit")
 	}
 	if s.ClassicRoutes == string(api.ClassicOn) {
 		warn("classic routes", "SESSIOND_CLASSIC_ROUTES is on: with a stolen access token, a thief can change the password and the email, or delete the account")

@@ -74,7 +74,7 @@ func (x *target) bystanderView(t *testing.T) string {
 // optional: a request without any field would succeed and end the sessions of the sender.
 func eachBodyRoute(f func(r route, fields, required []string)) {
 	for _, r := range routes {
-		if r.fields != "" && r.method != "GET" && r.method != "DELETE" {
+		if r.fields != "" && !r.bodyIsOptional() {
 			fields, required := names(r.fields)
 			f(r, fields, required)
 		}

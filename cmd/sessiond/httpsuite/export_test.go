@@ -19,6 +19,7 @@ func v1Export(t *testing.T, s *service) {
 	s.call(t, "DELETE", "/logout", bearer(second.text(t, "access_token"))).want(t, 200)
 	s.newSession(t, p.username, "wrong passphrase", header("User-Agent", firefox)).want(t, 401)
 	s.newSession(t, other.username, password).want(t, 201)
+	s.confirmToken(t, p.email)
 	s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": p.email})).want(t, 200)
 	s.awaitMail(t, p.email, "resetPasswordToken=")
 
@@ -39,7 +40,9 @@ func v1Export(t *testing.T, s *service) {
 	got := s.call(t, "GET", "/v1/users/me/export", bearer(p.token)).is(t, 200, shape{
 		"exported_at": aTime, "user": userShape(p, false), "email_verified_at": nil, "updated_at": aTime,
 		"earlier_emails": []any{},
-		"mailed_links":   []any{shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime}},
+		"mailed_links": []any{
+			shape{"purpose": "confirm", "issued_at": aTime, "expires_at": aTime}, shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime},
+		},
 		"queued_mails":   []any{},
 		"logins": []any{
 			session(shape{

@@ -193,7 +193,7 @@ func TestClassicRoutes_AreAbsentIfOff(t *testing.T) {
 		}
 		name := newName()
 		s.call(t, "POST", "/v1/users", registration(name, name+"@example.com", password)).want(t, 202)
-	}, "CLASSIC_ROUTES=off")
+	}, "CLASSIC_ROUTES=off", "RESET_URL=https://app.example/reset")
 }
 
 // Somebody may have a copy of the access token from before. The other access tokens of the session
@@ -237,5 +237,23 @@ func TestReauthentication_RevokesTheTokenThatItReplaces_ASVS_V7_2_4(t *testing.T
 		if got := int64(claimsOf(t, refreshed)["auth_time"].(float64)); got != c.Now().Unix() {
 			t.Errorf("after a refresh, auth_time is %d, want %d", got, c.Now().Unix())
 		}
+	})
+}
+
+// Some clients announce a body with each request. These two routes once had none, and ignored it.
+func TestClassicRoutes_IgnoreBodiesThatTheyDoNotKnow(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		for _, body := range []option{
+			header("Content-Type", "application/json"), header("Content-Type", "application/x-www-form-urlencoded"),
+			rawBody("text/plain", []byte("x")), jsonBody(shape{"username": "somebody"}), jsonBody(shape{}),
+		} {
+			p := s.register(t)
+			s.call(t, "GET", "/user/logins/deletes/all", bearer(p.token), body).want(t, 200)
+			p.token = s.login(t, p)
+			s.call(t, "DELETE", "/deleteUser?username="+p.username, bearer(p.token), body).want(t, 200)
+		}
+		p := s.register(t)
+		s.call(t, "DELETE", "/deleteUser?username="+p.username, bearer(p.token), rawBody("application/json", []byte("{"))).want(t, 400)
+		s.call(t, "DELETE", "/deleteUser?username="+p.username, bearer(p.token), rawBody("application/json", make([]byte, 65<<10))).want(t, 413)
 	})
 }

@@ -11,7 +11,12 @@ import (
 func TestResetLink_ExpiresAndIgnoresHostHeader(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
-		s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": p.email}), func(r *http.Request) { r.Host = "evil.example" },
+		forged := func(r *http.Request) {
+			if s.prefix != "" { // 'sessiond dev' does not answer at another host
+				r.Host = "evil.example"
+			}
+		}
+		s.call(t, "POST", "/forgotPassword", jsonBody(shape{"email": p.email}), forged,
 			header("X-Forwarded-Host", "evil.example"), header("Forwarded", "host=evil.example")).want(t, 200)
 		m := s.awaitMail(t, p.email, "resetPasswordToken=")
 		if strings.Contains(m.Text, "evil.example") {

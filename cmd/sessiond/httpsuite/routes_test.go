@@ -110,6 +110,9 @@ func (r *route) at(id string) string {
 // isSafe reports whether the route only reads. Such a route answers HEAD, too.
 func (r *route) isSafe() bool { return r.method == "GET" && !strings.Contains(r.path, "/delete") }
 
+// bodyIsOptional reports whether the route ignores a body that it does not know. It once had none.
+func (r *route) bodyIsOptional() bool { return r.method == "GET" || r.method == "DELETE" }
+
 // auth returns the credentials that the route accepts: those of the OAuth client, or the access
 // token.
 func (r *route) auth(token string, client option) option {
