@@ -19,11 +19,11 @@ func TestObserve_CutsConnectionOfAbortedResponse(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})))
 	defer server.Close()
-	response, err := server.Client().Get(server.URL) //nolint:noctx // the server is closed with the test
+	response, err := server.Client().Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // nothing was written
+	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err == nil {
 		t.Errorf("the client reads %q without an error", body)
 	}

@@ -38,7 +38,7 @@ func serveRaw(t *testing.T) (dial func(t *testing.T) rawClient) {
 	go func() { done <- Serve(server, l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-done
+		_ = <-done
 	})
 	return func(t *testing.T) rawClient {
 		t.Helper()
@@ -80,7 +80,7 @@ func (c rawClient) want(t *testing.T, status int) (header http.Header, body stri
 	if response.Close {
 		c.wantClosed(t)
 	}
-	response.Header["close"] = []string{fmt.Sprint(response.Close)}
+	response.Header["X-Closed"] = []string{fmt.Sprint(response.Close)}
 	return response.Header, string(data)
 }
 
@@ -157,7 +157,7 @@ func TestServe_RefusesAmbiguousRequestsWithSecurityHeadersAndCloses_ASVS_V3_4_1_
 					}
 				}
 				header, body := client.want(t, c.status)
-				if header.Get("Content-Type") != "application/problem+json; charset=utf-8" || header["close"][0] != "true" ||
+				if header.Get("Content-Type") != "application/problem+json; charset=utf-8" || header.Get("X-Closed") != "true" ||
 					!strings.Contains(body, fmt.Sprintf(`"status":%d`, c.status)) {
 					t.Errorf("%s: got %v %s, want a problem and Connection: close", what, header, body)
 				}
@@ -202,9 +202,11 @@ func TestServe_AcceptsRequestsInPiecesAndSeveralAtOnce(t *testing.T) {
 			}()
 			for _, r := range requests {
 				if strings.Contains(r.request, "Expect") {
-					if interim, err := http.ReadResponse(client.Reader, nil); err != nil || interim.StatusCode != 100 {
+					interim, err := http.ReadResponse(client.Reader, nil)
+					if err != nil || interim.StatusCode != 100 {
 						t.Fatalf("got %v %v, want 100 Continue", interim, err)
 					}
+					_ = interim.Body.Close()
 				}
 				if _, body := client.want(t, 200); body != r.want {
 					t.Errorf("got %q, want %q", body, r.want)

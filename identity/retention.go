@@ -79,8 +79,11 @@ func (r *Retention) Remove(ctx context.Context) error {
 		name Chore
 		kept time.Duration
 	}{
-		{CutSessions, r.Addresses}, {CutAttempts, r.Addresses},
-		{ForgetSessions, r.History}, {ForgetAttempts, r.History}, {ForgetEvents, r.History},
+		{CutSessions, r.Addresses},
+		{CutAttempts, r.Addresses},
+		{ForgetSessions, r.History},
+		{ForgetAttempts, r.History},
+		{ForgetEvents, r.History},
 	} {
 		if chore.kept > 0 {
 			before := now.Add(r.interval() - chore.kept)

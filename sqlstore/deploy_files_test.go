@@ -53,7 +53,7 @@ func newRoles(t *testing.T) roles {
 	t.Cleanup(func() {
 		for _, role := range []string{r.service, r.owner} {
 			for _, drop := range []string{"DROP OWNED BY " + role + " CASCADE", "DROP ROLE " + role} {
-				if _, err := admin.SQL().Exec(drop); err != nil { //nolint:noctx // the test's context has ended
+				if _, err := admin.SQL().Exec(drop); err != nil {
 					t.Error(err)
 				}
 			}

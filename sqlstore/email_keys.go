@@ -25,7 +25,7 @@ func (db *DB) rekeyEmails(ctx context.Context, t *sql.Tx) error {
 	if err != nil {
 		return fmt.Errorf("read addresses: %w", err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // the rows are only read
 	var users []keyedUser
 	for rows.Next() {
 		var u keyedUser

@@ -216,6 +216,7 @@ func (h *history) dump() string {
 	for _, table := range tables(h.T, h.db) {
 		rows, err := h.db.SQL().QueryxContext(h.Context(), `SELECT * FROM `+table)
 		h.ok(err)
+		defer rows.Close()
 		for rows.Next() {
 			row := make(map[string]any)
 			h.ok(rows.MapScan(row))

@@ -29,7 +29,7 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	readable := filepath.Join(dir, "readable.json")
-	if err := errors.Join(os.WriteFile(readable, data, 0o600), os.Chmod(readable, 0o644)); err != nil { //nolint:gosec // G302: the test is about this mode
+	if err := errors.Join(os.WriteFile(readable, data, 0o600), os.Chmod(readable, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	mail := "SMTP_URL=smtp+plain://" + startSMTP(t) + " MAIL_FROM=id@example.com"

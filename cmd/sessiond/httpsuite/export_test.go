@@ -43,7 +43,7 @@ func v1Export(t *testing.T, s *service) {
 		"mailed_links": []any{
 			shape{"purpose": "confirm", "issued_at": aTime, "expires_at": aTime}, shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime},
 		},
-		"queued_mails":   []any{},
+		"queued_mails": []any{},
 		"logins": []any{
 			session(shape{
 				"user_agent": firefox, "device": "Firefox on Windows", "status": "failed", "ended_at": aTime, "end_reason": "wrong_password",
