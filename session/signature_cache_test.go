@@ -72,16 +72,19 @@ func TestSignatureCache_ChecksTimesKeysAndClaimsAgain(t *testing.T) {
 	v.Keys.Replace(set)
 	v.want(t, token, "key added again", true)
 
+	long := testClaims()
+	long.ExpiresAt = issuedAt.Add(MaxAccessTTL)
+	longest := mustSign(t, set, long)
 	retired := set.Keys()[0]
-	retired.Status, retired.RetiredAt = KeyRetired, issuedAt.Add(-MaxAccessTTL)
+	retired.Status, retired.RetiredAt = KeyRetired, issuedAt.Add(-time.Minute)
 	old, err := NewKeySet(retired)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v = newCachedVerifier(old, 100)
-	v.want(t, token, "key retired", true)
-	v.at = issuedAt.Add(Leeway)
-	v.want(t, token, "key retired for too long", false)
+	v.want(t, longest, "key retired", true)
+	v.at = retired.RetiredAt.Add(MaxAccessTTL + Leeway)
+	v.want(t, longest, "key retired for too long", false)
 
 	v = newCachedVerifier(set, 100)
 	v.want(t, token, "fresh", true)
