@@ -14,7 +14,7 @@ import (
 // emailKeys is the migration that writes the keys of addresses anew whose domain is not plain ASCII. Earlier
 // releases folded the domain like a name, so that one domain had several keys, and two domains one.
 func (db *DB) emailKeys() *goose.Migration {
-	return goose.NewGoMigration(10, &goose.GoFunc{RunTx: db.rekeyEmails}, nil)
+	return goose.NewGoMigration(9, &goose.GoFunc{RunTx: db.rekeyEmails}, nil)
 }
 
 // rekeyEmails leaves an address as it is if another user has its new key. Only its user can change that.

@@ -209,7 +209,7 @@ func TestMigrate_WritesKeysOfInternationalAddressesAnew(t *testing.T) {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t, d.url(t), sqlstore.Options{})
-			if err := db.MigrateTo(t.Context(), 9); err != nil {
+			if err := db.MigrateTo(t.Context(), 8); err != nil {
 				t.Fatal(err)
 			}
 			for id, keys := range map[string][2]string{

@@ -316,7 +316,7 @@ func TestMigrate_ErasesClientsOfAccountsThatWereDeletedBefore(t *testing.T) {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t, d.url(t), sqlstore.Options{})
-			if err := db.MigrateTo(t.Context(), 8); err != nil {
+			if err := db.MigrateTo(t.Context(), 7); err != nil {
 				t.Fatal(err)
 			}
 			const at = "'2001-02-03 04:05:06+00:00'"
