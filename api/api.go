@@ -43,3 +43,14 @@ type API struct {
 	// If Metrics is nil, requests are not counted.
 	Metrics *Metrics
 }
+
+// ClassicRoutes says whether the classic routes are served, and whether they protect a user whose
+// access token was stolen.
+type ClassicRoutes string
+
+// These are the values of ClassicRoutes.
+const (
+	ClassicStrict ClassicRoutes = "strict" // sensitive calls need a recent sign-in or the password
+	ClassicOn     ClassicRoutes = "on"     // sensitive calls need only an access token
+	ClassicOff    ClassicRoutes = "off"    // the routes do not exist
+)

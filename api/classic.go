@@ -7,22 +7,12 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // This file has the handlers of the classic routes, which serve clients older than /v1. Only
 // routes.go may use them. To remove the classic routes, remove the call of classicRoutes there.
-
-// ClassicRoutes says whether the classic routes are served, and whether they protect a user whose
-// access token was stolen.
-type ClassicRoutes string
-
-// These are the values of ClassicRoutes.
-const (
-	ClassicStrict ClassicRoutes = "strict" // sensitive calls need a recent sign-in or the password
-	ClassicOn     ClassicRoutes = "on"     // sensitive calls need only an access token
-	ClassicOff    ClassicRoutes = "off"    // the routes do not exist
-)
 
 // currentPasswordInput is the part of a request with which a client proves that it acts for the user.
 type currentPasswordInput struct {
@@ -101,6 +91,7 @@ func (a *API) logout(q *request) (reply, error) {
 func (a *API) namedUser(q *request, username string) (identity.User, error) {
 	user, err := a.currentUser(q)
 	if err == nil && identity.Fold(username) != identity.Fold(user.Username) {
+		logEntryOf(q.Request).target = limit.Hash(identity.Fold(username))
 		err = errOtherUser
 	}
 	return user, err
@@ -231,6 +222,10 @@ func showUserLogin(s *issuer.Session, current string, now time.Time) userLoginBo
 	return b
 }
 
+// maxUserLogins bounds the list of a user's logins, because the classic routes have no pages. The lists of
+// revoked logins have the same bound.
+const maxUserLogins = issuer.MaxEndedNewest
+
 func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginBody {
 	now := a.Now()
 	out := make([]userLoginBody, len(sessions))
@@ -241,7 +236,7 @@ func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginB
 }
 
 func (a *API) listUserLogins(q *request) (reply, error) {
-	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{})
+	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{Limit: maxUserLogins})
 	return ok(struct {
 		UserLogins []userLoginBody `json:"user_logins"`
 	}{a.showUserLogins(q, sessions)}), err

@@ -44,7 +44,7 @@ func TestEmailChange_CountsOnceItIsConfirmed_ASVS_V7_5_1(t *testing.T) {
 			s.newSession(t, strings.TrimPrefix(moved, "new-"), password).problem(t, false, 401, "invalid_credentials")
 			s.call(t, "POST", "/v1/users/me/email-confirmations", bearer(p.token)).is(t, 202, messageShape)
 		}
-		s.call(t, "POST", "/v1/users/me/email-confirmations").problem(t, false, 401, "invalid_token")
+		s.call(t, "POST", "/v1/users/me/email-confirmations").problem(t, false, 401, "no_token")
 	})
 }
 
