@@ -113,6 +113,9 @@ func parsePrefixes(text string) (prefixes []netip.Prefix, err error) {
 			}
 			prefix = netip.PrefixFrom(ip, ip.BitLen())
 		}
+		if ip := prefix.Addr(); ip.Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(ip.Unmap(), prefix.Bits()-96) // addresses of clients are unmapped, too
+		}
 		prefixes = append(prefixes, prefix.Masked())
 	}
 	return prefixes, nil
