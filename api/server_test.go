@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,9 @@ func serveRaw(t *testing.T) (dial func(t *testing.T) rawClient) {
 	go func() { done <- Serve(server, l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		_ = <-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return func(t *testing.T) rawClient {
 		t.Helper()
