@@ -51,7 +51,11 @@ func (a *API) revokeByID(q *request, id string) (issuer.Session, error) {
 	if id == q.claims.SessionID {
 		reason = issuer.ReasonLogout
 	}
-	return a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
+	s, err := a.Sessions.Revoke(q.Context(), q.claims.Subject, id, reason)
+	if errors.Is(err, issuer.ErrNotFound) && len(id) == len(q.claims.SessionID) { // any other text may be a secret in the wrong place
+		logEntryOf(q.Request).target = id
+	}
+	return s, err
 }
 
 func (a *API) revokeOthers(q *request) (issuer.Ended, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -90,6 +91,7 @@ func (a *API) logout(q *request) (reply, error) {
 func (a *API) namedUser(q *request, username string) (identity.User, error) {
 	user, err := a.currentUser(q)
 	if err == nil && identity.Fold(username) != identity.Fold(user.Username) {
+		logEntryOf(q.Request).target = limit.Hash(identity.Fold(username))
 		err = errOtherUser
 	}
 	return user, err
@@ -224,6 +226,10 @@ func showUserLogin(s *issuer.Session, current string, now time.Time) userLoginBo
 	return b
 }
 
+// maxUserLogins bounds the list of a user's logins, because the classic routes have no pages. The lists of
+// revoked logins have the same bound.
+const maxUserLogins = issuer.MaxEndedNewest
+
 func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginBody {
 	now := a.Now()
 	out := make([]userLoginBody, len(sessions))
@@ -234,7 +240,7 @@ func (a *API) showUserLogins(q *request, sessions []issuer.Session) []userLoginB
 }
 
 func (a *API) listUserLogins(q *request) (reply, error) {
-	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{})
+	sessions, err := a.Sessions.Active(q.Context(), q.claims.Subject, issuer.Page{Limit: maxUserLogins})
 	return ok(struct {
 		UserLogins []userLoginBody `json:"user_logins"`
 	}{a.showUserLogins(q, sessions)}), err

@@ -10,7 +10,8 @@ import (
 const deviceHeader = "X-Device-Token"
 
 // A browser keeps the device token in a cookie. Because of the prefix __Host-, browsers accept the
-// cookie only from this host and only over TLS.
+// cookie only from this host and only over TLS. [API.crossOriginProtection] keeps other sites from
+// replacing it.
 const (
 	deviceCookie       = "sessiond_device"
 	secureDeviceCookie = "__Host-" + deviceCookie

@@ -87,7 +87,12 @@ func (a *API) plain(f func(http.ResponseWriter, *http.Request) error) http.Handl
 
 // serve adapts h to net/http. It writes the reply of h or, by calling fail, the error of h.
 func (a *API) serve(h handler, fail writeError) http.HandlerFunc {
+	origins := a.crossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) {
+		if origins.Check(r) != nil {
+			fail(w, r, errCrossOrigin)
+			return
+		}
 		q := &request{Request: r, replyHeader: http.Header{}}
 		rep, err := callHandler(h, q)
 		setRateLimitHeaders(w.Header(), q.quota)

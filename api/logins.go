@@ -18,6 +18,8 @@ type loginBody struct {
 func showLogin(l *issuer.Login, current string, now time.Time) loginBody {
 	b := loginBody{sessionBody: showSession(&l.Session, current), Status: l.StatusAt(now)}
 	if l.Failed {
+		// Show the user no text of somebody who failed to sign in, because it may be a lure.
+		b.UserAgent = ""
 		b.LastSeenAt, b.ExpiresAt = l.CreatedAt, l.CreatedAt
 		b.EndedAt, b.EndReason = &l.CreatedAt, &l.EndReason
 	} else if end := l.Ending(now); !end.At.IsZero() {

@@ -41,6 +41,7 @@ var (
 	errContentCoding    = &errRequest{http.StatusUnsupportedMediaType, "unsupported_media_type", "Send the body without a Content-Encoding."}
 	errTooLarge         = &errRequest{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 64 KiB."}
 	errMisdirected      = &errRequest{http.StatusMisdirectedRequest, "misdirected_request", "sessiond dev answers only at a loopback address or localhost."}
+	errCrossOrigin      = &errRequest{http.StatusForbidden, "cross_origin", "A page of another site may not send this request. The setting CORS_ORIGINS names the origins that may."}
 	errOtherUser        = &errRequest{http.StatusForbidden, "other_user", "The token belongs to another user."}
 	errReauthenticate   = &errRequest{http.StatusUnauthorized, "insufficient_user_authentication", "Confirm your password: POST /v1/sessions/current/reauthenticate. A classic route also takes it as current_password."}
 

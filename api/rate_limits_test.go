@@ -13,7 +13,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestRateLimit_RefundsChargeOnlyIfServiceFailed(t *testing.T) {
+func TestRateLimit_RefundsChargeIfServiceFailedOrFieldIsInvalid(t *testing.T) {
 	const burst = 20 // how many registrations the rate limit allows one client address at once
 	for _, c := range []struct {
 		name    string
@@ -24,10 +24,12 @@ func TestRateLimit_RefundsChargeOnlyIfServiceFailed(t *testing.T) {
 		{"charges a request with a taken username", identity.ErrUsernameTaken, true},
 		{"charges a request with an invalid token", identity.ErrInvalidToken, true},
 		{"charges a request with a wrong media type", errMediaType, true},
+		{"charges a request whose password a service knows as breached", fmt.Errorf("register: %w", identity.FieldErrors{{Field: "password", Code: identity.CodeBreached}}), true},
 		{"charges a request that ends in an internal error", errors.New("internal"), true},
 		// Cancelled requests are charged, because otherwise a client that cancels all its requests
 		// would have no limit.
 		{"charges a cancelled request", context.Canceled, true},
+		{"refunds a request with an invalid field", fmt.Errorf("register: %w", identity.FieldErrors{{Field: "password", Code: identity.CodeTooShort}}), false},
 		{"refunds when the user store is down", fmt.Errorf("add a user: %w", identity.ErrUnavailable), false},
 		{"refunds when the session store is down", session.ErrUnavailable, false},
 		{"refunds when too many requests wait", &identity.RetryError{After: time.Second, Err: identity.ErrBusy}, false},

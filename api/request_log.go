@@ -21,6 +21,7 @@ type logEntry struct {
 	level    slog.Level
 	clientIP netip.Addr
 	subject  string
+	target   string // the session or account on which the client may not act
 	err      error
 }
 
@@ -79,7 +80,7 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	switch {
 	case e.err == nil:
 	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
-		level = slog.LevelDebug // the metrics count refused requests, and logging each of them would add to the load
+		level = slog.LevelDebug // a line a minute counts the refused requests, because logging each would add to the load
 	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
 		level = slog.LevelError
 	}
@@ -93,6 +94,9 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	}
 	if e.subject != "" {
 		attrs = append(attrs, slog.String("subject", e.subject))
+	}
+	if e.target != "" {
+		attrs = append(attrs, slog.String("target", e.target))
 	}
 	if e.err != nil {
 		attrs = append(attrs, slog.String("error", e.err.Error()))

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"strings"
 	"unicode"
 
@@ -27,18 +26,35 @@ func cleanUserAgent(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// maxDevice is the length, in bytes, of the longest device name. Names of real devices are shorter.
-const maxDevice = 100
+// programs and systems are the only words of a device name. A User-Agent can be any text, and users
+// trust what the list of their logins says.
+var (
+	programs = words(useragent.Chrome, useragent.HeadlessChrome, useragent.Firefox, useragent.Safari, useragent.MobileSafari, useragent.Edge,
+		useragent.Opera, useragent.OperaMini, useragent.OperaTouch, useragent.Vivaldi, useragent.SamsungBrowser, useragent.InternetExplorer,
+		useragent.FacebookApp, useragent.InstagramApp, useragent.TiktokApp, "Android browser", "Brave", "DuckDuckGo", "Huawei Browser",
+		"Miui Browser", "UCBrowser", "YaBrowser",
+		"curl", "Wget", "HTTPie", "PostmanRuntime", "python-requests", "Go-http-client", "okhttp", "axios", "node", "Dart", "Java", "Dalvik")
+	systems = words(useragent.Windows, useragent.WindowsPhone, useragent.Android, useragent.MacOS, useragent.IOS, useragent.Linux,
+		useragent.FreeBSD, useragent.ChromeOS, useragent.Harmony)
+)
+
+func words(all ...string) map[string]bool {
+	set := make(map[string]bool)
+	for _, word := range all {
+		set[word] = true
+	}
+	return set
+}
 
 // deviceName turns a User-Agent into a name that people understand, such as "Chrome on macOS".
 func deviceName(userAgent string) string {
 	ua := useragent.Parse(userAgent)
-	name := ua.Name
-	if os := cmp.Or(ua.OS, ua.Device); os != "" {
-		name += " on " + os
+	switch {
+	case !programs[ua.Name]:
+		return "Unknown client"
+	case !systems[ua.OS]:
+		return ua.Name
+	default:
+		return ua.Name + " on " + ua.OS
 	}
-	if ua.Name == "" || len(name) > maxDevice {
-		return "Unknown device"
-	}
-	return name
 }

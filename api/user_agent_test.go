@@ -5,9 +5,13 @@ import (
 	"testing"
 )
 
-func TestDeviceName_NamesBrowserAndOperatingSystem(t *testing.T) {
+func TestDeviceName_HasOnlyWordsOfOurs(t *testing.T) {
 	for userAgent, want := range map[string]string{
-		"": "Unknown device",
+		"": "Unknown client",
+		"URGENT account at risk - visit evil.example now":                                                                                         "Unknown client",
+		"Mozilla/5.0 (Linux; Android 14; visit evil.example) AppleWebKit/537.36 Chrome/126.0 Mobile Safari/537":                                   "Chrome on Android",
+		"curl/8.5.0 (visit evil.example)":                                                                                                         "curl",
+		"Call+49-30-123456/1.0 (Windows NT 10.0)":                                                                                                 "Unknown client",
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36":                   "Chrome on macOS",
 		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1": "Safari on iOS",
 		"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 Firefox/127.0":                                                        "Firefox on Windows",

@@ -21,16 +21,30 @@ import (
 // into that field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
 	account, device := foldLogin(login), s.recognizeDevice(from.DeviceToken, login)
-	charge := s.newCharge(limit.ActionLogin, from, limit.Login(account, device, from.IP)...)
+	charge := s.newCharge(limit.ActionLogin, account, from)
 	defer func() { charge.settle(ctx, err) }()
-	visitor := hashing.Visitor{Address: limit.Address(from.IP), Account: account, KnownDevice: device != ""}
-	turn, err := s.Hasher.Enter(ctx, visitor, charge.charge)
+	visitor := hashing.Visitor{Address: limit.Address(from.IP), Network: limit.Network(from.IP), Account: account, KnownDevice: device.id != ""}
+	var u User
+	turn, err := s.Hasher.Enter(ctx, visitor, func(ctx context.Context) (err error) {
+		if device.id != "" { // only the user's row says whether a reset has ended the device token since
+			if u, err = s.userByLogin(ctx, login); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if u.ID == "" || u.DeviceGeneration != device.generation {
+				device.id = ""
+			}
+		}
+		charge.keys = s.rules().Login(account, device.id, from.IP)
+		return charge.charge(ctx)
+	})
 	if err != nil {
 		return User{}, err
 	}
 	defer turn.Leave()
 
-	u, err := s.userByLogin(ctx, login)
+	if u.ID == "" {
+		u, err = s.userByLogin(ctx, login)
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return User{}, s.refuseUnknown(ctx, turn, password, from)
@@ -43,7 +57,7 @@ func (s *Service) Authenticate(ctx context.Context, login, password string, from
 // Reauthenticate verifies the password of a signed-in user. It returns ErrNotFound, ErrWrongPassword, or
 // ErrLimited in a [RetryError].
 func (s *Service) Reauthenticate(ctx context.Context, id, password string, from Origin) (_ User, err error) {
-	charge := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
+	charge := s.newCharge(limit.ActionPassword, id, from, s.rules().Password(from.Session)...)
 	defer func() { charge.settle(ctx, err) }()
 	turn, err := s.Hasher.Enter(ctx, signedIn(id, from), charge.charge)
 	if err != nil {
@@ -61,7 +75,7 @@ func (s *Service) Reauthenticate(ctx context.Context, id, password string, from 
 // signedIn describes a signed-in user to the queue of password hashes. The user counts as a known device,
 // so that a flood of requests from unknown devices does not delay the user.
 func signedIn(id string, from Origin) hashing.Visitor {
-	return hashing.Visitor{Address: limit.Address(from.IP), Account: id, KnownDevice: true}
+	return hashing.Visitor{Address: limit.Address(from.IP), Network: limit.Network(from.IP), Account: id, KnownDevice: true}
 }
 
 func (s *Service) userByLogin(ctx context.Context, login string) (User, error) {
@@ -84,6 +98,7 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	if u.Status != StatusActive {
 		return User{}, s.refuse(ctx, u.ID, "unverified", from, ErrWrongPassword)
 	}
+	turn.Succeeded()
 	if rehash {
 		s.rehash(ctx, turn, &u, password)
 	}

@@ -41,7 +41,7 @@ func (s *Service) ChangePassword(ctx context.Context, id string, current *string
 
 // confirmCurrent verifies the present password of a user. Wrong passwords count for the session in from.
 func (s *Service) confirmCurrent(ctx context.Context, u User, password string, from Origin) (err error) {
-	charge := s.newCharge(limit.ActionPassword, from, limit.Password(from.Session)...)
+	charge := s.newCharge(limit.ActionPassword, u.ID, from, s.rules().Password(from.Session)...)
 	defer func() { charge.settle(ctx, err) }()
 	turn, err := s.Hasher.Enter(ctx, signedIn(u.ID, from), charge.charge)
 	if err != nil {

@@ -12,21 +12,31 @@ import (
 // [RetryError]. The parameter email is the address that a password reset sends mail to. If the action then
 // fails because of a fault of the server, the caller must call refund to undo the charge.
 func (s *Service) Admit(ctx context.Context, action, email string, from Origin) (refund func(context.Context), err error) {
-	c := s.newCharge(action, from, limit.Keys(action, from.IP, FoldEmail(email))...)
+	email = FoldEmail(email)
+	c := s.newCharge(action, email, from, s.rules().Keys(action, from.IP, email)...)
 	return c.refund, c.charge(ctx)
+}
+
+// rules returns the rules of the rate limits. Without limits it returns rules that nobody charges.
+func (s *Service) rules() *limit.Rules {
+	if s.Limits == nil {
+		return &limit.Rules{}
+	}
+	return &s.Limits.Rules
 }
 
 // charge charges one action of a client to the rate limits, and can refund the charge.
 type charge struct {
 	s        *Service
 	action   string
-	quota    *limit.Decision
+	account  string // folded login name, or user id; empty if the action names no account
+	from     Origin
 	keys     []limit.Key
 	decision limit.Decision // what the rate limits decided; the zero value until they allow the action
 }
 
-func (s *Service) newCharge(action string, from Origin, keys ...limit.Key) *charge {
-	return &charge{s: s, action: action, quota: from.Quota, keys: keys}
+func (s *Service) newCharge(action, account string, from Origin, keys ...limit.Key) *charge {
+	return &charge{s: s, action: action, account: account, from: from, keys: keys}
 }
 
 // charge charges the action to the rate limits, or returns ErrLimited in a [RetryError].
@@ -36,10 +46,11 @@ func (c *charge) charge(ctx context.Context) error {
 	}
 	d := c.s.Limits.Charge(ctx, c.s.now(), c.keys)
 	c.s.observer().Limited(c.action, d.Allowed, !d.Local)
-	if c.quota != nil {
-		*c.quota = d
+	if c.from.Quota != nil {
+		*c.from.Quota = d
 	}
 	if !d.Allowed {
+		c.s.observer().Refused(d.Tightest.Rule, c.account, limit.Network(c.from.IP))
 		return &RetryError{After: d.RetryAfter, Err: ErrLimited}
 	}
 	c.decision = d
@@ -72,7 +83,7 @@ func (s *Service) clearGuesses(ctx context.Context, u User, from Origin) {
 	}
 	var keys []limit.Key
 	for _, login := range []string{u.Username, u.Email} {
-		keys = append(keys, limit.Guesses(foldLogin(login), s.recognizeDevice(from.DeviceToken, login), from.IP)...)
+		keys = append(keys, s.rules().Guesses(foldLogin(login), from.IP)...)
 	}
 	if err := s.Limits.Clear(ctx, keys); err != nil {
 		s.Log.DebugContext(ctx, "wrong passwords from before the reset still count", slog.Any("error", err))

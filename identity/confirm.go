@@ -22,7 +22,7 @@ func (s *Service) ResendConfirmation(ctx context.Context, id string, from Origin
 	if to == "" {
 		return nil
 	}
-	mails := s.newCharge(limit.ActionConfirm, from, limit.ConfirmAgain(id))
+	mails := s.newCharge(limit.ActionConfirm, id, from, s.rules().ConfirmAgain.Of(id))
 	if err := mails.charge(ctx); err != nil {
 		return err
 	}

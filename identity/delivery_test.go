@@ -60,6 +60,22 @@ func TestPostman_RetriesUntilTheMailServerAcceptsTheMail(t *testing.T) {
 	}
 }
 
+func TestPostman_LogsNoRecipientOfFailedMails(t *testing.T) {
+	w := newWorld(t)
+	u := w.register("alice")
+	w.mailbox.refuseWith(func(m mail.Message) error {
+		return fmt.Errorf("550 <%s>: %s is not here: %w", m.To, strings.ToUpper(m.To), mail.ErrRejected)
+	})
+	w.want("a reset", w.RequestReset(t.Context(), "Alice@example.com"), nil)
+	w.deliver()
+	w.want("a deletion", second(w.Delete(t.Context(), u.ID)), nil)
+	w.deliver()
+	log := w.log.String()
+	if strings.Contains(strings.ToLower(log), "alice") || strings.Count(log, "550") != 2 {
+		t.Errorf("log: %s", log)
+	}
+}
+
 func TestPostman_DropsUnsentResetMailAfterAnHourAndOtherMailAfterADay(t *testing.T) {
 	for _, c := range []struct {
 		why   string

@@ -15,16 +15,17 @@ const DeviceTTL = 365 * 24 * time.Hour
 // A device token lets sessiond recognize a device on which an account signed in before. It signs nobody
 // in. But strangers who flood the account cannot lock out the device, because it has its own place in the
 // queue of password hashes and its own counter of wrong passwords. The token has one entry for each account
-// that signed in on the device, the latest first. An entry has 51 bytes, or 68 characters of base64. These
+// that signed in on the device, the latest first. An entry has 54 bytes, or 72 characters of base64. These
 // are its parts with their sizes in bytes:
 //
-//	version 1 · day of the last login 2 · device id 16 · tag of the username 16 · tag of the email 16
+//	version 1 · day of the last login 2 · generation 3 · device id 16 · tag of the username 16 · tag of the email 16
 //
-// A tag is a MAC over version, day, device id and the folded username or email address. So nobody can read
-// these names from a token, and sessiond can check them without a database.
+// A tag is a MAC over the parts before the tags and the folded username or email address. So nobody can read
+// these names from a token, and sessiond can check them without a database. The generation is the user's
+// when the token was issued. A password reset raises it, which ends the tokens of all devices.
 const (
-	deviceVersion = 1
-	deviceIDStart = 3
+	deviceVersion = 2
+	deviceIDStart = 6
 	headSize      = deviceIDStart + 16
 	tagSize       = 16
 	entrySize     = headSize + 2*tagSize
@@ -37,15 +38,24 @@ type deviceEntry [entrySize]byte
 func (e *deviceEntry) head() []byte        { return e[:headSize] }
 func (e *deviceEntry) usernameTag() []byte { return e[headSize : headSize+tagSize] }
 func (e *deviceEntry) emailTag() []byte    { return e[headSize+tagSize:] }
-func (e *deviceEntry) id() string {
-	return base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize])
+func (e *deviceEntry) generation() int64 {
+	return int64(e[3])<<16 | int64(e[4])<<8 | int64(e[5])
+}
+
+// device is a recognized device. The zero value means an unknown device.
+type device struct {
+	id         string
+	generation int64 // of the user, when the token was issued
 }
 
 // DeviceToken returns a new device token for a client that signed in as u or that used a token mailed to u.
 // The parameter current is the device token that the client sent. The new token has a new entry for u and
 // keeps the entries of other accounts.
+//
+// DeviceToken returns an empty string if u's email address is not confirmed. Otherwise somebody who registers
+// another person's address would be a known device when that person uses it.
 func (s *Service) DeviceToken(current string, u User) string {
-	if len(s.DeviceSecret) == 0 {
+	if len(s.DeviceSecret) == 0 || u.EmailVerifiedAt.IsZero() {
 		return ""
 	}
 	username, email := Fold(u.Username), FoldEmail(u.Email)
@@ -55,13 +65,17 @@ func (s *Service) DeviceToken(current string, u User) string {
 	for _, e := range s.deviceEntries(current) {
 		switch {
 		case hmac.Equal(e.usernameTag(), s.deviceTag(&e, username)): // an earlier entry of the same user, whose username never changes
-			copy(own.head(), e.head())
+			if e.generation() == u.DeviceGeneration {
+				copy(own.head(), e.head())
+			}
 		case len(entries) < maxEntries:
 			entries = append(entries, e)
 		}
 	}
 	own[0] = deviceVersion
 	binary.BigEndian.PutUint16(own[1:], uint16(s.today())) //nolint:gosec // G115: the number of days fits into 16 bits until the year 2149
+	g := u.DeviceGeneration
+	own[3], own[4], own[5] = byte(g>>16), byte(g>>8), byte(g)
 	copy(own.usernameTag(), s.deviceTag(&own, username))
 	copy(own.emailTag(), s.deviceTag(&own, email))
 	entries[0] = own
@@ -72,21 +86,22 @@ func (s *Service) DeviceToken(current string, u User) string {
 	return string(text)
 }
 
-// recognizeDevice returns the id of the device if the device token proves an earlier login to the account
-// with this username or email address. Otherwise it returns an empty string.
-func (s *Service) recognizeDevice(token, login string) (id string) {
+// recognizeDevice returns the device if the device token proves an earlier login to the account with this
+// username or email address. Otherwise it returns an unknown device. The caller must compare the generation
+// with the user's.
+func (s *Service) recognizeDevice(token, login string) device {
 	entries := s.deviceEntries(token)
 	if len(entries) == 0 || !storable(login) {
-		return ""
+		return device{}
 	}
 	name := foldLogin(login)
 	for _, e := range entries {
 		// A username has no @ and an email address has one. So a name can match only the tag of its own kind.
 		if tag := s.deviceTag(&e, name); hmac.Equal(tag, e.usernameTag()) || hmac.Equal(tag, e.emailTag()) {
-			return e.id()
+			return device{base64.RawURLEncoding.EncodeToString(e[deviceIDStart:headSize]), e.generation()}
 		}
 	}
-	return ""
+	return device{}
 }
 
 // deviceEntries decodes a device token and drops expired entries. It does not check the tags.

@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	ada  = User{ID: "1", Username: "Ada", Email: "ada@example.com"}
-	bob  = User{ID: "2", Username: "bob", Email: "Bob@example.com"}
 	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ada  = User{ID: "1", Username: "Ada", Email: "ada@example.com", EmailVerifiedAt: noon}
+	bob  = User{ID: "2", Username: "bob", Email: "Bob@example.com", EmailVerifiedAt: noon}
 )
 
 // deviceService returns a Service that can only issue and recognize device tokens.
@@ -73,7 +73,7 @@ func TestRecognizeDevice_NeedsValidTokenForTheLoginName(t *testing.T) {
 		{"the last of the allowed entries", s, strings.Repeat(s.DeviceToken("", bob), maxEntries-1) + token, "Ada", true},
 		{"too many entries", s, strings.Repeat(s.DeviceToken("", bob), maxEntries) + token, "Ada", false},
 	} {
-		if id := c.by.recognizeDevice(c.token, c.login); (id != "") != c.known {
+		if id := c.by.recognizeDevice(c.token, c.login).id; (id != "") != c.known {
 			t.Errorf("%s: recognized as device %q, want recognized %t", c.why, id, c.known)
 		}
 	}
@@ -84,7 +84,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	token := s.DeviceToken("", ada)
 	for i := range entrySize {
 		forged := altered(t, token, i)
-		byUsername, byEmail := s.recognizeDevice(forged, "ada"), s.recognizeDevice(forged, "ada@example.com")
+		byUsername, byEmail := s.recognizeDevice(forged, "ada").id, s.recognizeDevice(forged, "ada@example.com").id
 		// If the username tag is altered, the device is still recognized by the email address, and vice
 		// versa.
 		wantUsername, wantEmail := i >= headSize+tagSize, i >= headSize && i < headSize+tagSize
@@ -97,7 +97,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 	e[0] = deviceVersion + 1
 	binary.BigEndian.PutUint16(e[1:], uint16(s.today()))
 	copy(e.usernameTag(), s.deviceTag(&e, "ada"))
-	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada"); id != "" {
+	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada").id; id != "" {
 		t.Errorf("a token of version %d is recognized as %q", e[0], id)
 	}
 }
@@ -105,7 +105,7 @@ func TestRecognizeDevice_RefusesAlteredTokens(t *testing.T) {
 func TestDeviceToken_DoesNotRevealThatTwoDevicesHaveTheSameUser(t *testing.T) {
 	s := deviceService("secret", noon)
 	first, second := s.DeviceToken("", ada), s.DeviceToken("", ada)
-	if first == second || s.recognizeDevice(first, "ada") == s.recognizeDevice(second, "ada") {
+	if first == second || s.recognizeDevice(first, "ada").id == s.recognizeDevice(second, "ada").id {
 		t.Error("two devices have the same token or id")
 	}
 	raw, _ := base64.RawURLEncoding.DecodeString(first)
@@ -118,16 +118,16 @@ func TestDeviceToken_DoesNotRevealThatTwoDevicesHaveTheSameUser(t *testing.T) {
 func TestDeviceToken_EachLoginRenewsTheExpiry(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
-	id := s.recognizeDevice(token, "ada")
+	id := s.recognizeDevice(token, "ada").id
 	for month := range 24 {
 		s = deviceService("secret", noon.Add(time.Duration(month)*30*day))
 		token = s.DeviceToken(token, ada)
-		if got := s.recognizeDevice(token, "ada"); got != id || len(token) != entryChars {
+		if got := s.recognizeDevice(token, "ada").id; got != id || len(token) != entryChars {
 			t.Fatalf("after %d months: recognized as %q, want %q; %d characters", month, got, id, len(token))
 		}
 	}
 	s = deviceService("secret", noon.Add(10*365*day))
-	if got := s.recognizeDevice(s.DeviceToken(token, ada), "ada"); got == id || got == "" {
+	if got := s.recognizeDevice(s.DeviceToken(token, ada), "ada").id; got == id || got == "" {
 		t.Errorf("an expired entry was renewed: %q", got)
 	}
 }
@@ -135,31 +135,57 @@ func TestDeviceToken_EachLoginRenewsTheExpiry(t *testing.T) {
 func TestDeviceToken_RecognizesChangedEmailAfterNextLogin(t *testing.T) {
 	s := deviceService("secret", noon)
 	token := s.DeviceToken("", ada)
-	id := s.recognizeDevice(token, "ada")
+	id := s.recognizeDevice(token, "ada").id
 	moved := ada
 	moved.Email = "lovelace@example.com"
-	if got := s.recognizeDevice(token, moved.Email); got != "" {
+	if got := s.recognizeDevice(token, moved.Email).id; got != "" {
 		t.Errorf("before a login with the new email, it is recognized as %q", got)
 	}
-	if got := s.recognizeDevice(token, "ada"); got != id {
+	if got := s.recognizeDevice(token, "ada").id; got != id {
 		t.Errorf("the username is recognized as %q, want %q", got, id)
 	}
 	token = s.DeviceToken(token, moved)
 	for login, want := range map[string]string{"ada": id, moved.Email: id, ada.Email: ""} {
-		if got := s.recognizeDevice(token, login); got != want {
+		if got := s.recognizeDevice(token, login).id; got != want {
 			t.Errorf("after a login, %s is recognized as %q, want %q", login, got, want)
 		}
 	}
 }
 
+func TestDeviceToken_HasGenerationOfUser(t *testing.T) {
+	s := deviceService("secret", noon)
+	later := ada
+	later.DeviceGeneration = 0x012345
+	token := s.DeviceToken("", ada)
+	if got := s.recognizeDevice(token, "ada"); got.generation != 0 {
+		t.Errorf("generation %d, want 0", got.generation)
+	}
+	renewed := s.recognizeDevice(s.DeviceToken(token, later), ada.Email)
+	if renewed.generation != 0x012345 || renewed.id == s.recognizeDevice(token, "ada").id {
+		t.Errorf("after a reset, the device is %+v, want another id and generation %d", renewed, later.DeviceGeneration)
+	}
+}
+
+// Otherwise somebody who registers another person's address would be a known device of that person.
+func TestDeviceToken_IsNotIssuedForUnconfirmedAddress(t *testing.T) {
+	s := deviceService("secret", noon)
+	unconfirmed := ada
+	unconfirmed.EmailVerifiedAt = time.Time{}
+	if token := s.DeviceToken(s.DeviceToken("", bob), unconfirmed); token != "" {
+		t.Errorf("issued %q", token)
+	}
+}
+
 func TestDeviceToken_HoldsUpToFourAccounts(t *testing.T) {
 	s := deviceService("secret", noon)
-	family := []User{ada, bob, {Username: "cyd", Email: "cyd@example.com"}, {Username: "dee", Email: "dee@example.com"}, {Username: "eve", Email: "eve@example.com"}}
+	family := []User{
+		ada, bob, {Username: "cyd", Email: "cyd@example.com", EmailVerifiedAt: noon},
+		{Username: "dee", Email: "dee@example.com", EmailVerifiedAt: noon}, {Username: "eve", Email: "eve@example.com", EmailVerifiedAt: noon}}
 	token, ids := "", map[string]string{}
 	for round := range 3 {
 		for _, u := range family[:maxEntries] {
 			token = s.DeviceToken(token, u)
-			id := s.recognizeDevice(token, u.Username)
+			id := s.recognizeDevice(token, u.Username).id
 			if round > 0 && ids[u.Username] != id {
 				t.Errorf("round %d: %s has another device id", round, u.Username)
 			}
@@ -170,14 +196,14 @@ func TestDeviceToken_HoldsUpToFourAccounts(t *testing.T) {
 		t.Errorf("%d characters for %d accounts", len(token), maxEntries)
 	}
 	for _, u := range family[:maxEntries] {
-		if got := s.recognizeDevice(token, u.Email); got != ids[u.Username] {
+		if got := s.recognizeDevice(token, u.Email).id; got != ids[u.Username] {
 			t.Errorf("%s is recognized as %q, want %q", u.Username, got, ids[u.Username])
 		}
 	}
 	// A fifth account replaces the account with the oldest last login.
 	token = s.DeviceToken(token, family[4])
 	for i, u := range family {
-		if known := s.recognizeDevice(token, u.Username) != ""; known != (i > 0) {
+		if known := s.recognizeDevice(token, u.Username).id != ""; known != (i > 0) {
 			t.Errorf("after a fifth account, %s is recognized: %t", u.Username, known)
 		}
 	}
@@ -194,7 +220,7 @@ func TestDeviceToken_ReplacesInvalidToken(t *testing.T) {
 		"an expired entry":       deviceService("secret", noon.Add(-366*day)).DeviceToken("", bob),
 	} {
 		token := s.DeviceToken(current, ada)
-		if len(token)%entryChars != 0 || len(token) > maxEntries*entryChars || s.recognizeDevice(token, "ada") == "" {
+		if len(token)%entryChars != 0 || len(token) > maxEntries*entryChars || s.recognizeDevice(token, "ada").id == "" {
 			t.Errorf("%s: %q", why, token)
 		}
 	}
@@ -209,19 +235,19 @@ func TestDeviceToken_IsNeitherIssuedNorAcceptedWithoutSecret(t *testing.T) {
 	e := deviceEntry{deviceVersion}
 	binary.BigEndian.PutUint16(e[1:], uint16(s.today()))
 	copy(e.usernameTag(), s.deviceTag(&e, "ada"))
-	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada"); id != "" {
+	if id := s.recognizeDevice(base64.RawURLEncoding.EncodeToString(e[:]), "ada").id; id != "" {
 		t.Errorf("a token that anybody can make is recognized as %q", id)
 	}
 }
 
 // issuedToken is a device token of an earlier release, with entries for the users ada and bob. Browsers
 // still have such tokens.
-const issuedToken = "AVAhKR9Qxs90OflY9wMT6S0ORlzQpwV6geMr5ZLxkpJ5xJIsvmtkp45PH_R5m26GbX5QAVAhx6UB179dTiuUL_YhRSYLfQIdWsug5jk2KVporNNkQ9fYrqNVW93WlAfUGMiFqw9m"
+const issuedToken = "AlAhAAAAa4ayc_80_OGda4BO_1o_V7rVctKHkSbq3LsAf8o_JHt7OaMNaBo2t7pFwkHmyxo4AlAhAAAA1HNeOiZeFu7gP1lxi5tdA8fwhwwedeIKaCQLtbQJMoUAXslFdlGccdiV2s42-3li"
 
 func TestRecognizeDevice_AcceptsTokensOfEarlierReleases(t *testing.T) {
 	s := deviceService("secret", noon)
 	for _, login := range []string{"ada", ada.Email, "bob", bob.Email} {
-		if s.recognizeDevice(issuedToken, login) == "" {
+		if s.recognizeDevice(issuedToken, login).id == "" {
 			t.Errorf("%s is no longer recognized", login)
 		}
 	}
@@ -236,11 +262,11 @@ func FuzzDeviceToken_RecognizesOnlyIssuedEntries(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, current, login string) {
 		// The service must recognize only entries that it issued, because nobody else can make their tags (MACs).
-		if id := s.recognizeDevice(current, login); id != "" && id != s.recognizeDevice(token, login) {
+		if id := s.recognizeDevice(current, login).id; id != "" && id != s.recognizeDevice(token, login).id {
 			t.Errorf("%q with login %q is recognized as %q", current, login, id)
 		}
 		renewed := s.DeviceToken(current, ada)
-		if s.recognizeDevice(renewed, "ada") == "" || len(renewed) > maxEntries*entryChars {
+		if s.recognizeDevice(renewed, "ada").id == "" || len(renewed) > maxEntries*entryChars {
 			t.Errorf("%q was renewed as %q", current, renewed)
 		}
 	})

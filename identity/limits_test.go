@@ -58,8 +58,8 @@ func (w *world) wantGuesses(n int, retry time.Duration, guess func(i int) error)
 	}
 }
 
-// address returns a different client address for each number i.
-func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i>>8&255, i&255) }
+// address returns a client address of a different network for each number i below 131072.
+func address(i int) string { return fmt.Sprintf("198.%d.%d.%d", 18+i>>16&1, i&255, i>>8&255) }
 
 func TestLimits_Allow44GuessesADayAtOneLoginNameFromAllAddresses(t *testing.T) {
 	w := newLimitedWorld(t)
@@ -166,6 +166,118 @@ func TestLimits_RefundLoginsWithRightPasswordAndCanceledLogins(t *testing.T) {
 	w.wantGuesses(8, 30*time.Minute, func(int) error { _, err := w.guess("ada", otherPassword, from.IP); return err })
 }
 
+func TestLimits_AllowAFewHundredGuessesFromOneNetwork_ASVS_V2_4_1(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.register("ada")
+	// One customer's /48 has 65,536 networks of the size /64.
+	hop := func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }
+	w.wantGuesses(500, 2*time.Second, func(i int) error { _, err := w.guess(fmt.Sprint("name", i), otherPassword, hop(i)); return err })
+	_, err := w.guess("ada", password, "2001:db8:1::1")
+	w.want("the owner's login from another network", err, nil)
+}
+
+// signIns returns the device tokens of n new devices on which the user signed in.
+func (w *world) signIns(n int, u identity.User) (tokens []string) {
+	for range n {
+		tokens = append(tokens, w.DeviceToken("", u))
+	}
+	return tokens
+}
+
+// Somebody who knew the password signed in 1,000 times and kept the device tokens. After the owner has
+// changed the password, the tokens must not be worth more guesses than one.
+func TestLimits_DeviceTokensDoNotMultiplyGuesses_ASVS_V2_4_1_V6_3_1(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.DeviceSecret = []byte("secret")
+	u := w.register("ada")
+	tokens := w.signIns(1000, u)
+	current := password
+	_, err := w.ChangePassword(t.Context(), u.ID, &current, "a third password", "", identity.Origin{})
+	w.want("the change of the password", err, nil)
+	made, tries := 0, 0
+	for end := w.clock.Now().Add(24 * time.Hour); w.clock.Now().Before(end); w.clock.pass(10 * time.Minute) {
+		for range 20 {
+			tries++
+			_, err := w.Authenticate(t.Context(), "ada", otherPassword, identity.Origin{IP: "203.0.113.7", DeviceToken: tokens[tries%len(tokens)]})
+			if errors.Is(err, identity.ErrWrongPassword) {
+				made++
+			} else if retryOf(err) == 0 {
+				t.Fatal(err)
+			}
+		}
+	}
+	if made != 43 {
+		t.Errorf("%d guesses in a day with 1,000 device tokens, want 43", made)
+	}
+	// The tokens use up neither the guesses of strangers nor the owner's login without a token.
+	_, err = w.Authenticate(t.Context(), "ada", "a third password", identity.Origin{IP: "198.51.100.1"})
+	w.want("the owner's login from an unknown device", err, nil)
+}
+
+func TestLimits_KnownDeviceIsChargedToItsAddress_ASVS_V2_4_1(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.DeviceSecret = []byte("secret")
+	var tokens []string
+	for i := range 7 {
+		tokens = append(tokens, w.DeviceToken("", w.register(fmt.Sprint("user", i))))
+	}
+	from := func(i int) identity.Origin { return identity.Origin{IP: "203.0.113.7", DeviceToken: tokens[i%7]} }
+	// Each of the seven devices allows ten guesses. An unknown device at the same address uses up the rest.
+	w.wantGuesses(30, 10*time.Second, func(i int) error {
+		if i < 30 {
+			_, err := w.guess(fmt.Sprint("name", i), otherPassword, "203.0.113.7")
+			return err
+		}
+		for j := range 70 {
+			if _, err := w.Authenticate(t.Context(), fmt.Sprint("user", j%7), otherPassword, from(j)); !errors.Is(err, identity.ErrWrongPassword) {
+				t.Fatalf("guess %d of known devices: %v", j+1, err)
+			}
+		}
+		_, err := w.guess("name", otherPassword, "203.0.113.7")
+		return err
+	})
+}
+
+func TestCompleteReset_EndsDeviceTokensOfAllOtherDevices_ASVS_V6_3_1(t *testing.T) {
+	w := newLimitedWorld(t)
+	w.DeviceSecret = []byte("secret")
+	u := w.register("ada")
+	old := w.signIns(2, u)
+	w.want("request", w.RequestReset(t.Context(), u.Email), nil)
+	done, err := w.CompleteReset(t.Context(), "", w.token(w.one(u.Email, "password")), otherPassword, identity.Origin{DeviceToken: old[1]})
+	w.want("reset", err, nil)
+	kept := w.DeviceToken(old[1], done.User)
+	// Use up the guesses of unknown devices.
+	for i := range 10 {
+		_, _ = w.guess("ada", password, address(i))
+	}
+	for i, c := range []struct {
+		token string
+		want  error
+	}{{old[0], identity.ErrLimited}, {old[1], identity.ErrLimited}, {kept, nil}} {
+		_, err := w.Authenticate(t.Context(), "ada", otherPassword, identity.Origin{IP: address(100 + i), DeviceToken: c.token})
+		w.want(fmt.Sprint("a login with token ", i), err, c.want)
+	}
+}
+
+// A login asks all limits in one call, with and without a device token.
+func TestAuthenticate_ChargesAllLimitsInOneCall(t *testing.T) {
+	w := newWorld(t)
+	w.DeviceSecret = []byte("secret")
+	u := w.register("ada")
+	limiter := &watched{limit.NewLocal(100), make(chan struct{}, 100), make(chan struct{}, 100)}
+	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
+	for _, token := range []string{"", w.DeviceToken("", u)} {
+		_, err := w.Authenticate(t.Context(), "ada", password, identity.Origin{IP: "203.0.113.7", DeviceToken: token})
+		w.want("login", err, nil)
+		if charges, refunds := len(limiter.charges), len(limiter.refunds); charges != 1 || refunds != 1 {
+			t.Errorf("device token %q: %d charges and %d refunds, want 1 and 1", token, charges, refunds)
+		}
+		<-limiter.charges
+		<-limiter.refunds
+	}
+}
+
 // forgetful is a store that cannot record failed logins.
 type forgetful struct{ identity.Store }
 
@@ -255,6 +367,11 @@ func TestAdmit_RefusesEachActionBeyondItsLimit(t *testing.T) {
 		{"mails requested from one client address", limit.ActionReset, "", func(int) string { return "203.0.113.7" }, 20, time.Minute},
 		{"mailed tokens from an address", limit.ActionMailedToken, "", func(int) string { return "203.0.113.7" }, 30, 10 * time.Second},
 		{"refreshes from an address", limit.ActionRefresh, "", func(int) string { return "203.0.113.7" }, 1000, 50 * time.Millisecond},
+		{"registrations from an IPv6 /48", limit.ActionRegister, "", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", 16+i) }, 100, 12 * time.Second},
+		{"registrations from an IPv4 /24", limit.ActionRegister, "", func(i int) string { return fmt.Sprint("203.0.113.", i) }, 100, 12 * time.Second},
+		{"mails requested from a network", limit.ActionReset, "", func(i int) string { return fmt.Sprint("203.0.113.", i) }, 100, 12 * time.Second},
+		{"mailed tokens from a network", limit.ActionMailedToken, "", func(i int) string { return fmt.Sprint("203.0.113.", i) }, 150, 2 * time.Second},
+		{"refreshes from a network", limit.ActionRefresh, "", func(i int) string { return fmt.Sprint("203.0.113.", i%256) }, 5000, 10 * time.Millisecond},
 		{"registrations from an unknown address", limit.ActionRegister, "", func(int) string { return "" }, 20, time.Minute},
 	} {
 		w := newLimitedWorld(t)
@@ -269,7 +386,7 @@ func TestAdmit_RefusesEachActionBeyondItsLimit(t *testing.T) {
 				break
 			}
 		}
-		if _, err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:0:2::1"}); err != nil {
+		if _, err := w.Admit(t.Context(), c.action, "else@example.com", identity.Origin{IP: "2001:db8:1:2::1"}); err != nil {
 			t.Errorf("%s: another client: %v", c.why, err)
 		}
 		w.clock.pass(c.retry)
@@ -343,6 +460,9 @@ func TestRegisterByMail_RefundsChargeIfMailIsNotQueued(t *testing.T) {
 type witness struct{ got []string }
 
 func (o *witness) Breached(string) {}
+func (o *witness) Refused(rule, account, network string) {
+	o.got = append(o.got, fmt.Sprintf("refused by %s: %s, %s", rule, account, network))
+}
 func (o *witness) Limited(action string, allowed, shared bool) {
 	o.got = append(o.got, fmt.Sprintf("%s %t %t", action, allowed, shared))
 }
@@ -364,7 +484,8 @@ func TestLimits_ReportEachDecisionToTheObserver(t *testing.T) {
 		_, _ = w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)
 	}
 	_, _ = w.guess("ada", password, from.IP)
-	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false", "login true false"}
+	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false",
+		"refused by reset-email: a@example.com, 203.0.113.0/24", "login true false"}
 	if !slices.Equal(o.got, want) {
 		t.Errorf("observed %q, want %q", o.got, want)
 	}

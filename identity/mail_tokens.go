@@ -62,8 +62,9 @@ func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account strin
 	if e.Attempts > 1 {
 		return nil
 	}
-	keys := limit.Mail(string(e.Kind), account, FoldEmail(e.To))
-	if err := s.newCharge(limit.ActionMail, Origin{}, keys...).charge(ctx); err != nil {
+	email := FoldEmail(e.To)
+	keys := s.rules().Mail(string(e.Kind), account, email)
+	if err := s.newCharge(limit.ActionMail, email, Origin{}, keys...).charge(ctx); err != nil {
 		return unwanted("there were too many mails of this kind")
 	}
 	return nil

@@ -54,7 +54,7 @@ func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from 
 	if err := errs.err(); err != nil {
 		return User{}, err
 	}
-	mails := s.newCharge(limit.ActionConfirm, from, limit.EmailChange(id))
+	mails := s.newCharge(limit.ActionConfirm, id, from, s.rules().EmailChange.Of(id))
 	if p.Email != nil {
 		u, err := s.Store.ByID(ctx, id)
 		if err == nil && *p.Email != u.Email {

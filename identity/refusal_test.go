@@ -113,7 +113,7 @@ func (e *countedEngine) Generate(_ context.Context, secret []byte, cost int) ([]
 type countedTurns struct{ n int }
 
 func (c *countedTurns) Hashed(time.Duration, time.Duration) { c.n++ }
-func (*countedTurns) Shed(string)                           {}
+func (*countedTurns) Shed(string, hashing.Visitor)          {}
 
 // countedAttempts is a store that keeps the recorded failed logins.
 type countedAttempts struct {

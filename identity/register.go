@@ -38,7 +38,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 		return User{}, err
 	}
 	var notice *mail.Envelope
-	mails := s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, FoldEmail(n.Email)))
+	mails := s.newRegistrationCharge(n)
 	if s.MailEnabled && mails.charge(ctx) == nil {
 		notice = new(confirmation(u, u.Email))
 	}
@@ -78,8 +78,8 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	}
 	// Hashing, Create and the limit also run for a taken email address. Otherwise the response would be
 	// quicker, or the remaining quota would reveal the address.
-	mails, refused := s.chargeRegistration(ctx, n)
-	verify := confirmation(u, u.Email)
+	mails, verify := s.newRegistrationCharge(n), confirmation(u, u.Email)
+	refused := mails.charge(ctx) != nil
 	if refused {
 		verify.To = "" // this mail is queued and never sent
 	}
@@ -100,11 +100,11 @@ func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
 	return err
 }
 
-// chargeRegistration charges a registration by mail to the limit on mails that the client may request for
-// this address, and reports whether the limit refused it.
-func (s *Service) chargeRegistration(ctx context.Context, n NewUser) (mails *charge, refused bool) {
-	mails = s.newCharge(limit.ActionConfirm, Origin{}, limit.Confirm(n.IP, FoldEmail(n.Email)))
-	return mails, mails.charge(ctx) != nil
+// newRegistrationCharge returns the charge of a registration to the limit on mails that its client may
+// request for the email address.
+func (s *Service) newRegistrationCharge(n NewUser) *charge {
+	email := FoldEmail(n.Email)
+	return s.newCharge(limit.ActionConfirm, email, Origin{IP: n.IP}, s.rules().Confirm(n.IP, email))
 }
 
 // registerAgain mails another link to the user u, who has the username that n wants, if n is the
@@ -114,8 +114,9 @@ func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
 	if u.Status != StatusPending {
 		return ErrUsernameTaken
 	}
-	guess := s.newCharge(limit.ActionLogin, Origin{}, limit.Login(Fold(u.Username), "", n.IP)...)
-	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, guess.charge)
+	account := Fold(u.Username)
+	guess := s.newCharge(limit.ActionLogin, account, Origin{IP: n.IP}, s.rules().Login(account, "", n.IP)...)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP), Network: limit.Network(n.IP)}, guess.charge)
 	if err != nil {
 		guess.refund(ctx)
 		return err
@@ -133,8 +134,8 @@ func (s *Service) registerAgain(ctx context.Context, n NewUser, u User) error {
 	if FoldEmail(n.Email) != FoldEmail(u.Email) {
 		return ErrUsernameTaken
 	}
-	mails, refused := s.chargeRegistration(ctx, n)
-	if refused {
+	mails := s.newRegistrationCharge(n)
+	if mails.charge(ctx) != nil {
 		return nil
 	}
 	if err := s.Store.Enqueue(ctx, confirmation(u, u.Email), s.now()); err != nil {
@@ -169,7 +170,7 @@ func (s *Service) checkNewEmail(address string) *problem {
 }
 
 func (s *Service) newUser(ctx context.Context, n NewUser, status Status) (User, error) {
-	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP)}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: limit.Address(n.IP), Network: limit.Network(n.IP)}, nil)
 	if err != nil {
 		return User{}, err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
 
@@ -55,14 +57,14 @@ func (s *Service) CheckReset(ctx context.Context, token string) (User, error) {
 
 // Reset is the result of a completed password reset.
 type Reset struct {
-	User       User
+	User       User  // as it is after the reset, but with the old password
 	Revocation int64 // id of the revocation of all the user's sessions
 }
 
 // CompleteReset sets the password of the user who received the token by mail. It uses up the token, revokes
-// all the user's sessions and clears the rate limits on guesses at the old password. If username is not
-// empty, it must be that user's: CompleteReset returns ErrNotFound if no user has that username, and
-// ErrInvalidToken if another user has it. It also returns FieldErrors.
+// all the user's sessions, ends the device tokens and clears the rate limits on guesses at the old password.
+// If username is not empty, it must be that user's: CompleteReset returns ErrNotFound if no user has that
+// username, and ErrInvalidToken if another user has it. It also returns FieldErrors.
 func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
@@ -96,7 +98,7 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	}
 	// The client can read the user's mail. So it counts as a known device, and the queue of password
 	// hashes serves it before unknown devices.
-	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Account: u.ID, KnownDevice: true}, nil)
+	turn, err := s.Hasher.Enter(ctx, hashing.Visitor{Address: u.ID, Network: limit.Network(from.IP), Account: u.ID, KnownDevice: true}, nil)
 	if err != nil {
 		return done, err
 	}
@@ -105,10 +107,13 @@ func (s *Service) CompleteReset(ctx context.Context, username, token, password s
 	if err != nil {
 		return done, err
 	}
-	revocation, err := s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, s.now(), noticeTo(u, mail.KindPasswordChanged))
+	now := s.now()
+	revocation, err := s.Store.ResetPassword(ctx, hashToken(token), u.ID, hash, now, noticeTo(u, mail.KindPasswordChanged))
 	if err != nil {
 		return done, err
 	}
 	s.clearGuesses(ctx, u, from)
+	u.EmailVerifiedAt, u.PendingEmail, u.PendingEmailAt, u.Status = now, "", time.Time{}, StatusActive
+	u.DeviceGeneration++ // no other reset came in between, because each reset deletes the tokens of the others
 	return Reset{User: u, Revocation: revocation}, nil
 }

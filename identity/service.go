@@ -74,6 +74,10 @@ type Observer interface {
 	// Limited reports whether an action (see package limit) was allowed. The parameter shared says whether
 	// the rate limits of all replicas decided, in Redis. While Redis is down, each replica decides alone.
 	Limited(action string, allowed, shared bool)
+	// Refused reports which rule of the rate limits refused a request. The account is the folded login name,
+	// the email address or the user's id; it is empty if the request names no account. The network is the
+	// client's; see [limit.Network].
+	Refused(rule, account, network string)
 	// Breached reports whether a new password is on the list of breached passwords: "no", "yes" or
 	// "unavailable".
 	Breached(answer string)
@@ -83,6 +87,7 @@ type Observer interface {
 type unobserved struct{}
 
 func (unobserved) Limited(string, bool, bool) {}
+func (unobserved) Refused(_, _, _ string)     {}
 func (unobserved) Breached(string)            {}
 
 func (s *Service) observer() Observer {

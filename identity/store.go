@@ -28,10 +28,12 @@ type User struct {
 	PasswordHash    string // made by package hashing; used only by this package and the store
 	PasswordVersion int64  // grows with each new password, but not with a new hash of the same password
 	Status          Status
-	EmailVerifiedAt time.Time // zero if the email address is not confirmed
-	PendingEmailAt  time.Time // when PendingEmail was set
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
+	// DeviceGeneration grows with each password reset. Device tokens of an earlier generation have ended.
+	DeviceGeneration int64
+	EmailVerifiedAt  time.Time // zero if the email address is not confirmed
+	PendingEmailAt   time.Time // when PendingEmail was set
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
 }
 
 // Pending returns PendingEmail, unless the time to confirm it is over.
@@ -89,9 +91,9 @@ type Store interface {
 	SetPassword(ctx context.Context, id string, fromVersion int64, hash, keep string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 
 	// ResetPassword uses up a reset token. It stores the hash of the new password, raises the password
-	// version, revokes all sessions for the reason "password_reset" and deletes the user's mailed tokens
-	// and a pending email address. The email address becomes confirmed, as in ConfirmEmail, and the user
-	// active. ResetPassword returns ErrInvalidToken if
+	// version and the device generation, revokes all sessions for the reason "password_reset" and deletes
+	// the user's mailed tokens and a pending email address. The email address becomes confirmed, as in
+	// ConfirmEmail, and the user active. ResetPassword returns ErrInvalidToken if
 	// the token does not exist, has expired at the given time, or belongs to another user than userID.
 	ResetPassword(ctx context.Context, token TokenHash, userID, hash string, at time.Time, notice mail.Envelope) (revocation int64, err error)
 

@@ -63,12 +63,12 @@ func (l *Limiter) names(keys []limit.Key) []string {
 	return names
 }
 
-// arguments returns ARGV for the scripts chargeLimits and refundLimits: the time, three constants of
-// package limit, and Burst and Every of each key's rule. Times are in milliseconds.
+// arguments returns ARGV for the scripts chargeLimits and refundLimits: the time, two constants of
+// package limit, and Burst, Every and Backoff of each key's rule. Times are in milliseconds.
 func arguments(now time.Time, keys []limit.Key) []any {
-	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.MaxWait.Milliseconds(), limit.BackoffMemory.Milliseconds()}
+	args := []any{now.UnixMilli(), limit.FirstWait.Milliseconds(), limit.BackoffMemory.Milliseconds()}
 	for _, k := range keys {
-		args = append(args, k.Rule.Burst, k.Rule.Every.Milliseconds())
+		args = append(args, k.Rule.Burst, k.Rule.Every.Milliseconds(), k.Rule.Backoff.Milliseconds())
 	}
 	return args
 }

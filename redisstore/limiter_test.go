@@ -49,7 +49,7 @@ func TestLimiter_PassesContractTests(t *testing.T) {
 
 var (
 	slow    = limit.Rule{Name: "slow", Burst: 5, Every: time.Minute}
-	backoff = limit.Rule{Name: "backoff", Burst: 3}
+	backoff = limit.Rule{Name: "backoff", Burst: 3, Backoff: time.Hour}
 )
 
 // TestLimiter_ExpiresKeysOfFullBucketsAndOldBackoffs checks that the key of a rate limit expires

@@ -94,11 +94,11 @@ return replid()
 // Redis is out of memory, these scripts fail, because revocations need the memory that is left. Each
 // replica of this program then counts rate limits in its own memory.
 const limitLua = `
-local now, first, most, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local now, first, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local stored = redis.call('MGET', unpack(KEYS))
 
 local function rule(i)
-  return tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])
+  return tonumber(ARGV[1 + 3 * i]), tonumber(ARGV[2 + 3 * i]), tonumber(ARGV[3 + 3 * i])
 end
 
 -- Lua cannot hold every number of more than 15 digits exactly.
@@ -134,7 +134,7 @@ var (
 	chargeLimits = redis.NewScript(limitLua + `
 local values, ttls = {}, {}
 for i = 1, #KEYS do
-  local burst, every = rule(i)
+  local burst, every, most = rule(i)
   if every > 0 then
     local after = math.max(full(i), now) + every
     if after - now > burst * every then

@@ -52,7 +52,7 @@ func TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_2(t *testing.T) {
 	})
 	t.Run("sessiond keeps limits", func(t *testing.T) {
 		limiter := redisstoretest.Open(t, as("sessiond"), redisstore.Options{}).Limiter()
-		if _, err := limiter.Charge(t.Context(), time.Now(), []limit.Key{limit.EmailChange("u1")}); err != nil {
+		if _, err := limiter.Charge(t.Context(), time.Now(), []limit.Key{limit.Defaults().EmailChange.Of("u1")}); err != nil {
 			t.Error(err)
 		}
 	})

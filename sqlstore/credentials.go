@@ -41,6 +41,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, fromVersion int64, h
 	return revocation, u.wrap("set the password of "+id, err)
 }
 
+var endDeviceTokens = newStatement(`UPDATE users SET device_generation = device_generation + 1 WHERE id = ?`)
+
 // ResetPassword implements [identity.Store]. It also confirms the user's mail address, because a
 // client with the mailed token can read mail to that address. A user who had not confirmed the
 // address becomes active, and the mailed token for confirming an address is deleted.
@@ -62,6 +64,9 @@ func (u *Users) ResetPassword(ctx context.Context, token identity.TokenHash, use
 			return err
 		}
 		if err := tx.confirm(ctx, user, user.Email, now); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, endDeviceTokens, userID); err != nil {
 			return err
 		}
 		revocation, err = tx.changePassword(ctx, locked, hash, "", notice, eventPasswordReset,

@@ -74,11 +74,12 @@ var insertSession = newStatement(`
 func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Session, []issuer.Revocation, error) {
 	var started issuer.Session
 	var displaced []issuer.Revocation
+	mode, prepare := forShare, []*statement{forShare, insertSession, insertEvent}
+	if start.MaxSessions > 0 {
+		mode = forUpdate // otherwise two concurrent logins could exceed the session limit
+		prepare = []*statement{forUpdate, openSessions, insertSession, insertEvent}
+	}
 	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		mode := forShare
-		if start.MaxSessions > 0 {
-			mode = forUpdate // otherwise two concurrent logins could exceed the session limit
-		}
 		user, err := tx.lockVerified(ctx, mode, start.Subject, start.CredentialVersion)
 		if err != nil {
 			return err
@@ -105,7 +106,7 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 		}
 		started = row.session()
 		return tx.record(ctx, event{At: now, Type: eventSessionStarted, UserID: start.Subject, SessionID: start.ID, Actor: issuer.ByUser})
-	}, forShare, insertSession, insertEvent)
+	}, prepare...)
 	return started, displaced, s.wrap("start session "+start.ID, err)
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 func TestStatement_BindsNamedParameters(t *testing.T) {
-	s := newStatement(`UPDATE users SET first_name = :first_name, updated_at = :updated_at::timestamptz WHERE id = :id OR email=:username_key FOR UPDATE`)
-	if want := `UPDATE users SET first_name = $1, updated_at = $2::timestamptz WHERE id = $3 OR email=$4 FOR UPDATE`; s.postgres != want {
+	s := newStatement(`UPDATE users SET first_name = :first_name, updated_at = :updated_at::timestamptz WHERE id = :id OR username=:username_key FOR UPDATE`)
+	if want := `UPDATE users SET first_name = $1, updated_at = $2::timestamptz WHERE id = $3 OR username=$4 FOR UPDATE`; s.postgres != want {
 		t.Errorf("on Postgres the statement is %q, want %q", s.postgres, want)
 	}
-	if want := `UPDATE users SET first_name = ?, updated_at = ? WHERE id = ? OR email=?`; s.sqlite != want {
+	if want := `UPDATE users SET first_name = ?, updated_at = ? WHERE id = ? OR username=?`; s.sqlite != want {
 		t.Errorf("on SQLite the statement is %q, want %q", s.sqlite, want)
 	}
 	row := withKeys(identity.User{ID: "u1", FirstName: "Ada", Username: "ADA", UpdatedAt: time.Unix(1, 0)})

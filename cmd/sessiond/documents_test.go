@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/sessiond/sessiond/cmd/sessiond/app"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -155,6 +157,48 @@ func TestRunbook_HasLineForEachFault(t *testing.T) {
 		if !slices.Contains(changes, change) {
 			t.Errorf("operations.md does not explain the change %s", change)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the generated tables instead of comparing them")
+
+// limitsTable returns the rows of the table of rate limits in settings.md.
+func limitsTable(t *testing.T) string {
+	t.Helper()
+	var table strings.Builder
+	rules := limit.Defaults()
+	for _, r := range rules.All() {
+		numbers, err := r.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		backoff := ""
+		if r.Backoff > 0 {
+			backoff = "; *backoff*"
+		}
+		fmt.Fprintf(&table, "| `LIMIT_%s` | `%s` | %s%s |\n", strings.ToUpper(strings.ReplaceAll(r.Name, "-", "_")), numbers, r.Counts, backoff)
+	}
+	return table.String()
+}
+
+func TestSettingsGuide_LimitsTableHasEveryLimit_ASVS_V2_1_3_V6_1_1(t *testing.T) {
+	name := filepath.Join(root, "deploy/docs/settings.md")
+	guide := documents(t)[name]
+	before, after, _ := strings.Cut(guide, "| setting | default | counts |\n| --- | --- | --- |\n")
+	table, after, found := strings.Cut(after, "\n## ")
+	if !found {
+		t.Fatal("settings.md has no table of limits")
+	}
+	want := limitsTable(t)
+	switch {
+	case table == want:
+	case *update:
+		guide = before + "| setting | default | counts |\n| --- | --- | --- |\n" + want + "\n## " + after
+		if err := os.WriteFile(name, []byte(guide), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("the table of limits in settings.md is outdated; run this test with -update. Want:\n%s", want)
 	}
 }
 

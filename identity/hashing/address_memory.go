@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// addressMemory is a set of at most maxTracked client addresses, each with an expiry time.
+// addressMemory is a bounded set of client addresses or networks, each with an expiry time.
 type addressMemory struct {
+	most  int                  // how many addresses the set holds
 	until map[string]time.Time // expiry time by client address
 	swept time.Time            // when expired addresses were last removed
 }
 
-// sweepEvery is the minimum time between two removals of expired addresses from a set that holds
-// maxTracked addresses. Removing them for each new address would take more time than a hash.
+// sweepEvery is the minimum time between two removals of expired addresses from a full set. Removing them
+// for each new address would take more time than a hash.
 const sweepEvery = time.Second
 
 func (m *addressMemory) has(address string, now time.Time) bool {
 	return now.Before(m.until[address])
 }
 
-// keep adds or renews a client address for the time d. A set of maxTracked addresses takes no new one.
+// keep adds or renews a client address for the time d. A full set takes no new one.
 func (m *addressMemory) keep(address string, now time.Time, d time.Duration) {
-	if len(m.until) >= maxTracked && now.Sub(m.swept) >= sweepEvery {
+	if len(m.until) >= m.most && now.Sub(m.swept) >= sweepEvery {
 		m.swept = now
 		maps.DeleteFunc(m.until, func(_ string, until time.Time) bool { return !now.Before(until) })
 	}
 	if m.until == nil {
 		m.until = map[string]time.Time{}
 	}
-	if _, kept := m.until[address]; kept || len(m.until) < maxTracked {
+	if _, kept := m.until[address]; kept || len(m.until) < m.most {
 		m.until[address] = now.Add(d)
 	}
 }

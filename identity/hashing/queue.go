@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 )
@@ -17,12 +16,15 @@ import (
 //
 // A known device has signed in to the account before; every other client is an unknown device. While requests
 // of both wait, three slots go to known devices and then one to an unknown device. Within each kind, one request of
-// each client address is served in turn. A flood from one address then delays all others by one hash.
+// each network is served in turn, and within a network one of each client address. A flood from one network
+// then delays all others by one hash, from however many of its addresses it comes.
 //
 // If the queue is full, a new request evicts a request whose client retried before it was told to, or
-// else one from the client address with the most waiting requests. Requests for the same account may fill
+// else one from the network with the most waiting requests. Requests for the same account may fill
 // only a part of the queue, and so may requests from client addresses that got a slot in the last 5
-// seconds. These two bounds count requests of known and unknown devices separately.
+// seconds. These two bounds count requests of known and unknown devices separately. A part of the queue is
+// for networks from which somebody signed in in the last day, so that a flood from many networks does not
+// shut out the places where people sign in.
 //
 // After a hash, a slot may have to stay empty for a while, to leave CPU time for everything else.
 type Queue struct {
@@ -35,6 +37,7 @@ type Queue struct {
 
 	backoff      addressMemory // refused client addresses; each expires when its client may retry
 	served       addressMemory // client addresses that were allowed to hash in the last 5 s
+	proven       addressMemory // networks from which somebody signed in in the last day
 	absent       returnCounter // how many refused clients have yet to retry
 	delayed      int           // how many responses are delayed because their clients retried too early
 	turnTime     time.Duration // moving average of how long a request that hashes keeps its slot from the next request
@@ -55,9 +58,9 @@ type QueueOptions struct {
 type Observer interface {
 	// Hashed reports a password hash: how long its request waited in the queue, and how long bcrypt took.
 	Hashed(waited, took time.Duration)
-	// Shed reports a refused request. The reason is "full" (the queue is full), "account" (too many
-	// requests name the same account) or "late" (the request waited for [QueueOptions.Patience]).
-	Shed(reason string)
+	// Shed reports a refused request and its client. The reason is "full" (the queue is full), "account" (too
+	// many requests name the same account) or "late" (the request waited for [QueueOptions.Patience]).
+	Shed(reason string, v Visitor)
 }
 
 const (
@@ -74,6 +77,10 @@ const (
 	// servedShare is the part of the queue that requests from addresses that hashed in the last 5 seconds
 	// may fill. Requests of known and unknown devices are counted separately.
 	servedShare = 0.5
+	// unprovenShare is the part of the queue that requests of unknown devices may fill if nobody signed in from
+	// their network in the last day.
+	unprovenShare = 0.75
+	provenFor     = 24 * time.Hour
 	// devicesPerStranger is how many known devices are served before each unknown device, if both wait.
 	devicesPerStranger = 3
 	// A refused client is told to retry after a random delay of at least 1 second. Otherwise all refused
@@ -86,19 +93,23 @@ const (
 	earlyPenalty = 200 * time.Millisecond
 	// maxTracked bounds the number of delayed responses, and of client addresses in each [addressMemory].
 	maxTracked = 10_000
+	// maxProven bounds the number of networks that are remembered for a day, in about 10 MB.
+	maxProven = 100_000
 )
 
 // NewQueue returns an empty queue.
 func NewQueue(o QueueOptions) *Queue {
 	return &Queue{
 		QueueOptions: o, turnTime: max(o.HashTime, minTurnTime),
+		backoff: addressMemory{most: maxTracked}, served: addressMemory{most: maxTracked}, proven: addressMemory{most: maxProven},
 		strangers: lane{accounts: map[string]int{}}, devices: lane{accounts: map[string]int{}},
 	}
 }
 
 // Visitor describes the client of a request that wants to hash a password.
 type Visitor struct {
-	Address     string // IP address or network of the client
+	Address     string // IP address of the client, or the network of which it has all addresses
+	Network     string // a larger network, which may belong to one customer
 	Account     string
 	KnownDevice bool // the device has signed in to this account before
 }
@@ -114,6 +125,7 @@ type place struct {
 	evicted  error         // if the request was evicted, the error for its caller
 	early    bool          // the client retried before it was told to
 	returned bool          // a request from the same client address was allowed to hash in the last 5 s
+	proven   bool          // somebody signed in from the same network in the last day
 	state    placeState    // guarded by queue.mu
 	hashes   int           // how many hashes the request has made so far
 }
@@ -148,7 +160,7 @@ func (q *Queue) enter(ctx context.Context, v Visitor, admit func(context.Context
 		}
 	}
 	if err != nil {
-		q.refused(ctx, v.Address, err, time.Now())
+		q.refused(ctx, v, err, time.Now())
 		return nil, err
 	}
 	return p, nil
@@ -164,6 +176,10 @@ func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.early, p.returned = q.backoff.has(v.Address, now), q.served.has(v.Address, now)
+	p.proven = v.KnownDevice || q.proven.has(v.Network, now)
+	if n := p.lane.network(v.Network); n != nil {
+		p.proven = n.ring[0].places[0].proven // all requests of a network that wait at the same time count alike
+	}
 	if q.running < q.Slots {
 		q.grant(p)
 		return p, nil
@@ -171,11 +187,13 @@ func (q *Queue) join(v Visitor, now time.Time) (*place, error) {
 	l, capacity := p.lane, q.capacity()
 	switch {
 	case v.Account != "" && float64(l.accounts[v.Account]) >= accountShare*float64(capacity):
-		return nil, q.busy("account")
+		return nil, q.busy("account", v)
 	case p.returned && float64(l.returned) >= servedShare*float64(capacity):
-		return nil, q.busy("full")
-	case q.strangers.waiting+q.devices.waiting >= capacity && !q.makeRoom(p):
-		return nil, q.busy("full")
+		return nil, q.busy("full", v)
+	case !p.proven && float64(l.unproven) >= unprovenShare*float64(capacity) && !q.makeRoom(p, true):
+		return nil, q.busy("full", v)
+	case q.strangers.waiting+q.devices.waiting >= capacity && !q.makeRoom(p, false):
+		return nil, q.busy("full", v)
 	}
 	l.add(p)
 	return p, nil
@@ -186,38 +204,43 @@ func (q *Queue) capacity() int {
 	return max(q.Slots, int(fillFactor*float64(q.Slots)*float64(q.Patience)/float64(q.turnTime)))
 }
 
-// makeRoom evicts a waiting request to make room for the new request p. It returns false if p may not
-// evict any request. The caller holds q.mu.
-func (q *Queue) makeRoom(p *place) bool {
+// makeRoom evicts a waiting request to make room for the new request p. If unproven is set, it evicts only a
+// request from a network without a recent login. It returns false if p may not evict any request. The caller
+// holds q.mu.
+func (q *Queue) makeRoom(p *place, unproven bool) bool {
 	l := &q.strangers
 	if l.waiting == 0 {
 		l = &q.devices
 	}
-	precedes := p.visitor.KnownDevice && l == &q.strangers // a known device may evict any request of an unknown device
 	// An unknown device may not evict a request of a known device, even if it retried too early.
-	if early := l.newestEarly(); early != nil && !p.early && (p.visitor.KnownDevice || l == &q.strangers) {
+	if early := l.newestEarly(unproven); early != nil && !p.early && (p.visitor.KnownDevice || l == &q.strangers) {
 		q.evict(early, "full")
 		return true
 	}
-	longest := slices.MaxFunc(l.ring, func(a, b *backlog) int { return len(a.places) - len(b.places) })
-	if !precedes && len(longest.places) <= l.waitingFrom(p.visitor.Address)+1 {
+	longest, own := l.longest(unproven), l.network(p.visitor.Network)
+	switch {
+	case p.visitor.KnownDevice && l == &q.strangers: // a known device may evict any request of an unknown device
+	case longest.waiting > own.length()+1:
+	case own != nil && len(own.longest().places) > own.waitingFrom(p.visitor.Address)+1:
+		longest = own
+	default:
 		return false
 	}
-	q.evict(longest.places[len(longest.places)-1], "full")
+	q.evict(longest.longest().newest(), "full")
 	return true
 }
 
 // evict refuses a waiting request. The caller holds q.mu.
 func (q *Queue) evict(p *place, reason string) {
 	p.lane.remove(p)
-	p.state, p.evicted = stateOver, q.busy(reason)
+	p.state, p.evicted = stateOver, q.busy(reason, p.visitor)
 	close(p.decided)
 }
 
 // busy returns the error of a request that the queue refuses. The caller holds q.mu.
-func (q *Queue) busy(reason string) error {
+func (q *Queue) busy(reason string, v Visitor) error {
 	if q.Observer != nil {
-		q.Observer.Shed(reason)
+		q.Observer.Shed(reason, v)
 	}
 	// With these delays, twice as many refused clients return in each second as can be served. This keeps
 	// the queue full. If more clients returned, refusing them would use up the CPU.
@@ -229,24 +252,30 @@ func (q *Queue) busy(reason string) error {
 }
 
 // refused records when the client of a refused request may retry. If the request was itself a retry that
-// came too early, refused returns only after a delay.
-func (q *Queue) refused(ctx context.Context, address string, err error, now time.Time) {
+// came too early, refused returns only after a delay. A request from another address of the same network is
+// delayed too. Otherwise a client that has many addresses could retry in a loop.
+func (q *Queue) refused(ctx context.Context, v Visitor, err error, now time.Time) {
 	var retry *RetryError
 	if !errors.As(err, &retry) {
 		return
 	}
 	q.mu.Lock()
-	early := q.backoff.has(address, now) && q.delayed < maxTracked
-	if early {
+	early := q.backoff.has(v.Address, now)
+	delay := (early || q.backoff.has(v.Network, now)) && q.delayed < maxTracked
+	if delay {
 		q.delayed++
-	} else if errors.Is(err, ErrBusy) {
+	}
+	if !early && errors.Is(err, ErrBusy) {
 		q.absent.add(now.Add(retry.After))
 	}
 	// Restart the wait for a client that retried early. Otherwise a client that retries in a tight loop
 	// would sometimes look as if it had waited.
-	q.backoff.keep(address, now, min(retry.After, usualDelay))
+	q.backoff.keep(v.Address, now, min(retry.After, usualDelay))
+	if v.Network != "" {
+		q.backoff.keep(v.Network, now, min(retry.After, usualDelay))
+	}
 	q.mu.Unlock()
-	if !early {
+	if !delay {
 		return
 	}
 	penalty := time.NewTimer(earlyPenalty)

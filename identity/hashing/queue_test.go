@@ -24,7 +24,7 @@ type recorder struct {
 	took   []time.Duration
 }
 
-func (o *recorder) Shed(reason string) {
+func (o *recorder) Shed(reason string, _ Visitor) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.shed = append(o.shed, reason)
@@ -47,7 +47,9 @@ func (o *recorder) sheds() []string {
 func queueOf(places int) (*Queue, *recorder) {
 	o := &recorder{}
 	patience := time.Duration(float64(places)/fillFactor) * time.Second
-	return NewQueue(QueueOptions{Slots: 1, Patience: patience, HashTime: time.Second, Observer: o}), o
+	q := NewQueue(QueueOptions{Slots: 1, Patience: patience, HashTime: time.Second, Observer: o})
+	q.proven.keep("", time.Now(), provenFor) // requests without a network may fill the whole queue
+	return q, o
 }
 
 // arrivals gives names to the requests in a queue. The request "a1" is the first one of an unknown device
@@ -202,7 +204,7 @@ func always(share float64) func() float64 { return func() float64 { return share
 func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
 	q, o := queueOf(16)
 	join := func(address, account string, known bool) (*place, error) {
-		return q.join(Visitor{address, account, known}, time.Now())
+		return q.join(Visitor{Address: address, Account: account, KnownDevice: known}, time.Now())
 	}
 	holder, _ := join("x", "bob", false)
 	var attack []*place
@@ -331,7 +333,7 @@ func TestQueue_CanceledRequestLeavesTheQueue(t *testing.T) {
 		gone := make(chan error)
 		for _, known := range []bool{false, true} {
 			go func() {
-				_, err := q.enter(ctx, Visitor{"a", "ada", known}, nil)
+				_, err := q.enter(ctx, Visitor{Address: "a", Account: "ada", KnownDevice: known}, nil)
 				gone <- err
 			}()
 		}
@@ -445,7 +447,7 @@ func TestQueue_TellsClientsToRetryAfterRandomTimes(t *testing.T) {
 	q, o := queueOf(1)
 	seen := map[time.Duration]int{}
 	for range 500 {
-		retry, ok := errors.AsType[*RetryError](q.busy("full"))
+		retry, ok := errors.AsType[*RetryError](q.busy("full", Visitor{}))
 		if !ok {
 			t.Fatal("no RetryError")
 		}
@@ -565,6 +567,103 @@ func TestQueue_AddressesThatHashedRecentlyFillAtMostHalfOfTheQueue(t *testing.T)
 	}
 }
 
+// crowd joins requests to a queue of 16 places and remembers all of them.
+type crowd struct {
+	*testing.T
+	q   *Queue
+	all []*place
+}
+
+func (c *crowd) join(network, address string) (*place, error) {
+	p, err := c.q.join(Visitor{Address: address, Network: network}, time.Now())
+	if err == nil {
+		c.all = append(c.all, p)
+	}
+	return p, err
+}
+
+// serve ends the hash of the only request that may hash.
+func (c *crowd) serve() {
+	c.Helper()
+	i := slices.IndexFunc(c.all, func(p *place) bool { return p.state == stateHashing })
+	if i < 0 {
+		c.Fatal("no request may hash")
+	}
+	c.all[i].leave()
+}
+
+func TestQueue_FloodFromManyAddressesOfOneNetworkDelaysOthersByOneHash_ASVS_V2_4_1(t *testing.T) {
+	q, _ := queueOf(16)
+	c := &crowd{T: t, q: q}
+	for i := range 100 {
+		_, _ = c.join("flood", fmt.Sprint("flood", i))
+	}
+	if q.Len() != 12 {
+		t.Fatalf("%d requests wait, want the 12 that networks without a login may fill", q.Len())
+	}
+	var strangers []*place
+	for i := range 3 {
+		p, err := c.join(fmt.Sprint("elsewhere", i), "a")
+		if err != nil {
+			t.Fatalf("stranger %d: %v", i, err)
+		}
+		if strangers = append(strangers, p); q.Len() != 12 {
+			t.Errorf("%d requests wait, want 12", q.Len())
+		}
+		if _, err := c.join("flood", fmt.Sprint("more", i)); !errors.Is(err, ErrBusy) {
+			t.Errorf("one more request of the flood: %v", err)
+		}
+	}
+	c.serve() // the flood's next request came before the strangers
+	for i, p := range strangers {
+		if c.serve(); p.state != stateHashing {
+			t.Errorf("stranger %d was not served in turn", i)
+		}
+	}
+}
+
+func TestQueue_KeepsPlacesForNetworksWithALoginInTheLastDay_ASVS_V2_4_1(t *testing.T) {
+	q, _ := queueOf(16)
+	c := &crowd{T: t, q: q}
+	turn := &Turn{hasher: &Hasher{Queue: q}, visitor: Visitor{Network: "office"}}
+	turn.Succeeded()
+	for i := range 100 {
+		_, _ = c.join(fmt.Sprint("flood", i), fmt.Sprint("flood", i))
+	}
+	if _, err := c.join("elsewhere", "a"); !errors.Is(err, ErrBusy) {
+		t.Errorf("a network without a login: %v", err)
+	}
+	for i := range 4 {
+		if _, err := c.join("office", fmt.Sprint(i)); err != nil {
+			t.Errorf("request %d of a network with a login: %v", i+1, err)
+		}
+	}
+	if _, err := c.join("office", "more"); !errors.Is(err, ErrBusy) || q.Len() != 16 {
+		t.Errorf("a request beyond the places: %v; %d wait", err, q.Len())
+	}
+	if q.proven.has("office", time.Now().Add(provenFor)) {
+		t.Error("the login counts for more than a day")
+	}
+}
+
+func TestQueue_DelaysEarlyRetryFromAnotherAddressOfTheNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := filledQueue(t)
+		for _, c := range []struct {
+			address, network string
+			delay            time.Duration
+		}{{"a", "n", 0}, {"b", "n", earlyPenalty}, {"c", "m", 0}} {
+			begun := time.Now()
+			if _, err := q.enter(t.Context(), Visitor{Address: c.address, Network: c.network}, nil); !errors.Is(err, ErrBusy) {
+				t.Fatal(err)
+			}
+			if delay := time.Since(begun); delay != c.delay {
+				t.Errorf("address %s of network %s was delayed by %v, want %v", c.address, c.network, delay, c.delay)
+			}
+		}
+	})
+}
+
 // filledQueue returns a full queue: one request hashes and one waits, both for the whole test.
 func filledQueue(t *testing.T) *Queue {
 	q, _ := queueOf(1)
@@ -580,7 +679,7 @@ func TestQueue_EvictsRequestsThatRetriedEarlyFirst(t *testing.T) {
 	now := time.Now()
 	retry := &RetryError{After: 5 * time.Second, Err: ErrBusy}
 	for _, address := range []string{"a", "b"} {
-		q.refused(t.Context(), address, retry, now)
+		q.refused(t.Context(), Visitor{Address: address}, retry, now)
 	}
 	join := func(address string, at time.Time) (*place, error) { return q.join(Visitor{Address: address}, at) }
 	if _, err := join("x", now); err != nil { // this request hashes, so later requests must wait
@@ -611,7 +710,7 @@ func TestQueue_EvictsRequestsThatRetriedEarlyFirst(t *testing.T) {
 func TestQueue_UnknownDeviceDoesNotEvictKnownDeviceThatRetriedEarly(t *testing.T) {
 	q, _ := queueOf(1)
 	now := time.Now()
-	q.refused(t.Context(), "a", &RetryError{After: 5 * time.Second, Err: ErrBusy}, now)
+	q.refused(t.Context(), Visitor{Address: "a"}, &RetryError{After: 5 * time.Second, Err: ErrBusy}, now)
 	if _, err := q.join(Visitor{Address: "x"}, now); err != nil { // this request hashes, so later requests must wait
 		t.Fatal(err)
 	}
@@ -704,7 +803,7 @@ func TestTurn_SecondHashWaitsInTheQueueAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, o := queueOf(10)
 		h := quick(t, q, func(context.Context) error { time.Sleep(time.Second); return nil })
-		v := Visitor{"a", "ada", true}
+		v := Visitor{Address: "a", Account: "ada", KnownDevice: true}
 		turn, err := h.Enter(t.Context(), v, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -722,7 +821,7 @@ func TestTurn_SecondHashWaitsInTheQueueAgain(t *testing.T) {
 			done <- err
 		}()
 		synctest.Wait()
-		if waits := q.devices; waits.waiting != 1 || waits.ring[0].places[0].visitor != v {
+		if waits := q.devices; waits.waiting != 1 || waits.ring[0].ring[0].places[0].visitor != v {
 			t.Errorf("the second hash does not wait as the same visitor: %+v", waits)
 		}
 		holder.leave()
@@ -771,7 +870,9 @@ func TestQueue_IsEmptyAgainAfterHeavyLoad(t *testing.T) {
 		var answered atomic.Int64
 		for range requests {
 			time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
-			v := Visitor{fmt.Sprint(random.IntN(40)), fmt.Sprint(random.IntN(20)), random.IntN(3) == 0}
+			v := Visitor{
+				Address: fmt.Sprint(random.IntN(40)), Network: fmt.Sprint(random.IntN(10)), Account: fmt.Sprint(random.IntN(20)), KnownDevice: random.IntN(3) == 0,
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(6000))*time.Millisecond)
 			running.Go(func() {
 				defer cancel()
@@ -792,7 +893,7 @@ func TestQueue_IsEmptyAgainAfterHeavyLoad(t *testing.T) {
 			t.Errorf("at most %d at once; %d of %d answered, %d hashed, %d shed", most.Load(), answered.Load(), requests, hashed.Load(), len(o.sheds()))
 		}
 		for i, l := range []lane{q.strangers, q.devices} {
-			if l.waiting != 0 || len(l.ring) != 0 || len(l.accounts) != 0 {
+			if l.waiting != 0 || l.unproven != 0 || len(l.ring) != 0 || len(l.accounts) != 0 {
 				t.Errorf("lane %d still holds %+v", i, l)
 			}
 		}

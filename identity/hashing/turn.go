@@ -52,6 +52,16 @@ func (t *Turn) Leave() {
 	}
 }
 
+// Succeeded records that the client signed in. For a day, the [Queue] has places for its network that a flood
+// from other networks cannot fill.
+func (t *Turn) Succeeded() {
+	if q := t.hasher.Queue; q != nil {
+		q.mu.Lock()
+		q.proven.keep(t.visitor.Network, time.Now(), provenFor)
+		q.mu.Unlock()
+	}
+}
+
 // Hash returns a new hash of the password to store, or ctx's error if ctx is done before bcrypt begins. It
 // hashes the password in NFC, because two devices may send the same letter as different characters.
 func (t *Turn) Hash(ctx context.Context, password string) (string, error) {

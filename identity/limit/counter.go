@@ -82,7 +82,7 @@ func (r Rule) wait(count int64) int64 {
 		return 0
 	}
 	doubled := float64(FirstWait.Milliseconds()) * math.Exp2(float64(over))
-	return int64(min(doubled, float64(MaxWait.Milliseconds())))
+	return int64(min(doubled, float64(r.Backoff.Milliseconds())))
 }
 
 func (r Rule) every() int64 { return r.Every.Milliseconds() }

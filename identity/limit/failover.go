@@ -20,12 +20,15 @@ const (
 // asks this process's own limiter. Each replica then counts alone, so during an outage of the shared
 // limiter, clients may use every limit once more at each replica.
 type Failover struct {
+	Rules       Rules // what callers charge by; NewFailover sets the defaults
 	shared, own Limiter
 	resumes     atomic.Int64 // when the pause after a failure ends, in Unix milliseconds; 0 if there is no pause
 }
 
 // NewFailover returns a Failover that asks own if shared does not answer.
-func NewFailover(shared Limiter, own *Local) *Failover { return &Failover{shared: shared, own: own} }
+func NewFailover(shared Limiter, own *Local) *Failover {
+	return &Failover{Rules: Defaults(), shared: shared, own: own}
+}
 
 // Charge charges the shared limiter or, if that does not answer, this process's own. To undo
 // the charge, pass the Decision to Refund.

@@ -13,7 +13,7 @@ import (
 var (
 	noon    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
-	backoff = limit.Rule{Name: "backoff", Burst: 10}
+	backoff = limit.Rule{Name: "backoff", Burst: 10, Backoff: time.Hour}
 )
 
 func TestLocal_PassesContractTestsOfLimiter(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"strings"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -111,12 +111,13 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	recordCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLease)
 	defer cancel()
 
-	secret, err := p.send(ctx, e)
+	secrets := []string{e.To}
+	err = p.send(ctx, e, func(text string) { secrets = append(secrets, text) })
 	if err == nil {
 		return true, p.Outbox.MailDone(recordCtx, e.ID)
 	}
 	log := p.Log.With(slog.Int64("mail", e.ID), slog.String("kind", string(e.Kind)),
-		slog.Int("attempt", e.Attempts), slog.String("error", withoutSecret(err, secret)))
+		slog.Int("attempt", e.Attempts), slog.String("error", without(secrets, err)))
 	again := p.now().Add(retryDelay(e.Attempts))
 	switch {
 	case errors.Is(err, ErrUnwanted):
@@ -130,29 +131,32 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	return false, p.Outbox.MailDone(recordCtx, e.ID)
 }
 
-// send writes and sends a mail. It returns the token in the mail's link, which must not be logged.
-func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err error) {
+// send writes and sends a mail. It passes the texts that must not be logged to the function hide: the token
+// in the mail's link, and the recipient as the user spells it.
+func (p *Postman) send(ctx context.Context, e Envelope, hide func(string)) error {
 	switch {
 	case p.Mailer == nil:
-		return "", fmt.Errorf("%w: no mail server is configured", ErrUnwanted)
+		return fmt.Errorf("%w: no mail server is configured", ErrUnwanted)
 	case e.To == "":
-		return "", fmt.Errorf("%w: the mail has no recipient", ErrUnwanted)
+		return fmt.Errorf("%w: the mail has no recipient", ErrUnwanted)
 	case p.now().Sub(e.QueuedAt) > MaxAge(e.Kind):
-		return "", fmt.Errorf("%w: the mail is older than %v", ErrUnwanted, MaxAge(e.Kind))
+		return fmt.Errorf("%w: the mail is older than %v", ErrUnwanted, MaxAge(e.Kind))
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 
 	public, err := url.Parse(p.PublicURL)
 	if err != nil {
-		return "", fmt.Errorf("public URL: %w", err)
+		return fmt.Errorf("public URL: %w", err)
 	}
 	prepared, err := p.Clerk.Prepare(ctx, e)
 	if err != nil {
-		return "", err
+		return err
 	}
+	hide(prepared.Secret)
+	hide(prepared.To)
 	data := letterData{Product: product, Site: public.Host}
-	if secret = prepared.Secret; secret != "" {
+	if prepared.Secret != "" {
 		data.Lifetime = inWords(prepared.Lifetime)
 		page := cmp.Or(p.ResetURL, public.JoinPath("reset").String())
 		switch e.Kind {
@@ -161,15 +165,15 @@ func (p *Postman) send(ctx context.Context, e Envelope) (secret string, err erro
 		case KindEmailChange:
 			page = public.JoinPath("v1/email-changes/undo").String()
 		}
-		if data.Link, err = tokenLink(e.Kind, page, secret); err != nil {
-			return secret, err
+		if data.Link, err = tokenLink(e.Kind, page, prepared.Secret); err != nil {
+			return err
 		}
 	}
 	msg, err := compose(e.Kind, prepared.To, data)
 	if err != nil {
-		return secret, err
+		return err
 	}
-	return secret, p.Mailer.Send(ctx, msg)
+	return p.Mailer.Send(ctx, msg)
 }
 
 // retryDelay returns how long to wait before the next attempt. The wait doubles from 2 s up to 10 min.
@@ -181,13 +185,16 @@ func retryDelay(attempts int) time.Duration {
 	return min(delay, lastRetry)
 }
 
-// withoutSecret removes the token from the text of an error, because a mail server may quote the
-// refused mail.
-func withoutSecret(err error, secret string) string {
-	if secret == "" {
-		return err.Error()
+// without removes texts from the text of an error, in any case, because a mail server may quote the refused
+// mail or its recipient.
+func without(secrets []string, err error) string {
+	text := err.Error()
+	for _, secret := range secrets {
+		if secret != "" {
+			text = regexp.MustCompile(`(?i)`+regexp.QuoteMeta(secret)).ReplaceAllLiteralString(text, "…")
+		}
 	}
-	return strings.ReplaceAll(err.Error(), secret, "…")
+	return text
 }
 
 func (p *Postman) now() time.Time { return p.Now().UTC().Truncate(time.Microsecond) }

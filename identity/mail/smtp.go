@@ -93,7 +93,8 @@ func (s *SMTP) mayReach(ip netip.Addr) bool {
 }
 
 // Send implements [Mailer]. It returns [ErrRejected] if the server refuses the sender, the recipient or the
-// text with a 5xx code.
+// text with a 5xx code. Its errors do not repeat what the server said about the message, because that often
+// names the recipient.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg, err := s.compose(m)
 	if err != nil {
@@ -115,8 +116,15 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		return nil
 	}
 	var refused *gomail.SendError
-	if errors.As(err, &refused) && refused.ErrorCode() >= 500 && ofMessage(refused.Reason) {
-		return fmt.Errorf("send mail through server %s: %w: %w", s.address(), ErrRejected, err)
+	if errors.As(err, &refused) {
+		final := refused.ErrorCode() >= 500 && ofMessage(refused.Reason)
+		err = fmt.Errorf("%v: the connection failed", refused.Reason)
+		if refused.ErrorCode() > 0 {
+			err = errors.New(strings.TrimSpace(fmt.Sprintf("%v: code %d %s", refused.Reason, refused.ErrorCode(), refused.EnhancedStatusCode())))
+		}
+		if final {
+			err = fmt.Errorf("%w: %w", ErrRejected, err)
+		}
 	}
 	return fmt.Errorf("send mail through server %s: %w", s.address(), err)
 }

@@ -114,7 +114,7 @@ var resetTests = []test{
 		at := s.now.Add(time.Minute)
 		revocation, err := s.ResetPassword(s.ctx, token, u.ID, "new hash", at, mailTo(u, mail.KindPasswordChanged))
 		s.ok(err)
-		u.PasswordHash, u.PasswordVersion, u.UpdatedAt, u.EmailVerifiedAt = "new hash", 2, at, at
+		u.PasswordHash, u.PasswordVersion, u.DeviceGeneration, u.UpdatedAt, u.EmailVerifiedAt = "new hash", 2, 1, at, at
 		s.same("afterwards", s.read(u.ID), u)
 		s.ended(u.ID, map[string]string{id: "password_reset"})
 		s.revoked(revocation, u.ID, "")

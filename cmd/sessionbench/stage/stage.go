@@ -177,6 +177,7 @@ func (s *Stage) start(ctx context.Context, p *Process, settings []string, words 
 
 // Service starts `sessiond serve` of a build, with the words of the parameter wrap in front of the command.
 // Settings keep their defaults where possible. Rate limits are off, because all clients have one address.
+// Users have as many sessions as they log in, as in builds before the maximum had a default.
 // Logging is on, because the measurement includes its cost. The log goes to /dev/null.
 func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	// The service begins epoch 1, in which Fill writes its sessions.
@@ -186,7 +187,7 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
 	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
 		"SESSIOND_DATABASE_URL="+b.databaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
-		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off")
+		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0")
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 

@@ -1,26 +1,31 @@
 package app
 
 import (
+	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sessiond/sessiond/identity/hashing"
+	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// protection holds the metrics of password hashing, rate limits and breached passwords. It
-// implements [identity.Observer] and [hashing.Observer].
+// protection holds the metrics of password hashing, rate limits and breached passwords, and logs the
+// refusals of queue and limits. It implements [identity.Observer] and [hashing.Observer].
 type protection struct {
+	refusals                *refusals
 	metrics                 promauto.Factory
 	waited, took            prometheus.Histogram
 	shed, limited, breached *prometheus.CounterVec
 }
 
-func newProtection(r prometheus.Registerer) *protection {
+func newProtection(r prometheus.Registerer, log *slog.Logger) *protection {
 	f := promauto.With(r)
 	p := &protection{
-		metrics: f,
+		metrics:  f,
+		refusals: &refusals{log: log},
 		waited: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_wait_seconds",
 			Help:    "Time that a request waited in the queue for its password hash.",
@@ -68,7 +73,14 @@ func (p *protection) Hashed(waited, took time.Duration) {
 	p.took.Observe(took.Seconds())
 }
 
-func (p *protection) Shed(reason string) { p.shed.WithLabelValues(reason).Inc() }
+func (p *protection) Shed(reason string, v hashing.Visitor) {
+	p.shed.WithLabelValues(reason).Inc()
+	if reason == "account" {
+		p.refusals.add(refusal{By: "queue", Account: limit.Hash(v.Account)})
+	} else {
+		p.refusals.add(refusal{By: "queue", Network: v.Network})
+	}
+}
 
 func (p *protection) Limited(action string, allowed, shared bool) {
 	decision, limits := "refused", "local"
@@ -79,6 +91,15 @@ func (p *protection) Limited(action string, allowed, shared bool) {
 		limits = "shared"
 	}
 	p.limited.WithLabelValues(action, decision, limits).Inc()
+}
+
+func (p *protection) Refused(rule, account, network string) {
+	// The name of a rule says what it counts: requests of addresses, of networks, or at accounts.
+	if account == "" || strings.HasSuffix(rule, "-address") || strings.HasSuffix(rule, "-network") {
+		p.refusals.add(refusal{By: rule, Network: network})
+	} else {
+		p.refusals.add(refusal{By: rule, Account: limit.Hash(account)})
+	}
 }
 
 func (p *protection) Breached(answer string) { p.breached.WithLabelValues(answer).Inc() }

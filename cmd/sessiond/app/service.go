@@ -72,7 +72,7 @@ func Assemble(p Parts) *Service {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	protection := newProtection(registry)
+	protection := newProtection(registry, p.Log)
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
 	users := &identity.Service{
@@ -83,6 +83,7 @@ func Assemble(p Parts) *Service {
 	}
 	if s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
+		users.Limits.Rules = s.Rules
 	} else {
 		p.Log.Warn(limitsAreOff)
 	}
@@ -122,7 +123,7 @@ func Assemble(p Parts) *Service {
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
-	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run)
+	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
 	return service
 }
 

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 )
@@ -76,6 +77,7 @@ type Settings struct {
 	BreachedURL, BreachedPolicy   string
 	HideAccounts                  bool
 	Limits                        string
+	Rules                         limit.Rules
 
 	// Settings of mail.
 	SMTPURL, MailFrom   string
@@ -125,7 +127,7 @@ func (s *Settings) common(f *flags) {
 		return nil
 	})
 	f.StringVar(&s.ClassicRoutes, "classic-routes", string(api.ClassicStrict), "routes that are older than /v1, such as /loginUser: strict (sensitive calls need a recent sign-in or the password), on (they need only an access token) or off (404)")
-	f.IntVar(&s.MaxSessions, "max-sessions", 0, "maximum number of active sessions per user; 0: no limit")
+	f.IntVar(&s.MaxSessions, "max-sessions", 100, "maximum number of active sessions per user; 0: no limit")
 	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
 	f.DurationVar(&s.HistoryRetention, "history-retention", 9600*time.Hour, "how long logins, failed logins and audit events are kept; a session that is not over stays")
 	f.DurationVar(&s.AddressRetention, "address-retention", 2160*time.Hour, "how long a login keeps its full address and user agent; then the network (/24 or /48) and the device remain")
@@ -139,6 +141,10 @@ func (s *Settings) common(f *flags) {
 	f.StringVar(&s.VerifyURL, "verify-url", "", "URL of your page that email confirmation links open (default: PUBLIC_URL/verify)")
 	f.StringVar(&s.ClientsFile, "clients-file", "", "path of the file of clients that may introspect tokens; 'sessiond clients add' writes this file")
 	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; off is for tests and benchmarks only, because passwords can then be guessed without limit")
+	s.Rules = limit.Defaults()
+	for _, rule := range s.Rules.All() {
+		f.TextVar(rule, "limit-"+rule.Name, *rule, "BURST/PERIOD of a rate limit: that many at once, and one more each period; it counts "+rule.Counts)
+	}
 	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal whether an account exists on the routes that are older than /v1, such as /registerUser")
 }
 

@@ -88,6 +88,9 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a mail server without a sender address", "SMTP_URL=smtps://u:s3cret@192.0.2.1", "SESSIOND_MAIL_FROM is required"},
 		{"classic routes that are none of the three", "CLASSIC_ROUTES=yes", "SESSIOND_CLASSIC_ROUTES: want strict, on or off"},
 		{"limits that are neither on nor off", "LIMITS=half", "SESSIOND_LIMITS: want on or off"},
+		{"a rate limit without a period", "LIMIT_LOGIN_ADDRESS=100", "SESSIOND_LIMIT_LOGIN_ADDRESS: not a valid value"},
+		{"a rate limit that allows nothing", "LIMIT_RESET_EMAIL=0/1h", "SESSIOND_LIMIT_RESET_EMAIL: not a valid value"},
+		{"a wait that is longer than its counter is kept", "LIMIT_LOGIN_ACCOUNT=10/24h", "SESSIOND_LIMIT_LOGIN_ACCOUNT: not a valid value"},
 		{"an unknown log level", "LOG_LEVEL=loud", "SESSIOND_LOG_LEVEL"},
 		{"a database URL that leads to a standby", "DATABASE_URL=postgres://u:s3cret@127.0.0.1:1/x?sslmode=disable&target_session_attrs=standby", "SESSIOND_DATABASE_URL: target_session_attrs=standby: want primary or read-write"},
 	} {

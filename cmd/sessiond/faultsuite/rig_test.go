@@ -86,7 +86,7 @@ func startRig(t testing.TB, dir string, pg *postgres, k topology) *rig {
 	output(t, nil, program(t), "keys", "new", "--out", keys, "--alg", "EdDSA")
 	r.env = map[string]string{
 		"SIGNING_KEYS_FILE": keys, "ISSUER": "https://id.example", "PUBLIC_URL": "https://id.example",
-		"LIMITS": "off", "REAUTH_MAX_AGE": "0", "LOG_LEVEL": "warn", "DATABASE_URL": pg.url(r.database, pg.port),
+		"LIMITS": "off", "MAX_SESSIONS": "0", "REAUTH_MAX_AGE": "0", "LOG_LEVEL": "warn", "DATABASE_URL": pg.url(r.database, pg.port),
 	}
 	output(t, settings(r.env), program(t), "migrate")
 	r.startStores()

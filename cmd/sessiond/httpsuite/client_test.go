@@ -184,6 +184,14 @@ func (s *service) register(t testing.TB) person {
 	return p
 }
 
+// confirmed creates a signed-in user whose email address is confirmed.
+func (s *service) confirmed(t testing.TB) person {
+	t.Helper()
+	p := s.register(t)
+	s.confirm(t, p)
+	return p
+}
+
 // confirm confirms the email address of a user who has just registered.
 func (s *service) confirm(t testing.TB, p person) {
 	t.Helper()

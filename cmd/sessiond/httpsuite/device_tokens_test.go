@@ -11,7 +11,7 @@ import (
 
 // entryLength is the length, in bytes, of one entry of a device token. If several users have signed
 // in on a device, its token has an entry for each of them.
-const entryLength = 68
+const entryLength = 72
 
 // deviceID returns the device id in the first entry of a device token.
 func deviceID(t testing.TB, token string) string {
@@ -19,7 +19,7 @@ func deviceID(t testing.TB, token string) string {
 	if len(token) == 0 || len(token)%entryLength != 0 {
 		t.Fatalf("%q: want a device token", token)
 	}
-	return token[4:25]
+	return token[8:29]
 }
 
 // browser keeps cookies as browsers do.
@@ -87,11 +87,16 @@ func TestDeviceToken_IdentifiesDeviceAtNextLogin(t *testing.T) {
 }
 
 func testDeviceTokens(t *testing.T, s *service, cookie string) {
-	name := newName()
-	email := name + "@example.com"
+	p := s.register(t)
+	name, email := p.username, p.email
 	classic, v1 := shape{"username": name, "password": password}, shape{"login": email, "password": password}
 	home := s.newBrowser(t)
-	id := deviceID(t, home.post(t, "POST", "/registerUser", shape{"username": name, "email": email, "password": password}).want(t, 200).device(t, cookie))
+	if a := home.post(t, "POST", "/loginUser", classic).want(t, 200); a.header.Get("Set-Cookie") != "" || a.header.Get("X-Device-Token") != "" {
+		t.Errorf("a login with an unconfirmed email address returned a device token: %v", a.header)
+	}
+	id := deviceID(t, home.post(t, "PUT", "/updatePasswordViaEmail", shape{
+		"username": name, "password": password, "resetPasswordToken": s.resetToken(t, p),
+	}).want(t, 200).device(t, cookie))
 
 	// The service recognises the device token in the cookie and in the header, and returns a new
 	// one.
@@ -173,7 +178,7 @@ func TestDeviceToken_IsIssuedByPasswordReset(t *testing.T) {
 
 func TestDeviceToken_IdentifiesDeviceForBothUsersOfOneBrowser(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
-		people := []person{s.register(t), s.register(t)}
+		people := []person{s.confirmed(t), s.confirmed(t)}
 		shared := s.newBrowser(t)
 		ids := map[string]string{}
 		for round := range 3 {
@@ -194,7 +199,7 @@ func TestDeviceToken_IdentifiesDeviceForBothUsersOfOneBrowser(t *testing.T) {
 
 func TestDeviceToken_IdentifiesDeviceAfterEmailChange(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
-		p := s.register(t)
+		p := s.confirmed(t)
 		a := s.call(t, "POST", "/loginUser", credentials(p.username, password)).want(t, 200)
 		token := a.header.Get("X-Device-Token")
 		s.call(t, "PATCH", "/v1/users/me", jsonBody(shape{"email": "new-" + p.email}), bearer(a.text(t, "token"))).want(t, 200)
@@ -216,7 +221,7 @@ func TestDeviceToken_IsValidOnOtherReplicaAndAfterRestart(t *testing.T) {
 	}
 	t.Run("on another replica of sessiond serve", func(t *testing.T) {
 		s := startServe(t, 2)
-		p := s.register(t)
+		p := s.confirmed(t)
 		first := login(t, s.replicas[0], p, "")
 		if second := login(t, s.replicas[1], p, first); deviceID(t, second) != deviceID(t, first) {
 			t.Error("the second replica does not recognise a device token of the first replica")
@@ -226,11 +231,56 @@ func TestDeviceToken_IsValidOnOtherReplicaAndAfterRestart(t *testing.T) {
 		data := t.TempDir()
 		s, stop := startStoppableDev(t, data)
 		defer stop()
-		p := s.register(t)
+		p := s.confirmed(t)
 		first := login(t, s.base, p, "")
 		stop()
 		if second := login(t, startDev(t, data).base, p, first); deviceID(t, second) != deviceID(t, first) {
 			t.Error("the device is not recognised after a restart")
 		}
+	})
+}
+
+// A page of another site sends the victim's browser to a login with the attacker's credentials. The browser
+// sends such a form without a preflight.
+func TestCrossSiteForm_CannotSignInOrReplaceDeviceCookie_ASVS_V3_5_1(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		attacker := s.confirmed(t)
+		form := formBody("username", attacker.username, "password", password)
+		for what, headers := range map[string][]option{
+			"a page of another site":               {header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")},
+			"a page of another host of the site":   {header("Sec-Fetch-Site", "same-site"), header("Origin", "https://evil.id.example")},
+			"an old browser":                       {header("Origin", "https://evil.example")},
+			"a page without an origin":             {header("Origin", "null")},
+			"a page of another site, without more": {header("Sec-Fetch-Site", "cross-site")},
+		} {
+			for _, path := range []string{"/loginUser", "/api/v1/loginUser"} {
+				a := s.call(t, "POST", path, append(headers, form)...)
+				a.problem(t, true, 403, "cross_origin")
+				if a.header.Get("Set-Cookie") != "" || a.header.Get("X-Device-Token") != "" || a.header.Get("X-Auth-Token") != "" {
+					t.Errorf("%s: POST %s returned %v", what, path, a.header)
+				}
+			}
+			for _, r := range everyRoute() {
+				if r.method == "GET" || r.method == "HEAD" {
+					continue
+				}
+				if a := s.call(t, r.method, r.at("x"), append(headers, form)...); a.status != 403 || !strings.Contains(string(a.body), "another site") {
+					t.Errorf("%s: %s %s: status %d, want 403: %s", what, r.method, r.path, a.status, a.body)
+				}
+			}
+		}
+		for what, o := range map[string]option{
+			"a page of the service":  header("Sec-Fetch-Site", "same-origin"),
+			"the user":               header("Sec-Fetch-Site", "none"),
+			"an old browser":         header("Origin", s.base),
+			"no browser":             header("Accept", "*/*"),
+			"a gateway of this form": header("X-Forwarded-For", "192.0.2.1"),
+		} {
+			if a := s.call(t, "POST", "/loginUser", form, o).want(t, 200); a.header.Get("Set-Cookie") == "" {
+				t.Errorf("%s got no device cookie", what)
+			}
+		}
+		// A gateway asks about requests of any site, and forwards their headers.
+		s.call(t, "POST", "/v1/verify", bearer(attacker.token), header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")).want(t, 200)
 	})
 }

@@ -23,7 +23,7 @@ func (s *service) ownView(t *testing.T, p person) string {
 // A signed-in thief sends requests that name the victim by every spelling of the username and by
 // session ids. The responses must not reveal whether the victim exists, and nothing may change for
 // the victim.
-func TestIsolation_UserCannotReadOrChangeAnotherUser(t *testing.T) {
+func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V16_3_2(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		victim, thief := s.register(t), s.register(t)
 		s.login(t, victim)
@@ -79,6 +79,17 @@ func TestIsolation_UserCannotReadOrChangeAnotherUser(t *testing.T) {
 					}
 				}
 			}
+		}
+		// The log says who tried to act on whose session or account.
+		named := false
+		for line := range strings.Lines(s.logged(t)) {
+			if strings.Contains(line, "another user") && !strings.Contains(line, "target") {
+				t.Errorf("the log does not name the account that a refused request named: %s", line)
+			}
+			named = named || strings.Contains(line, "target") && strings.Contains(line, claimsOf(t, thief.token)["sub"].(string)) && strings.Contains(line, victimID)
+		}
+		if !named {
+			t.Error("the log does not name the session that a refused request named")
 		}
 		if reached != 2*(4+1)+1 {
 			t.Errorf("%d routes take a username or a session id, want 11", reached)

@@ -1,6 +1,8 @@
 package httpsuite
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +34,35 @@ func TestMaxSessions_PolicyAppliesToLoginAboveLimit(t *testing.T) {
 			t.Errorf("the login history shows %+v, want revoked by the system because of session_limit", h)
 		}
 	})
+}
+
+func TestMaxSessions_Is100ByDefault(t *testing.T) {
+	s := startDev(t, t.TempDir())
+	p := s.register(t)
+	last := p.token
+	for range 100 {
+		last = s.login(t, p)
+	}
+	if s.alive(t, p.token) || !s.alive(t, last) {
+		t.Error("the login after 100 sessions must revoke the oldest session and no other")
+	}
+}
+
+func TestClassicLists_HaveAtMost1000Logins(t *testing.T) {
+	s := startDev(t, t.TempDir(), "MAX_SESSIONS=0")
+	p := s.register(t)
+	for range 1005 {
+		s.login(t, p)
+	}
+	newest := s.login(t, p)
+	for _, path := range []string{"/user/logins/show", "/user/logins/delete/all/not-current"} {
+		a := s.call(t, "GET", path, bearer(newest)).want(t, 200)
+		if n := strings.Count(string(a.body), `"token_id"`); n != 1000 {
+			t.Errorf("GET %s lists %d logins, want 1000", path, n)
+		}
+	}
+	a := s.call(t, "GET", "/user/logins/show", bearer(newest)).want(t, 200)
+	if strings.Count(string(a.body), `"token_id"`) != 1 || !strings.Contains(string(a.body), fmt.Sprintf(`"id":%q`, s.currentID(t, newest))) {
+		t.Errorf("after all others were revoked, the list is %s", a.body)
+	}
 }

@@ -100,7 +100,7 @@ func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut(t *testing.T) {
 // limits allowed, and how long the attack took.
 func (s *service) attack(t *testing.T) (victim person, guesses int, took time.Duration) {
 	t.Helper()
-	victim, other := s.register(t), s.register(t)
+	victim, other := s.confirmed(t), s.register(t)
 	token := s.call(t, "POST", "/loginUser", victim.guess(password)).want(t, 200).header.Get("X-Device-Token")
 	var made, refused atomic.Int32
 	var done atomic.Bool
@@ -206,7 +206,7 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 	eachModeAlone(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		nobody := person{username: "nobody"}
-		none := jsonBody(shape{})
+		taken := registration(p.username, "new@example.com", goodPassword)
 		token := jsonBody(shape{"token": "x"})
 		for i, c := range []struct {
 			rule   string
@@ -215,7 +215,7 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			as     func() option // returns an option of the requests; called anew for each attempt to reach the limit
 		}{
 			{"login-address-account", 8, []string{"POST /loginUser", "POST /v1/sessions"}, func() option { return nobody.guess("wrong password") }},
-			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, func() option { return none }},
+			{"register-address", 20, []string{"POST /registerUser", "POST /api/v1/registerUser", "POST /v1/users"}, func() option { return taken }},
 			{"reset-email", 3, []string{"POST /forgotPassword", "POST /v1/password-resets"}, func() option { return jsonBody(shape{"email": issuer.NewID() + "@example.com"}) }},
 			{
 				"mailed-token-address", 30,
@@ -233,7 +233,11 @@ func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
 			{"refresh-address", 1000, []string{"POST /oauth/token"}, func() option { return refreshGrant("x") }},
 		} {
 			bodies := map[string]option{
-				"POST /v1/sessions":                        jsonBody(shape{"login": "nobody", "password": "wrong password"}),
+				"POST /v1/sessions":                 jsonBody(shape{"login": "nobody", "password": "wrong password"}),
+				"POST /v1/password-resets/complete": jsonBody(shape{"token": "x", "password": goodPassword}),
+				"PUT /updatePasswordViaEmail": jsonBody(shape{
+					"username": "nobody", "password": goodPassword, "resetPasswordToken": "x",
+				}),
 				"POST /v1/sessions/current/reauthenticate": jsonBody(shape{"password": "wrong password"}),
 				"PUT /v1/users/me/password":                jsonBody(shape{"current_password": "wrong password", "new_password": goodPassword}),
 				"PUT /updatePassword": jsonBody(shape{
@@ -398,6 +402,92 @@ func TestRateLimits_DoNotRevealAccounts(t *testing.T) {
 			}
 		}
 	}, append(slices.Clone(limitsByAddress), "HIDE_ACCOUNTS=true")...)
+}
+
+// People correct a form several times. A registration with an invalid field costs nothing.
+func TestRateLimits_DoNotCountRegistrationsWithInvalidFields(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		for _, path := range []string{"/registerUser", "/v1/users"} {
+			name := newName()
+			for range 25 {
+				s.call(t, "POST", path, registration(name, name+"@example.com", "short")).want(t, 400)
+			}
+			if a := s.call(t, "POST", path, registration(name, name+"@example.com", password)); a.status != 200 && a.status != 202 {
+				t.Errorf("POST %s after 25 registrations with a short password: status %d: %s", path, a.status, a.body)
+			}
+		}
+	}, limitsByAddress...)
+}
+
+func TestRateLimits_HaveTheNumbersOfTheSettings(t *testing.T) {
+	s := startDev(t, t.TempDir(), append(slices.Clone(limitsByAddress), "LIMIT_LOGIN_ADDRESS_ACCOUNT=2/1h", "LIMIT_REGISTER_ADDRESS=1/1h")...)
+	for range 2 {
+		s.call(t, "POST", "/loginUser", person{username: "nobody"}.guess("wrong password")).want(t, 401)
+	}
+	a := s.call(t, "POST", "/loginUser", person{username: "nobody"}.guess("wrong password"))
+	a.wantLimited(t, "login-address-account")
+	if got := a.header.Get("RateLimit-Policy"); got != `"login-address-account";q=2;w=7200` {
+		t.Errorf("RateLimit-Policy is %s", got)
+	}
+	p := s.register(t)
+	s.call(t, "POST", "/registerUser", registration("another", "another@example.com", password)).wantLimited(t, "register-address")
+	s.login(t, p)
+}
+
+// The line in the log names the account by its hash, and the network. It must not name a login name, because
+// that may be an email address or a password.
+func TestRateLimits_RefusalsAreLoggedOnceAMinuteWithACount_ASVS_V16_3_3(t *testing.T) {
+	s, stop := startStoppableDev(t, t.TempDir(), limitsByAddress...)
+	defer stop()
+	refused := map[string]int{}
+	guess := func(rule, name string, address int) {
+		if a := s.call(t, "POST", "/loginUser", person{username: name}.guess("wrong password"), fromAddress(address)); a.status == 429 {
+			refused[rule]++
+		}
+	}
+	for i := range 30 {
+		guess("login-account", "nobody@example.com", 256*i)
+		guess("login-address-account", "somebody", 1)
+	}
+	stop() // logs what the current minute counted
+	log := s.logs.String()
+	for rule, n := range refused {
+		line := regexp.MustCompile(fmt.Sprintf(`level=WARN msg="requests refused" by=%s account=[\w-]{22} count=%d\n`, rule, n))
+		if n < 15 || len(line.FindAllString(log, -1)) != 1 {
+			t.Errorf("%d requests were refused by %s, and the log has no such line", n, rule)
+		}
+	}
+	if len(refused) != 2 || strings.Count(log, "requests refused") != 2 || strings.Contains(log, "nobody@") {
+		t.Errorf("want one line for each of two rules, got %s", log)
+	}
+}
+
+// 24 connections guess unknown names, each request from another /64 of one /48. People elsewhere sign in.
+func TestHashQueue_FloodFromOneNetworkDoesNotKeepOthersFromSigningIn_ASVS_V2_4_1(t *testing.T) {
+	s := startServe(t, 1, "TRUSTED_PROXIES=127.0.0.0/8") // without limits, which would stop the flood sooner
+	p := s.register(t)
+	var done atomic.Bool
+	var flood sync.WaitGroup
+	var made atomic.Int32
+	for range 24 {
+		flood.Go(func() {
+			for !done.Load() {
+				n := made.Add(1)
+				callAt(t, s.base, "POST", "/loginUser", person{username: fmt.Sprint("nobody", n)}.guess("wrong password"),
+					header("X-Forwarded-For", fmt.Sprintf("2001:db8:0:%x::1", n&0xffff)))
+			}
+		})
+	}
+	await(t, "a full queue", func() bool { return made.Load() > 100 })
+	for i := range 10 {
+		a := s.call(t, "POST", "/loginUser", p.guess(password), fromAddress(256*i))
+		if a.status != 200 || a.took > 5*time.Second {
+			t.Errorf("login %d from another network: status %d after %v, want 200 within 5s: %s", i+1, a.status, a.took, a.body)
+		}
+	}
+	done.Store(true)
+	flood.Wait()
+	t.Logf("beside %d requests of the flood", made.Load())
 }
 
 func TestRateLimits_AreOnByDefaultAndLogWarningIfOff(t *testing.T) {

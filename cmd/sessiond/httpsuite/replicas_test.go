@@ -38,7 +38,7 @@ func TestRevocation_IsVisibleOnOtherReplicasAtOnce(t *testing.T) {
 	if isLong() {
 		rounds = 1000
 	}
-	s := startServe(t, 3)
+	s := startServe(t, 3, "MAX_SESSIONS=0")
 	p := s.register(t)
 	tokens := s.manyLogins(t, p, rounds)
 	refused := 0

@@ -25,7 +25,7 @@ func TestDevice_IsNamedAfterUserAgent(t *testing.T) {
 		"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0":                                                                  "Firefox on Linux",
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15":                   "Safari on macOS",
 		"curl/8.5.0": "curl",
-		"":           "Unknown device",
+		"":           "Unknown client",
 	} {
 		got := s.signIn(t, from(t, "127.0.0.1"), s.base, p, http.Header{"User-Agent": {agent}})
 		if got["device"] != want || got["user_agent"] != agent {
@@ -59,6 +59,21 @@ func TestUserAgent_IsStoredAsValidUTF8WithoutControlCharacters(t *testing.T) {
 		a := s.call(t, "GET", "/user/logins/show", bearer(p.token)).want(t, 200)
 		if !utf8.Valid(a.body) {
 			t.Error("the list of logins is not valid UTF-8")
+		}
+	})
+}
+
+// Somebody who does not know the password can send any User-Agent. The user must not see such a text.
+func TestLoginHistory_ShowsNoTextOfFailedLogins(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *service) {
+		p := s.register(t)
+		const lure = "URGENT account at risk - visit evil.example now"
+		for _, agent := range []string{lure, chrome + " " + lure} {
+			s.call(t, "POST", "/loginUser", credentials(p.username, "wrong password"), header("User-Agent", agent)).want(t, 403)
+		}
+		a := s.call(t, "GET", "/v1/logins", bearer(p.token)).want(t, 200)
+		if strings.Contains(string(a.body), "evil") || !strings.Contains(string(a.body), `"device":"Unknown client"`) {
+			t.Errorf("the history shows %s", a.body)
 		}
 	})
 }

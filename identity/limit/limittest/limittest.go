@@ -43,7 +43,7 @@ type suite struct {
 // expire during a test.
 var (
 	bucket  = limit.Rule{Name: "bucket", Burst: 5, Every: time.Minute}
-	backoff = limit.Rule{Name: "backoff", Burst: 10}
+	backoff = limit.Rule{Name: "backoff", Burst: 10, Backoff: time.Hour}
 )
 
 // fresh returns a rate limit key of the rule r that no other test uses.
@@ -125,7 +125,7 @@ var tests = []test{
 	{"if all replicas charge one key concurrently, exactly Burst charges are allowed", func(s *suite) {
 		const callers, tries, burst = 8, 20, 50
 		for _, k := range []limit.Key{
-			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst}),
+			fresh(limit.Rule{Name: "bucket", Burst: burst, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: burst, Backoff: time.Hour}),
 		} {
 			var allowed atomic.Int32
 			var wg sync.WaitGroup
@@ -242,7 +242,7 @@ var tests = []test{
 		}
 	}},
 	{"concurrent refunds undo exactly the concurrent charges", func(s *suite) {
-		k, name := fresh(limit.Rule{Name: "bucket", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40})
+		k, name := fresh(limit.Rule{Name: "bucket", Burst: 40, Every: time.Hour}), fresh(limit.Rule{Name: "backoff", Burst: 40, Backoff: time.Hour})
 		var wg sync.WaitGroup
 		for _, l := range s.replicas {
 			for range 8 {
@@ -299,7 +299,7 @@ var tests = []test{
 	}},
 	{"Charge returns the rule that allows the fewest further charges, and their number", func(s *suite) {
 		wide, pair := fresh(limit.Rule{Name: "wide", Burst: 100, Every: 10 * time.Second}), fresh(bucket)
-		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Shared: true})
+		shared := fresh(limit.Rule{Name: "shared", Burst: 2, Backoff: time.Hour, Shared: true})
 		want := func(got limit.Decision, q limit.Quota) {
 			s.Helper()
 			if got.Tightest != q {
