@@ -160,7 +160,7 @@ func isTrailer(value []byte) bool {
 	return true
 }
 
-// framing checks the fields that say where the request ends and for whom it is. HTTP/1.0 knows no
+// framing checks the fields that say where the request ends and which host it is for. HTTP/1.0 knows no
 // chunks, and some implementations therefore ignore the field Transfer-Encoding there.
 func (h *head) framing() *errRequest {
 	switch {

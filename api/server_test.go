@@ -134,7 +134,7 @@ var refusedRequests = []struct {
 	{"two spaces", "GET  / HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 	{"a space in the target", "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 	{"a bad escape in the target", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"a target that is no path", "GET nonsense HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+	{"a target without a slash", "GET nonsense HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 	{"a target without a path", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 	{"an empty line that ends with LF", "\n" + goodHead, 400},
 	{"a version in lower case", "GET / http/1.1\r\nHost: x\r\n\r\n", 400},

@@ -49,7 +49,7 @@ func TestConfirmEmail_OwnerOfAddressWinsOverStranger(t *testing.T) {
 	}
 }
 
-// Whoever got the link of an account, perhaps because its user mistyped the address, cannot guess the
+// A stranger who got the link of an account, perhaps because its user mistyped the address, cannot guess the
 // password of that account more often than anybody can.
 func TestConfirmEmail_LimitsGuessesAtThePassword(t *testing.T) {
 	w := newLimitedWorld(t)
@@ -198,6 +198,19 @@ func TestUndoEmailChange_GivesAccountBackToOwner_ASVS_V7_5_1(t *testing.T) {
 	if !w.signsIn(u.Email, password) {
 		t.Error("the owner cannot sign in")
 	}
+}
+
+// A stranger uses up the mails that one recipient may get because of requests for a reset.
+func TestUndoEmailChange_MailsResetWhenTooManyWereRequested(t *testing.T) {
+	w := newLimitedWorld(t)
+	u := w.register("alice")
+	token := w.undo(u, "thief@example.net")
+	for range 30 {
+		w.want("reset", w.RequestReset(t.Context(), u.Email), nil)
+	}
+	w.deliver()
+	w.want("undo", second(w.UndoEmailChange(t.Context(), token)), nil)
+	w.one(u.Email, "new")
 }
 
 // A thief changes the password, then asks for a change of address.

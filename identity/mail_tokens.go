@@ -57,9 +57,11 @@ func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, 
 }
 
 // chargeMail charges a mail that is about to be sent to the limits of its recipient and of the account
-// that it is about. Later attempts to send the same mail are not charged.
+// that it is about. Later attempts to send the same mail are not charged. Neither is the mail to reset the
+// password after an undone change of address: each undo uses up a mailed link, and somebody who uses up the
+// limit on resets must not keep the owner from getting this mail.
 func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account string) error {
-	if e.Attempts > 1 {
+	if e.Attempts > 1 || e.Kind == mail.KindPasswordReset && e.UserID != "" {
 		return nil
 	}
 	email := FoldEmail(e.To)
@@ -70,7 +72,7 @@ func (s *Service) chargeMail(ctx context.Context, e mail.Envelope, account strin
 	return nil
 }
 
-// recipient returns the user to whom a mail goes. The email address need not be confirmed for a password
+// recipient returns the user that a mail is for. The email address need not be confirmed for a password
 // reset, because somebody else may have registered it. By using the link, the owner confirms the address.
 func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) {
 	reset, find, key := e.Kind == mail.KindPasswordReset, s.Store.ByID, e.UserID

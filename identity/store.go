@@ -53,7 +53,7 @@ func (u *User) Unconfirmed(now time.Time) string {
 }
 
 // Store stores users. Usernames are unique in their folded form (see [Fold]), and so are the emails of
-// active users. Pending users and pending emails may name any address, because whoever confirms it gets
+// active users. Pending users and pending emails may name any address, because the user who confirms it gets
 // it. No method returns deleted users. If the database fails, a method returns [ErrUnavailable] and changes nothing.
 //
 // A method that changes the password or deletes the user holds the lock on the user's row. A concurrent

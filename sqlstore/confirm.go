@@ -201,7 +201,7 @@ func (u *Users) UndoEmailChange(ctx context.Context, hash identity.TokenHash, pa
 			return err
 		}
 		revocation = revoked.ID
-		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: undo.Email}, now)
+		return tx.enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, UserID: user.ID, To: undo.Email}, now)
 	})
 	return revocation, u.wrapConfirm("undo a change of address", err)
 }

@@ -46,7 +46,7 @@ type Rules struct {
 	// refused, so that no change happens without its mail. Requests for another link have a limit of their
 	// own, because they need no recent sign-in.
 	EmailChange, ConfirmAgain Rule
-	// These rules bound the mails of one kind, whoever caused them. A mail beyond them is dropped. With
+	// These rules bound the mails of one kind, no matter which client caused them. A mail beyond them is dropped. With
 	// the default numbers, the latest reset mail is then at most five minutes old, so its link still works.
 	MailRecipient, MailAccount Rule
 

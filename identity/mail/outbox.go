@@ -25,7 +25,7 @@ const (
 type Envelope struct {
 	ID       int64 // assigned by the store
 	Kind     Kind
-	UserID   string    // the user that the mail is about; empty for a password reset, which finds the user by To
+	UserID   string    // the user that the mail is about; empty for a reset that a client requested, which finds the user by To
 	To       string    // email address; a notice without one is not sent
 	QueuedAt time.Time // assigned by the store
 	Attempts int       // how many times a replica claimed the mail to send it, including this time
@@ -46,7 +46,7 @@ type Outbox interface {
 
 // Clerk prepares each mail at the moment when it is sent.
 type Clerk interface {
-	// Prepare decides to whom the mail goes, and issues the token in its link. Its error wraps
+	// Prepare decides which address the mail goes to, and issues the token in its link. Its error wraps
 	// [ErrUnwanted] if the mail should not be sent any more, for example because the user was deleted
 	// or there were too many such mails.
 	Prepare(ctx context.Context, e Envelope) (Prepared, error)

@@ -76,7 +76,7 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 		{"a CORS origin with a user", "CORS_ORIGINS=https://u@app.example.com", "SESSIOND_CORS_ORIGINS"},
 		{"a CORS origin that is not ASCII, as no browser sends it", "CORS_ORIGINS=https://bücher.example", "SESSIOND_CORS_ORIGINS"},
 		{"all CORS headers", "CORS_HEADERS=*", "SESSIOND_CORS_HEADERS"},
-		{"a CORS header that is no name", "CORS_HEADERS=a:b", "SESSIOND_CORS_HEADERS"},
+		{"a CORS header with an invalid name", "CORS_HEADERS=a:b", "SESSIOND_CORS_HEADERS"},
 		{"an unknown header of proxies", "FORWARDED=x-real-ip", "SESSIOND_FORWARDED: want x-forwarded-for or forwarded"},
 		{"an unencrypted public URL", "PUBLIC_URL=http://id.example", "SESSIOND_PUBLIC_URL: want https://"},
 		{"an unencrypted issuer", "ISSUER=http://id.example", "SESSIOND_ISSUER: want https://"},

@@ -32,7 +32,7 @@ func (s *Settings) warnings() (list []warning) {
 		warn("mail", "SESSIOND_RESET_URL is not set: password reset links open a JSON document instead of a page")
 	}
 	if hosts, secret, err := redisstore.Password(s.RedisURL); err == nil && !secret && !allLoopback(hosts) {
-		warn("Redis", "SESSIOND_REDIS_URL has no password: whoever reaches Redis can keep a revoked session alive")
+		warn("Redis", "SESSIOND_REDIS_URL has no password: every client that reaches Redis can keep a revoked session alive")
 	}
 	for setting, path := range s.secretFiles() {
 		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&otherMayRead != 0 {

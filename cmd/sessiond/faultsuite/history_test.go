@@ -70,7 +70,7 @@ func (h *history) newSession() int {
 	return h.sessions
 }
 
-// complaint records something that must not happen and that is no count of its own.
+// complaint records something that must not happen and that has no count of its own.
 func (h *history) complaint(text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -60,7 +60,7 @@ func (r *row) wait(d time.Duration) {
 	}
 }
 
-// newPerson returns a new user for whom only the row's own steps act.
+// newPerson returns a new user whose only logins and revocations are the row's own steps.
 func (r *row) newPerson(sessions int) *person {
 	r.t.Helper()
 	p := r.enrol(r.t, 1, sessions)[0]
