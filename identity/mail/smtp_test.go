@@ -386,12 +386,15 @@ func TestSMTP_OnlyA5xxResponseRejectsTheMail(t *testing.T) {
 func TestSMTP_ErrorsDoNotNameTheRecipient(t *testing.T) {
 	s := startServer(t, "", true, false)
 	mailer := client(t, "smtp", s, testPassword)
-	s.mu.Lock()
-	s.refuse = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "<" + strings.ToUpper(message.To) + ">: no such mailbox"}
-	s.mu.Unlock()
-	err := mailer.Send(t.Context(), message)
-	if err == nil || strings.Contains(strings.ToLower(err.Error()), message.To) || !strings.Contains(err.Error(), "code 550 5.1.1") {
-		t.Errorf("got %v, want the code without the recipient", err)
+	for _, command := range []string{"MAIL", "RCPT", "DATA"} {
+		s.mu.Lock()
+		s.refuse = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "<" + strings.ToUpper(message.To) + ">: no such mailbox"}
+		s.refuseAt = command
+		s.mu.Unlock()
+		err := mailer.Send(t.Context(), message)
+		if err == nil || strings.Contains(strings.ToLower(err.Error()), message.To) || !strings.Contains(err.Error(), "code 550 5.1.1") {
+			t.Errorf("at %s: got %v, want the code without the recipient", command, err)
+		}
 	}
 }
 
