@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"net/http"
 	"net/url"
@@ -108,7 +109,7 @@ func (h *head) isTarget() bool {
 
 func (h *head) field(line []byte) *errRequest {
 	name, value, found := bytes.Cut(line, []byte(":"))
-	if !found || len(name) == 0 || !tokenBytes.contain(name) || !valueBytes.contain(value) {
+	if !found || len(name) == 0 || !tokenBytes.contain(name) || !isFieldValue(value) {
 		return errBadHead
 	}
 	value = bytes.Trim(value, " \t")
@@ -192,6 +193,23 @@ func (s *byteSet) contain(text []byte) bool {
 		}
 	}
 	return true
+}
+
+// isFieldValue reports whether a text may be the value of a field. It looks at eight bytes at once for
+// control characters, because the value of Authorization is long.
+func isFieldValue(text []byte) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for len(text) >= 8 {
+		word := binary.LittleEndian.Uint64(text)
+		deleted := word ^ ones*0x7f                      // has a zero byte where word has DEL
+		found := (word - ones*' ') &^ word & high        // a byte below the space
+		found |= (deleted - ones) & ^deleted & high      // a zero byte
+		if found != 0 && !valueBytes.contain(text[:8]) { // a tab is allowed, and a borrow may find too much
+			return false
+		}
+		text = text[8:]
+	}
+	return valueBytes.contain(text)
 }
 
 var (

@@ -261,6 +261,20 @@ func FuzzReadHead(f *testing.F) {
 	})
 }
 
+func TestIsFieldValue_ChecksEveryByte(t *testing.T) {
+	for length := range 20 {
+		for at := range length {
+			for b := range 256 {
+				text := bytes.Repeat([]byte{'a', 0x80, ' ', 0xff, '~'}, 4)[:length]
+				text[at] = byte(b)
+				if got, want := isFieldValue(text), valueBytes[b]; got != want {
+					t.Fatalf("isFieldValue(%q) is %v", text, got)
+				}
+			}
+		}
+	}
+}
+
 func BenchmarkReadHead(b *testing.B) {
 	data := []byte("GET /v1/verify HTTP/1.1\r\nHost: sessiond.internal:8080\r\nX-Forwarded-For: 203.0.113.7\r\nX-Request-Id: 0f8fad5bd9cb469fa16570867728950e\r\n" +
 		"Authorization: Bearer " + strings.Repeat("abcdefghij", 45) + "\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: */*\r\n\r\n")
