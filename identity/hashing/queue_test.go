@@ -280,7 +280,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(c.took)
-				p.hashed(c.took)
+				p.hashed(c.took, 1)
 				p.leave()
 				time.Sleep(c.took) // in the case with share 0.5, the slot stays empty for as long as the hash took
 				synctest.Wait()
@@ -430,7 +430,7 @@ func TestQueue_SlotStaysEmptyForAWhileOnlyAfterHashing(t *testing.T) {
 			time.Sleep(c.before)
 			for range c.hashes {
 				time.Sleep(c.took)
-				p.hashed(c.took)
+				p.hashed(c.took, 1)
 			}
 			time.Sleep(c.after)
 			if got := p.rest(); got < c.least || got > c.most {
