@@ -76,7 +76,7 @@ func parseKDF(text string) (h *kdfHash, pepper string, err error) {
 // parse parses the parts of a hash after the name.
 func (h *kdfHash) parse(parts []string, textSalt bool) (pepper string, err error) {
 	if strings.HasPrefix(h.Name, "argon2") {
-		if parts[0] != "v=19" {
+		if len(parts) == 0 || parts[0] != "v=19" {
 			return "", errors.New("v: want version 19")
 		}
 		parts = parts[1:]
