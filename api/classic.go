@@ -86,11 +86,11 @@ func (a *API) logout(q *request) (reply, error) {
 	return okMessage("Signed out."), a.revokeCurrent(q)
 }
 
-// namedUser returns the signed-in user if username names that user. Otherwise it returns
-// errOtherUser, whether or not an account of that name exists.
+// namedUser returns the signed-in user if username is that user's username or email address. Otherwise it
+// returns errOtherUser, whether or not an account of that name exists.
 func (a *API) namedUser(q *request, username string) (identity.User, error) {
 	user, err := a.currentUser(q)
-	if err == nil && identity.Fold(username) != identity.Fold(user.Username) {
+	if err == nil && identity.Fold(username) != identity.Fold(user.Username) && identity.FoldEmail(username) != identity.FoldEmail(user.Email) {
 		logEntryOf(q.Request).target = limit.Hash(identity.Fold(username))
 		err = errOtherUser
 	}

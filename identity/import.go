@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sessiond/sessiond/identity/hashing"
@@ -20,6 +21,10 @@ type ImportReport struct {
 	Imported int
 	Skipped  int             // lines that are invalid, or whose username or email is taken
 	Problems []ImportProblem // the first 1000 skipped lines
+
+	// PlainBcrypt is how many imported users have a plain bcrypt hash. Such a hash covers only the first 72
+	// bytes of a password, until the user signs in.
+	PlainBcrypt int
 }
 
 // ImportProblem says why a line was skipped. It never quotes the line.
@@ -31,12 +36,14 @@ type ImportProblem struct {
 // Import adds users with their existing password hashes. It reads one user per line from r. The format is
 // "csv", with a header line that names the columns, or "jsonl", with one JSON object per line. The fields are
 //
-//	username, email, password_hash      required
+//	email, password_hash                required
+//	username                            may be empty or the email address
 //	first_name, last_name               may be empty
 //	email_verified                      true or false; false if empty
 //	created_at                          RFC 3339; the current time if empty
 //
-// [hashing.Hasher.CheckHash] must accept the hash. The user's next login replaces the hash.
+// [hashing.Hasher.CheckHash] must accept the hash. The user's next login replaces the hash. A user without a
+// username of their own gets "user-" and a random id, and signs in with the email address.
 //
 // Import skips and reports invalid lines, and lines whose username or email is taken. An interrupted
 // import can therefore be run again. If progress is not nil, Import calls it after each line with the number
@@ -94,9 +101,9 @@ type importer struct {
 
 // importedUser is one line of an import file. The JSON names are also the names of the CSV columns.
 type importedUser struct {
-	Username      string `json:"username"`
 	Email         string `json:"email"`
 	PasswordHash  string `json:"password_hash"`
+	Username      string `json:"username"`
 	FirstName     string `json:"first_name"`
 	LastName      string `json:"last_name"`
 	EmailVerified bool   `json:"email_verified"`
@@ -120,6 +127,9 @@ func (i *importer) add(ctx context.Context, number int, line []byte) error {
 		return err
 	}
 	i.report.Imported++
+	if strings.HasPrefix(u.PasswordHash, "$2") {
+		i.report.PlainBcrypt++
+	}
 	return nil
 }
 
@@ -135,6 +145,10 @@ func (i *importer) user(line []byte) (User, error) {
 	in, err := i.parse(line)
 	if err != nil {
 		return User{}, err
+	}
+	if in.Username == "" || FoldEmail(in.Username) == FoldEmail(in.Email) {
+		// A username must not be an address, because the address may change hands.
+		in.Username = "user-" + i.newID()
 	}
 	now := i.now().UTC().Truncate(time.Microsecond)
 	u := User{

@@ -24,7 +24,7 @@ func parseJSONLine(line []byte) (importedUser, error) {
 	return u, nil
 }
 
-// importColumns are the names of importedUser's fields. The first three are required.
+// importColumns are the names of importedUser's fields. The first two are required.
 var importColumns = func() (names []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[importedUser]()) {
 		names = append(names, f.Tag.Get("json"))
@@ -49,7 +49,7 @@ func parseHeader(line []byte) (columns csvColumns, err error) {
 		}
 		columns = append(columns, field)
 	}
-	for field, name := range importColumns[:3] {
+	for field, name := range importColumns[:2] {
 		if !slices.Contains(columns, field) {
 			return nil, fmt.Errorf("header: want a column %s", name)
 		}

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/hashing"
 )
 
 // importUsers imports users from a text. It returns the problem of each skipped line as "LINE-NUMBER: DETAIL".
@@ -83,6 +85,107 @@ func TestImport_ImportedUsersSignInWithTheirPasswords(t *testing.T) {
 	}
 }
 
+// importedFrom are hashes of other systems, with their passwords. Most are from the vectors in package hashing.
+var importedFrom = []struct{ hash, password string }{
+	{"$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc", "password"},
+	{"$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8", "password"},
+	{"$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWIurzDZLiKjiG/xCSedmDDaxyevuUqD7m2DYMvfoswGQA", "password"},
+	{"$pbkdf2$4096$c2FsdA$SwB5AbdlSJq+rUnZJvch0GWkKcE", "password"},
+	{"pbkdf2_sha1$4096$salt$SwB5AbdlSJq+rUnZJvch0GWkKcE=", "password"},
+	{"$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,k=firebase$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ==", "user1password"},
+}
+
+func TestImport_ReplacesHashesOfOtherSystemsAtFirstLogin(t *testing.T) {
+	peppers, err := hashing.ParsePeppers([]byte("k1:" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("1", 32))) +
+		"\nfirebase:jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA=="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	csv, jsonl := "email,username,password_hash\n", ""
+	for i, from := range importedFrom {
+		csv += fmt.Sprintf("user%d@example.com,user%d,%q\n", i, i, from.hash)
+		jsonl += fmt.Sprintf(`{"username":"user%d","email":"user%d@example.com","password_hash":%q}`+"\n", i, i, from.hash)
+	}
+	for format, text := range map[string]string{"csv": csv, "jsonl": jsonl} {
+		w := newWorld(t)
+		w.Hasher = quickHasher(t, peppers...)
+		report, problems, err := w.importUsers(format, text)
+		if err != nil || report.Imported != len(importedFrom) || report.PlainBcrypt != 0 {
+			t.Fatalf("%s: %+v, %q, %v", format, report, problems, err)
+		}
+		for i, from := range importedFrom {
+			name := fmt.Sprintf("user%d", i)
+			stored := func() string {
+				u, err := w.store.ByUsername(t.Context(), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return u.PasswordHash
+			}
+			if w.signsIn(name, from.password+"x") || stored() != from.hash {
+				t.Errorf("%s: a wrong password signs in, or replaces the hash %s", format, from.hash)
+			}
+			if !w.signsIn(name, from.password) || !strings.HasPrefix(stored(), "$sessiond$v=1$p=k1$") {
+				t.Errorf("%s: the password does not sign in, or leaves the hash %s", format, stored())
+			}
+			if !w.signsIn(name, from.password) || w.signsIn(name, from.password+"x") {
+				t.Errorf("%s: the new hash of %s is wrong", format, from.hash)
+			}
+		}
+	}
+}
+
+// Other programs that use bcrypt compare only the first 72 bytes. After the first login the whole password counts.
+func TestImport_LongPasswordOfBcryptHashSignsIn(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("0123456789ab", 8)
+	hash := strings.Replace(plainHash(t, long[:72]), "$2a$", "$2y$", 1)
+	report, _, err := w.importUsers("jsonl", `{"username":"alice","email":"alice@example.com","password_hash":"`+hash+`"}`)
+	if err != nil || report.Imported != 1 || report.PlainBcrypt != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if w.signsIn("alice", "x"+long[1:]) || !w.signsIn("alice", long) {
+		t.Error("another password signs in, or the right one does not")
+	}
+	if w.signsIn("alice", long[:72]) || w.signsIn("alice", long+"x") || !w.signsIn("alice", long) {
+		t.Error("after the first login, not the whole password counts")
+	}
+}
+
+func TestImport_GivesUsersWithoutUsernameAName(t *testing.T) {
+	hash := plainHash(t, password)
+	for format, text := range map[string]string{
+		"csv": "email,password_hash,username\na@example.com," + hash + ",\nb@example.com," + hash + ", B@Example.com\n",
+		"jsonl": `{"email":"a@example.com","password_hash":"` + hash + `"}` + "\n" +
+			`{"email":"b@example.com","username":" B@Example.com","password_hash":"` + hash + `"}`,
+	} {
+		w := newWorld(t)
+		if report, problems, err := w.importUsers(format, text); err != nil || report.Imported != 2 {
+			t.Fatalf("%s: %+v, %q, %v", format, report, problems, err)
+		}
+		names := map[string]bool{}
+		for _, email := range []string{"a@example.com", "b@example.com"} {
+			u, err := w.store.ByEmail(t.Context(), email)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if names[u.Username] = true; !regexp.MustCompile(`^user-[A-Za-z0-9_-]{22}$`).MatchString(u.Username) {
+				t.Errorf("%s: the user has the name %q", format, u.Username)
+			}
+			if !w.signsIn(email, password) || !w.signsIn(u.Username, password) {
+				t.Errorf("%s: %s does not sign in", format, email)
+			}
+		}
+		if len(names) != 2 {
+			t.Errorf("%s: the users have the names %v", format, names)
+		}
+		// A second import of the same text changes nothing.
+		if report, problems, err := w.importUsers(format, text); err != nil || report.Skipped != 2 || !strings.Contains(problems[0], "email taken") {
+			t.Errorf("%s, second run: %+v, %q, %v", format, report, problems, err)
+		}
+	}
+}
+
 // This test fails if somebody adds a field to identity.Profile and not to the import.
 func TestImport_ImportsEveryProfileField(t *testing.T) {
 	hash := plainHash(t, password)
@@ -121,6 +224,7 @@ func TestImport_ImportsEveryProfileField(t *testing.T) {
 
 func TestImport_SkipsAndReportsInvalidLines(t *testing.T) {
 	hash := plainHash(t, password)
+	argon2 := "$argon2id$v=19$m=1048576,t=1,p=4$" + hash[7:23] + "$" + hash[17:60]
 	costly := strings.Replace(hash, "$04$", "$15$", 1)
 	lines := []struct{ csv, json, want string }{
 		{"alice,alice@example.com," + hash + ",,", `{"username":"alice","email":"alice@example.com","password_hash":"` + hash + `"}`, ""},
@@ -128,7 +232,11 @@ func TestImport_SkipsAndReportsInvalidLines(t *testing.T) {
 		{"bob,Alice@example.com," + hash + ",,", `{"username":"bob","email":"Alice@example.com","password_hash":"` + hash + `"}`, "email taken"},
 		{"b@b,nowhere,,,", `{"username":"b@b","email":"nowhere"}`, "username: must not contain an @; email: must be an email address; password_hash: a hash is required"},
 		{"bob,b@example.com," + costly + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + costly + `"}`, "cost 15 is above 14"},
-		{"bob,b@example.com," + hash + "x,,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `x"}`, "neither bcrypt nor"},
+		{"bob,b@example.com," + hash + "x,,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `x"}`, "password_hash: bcrypt: want"},
+		{"bob,b@example.com,md5" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"md5` + hash + `"}`, "password_hash: neither bcrypt nor"},
+		{`bob,b@example.com,"` + argon2 + `",,`, `{"username":"bob","email":"b@example.com","password_hash":"` + argon2 + `"}`, "password_hash: argon2id: m is 1048576; want 8 to 131072"},
+		{"b@b,b@example.com," + hash + ",,", `{"username":"b@b","email":"b@example.com","password_hash":"` + hash + `"}`, "username: must not contain an @"},
+		{" b@b,b@example.com," + hash + ",,", `{"username":" b@b","email":"b@example.com","password_hash":"` + hash + `"}`, "username: must not contain an @"},
 		{"bob,b@example.com,$sessiond$v=1$p=k7" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"$sessiond$v=1$p=k7` + hash + `"}`, `"k7" is not configured`},
 		{"bob,b@example.com," + hash, `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `","admin":true}`, "|3 columns: want 5|known names"},
 		{`bob,"b@example.com,` + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash, "|want CSV|known names"},
@@ -185,6 +293,7 @@ func TestImport_RefusesInvalidHeader(t *testing.T) {
 	for _, c := range []struct{ header, want string }{
 		{"", "header"},
 		{"username,email", "want a column password_hash"},
+		{"username,password_hash", "want a column email"},
 		{"username,email,password_hash,shoe_size", "column 4"},
 		{"username,email,email,password_hash", "column 3"},
 		{"Username,email,password_hash", "column 1"},

@@ -508,7 +508,10 @@ func (l *watched) Refund(ctx context.Context, now time.Time, d []limit.Key) erro
 }
 
 // stuck is a hash engine whose Compare does not return before the test closes its channel end.
-type stuck struct{ begun, end chan struct{} }
+type stuck struct {
+	hashing.Engine // nil; only bcrypt is used
+	begun, end     chan struct{}
+}
 
 func (e *stuck) Generate(context.Context, []byte, int) ([]byte, error) {
 	return nil, errors.New("stuck")
@@ -530,7 +533,7 @@ func TestAuthenticate_EntersHashQueueBeforeChargingRateLimits(t *testing.T) {
 	limiter := &watched{limit.NewLocal(100), make(chan struct{}, 100), make(chan struct{}, 100)}
 	refusing := w.Limits
 	w.Limits = limit.NewFailover(limiter, limit.NewLocal(100))
-	engine := &stuck{make(chan struct{}), make(chan struct{})}
+	engine := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
 	w.Hasher.Engine = engine
 	// Only one request may wait, because the queue is told that a hash takes an hour.
 	w.Hasher.Queue = hashing.NewQueue(hashing.QueueOptions{Slots: 1, Patience: 100 * time.Millisecond, HashTime: time.Hour})

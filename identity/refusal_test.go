@@ -92,7 +92,10 @@ func (w *world) person(username, hash string, status identity.Status) {
 }
 
 // countedEngine is a hash engine that counts the rounds of bcrypt.
-type countedEngine struct{ spent int }
+type countedEngine struct {
+	hashing.Engine // nil; only bcrypt is used
+	spent          int
+}
 
 func (e *countedEngine) Compare(_ context.Context, hash, secret []byte) error {
 	cost, err := strconv.Atoi(string(hash[4:6]))
@@ -145,7 +148,10 @@ func TestAuthenticate_ReturnsErrUnavailableIfTheEngineFails(t *testing.T) {
 }
 
 // brokenEngine is a hash engine whose every n-th Compare fails; the field at is n. Generate always fails.
-type brokenEngine struct{ run, at int }
+type brokenEngine struct {
+	hashing.Engine // nil; only bcrypt is used
+	run, at        int
+}
 
 func (e *brokenEngine) Compare(_ context.Context, hash, secret []byte) error {
 	if e.run++; e.run%e.at == 0 {

@@ -63,20 +63,16 @@ type Reset struct {
 
 // CompleteReset sets the password of the user who received the token by mail. It uses up the token, revokes
 // all the user's sessions, ends the device tokens and clears the rate limits on guesses at the old password.
-// If username is not empty, it must be that user's: CompleteReset returns ErrNotFound if no user has that
-// username, and ErrInvalidToken if another user has it. It also returns FieldErrors.
+// If username is not empty, it must be that user's username or email address: CompleteReset returns ErrNotFound if
+// no user has it, and ErrInvalidToken if another user has it. It also returns FieldErrors.
 func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
 	}
 	var named User
 	var unknownName error // returned after the lookup of the token; an earlier return would reveal an unknown username
-	switch {
-	case username == "":
-	case !storable(username):
-		unknownName = ErrNotFound
-	default:
-		if named, unknownName = s.Store.ByUsername(ctx, username); unknownName != nil && !errors.Is(unknownName, ErrNotFound) {
+	if username != "" {
+		if named, unknownName = s.userByLogin(ctx, username); unknownName != nil && !errors.Is(unknownName, ErrNotFound) {
 			return done, unknownName
 		}
 	}

@@ -614,6 +614,8 @@ func TestReset_TokenSetsPasswordOnce(t *testing.T) {
 		{"a username that is not valid UTF-8", "a\x00\xff", token, identity.ErrNotFound},
 		{"another user's username", "bob", token, identity.ErrInvalidToken},
 		{"another user's username and no token", "bob", "", identity.ErrInvalidToken},
+		{"another user's address", "bob@example.com", token, identity.ErrInvalidToken},
+		{"an unknown address", "carol@example.com", token, identity.ErrNotFound},
 	} {
 		w.want("check: "+c.why, second(w.CheckReset(t.Context(), c.token)), map[bool]error{true: nil, false: identity.ErrInvalidToken}[c.token == token])
 		w.want(c.why, second(w.CompleteReset(t.Context(), c.username, c.token, otherPassword, identity.Origin{})), c.want)

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -28,7 +30,7 @@ const (
 type Hasher struct {
 	// Queue bounds how many requests hash at once. If Queue is nil, their number is not bounded.
 	Queue *Queue
-	// Engine runs bcrypt. If Engine is nil, x/crypto's bcrypt runs in this process.
+	// Engine computes the hashes. If Engine is nil, x/crypto computes them in this process.
 	Engine Engine
 
 	cost    int               // bcrypt cost of new hashes
@@ -36,15 +38,17 @@ type Hasher struct {
 	peppers map[string][]byte // the keys of all peppers by id, including the peppers of older hashes
 }
 
-// Engine runs bcrypt. It returns bcrypt's errors, ctx's error, or [ErrUnavailable] if bcrypt did not run.
+// Engine computes hashes. It returns bcrypt's errors, ctx's error, or [ErrUnavailable] if it computed nothing.
 type Engine interface {
 	// Compare returns nil if hash is a hash of secret, or else [bcrypt.ErrMismatchedHashAndPassword].
 	Compare(ctx context.Context, hash, secret []byte) error
 	// Generate returns a new hash of secret.
 	Generate(ctx context.Context, secret []byte, cost int) ([]byte, error)
+	// Derive returns the key that k derives from secret.
+	Derive(ctx context.Context, k KDF, secret []byte) ([]byte, error)
 }
 
-// inProcess runs x/crypto's bcrypt in this process.
+// inProcess computes hashes with x/crypto in this process.
 type inProcess struct{}
 
 func (inProcess) Compare(_ context.Context, hash, secret []byte) error {
@@ -53,6 +57,10 @@ func (inProcess) Compare(_ context.Context, hash, secret []byte) error {
 
 func (inProcess) Generate(_ context.Context, secret []byte, cost int) ([]byte, error) {
 	return bcrypt.GenerateFromPassword(secret, cost)
+}
+
+func (inProcess) Derive(_ context.Context, k KDF, secret []byte) ([]byte, error) {
+	return k.derive(secret)
 }
 
 // NewHasher returns a Hasher whose new hashes have a cost from [MinCost] to [MaxCost] and use the first
@@ -97,11 +105,15 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return turn.Hash(ctx, password)
 }
 
-// CheckHash returns nil if [Turn.Verify] can compare passwords with the hash. The hash must have
-// sessiond's form and a configured pepper, or be plain bcrypt ($2a$, $2b$ or $2y$). Its cost must be
-// at most [MaxCost]. The error never quotes the hash.
+// CheckHash returns nil if [Turn.Verify] can compare passwords with the hash, and if the hash is good to
+// import. The hash must have one of the forms that deploy/docs/operations.md lists under "Import users", costs
+// within the bounds there, and a configured pepper if it names one. The error never quotes the hash.
 func (h *Hasher) CheckHash(hash string) error {
-	_, err := h.parse(hash)
+	stored, err := h.parse(hash)
+	if err == nil && stored.kdf != nil && stored.pepper == h.current {
+		// A user who knows the own password and hash can compute the signer key.
+		return fmt.Errorf("the pepper %q is a signer key: want another pepper before it, for new hashes", stored.pepper)
+	}
 	return err
 }
 
@@ -110,8 +122,12 @@ func (h *Hasher) parse(hash string) (storedHash, error) {
 	if err != nil {
 		return storedHash{}, err
 	}
-	if _, configured := h.peppers[stored.pepper]; !configured && !stored.plain {
+	key, configured := h.peppers[stored.pepper]
+	switch {
+	case stored.pepper != "" && !configured:
 		return storedHash{}, fmt.Errorf("the hash's pepper %q is not configured", stored.pepper)
+	case stored.kdf != nil && stored.kdf.firebase && len(stored.kdf.hash) != len(key):
+		return storedHash{}, fmt.Errorf("fbscrypt: hash: want %d bytes, as many as the signer key has", len(key))
 	}
 	return stored, nil
 }
@@ -130,6 +146,36 @@ func (h *Hasher) prehash(pepper, password string) []byte {
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
+// compare reports whether stored is a hash of the password. It takes as long as a hash at the current cost,
+// unless stored has a higher cost. The result size is how long it took, in hashes at the current cost.
+func (h *Hasher) compare(ctx context.Context, stored storedHash, password string) (equal bool, size float64, err error) {
+	if k := stored.kdf; k != nil {
+		begun := time.Now()
+		key, err := h.engine().Derive(ctx, k.KDF, []byte(password))
+		if err != nil {
+			return false, 0, err
+		}
+		size, err := h.spendRest(ctx, begun, []byte(password))
+		if err != nil {
+			return false, 0, err
+		}
+		equal, err := k.matches(key, h.peppers[stored.pepper])
+		return equal, size, err
+	}
+	secret, possible := h.prehash(stored.pepper, password), true
+	if stored.plain {
+		// Other systems also compared only what bcrypt reads. But some end a password at a NUL byte, and
+		// bcrypt would not tell "a\x00a" from "a".
+		secret, possible = []byte(password[:min(len(password), maxSecret)]), strings.IndexByte(password, 0) < 0
+	}
+	err = h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
+	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return false, 0, err
+	}
+	equal = err == nil && possible
+	return equal, max(1, math.Exp2(float64(stored.cost-h.cost))), h.spendDifference(ctx, stored.cost, secret)
+}
+
 // spendDifference makes the check of a hash with a lower cost take as long as a check at the current cost.
 // It hashes once at each cost from the lower cost up to one below the current cost. Together these hashes
 // take as long as the difference, because each step of the cost doubles the time.
@@ -140,6 +186,24 @@ func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) e
 		}
 	}
 	return nil
+}
+
+// spendRest makes a check that began at the time begun take as long as a check at the current cost. It does not
+// know how fast this machine derives keys. So it makes short hashes until the check has taken as long as parts
+// of them. It returns how long the check took, in hashes at the current cost.
+func (h *Hasher) spendRest(ctx context.Context, begun time.Time, secret []byte) (size float64, err error) {
+	cost := max(bcrypt.MinCost, h.cost-4)
+	parts := math.Exp2(float64(h.cost - cost))
+	start := time.Now()
+	for n := 1.0; ; n++ {
+		if err := h.spend(ctx, cost, secret); err != nil {
+			return 0, err
+		}
+		part := time.Since(start).Seconds() / n
+		if done := time.Since(begun).Seconds() / part; done > parts-0.5 {
+			return done / parts, nil
+		}
+	}
 }
 
 // spend takes as long as one hash, by comparing the secret with a hash that no password matches.

@@ -63,10 +63,14 @@ func (p Pepper) check() error {
 	switch {
 	case p.ID == publicPepper:
 		return fmt.Errorf("pepper id %q is reserved for hashes without a pepper; want another id", publicPepper)
-	case p.ID == "" || len(p.ID) > maxPepperID || strings.Trim(p.ID, pepperIDAlphabet) != "":
+	case !validPepperID(p.ID):
 		return fmt.Errorf("pepper id: want 1 to %d characters of A-Z a-z 0-9 - _", maxPepperID)
 	case len(p.Key) < minPepperKey:
 		return fmt.Errorf("pepper key: want at least %d bytes", minPepperKey)
 	}
 	return nil
+}
+
+func validPepperID(id string) bool {
+	return id != "" && len(id) <= maxPepperID && strings.Trim(id, pepperIDAlphabet) == ""
 }

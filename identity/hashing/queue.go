@@ -127,7 +127,7 @@ type place struct {
 	returned bool          // a request from the same client address was allowed to hash in the last 5 s
 	proven   bool          // somebody signed in from the same network in the last day
 	state    placeState    // guarded by queue.mu
-	hashes   int           // how many hashes the request has made so far
+	hashes   float64       // how much the request has hashed so far, in hashes at the current cost
 }
 
 type placeState int
@@ -370,22 +370,24 @@ func (p *place) rest() (rest time.Duration) {
 	}
 	q, elapsed := p.queue, time.Since(p.began)
 	if q.Share != nil {
-		work := float64(p.hashes) * float64(q.shortestHash)
+		work := p.hashes * float64(q.shortestHash)
 		rest = max(0, time.Duration(work/q.Share())-elapsed)
 	}
 	q.turnTime = max(minTurnTime, q.turnTime+(elapsed+rest-q.turnTime)/16)
 	return rest
 }
 
-// hashed records how long a hash of the request took.
-func (p *place) hashed(took time.Duration) {
+// hashed records how long a hash of the request took. Its size says as how many hashes at the current cost it
+// counts, because the hash of an imported user may cost more.
+func (p *place) hashed(took time.Duration, size float64) {
 	q := p.queue
 	q.mu.Lock()
-	p.hashes++
+	p.hashes += size
+	usual := time.Duration(float64(took) / size)
 	if q.shortestHash == 0 {
-		q.shortestHash = took
+		q.shortestHash = usual
 	}
-	q.shortestHash = min(took, q.shortestHash+(took-q.shortestHash)/64)
+	q.shortestHash = min(usual, q.shortestHash+(usual-q.shortestHash)/64)
 	q.mu.Unlock()
 	if q.Observer != nil {
 		q.Observer.Hashed(p.began.Sub(p.joined), took)

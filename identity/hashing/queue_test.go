@@ -280,7 +280,7 @@ func TestQueue_CapacityFollowsMeasuredHashTimes(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(c.took)
-				p.hashed(c.took)
+				p.hashed(c.took, 1)
 				p.leave()
 				time.Sleep(c.took) // in the case with share 0.5, the slot stays empty for as long as the hash took
 				synctest.Wait()
@@ -411,14 +411,16 @@ func TestQueue_SlotStaysEmptyForAWhileOnlyAfterHashing(t *testing.T) {
 	for _, c := range []struct {
 		before, took, after time.Duration
 		hashes              int
+		size                float64
 		least, most         time.Duration
 	}{
-		{0, time.Second, 0, 1, time.Second, time.Second},
-		{0, time.Second, 0, 2, 2 * time.Second, 2 * time.Second},
-		{100 * time.Millisecond, time.Second, 200 * time.Millisecond, 1, 700 * time.Millisecond, 700 * time.Millisecond},
-		{0, 1500 * time.Millisecond, 0, 1, 500 * time.Millisecond, 550 * time.Millisecond},
-		{0, 3 * time.Second, 0, 1, 0, 0},
-		{100 * time.Millisecond, 0, 0, 0, 0, 0}, // the request made no hash
+		{0, time.Second, 0, 1, 1, time.Second, time.Second},
+		{0, 4 * time.Second, 0, 1, 4, 4 * time.Second, 4 * time.Second}, // one hash that costs as much as four
+		{0, time.Second, 0, 2, 1, 2 * time.Second, 2 * time.Second},
+		{100 * time.Millisecond, time.Second, 200 * time.Millisecond, 1, 1, 700 * time.Millisecond, 700 * time.Millisecond},
+		{0, 1500 * time.Millisecond, 0, 1, 1, 500 * time.Millisecond, 550 * time.Millisecond},
+		{0, 3 * time.Second, 0, 1, 1, 0, 0},
+		{100 * time.Millisecond, 0, 0, 0, 0, 0, 0}, // the request made no hash
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			q := NewQueue(QueueOptions{Slots: 1, Share: always(0.5), Patience: time.Minute, HashTime: time.Second})
@@ -430,7 +432,7 @@ func TestQueue_SlotStaysEmptyForAWhileOnlyAfterHashing(t *testing.T) {
 			time.Sleep(c.before)
 			for range c.hashes {
 				time.Sleep(c.took)
-				p.hashed(c.took)
+				p.hashed(c.took, c.size)
 			}
 			time.Sleep(c.after)
 			if got := p.rest(); got < c.least || got > c.most {
@@ -924,3 +926,5 @@ func (f engineFunc) Generate(ctx context.Context, secret []byte, cost int) ([]by
 	}
 	return inProcess{}.Generate(ctx, secret, cost)
 }
+
+func (f engineFunc) Derive(ctx context.Context, _ KDF, _ []byte) ([]byte, error) { return nil, f(ctx) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -14,7 +15,7 @@ import (
 //
 //	$sessiond$v=1$p=PEPPER$2a$10$SALT22DIGEST31
 //
-// An imported user has a plain bcrypt hash until the first login.
+// An imported user has a plain bcrypt hash, or one of the forms of kdfHash, until the first login.
 const hashPrefix = "$sessiond$v=1$p="
 
 // NoPassword is a hash in stored form that no password matches: its digest is zero.
@@ -35,12 +36,15 @@ var (
 	// storedForm is stricter than x/crypto, which accepts any version and ignores text after the digest.
 	storedForm = regexp.MustCompile(`^(?:` + regexp.QuoteMeta(hashPrefix) + `([` + pepperIDAlphabet + `]{1,32}))?` +
 		`(\$2[aby]\$([0-9]{2})\$[` + bcryptAlphabet + `]{53})$`)
-	errMalformedHash = errors.New("neither bcrypt nor a hash by sessiond: want $2a$, $2b$, $2y$ or " + hashPrefix)
+	errMalformedBcrypt = errors.New("bcrypt: want $2a$, $2b$ or $2y$, a cost of two digits, a $, and 53 characters of salt and digest")
+	errUnknownForm     = errors.New("neither bcrypt nor another known form: want $2a$, $2b$, $2y$, $argon2id$, $argon2i$, $scrypt$, " +
+		"$pbkdf2-sha256$, pbkdf2_sha256$ or the like, $fbscrypt$, or " + hashPrefix)
 )
 
 type storedHash struct {
-	plain  bool   // bcrypt hashed the password itself, not a pre-hash
-	pepper string // id of the pepper; empty if plain is set
+	kdf    *kdfHash // not nil if the hash is not bcrypt; cost and bcrypt are then empty
+	plain  bool     // bcrypt hashed the password itself, not a pre-hash
+	pepper string   // id of the pepper; empty if the hash needs none
 	cost   int
 	bcrypt string
 }
@@ -50,9 +54,13 @@ func peppered(pepper, bcryptHash string) string {
 }
 
 func parseHash(hash string) (storedHash, error) {
+	if !strings.HasPrefix(hash, "$2") && !strings.HasPrefix(hash, hashPrefix) {
+		kdf, pepper, err := parseKDF(hash)
+		return storedHash{kdf: kdf, pepper: pepper}, err
+	}
 	parts := storedForm.FindStringSubmatch(hash)
 	if parts == nil {
-		return storedHash{}, errMalformedHash
+		return storedHash{}, errMalformedBcrypt
 	}
 	h := storedHash{plain: parts[1] == "", pepper: parts[1], bcrypt: parts[2]}
 	h.cost, _ = strconv.Atoi(parts[3])
@@ -61,7 +69,7 @@ func parseHash(hash string) (storedHash, error) {
 	_, err := bcryptBase64.Strict().DecodeString(h.bcrypt[headChars+saltChars:])
 	switch {
 	case err != nil || h.cost < bcrypt.MinCost:
-		return storedHash{}, errMalformedHash
+		return storedHash{}, errMalformedBcrypt
 	case h.cost > MaxCost:
 		return storedHash{}, fmt.Errorf("bcrypt cost %d is above %d, the highest that is allowed", h.cost, MaxCost)
 	}

@@ -1,14 +1,11 @@
 package hashing
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -68,9 +65,9 @@ func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 	h := t.hasher
 	password = norm.NFC.String(password)
 	var hash []byte
-	err := t.work(ctx, func() (err error) {
+	err := t.work(ctx, func() (_ float64, err error) {
 		hash, err = h.engine().Generate(ctx, h.prehash(h.current, password), h.cost)
-		return err
+		return 1, err
 	})
 	if err != nil {
 		return "", err
@@ -80,7 +77,7 @@ func (t *Turn) Hash(ctx context.Context, password string) (string, error) {
 
 // Verify reports in ok whether the hash was made of the password, in NFC or as it was sent. If so, rehash
 // reports whether the caller should hash the password again, because the hash has an outdated cost, pepper
-// or form.
+// or form. A plain bcrypt hash covers only the first 72 bytes of the password.
 // Verify takes as long as [Turn.VerifyNobody], unless the hash has a higher cost than new hashes get.
 //
 // An error means that Verify could not decide, because ctx was done, the engine failed, or
@@ -100,27 +97,14 @@ func (t *Turn) verify(ctx context.Context, hash, password string) (ok, rehash bo
 	if err != nil {
 		return false, false, fmt.Errorf("verify password: the stored hash is not usable: %w", err)
 	}
-	secret, possible := h.prehash(stored.pepper, password), true
-	if stored.plain {
-		// bcrypt would compare only the first 72 bytes, and would not tell "a\x00a" from "a".
-		if possible = len(password) <= maxSecret && strings.IndexByte(password, 0) < 0; possible {
-			secret = []byte(password)
-		}
-	}
-	err = t.work(ctx, func() error {
-		err := h.engine().Compare(ctx, []byte(stored.bcrypt), secret)
-		if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-			return err
-		}
-		return cmp.Or(h.spendDifference(ctx, stored.cost, secret), err)
+	err = t.work(ctx, func() (size float64, err error) {
+		ok, size, err = h.compare(ctx, stored, password)
+		return size, err
 	})
-	switch {
-	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword), err == nil && !possible:
-		return false, false, nil
-	case err != nil:
+	if err != nil || !ok {
 		return false, false, err
 	}
-	return true, stored.plain || stored.pepper != h.current || stored.cost != h.cost, nil
+	return true, stored.pepper != h.current || stored.cost != h.cost, nil
 }
 
 // VerifyNobody takes as long as Verify takes for a hash of the current cost. Callers use it if the user
@@ -128,7 +112,7 @@ func (t *Turn) verify(ctx context.Context, hash, password string) (ok, rehash bo
 func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 	h := t.hasher
 	spend := func() error {
-		return t.work(ctx, func() error { return h.spend(ctx, h.cost, h.prehash(h.current, password)) })
+		return t.work(ctx, func() (float64, error) { return 1, h.spend(ctx, h.cost, h.prehash(h.current, password)) })
 	}
 	if err := spend(); err != nil || norm.NFC.String(password) == password {
 		return err
@@ -137,8 +121,9 @@ func (t *Turn) VerifyNobody(ctx context.Context, password string) error {
 }
 
 // work runs f while the request has a slot of the queue, and then frees the slot. It first waits for a slot
-// if the request has none. Every call of bcrypt goes through work.
-func (t *Turn) work(ctx context.Context, f func() error) error {
+// if the request has none. Every hash goes through work. The function f returns the size of its work, in
+// hashes at the current cost.
+func (t *Turn) work(ctx context.Context, f func() (size float64, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("hash password: %w", err)
 	}
@@ -151,9 +136,9 @@ func (t *Turn) work(ctx context.Context, f func() error) error {
 	}
 	defer t.Leave()
 	begun := time.Now()
-	err := f()
-	if t.place != nil && !errors.Is(err, ErrUnavailable) { // ErrUnavailable: bcrypt did not run, so there is no hash time to record
-		t.place.hashed(time.Since(begun))
+	size, err := f()
+	if t.place != nil && !errors.Is(err, ErrUnavailable) { // ErrUnavailable: nothing was hashed, so there is no hash time to record
+		t.place.hashed(time.Since(begun), max(1, size))
 	}
 	return err
 }

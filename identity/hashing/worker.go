@@ -163,6 +163,12 @@ func (w *Worker) Generate(ctx context.Context, secret []byte, cost int) (hash []
 	return hash, err
 }
 
+// Derive implements [Engine].
+func (w *Worker) Derive(ctx context.Context, k KDF, secret []byte) (key []byte, err error) {
+	err = w.call(ctx, "Derive", Job{KDF: k, Secret: secret}, &key)
+	return key, err
+}
+
 // call sends a request to the worker process. It returns [ErrUnavailable] if there is no answer.
 func (w *Worker) call(ctx context.Context, method string, j Job, answer any) error {
 	p, err := w.running()
@@ -231,6 +237,7 @@ func (w *Worker) running() (*process, error) {
 type Job struct {
 	Hash, Secret []byte
 	Cost         int
+	KDF          KDF
 	Idle         bool // hash only when nothing else wants the CPU, until the hash takes too long
 }
 
@@ -269,6 +276,13 @@ func (s server) Compare(j Job, equal *bool) error {
 
 func (s server) Generate(j Job, hash *[]byte) (err error) {
 	*hash, err = s.bcrypt.generate(j.Secret, j.Cost, j.Idle)
+	return err
+}
+
+// Derive runs at the priority of the process. It cannot yield as bcrypt does, and on a thread that runs only when
+// nothing else wants the CPU it might never end. An imported user needs it once.
+func (server) Derive(j Job, key *[]byte) (err error) {
+	*key, err = j.KDF.derive(j.Secret)
 	return err
 }
 

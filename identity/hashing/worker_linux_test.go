@@ -1,6 +1,7 @@
 package hashing
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,17 @@ func TestWorker_HashesAndComparesSecrets(t *testing.T) {
 	}
 	if err := w.Compare(t.Context(), hash, []byte("another")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		t.Errorf("a wrong secret: %v", err)
+	}
+	k := KDF{Name: "scrypt", Costs: []uint32{4, 8, 1}, Salt: []byte("saltsalt"), Size: 32}
+	want, err := k.derive(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := w.Derive(t.Context(), k, secret); err != nil || !bytes.Equal(key, want) {
+		t.Errorf("the worker derives %x, %v; this process derives %x", key, err, want)
+	}
+	if _, err := w.Derive(t.Context(), KDF{Name: "scrypt", Costs: []uint32{20, 8, 1}, Salt: k.Salt, Size: 32}, secret); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a key beyond the bounds: %v", err)
 	}
 	if err := w.Compare(t.Context(), []byte("no hash"), secret); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("comparing with a text that is not a hash: %v", err)

@@ -20,10 +20,11 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 	var in, format, peppers string
 	db, s, err := openDatabase(ctx, "import", args, env, stderr, func(f *flags) {
 		f.StringVar(&in, "in", "", "file of users: .csv with a header line, or .jsonl; - reads standard input.\n"+
-			"Required columns or members: username, email, password_hash. Optional ones: first_name,\n"+
+			"Required columns or members: email, password_hash. Optional ones: username, first_name,\n"+
 			"last_name, email_verified (true or false), created_at (RFC 3339)")
 		f.StringVar(&format, "format", "", "format of the file: csv or jsonl (default: the extension of its name)")
-		f.StringVar(&peppers, "password-pepper-file", "", "pepper file of the sessiond that made the password hashes, if it used one")
+		f.StringVar(&peppers, "password-pepper-file", "", "pepper file of the sessiond that made the password hashes, if it used one, or\n"+
+			"that holds the signer key of Firebase")
 	})
 	if err != nil {
 		return err
@@ -56,6 +57,9 @@ func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 		fmt.Fprintf(stderr, "line %d: %s\n", p.Line, p.Detail)
 	}
 	fmt.Fprintf(stdout, "%d users imported, %d lines skipped\n", report.Imported, report.Skipped)
+	if report.PlainBcrypt > 0 {
+		fmt.Fprintf(stdout, "%d users have plain bcrypt hashes, which cover only the first 72 bytes of a password, until they sign in\n", report.PlainBcrypt)
+	}
 	if err == nil && report.Skipped > 0 {
 		err = fmt.Errorf("%d lines were skipped", report.Skipped)
 	}

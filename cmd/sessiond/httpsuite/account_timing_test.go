@@ -107,7 +107,10 @@ func (discardMailer) Send(context.Context, identitymail.Message) error { return 
 
 // slowEngine hashes passwords with bcrypt. To compare a password with the hash in the field `slow`,
 // it needs knownDifference more time.
-type slowEngine struct{ slow []byte }
+type slowEngine struct {
+	hashing.Engine // nil; only bcrypt is used
+	slow           []byte
+}
 
 func (e *slowEngine) Compare(_ context.Context, hash, secret []byte) error {
 	if bytes.Equal(hash, e.slow) {

@@ -266,6 +266,11 @@ var contract = []contractCase{
 		route: "GET /findUser?username={OTHER}", when: "the user's own username in another case", as: "{other.token}", status: 200,
 		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{other.email}", "username": "{other}", "message": aText},
 	},
+	{
+		route: "GET /findUser?username={other.EMAIL}", when: "the user's own address", as: "{other.token}", status: 200,
+		body: shape{"auth": true, "first_name": "", "last_name": "", "email": "{other.email}", "username": "{other}", "message": aText},
+	},
+	{route: "GET /findUser?username={other.email}", when: "another user's address", as: "{third.token}", status: 403, code: "other_user"},
 	{route: "GET /findUser?username={other}", when: "another user's username", as: "{third.token}", status: 403, code: "other_user"},
 	{route: "GET /findUser?username={nobody}", when: "an unknown username", as: "{third.token}", status: 403, code: "other_user"},
 	{route: "GET /findUser", when: "a missing username", as: "{third.token}", status: 400, code: "invalid_request", bad: "username"},
