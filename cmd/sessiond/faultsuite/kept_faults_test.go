@@ -26,6 +26,7 @@ var keptSession = fault{
 			}
 			if r.done++; isLong() && r.done%100 == 0 {
 				r.t.Logf("row 20: attempt %d of %d", r.done, r.n)
+				r.refresh(r.probe, r.probe.active()[0], r.rig.replicas[0]) // the row may take longer than a token lives
 			}
 		}
 		r.notef("kept session signed out in %d of %d attempts; acknowledged: %d revocations of the others, %d changes of the password", hit, r.n, acked[0], acked[1])
