@@ -98,8 +98,10 @@ func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
 			if c.Name() == devVerb {
 				def = cmp.Or(st.devDef, def)
 			}
-			if err := st.value.Set(def); err != nil {
-				panic(fmt.Sprintf("the default of --%s: %v", st.name, err))
+			if def != "" {
+				if err := st.value.Set(def); err != nil {
+					panic(fmt.Sprintf("the default of --%s: %v", st.name, err))
+				}
 			}
 			add(g.title, st.name, st.value, st.help(c.Name()), strings.ReplaceAll(st.shown, "`", ""))
 			if st.secret {

@@ -22,7 +22,7 @@ func manCommand() *cobra.Command {
 			}
 			page, rest, err := c.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return fmt.Errorf("unknown verb; %s --help lists the verbs", c.Root().CommandPath())
+				return fmt.Errorf("unknown verb%s", hint(c.Root(), "verbs", nil))
 			}
 			return doc.GenMan(page, header, c.OutOrStdout())
 		},

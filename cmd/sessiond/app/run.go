@@ -120,20 +120,21 @@ func onlyVerbs(c *cobra.Command) {
 		}
 		typed, _, _ := strings.Cut(args[0], "=")
 		if !verbLike.MatchString(typed) {
-			return fmt.Errorf("unknown verb; %s --help lists the verbs", c.CommandPath())
+			return fmt.Errorf("unknown verb%s", hint(c, "verbs", nil))
 		}
-		return fmt.Errorf("unknown verb %q%s; %s --help lists the verbs", typed, didYouMean(c.SuggestionsFor(typed)), c.CommandPath())
+		return fmt.Errorf("unknown verb %q%s", typed, hint(c, "verbs", c.SuggestionsFor(typed)))
 	}
 }
 
 // verbLike matches what may be a mistyped verb. Errors do not quote other texts, such as URLs with passwords.
 var verbLike = regexp.MustCompile(`^[A-Za-z-]{1,20}$`)
 
-func didYouMean(names []string) string {
-	if len(names) == 0 {
-		return ""
+// hint returns the end of an error about an unknown verb or flag of c.
+func hint(c *cobra.Command, kind string, similar []string) string {
+	if len(similar) == 0 {
+		return fmt.Sprintf("; %s --help lists the %s", c.CommandPath(), kind)
 	}
-	return ", did you mean " + strings.Join(names, " or ") + "?"
+	return ", did you mean " + strings.Join(similar, " or ") + "?"
 }
 
 // noArguments refuses arguments without quoting them, because one may be the value of a secret.
@@ -161,9 +162,9 @@ func flagError(c *cobra.Command, err error) error {
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
 		long, _, _ := strings.Cut(short, "=")
 		if c.Flags().Lookup(long) != nil {
-			return fmt.Errorf("unknown flag -%s, did you mean --%[1]s?", long)
+			return fmt.Errorf("unknown flag -%s%s", long, hint(c, "flags", []string{"--" + long}))
 		}
-		return fmt.Errorf("unknown flag -%s; %s --help lists the flags", name, c.CommandPath())
+		return fmt.Errorf("unknown flag -%s%s", name, hint(c, "flags", nil))
 	}
 	// Cobra finds what a mistyped verb may mean, but not a flag.
 	var names cobra.Command
@@ -175,5 +176,5 @@ func flagError(c *cobra.Command, err error) error {
 	for _, s := range names.SuggestionsFor(name) {
 		similar = append(similar, "--"+s)
 	}
-	return fmt.Errorf("unknown flag --%s%s; %s --help lists the flags", name, didYouMean(similar), c.CommandPath())
+	return fmt.Errorf("unknown flag --%s%s", name, hint(c, "flags", similar))
 }

@@ -118,7 +118,7 @@ func (s *Settings) groups() []group {
 			},
 		}},
 		{"Stores", []setting{
-			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`; without `sslmode` it is `verify-full`. [settings.md](#parameters-of-the-database-url) lists its parameters"},
+			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
 			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
 			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: inProduction, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
 			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: inProduction, meaning: "prefix of every key in Redis"},
@@ -161,8 +161,8 @@ func (s *Settings) groups() []group {
 			{name: "registration", value: oneOf(&s.Registration, registrationOpen, registrationClosed), def: registrationOpen, verbs: inService, meaning: "`closed`: registering is answered 403; `sessiond import` still adds users"},
 			{name: "registration-domains", value: list(&s.RegistrationDomains, "DOMAINS"), shown: "all", verbs: inService, meaning: "comma-separated domains of the email addresses that people may register with or change to"},
 			{
-				name: "reserved-names", value: list(&s.ReservedNames, "NAMES"), def: reservedNames, shown: "`admin`, `root`, `support` …", verbs: inService,
-				meaning: "comma-separated usernames that nobody can register, in any spelling. `sessiond serve --help` lists the default",
+				name: "reserved-names", value: list(&s.ReservedNames, "NAMES"), def: reservedNames, shown: "`admin`, `root`, `support` … (all in the help)", verbs: inService,
+				meaning: "comma-separated usernames that nobody can register, in any spelling",
 			},
 			{name: "hide-accounts", value: parsed(&s.HideAccounts, boolKind, strconv.ParseBool), def: "false", verbs: inService, meaning: "the classic routes no longer reveal whether an account exists"},
 		}},
@@ -185,7 +185,7 @@ func (s *Settings) groups() []group {
 		{"Rate limits", append([]setting{
 			{
 				name: "limits", value: oneOf(&s.Limits, limitsOn, limitsOff), def: limitsOn, verbs: inService,
-				meaning: "all limits of this table. `off` allows unlimited password guesses. It is for tests and benchmarks, and the log says so at start",
+				meaning: "all limits below. `off` allows unlimited password guesses. It is for tests and benchmarks, and the log says so at start",
 			},
 		}, s.rules()...)},
 		{"Mail", []setting{
