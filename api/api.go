@@ -16,6 +16,8 @@ import (
 
 // API serves all routes. The fields Sessions, Users, PublicURL, Now, Ready and Log are required.
 type API struct {
+	// Version is the version of the program, for the OpenAPI document and its page.
+	Version  string
 	Sessions *issuer.Manager
 	Users    *identity.Service
 	// PublicURL is the URL at which clients reach the service, without a slash at the end.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed" // for the go:embed of openAPI and docsPage
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -31,6 +32,17 @@ const pagePolicy = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none
 
 // documents are the OpenAPI document and the page /docs.
 type documents struct{ openAPI, page []byte }
+
+// documentVersion is the version that the documents in the source have. Served ones have the program's.
+const documentVersion = "0.0.0"
+
+// ofVersion returns the documents with the version of the program.
+func (d documents) ofVersion(version string) documents {
+	replace := func(document []byte, format string) []byte {
+		return bytes.Replace(document, fmt.Appendf(nil, format, documentVersion), fmt.Appendf(nil, format, version), 1)
+	}
+	return documents{replace(d.openAPI, `"version": "%s"`), replace(d.page, `<span class="version">%s</span>`)}
+}
 
 func (d documents) getOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	writeDocument(w, "application/json; charset=utf-8", d.openAPI)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-json-experiment/json"
 )
 
 func TestDocsPage_ShowsEveryOperation(t *testing.T) {
@@ -100,5 +101,18 @@ func TestDocsPolicy_AllowsOnlyInlineStyleOfPage(t *testing.T) {
 	}
 	if !strings.HasPrefix(docsPolicy, "default-src 'none'; ") || strings.Contains(docsPolicy, "unsafe") {
 		t.Errorf("the policy %q allows more than the page's style", docsPolicy)
+	}
+}
+
+func TestDocuments_HaveVersionOfProgram(t *testing.T) {
+	served := documents{openAPI, docsPage}.ofVersion("v1.2.3-rc.1+dirty")
+	var doc struct {
+		Info struct{ Version string }
+	}
+	if err := json.Unmarshal(served.openAPI, &doc, json.MatchCaseInsensitiveNames(true)); err != nil || doc.Info.Version != "v1.2.3-rc.1+dirty" {
+		t.Errorf("the OpenAPI document has version %q, error %v", doc.Info.Version, err)
+	}
+	if !bytes.Contains(served.page, []byte("sessiond <span class=\"version\">v1.2.3-rc.1+dirty</span>")) {
+		t.Error("the page does not show the version")
 	}
 }

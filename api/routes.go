@@ -117,7 +117,7 @@ func (a *API) v1Routes(r chi.Router) {
 
 	get(r, "/livez", open(a.getLiveness))
 	get(r, "/readyz", open(a.getReadiness))
-	docs := documents{openAPI, docsPage}
+	docs := documents{openAPI, docsPage}.ofVersion(cmp.Or(a.Version, documentVersion))
 	if a.ClassicRoutes == ClassicOff {
 		docs = docs.withoutClassicRoutes()
 	}

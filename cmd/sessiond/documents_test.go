@@ -1,11 +1,6 @@
 package main_test
 
 import (
-	"bytes"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sessiond/sessiond/cmd/sessiond/app"
-	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -92,39 +85,6 @@ func rows(text string) (all [][]string) {
 	return all
 }
 
-func TestSettingsGuide_ListsEverySettingOfServe(t *testing.T) {
-	var help bytes.Buffer
-	environment := func(string) (string, bool) { return "", false }
-	if err := app.Run(t.Context(), []string{"serve", "-h"}, environment, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
-		t.Fatal(err)
-	}
-	var settings []string
-	for _, f := range regexp.MustCompile(`(?m)^  -(\S+)`).FindAllStringSubmatch(help.String(), -1) {
-		settings = append(settings, strings.ToUpper(strings.ReplaceAll(f[1], "-", "_")))
-	}
-
-	guide := documents(t)[filepath.Join(root, "deploy/docs/settings.md")]
-	listed := make(map[string]bool)
-	guide, _, _ = strings.Cut(guide, "\n## Commands")
-	for _, cells := range rows(guide) {
-		name := code.FindStringSubmatch(cells[0])
-		if name == nil {
-			continue // this row is the header of a table
-		}
-		if listed[name[1]] = true; !slices.Contains(settings, name[1]) {
-			t.Errorf("settings.md lists %s, which serve does not take", name[1])
-		}
-		if file := strings.HasSuffix(cells[0], " *"); file != slices.Contains(settings, name[1]+"_FILE") {
-			t.Errorf("settings.md: %s has a star: %t. A star means that serve takes %[1]s_FILE, too", name[1], file)
-		}
-	}
-	for _, name := range settings {
-		if !listed[name] && !listed[strings.TrimSuffix(name, "_FILE")] {
-			t.Errorf("settings.md does not list %s", name)
-		}
-	}
-}
-
 // TestRunbook_HasLineForEachFault compares the runbook with the faults that the fault suite injects,
 // and the changes that operations.md explains with those that a replica logs.
 func TestRunbook_HasLineForEachFault(t *testing.T) {
@@ -157,48 +117,6 @@ func TestRunbook_HasLineForEachFault(t *testing.T) {
 		if !slices.Contains(changes, change) {
 			t.Errorf("operations.md does not explain the change %s", change)
 		}
-	}
-}
-
-var update = flag.Bool("update", false, "write the generated tables instead of comparing them")
-
-// limitsTable returns the rows of the table of rate limits in settings.md.
-func limitsTable(t *testing.T) string {
-	t.Helper()
-	var table strings.Builder
-	rules := limit.Defaults()
-	for _, r := range rules.All() {
-		numbers, err := r.MarshalText()
-		if err != nil {
-			t.Fatal(err)
-		}
-		backoff := ""
-		if r.Backoff > 0 {
-			backoff = "; *backoff*"
-		}
-		fmt.Fprintf(&table, "| `LIMIT_%s` | `%s` | %s%s |\n", strings.ToUpper(strings.ReplaceAll(r.Name, "-", "_")), numbers, r.Counts, backoff)
-	}
-	return table.String()
-}
-
-func TestSettingsGuide_LimitsTableHasEveryLimit_ASVS_V2_1_3_V6_1_1(t *testing.T) {
-	name := filepath.Join(root, "deploy/docs/settings.md")
-	guide := documents(t)[name]
-	before, after, _ := strings.Cut(guide, "| setting | default | counts |\n| --- | --- | --- |\n")
-	table, after, found := strings.Cut(after, "\n## ")
-	if !found {
-		t.Fatal("settings.md has no table of limits")
-	}
-	want := limitsTable(t)
-	switch {
-	case table == want:
-	case *update:
-		guide = before + "| setting | default | counts |\n| --- | --- | --- |\n" + want + "\n## " + after
-		if err := os.WriteFile(name, []byte(guide), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("the table of limits in settings.md is outdated; run this test with -update. Want:\n%s", want)
 	}
 }
 

@@ -3,7 +3,6 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -165,11 +164,11 @@ func defaultOf(t *testing.T, setting string) (int64, error) {
 	t.Helper()
 	var help strings.Builder
 	environment := func(string) (string, bool) { return "", false }
-	if err := app.Run(t.Context(), []string{"serve", "-h"}, environment, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
+	if err := app.Run(t.Context(), []string{"serve", "-h"}, environment, &help, io.Discard); err != nil {
 		return 0, err
 	}
 	name := strings.ToLower(strings.ReplaceAll(setting, "_", "-"))
-	found := regexp.MustCompile(`(?s)-` + name + `\b.*?\(default ([^)]+)\)`).FindStringSubmatch(help.String())
+	found := regexp.MustCompile(`(?s)--` + name + ` .*?\(default\s+([^)]+)\)`).FindStringSubmatch(help.String())
 	if found == nil {
 		return 0, errors.New("serve does not say its default")
 	}

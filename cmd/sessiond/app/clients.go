@@ -11,42 +11,58 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/api"
 )
 
 // clientID matches a valid client id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// runClients adds a client that may introspect tokens, and prints its secret once. The clients file
+func clientsCommand() *cobra.Command {
+	var path, id string
+	add := &cobra.Command{
+		Use:     "add",
+		Short:   "Add a client, and print its secret once",
+		Long:    "Add a client that may introspect tokens, and print its secret once. The file contains only a hash of it.",
+		Example: "  sessiond clients add --file clients.txt --id orders",
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return addClient(path, id, c.OutOrStdout()) },
+	}
+	add.Flags().StringVar(&path, "file", "", "clients `FILE`, which is also the value of serve --clients-file; it is created if it does not exist")
+	add.Flags().StringVar(&id, "id", "", "`ID` of the new client: 1 to 64 letters, digits, dots, dashes or underscores")
+	clients := &cobra.Command{
+		Use:     "clients",
+		GroupID: prepareGroup,
+		Short:   "Let a client introspect tokens",
+		Example: add.Example,
+	}
+	clients.AddCommand(add)
+	onlyVerbs(clients)
+	return clients
+}
+
+// addClient adds a client that may introspect tokens, and prints its secret once. The clients file
 // contains only a hash of the secret.
-func runClients(args []string, stdout, stderr io.Writer) (err error) {
-	if len(args) == 0 || args[0] != "add" {
-		return errors.New("usage: sessiond clients add --file FILE --id ID; it adds a client that may introspect tokens, and prints its secret")
-	}
-	f := newFlags("clients add", stderr)
-	path := f.String("file", "", "path of the clients file, which is also the value of 'sessiond serve --clients-file'; it is created if it does not exist")
-	id := f.String("id", "", "id of the new client: 1 to 64 letters, digits, dots, dashes or underscores")
-	if err := f.Parse(args[1:]); err != nil {
-		return err
-	}
-	if *path == "" || !clientID.MatchString(*id) {
+func addClient(path, id string, stdout io.Writer) (err error) {
+	if path == "" || !clientID.MatchString(id) {
 		return errors.New("--file FILE and --id ID are required; an id has 1 to 64 letters, digits, dots, dashes or underscores")
 	}
-	clients, err := readClients(*path)
+	clients, err := readClients(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if _, taken := clients[*id]; taken {
-		return fmt.Errorf("%s already has a client %q; to create a new secret, first remove the client's line", *path, *id)
+	if _, taken := clients[id]; taken {
+		return fmt.Errorf("%s already has a client %q; to create a new secret, first remove the client's line", path, id)
 	}
 	secret := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(secret))
-	file, err := os.OpenFile(*path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // G304: the operator names the file
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := fmt.Fprintf(file, "%s:%s\n", *id, hex.EncodeToString(sum[:])); err != nil {
+	if _, err := fmt.Fprintf(file, "%s:%s\n", id, hex.EncodeToString(sum[:])); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(stdout, secret)

@@ -10,23 +10,33 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore/embedded"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runDev runs the service with an SQLite file and a Redis server inside this process. Users and
-// sessions survive a restart, because sessiond reads them from the file into the empty Redis.
-func runDev(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+func devCommand(env lookupEnv) *cobra.Command {
 	var s Settings
-	f := newFlags("dev", stderr)
-	s.common(f)
-	f.StringVar(&s.Addr, "addr", "127.0.0.1:8080", "address to listen on; it must be a loopback address")
-	f.StringVar(&s.Data, "data", ".sessiond", "directory for the database, the signing key, and the file to which mails are written instead of being sent")
-	if err := f.parse(args, env); err != nil {
-		return err
+	c := &cobra.Command{
+		Use:     devVerb,
+		GroupID: runGroup,
+		Short:   "Try it without installing anything: SQLite and an in-process Redis",
+		Long: `Run the service with an SQLite file and a Redis server inside this process, on loopback only. It is not
+for production. Users and sessions survive a restart. Mail is not sent, but shown at /dev/mail.`,
+		Example: "  sessiond dev\n  sessiond dev --addr 127.0.0.1:8081 --data /tmp/sessiond --classic-routes off",
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return s.dev(c.Context(), c.OutOrStdout(), c.ErrOrStderr()) },
 	}
+	s.addFlags(c, env)
+	return c
+}
+
+// dev runs the service with an SQLite file and a Redis server inside this process. Users and
+// sessions survive a restart, because sessiond reads them from the file into the empty Redis.
+func (s *Settings) dev(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	// The issuer does not contain the port, because a restart on another port would sign users out.
 	s.Issuer = cmp.Or(s.Issuer, "http://localhost/sessiond-dev")
 	s.Audience = cmp.Or(s.Audience, s.Issuer)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
@@ -25,16 +27,25 @@ const doctorTimeout = 5 * time.Second
 // then, because Redis keeps a revocation for longer than this after the token has expired.
 const tolerableSkew = 30 * time.Second
 
-// runDoctor checks a configuration against the real servers and prints what to fix. It changes
-// nothing.
-func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
+func doctorCommand(env lookupEnv) *cobra.Command {
 	var s Settings
-	f := newFlags("doctor", stderr)
-	s.common(f)
-	s.production(f)
-	if err := f.parse(args, env); err != nil {
-		return err
+	c := &cobra.Command{
+		Use:     doctorVerb,
+		GroupID: prepareGroup,
+		Short:   "Check a configuration against the real servers",
+		Long:    "Check a configuration of serve against the real servers, and print what to fix. The doctor changes nothing.",
+		Example: "  sessiond doctor --database-url-file database-url --redis-url-file redis-url --signing-keys-file keys.json \\\n" +
+			"    --issuer https://id.example.com --public-url https://id.example.com",
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return s.diagnose(c.Context(), c.OutOrStdout()) },
 	}
+	s.addFlags(c, env)
+	return c
+}
+
+// diagnose checks a configuration against the real servers and prints what to fix. It changes
+// nothing.
+func (s *Settings) diagnose(ctx context.Context, stdout io.Writer) error {
 	d := &doctor{out: stdout}
 	_, clients := s.openClients()
 	_, hasher := s.openHasher(false)
@@ -63,7 +74,7 @@ func runDoctor(ctx context.Context, args []string, env lookupEnv, stdout, stderr
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-		if err := c.check(ctx, &s); err != nil {
+		if err := c.check(ctx, s); err != nil {
 			d.fail(c.name, err.Error())
 		}
 		cancel()

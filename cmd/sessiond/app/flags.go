@@ -1,13 +1,18 @@
 package app
 
 import (
+	"cmp"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // envPrefix is the prefix of every environment variable that is a setting.
@@ -30,66 +35,190 @@ func settingError(flagName string, err error) error {
 // empty variable counts as unset, because compose files and scripts often set empty variables.
 const metricsAddr = "metrics-addr"
 
-// flags is a flag set that also reads the environment.
-type flags struct {
-	*flag.FlagSet
-	secrets []secretFlag
+// A setting is a flag, the environment variable of the same name, and a row in settings.md.
+type setting struct {
+	name     string // of the flag
+	value    *value
+	def      string // the default
+	devDef   string // the default in dev, if it is another one
+	shown    string // how settings.md writes the default; "" means as it is
+	verbs    []string
+	required bool   // serve does not start without a value
+	secret   bool   // the value may also be read from the file --NAME-file
+	meaning  string // in Markdown, with other settings as `--flags`
 }
 
-// secretFlag is a setting whose value may also be read from a file.
-type secretFlag struct {
-	name        string
-	value, file *string
+// taken reports whether a verb takes the setting. The doctor takes what serve takes.
+func (st setting) taken(verb string) bool {
+	return slices.Contains(st.verbs, verb) || verb == doctorVerb && slices.Contains(st.verbs, serveVerb)
 }
 
-func newFlags(verb string, stderr io.Writer) *flags {
-	fs := flag.NewFlagSet("sessiond "+verb, flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	return &flags{FlagSet: fs}
-}
-
-func (f *flags) secret(dst *string, name, help string) {
-	f.StringVar(dst, name, "", help)
-	f.secrets = append(f.secrets, secretFlag{name, dst, f.String(name+"-file", "", "file that contains the value of --"+name)})
-}
-
-// parse reads the arguments, and an environment variable for each flag that they do not set. Its
-// errors name the setting and never quote a value, which may be a secret.
-func (f *flags) parse(args []string, env lookupEnv) error {
-	if err := f.Parse(args); err != nil {
-		return err
+// help returns the meaning without Markdown.
+func (st setting) help(verb string) string {
+	text := strings.NewReplacer("`", "", "*", "").Replace(markdownLink.ReplaceAllString(st.meaning, "$1"))
+	if st.required && verb != devVerb {
+		text += "; required"
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	return text
+}
+
+var markdownLink = regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`)
+
+// group is a list of settings that the help and settings.md show under one title.
+type group struct {
+	title    string
+	settings []setting
+}
+
+// groupAnnotation is the annotation of a flag that holds the title of its group.
+const groupAnnotation = "group"
+
+// addFlags adds the settings that the verb c takes. They are read before c runs.
+func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
+	flags := c.Flags()
+	flags.SortFlags = false
+	var settings []setting
+	add := func(title, name string, v *value, help, shown string) {
+		f := flags.VarPF(v, name, "", help)
+		f.DefValue = cmp.Or(f.DefValue, shown)
+		f.Annotations = map[string][]string{groupAnnotation: {title}}
+		if v.kind == boolKind {
+			f.NoOptDefVal = "true"
+		}
+		if values := strings.Split(v.kind, "|"); len(values) > 1 {
+			complete(c, name, values...)
+		}
 	}
-	given := map[string]bool{}
-	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
-	var problems []error
-	f.VisitAll(func(fl *flag.Flag) {
-		name := envName(fl.Name)
-		value, ok := env(name)
-		if !ok || given[fl.Name] || value == "" && fl.Name != metricsAddr {
-			return
-		}
-		if err := f.Set(fl.Name, value); err != nil {
-			problems = append(problems, fmt.Errorf("%s: not a valid value", name))
-		}
-	})
-	for _, secret := range f.secrets {
-		name := envName(secret.name)
-		switch {
-		case *secret.file == "":
-		case *secret.value != "":
-			problems = append(problems, fmt.Errorf("%s and %s_FILE are both set", name, name))
-		default:
-			content, err := os.ReadFile(*secret.file)
-			if err != nil {
-				problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
+	for _, g := range s.groups() {
+		for _, st := range g.settings {
+			if !st.taken(c.Name()) {
+				continue
 			}
-			*secret.value = strings.TrimRight(string(content), "\r\n")
+			def := st.def
+			if c.Name() == devVerb {
+				def = cmp.Or(st.devDef, def)
+			}
+			if def != "" {
+				if err := st.value.Set(def); err != nil {
+					panic(fmt.Sprintf("the default of --%s: %v", st.name, err))
+				}
+			}
+			add(g.title, st.name, st.value, st.help(c.Name()), strings.ReplaceAll(st.shown, "`", ""))
+			if st.secret {
+				add(g.title, st.name+"-file", text(new(string), "FILE"), "file that contains the value of --"+st.name, "")
+			}
+			settings = append(settings, st)
+		}
+	}
+	c.PreRunE = func(*cobra.Command, []string) error { return readEnvironment(flags, settings, env) }
+}
+
+// complete makes the shell complete the values of a flag.
+func complete(c *cobra.Command, flagName string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flagName, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag does not exist, or is completed twice
+	}
+}
+
+// readEnvironment reads the environment variable of each setting whose flag is not given, and the
+// files of secrets. Its errors name the setting and never quote a value, which may be a secret.
+func readEnvironment(flags *pflag.FlagSet, settings []setting, env lookupEnv) error {
+	var problems []error
+	read := func(name string) string {
+		f := flags.Lookup(name)
+		text, ok := env(envName(name))
+		if ok && !f.Changed && (text != "" || name == metricsAddr) {
+			problems = append(problems, settingError(name, invalidValue(f.Value.Set(text))))
+		}
+		return f.Value.String()
+	}
+	for _, st := range settings {
+		value := read(st.name)
+		if !st.secret {
+			continue
+		}
+		switch file := read(st.name + "-file"); {
+		case file == "":
+		case value != "":
+			problems = append(problems, fmt.Errorf("%[1]s and %[1]s_FILE are both set", envName(st.name)))
+		default:
+			content, err := os.ReadFile(file) //nolint:gosec // G304: the operator names the file
+			problems = append(problems, settingError(st.name+"-file", err), st.value.Set(strings.TrimRight(string(content), "\r\n")))
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// errWant says which values a setting takes. Its text does not contain the value that was given.
+type errWant string
+
+func (want errWant) Error() string { return "want " + string(want) }
+
+// invalidValue returns an error that does not quote the value, as many errors of parsers do.
+func invalidValue(err error) error {
+	var want errWant
+	if err == nil || errors.As(err, &want) {
+		return err
+	}
+	return errors.New("not a valid value")
+}
+
+// value is the value of a setting. It implements [pflag.Value].
+type value struct {
+	kind string // stands for the value in the help. Words with | between them are all values.
+	text string
+	set  func(text string) error
+}
+
+// boolKind is the kind of a flag that may have no value.
+const boolKind = "bool"
+
+func (v *value) String() string { return v.text }
+func (v *value) Type() string   { return v.kind }
+
+func (v *value) Set(text string) error {
+	err := v.set(text)
+	if err == nil {
+		v.text = text
+	}
+	return err
+}
+
+// parsed returns a value that is kept in dst.
+func parsed[T any](dst *T, kind string, parse func(string) (T, error)) *value {
+	return &value{kind: kind, set: func(text string) error {
+		v, err := parse(text)
+		if err == nil {
+			*dst = v
+		}
+		return err
+	}}
+}
+
+func text(dst *string, kind string) *value {
+	return parsed(dst, kind, func(text string) (string, error) { return text, nil })
+}
+
+func number(dst *int) *value {
+	return parsed(dst, "NUMBER", func(text string) (int, error) {
+		n, err := strconv.ParseInt(text, 0, strconv.IntSize)
+		return int(n), err
+	})
+}
+
+func list(dst *[]string, kind string) *value {
+	return parsed(dst, kind, func(text string) ([]string, error) { return splitList(text), nil })
+}
+
+// oneOf returns a value that must be one of the given ones.
+func oneOf(dst *string, values ...string) *value {
+	return parsed(dst, strings.Join(values, "|"), func(text string) (string, error) {
+		if !slices.Contains(values, text) {
+			last := len(values) - 1
+			return "", errWant(strings.Join(values[:last], ", ") + " or " + values[last])
+		}
+		return text, nil
+	})
 }
 
 // splitList returns the items of a comma-separated list.

@@ -10,33 +10,47 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// runImport adds users with password hashes from another system.
-func runImport(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
-	var in, format, peppers string
-	db, s, err := openDatabase(ctx, "import", args, env, stderr, func(f *flags) {
-		f.StringVar(&in, "in", "", "file of users: .csv with a header line, or .jsonl; - reads standard input.\n"+
-			"Required columns or members: email, password_hash. Optional ones: username, first_name,\n"+
-			"last_name, email_verified (true or false), created_at (RFC 3339)")
-		f.StringVar(&format, "format", "", "format of the file: csv or jsonl (default: the extension of its name)")
-		f.StringVar(&peppers, "password-pepper-file", "", "pepper file of the sessiond that made the password hashes, if it used one, or\n"+
-			"that holds the signer key of Firebase")
-	})
+func importCommand(env lookupEnv) *cobra.Command {
+	var s Settings
+	c := &cobra.Command{
+		Use:     importVerb,
+		GroupID: prepareGroup,
+		Short:   "Add users with their password hashes from CSV or JSON lines",
+		Long: `Add users with their password hashes from a file of another system. The command skips lines with an
+error, and says which they are.`,
+		Example: "  sessiond import --database-url-file database-url --in users.csv\n" +
+			"  zcat users.jsonl.gz | sessiond import --database-url-file database-url --in - --format jsonl",
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.importUsers(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	s.addFlags(c, env)
+	return c
+}
+
+// importUsers adds users with password hashes from another system.
+func (s *Settings) importUsers(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	db, err := s.openDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	in, format := s.ImportFile, s.ImportFormat
 	if format == "" {
 		format = strings.TrimPrefix(filepath.Ext(in), ".")
 	}
 	if in == "" || format != "csv" && format != "jsonl" {
 		return errors.New("--in FILE is required; unless its name ends in .csv or .jsonl, --format csv or --format jsonl is required, too")
 	}
-	s.BcryptCost, s.PasswordPepperFile = hashing.MinCost, peppers
+	s.BcryptCost = hashing.MinCost
 	hasher, err := s.openHasher(false)
 	if err != nil {
 		return err

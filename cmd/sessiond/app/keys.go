@@ -10,68 +10,91 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/session"
 )
 
-const keysUsage = `sessiond keys new      --out FILE [--alg EdDSA]   create a key file with one signing key
-sessiond keys add      --file FILE [--alg EdDSA]  add a key that is published but does not sign yet
-sessiond keys list     --file FILE                print the keys and their status
-sessiond keys activate --file FILE --kid ID       make a published key sign, and retire the one that signed
-sessiond keys retire   --file FILE --kid ID       retire a published key
-sessiond keys revoke   --file FILE --kid ID       drop a key that has leaked: its tokens are refused at once
-`
-
-// runKeys creates and changes signing key files. A running `sessiond serve` reads a changed file
+// keysCommand creates and changes signing key files. A running `sessiond serve` reads a changed file
 // within a second.
-func runKeys(args []string, stdout, stderr io.Writer) error {
-	verb := ""
-	if len(args) > 0 {
-		verb, args = args[0], args[1:]
-	}
-	if !slices.Contains([]string{"new", "add", "list", "activate", "retire", "revoke"}, verb) {
-		_, err := io.WriteString(stdout, keysUsage)
-		return err
-	}
-	f := newFlags("keys "+verb, stderr)
-	fileFlag, fileHelp := "file", "signing key file"
-	if verb == "new" {
-		fileFlag, fileHelp = "out", "signing key file to create; it must not exist yet"
-	}
-	path := f.String(fileFlag, "", fileHelp)
-	var alg, kid string
+func keysCommand() *cobra.Command {
+	var path, alg, kid string
 	var early bool
-	var change func([]session.Key) ([]session.Key, error)
-	switch verb {
-	case "new", "add":
-		f.StringVar(&alg, "alg", session.AlgEdDSA, "signature algorithm of the new key: EdDSA, ES256 or HS256")
-		change = func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }
-	case "activate":
-		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
-		f.BoolVar(&early, "now", false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
-		change = func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }
-	case "retire":
-		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
-		change = func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }
-	case "revoke":
-		f.StringVar(&kid, "kid", "", "id of the key, as 'sessiond keys list' prints it")
-		change = func(keys []session.Key) ([]session.Key, error) { return revokeKey(keys, kid) }
+	change := func(f func([]session.Key) ([]session.Key, error)) func(*cobra.Command) error {
+		return func(c *cobra.Command) error { return changeKeys(path, c.OutOrStdout(), f) }
 	}
-	if err := f.Parse(args); err != nil {
-		return err
+	keys := &cobra.Command{
+		Use:     "keys",
+		GroupID: prepareGroup,
+		Short:   "Create, list and rotate the signing keys of serve",
+		Long:    "Create, list and rotate the signing keys of serve, which reads a changed file within a second.",
+		Example: "  sessiond keys new --out keys.json\n  sessiond keys list --file keys.json",
 	}
-	switch {
-	case *path == "":
-		return fmt.Errorf("--%s FILE is required", fileFlag)
-	case verb == "list":
-		return listKeys(*path, stdout)
-	case verb != "new":
-		return changeKeys(*path, stdout, change)
+	for _, v := range []struct {
+		use, short, example string
+		flags               []string
+		run                 func(c *cobra.Command) error
+	}{
+		{
+			"new", "Create a key file with one signing key", "--out keys.json", []string{"out", "alg"},
+			func(c *cobra.Command) error {
+				if err := writeKey(path, alg); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", path, alg)
+				return err
+			},
+		},
+		{
+			"add", "Add a key that is published but does not sign yet", "--file keys.json", []string{"file", "alg"},
+			change(func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }),
+		},
+		{
+			"list", "Print the keys and their status", "--file keys.json", []string{"file"},
+			func(c *cobra.Command) error { return listKeys(path, c.OutOrStdout()) },
+		},
+		{
+			"activate", "Make a published key sign, and retire the one that signed", "--file keys.json --kid ID", []string{"file", "kid", "now"},
+			change(func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }),
+		},
+		{
+			"retire", "Retire a published key", "--file keys.json --kid ID", []string{"file", "kid"},
+			change(func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }),
+		},
+		{
+			"revoke", "Drop a key that has leaked: its tokens are refused at once", "--file keys.json --kid ID", []string{"file", "kid"},
+			change(func(keys []session.Key) ([]session.Key, error) { return revokeKey(keys, kid) }),
+		},
+	} {
+		c := &cobra.Command{
+			Use: v.use, Short: v.short, Example: "  sessiond keys " + v.use + " " + v.example, Args: noArguments,
+			RunE: func(c *cobra.Command, _ []string) error {
+				if path == "" {
+					return fmt.Errorf("--%s FILE is required", v.flags[0])
+				}
+				return v.run(c)
+			},
+		}
+		c.Flags().SortFlags = false
+		for _, name := range v.flags {
+			switch name {
+			case "out":
+				c.Flags().StringVar(&path, name, "", "signing key `FILE` to create; it must not exist yet")
+			case "file":
+				c.Flags().StringVar(&path, name, "", "signing key `FILE`")
+			case "alg":
+				c.Flags().StringVar(&alg, name, session.AlgEdDSA, "signature `ALGORITHM` of the new key: EdDSA, ES256 or HS256")
+				complete(c, name, session.AlgEdDSA, session.AlgES256, session.AlgHS256)
+			case "kid":
+				c.Flags().StringVar(&kid, name, "", "`ID` of the key, as sessiond keys list prints it")
+			case "now":
+				c.Flags().BoolVar(&early, name, false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
+			}
+		}
+		keys.AddCommand(c)
 	}
-	if err := writeKey(*path, alg); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(stdout, "%s contains a new %s key. Keep it secret: with it, anybody can sign tokens for any user.\n", *path, alg)
-	return err
+	onlyVerbs(keys)
+	return keys
 }
 
 // newKey generates a key that records the time of its creation.

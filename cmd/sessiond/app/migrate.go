@@ -6,13 +6,30 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runMigrate applies the migrations that the database lacks. Replicas may run it at the same time,
+func migrateCommand(env lookupEnv) *cobra.Command {
+	var s Settings
+	c := &cobra.Command{
+		Use:     migrateVerb,
+		GroupID: prepareGroup,
+		Short:   "Apply the database migrations and exit",
+		Long:    "Apply the migrations that the database lacks, and exit. Several replicas may run it at once.",
+		Example: "  sessiond migrate --database-url-file database-url",
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return s.migrate(c.Context(), c.OutOrStdout()) },
+	}
+	s.addFlags(c, env)
+	return c
+}
+
+// migrate applies the migrations that the database lacks. Replicas may run it at the same time,
 // because a lock in the database makes them run one after another.
-func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
-	db, _, err := openDatabase(ctx, "migrate", args, env, stderr, nil)
+func (s *Settings) migrate(ctx context.Context, stdout io.Writer) (err error) {
+	db, err := s.openDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -28,24 +45,14 @@ func runMigrate(ctx context.Context, args []string, env lookupEnv, stdout, stder
 	return err
 }
 
-// openDatabase parses the arguments of a verb that uses only the database, and opens the database.
-// The function more adds other flags of the verb; nil means that there are none.
-func openDatabase(ctx context.Context, verb string, args []string, env lookupEnv, stderr io.Writer, more func(*flags)) (*sqlstore.DB, *Settings, error) {
-	var s Settings
-	f := newFlags(verb, stderr)
-	s.database(f)
-	if more != nil {
-		more(f)
-	}
-	if err := f.parse(args, env); err != nil {
-		return nil, nil, err
-	}
+// openDatabase opens the database for a verb that needs nothing else.
+func (s *Settings) openDatabase(ctx context.Context) (*sqlstore.DB, error) {
 	if err := s.require("database-url", s.DatabaseURL); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := s.checkDatabaseURL(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	db, err := s.connect(ctx)
-	return db, &s, settingError("database-url", err)
+	return db, settingError("database-url", err)
 }

@@ -38,6 +38,8 @@ func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *
 	if p.Log, err = s.logger(logTo, dev); err != nil {
 		return p, err
 	}
+	b := thisBuild()
+	p.Log.Info("sessiond", "version", b.version, "revision", b.revision, "go_version", b.goVersion)
 	if p.Clients, err = s.openClients(); err != nil {
 		return p, err
 	}

@@ -8,19 +8,33 @@ import (
 	"io"
 	"net"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// runServe runs the service for production. Identical replicas share one Postgres and one Redis.
-func runServe(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) (err error) {
+func serveCommand(env lookupEnv) *cobra.Command {
 	var s Settings
-	f := newFlags("serve", stderr)
-	s.common(f)
-	s.production(f)
-	if err := f.parse(args, env); err != nil {
-		return err
+	c := &cobra.Command{
+		Use:     serveVerb,
+		GroupID: runGroup,
+		Short:   "Run in production, with PostgreSQL and Redis",
+		Long: `Run a replica in production, with PostgreSQL and Redis. Identical replicas share both.
+
+Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDIS_URL. A flag takes
+precedence. A rate limit is BURST/PERIOD: so many at once, and one more each period.`,
+		Example: `  sessiond serve --database-url-file database-url --redis-url-file redis-url --signing-keys-file keys.json \
+    --issuer https://id.example.com --public-url https://id.example.com`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return s.serve(c.Context(), c.OutOrStdout()) },
 	}
+	s.addFlags(c, env)
+	return c
+}
+
+// serve runs the service for production. Identical replicas share one Postgres and one Redis.
+func (s *Settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if err := s.checkServe(ctx); err != nil {
 		return err
 	}

@@ -72,6 +72,8 @@ func Assemble(p Parts) *Service {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
+	program := thisBuild()
+	program.register(registry)
 	protection := newProtection(registry, p.Log)
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
@@ -106,6 +108,7 @@ func Assemble(p Parts) *Service {
 	sessions.PollEpochs(context.Background())
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	service.Handler = (&api.API{
+		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
 		Ready: func(ctx context.Context) map[string]error {
 			database := errStopping

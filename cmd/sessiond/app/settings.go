@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -83,89 +84,166 @@ type Settings struct {
 	SMTPURL, MailFrom   string
 	ResetTTL            time.Duration
 	ResetURL, VerifyURL string
+
+	// Settings of `sessiond import`.
+	ImportFile, ImportFormat string
 }
 
-// common adds the flags that the verbs dev, serve and doctor share.
-func (s *Settings) common(f *flags) {
-	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
-	f.StringVar(&s.Issuer, "issuer", "", "issuer: the iss claim of access tokens")
-	f.StringVar(&s.Audience, "audience", "", "audience: the aud claim of access tokens (default: the issuer)")
-	f.StringVar(&s.Forwarded, "forwarded", "x-forwarded-for", "header in which the trusted proxies report the client's address: x-forwarded-for, or forwarded (RFC 7239)")
-	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose --forwarded header is trusted (default: none)", func(text string) (err error) {
-		s.TrustedProxies, err = parsePrefixes(text)
-		return err
-	})
-	f.Func("cors-origins", "comma-separated origins whose pages may call the service from a browser (default: none)", func(text string) error {
-		s.CORSOrigins = splitList(text)
-		return nil
-	})
-	f.Func("cors-headers", "comma-separated request headers that pages of --cors-origins may send, in addition to those of the service, such as traceparent (default: none)", func(text string) error {
-		s.CORSHeaders = splitList(text)
-		return nil
-	})
-	f.StringVar(&s.LogLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
-	f.DurationVar(&s.AccessTokenTTL, "access-token-ttl", time.Hour, "lifetime of an access token, at most 24h")
-	f.DurationVar(&s.SessionIdleTTL, "session-idle-ttl", 720*time.Hour, "time after which a session expires if the client does not refresh it")
-	f.DurationVar(&s.SessionMaxTTL, "session-max-ttl", 2160*time.Hour, "time after the login at which a session expires, even if the client refreshes it")
-	s.RefreshGrace = issuer.NoRefreshLimit
-	f.Func("refresh-grace", "how long a client may repeat a refresh whose reply was lost, at most 5m; 0: not at all; unused: until the new token was used (default unused)",
-		func(value string) (err error) {
-			if value != "unused" {
-				s.RefreshGrace, err = time.ParseDuration(value)
-			}
-			return err
-		})
-	f.DurationVar(&s.ReauthMaxAge, "reauth-max-age", 10*time.Minute, "maximum age of the last password check for sensitive calls; 0: no limit")
-	f.StringVar(&s.Registration, "registration", registrationOpen, "whether people can register by themselves: open or closed")
-	f.Func("registration-domains", "comma-separated domains of the email addresses that people may register with or change to (default: all)", func(text string) error {
-		s.RegistrationDomains = splitList(text)
-		return nil
-	})
-	s.ReservedNames = splitList(reservedNames)
-	f.Func("reserved-names", "comma-separated usernames that nobody can register (default: "+strings.ReplaceAll(reservedNames, ",", ", ")+")", func(text string) error {
-		s.ReservedNames = splitList(text)
-		return nil
-	})
-	f.StringVar(&s.ClassicRoutes, "classic-routes", string(api.ClassicStrict), "routes that are older than /v1, such as /loginUser: strict (sensitive calls need a recent sign-in or the password), on (they need only an access token) or off (404)")
-	f.IntVar(&s.MaxSessions, "max-sessions", 100, "maximum number of active sessions per user; 0: no limit")
-	f.StringVar(&s.MaxSessionsPolicy, "max-sessions-policy", maxSessionsEndOldest, "what happens to a login if the user already has --max-sessions sessions: refuse (it is refused) or end-oldest (the oldest session is revoked)")
-	f.DurationVar(&s.HistoryRetention, "history-retention", 9600*time.Hour, "how long logins, failed logins and audit events are kept; a session that is not over stays")
-	f.DurationVar(&s.AddressRetention, "address-retention", 2160*time.Hour, "how long a login keeps its full address and user agent; then the network (/24 or /48) and the device remain")
-	f.IntVar(&s.BcryptCost, "bcrypt-cost", 10, "bcrypt cost of new password hashes, 10 to 14")
-	f.StringVar(&s.PasswordPepperFile, "password-pepper-file", "", "file of peppers (secret keys for password hashes), one id:base64 per line; new hashes use the first pepper")
-	f.IntVar(&s.PasswordMinLength, "password-min-length", 8, "minimum number of characters in a new password, 8 to 64")
-	f.StringVar(&s.BreachedURL, "breached-url", "", "range URL of a breached-password service, such as https://api.pwnedpasswords.com/range/ (default: new passwords are not checked)")
-	f.StringVar(&s.BreachedPolicy, "breached-policy", breachedAllow, "with --breached-url: whether to allow or refuse a new password while the breached-password service does not answer")
-	f.DurationVar(&s.ResetTTL, "reset-ttl", 10*time.Minute, "lifetime of a password reset link, at most 10m")
-	f.StringVar(&s.ResetURL, "reset-url", "", "URL of your page that password reset links open (default: PUBLIC_URL/reset, which returns JSON)")
-	f.StringVar(&s.VerifyURL, "verify-url", "", "URL of your page that email confirmation links open (default: PUBLIC_URL/verify)")
-	f.StringVar(&s.ClientsFile, "clients-file", "", "path of the file of clients that may introspect tokens; 'sessiond clients add' writes this file")
-	f.StringVar(&s.Limits, "limits", limitsOn, "rate limits: on or off; off is for tests and benchmarks only, because passwords can then be guessed without limit")
+// The verbs that take a setting.
+var (
+	inService    = []string{serveVerb, devVerb}
+	inProduction = []string{serveVerb}
+	withDatabase = []string{serveVerb, migrateVerb, importVerb}
+	withPeppers  = []string{serveVerb, devVerb, importVerb}
+)
+
+// groups declares all settings. The flags, the environment variables, the help and the tables in
+// settings.md come from here.
+func (s *Settings) groups() []group {
+	return []group{
+		{"HTTP", []setting{
+			{name: "addr", value: text(&s.Addr, "ADDRESS"), def: ":8080", devDef: "127.0.0.1:8080", verbs: inService, meaning: "listening address. `dev` listens on loopback only"},
+			{name: metricsAddr, value: text(&s.MetricsAddr, "ADDRESS"), def: "127.0.0.1:9090", verbs: inProduction, meaning: "listening address of `/metrics`, for example `:9090` if Prometheus runs elsewhere; empty: no metrics"},
+			{name: "public-url", value: text(&s.PublicURL, "URL"), required: true, verbs: inService, meaning: "the URL at which clients reach the service; links in mails begin with it"},
+			{name: "trusted-proxies", value: parsed(&s.TrustedProxies, "CIDRS", parsePrefixes), verbs: inService, meaning: "comma-separated CIDRs of proxies whose header `--forwarded` is trusted"},
+			{
+				name: "forwarded", value: oneOf(&s.Forwarded, "x-forwarded-for", "forwarded"), def: "x-forwarded-for", verbs: inService,
+				meaning: "the header in which these proxies report the client's address: `x-forwarded-for`, or `forwarded` (RFC 7239). Ports, brackets and quotes are understood. If a proxy reports nothing that can be read, its clients share its own address in the limits: the log warns once, and `sessiond_client_address_unreadable_total` counts",
+			},
+			{name: "cors-origins", value: list(&s.CORSOrigins, "ORIGINS"), verbs: inService, meaning: "comma-separated origins that may call from a browser and read `x-auth-token`. A default port is ignored, as browsers do"},
+			{name: "cors-headers", value: list(&s.CORSHeaders, "HEADERS"), verbs: inService, meaning: "comma-separated request headers that these origins may send in addition to those of the service, such as `traceparent,baggage`"},
+			{
+				name: "classic-routes", value: oneOf(&s.ClassicRoutes, string(api.ClassicStrict), string(api.ClassicOn), string(api.ClassicOff)), def: string(api.ClassicStrict), verbs: inService,
+				meaning: "the classic routes, such as `/loginUser`. `strict`: changing the password or the email, deleting the account and revoking all logins require a sign-in within `--reauth-max-age` or `current_password`; `on`: they require only an access token, so a stolen one is the account; `off`: the routes answer 404 and are not in `/docs`",
+			},
+		}},
+		{"Stores", []setting{
+			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
+			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
+			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: inProduction, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
+			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: inProduction, meaning: "prefix of every key in Redis"},
+			{name: "allow-plaintext", value: parsed(&s.AllowPlaintext, boolKind, strconv.ParseBool), def: "false", verbs: withDatabase, meaning: "allow unencrypted connections to hosts that are neither loopback nor private"},
+			{name: "data", value: text(&s.Data, "DIR"), def: ".sessiond", verbs: []string{devVerb}, meaning: "directory of the SQLite database, the signing key, and the file of mails"},
+		}},
+		{"Tokens and sessions", []setting{
+			{name: "signing-keys-file", value: text(&s.SigningKeysFile, "FILE"), required: true, verbs: inProduction, meaning: "created by `sessiond keys new`; a change is picked up within a second"},
+			{name: "issuer", value: text(&s.Issuer, "URL"), required: true, verbs: inService, meaning: "`iss` of the tokens"},
+			{name: "audience", value: text(&s.Audience, "AUDIENCE"), shown: "the issuer", verbs: inService, meaning: "`aud` of the tokens"},
+			{name: "access-token-ttl", value: parsed(&s.AccessTokenTTL, "DURATION", time.ParseDuration), def: "1h", verbs: inService, meaning: "lifetime of an access token, at most a day"},
+			{name: "session-idle-ttl", value: parsed(&s.SessionIdleTTL, "DURATION", time.ParseDuration), def: "720h", verbs: inService, meaning: "a session ends if it is not refreshed for this long"},
+			{name: "session-max-ttl", value: parsed(&s.SessionMaxTTL, "DURATION", time.ParseDuration), def: "2160h", verbs: inService, meaning: "a session ends this long after its login"},
+			{
+				name: "refresh-grace", value: parsed(&s.RefreshGrace, "DURATION", parseRefreshGrace), def: "unused", verbs: inService,
+				meaning: "until when a client may fetch a lost refresh reply again. `unused`: until the new token was used; or a duration of at most `5m`, after which such a client is signed out; `0`: never",
+			},
+			{
+				name: "reauth-max-age", value: parsed(&s.ReauthMaxAge, "DURATION", time.ParseDuration), def: "10m", verbs: inService,
+				meaning: "maximum age of the last password check for changing the password or the email, deleting the account, and revoking another session, the others or all; `0`: no limit",
+			},
+			{name: "max-sessions", value: number(&s.MaxSessions), def: "100", verbs: inService, meaning: "maximum number of active sessions of a user; `0`: no limit"},
+			{
+				name: "max-sessions-policy", value: oneOf(&s.MaxSessionsPolicy, maxSessionsEndOldest, maxSessionsRefuse), def: maxSessionsEndOldest, verbs: inService,
+				meaning: "what a login beyond `--max-sessions` does: `end-oldest` ends the oldest session, `refuse` refuses the login",
+			},
+			{name: "clients-file", value: text(&s.ClientsFile, "FILE"), verbs: inService, meaning: "clients that may introspect tokens; created by `sessiond clients add`"},
+		}},
+		{"History", []setting{
+			{
+				name: "history-retention", value: parsed(&s.HistoryRetention, "DURATION", time.ParseDuration), def: "9600h", verbs: inService,
+				meaning: "how long logins (counted from the login), failed logins and audit events are kept, at least `1m`. A session that is not over stays",
+			},
+			{
+				name: "address-retention", value: parsed(&s.AddressRetention, "DURATION", time.ParseDuration), def: "2160h", verbs: inService,
+				meaning: "how long a login keeps its full address and user agent, at least `1m`. Then the network (/24 or /48) and the name of the device remain",
+			},
+		}},
+		{"Accounts", []setting{
+			{name: "registration", value: oneOf(&s.Registration, registrationOpen, registrationClosed), def: registrationOpen, verbs: inService, meaning: "`closed`: registering is answered 403; `sessiond import` still adds users"},
+			{name: "registration-domains", value: list(&s.RegistrationDomains, "DOMAINS"), shown: "all", verbs: inService, meaning: "comma-separated domains of the email addresses that people may register with or change to"},
+			{
+				name: "reserved-names", value: list(&s.ReservedNames, "NAMES"), def: reservedNames, shown: "`admin`, `root`, `support` … (all in the help)", verbs: inService,
+				meaning: "comma-separated usernames that nobody can register, in any spelling",
+			},
+			{name: "hide-accounts", value: parsed(&s.HideAccounts, boolKind, strconv.ParseBool), def: "false", verbs: inService, meaning: "the classic routes no longer reveal whether an account exists"},
+		}},
+		{"Passwords", []setting{
+			{
+				name: "bcrypt-cost", value: number(&s.BcryptCost), def: "10", verbs: inService,
+				meaning: "10 to 14; hashes are renewed at the next login. Raise it, do not lower it: hashes of a higher cost, also [imported](operations.md#import-users) ones, take longer to refuse, which reveals their accounts",
+			},
+			{
+				name: "password-pepper-file", value: text(&s.PasswordPepperFile, "FILE"), verbs: withPeppers,
+				meaning: "one `id:base64` a line, 32 bytes or more; the first pepper hashes, all verify. `import` needs the file of the service that made the hashes, if it had one. Also holds the [signer key of Firebase](operations.md#users-of-firebase)",
+			},
+			{name: "password-min-length", value: number(&s.PasswordMinLength), def: "8", verbs: inService, meaning: "minimum number of characters, 8 to 64"},
+			{name: "breached-url", value: text(&s.BreachedURL, "URL"), verbs: inService, meaning: "range check of a service that knows breached passwords, such as `https://api.pwnedpasswords.com/range/`"},
+			{
+				name: "breached-policy", value: oneOf(&s.BreachedPolicy, breachedAllow, breachedRefuse), def: breachedAllow, verbs: inService,
+				meaning: "what happens to a new password while that service does not respond: `allow`, or `refuse` (503)",
+			},
+		}},
+		{"Rate limits", append([]setting{
+			{
+				name: "limits", value: oneOf(&s.Limits, limitsOn, limitsOff), def: limitsOn, verbs: inService,
+				meaning: "all limits below. `off` allows unlimited password guesses. It is for tests and benchmarks, and the log says so at start",
+			},
+		}, s.rules()...)},
+		{"Mail", []setting{
+			{
+				name: "smtp-url", value: text(&s.SMTPURL, "URL"), secret: true, verbs: inProduction,
+				meaning: "`smtp://user:password@host:587` (STARTTLS) or `smtps://`. Without it no mail is sent, and `POST /forgotPassword`, `/v1/password-resets` and `/v1/users` answer 503; with `--hide-accounts`, so does `/registerUser`. No email address is ever confirmed",
+			},
+			{name: "mail-from", value: text(&s.MailFrom, "ADDRESS"), verbs: inProduction, meaning: "sender of the mails; required with `--smtp-url`"},
+			{name: "reset-ttl", value: parsed(&s.ResetTTL, "DURATION", time.ParseDuration), def: "10m", verbs: inService, meaning: "lifetime of a reset link, at most `10m` (ASVS 6.5.5)"},
+			{
+				name: "reset-url", value: text(&s.ResetURL, "URL"), shown: "`PUBLIC_URL/reset`", verbs: inService,
+				meaning: "the page of your front end behind reset links. Set it: the default answers JSON, for existing clients. Required with `--classic-routes=off`",
+			},
+			{
+				name: "verify-url", value: text(&s.VerifyURL, "URL"), shown: "`PUBLIC_URL/verify`", verbs: inService,
+				meaning: "the page behind confirmation links. A page of your own should ask for the password of the account and send it with the token",
+			},
+		}},
+		{"Operation", []setting{
+			{
+				name: "shutdown-delay", value: parsed(&s.ShutdownDelay, "DURATION", time.ParseDuration), def: "0s", verbs: inProduction,
+				meaning: "after SIGTERM, keep serving for this long while `/readyz` answers 503 and responses carry `Connection: close` ([operations.md](operations.md#replace-and-stop-replicas))",
+			},
+			{name: "log-level", value: text(&s.LogLevel, "debug|info|warn|error"), def: "info", verbs: inService, meaning: "lowest level that is logged"},
+		}},
+		{"Import", []setting{
+			{
+				name: "in", value: text(&s.ImportFile, "FILE"), verbs: []string{importVerb},
+				meaning: "file of users: `.csv` with a header line, or `.jsonl`; `-` reads standard input. Required columns or members: `email`, `password_hash`. Optional ones: `username`, `first_name`, `last_name`, `email_verified` (true or false), `created_at` (RFC 3339)",
+			},
+			{name: "format", value: oneOf(&s.ImportFormat, "csv", "jsonl"), shown: "the file's extension", verbs: []string{importVerb}, meaning: "format of the file"},
+		}},
+	}
+}
+
+// rules declares the numbers of each rate limit.
+func (s *Settings) rules() (settings []setting) {
 	s.Rules = limit.Defaults()
 	for _, rule := range s.Rules.All() {
-		f.TextVar(rule, "limit-"+rule.Name, *rule, "BURST/PERIOD of a rate limit: that many at once, and one more each period; it counts "+rule.Counts)
+		def, err := rule.MarshalText()
+		if err != nil {
+			panic(err)
+		}
+		meaning := rule.Counts
+		if rule.Backoff > 0 {
+			meaning += "; *backoff*"
+		}
+		set := func(text string) error { return rule.UnmarshalText([]byte(text)) }
+		settings = append(settings, setting{name: "limit-" + rule.Name, value: &value{kind: "BURST/PERIOD", set: set}, def: string(def), verbs: inService, meaning: meaning})
 	}
-	f.BoolVar(&s.HideAccounts, "hide-accounts", false, "do not reveal whether an account exists on the routes that are older than /v1, such as /registerUser")
+	return settings
 }
 
-// database adds the flags of every verb that uses Postgres.
-func (s *Settings) database(f *flags) {
-	f.secret(&s.DatabaseURL, "database-url", "URL of PostgreSQL: postgres://user:password@host/db?sslmode=verify-full")
-	f.IntVar(&s.DatabaseMaxConns, "database-max-conns", 20, "maximum number of connections of one replica to the database, besides two that ask which Redis counts")
-	f.BoolVar(&s.AllowPlaintext, "allow-plaintext", false, "allow unencrypted connections to hosts that are neither loopback nor private")
-}
-
-// production adds the flags that the verbs serve and doctor have, but dev does not.
-func (s *Settings) production(f *flags) {
-	s.database(f)
-	f.StringVar(&s.Addr, "addr", ":8080", "address to listen on")
-	f.StringVar(&s.MetricsAddr, metricsAddr, "127.0.0.1:9090", "address that serves /metrics; empty: /metrics is not served")
-	f.secret(&s.RedisURL, "redis-url", "URL of Redis: rediss://user:password@host:6379, or redis+sentinel:// or redis+cluster://")
-	f.StringVar(&s.RedisPrefix, "redis-prefix", "", "prefix of every Redis key that sessiond uses")
-	f.StringVar(&s.SigningKeysFile, "signing-keys-file", "", "file of the signing keys, which the command sessiond keys new creates")
-	f.secret(&s.SMTPURL, "smtp-url", "URL of the mail server: smtp://user:password@host:587 or smtps://; without it, "+withoutMail)
-	f.StringVar(&s.MailFrom, "mail-from", "", "sender address of all mails; required with --smtp-url")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to serve after SIGTERM while /readyz returns 503 and responses close their connections, because load balancers need time to notice")
+func parseRefreshGrace(text string) (time.Duration, error) {
+	if text == "unused" {
+		return issuer.NoRefreshLimit, nil
+	}
+	return time.ParseDuration(text)
 }
 
 // check returns an error with one line for each setting that is contradictory or unsafe.
@@ -198,11 +276,6 @@ func (s *Settings) check() error {
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")
 	}
-	switch api.ClassicRoutes(s.ClassicRoutes) {
-	case api.ClassicStrict, api.ClassicOn, api.ClassicOff:
-	default:
-		refuse("CLASSIC_ROUTES", "want %s, %s or %s", api.ClassicStrict, api.ClassicOn, api.ClassicOff)
-	}
 	if s.SMTPURL != "" && s.ResetURL == "" && s.ClassicRoutes == string(api.ClassicOff) {
 		refuse("RESET_URL", "required with CLASSIC_ROUTES=off, because mailed links to reset a password would lead nowhere")
 	}
@@ -213,16 +286,6 @@ func (s *Settings) check() error {
 	}
 	if s.PasswordMinLength < 8 || s.PasswordMinLength > 64 {
 		refuse("PASSWORD_MIN_LENGTH", "want 8 to 64")
-	}
-	for _, c := range []struct{ setting, value, first, second string }{
-		{"MAX_SESSIONS_POLICY", s.MaxSessionsPolicy, maxSessionsEndOldest, maxSessionsRefuse},
-		{"BREACHED_POLICY", s.BreachedPolicy, breachedAllow, breachedRefuse},
-		{"LIMITS", s.Limits, limitsOn, limitsOff},
-		{"REGISTRATION", s.Registration, registrationOpen, registrationClosed},
-	} {
-		if c.value != c.first && c.value != c.second {
-			refuse(c.setting, "want %s or %s", c.first, c.second)
-		}
 	}
 	for setting, text := range map[string]string{"PUBLIC_URL": s.PublicURL, "RESET_URL": s.ResetURL, "VERIFY_URL": s.VerifyURL, "BREACHED_URL": s.BreachedURL} {
 		if text != "" && !isWebURL(text) {
@@ -249,9 +312,6 @@ func (s *Settings) check() error {
 		if !headerName.MatchString(name) {
 			refuse("CORS_HEADERS", "%q: want the name of a header such as traceparent", name)
 		}
-	}
-	if forwardedHeaders[s.Forwarded] == "" {
-		refuse("FORWARDED", "want x-forwarded-for or forwarded")
 	}
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	return errors.Join(problems...)

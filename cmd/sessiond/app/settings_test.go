@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestServe_RefusesMissingOrUnsafeSettings checks that serve does not start with a setting that is
@@ -113,10 +115,9 @@ func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
 func TestFlags_EmptyVariableCountsAsUnset(t *testing.T) {
 	parse := func(env lookupEnv) (s Settings) {
 		t.Helper()
-		f := newFlags("serve", io.Discard)
-		s.common(f)
-		s.production(f)
-		if err := f.parse(nil, env); err != nil {
+		c := &cobra.Command{Use: serveVerb}
+		s.addFlags(c, env)
+		if err := c.PreRunE(c, nil); err != nil {
 			t.Fatal(err)
 		}
 		return s
