@@ -28,7 +28,7 @@ for platform in "$@"; do
   name=sessiond-$version-$GOOS-$GOARCH
   [ "$GOOS" != windows ] || name=$name.exe
   say "$name"
-  run go build -trimpath -ldflags=-s -o "$out/$name" ./cmd/sessiond
+  run go build -trimpath -buildvcs=true -ldflags=-s -o "$out/$name" ./cmd/sessiond
   run "$dir/cyclonedx-gomod" bin -json -licenses -noserial -version "$version" -output "$out/$name.cdx.json" "$out/$name"
 done
 cd "$out"
