@@ -234,7 +234,7 @@ func TestImport_SkipsAndReportsInvalidLines(t *testing.T) {
 		{"bob,b@example.com," + costly + ",,", `{"username":"bob","email":"b@example.com","password_hash":"` + costly + `"}`, "cost 15 is above 14"},
 		{"bob,b@example.com," + hash + "x,,", `{"username":"bob","email":"b@example.com","password_hash":"` + hash + `x"}`, "password_hash: bcrypt: want"},
 		{"bob,b@example.com,md5" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"md5` + hash + `"}`, "password_hash: neither bcrypt nor"},
-		{`bob,b@example.com,"` + argon2 + `",,`, `{"username":"bob","email":"b@example.com","password_hash":"` + argon2 + `"}`, "password_hash: argon2id: m is 1048576; want 8 to 131072"},
+		{`bob,b@example.com,"` + argon2 + `",,`, `{"username":"bob","email":"b@example.com","password_hash":"` + argon2 + `"}`, "password_hash: argon2id: m is 1048576; want 32 to 131072"},
 		{"b@b,b@example.com," + hash + ",,", `{"username":"b@b","email":"b@example.com","password_hash":"` + hash + `"}`, "username: must not contain an @"},
 		{" b@b,b@example.com," + hash + ",,", `{"username":" b@b","email":"b@example.com","password_hash":"` + hash + `"}`, "username: must not contain an @"},
 		{"bob,b@example.com,$sessiond$v=1$p=k7" + hash + ",,", `{"username":"bob","email":"b@example.com","password_hash":"$sessiond$v=1$p=k7` + hash + `"}`, `"k7" is not configured`},
