@@ -32,6 +32,10 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 	if err := errors.Join(os.WriteFile(readable, data, 0o600), os.Chmod(readable, 0o644)); err != nil {
 		t.Fatal(err)
 	}
+	secret := filepath.Join(dir, "redis-url")
+	if err := errors.Join(os.WriteFile(secret, []byte("redis://:s3cret@127.0.0.1:1"), 0o600), os.Chmod(secret, 0o604)); err != nil {
+		t.Fatal(err)
+	}
 	mail := "SMTP_URL=smtp+plain://" + startSMTP(t) + " MAIL_FROM=id@example.com"
 	const (
 		complete    = "ok   configuration  complete and safe\n"
@@ -53,6 +57,7 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
 		{"fails for an unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},
 		{"fails for an unescaped slash in a password", "REDIS_URL=rediss://:abc,s3cret/ghi@127.0.0.1:1", "FAIL Redis          SESSIOND_REDIS_URL: the URL is malformed", complete},
 		{"warns of a key file that others can read", "SIGNING_KEYS_FILE=" + readable, "WARN files          SESSIOND_SIGNING_KEYS_FILE: every user of this machine can read the file (mode 0644)", "FAIL configuration"},
+		{"warns of a secret's file that others can read", "REDIS_URL= REDIS_URL_FILE=" + secret, "WARN files          SESSIOND_REDIS_URL_FILE: every user of this machine can read the file (mode 0604)", "FAIL configuration"},
 		{"does not warn of a file of the owner only", "", complete, "WARN files"},
 		{"warns of a Redis without a password on another machine", "REDIS_URL=redis://10.255.255.1:1", "WARN Redis          SESSIOND_REDIS_URL has no password", "FAIL configuration"},
 		{"does not warn of a Redis without a password on this machine", "REDIS_URL=redis://localhost:1", complete, "has no password"},

@@ -77,6 +77,7 @@ const groupAnnotation = "group"
 func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
 	flags := c.Flags()
 	flags.SortFlags = false
+	s.secretPaths = map[string]*string{}
 	var settings []setting
 	add := func(title, name string, v *value, help, shown string) {
 		f := flags.VarPF(v, name, "", help)
@@ -105,7 +106,9 @@ func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
 			}
 			add(g.title, st.name, st.value, st.help(c.Name()), strings.ReplaceAll(st.shown, "`", ""))
 			if st.secret {
-				add(g.title, st.name+"-file", text(new(string), "FILE"), "file that contains the value of --"+st.name, "")
+				name, path := st.name+"-file", new(string)
+				add(g.title, name, text(path, "FILE"), "file that contains the value of --"+st.name, "")
+				s.secretPaths[name] = path
 			}
 			settings = append(settings, st)
 		}

@@ -87,6 +87,8 @@ type Settings struct {
 
 	// Settings of `sessiond import`.
 	ImportFile, ImportFormat string
+
+	secretPaths map[string]*string // of the files that hold the values of secrets, by flag; addFlags sets it
 }
 
 // The verbs that take a setting.

@@ -3,9 +3,11 @@ package app
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sessiond/sessiond/api"
@@ -34,9 +36,9 @@ func (s *Settings) warnings() (list []warning) {
 	if hosts, secret, err := redisstore.Password(s.RedisURL); err == nil && !secret && !allLoopback(hosts) {
 		warn("Redis", "SESSIOND_REDIS_URL has no password: every client that reaches Redis can keep a revoked session alive")
 	}
-	for setting, path := range s.secretFiles() {
-		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&otherMayRead != 0 {
-			warn("files", "SESSIOND_%s: every user of this machine can read the file (mode %#o); use mode 0600, or 0440 with the group of the service", setting, info.Mode().Perm())
+	for _, f := range s.secretFiles() {
+		if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&otherMayRead != 0 {
+			warn("files", "%s: every user of this machine can read the file (mode %#o); use mode 0600, or 0440 with the group of the service", f.setting, info.Mode().Perm())
 		}
 	}
 	return list
@@ -44,12 +46,15 @@ func (s *Settings) warnings() (list []warning) {
 
 const otherMayRead fs.FileMode = 0o004
 
-// secretFiles returns the files whose content a thief could use, by setting.
-func (s *Settings) secretFiles() map[string]string {
-	files := map[string]string{"SIGNING_KEYS_FILE": s.SigningKeysFile, "PASSWORD_PEPPER_FILE": s.PasswordPepperFile}
-	for setting, path := range files {
-		if path == "" {
-			delete(files, setting)
+type secretFile struct{ setting, path string }
+
+// secretFiles returns the files whose content a thief could use, in the order of their settings.
+func (s *Settings) secretFiles() (files []secretFile) {
+	paths := map[string]*string{"signing-keys-file": &s.SigningKeysFile, "password-pepper-file": &s.PasswordPepperFile}
+	maps.Copy(paths, s.secretPaths)
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		if path := *paths[name]; path != "" {
+			files = append(files, secretFile{envName(name), path})
 		}
 	}
 	return files
