@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,6 +67,14 @@ func codes(cell string) (all []string) {
 // helpers, examples and the benchmark do not belong to it.
 func goFiles(t *testing.T) map[string][]*ast.File {
 	t.Helper()
+	files, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+var parsed = sync.OnceValues(func() (map[string][]*ast.File, error) {
 	files := make(map[string][]*ast.File)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -85,11 +94,8 @@ func goFiles(t *testing.T) map[string][]*ast.File {
 		files[dir] = append(files[dir], file)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
+	return files, err
+})
 
 // constants are the constants of one package, by name.
 type constants map[string]ast.Expr
