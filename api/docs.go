@@ -28,7 +28,7 @@ var docsPage []byte
 var docsPolicy = "default-src 'none'; style-src " + inlineHash(docsPage, "style") + pagePolicy
 
 // pagePolicy is the part of the Content-Security-Policy that all HTML pages share.
-const pagePolicy = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const pagePolicy = "; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // documents are the OpenAPI document and the page /docs.
 type documents struct{ openAPI, page []byte }

@@ -43,7 +43,7 @@ func TestDocsPage_ShowsEveryOperation(t *testing.T) {
 
 // The page /docs must work in a network without internet access, and under a
 // Content-Security-Policy that allows no script.
-func TestDocsPage_NeedsNoScriptAndNoOtherFile(t *testing.T) {
+func TestDocsPage_NeedsNoScriptAndNoOtherFile_ASVS_V14_2_3(t *testing.T) {
 	ids := make(map[string]bool)
 	var links []string
 	dec := xml.NewDecoder(bytes.NewReader(docsPage))
@@ -90,7 +90,7 @@ func TestDocsPage_NeedsNoScriptAndNoOtherFile(t *testing.T) {
 	}
 }
 
-func TestDocsPolicy_AllowsOnlyInlineStyleOfPage(t *testing.T) {
+func TestDocsPolicy_AllowsOnlyInlineStyleOfPage_ASVS_V3_4_3(t *testing.T) {
 	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllSubmatch(docsPage, -1)
 	if len(styles) != 1 {
 		t.Fatalf("the page has %d style elements, want 1", len(styles))

@@ -134,8 +134,10 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 }
 
 func showExported(l *issuer.Login, current string, now time.Time) exportedLogin {
+	b := showLogin(l, current, now)
+	b.UserAgent = l.UserAgent // also that of a failed login, because the export holds everything that is stored
 	return exportedLogin{
-		loginBody: showLogin(l, current, now), TokenID: l.TokenID, AMR: l.AMR,
+		loginBody: b, TokenID: l.TokenID, AMR: l.AMR,
 		AuthTime: timeOrNull(l.AuthTime), AccessExpiresAt: timeOrNull(l.AccessExpiresAt), MaxExpiresAt: timeOrNull(l.MaxExpiresAt),
 	}
 }

@@ -17,7 +17,7 @@ func serveOnce(h handler) *httptest.ResponseRecorder {
 }
 
 // A handler may return a reply together with an error. The client must not receive that reply.
-func TestServe_SendsNoReplyIfHandlerReturnsError(t *testing.T) {
+func TestServe_SendsNoReplyIfHandlerReturnsError_ASVS_V16_5_1_V16_5_3(t *testing.T) {
 	w := serveOnce(func(q *request) (reply, error) {
 		q.replyHeader.Set("X-Auth-Token", "secret")
 		return ok("secret"), errors.New("failed")
@@ -27,7 +27,7 @@ func TestServe_SendsNoReplyIfHandlerReturnsError(t *testing.T) {
 	}
 }
 
-func TestServe_HidesCauseOfPanicFromClient(t *testing.T) {
+func TestServe_HidesCauseOfPanicFromClient_ASVS_V16_5_1(t *testing.T) {
 	w := serveOnce(func(*request) (reply, error) { panic("secret") })
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") {
 		t.Errorf("got status %d and body %s, want a 500 that does not show the panic's value", w.Code, w.Body)

@@ -144,7 +144,7 @@ func TestOpenAPI_OperationsHaveSummaryAndResponses(t *testing.T) {
 	})
 }
 
-func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue(t *testing.T) {
+func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue_ASVS_V2_1_1(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for _, p := range op.Parameters {
 			checkBounds(t, p.Value.Name, p.Value.Schema.Value)
@@ -190,7 +190,7 @@ func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 	}
 }
 
-func TestOpenAPI_ResponseSchemasForbidUnknownFields(t *testing.T) {
+func TestOpenAPI_ResponseSchemasForbidUnknownFields_ASVS_V15_3_1(t *testing.T) {
 	eachOperation(t, func(t *testing.T, _, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		for status, r := range op.Responses.Map() {
 			for media, content := range r.Value.Content {
@@ -230,7 +230,22 @@ func closed(s *openapi3.Schema) bool {
 // protected reports whether an operation needs credentials according to openapi.json.
 func protected(op *openapi3.Operation) bool { return op.Security == nil || len(*op.Security) > 0 }
 
-func TestOpenAPI_MatchesRoutes(t *testing.T) {
+func TestOpenAPI_HasNoPasswordHints_ASVS_V6_4_2(t *testing.T) {
+	hint := regexp.MustCompile(`(?i)hint|question|answer|maiden|birth|pet_`)
+	fields := 0
+	for name, schema := range loadOpenAPI(t).Components.Schemas {
+		for field := range schema.Value.Properties {
+			if fields++; hint.MatchString(field) && field != "token_type_hint" { // RFC 7009
+				t.Errorf("the schema %s has the field %s", name, field)
+			}
+		}
+	}
+	if fields < 50 {
+		t.Errorf("found %d fields, so this test sees too little", fields)
+	}
+}
+
+func TestOpenAPI_MatchesRoutes_ASVS_V6_3_4_V8_2_1(t *testing.T) {
 	// The router does not list /v1/verify, which accepts every method. The document lists only GET.
 	routes := map[string]bool{http.MethodGet + " " + verifyPattern: true}
 	heads := make(map[string]bool)
@@ -313,7 +328,7 @@ func compareRoutes(t *testing.T, routes map[string]bool) {
 	}
 }
 
-func TestOpenAPI_RequiresTokenWhereHandlerReturns401(t *testing.T) {
+func TestOpenAPI_RequiresTokenWhereHandlerReturns401_ASVS_V8_2_1(t *testing.T) {
 	handler := (&API{Users: &identity.Service{}, Log: slog.New(slog.DiscardHandler)}).Handler()
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		w := httptest.NewRecorder()
@@ -327,7 +342,7 @@ func TestOpenAPI_RequiresTokenWhereHandlerReturns401(t *testing.T) {
 	})
 }
 
-func TestOpenAPI_HasSameResponseFieldsAsHandlers(t *testing.T) {
+func TestOpenAPI_HasSameResponseFieldsAsHandlers_ASVS_V15_3_1(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
 	metadata, err := (&API{Sessions: &issuer.Manager{}}).getServerMetadata(nil)
 	if err != nil {
@@ -415,7 +430,7 @@ var inputs = map[string]any{
 // requiredByHandler maps an operationId to a field that is required by code, not by a struct tag.
 var requiredByHandler = map[string]string{"refreshToken": "refresh_token"}
 
-func TestOpenAPI_HasSameRequestFieldsAsHandlers(t *testing.T) {
+func TestOpenAPI_HasSameRequestFieldsAsHandlers_ASVS_V2_1_1(t *testing.T) {
 	unseen := maps.Clone(inputs)
 	eachOperation(t, func(t *testing.T, _, _ string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		documented := make(map[string]bool) // field name → whether the field is required
@@ -462,7 +477,7 @@ func TestOpenAPI_HasSameRequestFieldsAsHandlers(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_HasSameRequestFieldsAsHandlers checks only the handlers in the variable 'inputs'.
+// TestOpenAPI_HasSameRequestFieldsAsHandlers_ASVS_V2_1_1 checks only the handlers in the variable 'inputs'.
 // That variable must therefore list every handler in routes.go that takes input.
 func TestInputsVariable_ListsEveryHandlerThatTakesInput(t *testing.T) {
 	routes, err := os.ReadFile("routes.go")

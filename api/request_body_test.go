@@ -24,7 +24,7 @@ func decodeSample(contentType, body string) (sample, error) {
 	return in, err
 }
 
-func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies(t *testing.T) {
+func TestDecodeJSONOrForm_AcceptsOnlyWellFormedBodies_ASVS_V1_5_2_V15_3_5(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for _, c := range []struct {
 		name, contentType, body string

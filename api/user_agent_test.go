@@ -27,7 +27,7 @@ func TestDeviceName_HasOnlyWordsOfOurs(t *testing.T) {
 
 // Postgres refuses a NUL byte and invalid UTF-8. A terminal that shows the stored User-Agent would
 // obey an escape sequence in it.
-func TestCleanUserAgent_RemovesControlCharactersAndInvalidUTF8(t *testing.T) {
+func TestCleanUserAgent_RemovesControlCharactersAndInvalidUTF8_ASVS_V1_3_3(t *testing.T) {
 	got := cleanUserAgent("a\x00b\xff\u202ec\x1b[31m" + strings.Repeat("é", 600))
 	if strings.ContainsAny(got, "\x00\u202e\x1b") || len(got) > maxUserAgent {
 		t.Errorf("cleanUserAgent returned %q", got)

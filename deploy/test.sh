@@ -8,6 +8,9 @@
 # Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, and a C compiler for the race detector. It
 # starts its own servers (servers.sh) on loopback, and stops them at the end. The last
 # line of output names the servers that the tests really used.
+#
+# A run of everything also checks that deploy/docs/asvs.md is what the tests prove. With
+# SESSIOND_TEST_ASVS=write it writes that file.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -96,6 +99,7 @@ events() {
 report() {
   # shellcheck disable=SC2016 # gotestsum sets the variables
   "$dir/gotestsum" --format=pkgname-and-test-fails --format-icons=text --format-hide-empty-pkg \
+    --jsonfile-timing-events="$dir/events" \
     --post-run-command='bash -c "echo $TESTS_TOTAL tests, $TESTS_FAILED failed, $TESTS_SKIPPED skipped >\"$counts\""' \
     --raw-command -- cat
 }
@@ -108,6 +112,13 @@ status=0
 run all_tests || status=$?
 [ -e "$counts" ] || exit 1
 [[ $(cat "$counts") != "0 tests"* ]] || die "no test ran"
+
+# The table of ASVS says what the tests of this run prove.
+if [ $everything = yes ]; then
+  asvs=()
+  [ "${SESSIOND_TEST_ASVS:-}" != write ] || asvs=(-write)
+  run go run ./deploy/asvs -events "$dir/events" "${asvs[@]}" || status=1
+fi
 
 # The last line of output names only the servers to which tests connected.
 line="tested: $(cat "$counts")"

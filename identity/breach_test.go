@@ -57,7 +57,7 @@ func (w *world) settingPasswords() map[string]func(password string) error {
 
 var errAway = errors.New("connection refused")
 
-func TestBreaches_EveryWayToSetAPasswordRefusesBreachedPasswords(t *testing.T) {
+func TestBreaches_EveryWayToSetAPasswordRefusesBreachedPasswords_ASVS_V6_2_12(t *testing.T) {
 	for _, way := range []string{"register", "register by mail", "change", "reset"} {
 		w := newWorld(t)
 		list, answers := &breaches{known: breached}, &breachAnswers{}

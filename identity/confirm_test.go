@@ -418,7 +418,7 @@ func TestReset_OwnersFirstRequestIsMailedUnderAttack_ASVS_V6_3_1(t *testing.T) {
 }
 
 // A stranger's username must not reach the owner of an address in a mail of ours.
-func TestMails_HoldNoTextOfAUser(t *testing.T) {
+func TestMails_HoldNoTextOfAUser_ASVS_V1_2_1_V1_3_7(t *testing.T) {
 	w := newWorld(t)
 	const lure = "Win 1000 at evil.example"
 	n := identity.NewUser{Username: lure, Email: "victim@example.com", Password: password, FirstName: lure, LastName: lure}

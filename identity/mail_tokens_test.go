@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNewToken_IsRandomAndURLSafe(t *testing.T) {
+func TestNewToken_IsRandomAndURLSafe_ASVS_V6_4_1_V6_5_3_V6_5_4_V11_5_1(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
 		token := newToken()

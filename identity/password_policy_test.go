@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCheckPassword_ReturnsProblemOfRefusedPassword(t *testing.T) {
+func TestCheckPassword_ReturnsProblemOfRefusedPassword_ASVS_V6_2_1_V6_2_5_V6_2_9_V6_2_11(t *testing.T) {
 	words := contextWords("Alice", "alice.smith@example.com")
 	for _, c := range []struct {
 		why, password string
@@ -61,7 +61,7 @@ func TestCheckPassword_DoesNotChangeItsArguments(t *testing.T) {
 	}
 }
 
-func TestIsCommon_FindsEveryPasswordOfTheList(t *testing.T) {
+func TestIsCommon_FindsEveryPasswordOfTheList_ASVS_V6_2_4_V6_2_12(t *testing.T) {
 	list := strings.Split(strings.TrimSuffix(commonPasswords, "\n"), "\n")
 	if !slices.IsSorted(list) {
 		t.Fatal("the list is not in bytewise order")

@@ -105,7 +105,7 @@ func TestRegister_DoesNotHashIfNameIsTaken(t *testing.T) {
 	}
 }
 
-func TestRegister_OnlyOneOfManyConcurrentRequestsGetsTheUsername(t *testing.T) {
+func TestRegister_OnlyOneOfManyConcurrentRequestsGetsTheUsername_ASVS_V2_3_4(t *testing.T) {
 	w := newWorld(t)
 	errs := make([]error, 8)
 	var all sync.WaitGroup
@@ -245,7 +245,7 @@ func TestRegisterByMail_UnconfirmedRegistrationExpiresAfterADay(t *testing.T) {
 	w.want("the old reset", second(w.CheckReset(t.Context(), reset)), identity.ErrInvalidToken)
 }
 
-func TestAuthenticate_AcceptsUsernameOrEmail(t *testing.T) {
+func TestAuthenticate_AcceptsUsernameOrEmail_ASVS_V6_2_8(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("Alice")
 	from := identity.Origin{IP: "192.0.2.7", UserAgent: "curl/8", Device: "curl"}
@@ -306,7 +306,7 @@ func TestReauthenticate_AcceptsOnlyTheUsersPassword(t *testing.T) {
 	}
 }
 
-func TestAuthenticate_ReplacesOutdatedHash(t *testing.T) {
+func TestAuthenticate_ReplacesOutdatedHash_ASVS_V11_2_2(t *testing.T) {
 	w := newWorld(t)
 	plain, err := bcrypt.GenerateFromPassword([]byte(password), 4)
 	if err != nil {
@@ -509,7 +509,7 @@ func TestUpdateProfile_KeepsConcurrentChanges(t *testing.T) {
 	}
 }
 
-func TestChangePassword_RevokesOtherSessions(t *testing.T) {
+func TestChangePassword_RevokesOtherSessions_ASVS_V7_4_3(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	kept, ended := w.startSession(u), w.startSession(u)
@@ -554,7 +554,7 @@ func TestChangePassword_RevokesOtherSessions(t *testing.T) {
 	w.want("nobody", second(w.ChangePassword(t.Context(), "nobody", nil, password, "", identity.Origin{})), identity.ErrNotFound)
 }
 
-func TestDelete_RemovesUserAndSessions(t *testing.T) {
+func TestDelete_RemovesUserAndSessions_ASVS_V7_4_2_V10_3_3(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.startSession(u)
@@ -573,7 +573,7 @@ func TestDelete_RemovesUserAndSessions(t *testing.T) {
 	}
 }
 
-func TestReset_TokenSetsPasswordOnce(t *testing.T) {
+func TestReset_TokenSetsPasswordOnce_ASVS_V2_3_1_V6_4_1_V6_5_1_V6_6_2(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	w.register("bob")
@@ -642,7 +642,7 @@ func TestReset_TokenSetsPasswordOnce(t *testing.T) {
 	w.want("check again", second(w.CheckReset(t.Context(), token)), identity.ErrInvalidToken)
 }
 
-func TestReset_LinkExpiryCountsFromSendingTheMail(t *testing.T) {
+func TestReset_LinkExpiryCountsFromSendingTheMail_ASVS_V6_4_1_V6_5_5(t *testing.T) {
 	w := newWorld(t)
 	w.ResetTTL = 5 * time.Minute
 	w.register("alice")
@@ -656,7 +656,7 @@ func TestReset_LinkExpiryCountsFromSendingTheMail(t *testing.T) {
 	w.want("after its expiry", second(w.CompleteReset(t.Context(), "", token, otherPassword, identity.Origin{})), identity.ErrInvalidToken)
 }
 
-func TestReset_NewLinkReplacesOldLink(t *testing.T) {
+func TestReset_NewLinkReplacesOldLink_ASVS_V6_6_2(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)
@@ -667,7 +667,7 @@ func TestReset_NewLinkReplacesOldLink(t *testing.T) {
 	w.want("newer", second(w.CheckReset(t.Context(), newer)), nil)
 }
 
-func TestReset_OnlyOneOfManyConcurrentRequestsCanUseTheToken(t *testing.T) {
+func TestReset_OnlyOneOfManyConcurrentRequestsCanUseTheToken_ASVS_V2_3_4_V6_5_1(t *testing.T) {
 	w := newWorld(t)
 	w.register("alice")
 	w.want("request", w.RequestReset(t.Context(), "alice@example.com"), nil)

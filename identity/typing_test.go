@@ -11,7 +11,7 @@ const (
 	decomposed = "Zu\u0308rich im Ma\u0308rz" // as some phones do
 )
 
-func TestAuthenticate_AcceptsPasswordInBothUnicodeForms(t *testing.T) {
+func TestAuthenticate_AcceptsPasswordInBothUnicodeForms_ASVS_V6_2_8(t *testing.T) {
 	for _, registered := range []string{composed, decomposed} {
 		w := newWorld(t)
 		w.want("register", second(w.Register(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: registered})), nil)

@@ -16,7 +16,7 @@ func code(p *problem) string {
 	return p.code
 }
 
-func TestCheckUsername_AcceptsOnlyVisibleCharacters(t *testing.T) {
+func TestCheckUsername_AcceptsOnlyVisibleCharacters_ASVS_V2_2_1(t *testing.T) {
 	for _, c := range []struct{ why, name, want string }{
 		{"plain", "alice", ""},
 		{"the shortest", "bob", ""},
@@ -61,7 +61,7 @@ func TestCheckUsername_AcceptsOnlyVisibleCharacters(t *testing.T) {
 	}
 }
 
-func TestCheckText_AcceptsUpTo200CharactersOnOneLine(t *testing.T) {
+func TestCheckText_AcceptsUpTo200CharactersOnOneLine_ASVS_V2_2_1(t *testing.T) {
 	for _, c := range []struct{ why, text, want string }{
 		{"empty", "", ""},
 		{"the longest", strings.Repeat("é", 200), ""},
@@ -79,7 +79,7 @@ func TestCheckText_AcceptsUpTo200CharactersOnOneLine(t *testing.T) {
 	}
 }
 
-func TestCheckEmail_AcceptsOnlyOneAddressWithoutName(t *testing.T) {
+func TestCheckEmail_AcceptsOnlyOneAddressWithoutName_ASVS_V1_3_11_V2_2_1(t *testing.T) {
 	for _, c := range []struct{ why, email, want string }{
 		{"plain", "alice@example.com", ""},
 		{"subaddress", "alice+news@mail.example.co.uk", ""},

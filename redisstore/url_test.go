@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestParseURL_AcceptsEveryDocumentedForm(t *testing.T) {
+func TestParseURL_AcceptsEveryDocumentedForm_ASVS_V12_3_2(t *testing.T) {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	for raw, want := range map[string]redis.UniversalOptions{
 		"redis://localhost":                 {Addrs: []string{"localhost:6379"}},

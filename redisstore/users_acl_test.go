@@ -20,8 +20,8 @@ import (
 	"github.com/sessiond/sessiond/session/issuer/storetest"
 )
 
-// TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_2 starts Redis with deploy/redis/users.acl.
-func TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_2(t *testing.T) {
+// TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_1_V13_2_2_V13_2_3 starts Redis with deploy/redis/users.acl.
+func TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_1_V13_2_2_V13_2_3(t *testing.T) {
 	t.Parallel()
 	file, err := os.ReadFile("../deploy/redis/users.acl")
 	if err != nil {

@@ -100,7 +100,7 @@ func wantProblem(t *testing.T, name string, got *httptest.ResponseRecorder, code
 	}
 }
 
-func TestMiddleware_Answers503IfStoreIsDown(t *testing.T) {
+func TestMiddleware_Answers503IfStoreIsDown_ASVS_V16_5_3(t *testing.T) {
 	w := issuertest.New(t, sqlstoretest.New(t), redisstoretest.New(t))
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()

@@ -105,7 +105,7 @@ func TestSign_TokenIsAcceptedByGoJose(t *testing.T) {
 	}
 }
 
-func TestAccept_AllowsLeewayAfterExpiry(t *testing.T) {
+func TestAccept_AllowsLeewayAfterExpiry_ASVS_V9_2_1(t *testing.T) {
 	set, c := mustKeys(t, AlgEdDSA), testClaims()
 	token := mustSign(t, set, c)
 	for after, ok := range map[time.Duration]bool{
@@ -131,7 +131,7 @@ func forge(t *testing.T, set *KeySet, header, payload string) string {
 	return signing + "." + b64.EncodeToString(sig)
 }
 
-func TestAccept_RefusesForgedTokens(t *testing.T) {
+func TestAccept_RefusesForgedTokens_ASVS_V9_1_1_V9_1_2_V9_1_3_V9_2_1_V9_2_2_V9_2_3_V10_3_1_V15_3_5(t *testing.T) {
 	set, c := mustKeys(t, AlgEdDSA), testClaims()
 	kid := set.signer.ID
 	good := mustSign(t, set, c)
@@ -223,7 +223,7 @@ func TestAccept_RefusesPayloadsOfJSONTestSuite(t *testing.T) {
 	}
 }
 
-func TestParseKeySet_RefusesBadKeySets(t *testing.T) {
+func TestParseKeySet_RefusesBadKeySets_ASVS_V11_2_3_V11_4_3_V11_6_1(t *testing.T) {
 	for _, alg := range []string{AlgEdDSA, AlgES256, AlgHS256} {
 		set := mustKeys(t, alg)
 		data, err := set.PrivateJSON()

@@ -84,7 +84,7 @@ func (r *roles) as(t *testing.T, role string) string {
 	return u.String()
 }
 
-func TestGrants_AreEnoughForTheService_ASVS_V13_2_2(t *testing.T) {
+func TestGrants_AreEnoughForTheService_ASVS_V13_2_1_V13_2_2(t *testing.T) {
 	t.Parallel()
 	patient := sqlstore.Options{QueryTimeout: 30 * time.Second, PoolTimeout: 30 * time.Second}
 	t.Run("sessions", func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestGrants_AreEnoughForTheService_ASVS_V13_2_2(t *testing.T) {
 	})
 }
 
-func TestGrants_AreNotMoreThanTheServiceNeeds_ASVS_V13_2_2(t *testing.T) {
+func TestGrants_AreNotMoreThanTheServiceNeeds_ASVS_V13_2_2_V16_4_2(t *testing.T) {
 	t.Parallel()
 	r := newRoles(t)
 	db := open(t, r.as(t, r.service), sqlstore.Options{})

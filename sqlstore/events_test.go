@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-// TestEvents_RecordEveryAuditedChange makes every kind of audited change and reads the audit trail.
-func TestEvents_RecordEveryAuditedChange(t *testing.T) {
+// TestEvents_RecordEveryAuditedChange_ASVS_V16_3_1_V16_3_3 makes every kind of audited change and reads the audit trail.
+func TestEvents_RecordEveryAuditedChange_ASVS_V16_3_1_V16_3_3(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, users, sessions := t.Context(), db.Users(), db.Sessions()
 		ok := func(err error) {

@@ -468,9 +468,9 @@ func TestOpen_ErrorForInvalidURLDoesNotQuotePassword(t *testing.T) {
 	}
 }
 
-// TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault connects to the Postgres of the
+// TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault_ASVS_V12_3_1_V12_3_2 connects to the Postgres of the
 // tests, which has no TLS or no trusted certificate.
-func TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault(t *testing.T) {
+func TestOpen_RefusesPostgresWithoutVerifiedCertificateByDefault_ASVS_V12_3_1_V12_3_2(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(sqlstoretest.PostgresURL(t))
 	if err != nil {

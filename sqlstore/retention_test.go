@@ -185,7 +185,7 @@ func TestPrune_CutsAddressesToTheirNetworksAndUserAgentsToTheDevice(t *testing.T
 
 // A dump of every table holds no full address and no user agent that is older than the retention of
 // addresses, whatever happened to the session or the account.
-func TestPrune_LeavesNoOldAddressInAnyTable(t *testing.T) {
+func TestPrune_LeavesNoOldAddressInAnyTable_ASVS_V14_2_4(t *testing.T) {
 	const ip4, ip6 = "203.0.113.77", "2001:db8:1:2:3:4:5:6"
 	eachHistory(t, func(h *history) {
 		for i := range 20 {
@@ -282,7 +282,7 @@ func TestPrune_LeavesAChoreToTheReplicaThatIsDoingIt(t *testing.T) {
 	})
 }
 
-func TestDelete_ErasesAddressUserAgentAndDeviceInAllRows(t *testing.T) {
+func TestDelete_ErasesAddressUserAgentAndDeviceInAllRows_ASVS_V14_2_4(t *testing.T) {
 	eachHistory(t, func(h *history) {
 		const ip = "203.0.113.77"
 		other := newUser("grace")

@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/sqlstore"
 )
 
-func TestOpen_CreatesSQLiteFileThatOnlyOwnerCanRead(t *testing.T) {
+func TestOpen_CreatesSQLiteFileThatOnlyOwnerCanRead_ASVS_V13_3_2(t *testing.T) {
 	t.Parallel()
 	// The file's name has characters that have a special meaning in a URL.
 	path := filepath.Join(t.TempDir(), "what? a 100%25 #1 file.db")

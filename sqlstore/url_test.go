@@ -57,9 +57,9 @@ func TestHosts_RefusesURLThatIsNotForPostgres(t *testing.T) {
 	}
 }
 
-// TestHosts_ReportsWhetherConnectionsAreEncrypted checks every sslmode. The modes allow and prefer
+// TestHosts_ReportsWhetherConnectionsAreEncrypted_ASVS_V12_3_1 checks every sslmode. The modes allow and prefer
 // do not count as encrypted, because lib/pq then falls back to plain text.
-func TestHosts_ReportsWhetherConnectionsAreEncrypted(t *testing.T) {
+func TestHosts_ReportsWhetherConnectionsAreEncrypted_ASVS_V12_3_1(t *testing.T) {
 	for parameters, want := range map[string]bool{
 		"":                    true, // without sslmode, Open uses verify-full
 		"sslmode=":            true, // with an empty sslmode, lib/pq uses require

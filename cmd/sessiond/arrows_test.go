@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"cmd/sessiond/httpsuite":  {}, // this package has only tests
 	"cmd/sessiond/faultsuite": {}, // this package has only tests
 	"cmd/sessiond/app":        {"api", "session", "session/issuer", "identity", "identity/breach", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
+	"deploy/asvs":             {},
 	"deploy/gateways":         {},
 }
 

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,14 @@ func codes(cell string) (all []string) {
 // helpers, examples and the benchmark do not belong to it.
 func goFiles(t *testing.T) map[string][]*ast.File {
 	t.Helper()
+	files, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+var parsed = sync.OnceValues(func() (map[string][]*ast.File, error) {
 	files := make(map[string][]*ast.File)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -74,7 +83,7 @@ func goFiles(t *testing.T) map[string][]*ast.File {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (isTestHelper(filepath.ToSlash(dir)) || slices.Contains([]string{".git", "cmd/sessionbench", "session/example", "api/docgen"}, filepath.ToSlash(dir))):
+		case entry.IsDir() && (isTestHelper(filepath.ToSlash(dir)) || slices.Contains([]string{".git", "cmd/sessionbench", "session/example", "api/docgen", "deploy/asvs"}, filepath.ToSlash(dir))):
 			return fs.SkipDir
 		case entry.IsDir() || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -84,11 +93,8 @@ func goFiles(t *testing.T) map[string][]*ast.File {
 		files[dir] = append(files[dir], file)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
+	return files, err
+})
 
 // constants are the constants of one package, by name.
 type constants map[string]ast.Expr
@@ -178,9 +184,9 @@ func defaultOf(t *testing.T, setting string) (int64, error) {
 	return strconv.ParseInt(found[1], 10, 64)
 }
 
-func TestSecurityDocument_NumbersAreThoseOfTheCode_ASVS_V7_1_1(t *testing.T) {
+func TestSecurityDocument_NumbersAreThoseOfTheCode_ASVS_V2_1_1_V2_1_3_V6_5_5_V7_1_1_V7_1_2_V15_1_3(t *testing.T) {
 	files := goFiles(t)
-	for _, heading := range []string{"Limits", "Lifetimes"} {
+	for _, heading := range []string{"Limits", "Expensive functions", "Lifetimes"} {
 		for _, cells := range bodyRows(t, heading, 2) {
 			var want []int64
 			for _, name := range codes(cells[2]) {
@@ -249,7 +255,7 @@ func TestSecurityDocument_ListsContextWords_ASVS_V6_1_2(t *testing.T) {
 }
 
 // A pathway is a route that takes a secret.
-func TestSecurityDocument_ListsEveryAuthenticationPathway_ASVS_V6_1_3(t *testing.T) {
+func TestSecurityDocument_ListsEveryAuthenticationPathway_ASVS_V6_1_3_V6_3_4(t *testing.T) {
 	type schema struct{ Properties map[string]any }
 	var api struct {
 		Paths      map[string]map[string]json.RawMessage
@@ -298,6 +304,120 @@ func TestSecurityDocument_ListsEveryAuthenticationPathway_ASVS_V6_1_3(t *testing
 	}
 	if n < 10 {
 		t.Errorf("found %d pathways in openapi.json, want at least 10", n)
+	}
+}
+
+// openAPI is a part of the OpenAPI document.
+type openAPI struct {
+	Paths      map[string]map[string]json.RawMessage
+	Components struct {
+		Schemas map[string]struct{ Properties map[string]any }
+	}
+}
+
+func readOpenAPI(t *testing.T) (doc openAPI) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "api/openapi.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// Tests of package httpsuite send requests to each route without the proof that it wants.
+func TestSecurityDocument_SaysWhoMayCallWhat_ASVS_V8_1_1(t *testing.T) {
+	want := make(map[string][]string) // who → routes
+	for path, methods := range readOpenAPI(t).Paths {
+		for method, raw := range methods {
+			if method == "servers" || method == "parameters" {
+				continue
+			}
+			var op struct{ Security *[]map[string]any }
+			if err := json.Unmarshal(raw, &op); err != nil {
+				t.Fatal(err)
+			}
+			who := "a user, about the own account" // the document requires an access token unless an operation says otherwise
+			switch {
+			case op.Security == nil:
+			case len(*op.Security) == 0:
+				who = "anybody"
+			case (*op.Security)[0]["client"] != nil:
+				who = "a client of the service"
+			}
+			want[who] = append(want[who], strings.ToUpper(method)+" "+path)
+		}
+	}
+	listed := 0
+	for _, cells := range bodyRows(t, "Authorisation", 2) {
+		got := codes(cells[2])
+		listed += len(got)
+		slices.Sort(got)
+		slices.Sort(want[cells[0]])
+		if !slices.Equal(got, want[cells[0]]) {
+			t.Errorf("security.md says that %s may call\n%v, and openapi.json\n%v", cells[0], got, want[cells[0]])
+		}
+	}
+	if len(want) != 3 || listed < 40 {
+		t.Errorf("security.md lists %d routes for %d kinds of callers", listed, len(want))
+	}
+}
+
+func TestSecurityDocument_SaysWhoReadsAndWritesEachField_ASVS_V8_1_2(t *testing.T) {
+	var read, written []string
+	for _, cells := range rows(securitySection(t, "Authorisation")) {
+		if names := codes(cells[0]); len(cells) == 3 && len(names) > 0 {
+			if strings.HasPrefix(cells[1], "yes") {
+				read = append(read, names...)
+			}
+			if strings.HasPrefix(cells[2], "yes") {
+				written = append(written, names...)
+			}
+		}
+	}
+	schemas := readOpenAPI(t).Components.Schemas
+	for name, got := range map[string][]string{"User": read, "UpdateMe": written} {
+		slices.Sort(got)
+		if want := slices.Sorted(maps.Keys(schemas[name].Properties)); len(want) == 0 || !slices.Equal(got, want) {
+			t.Errorf("security.md says %v, and the schema %s of openapi.json has %v", got, name, want)
+		}
+	}
+}
+
+// The commands and files that the table of keys names exist.
+func TestSecurityDocument_SaysHowEachKeyLives_ASVS_V11_1_1(t *testing.T) {
+	section := securitySection(t, "Keys")
+	keys := rows(section)[2:]
+	if len(keys) < 5 {
+		t.Fatalf("security.md lists %d keys", len(keys))
+	}
+	for _, cells := range keys {
+		if len(cells) != 5 || slices.ContainsFunc(cells, func(cell string) bool { return len(cell) < 8 }) {
+			t.Errorf("security.md does not say everything about a key: %q", cells)
+		}
+	}
+	for _, name := range []string{"SIGNING_KEYS_FILE", "PASSWORD_PEPPER_FILE", "CLIENTS_FILE"} {
+		if !strings.Contains(section, "`"+name+"`") || !strings.Contains(documents(t)[filepath.Join(root, "deploy/docs/settings.md")], "| `"+name+"`") {
+			t.Errorf("security.md or settings.md lacks %s", name)
+		}
+	}
+	// Data of the class key is a key, and each key is data of that class or only a hash is stored.
+	for _, cells := range rows(securitySection(t, "Data and how long it is kept")) {
+		for _, name := range codes(cells[0]) {
+			if len(cells) > 3 && cells[2] == "key" && !strings.Contains(section, "`"+name+"`") {
+				t.Errorf("security.md says that %s holds a key, and not how that key lives", name)
+			}
+		}
+	}
+	environment := func(string) (string, bool) { return "", false }
+	var help strings.Builder
+	_ = app.Run(t.Context(), []string{"keys", "-h"}, environment, &help, &help)
+	for _, verb := range []string{"new", "add", "activate", "revoke"} {
+		if !strings.Contains(help.String(), " "+verb) {
+			t.Errorf("sessiond keys has no verb %s: %s", verb, help.String())
+		}
 	}
 }
 

@@ -22,9 +22,9 @@ const oddName = `Zoë "{env.HOME}" $host %41 %[src] 😀`
 // timeouts of 3 to 5 seconds. Without these timeouts, gateways would wait for 30 seconds or more.
 const timeLimit = 20 * time.Second
 
-// TestGateways_ForwardOnlyRequestsOfActiveSessions runs each gateway program with its configuration
+// TestGateways_ForwardOnlyRequestsOfActiveSessions_ASVS_V4_1_3 runs each gateway program with its configuration
 // file, in front of an application and of a sessiond that uses real Redis and Postgres servers.
-func TestGateways_ForwardOnlyRequestsOfActiveSessions(t *testing.T) {
+func TestGateways_ForwardOnlyRequestsOfActiveSessions_ASVS_V4_1_3(t *testing.T) {
 	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()

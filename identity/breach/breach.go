@@ -135,5 +135,5 @@ func find(answer []byte, suffix string) (found bool, err error) {
 // withoutPrefix returns an error's text without the hash prefix. Errors of net/http quote the URL, and
 // sometimes the response.
 func withoutPrefix(prefix string, err error) string {
-	return regexp.MustCompile("(?i)"+prefix).ReplaceAllString(err.Error(), "…")
+	return regexp.MustCompile("(?i)"+regexp.QuoteMeta(prefix)).ReplaceAllString(err.Error(), "…")
 }

@@ -135,7 +135,7 @@ func redirect(to func(*http.Request) string) http.HandlerFunc {
 	}
 }
 
-func TestContains_FollowsRedirectOnTheSameHost(t *testing.T) {
+func TestContains_FollowsRedirectOnTheSameHost_ASVS_V15_3_2(t *testing.T) {
 	found, err := ask(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/range/"+prefix {
 			http.Redirect(w, r, "/v2/"+prefix, http.StatusFound)

@@ -138,7 +138,7 @@ func TestVerify_PlainBcryptMatchesFirst72Bytes(t *testing.T) {
 	}
 }
 
-func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual(t *testing.T) {
+func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual_ASVS_V6_2_8(t *testing.T) {
 	h := quickHasher(t)
 	passwords := []string{
 		"", "\x00", "a", "a\x00", "a\x00a", "a\x00b",
@@ -155,7 +155,7 @@ func TestVerify_DistinguishesPasswordsThatBcryptTreatsAsEqual(t *testing.T) {
 	}
 }
 
-func TestHash_StoredHashContainsFormatAndPepperID(t *testing.T) {
+func TestHash_StoredHashContainsFormatAndPepperID_ASVS_V11_4_2(t *testing.T) {
 	for _, c := range []struct {
 		peppers []Pepper
 		want    string
@@ -212,7 +212,7 @@ func TestVerify_NeedsThePepperOfTheHash(t *testing.T) {
 	}
 }
 
-func TestNewHasher_RefusesCostBelowMinCostOrAboveMaxCost(t *testing.T) {
+func TestNewHasher_RefusesCostBelowMinCostOrAboveMaxCost_ASVS_V11_4_2(t *testing.T) {
 	for _, cost := range []int{-1, 0, 4, 9, 15, 31} {
 		if _, err := NewHasher(cost, nil); err == nil {
 			t.Errorf("accepts cost %d", cost)
@@ -230,7 +230,7 @@ func TestNewHasher_RefusesCostBelowMinCostOrAboveMaxCost(t *testing.T) {
 	}
 }
 
-func TestNewHasher_RefusesInvalidPeppers(t *testing.T) {
+func TestNewHasher_RefusesInvalidPeppers_ASVS_V11_2_3(t *testing.T) {
 	for _, peppers := range [][]Pepper{
 		{{"", key('1')}},
 		{{"0", key('1')}},

@@ -201,7 +201,7 @@ func TestQueue_FullQueueEvictsRequestOfAddressWithMostRequests(t *testing.T) {
 // always returns a function for [QueueOptions.Share] that always returns the same part of the time.
 func always(share float64) func() float64 { return func() float64 { return share } }
 
-func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue(t *testing.T) {
+func TestQueue_OneAccountFillsAtMostAQuarterOfTheQueue_ASVS_V15_2_2(t *testing.T) {
 	q, o := queueOf(16)
 	join := func(address, account string, known bool) (*place, error) {
 		return q.join(Visitor{Address: address, Account: account, KnownDevice: known}, time.Now())

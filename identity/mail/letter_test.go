@@ -11,7 +11,7 @@ var allKinds = []Kind{
 	KindPasswordReset, KindConfirmEmail, KindAddressTaken, KindPasswordChanged, KindEmailChange, KindAccountDeleted, KindTokenTheft,
 }
 
-func TestCompose_WritesEveryKindOfMail(t *testing.T) {
+func TestCompose_WritesEveryKindOfMail_ASVS_V1_1_2_V1_2_1_V14_2_3(t *testing.T) {
 	if len(letters) != len(allKinds) {
 		t.Errorf("%d letters, want one for each of %d kinds", len(letters), len(allKinds))
 	}
@@ -74,7 +74,7 @@ func TestInWords_WritesDurationAsPeopleDo(t *testing.T) {
 	}
 }
 
-func TestTokenLink_AddsTokenAndKeepsTheQueryOfThePage(t *testing.T) {
+func TestTokenLink_AddsTokenAndKeepsTheQueryOfThePage_ASVS_V1_2_2(t *testing.T) {
 	for _, c := range []struct {
 		kind       Kind
 		page, want string

@@ -317,7 +317,7 @@ func TestSMTP_SendsWithEachSchemeAndWithOrWithoutPassword(t *testing.T) {
 	}
 }
 
-func TestSMTP_SendsNothingIfTLSFails(t *testing.T) {
+func TestSMTP_SendsNothingIfTLSFails_ASVS_V12_3_1_V12_3_2(t *testing.T) {
 	for _, c := range []struct {
 		why    string
 		server *server
@@ -398,7 +398,7 @@ func TestSMTP_ErrorsDoNotNameTheRecipient(t *testing.T) {
 	}
 }
 
-func TestSMTP_RefusesHeaderInjection(t *testing.T) {
+func TestSMTP_RefusesHeaderInjection_ASVS_V1_3_11(t *testing.T) {
 	s := startServer(t, "", false, false)
 	mailer := client(t, "smtp+plain", s, "")
 	for _, m := range []Message{

@@ -32,7 +32,7 @@ func eachWorld(t *testing.T, f func(t *testing.T, w *issuertest.World)) {
 // Clients refresh with the same token at once because of two tabs, a retry or a lost reply. All of
 // them get the same new refresh token, and nobody is signed out. Then the old token is used a
 // second time, and every replica refuses the whole session.
-func TestRefresh_RacingClientsGetTheSameNewToken(t *testing.T) {
+func TestRefresh_RacingClientsGetTheSameNewToken_ASVS_V2_3_4(t *testing.T) {
 	const parallel = 200
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(3, 1000) {
@@ -179,7 +179,7 @@ func TestRevokeAll_KeptSessionIsNeverRefused(t *testing.T) {
 
 // A hundred logins at once never exceed the session limit, whether a login beyond the limit is
 // refused or ends the oldest session.
-func TestStart_RacingLoginsNeverExceedSessionLimit(t *testing.T) {
+func TestStart_RacingLoginsNeverExceedSessionLimit_ASVS_V2_3_4(t *testing.T) {
 	const limit, parallel = 5, 100
 	eachWorld(t, func(t *testing.T, w *issuertest.World) {
 		for round := range rounds(4, 100) {

@@ -16,9 +16,9 @@ import (
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 )
 
-// TestDoctor_ReportsUnsafeOrIncompleteSettings checks that `sessiond doctor` fails for every
+// TestDoctor_ReportsUnsafeOrIncompleteSettings_ASVS_V13_2_3_V13_3_2 checks that `sessiond doctor` fails for every
 // configuration that serve refuses, and warns of settings whose absence users would notice.
-func TestDoctor_ReportsUnsafeOrIncompleteSettings(t *testing.T) {
+func TestDoctor_ReportsUnsafeOrIncompleteSettings_ASVS_V13_2_3_V13_3_2(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	if err := writeKey(keys, "EdDSA"); err != nil {

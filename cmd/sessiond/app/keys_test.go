@@ -10,7 +10,7 @@ import (
 	"github.com/sessiond/sessiond/session"
 )
 
-func TestKeysNew_DoesNotOverwriteExistingFile(t *testing.T) {
+func TestKeysNew_DoesNotOverwriteExistingFile_ASVS_V13_3_2(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	keysNew := func() error {
 		return Run(t.Context(), []string{"keys", "new", "--out", path}, environment(), io.Discard, io.Discard)

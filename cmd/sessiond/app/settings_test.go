@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestServe_RefusesMissingOrUnsafeSettings checks that serve does not start with a setting that is
+// TestServe_RefusesMissingOrUnsafeSettings_ASVS_V1_2_2_V3_4_2_V6_2_1_V6_5_5_V11_4_2_V12_3_1_V13_2_3 checks that serve does not start with a setting that is
 // missing, contradictory or unsafe. The error must name the setting and must not contain a secret.
-func TestServe_RefusesMissingOrUnsafeSettings(t *testing.T) {
+func TestServe_RefusesMissingOrUnsafeSettings_ASVS_V1_2_2_V3_4_2_V6_2_1_V6_5_5_V11_4_2_V12_3_1_V13_2_3(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	if err := os.WriteFile(secret, []byte("redis://:s3cret@127.0.0.1:1\n"), 0o600); err != nil {

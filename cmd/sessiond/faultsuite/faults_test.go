@@ -79,7 +79,7 @@ func isLong() bool { return recorded() || *injections > 0 }
 // recorded is the long form whose figures the documents give. Its checks go on for a minute after a fault.
 func recorded() bool { return os.Getenv("SESSIOND_TEST_LONG") == "1" }
 
-func TestFaults(t *testing.T) {
+func TestFaults_ASVS_V2_3_3_V7_4_1_V16_5_2_V16_5_3(t *testing.T) {
 	began := time.Now()
 	dir := tempDir(t)
 	t.Cleanup(func() { t.Logf("all rows took %v", time.Since(began).Round(time.Second)) })

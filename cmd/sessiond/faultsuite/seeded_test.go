@@ -168,7 +168,7 @@ func (b *seededBug) runRow(ctx context.Context, t *testing.T, dir, program strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(ctx, self, "-test.v", fmt.Sprintf("-test.run=^TestFaults$/^row_%02d$", row),
+	cmd := exec.CommandContext(ctx, self, "-test.v", fmt.Sprintf("-test.run=^TestFaults_/^row_%02d$", row),
 		"-program="+program, fmt.Sprintf("-injections=%d", seededInjections), fmt.Sprintf("-rate=%d", *rate))
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "SESSIOND_TEST_LONG=")
 	cmd.SysProcAttr = childAttributes()

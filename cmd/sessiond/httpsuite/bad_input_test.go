@@ -242,7 +242,7 @@ func every[T any](list []T, n int) []T {
 	return out
 }
 
-func TestRequestBody_EveryRouteRefusesInvalidFields(t *testing.T) {
+func TestRequestBody_EveryRouteRefusesInvalidFields_ASVS_V1_5_2_V2_2_1_V2_2_2_V15_3_5_V15_3_7(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, client, func(t *testing.T, x *target) {
@@ -428,7 +428,7 @@ func TestRequest_TooLargeBodyGets413AndTooLargeHeaderGets431(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-func TestRequestBody_UnsupportedContentTypeGets415(t *testing.T) {
+func TestRequestBody_UnsupportedContentTypeGets415_ASVS_V3_5_2(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, client, func(t *testing.T, x *target) {

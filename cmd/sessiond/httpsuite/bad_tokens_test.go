@@ -123,7 +123,7 @@ func (s *service) wantUnauthorized(t *testing.T, m badToken, username, id string
 	}
 }
 
-func TestProtectedRoutes_Return401ForBadToken(t *testing.T) {
+func TestProtectedRoutes_Return401ForBadToken_ASVS_V2_3_1_V7_2_1_V7_2_2_V7_4_2_V8_2_1_V8_3_1(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p, q := s.register(t), s.register(t)
 		revoked := s.login(t, p)
@@ -142,7 +142,7 @@ func TestProtectedRoutes_Return401ForBadToken(t *testing.T) {
 	})
 }
 
-func TestProtectedRoutes_RefuseToken31SecondsAfterItsExpiry(t *testing.T) {
+func TestProtectedRoutes_RefuseToken31SecondsAfterItsExpiry_ASVS_V9_2_1(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)

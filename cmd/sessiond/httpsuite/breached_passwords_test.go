@@ -35,10 +35,11 @@ func breachService(t *testing.T) (url string, away *atomic.Bool) {
 	return server.URL + "/range/", away
 }
 
-// Every route that sets a password refuses a breached password. While the server that knows
+// Every route that sets a password refuses a breached password, a common one, and one that is made of the
+// name of the service. While the server that knows
 // breached passwords is down, the setting BREACHED_POLICY says whether new passwords are allowed or
 // refused.
-func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
+func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword_ASVS_V6_2_4_V6_2_11_V6_2_12(t *testing.T) {
 	for _, policy := range []string{"allow", "refuse"} {
 		t.Run("with BREACHED_POLICY="+policy, func(t *testing.T) {
 			url, away := breachService(t)
@@ -73,12 +74,14 @@ func TestBreachedPassword_IsRefusedByEveryRouteThatSetsPassword(t *testing.T) {
 					return s.call(t, r.method, r.path, signedIn, jsonBody(r.body(password)))
 				}
 				for i, r := range routes {
-					a := set(i, leaked).want(t, 400)
-					var body struct {
-						Errors []struct{ Field, Code string }
-					}
-					if a.into(t, &body); len(body.Errors) != 1 || body.Errors[0].Field != r.field || body.Errors[0].Code != "breached" {
-						t.Errorf("%s: got %s, want the error breached for %s", r.path, a.body, r.field)
+					for refused, code := range map[string]string{leaked: "breached", "password1": "too_common", "Sessiond-26": "too_similar"} {
+						a := set(i, refused).want(t, 400)
+						var body struct {
+							Errors []struct{ Field, Code string }
+						}
+						if a.into(t, &body); len(body.Errors) != 1 || body.Errors[0].Field != r.field || body.Errors[0].Code != code {
+							t.Errorf("%s: got %s, want the error %s for %s", r.path, a.body, code, r.field)
+						}
 					}
 				}
 				away.Store(true)

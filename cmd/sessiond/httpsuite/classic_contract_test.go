@@ -462,7 +462,7 @@ var contract = []contractCase{
 	}},
 }
 
-func TestClassicRoutes_ReturnResponsesThatExistingClientsExpect(t *testing.T) {
+func TestClassicRoutes_ReturnResponsesThatExistingClientsExpect_ASVS_V6_2_1_V6_2_2_V6_2_9_V7_6_2_V10_3_3_V14_2_2(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		other, third := s.register(t), s.register(t)
 		s.confirm(t, other)

@@ -41,7 +41,7 @@ func TestDeleteLogin_ReturnsTimeOfExpiryForExpiredSession(t *testing.T) {
 
 // Some classic (pre-/v1) routes revoke sessions by GET. A browser that follows or prefetches a link
 // to such a route sends no Authorization header, and must not revoke sessions.
-func TestDeleteLoginByGET_NeedsAuthorizationHeader(t *testing.T) {
+func TestDeleteLoginByGET_NeedsAuthorizationHeader_ASVS_V3_5_3(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		second := s.login(t, p)

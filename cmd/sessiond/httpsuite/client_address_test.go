@@ -76,7 +76,7 @@ func TestClientAddress_IsSourceAddressOfConnectionWithoutProxy(t *testing.T) {
 	}
 }
 
-func TestClientAddress_IgnoresForwardedHeadersOfUntrustedPeer(t *testing.T) {
+func TestClientAddress_IgnoresForwardedHeadersOfUntrustedPeer_ASVS_V4_1_3_V15_3_4(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		forged := http.Header{}
@@ -156,7 +156,7 @@ func TestClientAddress_IsRightmostUntrustedAddressInXForwardedFor(t *testing.T) 
 	}
 }
 
-func TestClientAddress_IsReadFromEverySpellingOfXForwardedFor(t *testing.T) {
+func TestClientAddress_IsReadFromEverySpellingOfXForwardedFor_ASVS_V4_1_3_V15_3_4(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		for _, c := range []struct {

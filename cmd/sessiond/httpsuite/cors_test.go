@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCORS_AllowsListedOriginsOnly(t *testing.T) {
+func TestCORS_AllowsListedOriginsOnly_ASVS_V3_4_2(t *testing.T) {
 	corsHeaders := func(a response) http.Header {
 		h := http.Header{}
 		for name, values := range a.header {

@@ -242,7 +242,7 @@ func TestDeviceToken_IsValidOnOtherReplicaAndAfterRestart(t *testing.T) {
 
 // A page of another site sends the victim's browser to a login with the attacker's credentials. The browser
 // sends such a form without a preflight.
-func TestCrossSiteForm_CannotSignInOrReplaceDeviceCookie_ASVS_V3_5_1(t *testing.T) {
+func TestCrossSiteForm_CannotSignInOrReplaceDeviceCookie_ASVS_V3_5_1_V3_5_2(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		attacker := s.confirmed(t)
 		form := formBody("username", attacker.username, "password", password)

@@ -35,7 +35,7 @@ func documents(t *testing.T, s *service) {
 	}
 	a := s.call(t, "GET", "/nothing-here")
 	a.problem(t, false, 404, "not_found")
-	for _, path := range []string{"/api/v1", "/api/v1/nothing", "/v1", "/api/v1/v1/sessions", "/livez//", "//livez", "/v1/sessions/a/b", "/metrics", "/debug/pprof/"} {
+	for _, path := range []string{"/api/v1", "/api/v1/nothing", "/v1", "/api/v1/v1/sessions", "/livez//", "//livez", "/v1/sessions/a/b", "/metrics", "/debug/pprof/", "/debug/vars", "/.git/HEAD", "/.git/config", "/.svn/entries", "/.well-known/", "/v1/", "/user/logins/", "/api/"} {
 		s.call(t, "GET", path).want(t, 404)
 	}
 }

@@ -86,7 +86,7 @@ func with(claims map[string]any, name string, value any) map[string]any {
 
 // Every forged token must get a 401. A token whose header names a URL must not make the service
 // fetch that URL.
-func TestForgedToken_IsRefusedWithoutNetworkAccess(t *testing.T) {
+func TestForgedToken_IsRefusedWithoutNetworkAccess_ASVS_V1_3_6_V2_2_3_V7_2_1_V9_1_1_V9_1_2_V9_1_3_V9_2_2_V9_2_3_V9_2_4_V11_6_1_V13_2_4(t *testing.T) {
 	data := t.TempDir()
 	newKeys(t, filepath.Join(data, "keys.json"), "ES256")
 	s := startDev(t, data)

@@ -63,7 +63,7 @@ func TestGatewayCheck_AcceptsEveryMethodAndPath(t *testing.T) {
 
 // Services behind a gateway decode the bytes of a header in different ways. A percent-encoded
 // username means the same to all of them.
-func TestGatewayCheck_PercentEncodesUsername(t *testing.T) {
+func TestGatewayCheck_PercentEncodesUsername_ASVS_V1_2_1(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	for username, want := range map[string]string{
 		"ada love":   "ada%20love",
@@ -83,7 +83,7 @@ func TestGatewayCheck_PercentEncodesUsername(t *testing.T) {
 
 // Every replica keeps a cache of the tokens whose signature it has verified. It must refuse such a
 // token after another replica has revoked the token.
-func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature(t *testing.T) {
+func TestGatewayCheck_RefusesRevokedTokenWithCachedSignature_ASVS_V7_4_1(t *testing.T) {
 	t.Parallel()
 	rounds := 10
 	if isLong() {

@@ -23,7 +23,7 @@ func (s *service) ownView(t *testing.T, p person) string {
 // A signed-in thief sends requests that name the victim by every spelling of the username and by
 // session ids. The responses must not reveal whether the victim exists, and nothing may change for
 // the victim.
-func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V16_3_2(t *testing.T) {
+func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V2_2_3_V8_2_2_V8_3_1_V15_3_7_V16_3_2(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		victim, thief := s.register(t), s.register(t)
 		s.login(t, victim)
@@ -136,7 +136,7 @@ func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V16_3_2(t *testing.T) 
 	})
 }
 
-func TestIsolation_ResponsesShowOnlyDataOfSignedInUser(t *testing.T) {
+func TestIsolation_ResponsesShowOnlyDataOfSignedInUser_ASVS_V8_2_2(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		a, b := s.register(t), s.register(t)
 		s.call(t, "POST", "/loginUser", credentials(a.username, "wrong passphrase")).want(t, 403)
@@ -161,7 +161,7 @@ func TestIsolation_ResponsesShowOnlyDataOfSignedInUser(t *testing.T) {
 // "user_id" to a request.
 // /v1 refuses unknown fields. The classic routes and OAuth ignore them: what a request does must not
 // depend on them.
-func TestIsolation_UnknownFieldsAreRefusedOrIgnored(t *testing.T) {
+func TestIsolation_UnknownFieldsAreRefusedOrIgnored_ASVS_V8_2_3_V15_3_3(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		withBadInput(t, s, nil, func(t *testing.T, x *target) {
 			sub := claimsOf(t, x.bystander.token)["sub"]

@@ -12,7 +12,7 @@ import (
 // The test rotates signing keys with 'sessiond keys' while a client refreshes and checks access
 // tokens at three replicas. The replicas must never refuse a valid token or accept an expired
 // token.
-func TestKeyRotation_KeepsTokensValidUnderLoad(t *testing.T) {
+func TestKeyRotation_KeepsTokensValidUnderLoad_ASVS_V11_2_2(t *testing.T) {
 	t.Parallel()
 	length, every := 4*time.Second, time.Second
 	if isLong() {

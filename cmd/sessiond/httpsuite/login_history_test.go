@@ -10,7 +10,7 @@ import (
 
 // A refresh updates last_seen_at, expires_at and token_id of the session. It never extends the
 // session beyond its maximum lifetime of 96 hours.
-func TestRefresh_UpdatesTimesAndTokenIDOfSession(t *testing.T) {
+func TestRefresh_UpdatesTimesAndTokenIDOfSession_ASVS_V10_4_8(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestMaxSessions_PolicyAppliesToLoginAboveLimit(t *testing.T) {
+func TestMaxSessions_PolicyAppliesToLoginAboveLimit_ASVS_V2_3_2_V7_1_2(t *testing.T) {
 	t.Run("policy refuse returns 403 for the login", func(t *testing.T) {
 		s := startDev(t, t.TempDir(), "MAX_SESSIONS=2", "MAX_SESSIONS_POLICY=refuse")
 		p := s.register(t)
@@ -36,7 +36,7 @@ func TestMaxSessions_PolicyAppliesToLoginAboveLimit(t *testing.T) {
 	})
 }
 
-func TestMaxSessions_Is100ByDefault(t *testing.T) {
+func TestMaxSessions_Is100ByDefault_ASVS_V7_1_2(t *testing.T) {
 	s := startDev(t, t.TempDir())
 	p := s.register(t)
 	last := p.token

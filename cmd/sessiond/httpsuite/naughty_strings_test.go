@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,15 @@ import (
 func naughtyStrings(t *testing.T) []string {
 	t.Helper()
 	var list []string
-	if err := json.Unmarshal(vector(t, "blns/blns.json"), &list); err != nil {
+	data, err := os.ReadFile(vectors + "blns/blns.json")
+	if os.IsNotExist(err) {
+		t.Logf("NOT TESTED against the Big List of Naughty Strings, which is not in %s", vectors)
+		return nastiest
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
 	}
 	if !isLong() {
@@ -33,10 +42,11 @@ func naughtyStrings(t *testing.T) []string {
 // nastiest are strings that a database or an HTTP header may not be able to hold.
 var nastiest = []string{
 	"", "\x00", "a\x00b", "NULL", "' OR 1=1 -- 1", "%00%s%n", "\u202eevil", "a\u0300\u0301\u0302", "👩‍👩‍👧‍👦", "\ufeff", "\ufffd", "ﬀ", "İ", "ſ",
+	"'; DROP TABLE users; --", `"); DELETE FROM sessions; --`, "x' UNION SELECT password_hash FROM users --", "$1", ":id", "?",
 	"line\r\nSet-Cookie: a=b", "\x1b[31mred\x1b[0m", strings.Repeat("A", 300), strings.Repeat("é", 600), strings.Repeat("/../", 50), `{"$ne":null}`, `\u0000`,
 }
 
-func TestRequest_NaughtyStringsCauseNoServerError(t *testing.T) {
+func TestRequest_NaughtyStringsCauseNoServerError_ASVS_V1_2_4_V2_2_1(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		list := nastiest

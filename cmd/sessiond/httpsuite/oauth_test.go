@@ -141,7 +141,7 @@ func clientsFile(t *testing.T) (path string, credentials option) {
 
 // The introspection endpoint (RFC 7662) returns the claims of an active access token. For any other
 // token it returns only {"active": false}.
-func TestIntrospection_ReturnsClaimsOnlyForActiveTokens(t *testing.T) {
+func TestIntrospection_ReturnsClaimsOnlyForActiveTokens_ASVS_V8_2_1(t *testing.T) {
 	path, credentials := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -229,7 +229,7 @@ func accessToken(t *testing.T, s *service) {
 
 // After a refresh, the previous refresh token still works for the grace period of 30 seconds,
 // because the client may not have received the reply.
-func TestRefresh_PreviousTokenCountsAsStolenAfterGracePeriod(t *testing.T) {
+func TestRefresh_PreviousTokenCountsAsStolenAfterGracePeriod_ASVS_V10_4_5(t *testing.T) {
 	limits := app.Settings{AccessTokenTTL: time.Hour, SessionIdleTTL: 48 * time.Hour, SessionMaxTTL: 96 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, limits, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)

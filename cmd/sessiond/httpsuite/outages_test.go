@@ -2,6 +2,7 @@ package httpsuite
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ func startRedis(t *testing.T) (client *redis.Client, url string) {
 	return client, url
 }
 
-func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
+func TestWipedRedis_NeitherRevokesNorRevivesSessions_ASVS_V7_4_1(t *testing.T) {
 	t.Parallel()
 	client, url := startRedis(t)
 	s := startServe(t, 3, "REDIS_URL="+url)
@@ -72,7 +73,7 @@ func TestWipedRedis_NeitherRevokesNorRevivesSessions(t *testing.T) {
 // While Redis is down, logins and checks of access tokens must work. A revocation returns 503,
 // because only Postgres has recorded it, and Redis still has the session as active. When Redis is
 // back, the service must write the revocation to Redis.
-func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
+func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater_ASVS_V16_5_2(t *testing.T) {
 	t.Parallel()
 	_, url := startRedis(t)
 	proxy := startProxy(t, strings.TrimPrefix(url, "redis://"))
@@ -107,7 +108,7 @@ func TestRedisOutage_LoginsWorkAndRevocationsAreEnforcedLater(t *testing.T) {
 
 // While both Redis and Postgres are down, the service can neither accept nor refuse an access
 // token. It must answer 503, because clients would sign their users out after a 401.
-func TestOutageOfBothStores_Returns503(t *testing.T) {
+func TestOutageOfBothStores_Returns503_ASVS_V16_5_1_V16_5_2_V16_5_3(t *testing.T) {
 	t.Parallel()
 	_, redisURL := startRedis(t)
 	redisProxy := startProxy(t, strings.TrimPrefix(redisURL, "redis://"))
@@ -137,6 +138,10 @@ func TestOutageOfBothStores_Returns503(t *testing.T) {
 	} {
 		if a.status != 503 || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: status %d, Retry-After %q, want 503 with Retry-After", name, a.status, a.header.Get("Retry-After"))
+		}
+		inside := regexp.MustCompile(`(?i)127\.0\.0\.1|dial |refused|EOF|postgres|redis|SELECT|pq:|\.go:|goroutine`)
+		if found := inside.Find(a.body); found != nil && name != "readiness" { // readiness names what is down
+			t.Errorf("%s: the body reveals %q: %s", name, found, a.body)
 		}
 	}
 	s.call(t, "GET", "/livez").want(t, 200)

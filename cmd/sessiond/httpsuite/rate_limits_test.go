@@ -63,7 +63,7 @@ func guessesWithin(d time.Duration) int {
 // An attacker guesses the password of one account from 1,000 client addresses at three replicas.
 // The attacker must get no more guesses than documented. Every login of the owner from a device
 // with a device token must succeed, and so must the logins of another user.
-func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut(t *testing.T) {
+func TestLoginLimits_BoundGuessesWithoutLockingOwnerOut_ASVS_V2_4_1_V6_3_1(t *testing.T) {
 	if n := guessesWithin(24*time.Hour - time.Second); n != 44 {
 		t.Fatalf("guessesWithin allows %d guesses in a day, but the documentation says 44", n)
 	}
@@ -202,7 +202,7 @@ func TestLoginLimits_BoundGuessesWhileRedisIsDown(t *testing.T) {
 }
 
 // The test sends requests to every route with a rate limit until the limit is used up.
-func TestRateLimits_AllowDocumentedNumberOfRequests(t *testing.T) {
+func TestRateLimits_AllowDocumentedNumberOfRequests_ASVS_V2_4_1_V6_6_3(t *testing.T) {
 	eachModeAlone(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		nobody := person{username: "nobody"}
@@ -463,7 +463,7 @@ func TestRateLimits_RefusalsAreLoggedOnceAMinuteWithACount_ASVS_V16_3_3(t *testi
 }
 
 // 24 connections guess unknown names, each request from another /64 of one /48. People elsewhere sign in.
-func TestHashQueue_FloodFromOneNetworkDoesNotKeepOthersFromSigningIn_ASVS_V2_4_1(t *testing.T) {
+func TestHashQueue_FloodFromOneNetworkDoesNotKeepOthersFromSigningIn_ASVS_V2_4_1_V15_2_2(t *testing.T) {
 	s := startServe(t, 1, "TRUSTED_PROXIES=127.0.0.0/8") // without limits, which would stop the flood sooner
 	p := s.register(t)
 	var done atomic.Bool

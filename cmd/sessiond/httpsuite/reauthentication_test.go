@@ -68,7 +68,7 @@ func (a response) wantChallenge(t *testing.T, classic bool) {
 
 // A thief has an access token of a user who signed in 11 minutes ago. Without the password, neither
 // that token nor a refreshed one takes over the account. Right after a sign-in every route works.
-func TestSensitiveRoutes_WantRecentSignIn_ASVS_V6_2_3_V7_5_1_V7_5_2(t *testing.T) {
+func TestSensitiveRoutes_WantRecentSignIn_ASVS_V6_2_3_V7_5_1_V7_5_2_V10_3_4(t *testing.T) {
 	eachStore(t, stepUpSettings, func(t *testing.T, s *service, c *clock) {
 		for _, r := range append(sensitiveV1, sensitiveClassic...) {
 			classic := !strings.HasPrefix(r.path, "/v1/")
@@ -103,7 +103,7 @@ func TestSensitiveRoutes_WantRecentSignIn_ASVS_V6_2_3_V7_5_1_V7_5_2(t *testing.T
 	})
 }
 
-func TestInsensitiveRoutes_WorkWithoutRecentSignIn(t *testing.T) {
+func TestInsensitiveRoutes_WorkWithoutRecentSignIn_ASVS_V7_5_2(t *testing.T) {
 	eachStore(t, stepUpSettings, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)
 		other := s.currentID(t, s.login(t, p))
@@ -153,7 +153,7 @@ func TestClassicRoutes_RefuseOtherUserBeforeTheyAskForPassword(t *testing.T) {
 	})
 }
 
-func TestClassicRoutes_WorkAtAnyAgeOfSignInIfOn(t *testing.T) {
+func TestClassicRoutes_WorkAtAnyAgeOfSignInIfOn_ASVS_V6_2_3_V7_5_1(t *testing.T) {
 	settings := stepUpSettings
 	settings.ClassicRoutes = "on"
 	eachStore(t, settings, func(t *testing.T, s *service, c *clock) {
@@ -198,7 +198,7 @@ func TestClassicRoutes_AreAbsentIfOff(t *testing.T) {
 
 // Somebody may have a copy of the access token from before. The other access tokens of the session
 // stay valid, because requests with them may be under way.
-func TestReauthentication_RevokesTheTokenThatItReplaces_ASVS_V7_2_4(t *testing.T) {
+func TestReauthentication_RevokesTheTokenThatItReplaces_ASVS_V7_2_4_V10_3_4(t *testing.T) {
 	eachStore(t, stepUpSettings, func(t *testing.T, s *service, c *clock) {
 		p := s.register(t)
 		id := s.currentID(t, p.token)

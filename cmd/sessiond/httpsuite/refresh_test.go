@@ -10,7 +10,7 @@ import (
 // The test kills a replica during a refresh, between any two messages that the replica sends to the
 // database. The client gets no reply, and repeats the refresh with the same refresh token at
 // another replica. The client must always get new tokens.
-func TestRefresh_SurvivesCrashOfReplica(t *testing.T) {
+func TestRefresh_SurvivesCrashOfReplica_ASVS_V2_3_3(t *testing.T) {
 	t.Parallel()
 	env := serveEnvironment(t)
 	binary := program(t)

@@ -32,7 +32,7 @@ func (s *service) manyLogins(t *testing.T, p person, n int) []string {
 
 // The test revokes 200 sessions, each through one of three replicas (1,000 with
 // SESSIOND_TEST_LONG=1). The other replicas must refuse each revoked session on the next request.
-func TestRevocation_IsVisibleOnOtherReplicasAtOnce(t *testing.T) {
+func TestRevocation_IsVisibleOnOtherReplicasAtOnce_ASVS_V7_4_1(t *testing.T) {
 	t.Parallel()
 	rounds := 200
 	if isLong() {

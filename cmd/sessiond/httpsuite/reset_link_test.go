@@ -8,7 +8,7 @@ import (
 
 // An attacker may request a password reset for somebody else with a forged Host header. The link in
 // the reset mail must nevertheless lead to the service, and not to the attacker's site.
-func TestResetLink_ExpiresAndIgnoresHostHeader(t *testing.T) {
+func TestResetLink_ExpiresAndIgnoresHostHeader_ASVS_V1_2_2_V6_4_1_V6_4_3(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		forged := func(r *http.Request) {

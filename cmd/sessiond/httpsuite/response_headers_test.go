@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,17 +20,28 @@ func (a response) wantSecure(t testing.TB, what string) {
 	t.Helper()
 	for name, want := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
-		"Strict-Transport-Security": "max-age=", "Content-Security-Policy": "default-src 'none'",
+		"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "Content-Security-Policy": "default-src 'none'",
 	} {
 		if got := a.header.Values(name); len(got) != 1 || !strings.HasPrefix(got[0], want) {
 			t.Errorf("%s: %s is %q", what, name, got)
 		}
 	}
-	if csp := a.header.Get("Content-Security-Policy"); !strings.Contains(csp, "frame-ancestors 'none'") {
-		t.Errorf("%s: Content-Security-Policy allows framing: %s", what, csp)
+	csp := a.header.Get("Content-Security-Policy")
+	for _, directive := range []string{"object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} {
+		if !strings.Contains(csp, directive) {
+			t.Errorf("%s: Content-Security-Policy lacks %s: %s", what, directive, csp)
+		}
 	}
-	if a.header.Get("Cache-Control") == "" || a.header.Get("X-Request-Id") == "" {
-		t.Errorf("%s: Cache-Control %q, X-Request-Id %q", what, a.header.Get("Cache-Control"), a.header.Get("X-Request-Id"))
+	isPage := strings.HasPrefix(a.header.Get("Content-Type"), "text/html")
+	if isPage == strings.HasSuffix(csp, "; sandbox") {
+		t.Errorf("%s: Content-Security-Policy of a response of type %s: %s", what, a.header.Get("Content-Type"), csp)
+	}
+	isPublic := isPage || regexp.MustCompile(`/openapi\.json|/\.well-known/`).MatchString(what)
+	if cached := a.header.Get("Cache-Control"); cached != "no-store" && !isPublic || cached == "" || a.header.Get("X-Request-Id") == "" {
+		t.Errorf("%s: Cache-Control %q, X-Request-Id %q", what, cached, a.header.Get("X-Request-Id"))
+	}
+	if a.status >= 300 && a.status < 400 && a.status != http.StatusNotModified || a.header.Get("Location") != "" {
+		t.Errorf("%s: redirects to %q", what, a.header.Get("Location"))
 	}
 	for _, name := range []string{"Server", "X-Powered-By"} {
 		if a.header.Get(name) != "" {
@@ -46,7 +58,7 @@ func (a response) wantSecure(t testing.TB, what string) {
 	}
 }
 
-func TestResponses_HaveSecurityHeaders(t *testing.T) {
+func TestResponses_HaveSecurityHeaders_ASVS_V3_2_1_V3_4_1_V3_4_3_V3_4_4_V3_4_5_V3_4_6_V3_7_2_V4_1_1_V4_1_2_V14_2_2_V14_3_2(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
@@ -68,6 +80,9 @@ func TestResponses_HaveSecurityHeaders(t *testing.T) {
 			}
 			if r.isSafe() {
 				send(r.method, path, bearer(p.token))
+				// No parameter makes the service redirect, and no header makes it redirect to https.
+				send(r.method, path+"?next=//evil.example&redirect_uri=https://evil.example", bearer(p.token), header("X-Forwarded-Proto", "http"))
+				send(r.method, "//evil.example/.."+path, bearer(p.token)).want(t, 404)
 			}
 		}
 		send("POST", "/loginUser", credentials(p.username, password)).want(t, 200)
@@ -99,7 +114,7 @@ func TestResponses_HaveSecurityHeaders(t *testing.T) {
 	}, "CLIENTS_FILE="+path)
 }
 
-func TestRoutes_Return405ForUnsupportedMethods_ASVS_V13_4_4(t *testing.T) {
+func TestRoutes_Return405ForUnsupportedMethods_ASVS_V3_5_3_V13_4_4(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		allowed := map[string][]string{}
@@ -184,7 +199,7 @@ func TestHead_IsAnsweredLikeGETWithoutBody(t *testing.T) {
 	})
 }
 
-func TestRoutes_IgnoreTrailingSlash(t *testing.T) {
+func TestRoutes_IgnoreTrailingSlash_ASVS_V13_4_3(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		for _, r := range everyRoute() {
@@ -238,7 +253,7 @@ func TestGET_IsAnsweredBeforeAnnouncedBodyArrives(t *testing.T) {
 }
 
 // net/http would answer these requests itself, without security headers, or accept them.
-func TestMalformedRequests_GetSecurityHeadersAndClosedConnection_ASVS_V3_4_1_V3_4_4_V4_2_1(t *testing.T) {
+func TestMalformedRequests_GetSecurityHeadersAndClosedConnection_ASVS_V3_4_1_V3_4_4_V3_4_5_V4_2_1(t *testing.T) {
 	metricsAddr := freeAddr(t)
 	s := startServe(t, 1, "METRICS_ADDR="+metricsAddr)
 	callAt(t, "http://"+metricsAddr, "GET", "/metrics").want(t, 200)

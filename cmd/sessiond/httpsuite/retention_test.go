@@ -13,7 +13,7 @@ import (
 // A login shows its network instead of its address after ADDRESS_RETENTION, and is gone after
 // HISTORY_RETENTION. The clock is moved while the service is down, because it removes old data when
 // it starts.
-func TestRetention_CutsAddressesAndThenEndsTheHistory(t *testing.T) {
+func TestRetention_CutsAddressesAndThenEndsTheHistory_ASVS_V14_2_4(t *testing.T) {
 	const days = 24 * time.Hour
 	settings := app.Settings{
 		AccessTokenTTL: time.Hour, SessionIdleTTL: 30 * days, SessionMaxTTL: 90 * days, HistoryRetention: 400 * days, AddressRetention: 90 * days,

@@ -48,7 +48,7 @@ var hashPattern = regexp.MustCompile(`\$2[abxy]\$|\$sessiond\$|[Pp]assword_?[Hh]
 // The test uses an account from its registration to its deletion, and also sends many wrong
 // requests. No log line may contain a password, a password hash, a token or the secret of a mailed
 // link. A token may appear in a response only if that response issues tokens.
-func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem(t *testing.T) {
+func TestSecrets_AppearInNoLogAndOnlyInResponseThatIssuesThem_ASVS_V10_1_1_V14_2_1_V16_2_2_V16_2_4_V16_2_5(t *testing.T) {
 	path, client := clientsFile(t)
 	eachMode(t, func(t *testing.T, s *service) {
 		w := &recorder{service: s}

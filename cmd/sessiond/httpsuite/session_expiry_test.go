@@ -11,7 +11,7 @@ import (
 // its refresh token and its access token are refused, and the login history shows the expiry. The
 // access token is refused at once, although an expired access token is otherwise accepted for 30 s
 // more.
-func TestSession_IsRefusedAtItsExpiryWithoutLeeway(t *testing.T) {
+func TestSession_IsRefusedAtItsExpiryWithoutLeeway_ASVS_V7_3_1_V7_3_2_V10_4_8(t *testing.T) {
 	s := app.Settings{AccessTokenTTL: 24 * time.Hour, SessionIdleTTL: 2 * time.Hour, SessionMaxTTL: 5 * time.Hour, RefreshGrace: 30 * time.Second}
 	eachStore(t, s, func(t *testing.T, s *service, c *clock) {
 		start := c.Now()

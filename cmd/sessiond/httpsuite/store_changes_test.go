@@ -16,7 +16,7 @@ import (
 )
 
 // The metrics and the log must show each change of state of Redis and Postgres, once.
-func TestStoreChanges_AreLoggedAndCounted(t *testing.T) {
+func TestStoreChanges_AreLoggedAndCounted_ASVS_V16_3_4(t *testing.T) {
 	t.Parallel()
 	redisURL := redisstoretest.StartServer(t, "--enable-debug-command", "yes")
 	client := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(redisURL, "redis://")})

@@ -36,7 +36,7 @@ func TestDevice_IsNamedAfterUserAgent(t *testing.T) {
 
 // The service cleans a User-Agent before it stores it, because Postgres refuses invalid UTF-8 and a
 // page or a terminal that shows the User-Agent may obey control characters.
-func TestUserAgent_IsStoredAsValidUTF8WithoutControlCharacters(t *testing.T) {
+func TestUserAgent_IsStoredAsValidUTF8WithoutControlCharacters_ASVS_V1_3_3(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		p := s.register(t)
 		for _, agent := range []string{
