@@ -189,20 +189,22 @@ func (h *Hasher) spendDifference(ctx context.Context, cost int, secret []byte) e
 }
 
 // spendRest makes a check that began at the time begun take as long as a check at the current cost. It does not
-// know how fast this machine derives keys. So it makes short hashes until the check has taken as long as parts
-// of them. It returns how long the check took, in hashes at the current cost.
+// know how fast this machine derives keys. So it hashes at a low cost, which measures the machine, and then at the
+// highest costs that fit into the rest. It returns how long the check took, in hashes at the current cost.
 func (h *Hasher) spendRest(ctx context.Context, begun time.Time, secret []byte) (size float64, err error) {
-	cost := max(bcrypt.MinCost, h.cost-4)
-	parts := math.Exp2(float64(h.cost - cost))
-	start := time.Now()
-	for n := 1.0; ; n++ {
+	low := max(bcrypt.MinCost, h.cost-4)
+	parts, start := math.Exp2(float64(h.cost-low)), time.Now() // a part is a hash at the low cost
+	for cost, hashed := low, 0.0; ; {
 		if err := h.spend(ctx, cost, secret); err != nil {
 			return 0, err
 		}
-		part := time.Since(start).Seconds() / n
-		if done := time.Since(begun).Seconds() / part; done > parts-0.5 {
+		hashed += math.Exp2(float64(cost - low))
+		part := time.Since(start).Seconds() / hashed
+		done := time.Since(begun).Seconds() / part
+		if done > parts-0.5 {
 			return done / parts, nil
 		}
+		cost = low + int(math.Log2(max(1, parts-done)))
 	}
 }
 
