@@ -75,7 +75,7 @@ func (s *Service) DeviceToken(current string, u User) string {
 	own[0] = deviceVersion
 	binary.BigEndian.PutUint16(own[1:], uint16(s.today())) //nolint:gosec // G115: the number of days fits into 16 bits until the year 2149
 	g := u.DeviceGeneration
-	own[3], own[4], own[5] = byte(g>>16), byte(g>>8), byte(g)
+	own[3], own[4], own[5] = byte(g>>16), byte(g>>8), byte(g) //nolint:gosec // G115: three bytes count more resets than a user makes
 	copy(own.usernameTag(), s.deviceTag(&own, username))
 	copy(own.emailTag(), s.deviceTag(&own, email))
 	entries[0] = own

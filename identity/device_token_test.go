@@ -179,8 +179,11 @@ func TestDeviceToken_IsNotIssuedForUnconfirmedAddress(t *testing.T) {
 func TestDeviceToken_HoldsUpToFourAccounts(t *testing.T) {
 	s := deviceService("secret", noon)
 	family := []User{
-		ada, bob, {Username: "cyd", Email: "cyd@example.com", EmailVerifiedAt: noon},
-		{Username: "dee", Email: "dee@example.com", EmailVerifiedAt: noon}, {Username: "eve", Email: "eve@example.com", EmailVerifiedAt: noon}}
+		ada, bob,
+		{Username: "cyd", Email: "cyd@example.com", EmailVerifiedAt: noon},
+		{Username: "dee", Email: "dee@example.com", EmailVerifiedAt: noon},
+		{Username: "eve", Email: "eve@example.com", EmailVerifiedAt: noon},
+	}
 	token, ids := "", map[string]string{}
 	for round := range 3 {
 		for _, u := range family[:maxEntries] {

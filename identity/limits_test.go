@@ -463,6 +463,7 @@ func (o *witness) Breached(string) {}
 func (o *witness) Refused(rule, account, network string) {
 	o.got = append(o.got, fmt.Sprintf("refused by %s: %s, %s", rule, account, network))
 }
+
 func (o *witness) Limited(action string, allowed, shared bool) {
 	o.got = append(o.got, fmt.Sprintf("%s %t %t", action, allowed, shared))
 }
@@ -484,8 +485,10 @@ func TestLimits_ReportEachDecisionToTheObserver(t *testing.T) {
 		_, _ = w.Admit(t.Context(), limit.ActionReset, "a@example.com", from)
 	}
 	_, _ = w.guess("ada", password, from.IP)
-	want := []string{"reset true true", "reset true false", "reset true false", "reset true false", "reset false false",
-		"refused by reset-email: a@example.com, 203.0.113.0/24", "login true false"}
+	want := []string{
+		"reset true true", "reset true false", "reset true false", "reset true false", "reset false false",
+		"refused by reset-email: a@example.com, 203.0.113.0/24", "login true false",
+	}
 	if !slices.Equal(o.got, want) {
 		t.Errorf("observed %q, want %q", o.got, want)
 	}

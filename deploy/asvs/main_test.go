@@ -83,8 +83,10 @@ func TestRowsOf_CountOnlyTestsThatPassed(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := []requirement{
-		{"V1.1.1", 1, "one", "inside", resultPass, ""}, {"V1.1.2", 2, "two", "inside", resultDeviation, ""},
-		{"V1.1.3", 2, "three", "inside", resultLong, ""}, {"V1.1.4", 2, "four", "inside", resultPass, ""},
+		{"V1.1.1", 1, "one", "inside", resultPass, ""},
+		{"V1.1.2", 2, "two", "inside", resultDeviation, ""},
+		{"V1.1.3", 2, "three", "inside", resultLong, ""},
+		{"V1.1.4", 2, "four", "inside", resultPass, ""},
 		{"V1.1.5", 2, "five", "inside", resultNotMet, "why"},
 	}
 	rows, err := rowsOf(list, tests)

@@ -57,7 +57,9 @@ var kdfs = map[string]struct {
 		[]string{"ln", "r", "p"},
 		func(c []uint64, _ uint64) []bound {
 			return []bound{
-				{"ln", c[0], 1, 20}, {"r", c[1], 1, 1 << 20}, {"p", c[2], 1, 1 << 20},
+				{"ln", c[0], 1, 20},
+				{"r", c[1], 1, 1 << 20},
+				{"p", c[2], 1, 1 << 20},
 				{"2^ln × r", c[1] << c[0], 2, maxMemory / 128},
 				{"2^ln × r × p", c[1] << c[0] * c[2], 2, 1 << 21},
 			}

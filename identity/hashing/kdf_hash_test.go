@@ -86,8 +86,12 @@ func importable(t *testing.T, password string) (hashes []string) {
 	t.Helper()
 	salt := []byte("saltsalt")
 	for _, k := range []KDF{
-		{Name: "argon2id", Costs: []uint32{8, 1, 1}}, {Name: "argon2i", Costs: []uint32{32, 1, 4}}, {Name: "scrypt", Costs: []uint32{4, 1, 1}},
-		{Name: "pbkdf2-sha1", Costs: []uint32{1}}, {Name: "pbkdf2-sha256", Costs: []uint32{1}}, {Name: "pbkdf2-sha512", Costs: []uint32{1}},
+		{Name: "argon2id", Costs: []uint32{8, 1, 1}},
+		{Name: "argon2i", Costs: []uint32{32, 1, 4}},
+		{Name: "scrypt", Costs: []uint32{4, 1, 1}},
+		{Name: "pbkdf2-sha1", Costs: []uint32{1}},
+		{Name: "pbkdf2-sha256", Costs: []uint32{1}},
+		{Name: "pbkdf2-sha512", Costs: []uint32{1}},
 	} {
 		k.Salt, k.Size = salt, 32
 		digest, err := k.derive([]byte(password))
@@ -264,8 +268,11 @@ func TestCheckHash_RefusesSignerKeyAsPepperOfNewHashes(t *testing.T) {
 func TestDerive_RefusesCostsOutOfBounds(t *testing.T) {
 	salt := []byte("saltsalt")
 	for _, k := range []KDF{
-		{}, {Name: "md5", Salt: salt, Size: 32}, {Name: "scrypt", Costs: []uint32{4, 1}, Salt: salt, Size: 32},
-		{Name: "scrypt", Costs: []uint32{4, 1, 1}, Salt: salt, Size: -1}, {Name: "argon2id", Costs: []uint32{1 << 30, 1, 1}, Salt: salt, Size: 32},
+		{},
+		{Name: "md5", Salt: salt, Size: 32},
+		{Name: "scrypt", Costs: []uint32{4, 1}, Salt: salt, Size: 32},
+		{Name: "scrypt", Costs: []uint32{4, 1, 1}, Salt: salt, Size: -1},
+		{Name: "argon2id", Costs: []uint32{1 << 30, 1, 1}, Salt: salt, Size: 32},
 	} {
 		if _, err := k.derive(nil); err == nil {
 			t.Errorf("derives a key with %+v", k)

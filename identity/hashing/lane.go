@@ -48,7 +48,7 @@ func (l *lane) newestEarly(unproven bool) (newest *place) {
 	for _, n := range l.ring {
 		for _, b := range n.ring {
 			for _, p := range b.places {
-				if p.early && !(unproven && p.proven) && (newest == nil || !p.joined.Before(newest.joined)) {
+				if p.early && (!unproven || !p.proven) && (newest == nil || !p.joined.Before(newest.joined)) {
 					newest = p
 				}
 			}

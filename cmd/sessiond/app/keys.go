@@ -36,7 +36,8 @@ func keysCommand() *cobra.Command {
 		run                 func(c *cobra.Command) error
 	}{
 		{
-			"new", "Create a key file with one signing key", "--out keys.json", []string{"out", "alg"},
+			"new", "Create a key file with one signing key", "--out keys.json",
+			[]string{"out", "alg"},
 			func(c *cobra.Command) error {
 				if err := writeKey(path, alg); err != nil {
 					return err
@@ -46,23 +47,28 @@ func keysCommand() *cobra.Command {
 			},
 		},
 		{
-			"add", "Add a key that is published but does not sign yet", "--file keys.json", []string{"file", "alg"},
+			"add", "Add a key that is published but does not sign yet", "--file keys.json",
+			[]string{"file", "alg"},
 			change(func(keys []session.Key) ([]session.Key, error) { return addKey(keys, alg) }),
 		},
 		{
-			"list", "Print the keys and their status", "--file keys.json", []string{"file"},
+			"list", "Print the keys and their status", "--file keys.json",
+			[]string{"file"},
 			func(c *cobra.Command) error { return listKeys(path, c.OutOrStdout()) },
 		},
 		{
-			"activate", "Make a published key sign, and retire the one that signed", "--file keys.json --kid ID", []string{"file", "kid", "now"},
+			"activate", "Make a published key sign, and retire the one that signed", "--file keys.json --kid ID",
+			[]string{"file", "kid", "now"},
 			change(func(keys []session.Key) ([]session.Key, error) { return activateKey(keys, kid, early) }),
 		},
 		{
-			"retire", "Retire a published key", "--file keys.json --kid ID", []string{"file", "kid"},
+			"retire", "Retire a published key", "--file keys.json --kid ID",
+			[]string{"file", "kid"},
 			change(func(keys []session.Key) ([]session.Key, error) { return retireKey(keys, kid) }),
 		},
 		{
-			"revoke", "Drop a key that has leaked: its tokens are refused at once", "--file keys.json --kid ID", []string{"file", "kid"},
+			"revoke", "Drop a key that has leaked: its tokens are refused at once", "--file keys.json --kid ID",
+			[]string{"file", "kid"},
 			change(func(keys []session.Key) ([]session.Key, error) { return revokeKey(keys, kid) }),
 		},
 	} {

@@ -120,6 +120,7 @@ func (s *Settings) groups() []group {
 			},
 		}},
 		{"Stores", []setting{
+			//nolint:gosec // G101: an example
 			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
 			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
 			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: inProduction, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
