@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,20 +16,39 @@ import (
 	"github.com/sessiond/sessiond/identity/limit"
 )
 
+// lockedText is a text that several goroutines write.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// take returns what was written since the last call.
+func (l *lockedText) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
+
 func TestRefusals_LogOneLineAMinuteForEachAccountOrNetwork_ASVS_V16_3_3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
+		var out lockedText
 		p := newProtection(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { p.refusals.Run(ctx); close(done) }()
 		lines := func() (all []string) {
 			synctest.Wait()
-			for line := range strings.Lines(out.String()) {
+			for line := range strings.Lines(out.take()) {
 				_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
 				all = append(all, line)
 			}
-			out.Reset()
 			return all
 		}
 		want := func(expected ...string) {
