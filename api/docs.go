@@ -41,7 +41,8 @@ func (d documents) ofVersion(version string) documents {
 	replace := func(document []byte, format string) []byte {
 		return bytes.Replace(document, fmt.Appendf(nil, format, documentVersion), fmt.Appendf(nil, format, version), 1)
 	}
-	return documents{replace(d.openAPI, `"version": "%s"`), replace(d.page, `<span class="version">%s</span>`)}
+	page := replace(d.page, `<span class="version">%s</span>`)
+	return documents{replace(d.openAPI, `"version": "%s"`), replace(page, `<footer>sessiond API %s</footer>`)}
 }
 
 func (d documents) getOpenAPI(w http.ResponseWriter, _ *http.Request) {

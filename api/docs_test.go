@@ -112,7 +112,7 @@ func TestDocuments_HaveVersionOfProgram(t *testing.T) {
 	if err := json.Unmarshal(served.openAPI, &doc, json.MatchCaseInsensitiveNames(true)); err != nil || doc.Info.Version != "v1.2.3-rc.1+dirty" {
 		t.Errorf("the OpenAPI document has version %q, error %v", doc.Info.Version, err)
 	}
-	if !bytes.Contains(served.page, []byte("sessiond <span class=\"version\">v1.2.3-rc.1+dirty</span>")) {
-		t.Error("the page does not show the version")
+	if n := bytes.Count(served.page, []byte("v1.2.3-rc.1+dirty")); n != 2 || bytes.Contains(served.page, []byte(documentVersion)) {
+		t.Errorf("the page shows the version %d times, want twice, and no other version", n)
 	}
 }

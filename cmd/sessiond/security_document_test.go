@@ -174,7 +174,7 @@ func defaultOf(t *testing.T, setting string) (int64, error) {
 		return 0, err
 	}
 	name := strings.ToLower(strings.ReplaceAll(setting, "_", "-"))
-	found := regexp.MustCompile(`(?s)\n +--` + name + ` .*?\(default\s+([^)]+)\)`).FindStringSubmatch(help.String())
+	found := regexp.MustCompile(`(?ms)^ +--` + name + ` .*?\(default\s+([^)]+)\)`).FindStringSubmatch(help.String())
 	if found == nil {
 		return 0, errors.New("serve does not say its default")
 	}

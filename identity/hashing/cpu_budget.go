@@ -4,7 +4,6 @@ import (
 	"math"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -93,13 +92,4 @@ func (b *cpuBudget) adjustReserve(throttled float64, passed time.Duration) {
 	} else {
 		b.reserve = max(minReserve, b.reserve-0.005*passed.Seconds())
 	}
-}
-
-// ownCPU returns how much CPU time this process has used, without its child processes.
-func ownCPU() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0 // Getrusage cannot fail
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

@@ -69,7 +69,7 @@ func StartWorker(command []string, slots int, idle bool, log *slog.Logger) (*Wor
 		// Besides the threads that hash, one thread reads the requests.
 		cmd.Env = []string{"GOMAXPROCS=" + strconv.Itoa(slots+1), "GOTRACEBACK=none"}
 		// Signals from a terminal must not reach the worker, which ends only when this process ends.
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.SysProcAttr = ownGroup()
 		return cmd
 	}}
 	return w, w.start()

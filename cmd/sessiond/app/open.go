@@ -39,7 +39,7 @@ func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *
 		return p, err
 	}
 	b := thisBuild()
-	p.Log.Info("sessiond", "version", b.version, "revision", b.revision, "go_version", b.goVersion)
+	p.Log.Info("starting", "version", b.version, "revision", b.revision, "go_version", b.goVersion)
 	if p.Clients, err = s.openClients(); err != nil {
 		return p, err
 	}

@@ -246,7 +246,7 @@ func TestVersion_IsPrintedLoggedAndCounted(t *testing.T) {
 	if _, err := s.openFiles(t.Context(), false, &log, &c); err != nil {
 		t.Fatal(err)
 	}
-	if first, _, _ := strings.Cut(log.String(), "\n"); !strings.Contains(first, `"msg":"sessiond","version":"`+b.version+`"`) || !strings.Contains(first, b.goVersion) {
+	if first, _, _ := strings.Cut(log.String(), "\n"); !strings.Contains(first, `"msg":"starting","version":"`+b.version+`"`) || !strings.Contains(first, b.goVersion) {
 		t.Errorf("the first line of the log is %s", first)
 	}
 }
