@@ -34,8 +34,8 @@ func calls(files map[string][]*ast.File, f func(dir, name string, call *ast.Call
 // imports returns the import paths of the service's source, and the directories that import each.
 func imports(files map[string][]*ast.File) map[string][]string {
 	all := make(map[string][]string)
-	for dir, files := range files {
-		for _, file := range files {
+	for _, dir := range slices.Sorted(maps.Keys(files)) {
+		for _, file := range files[dir] {
 			for _, i := range file.Imports {
 				path, _ := strconv.Unquote(i.Path.Value)
 				if !slices.Contains(all[path], dir) {
