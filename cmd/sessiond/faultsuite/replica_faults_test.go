@@ -119,10 +119,13 @@ var clientsVanish = fault{
 		r.each(3*time.Second, func() {
 			r.wg.Go(func() {
 				for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
-					s := r.people[rand.IntN(peopleCount)].any()
+					p := r.people[rand.IntN(peopleCount)]
 					at := r.rig.replicas[rand.IntN(3)]
-					if s != nil {
-						vanish(local(at.port), s.token)
+					if s := p.any(); s != nil {
+						p.mu.Lock()
+						token := s.token
+						p.mu.Unlock()
+						vanish(local(at.port), token)
 					}
 				}
 			})
