@@ -16,8 +16,8 @@ import (
 // takes the user's own address. The generated username works, too.
 func TestImport_UserWithoutUsernameCanUseEveryRoute(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
-	env := environment([]string{"DATABASE_URL=sqlite:" + filepath.Join(data, "sessiond.db")})
+	env, server := serveEnvironment(t), startSMTP(t)
+	env["SESSIOND_SMTP_URL"], env["SESSIOND_MAIL_FROM"] = "smtp+plain://"+server.addr, "id@example.com"
 	run := func(args ...string) {
 		if err := app.Run(t.Context(), args, env.lookup, io.Discard, io.Discard); err != nil {
 			t.Fatalf("%s: %v", args[0], err)
@@ -32,7 +32,9 @@ func TestImport_UserWithoutUsernameCanUseEveryRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	run("import", "--in", file)
-	s := startDev(t, data)
+	s := &service{logs: &lockedBuffer{}, mails: server.received}
+	s.base = startReplica(t, program(t), env, s.logs)
+	s.replicas = []string{s.base}
 	other := s.register(t)
 
 	s.call(t, "POST", "/loginUser", credentials(p.email, "password2")).problem(t, true, 403, "wrong_password")
