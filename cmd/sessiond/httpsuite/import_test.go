@@ -37,7 +37,7 @@ func TestImport_UserWithoutUsernameCanUseEveryRoute(t *testing.T) {
 	s.replicas = []string{s.base}
 	other := s.register(t)
 
-	s.call(t, "POST", "/loginUser", credentials(p.email, "password2")).problem(t, true, 403, "wrong_password")
+	s.call(t, "POST", "/loginUser", credentials(p.email, "password2")).problem(t, true, 403, "invalid_credentials")
 	p.token = s.call(t, "POST", "/loginUser", credentials(p.email, "password")).want(t, 200).text(t, "token")
 	p.username = s.call(t, "GET", "/v1/users/me", bearer(p.token)).want(t, 200).text(t, "username")
 	if claims := claimsOf(t, p.token); claims["username"] != p.username || len(p.username) != len("user-")+22 {
@@ -49,7 +49,7 @@ func TestImport_UserWithoutUsernameCanUseEveryRoute(t *testing.T) {
 		s.call(t, "GET", "/findUser"+query, bearer(other.token)).problem(t, true, 403, "other_user")
 		s.call(t, "PUT", "/updateUser", bearer(p.token), jsonBody(shape{"username": name, "first_name": "Ada"})).want(t, 200)
 		s.call(t, "PUT", "/updatePasswordViaEmail", jsonBody(shape{"username": name, "password": goodPassword, "resetPasswordToken": s.resetToken(t, p)})).want(t, 200)
-		p.token = s.call(t, "POST", "/v1/sessions", credentials(name, goodPassword)).want(t, 201).text(t, "access_token")
+		p.token = s.call(t, "POST", "/v1/sessions", jsonBody(shape{"login": name, "password": goodPassword})).want(t, 201).text(t, "access_token")
 		s.call(t, "PUT", "/updatePassword", bearer(p.token), jsonBody(shape{"username": name, "password": password, "current_password": goodPassword})).want(t, 200)
 		p.token = s.login(t, p)
 	}
