@@ -89,7 +89,7 @@ type Settings struct {
 func (s *Settings) common(f *flags) {
 	f.StringVar(&s.PublicURL, "public-url", "", "URL at which clients reach the service; links in mails start with it")
 	f.StringVar(&s.Issuer, "issuer", "", "issuer: the iss claim of access tokens")
-	f.StringVar(&s.Audience, "audience", "", "audience: the aud claim of access tokens (default: the issuer)")
+	f.StringVar(&s.Audience, "audience", "", "comma-separated audiences: the aud claim of access tokens; the service itself accepts tokens for the first one (default: the issuer)")
 	f.StringVar(&s.Forwarded, "forwarded", "x-forwarded-for", "header in which the trusted proxies report the client's address: x-forwarded-for, or forwarded (RFC 7239)")
 	f.Func("trusted-proxies", "comma-separated CIDRs of the proxies whose --forwarded header is trusted (default: none)", func(text string) (err error) {
 		s.TrustedProxies, err = parsePrefixes(text)
@@ -194,6 +194,9 @@ func (s *Settings) check() error {
 		case c.value > c.most:
 			refuse(c.setting, "want at most %v", c.most)
 		}
+	}
+	if s.Audience != "" && splitList(s.Audience) == nil {
+		refuse("AUDIENCE", "want at least one audience")
 	}
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")
