@@ -62,7 +62,7 @@ func compactClaims(text string) (string, *problem) {
 		return "", nil
 	}
 	v := jsontext.Value(text)
-	if err := v.Compact(); err != nil || v.Kind() != '{' {
+	if !v.IsValid() || v.Kind() != '{' || v.Compact() != nil {
 		return "", &problem{CodeInvalid, "must be a JSON object"}
 	}
 	if len(v) > maxClaims {
