@@ -253,7 +253,7 @@ func TestCheckHash_RefusesMalformedImportedHashes(t *testing.T) {
 	}
 }
 
-// Whoever has the database and knows one password can compute the signer key. It must not protect new hashes.
+// A person who has the database and knows one password can compute the signer key. It must not protect new hashes.
 func TestCheckHash_RefusesSignerKeyAsPepperOfNewHashes(t *testing.T) {
 	h := firebaseHasher(t)
 	h.current = "firebase"
