@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -104,6 +105,7 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 	e.token(jsontext.BeginObject)
 	e.member("exported_at", now)
 	e.member("user", a.showUser(user))
+	e.member("claims", jsontext.Value(cmp.Or(user.Claims, "{}")))
 	e.member("email_verified_at", timeOrNull(user.EmailVerifiedAt))
 	e.member("updated_at", user.UpdatedAt)
 	e.member("earlier_emails", each(undos, func(u identity.Undo) exportedUndo {

@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/sessiond/sessiond/session"
 )
 
@@ -18,7 +20,7 @@ type introspectInput struct {
 type introspection struct {
 	Active    bool     `json:"active"`
 	Issuer    string   `json:"iss,omitzero"`
-	Audience  string   `json:"aud,omitzero"`
+	Audience  any      `json:"aud,omitzero"` // a text, or an array of several
 	Subject   string   `json:"sub,omitzero"`
 	Username  string   `json:"username,omitzero"`
 	ClientID  string   `json:"client_id,omitzero"`
@@ -29,6 +31,9 @@ type introspection struct {
 	ExpiresAt int64    `json:"exp,omitzero"`
 	AuthTime  int64    `json:"auth_time,omitzero"`
 	AMR       []string `json:"amr,omitzero"`
+	Roles     []string `json:"roles,omitzero"`
+
+	Claims jsontext.Value `json:"claims,omitzero"`
 }
 
 // introspectToken serves the introspection endpoint (RFC 7662) for access tokens.
@@ -40,9 +45,18 @@ func (a *API) introspectToken(q *request, in introspectInput) (reply, error) {
 	case err != nil:
 		return reply{}, err
 	}
-	return ok(introspection{
-		Active: true, Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, Username: c.Username,
+	var audience any = c.Audience
+	if len(c.Audience) == 1 {
+		audience = c.Audience[0]
+	}
+	shown := introspection{
+		Active: true, Issuer: c.Issuer, Audience: audience, Subject: c.Subject, Username: c.Username,
 		ClientID: c.ClientID, TokenType: "Bearer", TokenID: c.TokenID, SessionID: c.SessionID,
 		IssuedAt: c.IssuedAt.Unix(), ExpiresAt: c.ExpiresAt.Unix(), AuthTime: c.AuthTime.Unix(), AMR: c.AMR,
-	}), nil
+		Roles: c.Roles.List(),
+	}
+	if c.Custom != "" {
+		shown.Claims = jsontext.Value(c.Custom)
+	}
+	return ok(shown), nil
 }

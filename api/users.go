@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
@@ -16,11 +17,15 @@ type userBody struct {
 	profileBody
 	PendingEmail  *string   `json:"pending_email"`
 	EmailVerified bool      `json:"email_verified"`
+	Roles         []string  `json:"roles"`
 	CreatedAt     time.Time `json:"created_at"`
 }
 
 func (a *API) showUser(u identity.User) userBody {
-	body := userBody{ID: u.ID, profileBody: showProfile(u), EmailVerified: !u.EmailVerifiedAt.IsZero(), CreatedAt: u.CreatedAt}
+	body := userBody{ID: u.ID, profileBody: showProfile(u), EmailVerified: !u.EmailVerifiedAt.IsZero(), Roles: []string{}, CreatedAt: u.CreatedAt}
+	if u.Roles != "" {
+		body.Roles = strings.Split(u.Roles, ",")
+	}
 	if pending := u.Pending(a.Now()); pending != "" {
 		body.PendingEmail = &pending
 	}

@@ -29,6 +29,7 @@ func (a *API) gatewayCheck() http.Handler {
 		h.Set("X-Auth-Username", percentEncode(claims.Username))
 		h.Set("X-Auth-Session", claims.SessionID)
 		h.Set("X-Auth-Token-Id", claims.TokenID)
+		h.Set("X-Auth-Roles", string(claims.Roles))
 		w.WriteHeader(http.StatusOK)
 		return nil
 	})

@@ -25,6 +25,8 @@ type User struct {
 	PendingEmail    string // a new email address that is not confirmed yet; see [User.Pending]
 	FirstName       string
 	LastName        string
+	Roles           string // sorted names, separated by commas
+	Claims          string // a JSON object of at most 1024 bytes, or empty
 	PasswordHash    string // made by package hashing; used only by this package and the store
 	PasswordVersion int64  // grows with each new password, but not with a new hash of the same password
 	Status          Status
@@ -80,6 +82,11 @@ type Store interface {
 	// address, in any spelling, removes a pending one. Update returns ErrEmailTaken if another user has
 	// confirmed the address, or ErrNotFound.
 	Update(ctx context.Context, id string, p Profile, at time.Time) (User, error)
+
+	// SetAttributes changes roles and claims of a user. It raises the user's generation, and moves all
+	// active sessions of the user to the new one. It returns the id of the revocation that makes checks
+	// read the new attributes, or 0 if nothing changed. It returns ErrNotFound.
+	SetAttributes(ctx context.Context, id string, change AttributeChange, at time.Time) (revocation int64, err error)
 
 	// Rehash replaces the stored hash of a password by another hash of the same password. If the stored
 	// hash is not equal to the parameter old, Rehash does nothing.

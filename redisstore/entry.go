@@ -12,10 +12,12 @@ import (
 // A session's entry in Redis is encoded as
 //
 //	version     1 byte, 1
-//	state       1 byte, 2 for ended or 4 for active; an ended entry stops here
+//	state       1 byte, 2 for ended or 5 for active; an ended entry stops here
 //	epoch       uvarint, in which the entry was written
 //	generation  uvarint
 //	expiry      uvarint, of the session, in Unix seconds
+//	roles       uvarint with the length in bytes, and the text
+//	claims      in the same way
 //	revoked     the ids of the session's revoked tokens, until the end of the value
 //
 // The id of a revoked token begins with a uvarint. If the id is the base64url form of 16 bytes, the
@@ -28,7 +30,7 @@ const (
 	entryVersion = 1
 
 	stateEnded  = 2
-	stateActive = 4 // 1 and 3 are older formats without an epoch
+	stateActive = 5 // 1, 3 and 4 are older formats without an epoch or without roles
 
 	idBytes = 16
 )
@@ -43,11 +45,14 @@ func encodeEntry(e session.Entry, epoch int64) []byte {
 	if e.Ended {
 		return endedEntry
 	}
-	b := make([]byte, 0, 2+3*binary.MaxVarintLen64+len(e.RevokedTokens)*(1+idBytes))
+	b := make([]byte, 0, 2+5*binary.MaxVarintLen64+len(e.Roles)+len(e.Custom)+len(e.RevokedTokens)*(1+idBytes))
 	b = append(b, entryVersion, stateActive)
 	b = binary.AppendUvarint(b, uint64(epoch))              //nolint:gosec // G115: the ledger numbers epochs from 1
 	b = binary.AppendUvarint(b, uint64(e.Generation))       //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
 	b = binary.AppendUvarint(b, uint64(e.ExpiresAt.Unix())) //nolint:gosec // G115: decodeEntry refuses an entry with a negative number
+	for _, text := range []string{string(e.Roles), e.Custom} {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
 	for _, id := range e.RevokedTokens {
 		if raw, err := idEncoding.DecodeString(id); err == nil && len(raw) == idBytes {
 			b = append(append(b, 0), raw...)
@@ -83,7 +88,18 @@ func decodeEntry(b []byte, epoch int64) (e session.Entry, ok bool) {
 	if !ok {
 		return session.Entry{}, false
 	}
-	e = session.Entry{Generation: generation, ExpiresAt: time.Unix(expiry, 0).UTC()}
+	roles, b, ok := cutText(b)
+	if !ok {
+		return session.Entry{}, false
+	}
+	claims, b, ok := cutText(b)
+	if !ok {
+		return session.Entry{}, false
+	}
+	e = session.Entry{
+		Generation: generation, ExpiresAt: time.Unix(expiry, 0).UTC(),
+		Attributes: session.Attributes{Roles: session.Roles(roles), Custom: claims},
+	}
 	for len(b) > 0 {
 		var id string
 		if id, b, ok = cutID(b); !ok {
@@ -100,6 +116,14 @@ func cutNumber(b []byte) (n int64, rest []byte, ok bool) {
 		return 0, nil, false
 	}
 	return int64(u), b[size:], true
+}
+
+func cutText(b []byte) (text string, rest []byte, ok bool) {
+	n, b, ok := cutNumber(b)
+	if !ok || n > int64(len(b)) {
+		return "", nil, false
+	}
+	return string(b[:n]), b[n:], true
 }
 
 func cutID(b []byte) (id string, rest []byte, ok bool) {

@@ -15,10 +15,11 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// here is an epoch, and hereHex its encoding.
+// here is an epoch, and hereHex its encoding. The encoding of no roles and no claims is none.
 const (
 	here    = 300
 	hereHex = "ac02"
+	none    = "0000"
 )
 
 // TestEntry_HasFixedEncoding compares the encoded bytes, because replicas of different releases
@@ -30,18 +31,22 @@ func TestEntry_HasFixedEncoding(t *testing.T) {
 		hex   string
 	}{
 		{session.Entry{Ended: true}, "0102"},
-		{session.Entry{Generation: 0, ExpiresAt: time.Unix(0, 0).UTC()}, "0104" + hereHex + "0000"},
-		{session.Entry{Generation: 300, ExpiresAt: at}, "0104" + hereHex + "ac0280e2cfaa06"},
+		{session.Entry{Generation: 0, ExpiresAt: time.Unix(0, 0).UTC()}, "0105" + hereHex + "0000" + none},
+		{session.Entry{Generation: 300, ExpiresAt: at}, "0105" + hereHex + "ac0280e2cfaa06" + none},
 		// A token id of 22 base64url characters is encoded as a 0 and 16 bytes.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"AAECAwQFBgcICQoLDA0ODw", "AAAAAAAAAAAAAAAAAAAAAA"}},
-			"0104" + hereHex + "0180e2cfaa06" + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
+			"0105" + hereHex + "0180e2cfaa06" + none + "00000102030405060708090a0b0c0d0e0f" + "0000000000000000000000000000000000",
+		},
+		{
+			session.Entry{Generation: 1, ExpiresAt: at, Attributes: session.Attributes{Roles: "admin,ops", Custom: `{"a":1}`}, RevokedTokens: []string{"ab"}},
+			"0105" + hereHex + "0180e2cfaa06" + "09" + hex.EncodeToString([]byte("admin,ops")) + "07" + hex.EncodeToString([]byte(`{"a":1}`)) + "036162",
 		},
 		// Any other token id is encoded as its length plus one, and its text. The last id here is
 		// not strict base64url: it decodes to 16 bytes that encode to another text.
 		{
 			session.Entry{Generation: 1, ExpiresAt: at, RevokedTokens: []string{"ab", "", "AAAAAAAAAAAAAAAAAAAAAB"}},
-			"0104" + hereHex + "0180e2cfaa06" + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
+			"0105" + hereHex + "0180e2cfaa06" + none + "036162" + "01" + "17" + hex.EncodeToString([]byte("AAAAAAAAAAAAAAAAAAAAAB")),
 		},
 	} {
 		if got := hex.EncodeToString(encodeEntry(c.entry, here)); got != c.hex {
@@ -64,21 +69,26 @@ func TestDecodeEntry_RefusesValuesInAnotherFormat(t *testing.T) {
 		{"state 0", "0100" + hereHex + "0180e2cfaa06"},
 		{"state of the format without an epoch", "01010180e2cfaa06"},
 		{"state of the format with a lineage", "0103a0010203040506070180e2cfaa06"},
-		{"state 5", "0105" + hereHex + "0180e2cfaa06"},
-		{"unterminated epoch", "0104ac"},
-		{"another epoch", "0104ad02" + "0180e2cfaa06"},
-		{"epoch 0", "010400" + "0180e2cfaa06"},
+		{"state of the format without roles", "0104" + hereHex + "0180e2cfaa06"},
+		{"state 6", "0106" + hereHex + "0180e2cfaa06" + none},
+		{"unterminated epoch", "0105ac"},
+		{"another epoch", "0105ad02" + "0180e2cfaa06" + none},
+		{"epoch 0", "010500" + "0180e2cfaa06" + none},
 		{"bytes after an ended entry", "010200"},
-		{"missing generation", "0104" + hereHex},
-		{"unterminated generation", "0104" + hereHex + "80"},
-		{"a generation of 2^63", "0104" + hereHex + "80808080808080808001" + "00"},
-		{"a generation of more than 64 bits", "0104" + hereHex + "ffffffffffffffffff7f" + "00"},
-		{"missing expiry", "0104" + hereHex + "01"},
-		{"unterminated expiry", "0104" + hereHex + "01ff"},
-		{"a raw id of 15 bytes", "0104" + hereHex + "0101" + "00" + strings.Repeat("aa", 15)},
-		{"truncated text id", "0104" + hereHex + "0101" + "04" + "6162"},
-		{"a text id of 2^63 - 2 bytes", "0104" + hereHex + "0101" + "ffffffffffffffff7f"},
-		{"unterminated length of an id", "0104" + hereHex + "0101" + "80"},
+		{"missing generation", "0105" + hereHex},
+		{"unterminated generation", "0105" + hereHex + "80"},
+		{"a generation of 2^63", "0105" + hereHex + "80808080808080808001" + "00"},
+		{"a generation of more than 64 bits", "0105" + hereHex + "ffffffffffffffffff7f" + "00"},
+		{"missing expiry", "0105" + hereHex + "01"},
+		{"unterminated expiry", "0105" + hereHex + "01ff"},
+		{"missing roles", "0105" + hereHex + "0101"},
+		{"truncated roles", "0105" + hereHex + "0101" + "04" + "616263"},
+		{"missing claims", "0105" + hereHex + "0101" + "0161"},
+		{"truncated claims", "0105" + hereHex + "0101" + "00" + "027b"},
+		{"a raw id of 15 bytes", "0105" + hereHex + "0101" + none + "00" + strings.Repeat("aa", 15)},
+		{"truncated text id", "0105" + hereHex + "0101" + none + "04" + "6162"},
+		{"a text id of 2^63 - 2 bytes", "0105" + hereHex + "0101" + none + "ffffffffffffffff7f"},
+		{"unterminated length of an id", "0105" + hereHex + "0101" + none + "80"},
 	} {
 		value, err := hex.DecodeString(c.hex)
 		if err != nil {
@@ -114,6 +124,7 @@ func TestDecodeEntry_ReturnsTheEncodedEntry(t *testing.T) {
 		if !want.Ended {
 			want.Generation = rapid.Int64Range(0, math.MaxInt64).Draw(t, "generation")
 			want.ExpiresAt = time.Unix(rapid.Int64Range(0, math.MaxInt32*100).Draw(t, "expiry"), 0).UTC()
+			want.Roles, want.Custom = session.Roles(rapid.String().Draw(t, "roles")), rapid.String().Draw(t, "claims")
 			want.RevokedTokens = rapid.SliceOf(ids).Draw(t, "revoked")
 		}
 		value := encodeEntry(want, here)
@@ -159,5 +170,5 @@ func FuzzDecodeEntry_ReturnsEqualEntryAfterEncodingAgain(f *testing.F) {
 
 func same(a, b session.Entry) bool {
 	return a.Ended == b.Ended && a.Generation == b.Generation && a.ExpiresAt.Equal(b.ExpiresAt) &&
-		slices.Equal(a.RevokedTokens, b.RevokedTokens)
+		a.Attributes == b.Attributes && slices.Equal(a.RevokedTokens, b.RevokedTokens)
 }

@@ -62,7 +62,7 @@ func (s *keyServer) verifier(t *testing.T) (*Verifier, *keyFetcher, *movingClock
 		t.Fatal(err)
 	}
 	c := testClaims()
-	return &Verifier{Keys: f.ring, Issuer: c.Issuer, Audience: c.Audience, Now: func() time.Time { return issuedAt }}, f, clock
+	return &Verifier{Keys: f.ring, Issuer: c.Issuer, Audience: c.Audience[0], Now: func() time.Time { return issuedAt }}, f, clock
 }
 
 // verifySignature is like Verify, but does not ask the store.

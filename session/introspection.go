@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Introspection is a [Fallback] that asks sessiond over HTTP (RFC 7662). sessiond also backfills
@@ -48,13 +49,16 @@ type introspected struct {
 	Subject   string `json:"sub"`
 	SessionID string `json:"sid"`
 	TokenID   string `json:"jti"`
+
+	Roles  []string       `json:"roles"`
+	Claims jsontext.Value `json:"claims"`
 }
 
 // Check implements [Fallback]. Each call sends a request of its own. If calls shared a request that
 // was sent before a revocation, the later calls would accept the revoked session.
-func (i *Introspection) Check(ctx context.Context, q Question) error {
+func (i *Introspection) Check(ctx context.Context, q Question) (Attributes, error) {
 	if err := i.Limit.Enter(ctx); err != nil {
-		return fmt.Errorf("introspect: %w", err)
+		return Attributes{}, fmt.Errorf("introspect: %w", err)
 	}
 	defer i.Limit.Leave()
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(i.Timeout, time.Second))
@@ -63,16 +67,17 @@ func (i *Introspection) Check(ctx context.Context, q Question) error {
 	answer, err := i.ask(ctx, q.Token)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: introspect a token of session %s: %w", ErrUnavailable, q.Ref.SessionID, err)
+		err = fmt.Errorf("%w: introspect a token of session %s: %w", ErrUnavailable, q.Ref.SessionID, err)
 	case answer.Active == nil:
-		return fmt.Errorf("%w: introspect a token of session %s: the response has no member 'active'", ErrUnavailable, q.Ref.SessionID)
+		err = fmt.Errorf("%w: introspect a token of session %s: the response has no member 'active'", ErrUnavailable, q.Ref.SessionID)
 	case !*answer.Active:
-		return ErrRevoked
+		err = ErrRevoked
 	case q.Ref != Ref{Subject: answer.Subject, SessionID: answer.SessionID, TokenID: answer.TokenID}:
-		return fmt.Errorf("%w: introspect a token of session %s: the response is about another token", ErrUnavailable, q.Ref.SessionID)
+		err = fmt.Errorf("%w: introspect a token of session %s: the response is about another token", ErrUnavailable, q.Ref.SessionID)
 	default:
-		return nil
+		return Attributes{NewRoles(answer.Roles...), string(answer.Claims)}, nil
 	}
+	return Attributes{}, err
 }
 
 func (i *Introspection) ask(ctx context.Context, token string) (introspected, error) {

@@ -93,7 +93,7 @@ func TestIntrospection_ReturnsErrRevokedOnlyIfResponseSaysInactive(t *testing.T)
 		{"a broken connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, session.ErrUnavailable},
 	} {
 		answer.Store(&c.answer)
-		err := i.Check(t.Context(), question)
+		_, err := i.Check(t.Context(), question)
 		isVerdict := errors.Is(err, session.ErrRevoked) || errors.Is(err, session.ErrInvalidToken)
 		if !errors.Is(err, c.want) || isVerdict != errors.Is(c.want, session.ErrRevoked) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
@@ -118,10 +118,13 @@ func TestIntrospection_CheckBeyondLimitOrTimeoutReturnsErrUnavailable(t *testing
 	errs := make(chan error, 2)
 	var wg sync.WaitGroup
 	for range 2 {
-		wg.Go(func() { errs <- i.Check(t.Context(), question) })
+		wg.Go(func() {
+			_, err := i.Check(t.Context(), question)
+			errs <- err
+		})
 		<-arrived
 	}
-	if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+	if _, err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("a check beyond the limit: got %v, want ErrUnavailable", err)
 	}
 	if len(arrived) != 0 {
@@ -138,7 +141,7 @@ func TestIntrospection_CheckBeyondLimitOrTimeoutReturnsErrUnavailable(t *testing
 	i.Timeout = time.Millisecond
 	proceed = make(chan struct{})
 	defer close(proceed)
-	if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+	if _, err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
 		t.Errorf("a response after the timeout: got %v, want ErrUnavailable", err)
 	}
 }
@@ -211,7 +214,7 @@ func TestIntrospection_ReusesConnectionAfterStatus503(t *testing.T) {
 	defer server.Close()
 	i := introspectAt(t, server, "/oauth/introspect", introspectorSecret)
 	for range 5 {
-		if err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
+		if _, err := i.Check(t.Context(), question); !errors.Is(err, session.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}

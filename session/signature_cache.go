@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -60,7 +61,7 @@ func (c *SignatureCache) find(sum [sha256.Size]byte, v *Verifier, keys *KeySet, 
 	set := c.set(sum)
 	for i := range set {
 		if t := set[i].Load(); t != nil && t.sum == sum && t.keys == keys && t.at(now) &&
-			t.claims.Issuer == v.Issuer && t.claims.Audience == v.Audience {
+			t.claims.Issuer == v.Issuer && slices.Contains(t.claims.Audience, v.Audience) {
 			return t
 		}
 	}

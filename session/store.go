@@ -41,6 +41,9 @@ type Entry struct {
 	// RevokedTokens are the ids (jti) of this session's revoked tokens. Each of them is refused
 	// even if the store has lost its separate record of that revoked token.
 	RevokedTokens []string
+	// Attributes are those of the subject at the time of Generation. A change of them raises the subject's
+	// generation, and the entry is then out of date.
+	Attributes
 }
 
 // verdict is what the store says about a token: active, revoked or unknown.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // tokenType is the header "typ" of an access token (RFC 9068 section 2.1).
@@ -21,16 +22,19 @@ const maxTokenBytes = 4096
 // Claims are the content of an access token (RFC 9068 section 2.2). Times are whole seconds.
 type Claims struct {
 	Issuer    string
-	Audience  string
-	Subject   string // the claim sub
-	SessionID string // the claim sid
-	TokenID   string // the claim jti
+	Audience  []string // at least one
+	Subject   string   // the claim sub
+	SessionID string   // the claim sid
+	TokenID   string   // the claim jti
 	ClientID  string
 	Username  string
 	AMR       []string // how the user authenticated (RFC 8176)
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	AuthTime  time.Time // when the user last proved their identity
+	// Attributes are the subject's. Only a check sets them. In [KeySet.Sign], the roles become the claim
+	// roles (RFC 9068 section 2.2.3.1), which tells a client what its user may do.
+	Attributes
 }
 
 func (c *Claims) ref() Ref {
@@ -41,7 +45,7 @@ func (c *Claims) ref() Ref {
 // refuse the tokens of a newer replica during a rolling update.
 type wireClaims struct {
 	Issuer    string   `json:"iss"`
-	Audience  string   `json:"aud"`
+	Audience  audience `json:"aud"`
 	Subject   string   `json:"sub"`
 	SessionID string   `json:"sid"`
 	TokenID   string   `json:"jti"`
@@ -52,6 +56,25 @@ type wireClaims struct {
 	AuthTime  int64    `json:"auth_time"`
 	AMR       []string `json:"amr"`
 	Username  string   `json:"username"`
+	Roles     []string `json:"roles,omitempty"`
+}
+
+// audience is the claim aud: a text, or an array of texts (RFC 7519 section 4.1.3).
+type audience []string
+
+func (a audience) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if len(a) == 1 {
+		return enc.WriteToken(jsontext.String(a[0]))
+	}
+	return json.MarshalEncode(enc, []string(a))
+}
+
+func (a *audience) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() == '"' {
+		*a = make(audience, 1)
+		return json.UnmarshalDecode(dec, &(*a)[0])
+	}
+	return json.UnmarshalDecode(dec, (*[]string)(a))
 }
 
 // wireHeader is the JOSE header of a token. A header with another member (jku, jwk, x5u, x5c, crit,
@@ -71,7 +94,7 @@ func (s *KeySet) Sign(c *Claims) (string, error) {
 	payload, payloadErr := json.Marshal(wireClaims{
 		Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, SessionID: c.SessionID, TokenID: c.TokenID,
 		ClientID: c.ClientID, IssuedAt: c.IssuedAt.Unix(), ExpiresAt: c.ExpiresAt.Unix(), AuthTime: c.AuthTime.Unix(),
-		AMR: c.AMR, Username: c.Username,
+		AMR: c.AMR, Username: c.Username, Roles: c.Roles.List(),
 	})
 	if err := cmp.Or(headerErr, payloadErr); err != nil {
 		return "", fmt.Errorf("session: encode token: %w", err)
@@ -160,11 +183,11 @@ func (s *KeySet) verifySignature(raw, typ string, now time.Time) ([]byte, *Key, 
 }
 
 // accept checks the claims of a token whose signature was verified.
-func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, error) {
+func (w *wireClaims) accept(issuer, own string, now time.Time) (Claims, error) {
 	switch {
 	case w.Issuer != issuer:
 		return Claims{}, invalid("the token has the wrong issuer (iss)")
-	case w.Audience != audience:
+	case !slices.Contains(w.Audience, own):
 		return Claims{}, invalid("the token has the wrong audience (aud)")
 	case w.Subject == "" || w.SessionID == "" || w.TokenID == "":
 		return Claims{}, invalid("the claim sub, sid or jti is missing")
@@ -184,8 +207,9 @@ func (w *wireClaims) accept(issuer, audience string, now time.Time) (Claims, err
 	if w.ClientID == usualClientID {
 		w.ClientID = usualClientID
 	}
+	w.Audience[slices.Index(w.Audience, own)] = own
 	return Claims{
-		Issuer: issuer, Audience: audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
+		Issuer: issuer, Audience: w.Audience, Subject: w.Subject, SessionID: w.SessionID, TokenID: w.TokenID,
 		ClientID: w.ClientID, Username: w.Username, AMR: w.AMR,
 		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(w.ExpiresAt, 0).UTC(), AuthTime: time.Unix(w.AuthTime, 0).UTC(),
 	}, nil

@@ -36,7 +36,7 @@ func mustKeys(t testing.TB, algs ...string) *KeySet {
 
 func testClaims() *Claims {
 	return &Claims{
-		Issuer: "https://id.example", Audience: "https://api.example", Subject: rand.Text(), SessionID: rand.Text(), TokenID: rand.Text(),
+		Issuer: "https://id.example", Audience: []string{"https://api.example"}, Subject: rand.Text(), SessionID: rand.Text(), TokenID: rand.Text(),
 		ClientID: "sessiond", Username: "ada", AMR: []string{"pwd"},
 		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(time.Hour), AuthTime: issuedAt,
 	}
@@ -64,7 +64,7 @@ func TestSign_KeepsAllClaims(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			set, want := mustKeys(t, alg), testClaims()
 			token := mustSign(t, set, want)
-			got, err := set.acceptClaims(token, want.Issuer, want.Audience, issuedAt)
+			got, err := set.acceptClaims(token, want.Issuer, want.Audience[0], issuedAt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +111,7 @@ func TestAccept_AllowsLeewayAfterExpiry_ASVS_V9_2_1(t *testing.T) {
 	for after, ok := range map[time.Duration]bool{
 		-time.Second: true, 0: true, Leeway - time.Second: true, Leeway: false, Leeway + time.Second: false,
 	} {
-		_, err := set.acceptClaims(token, c.Issuer, c.Audience, c.ExpiresAt.Add(after))
+		_, err := set.acceptClaims(token, c.Issuer, c.Audience[0], c.ExpiresAt.Add(after))
 		if (err == nil) != ok {
 			t.Errorf("%v after exp: got error %v, want accepted: %t", after, err, ok)
 		}
@@ -145,7 +145,7 @@ func TestAccept_RefusesForgedTokens_ASVS_V9_1_1_V9_1_2_V9_1_3_V9_2_1_V9_2_2_V9_2
 		}
 		return forge(t, set, header, edited)
 	}
-	if _, err := set.acceptClaims(forge(t, set, header, string(payload)), c.Issuer, c.Audience, issuedAt); err != nil {
+	if _, err := set.acceptClaims(forge(t, set, header, string(payload)), c.Issuer, c.Audience[0], issuedAt); err != nil {
 		t.Fatalf("the unchanged token is refused, so that the other cases prove nothing: %v", err)
 	}
 	unsigned := func(h string) string {
@@ -175,7 +175,10 @@ func TestAccept_RefusesForgedTokens_ASVS_V9_1_1_V9_1_2_V9_1_3_V9_2_1_V9_2_2_V9_2
 		"header member twice":         forge(t, set, `{"alg":"EdDSA","alg":"EdDSA","kid":"`+kid+`","typ":"at+jwt"}`, string(payload)),
 		"another issuer":              edit(`"iss":"https://id.example"`, `"iss":"https://id.example.evil"`),
 		"audience in capitals":        edit(`"aud":"https://api.example"`, `"aud":"https://API.example"`),
-		"two audiences":               edit(`"aud":"https://api.example"`, `"aud":["https://api.example","x"]`),
+		"two other audiences":         edit(`"aud":"https://api.example"`, `"aud":["x","https://api.example.evil"]`),
+		"no audience":                 edit(`"aud":"https://api.example"`, `"aud":[]`),
+		"audience null":               edit(`"aud":"https://api.example"`, `"aud":null`),
+		"audience with a number":      edit(`"aud":"https://api.example"`, `"aud":["https://api.example",1]`),
 		"sub twice":                   edit(`"sub":`, `"sub":"x","sub":`),
 		"no sub":                      edit(`"sub":`, `"Sub":`),
 		"no sid":                      edit(`"sid":`, `"sidd":`),
@@ -196,7 +199,7 @@ func TestAccept_RefusesForgedTokens_ASVS_V9_1_1_V9_1_2_V9_1_3_V9_2_1_V9_2_2_V9_2
 		"space before the token":      " " + good,
 		"unused bits are set":         good[:len(good)-1] + string(good[len(good)-1]+1),
 	} {
-		if _, err := set.acceptClaims(token, c.Issuer, c.Audience, issuedAt); !errors.Is(err, ErrInvalidToken) {
+		if _, err := set.acceptClaims(token, c.Issuer, c.Audience[0], issuedAt); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("%s: got %v, want ErrInvalidToken", name, err)
 		}
 	}
@@ -359,7 +362,7 @@ func TestAccept_RefusesTokensThatTheServiceNeverIssues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := set.accept(token, claims.Issuer, claims.Audience, claims.IssuedAt); (err == nil) != c.ok {
+		if _, err := set.accept(token, claims.Issuer, claims.Audience[0], claims.IssuedAt); (err == nil) != c.ok {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

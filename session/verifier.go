@@ -12,7 +12,7 @@ import (
 type Verifier struct {
 	Keys     *Keyring
 	Issuer   string // the only iss that is accepted
-	Audience string // the only aud that is accepted
+	Audience string // a token is accepted only if this is its aud or one of them
 	Store    Store
 	// Fallback decides a check if Store does not know the token. If Fallback is nil, such a check
 	// fails with [ErrUnavailable].
@@ -34,9 +34,9 @@ const SeenInterval = time.Minute
 
 // Fallback decides whether a token is accepted if the store does not know.
 type Fallback interface {
-	// Check returns nil if the token is valid, and otherwise [ErrRevoked] or [ErrInvalidToken]. If
-	// Check cannot decide in time, it returns [ErrUnavailable] or ctx's error.
-	Check(ctx context.Context, q Question) error
+	// Check returns the subject's attributes if the token is valid, and otherwise [ErrRevoked] or
+	// [ErrInvalidToken]. If Check cannot decide in time, it returns [ErrUnavailable] or ctx's error.
+	Check(ctx context.Context, q Question) (Attributes, error)
 }
 
 // Question describes the token that a [Fallback] checks.
@@ -47,7 +47,8 @@ type Question struct {
 	StoreUp bool // the store answered, so the fallback can write the session to it
 }
 
-// Verify returns the claims of a valid token that was not revoked. Otherwise the error is
+// Verify returns the claims of a valid token that was not revoked, with the subject's attributes as they
+// are now. Otherwise the error is
 // [ErrInvalidToken], [ErrRevoked], [ErrUnavailable] or ctx's error. The caller must not change the
 // slices in the claims, because all checks of the token share them.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
@@ -63,14 +64,18 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	if v.Counts != nil {
 		v.Counts.Checks.Add(1)
 	}
-	if err := v.check(ctx, token, ref, now); err != nil {
+	attributes, err := v.check(ctx, token, ref, now)
+	if err != nil {
 		return Claims{}, err
 	}
 	v.reportUse(t, ref, now)
-	return t.claims, nil
+	claims := t.claims
+	claims.Attributes = attributes
+	return claims, nil
 }
 
-// VerifyOffline verifies a token like Verify, but does not check whether it was revoked.
+// VerifyOffline verifies a token like Verify, but does not check whether it was revoked. The claims have no
+// attributes, because those in the token may be out of date.
 func (v *Verifier) VerifyOffline(token string) (Claims, error) {
 	t, err := v.verified(token, v.now())
 	if err != nil {
@@ -115,25 +120,25 @@ func (v *Verifier) reportUse(t *verified, ref Ref, now time.Time) {
 	}
 }
 
-// check returns nil if the store, or else the fallback, says that the token is not revoked.
-func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) error {
+// check returns the subject's attributes if the store, or else the fallback, says that the token is not revoked.
+func (v *Verifier) check(ctx context.Context, token string, ref Ref, now time.Time) (Attributes, error) {
 	found, lookErr := v.Store.Look(ctx, ref)
 	if lookErr == nil {
 		switch found.verdict(ref.TokenID, now) {
 		case active:
-			return nil
+			return found.Entry.Attributes, nil
 		case revoked:
-			return ErrRevoked
+			return Attributes{}, ErrRevoked
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("session: the check of a token was canceled: %w", err)
+		return Attributes{}, fmt.Errorf("session: the check of a token was canceled: %w", err)
 	}
 	if v.Counts != nil {
 		v.Counts.Fallbacks.Add(1)
 	}
 	if v.Fallback == nil {
-		return fmt.Errorf("%w: the store does not know session %s, and there is no fallback", ErrUnavailable, ref.SessionID)
+		return Attributes{}, fmt.Errorf("%w: the store does not know session %s, and there is no fallback", ErrUnavailable, ref.SessionID)
 	}
 	return v.Fallback.Check(ctx, Question{Token: token, Ref: ref, Now: now, StoreUp: lookErr == nil})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
 )
 
 // lockedUser holds the columns that a transaction needs of a user whose row it has locked.
@@ -12,6 +13,8 @@ type lockedUser struct {
 	EmailKey, ClaimKey  *string
 	EmailVerifiedAt     timestamp
 	Status              identity.Status
+	Roles               session.Roles
+	Claims              string
 	PasswordVersion     int64
 	Generation          int64 `db:"token_gen"`
 }
@@ -23,7 +26,7 @@ var (
 	forUpdate = newStatement(selectLocked + ` FOR UPDATE`)
 )
 
-const selectLocked = `SELECT id, username, email, email_key, claim_key, email_verified_at, status, password_version, token_gen FROM users WHERE id = ?`
+const selectLocked = `SELECT id, username, email, email_key, claim_key, email_verified_at, status, roles, claims, password_version, token_gen FROM users WHERE id = ?`
 
 // lockRow locks a user's row until the transaction ends, even if the user is deleted. It returns
 // notFound if the user has no row.

@@ -118,8 +118,8 @@ const isOther = `user_id = :user_id AND generation = :generation AND ended_at IS
 // whose id is keep, which moves to the new generation. It takes the same time however many sessions end.
 // The user must be locked for update, so that no other transaction can start or refresh a session.
 func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end issuer.Ending) (issuer.Revocation, error) {
-	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1}
-	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(end.At), user.ID); err != nil {
+	revocation, err := t.raise(ctx, user, end.At)
+	if err != nil {
 		return revocation, err
 	}
 	if wellFormed(keep) && keep != "" {
@@ -142,15 +142,22 @@ func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end is
 			return revocation, err
 		}
 	}
-	var until timestamp
-	if err := t.get(ctx, &until, nil, newestAccess, user.ID); err != nil {
+	return t.postRevocation(ctx, revocation, end.At)
+}
+
+// raise raises the user's generation, and returns the revocation that raises it in the store. The user must
+// be locked for update.
+func (t *tx) raise(ctx context.Context, user lockedUser, now time.Time) (issuer.Revocation, error) {
+	revocation := issuer.Revocation{Subject: user.ID, Generation: user.Generation + 1, Until: micros(now)}
+	if _, err := t.exec(ctx, raiseGeneration, revocation.Generation, at(now), user.ID); err != nil {
 		return revocation, err
 	}
-	revocation.Until = until.Time
-	if until.IsZero() { // the user has no sessions
-		revocation.Until = micros(end.At)
+	var until timestamp
+	err := t.get(ctx, &until, nil, newestAccess, user.ID)
+	if !until.IsZero() { // the user has sessions
+		revocation.Until = until.Time
 	}
-	return t.postRevocation(ctx, revocation, end.At)
+	return revocation, err
 }
 
 var (

@@ -22,13 +22,14 @@ func (s *Sessions) wrap(operation string, err error) error {
 	return wrap(operation, session.ErrUnavailable, err)
 }
 
-// selectSession reads sessions with their username, which is only in the table users, so that sessions of
-// a deleted account have none. An ending of all sessions of a user is a row of session_endings. It ended a
+// selectSession reads sessions with their username and roles, which are only in the table users, so that
+// sessions of a deleted account have none. An ending of all sessions of a user is a row of session_endings. It ended a
 // session that was below its generation and had neither ended nor expired. Generation 0 marks a session
 // that had expired before it was revoked.
 const (
 	selectSession  = `SELECT ` + sessionColumns + sessionTables
 	sessionColumns = `id, user_id AS subject, (SELECT username FROM users WHERE users.id = sessions.user_id) AS username,
+	(SELECT roles FROM users WHERE users.id = sessions.user_id) AS roles,
 	token_id, ip, user_agent, device, amr, generation, created_at, last_seen_at, auth_time,
 	access_expires_at, expires_at, max_expires_at, coalesce(ended_at, ending.at) AS ended_at,
 	coalesce(ending.reason, end_reason) AS end_reason, coalesce(ending.actor, ended_by) AS ended_by`
@@ -91,7 +92,7 @@ func (s *Sessions) Start(ctx context.Context, start issuer.Start) (issuer.Sessio
 		row := refreshRow{
 			sessionRow: sessionRow{
 				Session: issuer.Session{
-					ID: start.ID, Subject: start.Subject, Username: user.Username, TokenID: start.TokenID,
+					ID: start.ID, Subject: start.Subject, Username: user.Username, Roles: user.Roles, TokenID: start.TokenID,
 					Client: issuer.Client{IP: clean(start.Client.IP), UserAgent: clean(start.Client.UserAgent), Device: clean(start.Client.Device)},
 					AMR:    start.AMR, Generation: user.Generation,
 				},
@@ -160,11 +161,12 @@ func (t *tx) lockVerified(ctx context.Context, mode *statement, subject string, 
 	return user, nil
 }
 
-// findSession reads session and generation in one statement, so that both are from the same moment.
-// Otherwise a session that was revoked between two reads could count as active.
+// findSession reads session, generation and attributes in one statement, so that all are from the same
+// moment. Otherwise a session that was revoked between two reads could count as active.
 var findSession = newStatement(`
 	SELECT ` + sessionColumns + `,
 		(SELECT token_gen FROM users WHERE users.id = sessions.user_id) AS subject_generation,
+		(SELECT claims FROM users WHERE users.id = sessions.user_id) AS claims,
 		(SELECT max(access_expires_at) FROM sessions AS s WHERE s.user_id = sessions.user_id) AS subject_until,
 		(SELECT string_agg(jti, ' ') FROM revoked_tokens WHERE session_id = sessions.id AND revoked_tokens.expires_at > ?) AS revoked_tokens` +
 	sessionTables + ` WHERE id = ? AND user_id = ?`)
@@ -176,6 +178,7 @@ func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) 
 		sessionRow
 		SubjectGeneration int64
 		SubjectUntil      timestamp
+		Claims            string
 		RevokedTokens     *string
 	}
 	err := s.db.get(ctx, &row, issuer.ErrNotFound, findSession, at(now.Add(-issuer.Margin)), id, subject)
@@ -186,6 +189,7 @@ func (s *Sessions) Find(ctx context.Context, subject, id string, now time.Time) 
 		Session:           row.session(),
 		SubjectGeneration: row.SubjectGeneration,
 		SubjectUntil:      row.SubjectUntil.Time,
+		Attributes:        session.Attributes{Roles: row.Roles, Custom: row.Claims},
 	}
 	if row.RevokedTokens != nil {
 		record.RevokedTokens = strings.Fields(*row.RevokedTokens)

@@ -96,6 +96,7 @@ var forgedNames = []string{
 	"X-Auth-Subject", "x-auth-subject", "X-AUTH-SUBJECT", "X_Auth_Subject", "x_auth_subject", "X-Auth_Subject", "X_Auth-Subject", "X.Auth.Subject",
 	"X-Auth-Username", "X_AUTH_USERNAME", "X-Auth-Session", "x_auth-session",
 	"X-Auth-Token-Id", "X_Auth_Token_Id", "X-Auth-Token_Id", "x-auth-token.id",
+	"X-Auth-Roles", "x_auth_roles", "X-Auth_Roles", "X.Auth.Roles",
 }
 
 func testForgedHeaders(t *testing.T, s *site) {
@@ -105,7 +106,7 @@ func testForgedHeaders(t *testing.T, s *site) {
 	}
 	// A gateway removes the headers that a Connection header names. A client must not be able to
 	// remove the identity headers that way.
-	connection := "Connection: keep-alive, X-Auth-Subject, x-auth-username, X-Auth-Session,X-Auth-Token-Id"
+	connection := "Connection: keep-alive, X-Auth-Subject, x-auth-username, X-Auth-Session,X-Auth-Token-Id, X-Auth-Roles"
 	before := append(slices.Clone(forged), s.alice.bearer())
 	after := append([]string{s.alice.bearer()}, forged...)
 	for name, lines := range map[string][]string{

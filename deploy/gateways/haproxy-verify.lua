@@ -3,7 +3,7 @@
 --
 --   txn.verify.status      sessiond's status; not set if sessiond did not answer
 --   txn.verify.challenge   the WWW-Authenticate of a 401
---   txn.verify.subject, .username, .session, .token_id   the identity of a 200
+--   txn.verify.subject, .username, .session, .token_id, .roles   the identity of a 200
 --
 -- No state is kept between requests.
 
@@ -37,6 +37,7 @@ local function verify(txn)
   txn:set_var("txn.verify.username", first("x-auth-username"))
   txn:set_var("txn.verify.session", first("x-auth-session"))
   txn:set_var("txn.verify.token_id", first("x-auth-token-id"))
+  txn:set_var("txn.verify.roles", first("x-auth-roles"))
   txn:set_var("txn.verify.status", answer.status) -- set it last, because haproxy.cfg accepts the request if it is 200
 end
 

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) (Store, Beside)) {
 	}{
 		{"Create", createTests},
 		{"Update", updateTests},
+		{"SetAttributes", attributeTests},
 		{"passwords", passwordTests},
 		{"ResetPassword", resetTests},
 		{"Delete", deleteTests},

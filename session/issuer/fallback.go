@@ -33,29 +33,34 @@ var _ session.Fallback = (*LedgerFallback)(nil)
 
 // Check implements [session.Fallback]. Each call reads the ledger. If calls shared a read that
 // began before a revocation, the later calls would accept the revoked session.
-func (f *LedgerFallback) Check(ctx context.Context, q session.Question) error {
+func (f *LedgerFallback) Check(ctx context.Context, q session.Question) (session.Attributes, error) {
 	if err := f.Limit.Enter(ctx); err != nil {
-		return fmt.Errorf("read the ledger: %w", err)
+		return session.Attributes{}, fmt.Errorf("read the ledger: %w", err)
 	}
-	result := make(chan error, 1)
+	type result struct {
+		attributes session.Attributes
+		err        error
+	}
+	results := make(chan result, 1)
 	go func() {
 		defer f.Limit.Leave()
-		result <- f.read(context.WithoutCancel(ctx), q)
+		attributes, err := f.read(context.WithoutCancel(ctx), q)
+		results <- result{attributes, err}
 	}()
 	late := time.NewTimer(cmp.Or(f.Timeout, time.Second))
 	defer late.Stop()
 	select {
-	case err := <-result:
-		return err
+	case r := <-results:
+		return r.attributes, r.err
 	case <-late.C:
-		return fmt.Errorf("%w: the ledger takes too long", session.ErrUnavailable)
+		return session.Attributes{}, fmt.Errorf("%w: the ledger takes too long", session.ErrUnavailable)
 	case <-ctx.Done():
-		return fmt.Errorf("issuer: check given up: %w", ctx.Err())
+		return session.Attributes{}, fmt.Errorf("issuer: check given up: %w", ctx.Err())
 	}
 }
 
 // read reads the ledger, backfills the store, and returns what the ledger says.
-func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
+func (f *LedgerFallback) read(ctx context.Context, q session.Question) (session.Attributes, error) {
 	lease, leased := "", false
 	if q.StoreUp {
 		// Without a lease there is no backfill, and the check goes on.
@@ -64,9 +69,9 @@ func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return session.ErrRevoked
+		return session.Attributes{}, session.ErrRevoked
 	case err != nil:
-		return fmt.Errorf("issuer: check of session %s: %w", q.Ref.SessionID, err)
+		return session.Attributes{}, fmt.Errorf("issuer: check of session %s: %w", q.Ref.SessionID, err)
 	}
 	if leased {
 		if snapshot, ok := record.snapshot(q.Now); ok {
@@ -74,7 +79,7 @@ func (f *LedgerFallback) read(ctx context.Context, q session.Question) error {
 			_, _ = f.Store.Backfill(ctx, lease, q.Ref, snapshot)
 		}
 	}
-	return record.verdict(q.Ref.TokenID, q.Now)
+	return record.Attributes, record.verdict(q.Ref.TokenID, q.Now)
 }
 
 // verdict returns nil if the ledger says that the session is active and the token is not revoked.
@@ -103,6 +108,7 @@ func (r *Record) snapshot(now time.Time) (s Snapshot, ok bool) {
 	return Snapshot{
 		Entry: session.Entry{
 			Ended: status != StatusActive || r.Generation < r.SubjectGeneration, Generation: r.Generation, ExpiresAt: r.ExpiresAt, RevokedTokens: r.RevokedTokens,
+			Attributes: r.Attributes,
 		},
 		Until: r.AccessExpiresAt, SubjectGeneration: r.SubjectGeneration, SubjectUntil: r.SubjectUntil,
 	}, true

@@ -3,6 +3,8 @@ package issuer
 import (
 	"context"
 	"time"
+
+	"github.com/sessiond/sessiond/session"
 )
 
 // Ledger is the durable truth about sessions (Postgres, or SQLite for one replica). Logins,
@@ -117,6 +119,7 @@ type Record struct {
 	RevokedTokens     []string // jti of the session's revoked access tokens that have not expired
 	SubjectGeneration int64
 	SubjectUntil      time.Time // when the subject's newest access token expires
+	Attributes        session.Attributes
 }
 
 // Rotatable is a session, whose database row is locked, and the state of its refresh tokens.
@@ -173,7 +176,8 @@ type Revocation struct {
 	SessionID string `json:"sid,omitempty"`
 	// TokenID is set if one token was revoked and its session stays active.
 	TokenID string `json:"jti,omitempty"`
-	// Generation is set if sessions of a lower generation ended.
+	// Generation is set if sessions of a lower generation ended, or if the subject's attributes changed.
+	// The ledger has then moved the subject's active sessions to Generation.
 	Generation int64 `json:"gen,omitempty"`
 	// Keep names the session that moved to Generation, because it stays active.
 	Keep string `json:"keep,omitempty"`

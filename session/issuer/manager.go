@@ -21,6 +21,8 @@ type Manager struct {
 	Ledger Ledger
 	Log    *slog.Logger
 
+	// OtherAudiences are further aud of access tokens, after the Verifier's Audience.
+	OtherAudiences []string
 	// AccessTTL is the life of an access token.
 	AccessTTL time.Duration
 	// IdleTTL is how long after the login or the last refresh a session expires.
@@ -137,8 +139,8 @@ func (m *Manager) accessExpiry(now, sessionExpiry time.Time) time.Time {
 func (m *Manager) tokens(s *Session, now time.Time) (TokenSet, error) {
 	issued := now.Truncate(time.Second)
 	claims := session.Claims{
-		Issuer: m.Issuer, Audience: m.Audience, Subject: s.Subject, SessionID: s.ID, TokenID: s.TokenID,
-		ClientID: clientID, Username: s.Username, AMR: []string{s.AMR},
+		Issuer: m.Issuer, Audience: append([]string{m.Audience}, m.OtherAudiences...), Subject: s.Subject, SessionID: s.ID, TokenID: s.TokenID,
+		ClientID: clientID, Username: s.Username, AMR: []string{s.AMR}, Attributes: session.Attributes{Roles: s.Roles},
 		IssuedAt: issued, ExpiresAt: m.accessExpiry(now, s.ExpiresAt), AuthTime: s.AuthTime,
 	}
 	token, err := m.Keys.Load().Sign(&claims)

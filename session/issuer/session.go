@@ -1,6 +1,10 @@
 package issuer
 
-import "time"
+import (
+	"time"
+
+	"github.com/sessiond/sessiond/session"
+)
 
 // Client describes the client of a login. Unknown fields are empty.
 type Client struct {
@@ -12,13 +16,14 @@ type Client struct {
 // Session is one sign-in, as the ledger records it. Times are UTC with microseconds. A zero time
 // means never.
 type Session struct {
-	ID       string // the claim sid
-	Subject  string // the claim sub
-	Username string // the subject's username, for the claim "username"
-	TokenID  string // jti of the newest access token
+	ID       string        // the claim sid
+	Subject  string        // the claim sub
+	Username string        // the subject's username, for the claim "username"
+	Roles    session.Roles // the subject's roles, for the claim "roles"
+	TokenID  string        // jti of the newest access token
 	Client
 	AMR             string    // how the user authenticated, RFC 8176: "pwd"
-	Generation      int64     // the subject's generation when the session was opened or last kept by RevokeAll
+	Generation      int64     // the subject's generation when the session was opened or last moved to a new one
 	CreatedAt       time.Time // the login
 	LastSeenAt      time.Time // the latest recorded login, refresh, re-authentication or use; may be two minutes older than the latest use
 	AuthTime        time.Time // when the user last proved their identity

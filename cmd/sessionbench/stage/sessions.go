@@ -50,7 +50,7 @@ func (ks Keys) Mint(ctx context.Context, alg string, refs []session.Ref, n int) 
 		ref := refs[i*max(1, len(refs)/n)%len(refs)]
 		g.Go(func() error {
 			token, err := ks[alg].Sign(&session.Claims{
-				Issuer: issuerURL, Audience: issuerURL, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
+				Issuer: issuerURL, Audience: []string{issuerURL}, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: issuer.NewID(), ClientID: "sessiond",
 				IssuedAt: now, ExpiresAt: now.Add(tokenTTL), AuthTime: now, AMR: []string{"pwd"}, Username: "ada",
 			})
 			requests[i] = load.NewRequest(token, strings.Clone(ref.SessionID))

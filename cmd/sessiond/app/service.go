@@ -91,15 +91,16 @@ func Assemble(p Parts) *Service {
 	}
 	ledger := p.DB.Sessions()
 	lastSeen := issuer.NewLastSeen(ledger, p.Log)
+	audiences := splitList(s.Audience)
 	sessions := &issuer.Manager{
 		Verifier: session.Verifier{
-			Keys: p.Keys, Issuer: s.Issuer, Audience: s.Audience, Store: p.Store, Now: p.Now,
+			Keys: p.Keys, Issuer: s.Issuer, Audience: audiences[0], Store: p.Store, Now: p.Now,
 			Fallback: &issuer.LedgerFallback{
 				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
 			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add, Counts: new(session.Counts),
 		},
-		Store: p.Store, Ledger: ledger, Log: p.Log,
+		Store: p.Store, Ledger: ledger, Log: p.Log, OtherAudiences: audiences[1:],
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}

@@ -131,7 +131,7 @@ func (s *Settings) groups() []group {
 		{"Tokens and sessions", []setting{
 			{name: "signing-keys-file", value: text(&s.SigningKeysFile, "FILE"), required: true, verbs: inProduction, meaning: "created by `sessiond keys new`; a change is picked up within a second"},
 			{name: "issuer", value: text(&s.Issuer, "URL"), required: true, verbs: inService, meaning: "`iss` of the tokens"},
-			{name: "audience", value: text(&s.Audience, "AUDIENCE"), shown: "the issuer", verbs: inService, meaning: "`aud` of the tokens"},
+			{name: "audience", value: text(&s.Audience, "AUDIENCES"), shown: "the issuer", verbs: inService, meaning: "comma-separated audiences: `aud` of the tokens. The service itself accepts tokens for the first one; another verifier names its own"},
 			{name: "access-token-ttl", value: parsed(&s.AccessTokenTTL, "DURATION", time.ParseDuration), def: "1h", verbs: inService, meaning: "lifetime of an access token, at most a day"},
 			{name: "session-idle-ttl", value: parsed(&s.SessionIdleTTL, "DURATION", time.ParseDuration), def: "720h", verbs: inService, meaning: "a session ends if it is not refreshed for this long"},
 			{name: "session-max-ttl", value: parsed(&s.SessionMaxTTL, "DURATION", time.ParseDuration), def: "2160h", verbs: inService, meaning: "a session ends this long after its login"},
@@ -275,6 +275,9 @@ func (s *Settings) check() error {
 		case c.value > c.most:
 			refuse(c.setting, "want at most %v", c.most)
 		}
+	}
+	if s.Audience != "" && splitList(s.Audience) == nil {
+		refuse("AUDIENCE", "want at least one audience")
 	}
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")

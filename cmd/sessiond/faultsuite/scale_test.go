@@ -274,7 +274,7 @@ func (c *crowd) token(n int) string {
 	const name = "https://id.example"
 	ref := c.ref(n)
 	token, err := c.keys.Sign(&tokens.Claims{
-		Issuer: name, Audience: name, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: ref.TokenID,
+		Issuer: name, Audience: []string{name}, Subject: ref.Subject, SessionID: ref.SessionID, TokenID: ref.TokenID,
 		ClientID: "sessiond", AMR: []string{"pwd"}, IssuedAt: c.issued, ExpiresAt: c.issued.Add(time.Hour), AuthTime: c.issued,
 	})
 	if err != nil {

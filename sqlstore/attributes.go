@@ -1,0 +1,50 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/session"
+)
+
+var (
+	setAttributes = newStatement(`UPDATE users SET roles = ?, claims = ?, updated_at = ? WHERE id = ?`)
+	moveSessions  = newStatement(`UPDATE sessions SET generation = ? WHERE user_id = ? AND ` + isOpen)
+)
+
+// SetAttributes implements [identity.Store]. It moves all open sessions of the user to a new generation. So
+// what Redis knows of them is out of date, and the next check of each reads the new attributes.
+func (u *Users) SetAttributes(ctx context.Context, id string, change identity.AttributeChange, now time.Time) (revocation int64, err error) {
+	err = u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		revocation = 0
+		user, err := tx.lockUser(ctx, forUpdate, id, identity.ErrNotFound)
+		if err != nil {
+			return err
+		}
+		roles, claims := user.Roles, user.Claims
+		if change.Roles != nil {
+			roles = session.NewRoles(*change.Roles...)
+		}
+		if change.Claims != nil {
+			claims = *change.Claims
+		}
+		if roles == user.Roles && claims == user.Claims {
+			return nil
+		}
+		if _, err := tx.exec(ctx, setAttributes, string(roles), claims, at(now), id); err != nil {
+			return err
+		}
+		raised, err := tx.raise(ctx, user, now)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, moveSessions, raised.Generation, id, at(now), user.Generation); err != nil {
+			return err
+		}
+		raised, err = tx.postRevocation(ctx, raised, now)
+		revocation = raised.ID
+		return err
+	})
+	return revocation, u.wrap("set the attributes of "+id, err)
+}
