@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/audit"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -43,8 +45,14 @@ type API struct {
 	CORSOrigins []string
 	// CORSHeaders are request headers that such pages may send in addition to those of the service.
 	CORSHeaders []string
-	// Clients are the OAuth clients that may introspect tokens.
-	Clients Clients
+	// Clients knows the machine clients, which may introspect tokens or use the routes for operators.
+	Clients *clients.Registry
+	// Audit has the events for operators.
+	Audit audit.Store
+	// Stats returns numbers for operators, which are written as JSON.
+	Stats func(context.Context) (any, error)
+	// AdminElsewhere says that only AdminHandler serves the routes for operators.
+	AdminElsewhere bool
 	// If not nil, Mailbox returns the mails that 'sessiond dev' keeps instead of sending.
 	Mailbox func() any
 	// If Metrics is nil, requests are not counted.

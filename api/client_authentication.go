@@ -1,42 +1,52 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"errors"
 	"net/http"
 	"net/url"
+
+	"github.com/sessiond/sessiond/identity/clients"
+	"github.com/sessiond/sessiond/identity/limit"
 )
 
-// Clients are the OAuth clients that may introspect tokens. The key is a client's id, and the value
-// is the SHA-256 of the client's secret. A fast hash is enough, because the secrets are random.
-type Clients map[string][sha256.Size]byte
+var (
+	// errClient means that a request did not carry the id and secret of a client.
+	errClient = &errRequest{http.StatusUnauthorized, "invalid_client", "Authenticate by HTTP Basic with the id and secret of a client."}
+	errScope  = &errRequest{http.StatusForbidden, "insufficient_scope", "The client does not have the scope that this request needs."}
+)
 
-// errClient means that a request did not carry the id and secret of one of the [Clients].
-var errClient = &errRequest{http.StatusUnauthorized, "invalid_client", "Authenticate by HTTP Basic as a client of CLIENTS_FILE."}
-
-// asClient returns a handler that calls h only if the request has the id and secret of a client.
-func (a *API) asClient(h handler) handler {
+// asClient returns a handler that calls h only if the request has the id and secret of a client with the
+// scope.
+func (a *API) asClient(scope clients.Scope, h handler) handler {
 	return func(q *request) (reply, error) {
-		if err := a.Clients.authenticate(q.Request); err != nil {
+		if _, err := a.authenticateClient(q, scope); err != nil {
 			return reply{}, err
 		}
 		return h(q)
 	}
 }
 
-// authenticate checks the id and secret of an OAuth client in HTTP Basic. RFC 6749 section 2.3.1
-// requires that the client form-encodes both.
-func (c Clients) authenticate(r *http.Request) error {
-	user, password, ok := r.BasicAuth()
+// authenticateClient checks the id and secret of a client in HTTP Basic. RFC 6749 section 2.3.1 requires that
+// the client form-encodes both. Only wrong secrets are charged to the rate limits.
+func (a *API) authenticateClient(q *request, scope clients.Scope) (clients.Client, error) {
+	user, password, ok := q.BasicAuth()
 	id, errID := url.QueryUnescape(user)
 	secret, errSecret := url.QueryUnescape(password)
-	if !ok || errID != nil || errSecret != nil || len(r.Header.Values("Authorization")) != 1 {
-		return errClient
+	if !ok || errID != nil || errSecret != nil || len(q.Header.Values("Authorization")) != 1 {
+		return clients.Client{}, errClient
 	}
-	want, known := c[id]
-	got := sha256.Sum256([]byte(secret))
-	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !known {
-		return errClient
+	c, err := a.Clients.Authenticate(q.Context(), id, secret)
+	switch {
+	case errors.Is(err, clients.ErrUnknown):
+		if _, err := a.Users.Admit(q.Context(), limit.ActionClient, "", origin(q)); err != nil {
+			return clients.Client{}, err
+		}
+		return clients.Client{}, errClient
+	case err != nil:
+		return clients.Client{}, err
+	case !c.May(scope):
+		return clients.Client{}, errScope
 	}
-	return nil
+	logEntryOf(q.Request).subject = "client:" + c.ID
+	return c, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/sessiond/sessiond/identity/audit"
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session"
 )
@@ -19,6 +20,8 @@ type request struct {
 	*http.Request
 	// claims are the claims of the access token. They are empty on routes that need no token.
 	claims session.Claims
+	// act says which operator sends the request. It is empty on routes that are not for operators.
+	act audit.Act
 	// quota is the decision of the rate limits about this request. Without rate limits, it is empty.
 	quota limit.Decision
 	// replyHeader holds additional headers for a successful response.
@@ -59,6 +62,11 @@ func oauthForm[In any](h func(*request, In) (reply, error)) handler { return typ
 
 // queryParams is like jsonBody, but decodes the query string instead of the body.
 func queryParams[In any](h func(*request, In) (reply, error)) handler { return typed(decodeQuery, h) }
+
+// strictQuery is like queryParams, but refuses parameters that In does not declare.
+func strictQuery[In any](h func(*request, In) (reply, error)) handler {
+	return typed(decodeStrictQuery, h)
+}
 
 func typed[In any](decode func(*request, any) error, h func(*request, In) (reply, error)) handler {
 	return func(q *request) (reply, error) {

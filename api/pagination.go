@@ -22,24 +22,43 @@ type pageInput struct {
 // h for one item more than the client wants, to find out whether there is a next page.
 func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
-		p := issuer.Page{Limit: defaultLimit + 1}
-		if in.Limit != nil {
-			n, err := strconv.ParseUint(*in.Limit, 10, 31)
-			if err != nil || n < 1 || n > maxLimit {
-				return reply{}, fieldError("limit", "out_of_range", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
-			}
-			p.Limit = int(n) + 1
+		limit, err := in.size()
+		if err != nil {
+			return reply{}, err
 		}
-		if in.Cursor != nil {
-			raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
-			if err != nil || !issuer.ValidID(string(raw)) {
-				return reply{}, fieldError("cursor", "invalid", "is not a cursor of this service")
-			}
-			p.Before = string(raw)
+		before, err := in.before()
+		if err != nil {
+			return reply{}, err
 		}
-		return h(q, p)
+		return h(q, issuer.Page{Before: before, Limit: limit + 1})
 	})
 }
+
+// size returns the number of items that the client wants.
+func (in *pageInput) size() (int, error) {
+	if in.Limit == nil {
+		return defaultLimit, nil
+	}
+	n, err := strconv.ParseUint(*in.Limit, 10, 31)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, fieldError("limit", "out_of_range", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
+	}
+	return int(n), nil
+}
+
+// before returns the id in the cursor, before which the page begins.
+func (in *pageInput) before() (string, error) {
+	if in.Cursor == nil {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
+	if err != nil || !issuer.ValidID(string(raw)) {
+		return "", errCursor
+	}
+	return string(raw), nil
+}
+
+var errCursor = fieldError("cursor", "invalid", "is not a cursor of this service")
 
 // list is the body of a reply that holds one page of a list.
 type list[T any] struct {

@@ -58,7 +58,7 @@ var errorTable = []struct {
 	code   string
 	detail string
 }{
-	{issuer.ErrNotFound, 404, "session_not_found", "You have no such session."},
+	{issuer.ErrNotFound, 404, "session_not_found", "There is no such session."},
 	{issuer.ErrSubjectGone, 401, "invalid_credentials", wrongLogin},
 	{issuer.ErrCredentialChanged, 401, "invalid_credentials", wrongLogin},
 	{issuer.ErrTooManySessions, 409, "too_many_sessions", "You have too many active sessions. End one first."},
@@ -69,6 +69,8 @@ var errorTable = []struct {
 	{identity.ErrEmailTaken, 409, "email_taken", "This email is taken."},
 	{identity.ErrInvalidToken, 403, "invalid_reset_token", "The token is invalid or expired."},
 	{identity.ErrPasswordRequired, 404, "password_required", "A later link to this address exists. Send the password of the account that this link is for."},
+	{identity.ErrSuspended, 403, "account_suspended", "This account is suspended. Ask the operator of this service."},
+	{identity.ErrNotActive, 409, "not_confirmed", "The registration is not confirmed yet."},
 	{identity.ErrPasswordChanged, 409, "password_changed", "The password was changed in the meantime."},
 	{identity.ErrMailDisabled, 503, "mail_disabled", "No mail server is configured here."},
 	{identity.ErrBusy, 503, "busy", "Too many people sign in at once. Try again after the seconds in Retry-After."},

@@ -8,6 +8,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/session/issuer"
 )
@@ -74,8 +75,26 @@ func (a *API) routes() chi.Router {
 			a.classicRoutes(r, "", "/api/v1")
 		}
 		a.v1Routes(r)
+		if !a.AdminElsewhere {
+			a.adminRoutes(r)
+		}
 	})
 	return r
+}
+
+// AdminHandler returns the HTTP handler of the routes for operators alone, for a listener of its own.
+func (a *API) AdminHandler() http.Handler {
+	r := chi.NewRouter()
+	every := chi.Middlewares{a.observe, timeout, a.cors}
+	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
+	r.NotFound(noRoute)
+	r.MethodNotAllowed(noRoute)
+	r.Group(func(r chi.Router) {
+		r.Use(every...)
+		a.adminRoutes(r)
+		get(r, "/livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.ServeHTTP(w, withoutTrailingSlash(req)) })
 }
 
 // v1Routes adds the routes of /v1 and /oauth, the health checks and the documents.
@@ -107,7 +126,7 @@ func (a *API) v1Routes(r chi.Router) {
 
 	r.Post("/oauth/token", oauth(a.limited(limit.ActionRefresh, oauthForm(a.refreshToken))))
 	r.Post("/oauth/revoke", oauth(oauthForm(a.revokeToken)))
-	r.Post("/oauth/introspect", oauth(a.asClient(oauthForm(a.introspectToken))))
+	r.Post("/oauth/introspect", oauth(a.asClient(clients.Introspect, oauthForm(a.introspectToken))))
 	get(r, "/.well-known/jwks.json", open(a.getJWKS))
 	get(r, "/.well-known/sessiond-epochs", open(a.getEpochs))
 	get(r, "/.well-known/oauth-authorization-server", open(a.getServerMetadata))

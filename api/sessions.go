@@ -112,7 +112,9 @@ func (a *API) deleteSessions(q *request) (reply, error) {
 		return reply{}, err
 	}
 	revoked, err := revoke(q)
-	return ok(struct {
-		Revoked int `json:"revoked"`
-	}{revoked.Count}), err
+	return ok(revokedBody{revoked.Count}), err
+}
+
+type revokedBody struct {
+	Revoked int `json:"revoked"`
 }

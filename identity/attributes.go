@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 
@@ -25,23 +24,16 @@ type AttributeChange struct {
 	Claims *string // a JSON object, or empty for none
 }
 
-// SetAttributes changes the roles and claims of a user. Once the caller has enforced the revocation, every
-// check of the user's tokens returns the new ones. The revocation is 0 if nothing changed. SetAttributes
-// returns FieldErrors or ErrNotFound.
-func (s *Service) SetAttributes(ctx context.Context, id string, change AttributeChange) (revocation int64, err error) {
-	var errs FieldErrors
-	if change.Roles != nil {
-		errs.check("roles", checkRoles(*change.Roles))
+// check adds the problems of the change to errs, and brings the claims into their stored form.
+func (c *AttributeChange) check(errs *FieldErrors) {
+	if c.Roles != nil {
+		errs.check("roles", checkRoles(*c.Roles))
 	}
-	if change.Claims != nil {
-		claims, p := compactClaims(*change.Claims)
+	if c.Claims != nil {
+		claims, p := compactClaims(*c.Claims)
 		errs.check("claims", p)
-		change.Claims = &claims
+		c.Claims = &claims
 	}
-	if err := errs.err(); err != nil {
-		return 0, err
-	}
-	return s.Store.SetAttributes(ctx, id, change, s.now())
 }
 
 func checkRoles(names []string) *problem {

@@ -8,7 +8,7 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-func TestSetAttributes_RefusesInvalidRolesAndClaims(t *testing.T) {
+func TestUpdateAccount_RefusesInvalidRolesAndClaims(t *testing.T) {
 	w := newWorld(t)
 	u := w.register("alice")
 	for _, c := range []struct {
@@ -32,7 +32,7 @@ func TestSetAttributes_RefusesInvalidRolesAndClaims(t *testing.T) {
 		{"invalid UTF-8", identity.AttributeChange{Claims: new("{\"a\":\"\xff\"}")}, "claims"},
 		{"claims that are too long", identity.AttributeChange{Claims: new(`{"a":"` + strings.Repeat("x", 1024) + `"}`)}, "claims"},
 	} {
-		_, err := w.SetAttributes(t.Context(), u.ID, c.change)
+		_, err := w.UpdateAccount(t.Context(), u.ID, identity.Profile{}, c.change)
 		fields, _ := errors.AsType[identity.FieldErrors](err)
 		if c.field == "" && err != nil || c.field != "" && (len(fields) != 1 || fields[0].Field != c.field) {
 			t.Errorf("%s: %v, want the field %q", c.why, err, c.field)
@@ -41,7 +41,7 @@ func TestSetAttributes_RefusesInvalidRolesAndClaims(t *testing.T) {
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.Roles != "" || got.Claims != "" {
 		t.Errorf("in the end: roles %q, claims %q, %v", got.Roles, got.Claims, err)
 	}
-	if _, err := w.SetAttributes(t.Context(), u.ID, identity.AttributeChange{Claims: new(`{ "a" : 1 }`)}); err != nil {
+	if _, err := w.UpdateAccount(t.Context(), u.ID, identity.Profile{}, identity.AttributeChange{Claims: new(`{ "a" : 1 }`)}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.Claims != `{"a":1}` {

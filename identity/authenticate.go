@@ -16,7 +16,8 @@ import (
 //
 // It returns ErrWrongPassword if the password is wrong or the user's email address is not confirmed yet. A
 // separate error would tell a person who registers somebody else's address whether its owner confirmed it.
-// It returns ErrNotFound if there is no such user, after as much time as for a wrong password. Both
+// It returns ErrSuspended only if the password is right, because a stranger must not learn that the account
+// exists. It returns ErrNotFound if there is no such user, after as much time as for a wrong password. Both
 // failures are recorded. The login name of an unknown user is not recorded, because people type passwords
 // into that field. After too many failures, Authenticate returns ErrLimited in a [RetryError].
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
@@ -95,7 +96,11 @@ func (s *Service) authenticate(ctx context.Context, turn *hashing.Turn, u User, 
 	if err != nil {
 		return User{}, err
 	}
-	if u.Status != StatusActive {
+	switch u.Status {
+	case StatusActive:
+	case StatusSuspended:
+		return User{}, s.refuse(ctx, u.ID, "suspended", from, ErrSuspended)
+	default:
 		return User{}, s.refuse(ctx, u.ID, "unverified", from, ErrWrongPassword)
 	}
 	turn.Succeeded()

@@ -21,7 +21,11 @@ var (
 	ErrPasswordChanged = errors.New("another request changed the password at the same time")
 	// ErrRegistrationClosed means that people cannot register by themselves.
 	ErrRegistrationClosed = errors.New("registration is closed")
-	ErrMailDisabled       = errors.New("no mail server is configured")
+	// ErrSuspended means that the password is right, but an operator has suspended the account.
+	ErrSuspended = errors.New("the account is suspended")
+	// ErrNotActive means that a registration that is not confirmed yet cannot be suspended or reinstated.
+	ErrNotActive    = errors.New("the registration is not confirmed yet")
+	ErrMailDisabled = errors.New("no mail server is configured")
 	// ErrLimited means that a rate limit refused a request. A [RetryError] wraps it.
 	ErrLimited = errors.New("too many tries")
 

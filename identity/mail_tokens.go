@@ -19,7 +19,7 @@ var _ mail.Clerk = (*Service)(nil)
 // Prepare implements [mail.Clerk].
 func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, error) {
 	switch e.Kind {
-	case mail.KindPasswordReset, mail.KindConfirmEmail:
+	case mail.KindPasswordReset, mail.KindConfirmEmail, mail.KindInvitation:
 	case mail.KindEmailChange:
 		return s.prepareUndo(ctx, e)
 	default:
@@ -40,7 +40,10 @@ func (s *Service) Prepare(ctx context.Context, e mail.Envelope) (mail.Prepared, 
 	case u.Status == StatusPending && !registrationExpired(u, now):
 		ttl = u.CreatedAt.Add(confirmTTL).Sub(now)
 	}
-	if e.Kind == mail.KindPasswordReset {
+	switch e.Kind {
+	case mail.KindInvitation:
+		purpose, ttl = PurposeReset, confirmTTL
+	case mail.KindPasswordReset:
 		// Send the mail to the address as its owner wrote it. To a mail server, another spelling of the
 		// address may be the address of another person.
 		to, purpose, ttl = u.Email, PurposeReset, cmp.Or(s.ResetTTL, 10*time.Minute)
@@ -85,7 +88,9 @@ func (s *Service) recipient(ctx context.Context, e mail.Envelope) (User, error) 
 		return User{}, unwanted("there is no such user")
 	case err != nil || reset:
 		return u, err
-	case FoldEmail(u.Unconfirmed(s.now())) != FoldEmail(e.To):
+	case e.Kind == mail.KindInvitation && (!u.EmailVerifiedAt.IsZero() || u.Email != e.To):
+		return User{}, unwanted("the user has set a password already, or the address changed")
+	case e.Kind == mail.KindConfirmEmail && FoldEmail(u.Unconfirmed(s.now())) != FoldEmail(e.To):
 		return User{}, unwanted("the email address is confirmed already, or the user changed it")
 	}
 	return u, nil

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/sessiond/sessiond/identity/limit"
@@ -36,17 +37,34 @@ type Profile struct {
 	FirstName, LastName, Email *string
 }
 
-// UpdateProfile changes a user's profile and returns the updated user. Another email address becomes the
-// pending one: it gets a link that confirms it, and the present address one that undoes the change. It
-// returns FieldErrors, ErrNotFound, ErrEmailTaken, or ErrLimited in a [RetryError].
-func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from Origin) (User, error) {
-	var errs FieldErrors
+// check adds the problems of the names to errs.
+func (p Profile) check(errs *FieldErrors) {
 	if p.FirstName != nil {
 		errs.check("first_name", checkText(*p.FirstName))
 	}
 	if p.LastName != nil {
 		errs.check("last_name", checkText(*p.LastName))
 	}
+}
+
+// String lists the fields that change.
+func (p Profile) String() string {
+	var names []string
+	for name, field := range map[string]*string{"first_name": p.FirstName, "last_name": p.LastName, "email": p.Email} {
+		if field != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// UpdateProfile changes a user's profile and returns the updated user. Another email address becomes the
+// pending one: it gets a link that confirms it, and the present address one that undoes the change. It
+// returns FieldErrors, ErrNotFound, ErrEmailTaken, or ErrLimited in a [RetryError].
+func (s *Service) UpdateProfile(ctx context.Context, id string, p Profile, from Origin) (User, error) {
+	var errs FieldErrors
+	p.check(&errs)
 	if p.Email != nil {
 		p.Email = new(strings.TrimSpace(*p.Email))
 		errs.check("email", s.checkNewEmail(*p.Email))

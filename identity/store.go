@@ -2,19 +2,45 @@ package identity
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"github.com/sessiond/sessiond/identity/audit"
 	"github.com/sessiond/sessiond/identity/mail"
 )
+
+// UserQuery selects users for operators.
+type UserQuery struct {
+	// Prefix is the beginning of a username or, if it contains an @, of an email address, in folded form. If
+	// it is not empty, the users come in the order of their folded names, otherwise in the order of their ids.
+	Prefix string
+	Status Status // if empty, all users but deleted ones
+	Role   string // if empty, users of any role or none
+	After  string // only users whose folded name or id is higher
+	Limit  int
+}
+
+// Key returns the value by which the results of the query are in order.
+func (q *UserQuery) Key(u *User) string {
+	switch {
+	case q.Prefix == "":
+		return u.ID
+	case strings.Contains(q.Prefix, "@"):
+		return FoldEmail(u.Email)
+	default:
+		return Fold(u.Username)
+	}
+}
 
 // Status is the state of an account.
 type Status string
 
 // These are the statuses of a user. Only an active user can sign in.
 const (
-	StatusPending Status = "pending" // registered, but the email address is not confirmed yet
-	StatusActive  Status = "active"
-	StatusDeleted Status = "deleted" // kept without personal data until the user's last token has expired
+	StatusPending   Status = "pending" // registered, but the email address is not confirmed yet
+	StatusActive    Status = "active"
+	StatusSuspended Status = "suspended" // an operator has locked the account
+	StatusDeleted   Status = "deleted"   // kept without personal data until the user's last token has expired
 )
 
 // User is an account. Times are in UTC with microseconds.
@@ -56,7 +82,7 @@ func (u *User) Unconfirmed(now time.Time) string {
 
 // Store stores users. Usernames are unique in their folded form (see [Fold]), and so are the emails of
 // active users. Pending users and pending emails may name any address, because the user who confirms it gets
-// it. No method returns deleted users. If the database fails, a method returns [ErrUnavailable] and changes nothing.
+// it. Only Find returns deleted users. If the database fails, a method returns [ErrUnavailable] and changes nothing.
 //
 // A method that changes the password or deletes the user holds the lock on the user's row. A concurrent
 // login that verified the old password then fails. The method revokes the user's sessions in the same
@@ -87,6 +113,17 @@ type Store interface {
 	// active sessions of the user to the new one. It returns the id of the revocation that makes checks
 	// read the new attributes, or 0 if nothing changed. It returns ErrNotFound.
 	SetAttributes(ctx context.Context, id string, change AttributeChange, at time.Time) (revocation int64, err error)
+
+	// Suspend makes an active user suspended, and revokes all sessions for the reason "suspended". It does the
+	// same again for a suspended user. It returns ErrNotFound, or ErrNotActive if the user is pending.
+	Suspend(ctx context.Context, id string, at time.Time) (revocation int64, err error)
+
+	// Reinstate makes a suspended user active. It does nothing for an active user. It returns ErrNotFound, or
+	// ErrNotActive if the user is pending.
+	Reinstate(ctx context.Context, id string, at time.Time) error
+
+	// Find returns users for operators, see [UserQuery].
+	Find(ctx context.Context, q UserQuery) ([]User, error)
 
 	// Rehash replaces the stored hash of a password by another hash of the same password. If the stored
 	// hash is not equal to the parameter old, Rehash does nothing.
@@ -150,7 +187,7 @@ type Store interface {
 
 	// EventsOf returns audit events of a user whose numbers are above the parameter after, in the order of
 	// their numbers, but not more than limit.
-	EventsOf(ctx context.Context, userID string, after int64, limit int) ([]Event, error)
+	EventsOf(ctx context.Context, userID string, after int64, limit int) ([]audit.Event, error)
 
 	// UndosOf returns the changes of the user's email address that can still be undone, or were undone lately,
 	// oldest first.
@@ -172,16 +209,6 @@ type Store interface {
 
 	// Enqueue adds a mail to the outbox.
 	Enqueue(ctx context.Context, notice mail.Envelope, at time.Time) error
-}
-
-// Event is an entry of the audit trail.
-type Event struct {
-	Number    int64
-	At        time.Time
-	Type      string // such as "session.started"
-	SessionID string // empty if the event is not about a session
-	Actor     string // who caused it: "user" or "system"; empty for a failed login
-	Detail    string // such as the reason why a session ended
 }
 
 // MailedToken is what the store knows about a mailed token, besides its hash.

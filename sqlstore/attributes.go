@@ -9,6 +9,8 @@ import (
 )
 
 var (
+	forgetRoles   = newStatement(`DELETE FROM user_roles WHERE user_id = ?`)
+	insertRole    = newStatement(`INSERT INTO user_roles (role, user_id) VALUES (?, ?)`)
 	setAttributes = newStatement(`UPDATE users SET roles = ?, claims = ?, updated_at = ? WHERE id = ?`)
 	moveSessions  = newStatement(`UPDATE sessions SET generation = ? WHERE user_id = ? AND ` + isOpen)
 )
@@ -35,6 +37,19 @@ func (u *Users) SetAttributes(ctx context.Context, id string, change identity.At
 		if _, err := tx.exec(ctx, setAttributes, string(roles), claims, at(now), id); err != nil {
 			return err
 		}
+		if roles != user.Roles {
+			if err := tx.setRoles(ctx, id, roles); err != nil {
+				return err
+			}
+			if err := tx.record(ctx, event{At: at(now), Type: eventRolesChanged, UserID: id, Before: string(user.Roles), After: string(roles)}); err != nil {
+				return err
+			}
+		}
+		if claims != user.Claims {
+			if err := tx.record(ctx, event{At: at(now), Type: eventClaimsChanged, UserID: id, Before: user.Claims, After: claims}); err != nil {
+				return err
+			}
+		}
 		raised, err := tx.raise(ctx, user, now)
 		if err != nil {
 			return err
@@ -47,4 +62,17 @@ func (u *Users) SetAttributes(ctx context.Context, id string, change identity.At
 		return err
 	})
 	return revocation, u.wrap("set the attributes of "+id, err)
+}
+
+// setRoles replaces the rows of a user in the table user_roles.
+func (t *tx) setRoles(ctx context.Context, id string, roles session.Roles) error {
+	if _, err := t.exec(ctx, forgetRoles, id); err != nil {
+		return err
+	}
+	for _, role := range roles.List() {
+		if _, err := t.exec(ctx, insertRole, role, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -155,6 +155,12 @@ func (db *DB) Sessions() *Sessions { return &Sessions{db, cmp.Or(db.epochs, db)}
 // Users returns the user store in this database.
 func (db *DB) Users() *Users { return &Users{db} }
 
+// Events returns the audit trail in this database.
+func (db *DB) Events() *Events { return &Events{db} }
+
+// Clients returns the store of machine clients in this database.
+func (db *DB) Clients() *Clients { return &Clients{db} }
+
 // Ping returns [session.ErrUnavailable] if the database does not answer.
 func (db *DB) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/sessiond/sessiond/identity/audit"
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session/issuer"
 )
@@ -153,6 +154,11 @@ func (t *tx) enqueue(ctx context.Context, notice mail.Envelope, now time.Time) e
 // Enqueue implements [identity.Store].
 func (u *Users) Enqueue(ctx context.Context, notice mail.Envelope, now time.Time) error {
 	return u.wrap("queue a mail", u.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+		if _, ok := audit.Of(ctx); ok {
+			if err := tx.record(ctx, event{At: at(now), Type: eventMailRequested, UserID: notice.UserID, Detail: string(notice.Kind)}); err != nil {
+				return err
+			}
+		}
 		return tx.enqueue(ctx, notice, now)
 	}))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,7 +135,8 @@ var (
 	eventBatch = newStatement(`SELECT seq, at FROM events WHERE seq > ? ORDER BY seq LIMIT ?`)
 	// forgetOldEvents compares the time, too, because the numbers of events that were recorded at the
 	// same time are in no order.
-	forgetOldEvents = newStatement(`DELETE FROM events WHERE seq > ? AND seq <= ? AND at < ?`)
+	forgetOldEvents = newStatement(`DELETE FROM events WHERE seq > ? AND seq <= ? AND at < ? RETURNING coalesce(number, 0)`)
+	moveForgotten   = newStatement(`UPDATE event_chain SET forgotten = ? WHERE forgotten < ?`)
 )
 
 // forgetEvents ends at the first batch without an old event.
@@ -151,10 +153,13 @@ func forgetEvents(ctx context.Context, t *tx, b *batch) error {
 		return err
 	}
 	last := events[len(events)-1].Seq
-	deleted, err := t.exec(ctx, forgetOldEvents, after, last, b.Before)
-	if deleted > 0 {
-		b.N, b.Last = len(events), strconv.FormatInt(last, 10)
+	var numbers []int64
+	if err := t.list(ctx, &numbers, forgetOldEvents, after, last, b.Before); err != nil || len(numbers) == 0 {
+		return err
 	}
+	b.N, b.Last = len(events), strconv.FormatInt(last, 10)
+	newest := slices.Max(numbers)
+	_, err = t.exec(ctx, moveForgotten, newest, newest)
 	return err
 }
 

@@ -8,7 +8,9 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/audit"
 	"github.com/sessiond/sessiond/identity/mail"
+	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -162,7 +164,10 @@ func (u *Users) Create(ctx context.Context, user identity.User, stalePending tim
 		if _, err := tx.exec(ctx, insertUser, row); err != nil {
 			return err
 		}
-		if err := tx.record(ctx, event{At: row.CreatedAt, Type: eventUserRegistered, UserID: user.ID, Actor: issuer.ByUser}); err != nil {
+		if err := tx.setRoles(ctx, user.ID, session.Roles(user.Roles)); err != nil {
+			return err
+		}
+		if err := tx.record(ctx, event{At: row.CreatedAt, Type: eventUserRegistered, UserID: user.ID, Actor: issuer.ByUser, After: user.Roles}); err != nil {
 			return err
 		}
 		if notice == nil {
@@ -201,6 +206,7 @@ func (t *tx) removePending(ctx context.Context, ids []string) error {
 	for _, from := range []string{
 		`DELETE FROM mail_tokens WHERE user_id IN (?)`,
 		`DELETE FROM login_attempts WHERE user_id IN (?)`,
+		`DELETE FROM user_roles WHERE user_id IN (?)`,
 		`DELETE FROM users WHERE id IN (?)`,
 	} {
 		text, args, err := sqlx.In(from, ids)
@@ -259,8 +265,16 @@ func (u *Users) Update(ctx context.Context, id string, p identity.Profile, now t
 		case p.Email != nil:
 			user.PendingEmail, user.PendingEmailAt = "", time.Time{}
 		}
-		if _, err := tx.exec(ctx, updateUser, withKeys(user)); err != nil || !newEmail {
+		if _, err := tx.exec(ctx, updateUser, withKeys(user)); err != nil {
 			return err
+		}
+		if _, ok := audit.Of(ctx); ok { // users need no record of a change of their own names
+			if err := tx.record(ctx, event{At: at(now), Type: eventProfileChanged, UserID: id, Detail: p.String()}); err != nil {
+				return err
+			}
+		}
+		if !newEmail {
+			return nil
 		}
 		if err := tx.record(ctx, event{At: at(now), Type: eventEmailRequested, UserID: id, Actor: issuer.ByUser}); err != nil {
 			return err
@@ -284,7 +298,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 		if err != nil {
 			return err
 		}
-		revoked, err := tx.revokeAll(ctx, user, "", issuer.Ending{At: now, Reason: issuer.ReasonAccountDeleted, By: issuer.ByUser})
+		revoked, err := tx.revokeAll(ctx, user, "", issuer.Ending{At: now, Reason: issuer.ReasonAccountDeleted, By: actor(ctx)})
 		if err != nil {
 			return err
 		}
@@ -299,7 +313,7 @@ func (u *Users) Delete(ctx context.Context, id string, now time.Time, notice mai
 				return err
 			}
 		}
-		for _, forget := range []*statement{forgetMailTokens, forgetUndosOf} {
+		for _, forget := range []*statement{forgetMailTokens, forgetUndosOf, forgetRoles} {
 			if _, err := tx.exec(ctx, forget, id); err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ const (
 	ActionMail        = "mail"         // any mail
 	ActionMailedToken = "mailed-token" // a client sends a token that it got by mail
 	ActionRefresh     = "refresh"
+	ActionClient      = "client" // a machine client sends a wrong secret
 )
 
 // Rules has a rule for each rate limit. The login and password rules count only wrong passwords, because
@@ -52,6 +53,9 @@ type Rules struct {
 
 	MailedTokenAddress, MailedTokenNetwork Rule
 	RefreshAddress, RefreshNetwork         Rule
+
+	// Only wrong secrets of machine clients count, and a right one is always accepted.
+	ClientAddress, ClientNetwork Rule
 }
 
 // Defaults returns the rules with their default numbers.
@@ -86,6 +90,8 @@ func Defaults() Rules {
 		MailedTokenNetwork: Rule{Name: "mailed-token-network", Burst: 150, Every: 2 * time.Second, Shared: true, Counts: "mailed tokens that a network sends"},
 		RefreshAddress:     Rule{Name: "refresh-address", Burst: 1000, Every: 50 * time.Millisecond, Counts: "refreshes from an address"},
 		RefreshNetwork:     Rule{Name: "refresh-network", Burst: 5000, Every: 10 * time.Millisecond, Shared: true, Counts: "refreshes from a network"},
+		ClientAddress:      Rule{Name: "client-address", Burst: 20, Every: time.Minute, Counts: "wrong secrets of machine clients from an address"},
+		ClientNetwork:      Rule{Name: "client-network", Burst: 100, Every: 12 * time.Second, Shared: true, Counts: "wrong secrets of machine clients from a network"},
 	}
 }
 
@@ -111,6 +117,8 @@ func (r *Rules) Keys(action, ip, email string) []Key {
 		return []Key{r.MailedTokenAddress.Of(address), r.MailedTokenNetwork.Of(network)}
 	case ActionRefresh:
 		return []Key{r.RefreshAddress.Of(address), r.RefreshNetwork.Of(network)}
+	case ActionClient:
+		return []Key{r.ClientAddress.Of(address), r.ClientNetwork.Of(network)}
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ var templateFiles embed.FS
 var letters = map[Kind]letter{
 	KindPasswordReset:   parseLetter(KindPasswordReset),
 	KindConfirmEmail:    parseLetter(KindConfirmEmail),
+	KindInvitation:      parseLetter(KindInvitation),
 	KindAddressTaken:    parseLetter(KindAddressTaken),
 	KindPasswordChanged: parseLetter(KindPasswordChanged),
 	KindEmailChange:     parseLetter(KindEmailChange),
@@ -75,14 +76,14 @@ func compose(kind Kind, to string, data letterData) (Message, error) {
 	return Message{To: to, Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// tokenLink returns the URL of a page with the token added: as a query parameter for a password reset,
-// and otherwise as the fragment, which browsers do not send.
+// tokenLink returns the URL of a page with the token added: as a query parameter for a password reset
+// or an invitation, and otherwise as the fragment, which browsers do not send.
 func tokenLink(kind Kind, page, token string) (string, error) {
 	link, err := url.Parse(page)
 	if err != nil {
 		return "", fmt.Errorf("link in mail of kind %q: %w", kind, err)
 	}
-	if kind != KindPasswordReset {
+	if kind != KindPasswordReset && kind != KindInvitation {
 		link.Fragment, link.RawFragment = "token="+token, ""
 		return link.String(), nil
 	}

@@ -13,6 +13,7 @@ type Kind string
 const (
 	KindPasswordReset   Kind = "password_reset" // carries a link
 	KindConfirmEmail    Kind = "confirm_email"  // carries a link
+	KindInvitation      Kind = "invitation"     // an operator created the account; carries the link of a reset
 	KindAddressTaken    Kind = "address_taken"
 	KindPasswordChanged Kind = "password_changed"
 	KindEmailChange     Kind = "email_change" // to the earlier address; carries a link

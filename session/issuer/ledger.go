@@ -64,6 +64,31 @@ type Ledger interface {
 	// ErrSubjectGone if there is no such user.
 	RevokeAll(ctx context.Context, subject, keep string, end Ending) (Ended, Revocation, error)
 
+	// SubjectOf returns the subject of a session, or ErrNotFound.
+	SubjectOf(ctx context.Context, id string) (string, error)
+
+	// Search lists active sessions of all subjects, newest first; see [Manager.Search].
+	Search(ctx context.Context, f Filter, now time.Time, page Page) (found []Session, next string, err error)
+
+	// Count counts the sessions that a filter selects among some of the sessions before an id, or among the
+	// newest ones if the id is empty. The next part begins before the id next, which is empty after the last.
+	Count(ctx context.Context, f Filter, now time.Time, before string) (n int64, next string, err error)
+
+	// StartBulk records a revocation of many sessions.
+	StartBulk(ctx context.Context, b Bulk) error
+
+	// Bulk reads a revocation of many sessions, or returns ErrNotFound.
+	Bulk(ctx context.Context, id string) (Bulk, error)
+
+	// ClaimBulk claims a revocation that is not done, for the time lease. It claims this one, or any that
+	// nobody has claimed if the id is empty. It returns ErrNotFound if there is none.
+	ClaimBulk(ctx context.Context, id string, now time.Time, lease time.Duration) (claimed string, err error)
+
+	// StepBulk counts a part of the sessions, or ends up to limit of them, and returns the revocations to
+	// enforce. The state becomes BulkDone once no session is left and all revocations up to the last batch
+	// are enforced.
+	StepBulk(ctx context.Context, id string, now time.Time, limit int) (Bulk, []Revocation, error)
+
 	// RevokeToken records one access token of a session as revoked until expiry. The session stays
 	// active. Revoking the token again changes nothing.
 	RevokeToken(ctx context.Context, subject, id, tokenID string, expiry, now time.Time) (Revocation, error)

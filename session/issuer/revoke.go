@@ -14,7 +14,7 @@ import (
 // such session. After [session.ErrUnavailable] either nothing has changed, or the revocation is
 // recorded and will be enforced as soon as the store answers again.
 func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason) (Session, error) {
-	s, revocation, err := m.Ledger.Revoke(ctx, subject, id, Ending{At: m.Now(), Reason: reason, By: ByUser})
+	s, revocation, err := m.Ledger.Revoke(ctx, subject, id, Ending{At: m.Now(), Reason: reason, By: reason.actor()})
 	if err != nil {
 		return Session{}, fmt.Errorf("issuer.Revoke: %w", err)
 	}
@@ -24,7 +24,7 @@ func (m *Manager) Revoke(ctx context.Context, subject, id string, reason Reason)
 // RevokeAll ends all sessions of a subject, except the session with the id keep if keep is not empty. It
 // returns the errors of Revoke.
 func (m *Manager) RevokeAll(ctx context.Context, subject, keep string, reason Reason) (Ended, error) {
-	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: ByUser})
+	ended, revocation, err := m.Ledger.RevokeAll(ctx, subject, keep, Ending{At: m.Now(), Reason: reason, By: reason.actor()})
 	if err != nil {
 		return Ended{}, fmt.Errorf("issuer.RevokeAll: %w", err)
 	}

@@ -47,20 +47,31 @@ const (
 	ReasonPasswordChanged Reason = "password_changed"
 	ReasonPasswordReset   Reason = "password_reset"
 	ReasonAccountDeleted  Reason = "account_deleted"
-	ReasonEmailUndone     Reason = "email_change_undone" // the holder of the earlier address undid a change of email
-	ReasonTokenTheft      Reason = "token_theft"         // a replaced refresh token was used again
-	ReasonSessionLimit    Reason = "session_limit"       // a newer login displaced the session
+	ReasonEmailUndone     Reason = "email_change_undone"      // the holder of the earlier address undid a change of email
+	ReasonTokenTheft      Reason = "token_theft"              // a replaced refresh token was used again
+	ReasonSessionLimit    Reason = "session_limit"            // a newer login displaced the session
+	ReasonSuspended       Reason = "suspended"                // an operator suspended the account
+	ReasonAdministrator   Reason = "revoked_by_administrator" // an operator revoked the session
 	ReasonIdle            Reason = "idle_timeout"
 	ReasonMaxLifetime     Reason = "max_lifetime"
 )
+
+// actor returns who ends a session for this reason, if a request asks for it.
+func (r Reason) actor() Actor {
+	if r == ReasonAdministrator || r == ReasonSuspended {
+		return ByAdministrator
+	}
+	return ByUser
+}
 
 // Actor says who ended a session.
 type Actor string
 
 // These actors end sessions.
 const (
-	ByUser   Actor = "user"
-	BySystem Actor = "system"
+	ByUser          Actor = "user"
+	BySystem        Actor = "system"
+	ByAdministrator Actor = "administrator" // an operator, by the API or the command line
 )
 
 // Status is the state of a session at some time.

@@ -74,7 +74,10 @@ type group struct {
 const groupAnnotation = "group"
 
 // addFlags adds the settings that the verb c takes. They are read before c runs.
-func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
+func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) { s.addFlagsOf(c.Name(), c, env) }
+
+// addFlagsOf adds the settings of a verb to one of its verbs.
+func (s *Settings) addFlagsOf(verb string, c *cobra.Command, env lookupEnv) {
 	flags := c.Flags()
 	flags.SortFlags = false
 	s.secretPaths = map[string]*string{}
@@ -92,11 +95,11 @@ func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
 	}
 	for _, g := range s.groups() {
 		for _, st := range g.settings {
-			if !st.taken(c.Name()) {
+			if !st.taken(verb) {
 				continue
 			}
 			def := st.def
-			if c.Name() == devVerb {
+			if verb == devVerb {
 				def = cmp.Or(st.devDef, def)
 			}
 			if def != "" {
@@ -104,7 +107,7 @@ func (s *Settings) addFlags(c *cobra.Command, env lookupEnv) {
 					panic(fmt.Sprintf("the default of --%s: %v", st.name, err))
 				}
 			}
-			add(g.title, st.name, st.value, st.help(c.Name()), strings.ReplaceAll(st.shown, "`", ""))
+			add(g.title, st.name, st.value, st.help(verb), strings.ReplaceAll(st.shown, "`", ""))
 			if st.secret {
 				name, path := st.name+"-file", new(string)
 				add(g.title, name, text(path, "FILE"), "file that contains the value of --"+st.name, "")

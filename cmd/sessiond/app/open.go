@@ -10,9 +10,9 @@ import (
 	"os"
 	"slices"
 
-	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
 	"github.com/sessiond/sessiond/identity/breach"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/redisstore"
 	"github.com/sessiond/sessiond/sqlstore"
@@ -41,6 +41,9 @@ func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *
 	b := thisBuild()
 	p.Log.Info("starting", "version", b.version, "revision", b.revision, "go_version", b.goVersion)
 	if p.Clients, err = s.openClients(); err != nil {
+		return p, err
+	}
+	if p.AuditLog, err = s.openAuditLog(logTo, c); err != nil {
 		return p, err
 	}
 	if p.Breaches, err = s.openBreaches(ctx, c); err != nil {
@@ -152,13 +155,29 @@ func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.Breac
 	return list, nil
 }
 
-// openClients reads the clients that may introspect tokens. Without --clients-file there are none.
-func (s *Settings) openClients() (api.Clients, error) {
+// openClients reads the clients of --clients-file. Other clients are in the database.
+func (s *Settings) openClients() (map[string]clients.Client, error) {
 	if s.ClientsFile == "" {
 		return nil, nil
 	}
-	clients, err := readClients(s.ClientsFile)
-	return clients, settingError("clients-file", err)
+	file, err := readClients(s.ClientsFile)
+	return file, settingError("clients-file", err)
+}
+
+// openAuditLog opens the file of --audit-log for appending, or returns nil if there is none.
+func (s *Settings) openAuditLog(stdout io.Writer, c *closers) (io.Writer, error) {
+	switch s.AuditLog {
+	case "":
+		return nil, nil
+	case "-":
+		return stdout, nil
+	}
+	file, err := os.OpenFile(s.AuditLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, settingError("audit-log", err)
+	}
+	c.add(file.Close)
+	return file, nil
 }
 
 // logger returns a logger that writes JSON lines, or readable text if text is set.

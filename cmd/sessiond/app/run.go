@@ -21,6 +21,7 @@ const (
 	migrateVerb = "migrate"
 	importVerb  = "import"
 	doctorVerb  = "doctor"
+	adminVerb   = "admin" // and the verbs of clients
 )
 
 // lookupEnv looks up an environment variable, as [os.LookupEnv] does.
@@ -42,6 +43,7 @@ func Run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Wr
 const (
 	runGroup     = "run"
 	prepareGroup = "prepare"
+	operateGroup = "operate"
 	programGroup = "program"
 )
 
@@ -67,13 +69,15 @@ Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDI
 	program.AddGroup(
 		&cobra.Group{ID: runGroup, Title: "Run the service:"},
 		&cobra.Group{ID: prepareGroup, Title: "Prepare and check:"},
+		&cobra.Group{ID: operateGroup, Title: "Operate:"},
 		&cobra.Group{ID: programGroup, Title: "This program:"},
 	)
 	program.SetHelpCommandGroupID(programGroup)
 	program.SetCompletionCommandGroupID(programGroup)
 	program.AddCommand(
 		devCommand(env), serveCommand(env),
-		migrateCommand(env), keysCommand(), clientsCommand(), importCommand(env), doctorCommand(env),
+		migrateCommand(env), keysCommand(), importCommand(env), doctorCommand(env),
+		adminCommand(env), clientsCommand(env),
 		versionCommand(), manCommand(),
 	)
 	program.SetUsageTemplate(strings.NewReplacer(

@@ -65,7 +65,12 @@ func (s *Settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if p.DB == nil { // the program was told to stop while it waited
 		return nil
 	}
-	var metrics net.Listener
+	var admin, metrics net.Listener
+	if s.AdminAddr != "" {
+		if admin, err = listen(ctx, "admin-addr", s.AdminAddr, &c); err != nil {
+			return err
+		}
+	}
 	if s.MetricsAddr != "" {
 		if metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
 			return err
@@ -75,7 +80,7 @@ func (s *Settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 	c.add(startWorker(p.Hasher, p.Log))
 	service := Assemble(p)
 	p.Log.Info("serving", "addr", public.Addr().String(), "issuer", s.Issuer)
-	return service.Serve(ctx, public, metrics, s.ShutdownDelay, p.Log)
+	return service.Serve(ctx, public, admin, metrics, s.ShutdownDelay, p.Log)
 }
 
 // checkServe returns an error if the configuration is incomplete or unsafe.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/sessiond/sessiond/api"
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/audit"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/identity/hashing"
 	"github.com/sessiond/sessiond/identity/limit"
 	"github.com/sessiond/sessiond/identity/mail"
@@ -31,10 +34,11 @@ type Parts struct {
 	Store    issuer.Store
 	Limits   limit.Limiter // rate limits that all replicas share
 	Keys     *session.Keyring
-	Clients  api.Clients
+	Clients  map[string]clients.Client // of the clients file
 	Hasher   *hashing.Hasher
 	Mailer   mail.Mailer         // nil: no mail is sent
 	Breaches identity.BreachList // nil: new passwords are not checked
+	AuditLog io.Writer           // nil: audit events are not copied
 	Mailbox  func() any          // returns the mails for GET /dev/mail; nil except in `sessiond dev`
 	Now      func() time.Time    // time of the clock that all replicas share
 	Log      *slog.Logger
@@ -47,6 +51,7 @@ type Parts struct {
 // Service is the HTTP service that [Assemble] returns.
 type Service struct {
 	Handler    http.Handler
+	Admin      http.Handler // the routes for operators, for a listener of their own
 	metrics    http.Handler
 	background []func(context.Context)
 	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
@@ -107,8 +112,10 @@ func Assemble(p Parts) *Service {
 	watchStores(registry, sessions)
 	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
 	sessions.PollEpochs(context.Background())
+	registered := &clients.Registry{Store: p.DB.Clients(), File: p.Clients, Now: p.Now, Log: p.Log}
+	sealer := &audit.Sealer{Store: p.DB.Events(), Log: p.Log, Copy: p.AuditLog}
 	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
-	service.Handler = (&api.API{
+	handlers := &api.API{
 		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
 		Ready: func(ctx context.Context) map[string]error {
@@ -119,22 +126,25 @@ func Assemble(p Parts) *Service {
 			return map[string]error{"database": database, "redis": p.Store.Ping(ctx), "redis_trusted": sessions.Trusted()}
 		},
 		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies, ForwardedHeader: forwardedHeaders[s.Forwarded],
-		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
-	}).Handler()
+		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: registered, Audit: p.DB.Events(), AdminElsewhere: s.AdminAddr != "",
+		Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
+		Stats: func(ctx context.Context) (any, error) { return p.DB.Numbers(ctx, p.Now()) },
+	}
+	service.Handler, service.Admin = handlers.Handler(), handlers.AdminHandler()
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
-	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
+	service.background = append(p.Background, sessions.Run, sessions.RunBulk, registered.Run, sealer.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
 	return service
 }
 
 // Serve serves on the listeners until ctx is done. /readyz then returns 503 and each connection closes
 // after its next response, but Serve continues until delay is over. It returns when all requests and
-// goroutines have ended. metrics may be nil.
-func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
+// goroutines have ended. admin and metrics may be nil.
+func (s *Service) Serve(ctx context.Context, public, admin, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	for _, f := range s.background {
@@ -143,14 +153,19 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	defer running.Wait()
 	defer stopWork()
 
-	failed := make(chan error, 2)
-	servers := []*http.Server{httpServer(s.parting(s.Handler), log)}
-	listeners := []net.Listener{public}
-	if metrics != nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", s.metrics)
-		servers, listeners = append(servers, httpServer(s.parting(mux), log)), append(listeners, metrics)
+	failed := make(chan error, 3)
+	var servers []*http.Server
+	var listeners []net.Listener
+	add := func(l net.Listener, h http.Handler) {
+		if l != nil {
+			servers, listeners = append(servers, httpServer(s.parting(h), log)), append(listeners, l)
+		}
 	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics)
+	add(public, s.Handler)
+	add(admin, s.Admin)
+	add(metrics, mux)
 	for i, server := range servers {
 		running.Go(func() {
 			if err := api.Serve(server, listeners[i]); !errors.Is(err, http.ErrServerClosed) {

@@ -47,12 +47,12 @@ const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
 	// Settings of the HTTP servers and the log.
-	Addr, MetricsAddr, PublicURL string
-	TrustedProxies               []netip.Prefix
-	Forwarded                    string
-	CORSOrigins, CORSHeaders     []string
-	ShutdownDelay                time.Duration
-	LogLevel                     string
+	Addr, AdminAddr, MetricsAddr, PublicURL string
+	TrustedProxies                          []netip.Prefix
+	Forwarded                               string
+	CORSOrigins, CORSHeaders                []string
+	ShutdownDelay                           time.Duration
+	LogLevel                                string
 
 	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
@@ -71,6 +71,7 @@ type Settings struct {
 	ClassicRoutes, Registration                   string
 	RegistrationDomains, ReservedNames            []string
 	HistoryRetention, AddressRetention            time.Duration
+	AuditLog                                      string
 
 	// Settings of passwords and of the protection of accounts.
 	BcryptCost, PasswordMinLength int
@@ -95,8 +96,9 @@ type Settings struct {
 var (
 	inService    = []string{serveVerb, devVerb}
 	inProduction = []string{serveVerb}
-	withDatabase = []string{serveVerb, migrateVerb, importVerb}
-	withPeppers  = []string{serveVerb, devVerb, importVerb}
+	withDatabase = []string{serveVerb, migrateVerb, importVerb, adminVerb}
+	withRedis    = []string{serveVerb, adminVerb}
+	withPeppers  = []string{serveVerb, devVerb, importVerb, adminVerb}
 )
 
 // groups declares all settings. The flags, the environment variables, the help and the tables in
@@ -105,6 +107,7 @@ func (s *Settings) groups() []group {
 	return []group{
 		{"HTTP", []setting{
 			{name: "addr", value: text(&s.Addr, "ADDRESS"), def: ":8080", devDef: "127.0.0.1:8080", verbs: inService, meaning: "listening address. `dev` listens on loopback only"},
+			{name: "admin-addr", value: text(&s.AdminAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address of the routes for operators, `/v1/admin`. Then `--addr` does not serve them; empty: it does"},
 			{name: metricsAddr, value: text(&s.MetricsAddr, "ADDRESS"), def: "127.0.0.1:9090", verbs: inProduction, meaning: "listening address of `/metrics`, for example `:9090` if Prometheus runs elsewhere; empty: no metrics"},
 			{name: "public-url", value: text(&s.PublicURL, "URL"), required: true, verbs: inService, meaning: "the URL at which clients reach the service; links in mails begin with it"},
 			{name: "trusted-proxies", value: parsed(&s.TrustedProxies, "CIDRS", parsePrefixes), verbs: inService, meaning: "comma-separated CIDRs of proxies whose header `--forwarded` is trusted"},
@@ -123,8 +126,8 @@ func (s *Settings) groups() []group {
 			//nolint:gosec // G101: an example
 			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
 			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
-			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: inProduction, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
-			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: inProduction, meaning: "prefix of every key in Redis"},
+			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
+			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: withRedis, meaning: "prefix of every key in Redis"},
 			{name: "allow-plaintext", value: parsed(&s.AllowPlaintext, boolKind, strconv.ParseBool), def: "false", verbs: withDatabase, meaning: "allow unencrypted connections to hosts that are neither loopback nor private"},
 			{name: "data", value: text(&s.Data, "DIR"), def: ".sessiond", verbs: []string{devVerb}, meaning: "directory of the SQLite database, the signing key, and the file of mails"},
 		}},
@@ -148,7 +151,7 @@ func (s *Settings) groups() []group {
 				name: "max-sessions-policy", value: oneOf(&s.MaxSessionsPolicy, maxSessionsEndOldest, maxSessionsRefuse), def: maxSessionsEndOldest, verbs: inService,
 				meaning: "what a login beyond `--max-sessions` does: `end-oldest` ends the oldest session, `refuse` refuses the login",
 			},
-			{name: "clients-file", value: text(&s.ClientsFile, "FILE"), verbs: inService, meaning: "clients that may introspect tokens; created by `sessiond clients add`"},
+			{name: "clients-file", value: text(&s.ClientsFile, "FILE"), verbs: inService, meaning: "clients that may introspect tokens, in addition to those in the database; written by `sessiond clients add --file`"},
 		}},
 		{"History", []setting{
 			{
@@ -158,6 +161,10 @@ func (s *Settings) groups() []group {
 			{
 				name: "address-retention", value: parsed(&s.AddressRetention, "DURATION", time.ParseDuration), def: "2160h", verbs: inService,
 				meaning: "how long a login keeps its full address and user agent, at least `1m`. Then the network (/24 or /48) and the name of the device remain",
+			},
+			{
+				name: "audit-log", value: text(&s.AuditLog, "FILE"), shown: "none", verbs: inService,
+				meaning: "file to which audit events are also appended as lines of JSON; `-`: standard output. Each event is written by one replica ([operations.md](operations.md#audit-events))",
 			},
 		}},
 		{"Accounts", []setting{
@@ -171,7 +178,7 @@ func (s *Settings) groups() []group {
 		}},
 		{"Passwords", []setting{
 			{
-				name: "bcrypt-cost", value: number(&s.BcryptCost), def: "10", verbs: inService,
+				name: "bcrypt-cost", value: number(&s.BcryptCost), def: "10", verbs: []string{serveVerb, devVerb, adminVerb},
 				meaning: "10 to 14; hashes are renewed at the next login. Raise it, do not lower it: hashes of a higher cost, also [imported](operations.md#import-users) ones, take longer to refuse, which reveals their accounts",
 			},
 			{

@@ -1,0 +1,155 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sessiond/sessiond/session"
+)
+
+// Bulk is a revocation of all sessions that a filter selects. The ledger records how far it has come. If the
+// replica that does it ends, another one goes on.
+type Bulk struct {
+	ID         string
+	Filter     Filter // CreatedBefore is not later than StartedAt, so that later logins stay
+	Reason     Reason // of the sessions that end
+	State      BulkState
+	Matched    int64 // the sessions that the filter selects; grows while the state is BulkCounting
+	Revoked    int64 // the sessions that ended so far
+	StartedAt  time.Time
+	FinishedAt time.Time // zero until the state is BulkDone
+}
+
+// BulkState says what is being done.
+type BulkState string
+
+// These are the states of a Bulk, in their order.
+const (
+	BulkCounting BulkState = "counting"
+	BulkRevoking BulkState = "revoking"
+	BulkDone     BulkState = "done" // every replica refuses the sessions
+)
+
+const (
+	// bulkBatch is the number of sessions that one transaction ends. It keeps their users locked for some
+	// 20 ms.
+	bulkBatch = 200
+	// bulkLease is how long after its last batch a replica is taken for gone. It must be longer than a batch
+	// takes, including the count of one part of the sessions.
+	bulkLease = 15 * time.Second
+	// bulkRest is how long to rest after a batch, as a multiple of the time that the batch took. Checks and
+	// logins need the rest of the time.
+	bulkRest     = 1
+	bulkInterval = time.Second
+)
+
+// StartBulk records a revocation of all active sessions that a filter selects. A background task of some
+// replica does it, or the caller by [Manager.ContinueBulk].
+func (m *Manager) StartBulk(ctx context.Context, f Filter, reason Reason) (Bulk, error) {
+	now := m.Now()
+	if f.CreatedBefore.IsZero() || f.CreatedBefore.After(now) {
+		f.CreatedBefore = now
+	}
+	b := Bulk{ID: NewTimedID(now), Filter: f, Reason: reason, State: BulkCounting, StartedAt: now}
+	if err := m.Ledger.StartBulk(ctx, b); err != nil {
+		return Bulk{}, fmt.Errorf("issuer.StartBulk: %w", err)
+	}
+	return b, nil
+}
+
+// Bulk returns a revocation of StartBulk, or ErrNotFound.
+func (m *Manager) Bulk(ctx context.Context, id string) (Bulk, error) {
+	b, err := m.Ledger.Bulk(ctx, id)
+	if err != nil {
+		return Bulk{}, fmt.Errorf("issuer.Bulk: %w", err)
+	}
+	return b, nil
+}
+
+// RunBulk continues recorded revocations until ctx ends.
+func (m *Manager) RunBulk(ctx context.Context) {
+	every(ctx, bulkInterval, func() {
+		id, err := m.Ledger.ClaimBulk(ctx, "", m.Now(), bulkLease)
+		if err == nil {
+			_, err = m.ContinueBulk(ctx, id, nil)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
+			m.Log.WarnContext(ctx, "a revocation of many sessions waits, because the store or the ledger is away", "error", err)
+		}
+	})
+}
+
+// ContinueBulk does a revocation of StartBulk to its end. It calls progress, which may be nil, after each
+// batch. It returns ErrNotFound if there is no such revocation, or if another replica does it.
+func (m *Manager) ContinueBulk(ctx context.Context, id string, progress func(Bulk)) (b Bulk, err error) {
+	if progress == nil {
+		progress = func(Bulk) {}
+	}
+	for {
+		start := time.Now()
+		if _, err = m.Ledger.ClaimBulk(ctx, id, m.Now(), bulkLease); err != nil {
+			return b, fmt.Errorf("issuer.ContinueBulk: %w", err)
+		}
+		var ended []Revocation
+		if b, ended, err = m.Ledger.StepBulk(ctx, id, m.Now(), bulkBatch); err != nil {
+			return b, fmt.Errorf("issuer.ContinueBulk: %w", err)
+		}
+		if err = m.enforceAll(ctx, ended); err != nil {
+			return b, err
+		}
+		progress(b)
+		if b.State == BulkDone {
+			return b, nil
+		}
+		rest := bulkRest * time.Since(start)
+		if b.State == BulkRevoking && len(ended) == 0 {
+			rest = max(rest, outboxInterval/4) // it waits for revocations that another replica enforces
+		}
+		select {
+		case <-ctx.Done():
+			return b, fmt.Errorf("issuer.ContinueBulk: %w", ctx.Err())
+		case <-time.After(rest):
+		}
+	}
+}
+
+// enforceAll applies committed revocations to the store. What it cannot enforce, the outbox enforces later.
+func (m *Manager) enforceAll(ctx context.Context, all []Revocation) error {
+	if len(all) == 0 {
+		return nil
+	}
+	taken := make([][]string, len(all))
+	var group errgroup.Group
+	group.SetLimit(outboxParallel)
+	for i := range all {
+		group.Go(func() (err error) {
+			taken[i], err = m.Store.Apply(ctx, all[i])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("issuer: revocations are recorded but not enforced yet: %w", err)
+	}
+	// One reading of the epochs is enough, because it comes after all were applied; see tryEnforce.
+	table, err := m.Ledger.Epochs(ctx)
+	if err != nil {
+		return fmt.Errorf("issuer: revocations are recorded but not enforced yet: %w", err)
+	}
+	var done []int64
+	for i := range all {
+		if table.settled(taken[i]...) {
+			done = append(done, all[i].ID)
+		}
+	}
+	if err := m.Ledger.RevocationDone(ctx, done...); err != nil {
+		return fmt.Errorf("issuer: cannot mark enforced revocations as done: %w", err)
+	}
+	if len(done) < len(all) {
+		return fmt.Errorf("issuer: %w: the Redis server that took revocations does not count, or not yet", session.ErrUnavailable)
+	}
+	return nil
+}
