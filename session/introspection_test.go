@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"crypto/sha256"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/api"
+	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
@@ -154,7 +155,10 @@ func TestIntrospection_AcceptsAndRefusesTokensThroughRealRoute(t *testing.T) {
 	requests := atomic.Int64{}
 	service := (&api.API{
 		Sessions: m, Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Clients: api.Clients{introspectorID: sha256.Sum256([]byte(introspectorSecret))},
+		Users: &identity.Service{},
+		Clients: &clients.Registry{Now: time.Now, File: map[string]clients.Client{introspectorID: {
+			ID: introspectorID, Scopes: []clients.Scope{clients.Introspect}, SecretHash: clients.HashOf(introspectorSecret),
+		}}},
 	}).Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)

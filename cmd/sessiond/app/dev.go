@@ -84,7 +84,7 @@ func (s *Settings) dev(ctx context.Context, stdout, stderr io.Writer) (err error
 	service := Assemble(p)
 	debug.FreeOSMemory() // give the operating system back the memory that only the migrations needed
 	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
-	return service.Serve(ctx, listener, nil, nil, 0, p.Log)
+	return service.Serve(ctx, Listeners{Public: listener}, 0, p.Log)
 }
 
 const devBanner = `

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/spf13/cobra"
 
@@ -54,33 +53,32 @@ func (s *Settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
 		p.Log.Warn("SESSIOND_DATABASE_URL has parameters that are ignored", "parameters", ignored)
 	}
-	public, err := listen(ctx, "addr", s.Addr, &c)
-	if err != nil {
+	var l Listeners
+	if l.Public, err = listen(ctx, "addr", s.Addr, &c); err != nil {
 		return err
 	}
-	err = awaitDatabase(ctx, public, p.Log, func() error { return s.openStores(ctx, &p, requireMigrated, &c) })
+	err = awaitDatabase(ctx, l.Public, p.Log, func() error { return s.openStores(ctx, &p, requireMigrated, &c) })
 	if err != nil {
 		return err
 	}
 	if p.DB == nil { // the program was told to stop while it waited
 		return nil
 	}
-	var admin, metrics net.Listener
 	if s.AdminAddr != "" {
-		if admin, err = listen(ctx, "admin-addr", s.AdminAddr, &c); err != nil {
+		if l.Admin, err = listen(ctx, "admin-addr", s.AdminAddr, &c); err != nil {
 			return err
 		}
 	}
 	if s.MetricsAddr != "" {
-		if metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
+		if l.Metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
 			return err
 		}
 	}
 	p.Mailer = mailer
 	c.add(startWorker(p.Hasher, p.Log))
 	service := Assemble(p)
-	p.Log.Info("serving", "addr", public.Addr().String(), "issuer", s.Issuer)
-	return service.Serve(ctx, public, admin, metrics, s.ShutdownDelay, p.Log)
+	p.Log.Info("serving", "addr", l.Public.Addr().String(), "issuer", s.Issuer)
+	return service.Serve(ctx, l, s.ShutdownDelay, p.Log)
 }
 
 // checkServe returns an error if the configuration is incomplete or unsafe.

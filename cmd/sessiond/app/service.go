@@ -141,10 +141,13 @@ func Assemble(p Parts) *Service {
 	return service
 }
 
+// Listeners are where a service is reached. Only Public is required.
+type Listeners struct{ Public, Admin, Metrics net.Listener }
+
 // Serve serves on the listeners until ctx is done. /readyz then returns 503 and each connection closes
 // after its next response, but Serve continues until delay is over. It returns when all requests and
-// goroutines have ended. admin and metrics may be nil.
-func (s *Service) Serve(ctx context.Context, public, admin, metrics net.Listener, delay time.Duration, log *slog.Logger) error {
+// goroutines have ended.
+func (s *Service) Serve(ctx context.Context, l Listeners, delay time.Duration, log *slog.Logger) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	for _, f := range s.background {
@@ -163,9 +166,9 @@ func (s *Service) Serve(ctx context.Context, public, admin, metrics net.Listener
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics)
-	add(public, s.Handler)
-	add(admin, s.Admin)
-	add(metrics, mux)
+	add(l.Public, s.Handler)
+	add(l.Admin, s.Admin)
+	add(l.Metrics, mux)
 	for i, server := range servers {
 		running.Go(func() {
 			if err := api.Serve(server, listeners[i]); !errors.Is(err, http.ErrServerClosed) {

@@ -55,7 +55,7 @@ func TestServe_ShutsDownDespiteIncompleteRequestBody(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		listener, done := newPipes(), make(chan error)
 		go func() {
-			done <- (&Service{Handler: handler}).Serve(ctx, listener, nil, 0, slog.New(slog.DiscardHandler))
+			done <- (&Service{Handler: handler}).Serve(ctx, Listeners{Public: listener}, 0, slog.New(slog.DiscardHandler))
 		}()
 		conn := listener.dial()
 		go func() { _, _ = io.Copy(io.Discard, conn) }()
@@ -77,7 +77,7 @@ func TestServe_AsksClientsToCloseTheirConnectionsDuringShutdownDelay(t *testing.
 		listener, done := newPipes(), make(chan error)
 		go func() {
 			handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-			done <- (&Service{Handler: handler}).Serve(ctx, listener, nil, time.Minute, slog.New(slog.DiscardHandler))
+			done <- (&Service{Handler: handler}).Serve(ctx, Listeners{Public: listener}, time.Minute, slog.New(slog.DiscardHandler))
 		}()
 		conn := listener.dial()
 		reader := bufio.NewReader(conn)
@@ -119,7 +119,7 @@ func TestServe_RollingStopCutsNoRequest(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- (&Service{Handler: handler}).Serve(ctx, listener, nil, delay, slog.New(slog.DiscardHandler))
+			done <- (&Service{Handler: handler}).Serve(ctx, Listeners{Public: listener}, delay, slog.New(slog.DiscardHandler))
 		}()
 		addr := listener.Addr().String()
 		newest.Store(&addr)

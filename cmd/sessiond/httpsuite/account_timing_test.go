@@ -83,7 +83,7 @@ func startTimedService(t *testing.T) *timedService {
 		DB: db, Store: store, Keys: session.NewKeyring(keys), Hasher: hasher, Mailer: discardMailer{}, Now: clock.Now, Background: []func(context.Context){clock.Run}, Log: log,
 	})
 	done := make(chan error, 1)
-	go func() { done <- a.Serve(ctx, listener, nil, 0, log) }()
+	go func() { done <- a.Serve(ctx, app.Listeners{Public: listener}, 0, log) }()
 	t.Cleanup(func() {
 		stop()
 		http.DefaultClient.CloseIdleConnections()

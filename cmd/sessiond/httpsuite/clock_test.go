@@ -95,7 +95,7 @@ func runWith(t *testing.T, s app.Settings, db *sqlstore.DB, store *redisstore.St
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.Serve(ctx, listener, nil, 0, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- a.Serve(ctx, app.Listeners{Public: listener}, 0, slog.New(slog.DiscardHandler)) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		http.DefaultClient.CloseIdleConnections()
