@@ -133,7 +133,7 @@ func (s *Sessions) StepBulk(ctx context.Context, id string, now time.Time, limit
 		case issuer.BulkRevoking:
 			ended, err = tx.endPart(ctx, &row, &q, now)
 			// The oldest revocation that waits may be one of this bulk, unless it was recorded after the last batch.
-			enforced := table.Pending.IsZero() || table.Pending.After(row.BatchAt.Time)
+			enforced := len(table.Epochs) > 0 && (table.Pending.IsZero() || table.Pending.After(row.BatchAt.Time))
 			if err == nil && row.DoneTo == bulkEnd && len(ended) == 0 && enforced {
 				row.State, row.FinishedAt = issuer.BulkDone, at(now)
 				err = tx.record(ctx, event{At: at(now), Type: eventBulkFinished, Detail: row.ID, After: strconv.FormatInt(row.Revoked, 10)})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/audit"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/identity/mail"
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
@@ -44,6 +46,16 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, _, err := s.RevokeAll(ctx, subject, "", end)
 			return err
 		},
+		"SubjectOf": func(ctx context.Context) error { _, err := s.SubjectOf(ctx, "id"); return err },
+		"Search": func(ctx context.Context) error {
+			_, _, err := s.Search(ctx, issuer.Filter{}, longAgo, issuer.Page{Limit: 1})
+			return err
+		},
+		"Count":     func(ctx context.Context) error { _, _, err := s.Count(ctx, issuer.Filter{}, longAgo, ""); return err },
+		"StartBulk": func(ctx context.Context) error { return s.StartBulk(ctx, issuer.Bulk{ID: subject, StartedAt: longAgo}) },
+		"Bulk":      func(ctx context.Context) error { _, err := s.Bulk(ctx, "id"); return err },
+		"ClaimBulk": func(ctx context.Context) error { _, err := s.ClaimBulk(ctx, "id", longAgo, time.Second); return err },
+		"StepBulk":  func(ctx context.Context) error { _, _, err := s.StepBulk(ctx, "id", longAgo, 1); return err },
 		"RevokeToken": func(ctx context.Context) error {
 			_, err := s.RevokeToken(ctx, subject, "id", "jti", longAgo, longAgo)
 			return err
@@ -67,7 +79,27 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, err := u.Update(ctx, subject, identity.Profile{}, longAgo)
 			return err
 		},
-		"Rehash": func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
+		"SetAttributes": func(ctx context.Context) error {
+			_, err := u.SetAttributes(ctx, subject, identity.AttributeChange{Claims: new("{}")}, longAgo)
+			return err
+		},
+		"Suspend":   func(ctx context.Context) error { _, err := u.Suspend(ctx, subject, longAgo); return err },
+		"Reinstate": func(ctx context.Context) error { return u.Reinstate(ctx, subject, longAgo) },
+		"Find":      func(ctx context.Context) error { _, err := u.Find(ctx, identity.UserQuery{Limit: 1}); return err },
+		"Events":    func(ctx context.Context) error { _, err := db.Events().Events(ctx, audit.Query{Limit: 1}); return err },
+		"Head":      func(ctx context.Context) error { _, err := db.Events().Head(ctx); return err },
+		"Seal":      func(ctx context.Context) error { _, err := db.Events().Seal(ctx, 1); return err },
+		"Record":    func(ctx context.Context) error { return db.Events().Record(ctx, audit.Event{At: longAgo}) },
+		"Numbers":   func(ctx context.Context) error { _, err := db.Numbers(ctx, longAgo); return err },
+		"Clients":   func(ctx context.Context) error { _, err := db.Clients().Clients(ctx); return err },
+		"AddClient": func(ctx context.Context) error {
+			return db.Clients().AddClient(ctx, clients.Client{ID: subject, CreatedAt: longAgo})
+		},
+		"RotateClient": func(ctx context.Context) error {
+			return db.Clients().RotateClient(ctx, subject, clients.Hash{}, longAgo, longAgo)
+		},
+		"RevokeClient": func(ctx context.Context) error { return db.Clients().RevokeClient(ctx, subject, longAgo) },
+		"Rehash":       func(ctx context.Context) error { return u.Rehash(ctx, subject, "old", "new") },
 		"SetPassword": func(ctx context.Context) error {
 			_, err := u.SetPassword(ctx, subject, 1, "hash", "", longAgo, mail.Envelope{})
 			return err
