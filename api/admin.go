@@ -14,30 +14,6 @@ import (
 
 var errNotAdministrator = &errRequest{http.StatusForbidden, "not_administrator", "This needs the role admin."}
 
-// adminRoutes adds the routes of /v1/admin. They are for users with the role admin, and for machine clients with
-// the scope admin:read or admin:write. All routes that change something are of the scope admin:write.
-func (a *API) adminRoutes(r chi.Router) {
-	read := func(h handler, o ...override) http.HandlerFunc { return a.forOperators(clients.AdminRead, h, o...) }
-	write := func(h handler, o ...override) http.HandlerFunc { return a.forOperators(clients.AdminWrite, h, o...) }
-	get(r, "/v1/admin/users", read(strictQuery(a.findUsers)))
-	r.Post("/v1/admin/users", write(jsonBody(a.createAccount)))
-	get(r, "/v1/admin/users/{id}", read(a.getAccount))
-	r.Patch("/v1/admin/users/{id}", write(jsonBody(a.updateAccount)))
-	r.Delete("/v1/admin/users/{id}", write(strictQuery(a.deleteOtherAccount)))
-	r.Post("/v1/admin/users/{id}/suspend", write(jsonBody(a.suspendAccount)))
-	r.Post("/v1/admin/users/{id}/reinstate", write(jsonBody(a.reinstateAccount)))
-	r.Post("/v1/admin/users/{id}/password-reset", write(jsonBody(a.sendPasswordReset)))
-	get(r, "/v1/admin/users/{id}/sessions", read(paged(a.listSessionsOf)))
-	r.Delete("/v1/admin/users/{id}/sessions", write(strictQuery(a.revokeSessionsOf)))
-	get(r, "/v1/admin/users/{id}/logins", read(paged(a.listLoginsOf)))
-	get(r, "/v1/admin/sessions", read(strictQuery(a.searchSessions)))
-	r.Delete("/v1/admin/sessions/{id}", write(strictQuery(a.revokeAnySession)))
-	r.Post("/v1/admin/revocations", write(jsonBody(a.revokeByFilter)))
-	get(r, "/v1/admin/revocations/{id}", read(a.getRevocation, on(issuer.ErrNotFound, 404)))
-	get(r, "/v1/admin/events", read(strictQuery(a.listEvents)))
-	get(r, "/v1/admin/stats", read(a.getStats))
-}
-
 // forOperators serves a handler to users with the role admin and to machine clients with the scope. Users need
 // a recent sign-in for the scope admin:write.
 func (a *API) forOperators(scope clients.Scope, h handler, o ...override) http.HandlerFunc {

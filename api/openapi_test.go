@@ -18,6 +18,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sessiond/sessiond/identity"
+	"github.com/sessiond/sessiond/identity/audit"
+	"github.com/sessiond/sessiond/identity/clients"
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
@@ -176,7 +178,16 @@ func TestOpenAPI_RequestFieldsHaveMaximumLengthOrValue_ASVS_V2_1_1(t *testing.T)
 func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 	t.Helper()
 	switch {
-	case s.Const != nil || len(s.Enum) > 0:
+	case s.Const != nil || len(s.Enum) > 0 || s.Type.Is("boolean"):
+	case s.Type.Is("array"):
+		if s.MaxItems == nil {
+			t.Errorf("%s has no maxItems", name)
+		}
+		checkBounds(t, name+"[]", s.Items.Value)
+	case s.Type.Is("object"): // the whole body is bounded
+		for field, property := range s.Properties {
+			checkBounds(t, name+"."+field, property.Value)
+		}
 	case s.Type.Is("string"):
 		if s.MaxLength == nil {
 			t.Errorf("%s has no maxLength", name)
@@ -186,7 +197,7 @@ func checkBounds(t *testing.T, name string, s *openapi3.Schema) {
 			t.Errorf("%s has no minimum or no maximum", name)
 		}
 	default:
-		t.Errorf("%s is neither a string nor an integer", name)
+		t.Errorf("%s has no known type", name)
 	}
 }
 
@@ -329,7 +340,7 @@ func compareRoutes(t *testing.T, routes map[string]bool) {
 }
 
 func TestOpenAPI_RequiresTokenWhereHandlerReturns401_ASVS_V8_2_1(t *testing.T) {
-	handler := (&API{Users: &identity.Service{}, Log: slog.New(slog.DiscardHandler)}).Handler()
+	handler := (&API{Users: &identity.Service{}, Clients: &clients.Registry{}, Log: slog.New(slog.DiscardHandler)}).Handler()
 	eachOperation(t, func(t *testing.T, method, path string, _ *openapi3.PathItem, op *openapi3.Operation) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
@@ -360,6 +371,13 @@ func TestOpenAPI_HasSameResponseFieldsAsHandlers_ASVS_V15_3_1(t *testing.T) {
 		"Reauthenticated":   tokenSetBody{Session: &sessionBody{}},
 		"TokenSet":          tokenSetBody{RefreshToken: "r"},
 		"SessionPage":       list[sessionBody]{},
+		"Account":           accountBody{userBody: userBody{}, Claims: jsontext.Value("{}"), Sessions: new(int64)},
+		"AccountPage":       list[accountBody]{},
+		"OwnedSession":      ownedSessionBody{},
+		"Matched":           matchedBody{},
+		"Revoked":           revokedBody{},
+		"BulkRevocation":    bulkBody{},
+		"Event":             jsontext.Value((&audit.Event{}).JSON()),
 		"User":              userBody{},
 		"ExportedLogin":     exportedLogin{},
 		"ExportedEvent":     exportedEvent{},
@@ -418,8 +436,23 @@ var inputs = map[string]any{
 	"revokeToken":            (*API).revokeToken,
 	"introspectToken":        (*API).introspectToken,
 	// These two handlers take an issuer.Page, which the function [paged] makes from a pageInput.
-	"listSessions": func(*API, *request, pageInput) {},
-	"listLogins":   func(*API, *request, pageInput) {},
+	"listSessions":   func(*API, *request, pageInput) {},
+	"listLogins":     func(*API, *request, pageInput) {},
+	"listSessionsOf": func(*API, *request, pageInput) {},
+	"listLoginsOf":   func(*API, *request, pageInput) {},
+
+	"findUsers":          (*API).findUsers,
+	"createAccount":      (*API).createAccount,
+	"updateAccount":      (*API).updateAccount,
+	"deleteOtherAccount": (*API).deleteOtherAccount,
+	"suspendAccount":     (*API).suspendAccount,
+	"reinstateAccount":   (*API).reinstateAccount,
+	"sendPasswordReset":  (*API).sendPasswordReset,
+	"revokeSessionsOf":   (*API).revokeSessionsOf,
+	"searchSessions":     (*API).searchSessions,
+	"revokeAnySession":   (*API).revokeAnySession,
+	"revokeByFilter":     (*API).revokeByFilter,
+	"listEvents":         (*API).listEvents,
 	// The handler deleteSessions reads the query string itself.
 	"deleteSessions": func(*API, *request, struct {
 		Except string `json:"except"`
@@ -484,7 +517,7 @@ func TestInputsVariable_ListsEveryHandlerThatTakesInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	typed := regexp.MustCompile(`\b(jsonBody|jsonOrForm|oauthForm|queryParams|paged)\(a\.(\w+)\)`).FindAllSubmatch(routes, -1)
+	typed := regexp.MustCompile(`\b(jsonBody|jsonOrForm|oauthForm|queryParams|strictQuery|paged)\(a\.(\w+)\)`).FindAllSubmatch(routes, -1)
 	if len(typed) < len(inputs)-2 {
 		t.Errorf("found %d handlers with input in routes.go, want at least %d", len(typed), len(inputs)-2)
 	}

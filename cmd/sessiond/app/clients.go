@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func addClientCommand(env lookupEnv) *cobra.Command {
 		Use:   "add",
 		Short: "Add a client, and print its secret once",
 		Long: `Add a client, and print its secret once. Only a hash of it is stored. With --file, the client is added to
-a file for serve --clients-file instead of the database, and may only introspect tokens.`,
+a file for serve --clients-file instead of the database.`,
 		Example: "  sessiond clients add --id orders --scope introspect\n  sessiond clients add --id console --scope admin:read,admin:write\n" +
 			"  sessiond clients add --id orders --file clients.txt",
 	}, func(c *cobra.Command) {
@@ -145,11 +146,8 @@ func revokeClientCommand(env lookupEnv) *cobra.Command {
 	})
 }
 
-// addClientToFile adds a client that may introspect tokens to a clients file, and prints its secret once.
+// addClientToFile adds a client to a clients file, and prints its secret once.
 func addClientToFile(path, id string, granted []clients.Scope, stdout io.Writer) (err error) {
-	if len(granted) != 1 || granted[0] != clients.Introspect {
-		return errors.New("--scope: a client in a file has the scope introspect; the others need the database")
-	}
 	known, err := readClients(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -164,15 +162,19 @@ func addClientToFile(path, id string, granted []clients.Scope, stdout io.Writer)
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := fmt.Fprintf(file, "%s:%s\n", id, hex.EncodeToString(hash[:])); err != nil {
+	line := id + ":" + hex.EncodeToString(hash[:])
+	if !slices.Equal(granted, []clients.Scope{clients.Introspect}) {
+		line += ":" + strings.Trim(strings.ReplaceAll(fmt.Sprint(granted), " ", ","), "[]")
+	}
+	if _, err := fmt.Fprintln(file, line); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(stdout, secret)
 	return err
 }
 
-// readClients reads a clients file. Each line is CLIENT-ID:SHA256-HEX with the hash of the client's
-// secret.
+// readClients reads a clients file. Each line is CLIENT-ID:SHA256-HEX with the hash of the client's secret, or
+// CLIENT-ID:SHA256-HEX:SCOPES with comma-separated scopes. Without scopes, the client may introspect tokens.
 func readClients(path string) (map[string]clients.Client, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
 	if err != nil {
@@ -186,12 +188,20 @@ func readClients(path string) (map[string]clients.Client, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		id, text, _ := strings.Cut(line, ":")
+		id, rest, _ := strings.Cut(line, ":")
+		text, names, given := strings.Cut(rest, ":")
+		if !given {
+			names = string(clients.Introspect)
+		}
 		sum, err := hex.DecodeString(text)
 		if _, twice := known[id]; err != nil || len(sum) != len(clients.Hash{}) || clients.CheckID(id) != nil || twice {
-			return nil, fmt.Errorf("line %d: want CLIENT-ID:SHA256-HEX with a unique id", n)
+			return nil, fmt.Errorf("line %d: want CLIENT-ID:SHA256-HEX or CLIENT-ID:SHA256-HEX:SCOPES with a unique id", n)
 		}
-		known[id] = clients.Client{ID: id, Scopes: []clients.Scope{clients.Introspect}, SecretHash: clients.Hash(sum)}
+		scopes, err := clients.ParseScopes(splitList(names))
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		known[id] = clients.Client{ID: id, Scopes: scopes, SecretHash: clients.Hash(sum)}
 	}
 	return known, nil
 }

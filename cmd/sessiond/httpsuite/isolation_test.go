@@ -41,6 +41,10 @@ func TestIsolation_UserCannotReadOrChangeAnotherUser_ASVS_V2_2_3_V8_2_2_V8_3_1_V
 			if !r.protected {
 				continue
 			}
+			if r.kind == admin { // TestAdmin_WantsRoleOrScope has more
+				s.call(t, r.method, r.at(sub), bearer(thief.token)).problem(t, false, 403, "not_administrator")
+				continue
+			}
 			if strings.Contains(r.params+" "+r.fields, "username") {
 				reached++
 				for _, spelling := range spellings {

@@ -127,13 +127,13 @@ func oauthRevocation(t *testing.T, s *service) {
 	}
 }
 
-// clientsFile creates a file for CLIENTS_FILE with one OAuth client. The option credentials
+// clientsFile creates a file for CLIENTS_FILE with one client that has all scopes. The option credentials
 // authenticates a request as this client.
 func clientsFile(t *testing.T) (path string, credentials option) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "clients")
 	var secret strings.Builder
-	if err := app.Run(t.Context(), []string{"clients", "add", "--file", path, "--id", "gateway"}, environ{}.lookup, &secret, io.Discard); err != nil {
+	if err := app.Run(t.Context(), []string{"clients", "add", "--file", path, "--id", "gateway", "--scope", "introspect,admin:write"}, environ{}.lookup, &secret, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return path, func(r *http.Request) { r.SetBasicAuth("gateway", strings.TrimSpace(secret.String())) }
