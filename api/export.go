@@ -127,7 +127,7 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 		events, err := a.Users.Store.EventsOf(ctx, user.ID, after, exportPage)
 		for _, v := range events {
 			e.value(exportedEvent{v.At, v.Type, v.SessionID, v.Actor, v.Detail})
-			after = v.Number
+			after = v.Seq
 		}
 		return len(events), err
 	})

@@ -8,7 +8,7 @@ import (
 )
 
 var allKinds = []Kind{
-	KindPasswordReset, KindConfirmEmail, KindAddressTaken, KindPasswordChanged, KindEmailChange, KindAccountDeleted, KindTokenTheft,
+	KindPasswordReset, KindConfirmEmail, KindAddressTaken, KindPasswordChanged, KindEmailChange, KindAccountDeleted, KindTokenTheft, KindInvitation,
 }
 
 func TestCompose_WritesEveryKindOfMail_ASVS_V1_1_2_V1_2_1_V14_2_3(t *testing.T) {
@@ -18,7 +18,7 @@ func TestCompose_WritesEveryKindOfMail_ASVS_V1_1_2_V1_2_1_V14_2_3(t *testing.T) 
 	subjects := map[string]Kind{}
 	for _, kind := range allKinds {
 		data := letterData{Product: product, Site: "auth.example.com"}
-		if kind == KindPasswordReset || kind == KindConfirmEmail || kind == KindEmailChange {
+		if kind == KindPasswordReset || kind == KindConfirmEmail || kind == KindEmailChange || kind == KindInvitation {
 			data.Link, data.Lifetime = "https://auth.example.com/x?a=1&b=2#token=t-_", "10 minutes"
 		}
 		m, err := compose(kind, "a@example.com", data)

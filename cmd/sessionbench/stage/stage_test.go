@@ -47,7 +47,7 @@ func TestPlainHandler_AcceptsOnlyTokensOfLiveSessions(t *testing.T) {
 	}
 	now := time.Now()
 	sign := func(keys *session.KeySet, sid, jti string, expires time.Time) string {
-		token, err := keys.Sign(&session.Claims{Issuer: issuerURL, Audience: issuerURL, Subject: "u", SessionID: sid, TokenID: jti, IssuedAt: now, ExpiresAt: expires})
+		token, err := keys.Sign(&session.Claims{Issuer: issuerURL, Audience: []string{issuerURL}, Subject: "u", SessionID: sid, TokenID: jti, IssuedAt: now, ExpiresAt: expires})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os/user"
 	"strings"
 	"text/tabwriter"
@@ -102,7 +101,11 @@ type stores struct {
 // withStores calls f with the database and Redis.
 func (o *operator) withStores(ctx context.Context, f func(context.Context, *stores) error) error {
 	return o.withDatabase(ctx, func(ctx context.Context, db *sqlstore.DB) (err error) {
-		log := slog.New(slog.NewTextHandler(o.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		o.s.LogLevel = "warn"
+		log, err := o.s.logger(o.errOut, true)
+		if err != nil {
+			return err
+		}
 		hasher, err := o.s.openHasher(false)
 		if err != nil {
 			return err

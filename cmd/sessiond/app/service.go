@@ -164,11 +164,13 @@ func (s *Service) Serve(ctx context.Context, l Listeners, delay time.Duration, l
 			servers, listeners = append(servers, httpServer(s.parting(h), log)), append(listeners, l)
 		}
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.metrics)
 	add(l.Public, s.Handler)
 	add(l.Admin, s.Admin)
-	add(l.Metrics, mux)
+	if l.Metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", s.metrics)
+		add(l.Metrics, mux)
+	}
 	for i, server := range servers {
 		running.Go(func() {
 			if err := api.Serve(server, listeners[i]); !errors.Is(err, http.ErrServerClosed) {

@@ -8,7 +8,7 @@ import (
 // userShape is the JSON of a user in responses of /v1.
 func userShape(p person, verified bool) shape {
 	return shape{
-		"id": anID, "username": p.username, "email": p.email, "pending_email": nil, "email_verified": verified,
+		"id": anID, "username": p.username, "email": p.email, "pending_email": nil, "email_verified": verified, "roles": []any{},
 		"first_name": "", "last_name": "", "created_at": aTime,
 	}
 }
