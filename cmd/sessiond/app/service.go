@@ -38,6 +38,7 @@ type Parts struct {
 	Mailbox  func() any          // returns the mails for GET /dev/mail; nil except in `sessiond dev`
 	Now      func() time.Time    // time of the clock that all replicas share
 	Log      *slog.Logger
+	Tracing  *Tracing // nil: requests are not traced
 
 	DeviceSecret []byte // secret that signs device tokens; all replicas use the same one
 
@@ -48,6 +49,7 @@ type Parts struct {
 type Service struct {
 	Handler    http.Handler
 	metrics    http.Handler
+	pprof      bool // the metrics listener serves profiles, too
 	background []func(context.Context)
 	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
 }
@@ -77,6 +79,7 @@ func Assemble(p Parts) *Service {
 	protection := newProtection(registry, p.Log)
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
+	p.Hasher.Span = p.Tracing.steps()
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
@@ -107,7 +110,7 @@ func Assemble(p Parts) *Service {
 	watchStores(registry, sessions)
 	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
 	sessions.PollEpochs(context.Background())
-	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), pprof: s.Pprof}
 	service.Handler = (&api.API{
 		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -120,11 +123,13 @@ func Assemble(p Parts) *Service {
 		},
 		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies, ForwardedHeader: forwardedHeaders[s.Forwarded],
 		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: p.Clients, Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
+		Route: p.Tracing.route(),
 	}).Handler()
+	service.Handler = p.Tracing.handler(service.Handler, s.PublicURL)
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
-		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
+		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log, Span: p.Tracing.jobs(),
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
 	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
@@ -149,6 +154,9 @@ func (s *Service) Serve(ctx context.Context, public, metrics net.Listener, delay
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics)
+		if s.pprof {
+			addPprof(mux)
+		}
 		servers, listeners = append(servers, httpServer(s.parting(mux), log)), append(listeners, metrics)
 	}
 	for i, server := range servers {
