@@ -28,7 +28,7 @@ type Store struct {
 	applyTimeout time.Duration
 	unbatched    bool
 	tracer       trace.Tracer // nil: lookups have no spans
-	batchers     sync.Map // maps each server's redis.UniversalClient to its *batcher
+	batchers     sync.Map     // maps each server's redis.UniversalClient to its *batcher
 }
 
 var _ issuer.Store = (*Store)(nil)

@@ -2,7 +2,7 @@ package app
 
 import (
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: it also adds its handlers to http.DefaultServeMux, which nobody serves
+	"net/http/pprof" // it also adds its handlers to http.DefaultServeMux, which nobody serves
 )
 
 // addPprof adds the profiles of this process. The command line is not among them, because it may contain

@@ -216,6 +216,7 @@ func (h tracedLog) Handle(ctx context.Context, r slog.Record) error {
 func (h tracedLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return tracedLog{h.Handler.WithAttrs(attrs)}
 }
+
 func (h tracedLog) WithGroup(name string) slog.Handler { return tracedLog{h.Handler.WithGroup(name)} }
 
 // childProvider starts only spans that have a parent. Otherwise each statement of a background task, such

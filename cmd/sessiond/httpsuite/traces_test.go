@@ -369,11 +369,9 @@ func TestTraces_ContainNoSecretAndNoPersonalData(t *testing.T) {
 			t.Errorf("the collector got the %s", what)
 		}
 	}
-	for _, span := range c.spans {
-		for _, key := range []string{"url.path", "url.full", "url.query", "client.address", "network.peer.address", "user_agent.original", "db.statement", "exception.message"} {
-			if attribute(span.Attributes, key) != "" {
-				t.Errorf("the span %s has the attribute %s", span.Name, key)
-			}
+	for _, key := range []string{"url.path", "url.full", "url.query", "client.address", "network.peer.address", "user_agent.original", "db.statement", "exception.message"} {
+		if bytes.Contains(c.received, []byte(key)) {
+			t.Errorf("a span has the attribute %s", key)
 		}
 	}
 }
