@@ -57,6 +57,9 @@ type API struct {
 	Mailbox func() any
 	// If Metrics is nil, requests are not counted.
 	Metrics *Metrics
+	// If not nil, Route is called when a request has been answered. The method is "other" if it is
+	// unknown. The pattern is the request's route with placeholders, such as /v1/sessions/{id}.
+	Route func(ctx context.Context, method, pattern string)
 
 	warnUnreadable sync.Once
 }

@@ -55,6 +55,9 @@ func (a *API) observe(next http.Handler) http.Handler {
 			}
 			pattern, took := routePattern(r), time.Since(start)
 			a.Metrics.observe(r.Method, pattern, ww.Status(), took)
+			if a.Route != nil {
+				a.Route(r.Context(), methodLabel(r.Method), pattern)
+			}
 			a.log(r, entry, id, pattern, ww, took)
 			if p == any(http.ErrAbortHandler) {
 				panic(p) // net/http closes the connection

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sessiond/sessiond/session"
 )
 
@@ -25,7 +27,8 @@ type batcher struct {
 	// send answers all lookups in one round trip. Its context ends after timeout.
 	send      func(ctx context.Context, lookups []*lookup) error
 	timeout   time.Duration
-	unbatched bool // every lookup is sent directly; see Options.Unbatched
+	unbatched bool         // every lookup is sent directly; see Options.Unbatched
+	tracer    trace.Tracer // nil: batches have no spans
 
 	mu       sync.Mutex
 	queue    []*lookup
@@ -87,6 +90,8 @@ type lookup struct {
 	alone    [1]*lookup // this lookup as the only element, for sendDirectly's call of send
 	deadline time.Time
 	gone     bool // the caller no longer waits for the result; guarded by batcher.mu
+
+	span trace.Span // the lookup's span; nil if the batcher has no tracer
 }
 
 // newLookup returns a lookup from the pool, or a new one.
@@ -112,6 +117,9 @@ func (b *batcher) answer(l *lookup) (session.Lookup, error) {
 // timeout ends.
 func (b *batcher) look(ctx context.Context, keys [3]string) (session.Lookup, error) {
 	l := b.newLookup(keys)
+	if b.tracer != nil {
+		l.span = trace.SpanFromContext(ctx)
+	}
 	b.mu.Lock()
 	if b.maySendDirectly() {
 		b.direct++
@@ -208,7 +216,8 @@ func (b *batcher) sendQueue() {
 		// The oldest lookup sets the batch's deadline, so that no caller waits longer than the
 		// timeout. Younger lookups may fail early. The ledger then answers their checks.
 		ctx, cancel := context.WithDeadline(context.Background(), lookups[0].deadline)
-		b.note(b.send(ctx, lookups))
+		traced, end := b.traceBatch(ctx, lookups)
+		b.note(end(b.send(traced, lookups)))
 		cancel()
 		watch.Stop()
 		sent.finish()

@@ -27,7 +27,7 @@ func (s *Store) batcher(ctx context.Context, keys [3]string) (*batcher, error) {
 	if b, ok := s.batchers.Load(client); ok {
 		return b.(*batcher), nil
 	}
-	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched}
+	b := &batcher{timeout: s.lookTimeout, unbatched: s.unbatched, tracer: s.tracer}
 	b.send = func(ctx context.Context, lookups []*lookup) error {
 		err := s.send(ctx, client, s.epochs.Current(time.Now(), b.lastFailure()), lookups)
 		if s.cluster == nil || err == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/session/issuer"
@@ -26,7 +27,8 @@ type Store struct {
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
 	unbatched    bool
-	batchers     sync.Map // maps each server's redis.UniversalClient to its *batcher
+	tracer       trace.Tracer // nil: lookups have no spans
+	batchers     sync.Map     // maps each server's redis.UniversalClient to its *batcher
 }
 
 var _ issuer.Store = (*Store)(nil)
@@ -49,6 +51,12 @@ type Options struct {
 	Epochs *session.Epochs
 	// Unbatched sends every lookup in its own round trip. Benchmarks use it to measure batching.
 	Unbatched bool
+	// Tracer starts a span for each lookup, and for each batch of lookups. If it is nil, there are no
+	// spans.
+	Tracer trace.Tracer
+	// If Instrument is not nil, Open calls it with the client, before the client's first use. A program
+	// can add hooks there.
+	Instrument func(redis.UniversalClient) error
 }
 
 // Open returns a Store on the Redis at redisURL. [NewClient] documents the forms of the URL. The
@@ -60,6 +68,11 @@ func Open(redisURL string, opts Options) (*Store, error) {
 	client, err := NewClient(redisURL, opts)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Instrument != nil {
+		if err := opts.Instrument(client); err != nil {
+			return nil, errors.Join(fmt.Errorf("redisstore: instrument the client: %w", err), client.Close())
+		}
 	}
 	return New(client, opts), nil
 }
@@ -88,12 +101,20 @@ func New(client redis.UniversalClient, opts Options) *Store {
 		lookTimeout:  cmp.Or(opts.LookTimeout, 120*time.Millisecond),
 		applyTimeout: cmp.Or(opts.ApplyTimeout, 500*time.Millisecond),
 		unbatched:    opts.Unbatched,
+		tracer:       opts.Tracer,
 	}
 }
 
 // Look implements [session.Store]. A value that cannot be decoded, such as a foreign entry or a
 // non-numeric generation, counts as missing.
 func (s *Store) Look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
+	if s.tracer != nil {
+		return s.tracedLook(ctx, ref)
+	}
+	return s.look(ctx, ref)
+}
+
+func (s *Store) look(ctx context.Context, ref session.Ref) (session.Lookup, error) {
 	if s.cluster != nil {
 		// The batcher limits only its own round trip, and finding the node takes time too.
 		var cancel context.CancelFunc

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -31,12 +32,18 @@ type Options struct {
 	// default is 200 ms. A call that waits longer returns ErrUnavailable. Otherwise requests would
 	// pile up while all connections wait for a lock.
 	PoolTimeout time.Duration
+	// OpenPool opens a pool of connections. The default is [sql.OpenDB]. A program that traces SQL
+	// wraps the connector in OpenPool. The connections of Migrate are not opened by it.
+	OpenPool func(driver.Connector) *sql.DB
 }
 
 func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 20)
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
 	o.PoolTimeout = cmp.Or(o.PoolTimeout, 200*time.Millisecond)
+	if o.OpenPool == nil {
+		o.OpenPool = sql.OpenDB
+	}
 	return o
 }
 
@@ -113,7 +120,7 @@ func openPostgres(rawURL string, opts Options) (*DB, error) {
 }
 
 func newPostgres(p postgresURL, opts Options) *DB {
-	pool := sql.OpenDB(connector{p.config, make(chan struct{}, maxConnecting)})
+	pool := opts.OpenPool(connector{p.config, make(chan struct{}, maxConnecting)})
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns) // a new connection costs several round trips and, in Postgres, a process
 	pool.SetConnMaxIdleTime(5 * time.Minute)
@@ -133,15 +140,28 @@ func openSQLite(path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
 	}
-	pool, err := sql.Open("sqlite", sqliteDSN(path, opts.QueryTimeout))
+	registered, err := sql.Open("sqlite", "") // only to get the driver; it opens no connection
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
 	}
+	pool := opts.OpenPool(sqliteConnector{registered.Driver(), sqliteDSN(path, opts.QueryTimeout)})
+	_ = registered.Close() // it has no connection
 	// One connection is enough, because SQLite has only one writer at a time. Callers wait in the
 	// pool's fair queue. A second connection would have to poll for the write lock.
 	pool.SetMaxOpenConns(1)
 	return newDB(pool, &sqlite, opts), nil
 }
+
+// sqliteConnector opens connections to an SQLite file, as [sql.Open] does.
+type sqliteConnector struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (c sqliteConnector) Driver() driver.Driver { return c.driver }
+
+// Connect implements [driver.Connector].
+func (c sqliteConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
 
 func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 	db := &DB{sql: sqlx.NewDb(pool, d.driver), dialect: d, timeout: opts.QueryTimeout}

@@ -29,9 +29,10 @@ const (
 // as the password's hash, and looks for the password's hash among them. The server learns these 20 bits
 // and nothing about the user. Range is safe for concurrent use.
 type Range struct {
-	url    string
-	client *http.Client
-	slots  chan struct{}
+	url       string
+	client    *http.Client
+	transport *http.Transport
+	slots     chan struct{}
 }
 
 var _ identity.BreachList = (*Range)(nil)
@@ -42,14 +43,20 @@ func NewRange(url string) *Range {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = maxConcurrent
 	return &Range{
-		url: url, slots: make(chan struct{}, maxConcurrent),
+		url: url, slots: make(chan struct{}, maxConcurrent), transport: transport,
 		client: &http.Client{Transport: transport, CheckRedirect: sameHost},
 	}
 }
 
+// Instrument wraps the transport of all requests, for example to trace them. It must be called before
+// the first check.
+func (r *Range) Instrument(wrap func(http.RoundTripper) http.RoundTripper) {
+	r.client.Transport = wrap(r.transport)
+}
+
 // Close closes idle connections.
 func (r *Range) Close() error {
-	r.client.CloseIdleConnections()
+	r.transport.CloseIdleConnections()
 	return nil
 }
 

@@ -32,6 +32,9 @@ type Hasher struct {
 	Queue *Queue
 	// Engine computes the hashes. If Engine is nil, x/crypto computes them in this process.
 	Engine Engine
+	// Span, if not nil, starts a span of a trace: "password.queue" while a request waits for a slot of
+	// the Queue, and "password.hash" while it hashes. The function that Span returns ends the span.
+	Span func(ctx context.Context, name string) (context.Context, func(error))
 
 	cost    int               // bcrypt cost of new hashes
 	current string            // id of the pepper for new hashes
@@ -130,6 +133,14 @@ func (h *Hasher) parse(hash string) (storedHash, error) {
 		return storedHash{}, fmt.Errorf("fbscrypt: hash: want %d bytes, as many as the signer key has", len(key))
 	}
 	return stored, nil
+}
+
+// span starts a span, or does nothing if there is no trace. The caller must call end.
+func (h *Hasher) span(ctx context.Context, name string) (_ context.Context, end func(error)) {
+	if h.Span == nil {
+		return ctx, func(error) {}
+	}
+	return h.Span(ctx, name)
 }
 
 func (h *Hasher) engine() Engine {

@@ -31,7 +31,9 @@ func (h *Hasher) Enter(ctx context.Context, v Visitor, admit func(context.Contex
 	t := &Turn{hasher: h, visitor: v}
 	var err error
 	if h.Queue != nil {
-		t.place, err = h.Queue.enter(ctx, v, admit)
+		waiting, end := h.span(ctx, "password.queue")
+		t.place, err = h.Queue.enter(waiting, v, admit)
+		end(err)
 	} else if admit != nil {
 		err = admit(ctx)
 	}
@@ -135,8 +137,10 @@ func (t *Turn) work(ctx context.Context, f func() (size float64, err error)) err
 		t.place = again.place
 	}
 	defer t.Leave()
+	_, end := t.hasher.span(ctx, "password.hash")
 	begun := time.Now()
 	size, err := f()
+	end(err)
 	if t.place != nil && !errors.Is(err, ErrUnavailable) { // ErrUnavailable: nothing was hashed, so there is no hash time to record
 		t.place.hashed(time.Since(begun), max(1, size))
 	}

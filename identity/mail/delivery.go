@@ -42,6 +42,9 @@ type Postman struct {
 	// resetPasswordToken, and to VerifyURL as the fragment token=….
 	ResetURL, VerifyURL string
 	Log                 *slog.Logger
+	// Span, if not nil, starts the span of an attempt to send a mail. Its name contains the [Kind]. The
+	// function that Span returns ends the span.
+	Span func(ctx context.Context, name string) (context.Context, func(error))
 }
 
 const (
@@ -112,7 +115,12 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	defer cancel()
 
 	secrets := []string{e.To}
-	err = p.send(ctx, e, func(text string) { secrets = append(secrets, text) })
+	sending, endSpan := ctx, func(error) {}
+	if p.Span != nil {
+		sending, endSpan = p.Span(ctx, "mail.send "+string(e.Kind))
+	}
+	err = p.send(sending, e, func(text string) { secrets = append(secrets, text) })
+	endSpan(err)
 	if err == nil {
 		return true, p.Outbox.MailDone(recordCtx, e.ID)
 	}

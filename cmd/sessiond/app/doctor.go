@@ -115,7 +115,7 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	if err := s.checkDatabaseURL(ctx); err != nil {
 		return err // do not connect, because that would send the password unencrypted
 	}
-	db, err := s.connect(ctx)
+	db, err := s.connect(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (d *doctor) checkMail(ctx context.Context, s *Settings) error {
 func (d *doctor) checkBreaches(ctx context.Context, s *Settings) error {
 	var c closers
 	defer c.close() //nolint:errcheck // an error does not matter, because nothing was written
-	list, err := s.openBreaches(ctx, &c)
+	list, err := s.openBreaches(ctx, nil, &c)
 	if err != nil {
 		return err
 	}

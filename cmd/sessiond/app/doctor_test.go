@@ -61,6 +61,8 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings_ASVS_V13_2_3_V13_3_2(t *testin
 		{"does not warn of a file of the owner only", "", complete, "WARN files"},
 		{"warns of a Redis without a password on another machine", "REDIS_URL=redis://10.255.255.1:1", "WARN Redis          SESSIOND_REDIS_URL has no password", "FAIL configuration"},
 		{"does not warn of a Redis without a password on this machine", "REDIS_URL=redis://localhost:1", complete, "has no password"},
+		{"warns of profiles that other machines can read", "PPROF=true METRICS_ADDR=:9090", "WARN profiles       SESSIOND_PPROF is on", "FAIL configuration"},
+		{"accepts profiles on loopback", "PPROF=true METRICS_ADDR=127.0.0.1:9090", complete, "WARN profiles"},
 		{"warns of classic routes without step-up", "CLASSIC_ROUTES=on", "WARN classic routes SESSIOND_CLASSIC_ROUTES is on", "FAIL configuration"},
 		{"fails for reset links without encryption", "RESET_URL=http://www.example/reset", refused + "RESET_URL: want https://", complete},
 		{"fails for proxies that are everybody", "TRUSTED_PROXIES=10.0.0.0/8,0.0.0.0/0", refused + "TRUSTED_PROXIES: 0.0.0.0/0", complete},

@@ -53,6 +53,6 @@ func (s *Settings) openDatabase(ctx context.Context) (*sqlstore.DB, error) {
 	if err := s.checkDatabaseURL(ctx); err != nil {
 		return nil, err
 	}
-	db, err := s.connect(ctx)
+	db, err := s.connect(ctx, nil)
 	return db, settingError("database-url", err)
 }

@@ -46,7 +46,11 @@ func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *
 	if p.AuditLog, err = s.openAuditLog(logTo, c); err != nil {
 		return p, err
 	}
-	if p.Breaches, err = s.openBreaches(ctx, c); err != nil {
+	if p.Tracing, err = openTracing(ctx, p.Log, c); err != nil {
+		return p, err
+	}
+	p.Log = p.Tracing.logger(p.Log)
+	if p.Breaches, err = s.openBreaches(ctx, p.Tracing, c); err != nil {
 		return p, err
 	}
 	if p.Hasher, err = s.openHasher(dev); err != nil {
@@ -60,9 +64,9 @@ func (s *Settings) openFiles(ctx context.Context, dev bool, logTo io.Writer, c *
 }
 
 // connect opens the database. It returns an error if the database does not answer, or if there is a
-// pooler that the URL does not name.
-func (s *Settings) connect(ctx context.Context) (*sqlstore.DB, error) {
-	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns})
+// pooler that the URL does not name. tracing may be nil.
+func (s *Settings) connect(ctx context.Context, tracing *Tracing) (*sqlstore.DB, error) {
+	db, err := sqlstore.Open(ctx, s.DatabaseURL, sqlstore.Options{MaxConns: s.DatabaseMaxConns, OpenPool: tracing.openPool(s.DatabaseURL)})
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +84,7 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	if s.Data != "" {
 		database = "data" // in dev, errors name the flag --data, the directory of the database
 	}
-	db, err := s.connect(ctx)
+	db, err := s.connect(ctx, p.Tracing)
 	if err != nil {
 		return settingError(database, err)
 	}
@@ -95,7 +99,7 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 		return settingError(database, errors.Join(err, db.Close()))
 	}
 	c.add(db.Close)
-	store, err := redisstore.Open(s.RedisURL, redisstore.Options{Prefix: s.RedisPrefix})
+	store, err := redisstore.Open(s.RedisURL, p.Tracing.redis(redisstore.Options{Prefix: s.RedisPrefix}))
 	if err != nil {
 		return settingError("redis-url", err)
 	}
@@ -143,7 +147,7 @@ func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 }
 
 // openBreaches returns the breached-password service of --breached-url, or nil if there is none.
-func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.BreachList, error) {
+func (s *Settings) openBreaches(ctx context.Context, tracing *Tracing, c *closers) (identity.BreachList, error) {
 	if s.BreachedURL == "" {
 		return nil, nil
 	}
@@ -151,6 +155,9 @@ func (s *Settings) openBreaches(ctx context.Context, c *closers) (identity.Breac
 		return nil, err
 	}
 	list := breach.NewRange(s.BreachedURL)
+	if tracing != nil {
+		list.Instrument(tracing.transport)
+	}
 	c.add(list.Close)
 	return list, nil
 }

@@ -96,6 +96,9 @@ func (s *Settings) checkServe(ctx context.Context) error {
 	if s.DatabaseMaxConns < 2 {
 		return errors.New("SESSIOND_DATABASE_MAX_CONNS: want at least 2")
 	}
+	if s.Pprof && s.MetricsAddr == "" {
+		return errors.New("SESSIOND_PPROF: want SESSIOND_METRICS_ADDR, where the profiles are served")
+	}
 	return errors.Join(s.check(), s.checkWebURLs(), s.checkDatabaseURL(ctx), s.checkRedisURL(ctx))
 }
 

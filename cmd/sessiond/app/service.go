@@ -42,6 +42,7 @@ type Parts struct {
 	Mailbox  func() any          // returns the mails for GET /dev/mail; nil except in `sessiond dev`
 	Now      func() time.Time    // time of the clock that all replicas share
 	Log      *slog.Logger
+	Tracing  *Tracing // nil: requests are not traced
 
 	DeviceSecret []byte // secret that signs device tokens; all replicas use the same one
 
@@ -53,6 +54,7 @@ type Service struct {
 	Handler    http.Handler
 	Admin      http.Handler // the routes for operators, for a listener of their own
 	metrics    http.Handler
+	pprof      bool // the metrics listener serves profiles, too
 	background []func(context.Context)
 	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
 }
@@ -82,6 +84,7 @@ func Assemble(p Parts) *Service {
 	protection := newProtection(registry, p.Log)
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
+	p.Hasher.Span = p.Tracing.steps()
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
@@ -114,7 +117,7 @@ func Assemble(p Parts) *Service {
 	sessions.PollEpochs(context.Background())
 	registered := &clients.Registry{Store: p.DB.Clients(), File: p.Clients, Now: p.Now, Log: p.Log}
 	sealer := &audit.Sealer{Store: p.DB.Events(), Log: p.Log, Copy: p.AuditLog}
-	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), pprof: s.Pprof}
 	handlers := &api.API{
 		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -128,13 +131,15 @@ func Assemble(p Parts) *Service {
 		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies, ForwardedHeader: forwardedHeaders[s.Forwarded],
 		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: registered, Audit: p.DB.Events(), AdminElsewhere: s.AdminAddr != "",
 		Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
+		Route: p.Tracing.route(),
 		Stats: func(ctx context.Context) (any, error) { return p.DB.Numbers(ctx, p.Now()) },
 	}
-	service.Handler, service.Admin = handlers.Handler(), handlers.AdminHandler()
+	service.Handler = p.Tracing.handler(handlers.Handler(), s.PublicURL)
+	service.Admin = p.Tracing.handler(handlers.AdminHandler(), s.PublicURL)
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
-		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
+		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log, Span: p.Tracing.jobs(),
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
 	service.background = append(p.Background, sessions.Run, sessions.RunBulk, registered.Run, sealer.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
@@ -169,6 +174,9 @@ func (s *Service) Serve(ctx context.Context, l Listeners, delay time.Duration, l
 	if l.Metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics)
+		if s.pprof {
+			addPprof(mux)
+		}
 		add(l.Metrics, mux)
 	}
 	for i, server := range servers {

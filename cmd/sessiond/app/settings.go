@@ -53,6 +53,7 @@ type Settings struct {
 	CORSOrigins, CORSHeaders                []string
 	ShutdownDelay                           time.Duration
 	LogLevel                                string
+	Pprof                                   bool
 
 	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
@@ -220,6 +221,7 @@ func (s *Settings) groups() []group {
 				meaning: "after SIGTERM, keep serving for this long while `/readyz` answers 503 and responses carry `Connection: close` ([operations.md](operations.md#replace-and-stop-replicas))",
 			},
 			{name: "log-level", value: text(&s.LogLevel, "debug|info|warn|error"), def: "info", verbs: inService, meaning: "lowest level that is logged"},
+			{name: "pprof", value: parsed(&s.Pprof, boolKind, strconv.ParseBool), def: "false", verbs: inProduction, meaning: "serve profiles of the process at `/debug/pprof/` of `--metrics-addr` ([tracing.md](tracing.md#profiles))"},
 		}},
 		{"Import", []setting{
 			{

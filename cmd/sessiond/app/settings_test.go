@@ -52,6 +52,7 @@ func TestServe_RefusesMissingOrUnsafeSettings_ASVS_V1_2_2_V3_4_2_V6_2_1_V6_5_5_V
 		{"a bcrypt cost below 10, which is unsafe", "BCRYPT_COST=9", "SESSIOND_BCRYPT_COST"},
 		{"a bcrypt cost above 14, which is too slow", "BCRYPT_COST=15", "SESSIOND_BCRYPT_COST"},
 		{"a bcrypt cost that is not a number", "BCRYPT_COST=s3cret", "SESSIOND_BCRYPT_COST: not a valid value"},
+		{"profiles without the listener of the metrics", "PPROF=true", "SESSIOND_PPROF: want SESSIOND_METRICS_ADDR"},
 		{"a minimum password length below 8", "PASSWORD_MIN_LENGTH=7", "SESSIOND_PASSWORD_MIN_LENGTH"},
 		{"plaintext to a public breached-password service", "BREACHED_URL=http://192.0.2.1/range/", "SESSIOND_BREACHED_URL: the connection to 192.0.2.1"},
 		{"a breached-password service with a query", "BREACHED_URL=http://192.0.2.1/?host=127.0.0.1", "SESSIOND_BREACHED_URL: want a URL without query"},

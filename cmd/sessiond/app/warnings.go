@@ -36,6 +36,9 @@ func (s *Settings) warnings() (list []warning) {
 	if hosts, secret, err := redisstore.Password(s.RedisURL); err == nil && !secret && !allLoopback(hosts) {
 		warn("Redis", "SESSIOND_REDIS_URL has no password: every client that reaches Redis can keep a revoked session alive")
 	}
+	if s.Pprof && checkLoopback(s.MetricsAddr) != nil {
+		warn("profiles", "SESSIOND_PPROF is on and SESSIOND_METRICS_ADDR is not loopback: every client that reaches it can read profiles and slow this replica down")
+	}
 	for _, f := range s.secretFiles() {
 		if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&otherMayRead != 0 {
 			warn("files", "%s: every user of this machine can read the file (mode %#o); use mode 0600, or 0440 with the group of the service", f.setting, info.Mode().Perm())
