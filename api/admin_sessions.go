@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -22,8 +23,8 @@ func (q *request) showOwned(s *issuer.Session) ownedSessionBody {
 	return ownedSessionBody{showSession(s, q.claims.SessionID), s.Subject, s.Username}
 }
 
-// ofUser calls list with the id in the path, if there is such a user.
-func (a *API) ofUser(q *request, list func(id string) (reply, error)) (reply, error) {
+// ofUser calls do with the id in the path, if there is such a user.
+func (a *API) ofUser(q *request, do func(id string) (reply, error)) (reply, error) {
 	id, err := pathID(q, identity.ErrNotFound)
 	if err != nil {
 		return reply{}, err
@@ -31,7 +32,7 @@ func (a *API) ofUser(q *request, list func(id string) (reply, error)) (reply, er
 	if _, err := a.Users.User(q.Context(), id); err != nil {
 		return reply{}, err
 	}
-	return list(id)
+	return do(id)
 }
 
 func (a *API) listSessionsOf(q *request, p issuer.Page) (reply, error) {
@@ -52,17 +53,18 @@ func (a *API) listLoginsOf(q *request, p issuer.Page) (reply, error) {
 }
 
 func (a *API) revokeSessionsOf(q *request, in reasonInput) (reply, error) {
-	id, err := pathID(q, identity.ErrNotFound)
-	if err != nil {
-		return reply{}, err
-	}
 	ctx, err := q.acting(in.Reason)
 	if err != nil {
 		return reply{}, err
 	}
-	logEntryOf(q.Request).target = id
-	ended, err := a.Sessions.RevokeAll(ctx, id, "", issuer.ReasonAdministrator)
-	return ok(revokedBody{ended.Count}), err
+	return a.ofUser(q, func(id string) (reply, error) {
+		logEntryOf(q.Request).target = id
+		ended, err := a.Sessions.RevokeAll(ctx, id, "", issuer.ReasonAdministrator)
+		if errors.Is(err, issuer.ErrSubjectGone) {
+			err = identity.ErrNotFound
+		}
+		return ok(revokedBody{ended.Count}), err
+	})
 }
 
 func (a *API) revokeAnySession(q *request, in reasonInput) (reply, error) {

@@ -15,6 +15,7 @@ const (
 	// maxAge is how old the list may be before clients are not answered any more. Otherwise a replica that
 	// cannot read the database would accept a revoked client for ever.
 	maxAge = 30 * time.Second
+	minAge = 500 * time.Millisecond
 )
 
 // Registry authenticates clients. It holds all clients in memory, because introspection must not wait for the
@@ -70,35 +71,30 @@ func (r *Registry) Read(ctx context.Context) error {
 // Authenticate returns the client with this id and secret. It returns ErrUnknown, or ErrUnavailable if the
 // clients could not be read for too long.
 func (r *Registry) Authenticate(ctx context.Context, id, secret string) (Client, error) {
-	now := r.Now()
-	c, known := r.File[id]
-	if !known {
-		var err error
-		if c, err = r.find(ctx, id, now); err != nil {
-			return Client{}, err
-		}
+	now, hash := r.Now(), HashOf(secret)
+	if c, ok := r.File[id]; ok && c.accepts(hash, now) {
+		return c, nil
+	} else if ok || r.Store == nil {
+		return Client{}, ErrUnknown
 	}
-	// An unknown id takes as long as a wrong secret, because the zero Client is compared.
-	if !c.accepts(HashOf(secret), now) || c.ID == "" {
+	c, age := r.find(id, now)
+	// A client that was just added or rotated need not wait for the next reading. Wrong secrets cause at most
+	// one reading each minAge.
+	if age >= maxAge || age >= minAge && !c.accepts(hash, now) {
+		if err := r.Read(ctx); err != nil {
+			return Client{}, fmt.Errorf("authenticate a client: %w", err)
+		}
+		c, _ = r.find(id, now)
+	}
+	if c.ID == "" || !c.accepts(hash, now) {
 		return Client{}, ErrUnknown
 	}
 	return c, nil
 }
 
-func (r *Registry) find(ctx context.Context, id string, now time.Time) (Client, error) {
-	if r.Store == nil {
-		return Client{}, nil
-	}
-	r.mu.RLock()
-	c, age := r.list[id], now.Sub(r.read)
-	r.mu.RUnlock()
-	if age < maxAge {
-		return c, nil
-	}
-	if err := r.Read(ctx); err != nil {
-		return Client{}, fmt.Errorf("authenticate a client: %w", err)
-	}
+// find returns the client with this id as it was read, or the zero Client, and the age of the list.
+func (r *Registry) find(id string, now time.Time) (Client, time.Duration) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.list[id], nil
+	return r.list[id], now.Sub(r.read)
 }

@@ -59,7 +59,7 @@ func (s *Settings) dev(ctx context.Context, stdout, stderr io.Writer) (err error
 		return err
 	}
 	defer redis.Close()
-	s.DatabaseURL, s.DatabaseMaxConns = "sqlite:"+filepath.Join(s.Data, "sessiond.db"), 4
+	s.DatabaseURL, s.DatabaseMaxConns = devDatabase(s.Data), devConns
 	s.RedisURL = redis.URL()
 
 	var c closers
@@ -86,6 +86,12 @@ func (s *Settings) dev(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
 	return service.Serve(ctx, Listeners{Public: listener}, 0, p.Log)
 }
+
+// devConns is the number of connections to the database of dev.
+const devConns = 4
+
+// devDatabase returns the URL of the database in the directory of --data.
+func devDatabase(data string) string { return "sqlite:" + filepath.Join(data, "sessiond.db") }
 
 const devBanner = `
 sessiond dev: not for production. It listens on loopback only and sends no mail.

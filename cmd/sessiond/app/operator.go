@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/user"
 	"strings"
 	"text/tabwriter"
@@ -74,7 +75,11 @@ func oneUser(c *cobra.Command, args []string) error {
 
 // withDatabase calls f with the database, which must have all migrations.
 func (o *operator) withDatabase(ctx context.Context, f func(context.Context, *sqlstore.DB) error) (err error) {
-	db, err := o.s.openDatabase(ctx)
+	open := o.s.openDatabase
+	if o.s.Data != "" {
+		open = o.s.openDev
+	}
+	db, err := open(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,6 +93,16 @@ func (o *operator) withDatabase(ctx context.Context, f func(context.Context, *sq
 	}
 	o.now = clock.Now
 	return f(ctx, db)
+}
+
+// openDev opens the database in the directory of --data.
+func (s *Settings) openDev(ctx context.Context) (*sqlstore.DB, error) {
+	if _, err := os.Stat(s.Data); err != nil { // otherwise SQLite would say less clearly what is missing
+		return nil, settingError("data", err)
+	}
+	s.DatabaseURL, s.DatabaseMaxConns = devDatabase(s.Data), devConns
+	db, err := s.connect(ctx, nil)
+	return db, settingError("data", err)
 }
 
 // stores is what the verbs about users and sessions need.

@@ -28,7 +28,9 @@ func TestServe_ProfilesNeedSetting(t *testing.T) {
 		public, metrics := newPipes(), newPipes()
 		service := &Service{Handler: http.NotFoundHandler(), metrics: http.NotFoundHandler(), pprof: c.pprof}
 		done := make(chan error)
-		go func() { done <- service.Serve(ctx, Listeners{Public: public, Metrics: metrics}, 0, slog.New(slog.DiscardHandler)) }()
+		go func() {
+			done <- service.Serve(ctx, Listeners{Public: public, Metrics: metrics}, 0, slog.New(slog.DiscardHandler))
+		}()
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return metrics.dial(), nil }}
 		response, err := (&http.Client{Transport: transport}).Get("http://service" + c.path)
 		if err != nil {

@@ -130,7 +130,10 @@ func (s *Settings) groups() []group {
 			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
 			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: withRedis, meaning: "prefix of every key in Redis"},
 			{name: "allow-plaintext", value: parsed(&s.AllowPlaintext, boolKind, strconv.ParseBool), def: "false", verbs: withDatabase, meaning: "allow unencrypted connections to hosts that are neither loopback nor private"},
-			{name: "data", value: text(&s.Data, "DIR"), def: ".sessiond", verbs: []string{devVerb}, meaning: "directory of the SQLite database, the signing key, and the file of mails"},
+			{
+				name: "data", value: text(&s.Data, "DIR"), devDef: ".sessiond", shown: "`.sessiond` in dev", verbs: []string{devVerb, adminVerb},
+				meaning: "directory of the SQLite database, the signing key, and the file of mails of `dev`. `admin` and `clients` work on it instead of `--database-url`",
+			},
 		}},
 		{"Tokens and sessions", []setting{
 			{name: "signing-keys-file", value: text(&s.SigningKeysFile, "FILE"), required: true, verbs: inProduction, meaning: "created by `sessiond keys new`; a change is picked up within a second"},

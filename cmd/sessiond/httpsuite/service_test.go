@@ -26,7 +26,34 @@ type service struct {
 	replicas []string // URLs of all replicas
 	mails    func() []keptMail
 	logs     *lockedBuffer
-	prefix   string // prefix of the service's keys in Redis; empty for sessiond dev
+	prefix   string  // prefix of the service's keys in Redis; empty for sessiond dev
+	env      environ // with which verbs of operators reach the stores
+}
+
+// operate runs a verb of the command line on the service's stores, and returns what it prints.
+func (s *service) operate(t testing.TB, args ...string) (out, complaints string, err error) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	err = app.Run(t.Context(), args, s.env.lookup, &stdout, &stderr)
+	return stdout.String(), stderr.String(), err
+}
+
+// mustOperate is like operate, but fails the test if the verb does.
+func (s *service) mustOperate(t testing.TB, args ...string) string {
+	t.Helper()
+	out, complaints, err := s.operate(t, args...)
+	if err != nil {
+		t.Fatalf("sessiond %v: %v\n%s", args, err, complaints)
+	}
+	return out
+}
+
+// administrator registers a user with the role admin.
+func (s *service) administrator(t testing.TB) person {
+	t.Helper()
+	p := s.register(t)
+	s.mustOperate(t, "admin", "users", "roles", p.username, "--add", "admin")
+	return p
 }
 
 // eachMode runs f twice: against 'sessiond dev' in this process, and against 'sessiond serve' as a
@@ -77,7 +104,7 @@ func startStoppableDev(t *testing.T, data string, settings ...string) (s *servic
 			t.Errorf("dev stopped with error: %v", err)
 		}
 	})
-	s = &service{logs: logs}
+	s = &service{logs: logs, env: environment([]string{"DATA=" + data})}
 	s.base = awaitOutput(t, out, done, regexp.MustCompile(`(http://127\.0\.0\.1:\d+) `))
 	s.replicas = []string{s.base}
 	s.mails = func() []keptMail {
@@ -99,7 +126,7 @@ func startServe(t *testing.T, n int, settings ...string) *service {
 func startServeFrom(t *testing.T, binary string, n int, settings ...string) *service {
 	t.Helper()
 	env := serveEnvironment(t)
-	s := &service{logs: &lockedBuffer{}, prefix: env["SESSIOND_REDIS_PREFIX"]}
+	s := &service{logs: &lockedBuffer{}, prefix: env["SESSIOND_REDIS_PREFIX"], env: env}
 	env.set(settings)
 	if _, set := env["SESSIOND_SMTP_URL"]; !set {
 		server := startSMTP(t)
