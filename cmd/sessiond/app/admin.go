@@ -438,7 +438,7 @@ the verb is interrupted, a replica goes on with the revocation.`,
 func (o *operator) revokeMany(ctx context.Context, s *stores, filter issuer.Filter, yes bool) error {
 	bar := o.progress(-1, "counting")
 	matched, err := s.sessions.Count(ctx, filter, func(n int64) { _ = bar.Set64(n) })
-	_ = bar.Exit()
+	_ = bar.Finish()
 	if err != nil {
 		return err
 	}
@@ -460,7 +460,7 @@ func (o *operator) revokeMany(ctx context.Context, s *stores, filter issuer.Filt
 	} else {
 		b, err = s.sessions.ContinueBulk(ctx, b.ID, show)
 	}
-	_ = bar.Exit()
+	_ = bar.Finish()
 	if err != nil {
 		return fmt.Errorf("revocation %s goes on in a replica: %w", b.ID, err)
 	}
@@ -492,7 +492,7 @@ func (s *stores) await(ctx context.Context, id string, progress func(issuer.Bulk
 func (o *operator) progress(total int64, what string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(o.errOut), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionThrottle(500*time.Millisecond), progressbar.OptionClearOnFinish())
+		progressbar.OptionThrottle(500*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetSpinnerChangeInterval(0))
 }
 
 func listEventsCommand(env lookupEnv) *cobra.Command {
@@ -583,7 +583,7 @@ write the database could have made a new chain. The log of each replica has the 
 				bar.ChangeMax64(last)
 				_ = bar.Set64(done)
 			})
-			_ = bar.Exit()
+			_ = bar.Finish()
 			if err != nil {
 				return err
 			}

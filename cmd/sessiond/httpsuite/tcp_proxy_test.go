@@ -17,6 +17,7 @@ type proxy struct {
 	conns map[net.Conn]struct{}
 	hold  int           // how many more messages of clients the proxy forwards; -1 means all
 	held  chan struct{} // closed when the proxy holds a message back
+	sees  func([]byte)  // receives each message of a client, unless it is nil
 	wg    sync.WaitGroup
 }
 
@@ -57,12 +58,12 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.forward(server, client, p.mayForward) })
-	wg.Go(func() { p.forward(client, server, func() bool { return true }) })
+	wg.Go(func() { p.forward(client, server, func([]byte) bool { return true }) })
 	wg.Wait()
 }
 
 // forward copies messages from one connection to the other while allowed returns true.
-func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
+func (p *proxy) forward(to, from net.Conn, allowed func([]byte) bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 64<<10)
@@ -71,7 +72,7 @@ func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 		if err != nil {
 			return
 		}
-		if !allowed() {
+		if !allowed(buf[:n]) {
 			// Read and discard everything. Both ends then wait until the connection is cut.
 			_, _ = io.Copy(io.Discard, from)
 			return
@@ -83,9 +84,12 @@ func (p *proxy) forward(to, from net.Conn, allowed func() bool) {
 }
 
 // mayForward reports whether the proxy forwards the next message of a client.
-func (p *proxy) mayForward() bool {
+func (p *proxy) mayForward(message []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sees != nil {
+		p.sees(message)
+	}
 	switch p.hold {
 	case -1:
 		return true
@@ -119,6 +123,13 @@ func (p *proxy) add(conns ...net.Conn) bool {
 		p.conns[c] = struct{}{}
 	}
 	return !p.down
+}
+
+// watch makes the proxy call f with each message of a client.
+func (p *proxy) watch(f func([]byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sees = f
 }
 
 // cut closes all connections of the proxy and refuses new connections.
