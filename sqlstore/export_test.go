@@ -2,10 +2,14 @@ package sqlstore
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/sessiond/sessiond/session/issuer"
 )
 
 // SQL returns the connection pool, so that tests can read and write tables directly.
@@ -65,4 +69,50 @@ func ReadTime(src any) (time.Time, error) {
 	var s timestamp
 	err := s.Scan(src)
 	return s.Time, err
+}
+
+// ExplainLists returns Postgres's plans for the statements of the lists for operators, as if a scan of a whole
+// table were the last resort.
+func (db *DB) ExplainLists(ctx context.Context) (map[string]string, error) {
+	now := time.Now()
+	users := found{After: "a", Below: afterAll, Status: "active", Role: "reader", Limit: 101}
+	statements := map[string]*statement{
+		"findByID": findByID, "findByStatus": findByStatus, "findByUsername": findByUsername, "findByEmail": findByEmail,
+		"findByClaim": findByClaim, "findByRole": findByRole,
+	}
+	args := map[string][]any{}
+	for name, s := range statements {
+		args[name] = s.bind([]any{users})
+	}
+	for name, f := range map[string]issuer.Filter{
+		"search": {}, "search by address": {Address: netip.MustParsePrefix("10.0.0.0/8"), UserAgent: "x", SeenBefore: now}, "search by user": {Subject: "u"},
+	} {
+		q := newSearch(f, now, "", 100)
+		statements[name] = q.statement(selectSession, ` ORDER BY id DESC LIMIT :limit`)
+		args[name] = statements[name].bind([]any{q})
+		statements["count "+name] = q.statement(`SELECT count(*) FROM sessions`, "")
+		args["count "+name] = statements["count "+name].bind([]any{q})
+	}
+	statements["end of a part"], args["end of a part"] = endOfPart, endOfPart.bind([]any{newSearch(issuer.Filter{}, now, "", scanned)})
+	for name, s := range map[string]*statement{"events": sealedEvents, "new events": unsealedEvents} {
+		statements[name], args[name] = s, []any{int64(5), 100}[2-strings.Count(s.postgres, "$"):]
+	}
+	statements["events of a type"], args["events of a type"] = sealedEventsOfType, []any{int64(5), "t", 100}
+	statements["events of a user"], args["events of a user"] = sealedEventsOfUser, []any{"u", int64(5), "", "", 100}
+	plans := map[string]string{}
+	for name, s := range statements {
+		err := db.inTx(ctx, func(ctx context.Context, tx *tx) error {
+			if _, err := tx.tx.ExecContext(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
+			var lines []string
+			err := sqlx.SelectContext(ctx, tx.tx, &lines, "EXPLAIN "+db.dialect.text(s), args[name]...)
+			plans[name] = strings.Join(lines, "\n")
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return plans, nil
 }
