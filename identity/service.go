@@ -81,6 +81,8 @@ type Observer interface {
 	// Breached reports whether a new password is on the list of breached passwords: "no", "yes" or
 	// "unavailable".
 	Breached(answer string)
+	// Finished reports the outcome of an action, which is one of Actions. The outcome is one of Outcomes.
+	Finished(action, outcome string)
 }
 
 // unobserved replaces a nil Observer.
@@ -89,6 +91,7 @@ type unobserved struct{}
 func (unobserved) Limited(string, bool, bool) {}
 func (unobserved) Refused(_, _, _ string)     {}
 func (unobserved) Breached(string)            {}
+func (unobserved) Finished(_, _ string)       {}
 
 func (s *Service) observer() Observer {
 	if s.Observer == nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,6 +27,7 @@ type Store struct {
 	lookTimeout  time.Duration
 	applyTimeout time.Duration
 	unbatched    bool
+	roundTrips   atomic.Uint64
 	batchers     sync.Map // maps each server's redis.UniversalClient to its *batcher
 }
 

@@ -48,6 +48,7 @@ type Parts struct {
 type Service struct {
 	Handler    http.Handler
 	metrics    http.Handler
+	registry   *prometheus.Registry
 	background []func(context.Context)
 	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
 }
@@ -77,6 +78,7 @@ func Assemble(p Parts) *Service {
 	protection := newProtection(registry, p.Log)
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
+	observer, measures := newSessionMetrics(registry), newMeasures(registry, p.DB, p.Store, p.Now)
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
@@ -96,18 +98,18 @@ func Assemble(p Parts) *Service {
 		Verifier: session.Verifier{
 			Keys: p.Keys, Issuer: s.Issuer, Audience: audiences[0], Store: p.Store, Now: p.Now,
 			Fallback: &issuer.LedgerFallback{
-				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+				Store: p.Store, Finder: ledger, Observer: observer, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
 			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add, Counts: new(session.Counts),
 		},
-		Store: p.Store, Ledger: ledger, Log: p.Log, OtherAudiences: audiences[1:],
+		Store: p.Store, Ledger: ledger, Log: p.Log, Observer: observer, OtherAudiences: audiences[1:],
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
 	watchStores(registry, sessions)
 	// Learn which Redis server counts before the first check. If this fails, the ledger answers checks.
 	sessions.PollEpochs(context.Background())
-	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), registry: registry}
 	service.Handler = (&api.API{
 		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -125,9 +127,10 @@ func Assemble(p Parts) *Service {
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
 		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log,
+		Observer: protection.mailTried,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
-	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
+	service.background = append(p.Background, sessions.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run, measures.Run)
 	return service
 }
 
