@@ -26,15 +26,21 @@ const (
 	outcomeUnavailable   = "unavailable"
 )
 
-var (
-	// Actions are the actions whose outcomes an [Observer] receives.
-	Actions = []string{actionLogin, actionRegistration, actionResetRequest, actionReset}
-	// Outcomes are the outcomes of these actions.
-	Outcomes = []string{
-		outcomeSucceeded, outcomeWrongPassword, outcomeUnknownUser, outcomeTaken, outcomeInvalid, outcomeRefused,
-		outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
-	}
-)
+// Outcomes are the outcomes of each action that an [Observer] receives.
+var Outcomes = map[string][]string{
+	actionLogin: {
+		outcomeSucceeded, outcomeWrongPassword, outcomeUnknownUser, outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
+	},
+	actionRegistration: {
+		outcomeSucceeded, outcomeTaken, outcomeInvalid, outcomeRefused, outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
+	},
+	actionResetRequest: {
+		outcomeSucceeded, outcomeUnknownUser, outcomeInvalid, outcomeRefused, outcomeCanceled, outcomeUnavailable,
+	},
+	actionReset: {
+		outcomeSucceeded, outcomeUnknownUser, outcomeInvalid, outcomeBusy, outcomeCanceled, outcomeUnavailable,
+	},
+}
 
 // finished reports the outcome of an action that returned err.
 func (s *Service) finished(action string, err error) { s.observer().Finished(action, outcome(err)) }

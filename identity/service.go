@@ -81,7 +81,8 @@ type Observer interface {
 	// Breached reports whether a new password is on the list of breached passwords: "no", "yes" or
 	// "unavailable".
 	Breached(answer string)
-	// Finished reports the outcome of an action, which is one of Actions. The outcome is one of Outcomes.
+	// Finished reports the outcome of a login, a registration or a step of a password reset. Outcomes has
+	// the names of both.
 	Finished(action, outcome string)
 }
 

@@ -35,7 +35,7 @@ func newAccountMetrics(f promauto.Factory) *accountMetrics {
 		},
 	} {
 		m.finished[action] = f.NewCounterVec(o, []string{"outcome"})
-		createAll(m.finished[action], identity.Outcomes)
+		createAll(m.finished[action], identity.Outcomes[action])
 	}
 	m.mails = f.NewCounterVec(prometheus.CounterOpts{
 		Name: "sessiond_mails_total",

@@ -58,6 +58,12 @@ func newProtection(r prometheus.Registerer, log *slog.Logger) *protection {
 	for _, answer := range []string{"no", "yes", "unavailable"} {
 		p.breached.WithLabelValues(answer)
 	}
+	for _, action := range limit.Actions {
+		for _, decision := range []string{"allowed", "refused"} {
+			p.limited.WithLabelValues(action, decision, "shared")
+			p.limited.WithLabelValues(action, decision, "local")
+		}
+	}
 	return p
 }
 
