@@ -57,6 +57,8 @@ func startPrometheus(t *testing.T, target string) *prometheus {
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 	})
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	// Otherwise it would not see the first increase of the counters.
+	await(t, "Prometheus to scrape the service", func() bool { return p.hasNumber(t, `up{job="sessiond"} == 1`) })
 	return p
 }
 
