@@ -30,7 +30,8 @@ func startPrometheus(t *testing.T, target string) *prometheus {
 	}
 	text := string(config)
 	for _, change := range [][2]string{
-		{"scrape_interval: 15s", "scrape_interval: 200ms"}, {"evaluation_interval: 15s", "evaluation_interval: 200ms"},
+		{"scrape_interval: 15s", "scrape_interval: 200ms"},
+		{"evaluation_interval: 15s", "evaluation_interval: 200ms"},
 		{`["127.0.0.1:9090"]`, `["` + target + `"]` + "\n        labels: { instance: replica-1 }"},
 	} {
 		if !strings.Contains(text, change[0]) {
