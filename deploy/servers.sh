@@ -17,7 +17,7 @@ set -euo pipefail
 
 # ---- finding --------------------------------------------------------------
 
-# find_servers looks for the servers and gateways that tests start. It adds the Debian
+# find_servers looks for the servers, gateways and Prometheus, which tests start. It adds the Debian
 # packages of programs that are not installed to the list "missing".
 find_servers() {
   redis_server=$(command -v redis-server) && redis_cli=$(command -v redis-cli) || missing+=(redis-server)
@@ -35,7 +35,7 @@ find_servers() {
 
   # Debian installs some of these in /usr/sbin, which is in root's PATH only.
   local program
-  for program in nginx haproxy caddy pgbouncer; do
+  for program in nginx haproxy caddy pgbouncer prometheus; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
   done
 }

@@ -5,8 +5,8 @@
 #
 # Without PACKAGE it tests everything, otherwise only the named packages, such as
 # ./session/... On a bare Debian or Ubuntu machine with Go it installs missing programs:
-# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, and a C compiler for the race detector. It
-# starts its own servers (servers.sh) on loopback, and stops them at the end. The last
+# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, Prometheus, and a C compiler for the race
+# detector. It starts its own servers (servers.sh) on loopback, and stops them at the end. The last
 # line of output names the servers that the tests really used.
 #
 # A run of everything also checks that deploy/docs/asvs.md is what the tests prove. With
@@ -138,6 +138,11 @@ used "Redis Cluster $redis_version (${#cluster_ports[@]} nodes)" \
 # installed.
 if [[ " ${packages[*]} " == *"/deploy/gateways "* ]]; then
   line+=" · $(PATH=$PATH:/usr/sbin gateway_versions)"
+fi
+
+# Prometheus is named likewise.
+if [[ " ${packages[*]} " == *"/deploy/observability "* ]]; then
+  line+=" · Prometheus $(prometheus --version 2>&1 | sed -n 's/^prometheus, version \([0-9.]*\).*/\1/p')"
 fi
 
 echo "$line · $((SECONDS / 60))m$((SECONDS % 60))s"

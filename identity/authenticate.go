@@ -23,7 +23,10 @@ import (
 func (s *Service) Authenticate(ctx context.Context, login, password string, from Origin) (_ User, err error) {
 	account, device := foldLogin(login), s.recognizeDevice(from.DeviceToken, login)
 	charge := s.newCharge(limit.ActionLogin, account, from)
-	defer func() { charge.settle(ctx, err) }()
+	defer func() {
+		charge.settle(ctx, err)
+		s.finished(actionLogin, err)
+	}()
 	visitor := hashing.Visitor{Address: limit.Address(from.IP), Network: limit.Network(from.IP), Account: account, KnownDevice: device.id != ""}
 	var u User
 	turn, err := s.Hasher.Enter(ctx, visitor, func(ctx context.Context) (err error) {

@@ -33,6 +33,7 @@ type breachAnswers struct{ got []string }
 func (b *breachAnswers) Breached(answer string)   { b.got = append(b.got, answer) }
 func (*breachAnswers) Limited(string, bool, bool) {}
 func (*breachAnswers) Refused(_, _, _ string)     {}
+func (*breachAnswers) Finished(_, _ string)       {}
 
 const breached = "tr0ub4dor&3 and more"
 

@@ -459,7 +459,8 @@ func TestRegisterByMail_RefundsChargeIfMailIsNotQueued(t *testing.T) {
 // witness is an Observer that records what the rate limits decided.
 type witness struct{ got []string }
 
-func (o *witness) Breached(string) {}
+func (o *witness) Breached(string)      {}
+func (o *witness) Finished(_, _ string) {}
 func (o *witness) Refused(rule, account, network string) {
 	o.got = append(o.got, fmt.Sprintf("refused by %s: %s, %s", rule, account, network))
 }

@@ -13,7 +13,8 @@ import (
 
 // Register creates a user who can sign in at once, and mails a link that confirms the email address. It
 // returns FieldErrors, ErrUsernameTaken or ErrEmailTaken.
-func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
+func (s *Service) Register(ctx context.Context, n NewUser) (_ User, err error) {
+	defer func() { s.finished(actionRegistration, err) }()
 	n.Email = strings.TrimSpace(n.Email)
 	if err := s.checkNewUser(n); err != nil {
 		return User{}, err
@@ -54,7 +55,8 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 // address, RegisterByMail also returns nil, after as much time. The address then gets a mail about the
 // attempt instead of the link. Too many requests of one client send no mail. RegisterByMail returns
 // FieldErrors, ErrUsernameTaken, ErrMailDisabled, or ErrLimited in a [RetryError].
-func (s *Service) RegisterByMail(ctx context.Context, n NewUser) error {
+func (s *Service) RegisterByMail(ctx context.Context, n NewUser) (err error) {
+	defer func() { s.finished(actionRegistration, err) }()
 	n.Email = strings.TrimSpace(n.Email)
 	if err := s.checkNewUser(n); err != nil {
 		return err

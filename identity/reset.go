@@ -14,17 +14,23 @@ import (
 // RequestReset queues a mail with a link to set a new password. It returns FieldErrors or ErrMailDisabled.
 // Only the sending of the mail looks up the user. So neither the result of RequestReset nor the time
 // that it takes reveals whether the email address has an account.
-func (s *Service) RequestReset(ctx context.Context, email string) error {
+func (s *Service) RequestReset(ctx context.Context, email string) (err error) {
+	defer func() { s.finished(actionResetRequest, err) }()
 	email = strings.TrimSpace(email)
 	if err := s.checkReset(email); err != nil {
 		return err
 	}
+	return s.queueReset(ctx, email)
+}
+
+func (s *Service) queueReset(ctx context.Context, email string) error {
 	return s.Store.Enqueue(ctx, mail.Envelope{Kind: mail.KindPasswordReset, To: email}, s.now())
 }
 
 // RequestKnownReset is like RequestReset, but returns ErrNotFound if the email address has no account. It
 // is only for callers who may learn which addresses have an account.
-func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
+func (s *Service) RequestKnownReset(ctx context.Context, email string) (err error) {
+	defer func() { s.finished(actionResetRequest, err) }()
 	email = strings.TrimSpace(email)
 	if err := s.checkReset(email); err != nil {
 		return err
@@ -36,7 +42,7 @@ func (s *Service) RequestKnownReset(ctx context.Context, email string) error {
 	if registrationExpired(u, s.now()) {
 		return ErrNotFound
 	}
-	return s.RequestReset(ctx, email)
+	return s.queueReset(ctx, email)
 }
 
 func (s *Service) checkReset(email string) error {
@@ -66,6 +72,7 @@ type Reset struct {
 // If username is not empty, it must be that user's username or email address: CompleteReset returns ErrNotFound if
 // no user has it, and ErrInvalidToken if another user has it. It also returns FieldErrors.
 func (s *Service) CompleteReset(ctx context.Context, username, token, password string, from Origin) (done Reset, err error) {
+	defer func() { s.finished(actionReset, err) }()
 	if err := invalidField("password", s.checkNewPassword(password)); err != nil {
 		return done, err
 	}

@@ -81,6 +81,9 @@ type Observer interface {
 	// Breached reports whether a new password is on the list of breached passwords: "no", "yes" or
 	// "unavailable".
 	Breached(answer string)
+	// Finished reports the outcome of a login, a registration or a step of a password reset. Outcomes has
+	// the names of both.
+	Finished(action, outcome string)
 }
 
 // unobserved replaces a nil Observer.
@@ -89,6 +92,7 @@ type unobserved struct{}
 func (unobserved) Limited(string, bool, bool) {}
 func (unobserved) Refused(_, _, _ string)     {}
 func (unobserved) Breached(string)            {}
+func (unobserved) Finished(_, _ string)       {}
 
 func (s *Service) observer() Observer {
 	if s.Observer == nil {

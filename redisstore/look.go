@@ -72,6 +72,7 @@ func (s *Store) send(ctx context.Context, client redis.UniversalClient, current 
 		gets = append(gets, get)
 	}
 	info := pipe.Info(ctx, "replication")
+	s.roundTrips.Add(1)
 	_, err := pipe.Exec(ctx)
 	// The whole batch fails on a network error, or if Redis refuses GETEX or INFO.
 	if reply := redis.Error(nil); errors.As(err, &reply) {

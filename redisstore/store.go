@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,7 +29,8 @@ type Store struct {
 	applyTimeout time.Duration
 	unbatched    bool
 	tracer       trace.Tracer // nil: lookups have no spans
-	batchers     sync.Map     // maps each server's redis.UniversalClient to its *batcher
+	roundTrips   atomic.Uint64
+	batchers     sync.Map // maps each server's redis.UniversalClient to its *batcher
 }
 
 var _ issuer.Store = (*Store)(nil)

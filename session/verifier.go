@@ -58,6 +58,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 		t, err = v.verifyWithNewer(ctx, token, now)
 	}
 	if err != nil {
+		v.Counts.returned(err)
 		return Claims{}, err
 	}
 	ref := t.claims.ref()
@@ -65,6 +66,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 		v.Counts.Checks.Add(1)
 	}
 	attributes, err := v.check(ctx, token, ref, now)
+	v.Counts.returned(err)
 	if err != nil {
 		return Claims{}, err
 	}

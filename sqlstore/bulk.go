@@ -219,7 +219,7 @@ func (t *tx) endSessions(ctx context.Context, ids, users []string, now time.Time
 	for _, e := range ended {
 		v := stamped(ctx, event{At: at(now), Type: eventSessionEnded, UserID: e.UserID, SessionID: e.ID, Detail: string(issuer.ReasonAdministrator)})
 		events = append(events, v.At, v.Type, v.UserID, v.SessionID, v.Actor, v.ActorID, v.Address, v.Detail, v.Reason)
-		payload, err := json.Marshal(issuer.Revocation{Subject: e.UserID, SessionID: e.ID, Until: e.AccessExpiresAt.Time})
+		payload, err := json.Marshal(issuer.Revocation{Subject: e.UserID, SessionID: e.ID, Reason: issuer.ReasonAdministrator, Until: e.AccessExpiresAt.Time})
 		if err != nil {
 			return nil, fmt.Errorf("sqlstore: encode a revocation for the outbox: %w", err)
 		}

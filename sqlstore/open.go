@@ -61,6 +61,7 @@ type DB struct {
 
 	places         chan struct{} // has a place for each connection; nil for SQLite
 	placeTimeout   time.Duration // see Options.PoolTimeout
+	poolTimeouts   atomic.Uint64 // how many method calls waited longer than placeTimeout
 	perTransaction string        // see postgresURL.perTransaction
 
 	// migrator opens connections without time limits for Migrate. It is nil for SQLite.

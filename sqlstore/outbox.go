@@ -68,12 +68,13 @@ func (db *DB) claim(ctx context.Context, topic string, now time.Time, lease time
 // postRevocation adds a revocation to the outbox, because Redis does not know it yet.
 func (t *tx) postRevocation(ctx context.Context, r issuer.Revocation, now time.Time) (issuer.Revocation, error) {
 	var err error
+	r.RecordedAt = micros(now)
 	r.ID, err = t.post(ctx, topicRevocation, r.Subject, r, now)
 	return r, err
 }
 
 func (row *outboxRow) revocation() (issuer.Revocation, error) {
-	r := issuer.Revocation{ID: row.ID}
+	r := issuer.Revocation{ID: row.ID, RecordedAt: row.QueuedAt.Time}
 	if err := json.Unmarshal([]byte(row.Payload), &r); err != nil {
 		return issuer.Revocation{}, fmt.Errorf("sqlstore: read revocation %d: %w", row.ID, err)
 	}

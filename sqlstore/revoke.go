@@ -67,7 +67,7 @@ func (t *tx) revoke(ctx context.Context, user lockedUser, id string, end issuer.
 		return ended, revocation, false, err
 	}
 	ended = row.session()
-	revocation, err = t.postRevocation(ctx, issuer.Revocation{Subject: user.ID, SessionID: id, Until: ended.AccessExpiresAt}, end.At)
+	revocation, err = t.postRevocation(ctx, issuer.Revocation{Subject: user.ID, SessionID: id, Reason: end.Reason, Until: ended.AccessExpiresAt}, end.At)
 	return ended, revocation, wasActive, err
 }
 
@@ -122,6 +122,7 @@ func (t *tx) revokeAll(ctx context.Context, user lockedUser, keep string, end is
 	if err != nil {
 		return revocation, err
 	}
+	revocation.Reason = end.Reason
 	if wellFormed(keep) && keep != "" {
 		kept, err := t.exec(ctx, keepSession, revocation.Generation, keep, user.ID, at(end.At), user.Generation)
 		if err != nil {

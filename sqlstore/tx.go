@@ -94,6 +94,7 @@ func (db *DB) enter(ctx context.Context) error {
 	case <-ctx.Done():
 		return db.failure(ctx, ctx.Err())
 	case <-late.C:
+		db.poolTimeouts.Add(1)
 		return &failure{err: errPoolBusy, unavailable: true}
 	}
 }

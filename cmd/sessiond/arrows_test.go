@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 	"cmd/sessiond/app":        {"api", "session", "session/issuer", "identity", "identity/audit", "identity/breach", "identity/clients", "identity/hashing", "identity/limit", "identity/mail", "redisstore", "redisstore/embedded", "sqlstore"},
 	"deploy/asvs":             {},
 	"deploy/gateways":         {},
+	"deploy/observability":    {}, // this package has only tests
 }
 
 func TestPackages_ImportOnlyAllowedPackages(t *testing.T) {

@@ -21,6 +21,11 @@ const (
 	ActionClient      = "client" // a machine client sends a wrong secret
 )
 
+// Actions are all actions that rate limits bound.
+var Actions = []string{
+	ActionLogin, ActionPassword, ActionRegister, ActionReset, ActionConfirm, ActionMail, ActionMailedToken, ActionRefresh,
+}
+
 // Rules has a rule for each rate limit. The login and password rules count only wrong passwords, because
 // the charge is refunded if the password was right or could not be checked.
 //

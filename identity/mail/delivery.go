@@ -45,6 +45,26 @@ type Postman struct {
 	// Span, if not nil, starts the span of an attempt to send a mail. Its name contains the [Kind]. The
 	// function that Span returns ends the span.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
+
+	// Observer, if set, is called with the outcome of each attempt to send a mail, one of Outcomes. It
+	// must not block.
+	Observer func(outcome string)
+}
+
+const (
+	outcomeSent      = "sent"
+	outcomePostponed = "postponed" // it is tried again later
+	outcomeUnwanted  = "unwanted"  // it was not sent, for example because of a rate limit
+	outcomeFailed    = "failed"    // it was given up
+)
+
+// Outcomes are the outcomes of an attempt to send a mail.
+var Outcomes = []string{outcomeSent, outcomePostponed, outcomeUnwanted, outcomeFailed}
+
+func (p *Postman) observe(outcome string) {
+	if p.Observer != nil {
+		p.Observer(outcome)
+	}
 }
 
 const (
@@ -122,6 +142,7 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	err = p.send(sending, e, func(text string) { secrets = append(secrets, text) })
 	endSpan(err)
 	if err == nil {
+		p.observe(outcomeSent)
 		return true, p.Outbox.MailDone(recordCtx, e.ID)
 	}
 	log := p.Log.With(slog.Int64("mail", e.ID), slog.String("kind", string(e.Kind)),
@@ -129,10 +150,13 @@ func (p *Postman) deliver(ctx context.Context, e Envelope) (sent bool, err error
 	again := p.now().Add(retryDelay(e.Attempts))
 	switch {
 	case errors.Is(err, ErrUnwanted):
+		p.observe(outcomeUnwanted)
 		log.InfoContext(ctx, "mail dropped")
 	case errors.Is(err, ErrRejected), again.Sub(e.QueuedAt) > MaxAge(e.Kind):
+		p.observe(outcomeFailed)
 		log.ErrorContext(ctx, "mail dropped: it could not be sent")
 	default:
+		p.observe(outcomePostponed)
 		log.WarnContext(ctx, "mail not sent; sending will be tried again later", slog.Time("again", again))
 		return false, p.Outbox.MailRetry(recordCtx, e.ID, again)
 	}

@@ -122,6 +122,8 @@ func (m *Manager) enforceAll(ctx context.Context, all []Revocation) error {
 	if len(all) == 0 {
 		return nil
 	}
+	m.recorded(all...)
+	committed := time.Now()
 	taken := make([][]string, len(all))
 	var group errgroup.Group
 	group.SetLimit(outboxParallel)
@@ -143,6 +145,7 @@ func (m *Manager) enforceAll(ctx context.Context, all []Revocation) error {
 	for i := range all {
 		if table.settled(taken[i]...) {
 			done = append(done, all[i].ID)
+			observed(m.Observer).Enforced(enforcedAtOnce, time.Since(committed))
 		}
 	}
 	if err := m.Ledger.RevocationDone(ctx, done...); err != nil {

@@ -22,6 +22,8 @@ type LedgerFallback struct {
 	// Timeout bounds how long a check waits for its read. 0 means 1 second. The read itself goes on,
 	// and the store gets its result: otherwise an overloaded ledger would only do work in vain.
 	Timeout time.Duration
+	// Observer receives what became of each backfill. It may be nil.
+	Observer Observer
 }
 
 // Finder reads a session from the ledger. [Ledger] implements it.
@@ -34,7 +36,9 @@ var _ session.Fallback = (*LedgerFallback)(nil)
 // Check implements [session.Fallback]. Each call reads the ledger. If calls shared a read that
 // began before a revocation, the later calls would accept the revoked session.
 func (f *LedgerFallback) Check(ctx context.Context, q session.Question) (session.Attributes, error) {
+	began := time.Now()
 	if err := f.Limit.Enter(ctx); err != nil {
+		observed(f.Observer).Backfilled(backfillUnread, time.Since(began), 0)
 		return session.Attributes{}, fmt.Errorf("read the ledger: %w", err)
 	}
 	type result struct {
@@ -42,9 +46,11 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) (session
 		err        error
 	}
 	results := make(chan result, 1)
+	entered := time.Now()
 	go func() {
 		defer f.Limit.Leave()
-		attributes, err := f.read(context.WithoutCancel(ctx), q)
+		attributes, backfill, err := f.read(context.WithoutCancel(ctx), q)
+		observed(f.Observer).Backfilled(backfill, entered.Sub(began), time.Since(entered))
 		results <- result{attributes, err}
 	}()
 	late := time.NewTimer(cmp.Or(f.Timeout, time.Second))
@@ -59,8 +65,9 @@ func (f *LedgerFallback) Check(ctx context.Context, q session.Question) (session
 	}
 }
 
-// read reads the ledger, backfills the store, and returns what the ledger says.
-func (f *LedgerFallback) read(ctx context.Context, q session.Question) (session.Attributes, error) {
+// read reads the ledger, backfills the store, and returns what the ledger says, and one of BackfillOutcomes.
+func (f *LedgerFallback) read(ctx context.Context, q session.Question) (_ session.Attributes, backfill string, err error) {
+	backfill = backfillNone
 	lease, leased := "", false
 	if q.StoreUp {
 		// Without a lease there is no backfill, and the check goes on.
@@ -69,17 +76,24 @@ func (f *LedgerFallback) read(ctx context.Context, q session.Question) (session.
 	record, err := f.Finder.Find(ctx, q.Ref.Subject, q.Ref.SessionID, q.Now)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return session.Attributes{}, session.ErrRevoked
+		return session.Attributes{}, backfill, session.ErrRevoked
 	case err != nil:
-		return session.Attributes{}, fmt.Errorf("issuer: check of session %s: %w", q.Ref.SessionID, err)
+		return session.Attributes{}, backfillUnread, fmt.Errorf("issuer: check of session %s: %w", q.Ref.SessionID, err)
 	}
 	if leased {
 		if snapshot, ok := record.snapshot(q.Now); ok {
 			// If the backfill fails, the next check reads the ledger again.
-			_, _ = f.Store.Backfill(ctx, lease, q.Ref, snapshot)
+			switch stored, err := f.Store.Backfill(ctx, lease, q.Ref, snapshot); {
+			case err != nil:
+				backfill = backfillFailed
+			case stored:
+				backfill = backfillStored
+			default:
+				backfill = backfillRefused
+			}
 		}
 	}
-	return record.Attributes, record.verdict(q.Ref.TokenID, q.Now)
+	return record.Attributes, backfill, record.verdict(q.Ref.TokenID, q.Now)
 }
 
 // verdict returns nil if the ledger says that the session is active and the token is not revoked.

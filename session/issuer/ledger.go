@@ -197,6 +197,10 @@ const MaxEndedNewest = 1000
 type Revocation struct {
 	ID      int64  `json:"-"`
 	Subject string `json:"sub"`
+	// RecordedAt is when the ledger recorded the revocation.
+	RecordedAt time.Time `json:"-"`
+	// Reason says why sessions ended. It is empty if none did, and in those that an earlier release recorded.
+	Reason Reason `json:"reason,omitempty"`
 	// SessionID names the one session that ended, or the session of the revoked token.
 	SessionID string `json:"sid,omitempty"`
 	// TokenID is set if one token was revoked and its session stays active.

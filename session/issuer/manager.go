@@ -41,6 +41,8 @@ type Manager struct {
 	// Changed, if set, is called with the name of each change of state that PollEpochs finds. The
 	// names are in Changes.
 	Changed func(change string)
+	// Observer receives what happens to sessions. It may be nil.
+	Observer Observer
 
 	state   atomic.Pointer[state] // what the latest poll found; nil before the first one
 	settled atomic.Bool           // whether this replica can enforce revocations
@@ -82,14 +84,16 @@ func (m *Manager) Start(ctx context.Context, subject Subject, client Client) (To
 		RefreshFamily: refresh.family(), RefreshCurrent: refresh.hash(),
 		MaxSessions: m.MaxSessions, EndOldest: m.EndOldest,
 	})
+	observed(m.Observer).Started(startOutcome(err))
 	if err != nil {
 		return TokenSet{}, Session{}, fmt.Errorf("issuer.Start: %w", err)
 	}
-	for _, r := range displaced {
+	for i, r := range displaced {
 		if err := m.enforce(ctx, r, 0); err != nil {
 			// The login must not fail because of that, nor wait for each of them. The outbox enforces
 			// the revocations later.
 			m.Log.WarnContext(ctx, "a session that a newer login displaced is not revoked yet", "error", err)
+			m.recorded(displaced[i+1:]...)
 			break
 		}
 	}

@@ -62,7 +62,13 @@ func (m *Manager) EnforceDue(ctx context.Context) error {
 		var group errgroup.Group
 		group.SetLimit(outboxParallel)
 		for _, r := range due {
-			group.Go(func() error { return m.enforce(ctx, r, 0) })
+			group.Go(func() error {
+				err := m.keepEnforcing(ctx, r, 0)
+				if err == nil {
+					observed(m.Observer).Enforced(enforcedLater, m.Now().Sub(r.RecordedAt))
+				}
+				return err
+			})
 		}
 		if err := group.Wait(); err != nil || len(due) < outboxBatch {
 			return err

@@ -20,14 +20,18 @@ const NoRefreshLimit time.Duration = -1
 func (m *Manager) Refresh(ctx context.Context, token string) (TokenSet, Session, error) {
 	presented, ok := parseRefreshToken(token)
 	if !ok {
+		observed(m.Observer).Refreshed(refreshInvalid)
 		return TokenSet{}, Session{}, invalid("refresh token is malformed")
 	}
 	now := m.Now()
 	var next refreshToken
+	again := false
 	s, revocation, err := m.Ledger.Rotate(ctx, presented.family(), func(r Rotatable) (rotation Rotation, err error) {
 		rotation, next, err = m.rotate(r, presented, now)
+		again = presented.hash() == r.Previous
 		return rotation, err
 	})
+	observed(m.Observer).Refreshed(refreshOutcome(revocation, again, err))
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return TokenSet{}, Session{}, invalid("refresh token is unknown")

@@ -52,8 +52,9 @@ func (m *Manager) RevokeToken(ctx context.Context, token string) error {
 // change. It returns the errors of Revoke.
 func (m *Manager) Enforce(ctx context.Context, id int64) error {
 	revocation, err := m.Ledger.Revocation(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return nil // another replica has enforced the revocation
+	if errors.Is(err, ErrNotFound) { // another replica has enforced the revocation, and knows its reason
+		observed(m.Observer).Revoked(otherReason)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("issuer.Enforce: revocation %d: %w", id, err)
@@ -67,10 +68,21 @@ const (
 	enforceTick = 200 * time.Millisecond
 )
 
-// enforce applies a committed revocation to the store. It returns nil once every replica refuses what
-// was revoked. It tries again for the time wait if the server that took the revocation does not count
-// yet, because a verifier may still trust another one.
+// enforce enforces a revocation that this replica has just committed, and reports both.
 func (m *Manager) enforce(ctx context.Context, r Revocation, wait time.Duration) error {
+	m.recorded(r)
+	committed := time.Now()
+	err := m.keepEnforcing(ctx, r, wait)
+	if err == nil {
+		observed(m.Observer).Enforced(enforcedAtOnce, time.Since(committed))
+	}
+	return err
+}
+
+// keepEnforcing applies a committed revocation to the store. It returns nil once every replica refuses
+// what was revoked. It tries again for the time wait if the server that took the revocation does not
+// count yet, because a verifier may still trust another one.
+func (m *Manager) keepEnforcing(ctx context.Context, r Revocation, wait time.Duration) error {
 	// Go on if the client leaves. Otherwise the revocation would wait for the outbox.
 	ctx = context.WithoutCancel(ctx)
 	for end := time.Now().Add(wait); ; time.Sleep(enforceTick) {

@@ -170,6 +170,14 @@ func (m *Manager) Trusted() error {
 	return errors.New("issuer: the ledger was not asked yet")
 }
 
+// Epoch returns the number of the latest epoch that this replica knows, or 0 if it knows none.
+func (m *Manager) Epoch() int64 {
+	if now := m.state.Load(); now != nil {
+		return max(now.latest, 0)
+	}
+	return 0
+}
+
 // In reports whether the latest poll found this replica in a state, which is one of States.
 func (m *Manager) In(name string) bool {
 	now := m.state.Load()

@@ -13,18 +13,19 @@ import (
 )
 
 // protection holds the metrics of password hashing, rate limits and breached passwords, and logs the
-// refusals of queue and limits. It implements [identity.Observer] and [hashing.Observer].
+// refusals of queue and limits. It implements [identity.Observer], with accountMetrics, and [hashing.Observer].
 type protection struct {
 	refusals                *refusals
 	metrics                 promauto.Factory
 	waited, took            prometheus.Histogram
 	shed, limited, breached *prometheus.CounterVec
+	*accountMetrics
 }
 
 func newProtection(r prometheus.Registerer, log *slog.Logger) *protection {
 	f := promauto.With(r)
 	p := &protection{
-		metrics:  f,
+		metrics: f, accountMetrics: newAccountMetrics(f),
 		refusals: &refusals{log: log},
 		waited: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sessiond_password_hash_wait_seconds",
@@ -56,6 +57,12 @@ func newProtection(r prometheus.Registerer, log *slog.Logger) *protection {
 	}
 	for _, answer := range []string{"no", "yes", "unavailable"} {
 		p.breached.WithLabelValues(answer)
+	}
+	for _, action := range limit.Actions {
+		for _, decision := range []string{"allowed", "refused"} {
+			p.limited.WithLabelValues(action, decision, "shared")
+			p.limited.WithLabelValues(action, decision, "local")
+		}
 	}
 	return p
 }

@@ -55,6 +55,7 @@ type Service struct {
 	Admin      http.Handler // the routes for operators, for a listener of their own
 	metrics    http.Handler
 	pprof      bool // the metrics listener serves profiles, too
+	registry   *prometheus.Registry
 	background []func(context.Context)
 	stopping   atomic.Bool // true while the service shuts down; /readyz then returns 503
 }
@@ -85,6 +86,7 @@ func Assemble(p Parts) *Service {
 	p.Hasher.Queue = s.newQueue(protection, p.Hasher.Engine != nil)
 	protection.watch(p.Hasher.Queue)
 	p.Hasher.Span = p.Tracing.steps()
+	observer, measures := newSessionMetrics(registry), newMeasures(registry, p.DB, p.Store, p.Now)
 	users := &identity.Service{
 		Store: p.DB.Users(), Hasher: p.Hasher, Now: p.Now, PasswordMinLength: s.PasswordMinLength,
 		MailEnabled: p.Mailer != nil, NewID: issuer.NewID, NewTimedID: issuer.NewTimedID, Log: p.Log,
@@ -104,11 +106,11 @@ func Assemble(p Parts) *Service {
 		Verifier: session.Verifier{
 			Keys: p.Keys, Issuer: s.Issuer, Audience: audiences[0], Store: p.Store, Now: p.Now,
 			Fallback: &issuer.LedgerFallback{
-				Store: p.Store, Finder: ledger, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
+				Store: p.Store, Finder: ledger, Observer: observer, Limit: session.NewLimit(max(1, int(float64(s.DatabaseMaxConns)*ledgerReads))),
 			},
 			Signatures: session.NewSignatureCache(cachedSignatures), Seen: lastSeen.Add, Counts: new(session.Counts),
 		},
-		Store: p.Store, Ledger: ledger, Log: p.Log, OtherAudiences: audiences[1:],
+		Store: p.Store, Ledger: ledger, Log: p.Log, Observer: observer, OtherAudiences: audiences[1:],
 		AccessTTL: s.AccessTokenTTL, IdleTTL: s.SessionIdleTTL, MaxTTL: s.SessionMaxTTL, RefreshGrace: s.RefreshGrace,
 		MaxSessions: s.MaxSessions, EndOldest: s.MaxSessionsPolicy == maxSessionsEndOldest,
 	}
@@ -117,7 +119,7 @@ func Assemble(p Parts) *Service {
 	sessions.PollEpochs(context.Background())
 	registered := &clients.Registry{Store: p.DB.Clients(), File: p.Clients, Now: p.Now, Log: p.Log}
 	sealer := &audit.Sealer{Store: p.DB.Events(), Log: p.Log, Copy: p.AuditLog}
-	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), pprof: s.Pprof}
+	service := &Service{metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), registry: registry, pprof: s.Pprof}
 	handlers := &api.API{
 		Version:  program.version,
 		Sessions: sessions, Users: users, PublicURL: s.PublicURL, Now: p.Now, Log: p.Log,
@@ -139,10 +141,10 @@ func Assemble(p Parts) *Service {
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
 	postman := &mail.Postman{
 		Outbox: p.DB.Users(), Clerk: users, Mailer: p.Mailer, Now: p.Now,
-		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log, Span: p.Tracing.jobs(),
+		PublicURL: s.PublicURL, ResetURL: s.ResetURL, VerifyURL: s.VerifyURL, Log: p.Log, Span: p.Tracing.jobs(), Observer: protection.mailTried,
 	}
 	retention := &identity.Retention{Store: p.DB.Users(), History: s.HistoryRetention, Addresses: s.AddressRetention, Now: p.Now, Log: p.Log}
-	service.background = append(p.Background, sessions.Run, sessions.RunBulk, registered.Run, sealer.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run)
+	service.background = append(p.Background, sessions.Run, sessions.RunBulk, registered.Run, sealer.Run, lastSeen.Run, postman.Run, retention.Run, protection.refusals.Run, measures.Run)
 	return service
 }
 

@@ -29,7 +29,12 @@ func watchStores(r prometheus.Registerer, m *issuer.Manager) {
 	for _, change := range issuer.Changes {
 		changes.WithLabelValues(change) // with the value 0, see newProtection
 	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sessiond_epoch",
+		Help: "Number of the latest epoch that this replica knows. It rises whenever another Redis server takes over, or the same one after a restart.",
+	}, func() float64 { return float64(m.Epoch()) })
 	m.Changed = func(change string) { changes.WithLabelValues(change).Inc() }
+	watchChecks(r, m.Counts)
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "sessiond_token_checks_total",
 		Help: "Checks of access tokens that were neither malformed, badly signed nor expired.",

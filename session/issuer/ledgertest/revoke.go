@@ -18,7 +18,7 @@ var revokeTests = []test{
 		s.same("returned", got, want)
 		s.same("found", s.find(want.ID, at).Session, want)
 		s.same("the other session", s.find(list[1].ID, at).Session, list[1])
-		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: want.ID, Until: want.AccessExpiresAt})
+		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Reason: issuer.ReasonRevoked, SessionID: want.ID, Until: want.AccessExpiresAt})
 	}},
 	{"records another revocation of an ended session and does not change how it ended", func(s *suite) {
 		started := s.start(s.now)
@@ -27,7 +27,7 @@ var revokeTests = []test{
 		again, revocation, err := s.Revoke(s.ctx, s.subject, started.ID, end(s.now.Add(time.Hour), issuer.ReasonRevoked))
 		s.ok(err)
 		s.same("the second time", again, first)
-		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
+		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Reason: issuer.ReasonRevoked, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
 	{"records a revocation of an expired session, which keeps the status expired", func(s *suite) {
 		started := s.start(s.now)
@@ -37,7 +37,7 @@ var revokeTests = []test{
 		if status := got.StatusAt(started.ExpiresAt); status != issuer.StatusExpired {
 			s.Errorf("status %q, want expired", status)
 		}
-		s.recorded(revocation, issuer.Revocation{Subject: s.subject, SessionID: started.ID, Until: started.AccessExpiresAt})
+		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Reason: issuer.ReasonRevoked, SessionID: started.ID, Until: started.AccessExpiresAt})
 	}},
 	{"returns ErrNotFound for an unknown id and for another subject's session", func(s *suite) {
 		foreign, _, err := s.Start(s.ctx, loginOf(s.otherUser(), s.now))
@@ -68,10 +68,10 @@ var revokeTests = []test{
 // ledger has recorded it.
 func (s *suite) recorded(got, want issuer.Revocation) {
 	s.Helper()
-	if got.ID == 0 {
-		s.Error("the revocation has no id")
+	if got.ID == 0 || got.RecordedAt.IsZero() {
+		s.Error("the revocation has no id or no time")
 	}
-	want.ID = got.ID
+	want.ID, want.RecordedAt = got.ID, got.RecordedAt
 	if got != want {
 		s.Errorf("revocation:\n got %+v\nwant %+v", got, want)
 	}
@@ -95,7 +95,7 @@ var revokeAllTests = []test{
 		want.EndedAt, want.EndReason, want.EndedBy = at, issuer.ReasonRevokedAll, issuer.ByUser
 		s.same("the newest", ended.Newest[0], want)
 		s.same("the newest, found", s.find(want.ID, at).Session, want)
-		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Generation: list[0].Generation + 1, Until: list[2].AccessExpiresAt})
+		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Reason: issuer.ReasonRevokedAll, Generation: list[0].Generation + 1, Until: list[2].AccessExpiresAt})
 		if got := s.find(list[0].ID, at).SubjectGeneration; got != revocation.Generation {
 			s.Errorf("the subject has generation %d, want %d", got, revocation.Generation)
 		}
@@ -108,7 +108,7 @@ var revokeAllTests = []test{
 		ended, revocation, err := s.RevokeAll(s.ctx, s.subject, list[1].ID, end(s.now, issuer.ReasonRevokedOthers))
 		s.ok(err)
 		s.sameIDs("ended", ids(ended.Newest), []string{list[2].ID, list[0].ID})
-		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Generation: list[0].Generation + 1, Keep: list[1].ID, Until: list[2].AccessExpiresAt})
+		s.recorded(revocation, issuer.Revocation{Subject: s.subject, Reason: issuer.ReasonRevokedOthers, Generation: list[0].Generation + 1, Keep: list[1].ID, Until: list[2].AccessExpiresAt})
 		kept := list[1]
 		kept.Generation = revocation.Generation
 		record := s.find(kept.ID, s.now)
