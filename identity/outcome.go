@@ -17,6 +17,7 @@ const (
 	outcomeSucceeded     = "succeeded"
 	outcomeWrongPassword = "wrong_password" // also if the address is not confirmed
 	outcomeUnknownUser   = "unknown_user"
+	outcomeSuspended     = "suspended" // the password is right
 	outcomeTaken         = "taken"   // another user has the username or email address
 	outcomeInvalid       = "invalid" // a field or a mailed token is not valid
 	outcomeRefused       = "refused" // by a setting, such as closed registration
@@ -29,7 +30,7 @@ const (
 // Outcomes are the outcomes of each action that an [Observer] receives.
 var Outcomes = map[string][]string{
 	actionLogin: {
-		outcomeSucceeded, outcomeWrongPassword, outcomeUnknownUser, outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
+		outcomeSucceeded, outcomeWrongPassword, outcomeUnknownUser, outcomeSuspended, outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
 	},
 	actionRegistration: {
 		outcomeSucceeded, outcomeTaken, outcomeInvalid, outcomeRefused, outcomeLimited, outcomeBusy, outcomeCanceled, outcomeUnavailable,
@@ -54,6 +55,8 @@ func outcome(err error) string {
 		return outcomeWrongPassword
 	case errors.Is(err, ErrNotFound):
 		return outcomeUnknownUser
+	case errors.Is(err, ErrSuspended):
+		return outcomeSuspended
 	case errors.Is(err, ErrUsernameTaken), errors.Is(err, ErrEmailTaken):
 		return outcomeTaken
 	case errors.As(err, &fields), errors.Is(err, ErrInvalidToken):

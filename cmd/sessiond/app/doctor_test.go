@@ -51,7 +51,7 @@ func TestDoctor_ReportsUnsafeOrIncompleteSettings_ASVS_V13_2_3_V13_3_2(t *testin
 	}{
 		{"passes a complete configuration", "", complete, "FAIL configuration"},
 		{"fails for a missing clients file", "CLIENTS_FILE=" + dir + "/none", refused + "CLIENTS_FILE", complete},
-		{"fails for a malformed clients file", "CLIENTS_FILE=" + keys, refused + "CLIENTS_FILE: line 1: want CLIENT-ID:SHA256-HEX with a unique id", complete},
+		{"fails for a malformed clients file", "CLIENTS_FILE=" + keys, refused + "CLIENTS_FILE: line 1: want CLIENT-ID:SHA256-HEX or CLIENT-ID:SHA256-HEX:SCOPES with a unique id", complete},
 		{"fails for a missing pepper file", "PASSWORD_PEPPER_FILE=" + dir + "/none", refused + "PASSWORD_PEPPER_FILE", complete},
 		{"fails for a bcrypt cost below 10", "BCRYPT_COST=9", refused + "BCRYPT_COST", complete},
 		{"fails for an unknown log level", "LOG_LEVEL=loud", refused + "LOG_LEVEL", complete},

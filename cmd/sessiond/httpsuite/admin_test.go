@@ -94,7 +94,7 @@ func TestAdmin_WantsRoleOrScope_ASVS_V8_2_1_V8_3_1(t *testing.T) {
 	})
 }
 
-func TestAdmin_WritesWantRecentSignIn_ASVS_V7_5_3(t *testing.T) {
+func TestAdmin_WritesWantRecentSignIn_ASVS_V7_5_1(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *service) {
 		boss := s.administrator(t)
 		for _, r := range routes {
