@@ -66,6 +66,9 @@ type exportedEvent struct {
 	SessionID string    `json:"session_id"`
 	Actor     string    `json:"actor"`
 	Detail    string    `json:"detail"`
+	Before    string    `json:"before"`
+	After     string    `json:"after"`
+	Reason    string    `json:"reason"`
 }
 
 type exportedLink struct {
@@ -126,7 +129,7 @@ func (a *API) export(ctx context.Context, claims session.Claims, enc *jsontext.E
 	e.pages("events", func() (int, error) {
 		events, err := a.Users.Store.EventsOf(ctx, user.ID, after, exportPage)
 		for _, v := range events {
-			e.value(exportedEvent{v.At, v.Type, v.SessionID, v.Actor, v.Detail})
+			e.value(exportedEvent{v.At, v.Type, v.SessionID, v.Actor, v.Detail, v.Before, v.After, v.Reason})
 			after = v.Seq
 		}
 		return len(events), err

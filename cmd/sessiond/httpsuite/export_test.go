@@ -35,10 +35,10 @@ func v1Export(t *testing.T, s *service) {
 		return all
 	}
 	event := func(kind string, session any, actor, detail string) shape {
-		return shape{"at": aTime, "type": kind, "session_id": session, "actor": actor, "detail": detail}
+		return shape{"at": aTime, "type": kind, "session_id": session, "actor": actor, "detail": detail, "before": "", "after": "", "reason": ""}
 	}
 	got := s.call(t, "GET", "/v1/users/me/export", bearer(p.token)).is(t, 200, shape{
-		"exported_at": aTime, "user": userShape(p, false), "email_verified_at": nil, "updated_at": aTime,
+		"exported_at": aTime, "user": userShape(p, false), "claims": shape{}, "email_verified_at": nil, "updated_at": aTime,
 		"earlier_emails": []any{},
 		"mailed_links": []any{
 			shape{"purpose": "confirm", "issued_at": aTime, "expires_at": aTime}, shape{"purpose": "reset", "issued_at": aTime, "expires_at": aTime},
