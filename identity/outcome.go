@@ -18,11 +18,11 @@ const (
 	outcomeWrongPassword = "wrong_password" // also if the address is not confirmed
 	outcomeUnknownUser   = "unknown_user"
 	outcomeSuspended     = "suspended" // the password is right
-	outcomeTaken         = "taken"   // another user has the username or email address
-	outcomeInvalid       = "invalid" // a field or a mailed token is not valid
-	outcomeRefused       = "refused" // by a setting, such as closed registration
-	outcomeLimited       = "limited" // by a rate limit
-	outcomeBusy          = "busy"    // the queue of password hashes turned the client away
+	outcomeTaken         = "taken"     // another user has the username or email address
+	outcomeInvalid       = "invalid"   // a field or a mailed token is not valid
+	outcomeRefused       = "refused"   // by a setting, such as closed registration
+	outcomeLimited       = "limited"   // by a rate limit
+	outcomeBusy          = "busy"      // the queue of password hashes turned the client away
 	outcomeCanceled      = "canceled"
 	outcomeUnavailable   = "unavailable"
 )
