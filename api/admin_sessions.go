@@ -1,11 +1,9 @@
 package api
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/sessiond/sessiond/identity"
@@ -92,54 +90,14 @@ type filterInput struct {
 }
 
 func (in *filterInput) filter() (issuer.Filter, error) {
-	f := issuer.Filter{Subject: in.User, UserAgent: in.UserAgent}
 	var errs identity.FieldErrors
-	invalid := func(field, detail string) {
+	f := issuer.FilterText(*in).Parse(func(field, detail string) {
 		errs = append(errs, identity.FieldError{Field: field, Code: identity.CodeInvalid, Detail: detail})
-	}
-	if in.User != "" && !issuer.ValidID(in.User) {
-		invalid("user", "is not the id of a user")
-	}
-	if in.Address != "" {
-		var ok bool
-		if f.Address, ok = parseNetwork(in.Address); !ok {
-			invalid("address", "must be an IP address or a network such as 203.0.113.0/24")
-		}
-	}
-	if len(in.UserAgent) > maxUserAgent {
-		invalid("user_agent", "is longer than any user agent that is recorded")
-	}
-	for _, t := range []struct {
-		field, text string
-		at          *time.Time
-	}{
-		{"created_after", in.CreatedAfter, &f.CreatedAfter},
-		{"created_before", in.CreatedBefore, &f.CreatedBefore},
-		{"seen_before", in.SeenBefore, &f.SeenBefore},
-	} {
-		at, err := time.Parse(time.RFC3339, t.text)
-		switch {
-		case t.text == "":
-		case err != nil || at.Unix() < 0:
-			invalid(t.field, "must be a time in RFC 3339 such as 2026-03-01T09:30:00Z")
-		default:
-			*t.at = at.UTC()
-		}
-	}
+	})
 	if errs != nil {
 		return f, errs
 	}
 	return f, nil
-}
-
-// parseNetwork parses a network in CIDR notation, or an address as a network of one.
-func parseNetwork(text string) (netip.Prefix, bool) {
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), true
-	}
-	p, err := netip.ParsePrefix(text)
-	return p.Masked(), err == nil && !p.Addr().Is4In6()
 }
 
 type searchInput struct {
@@ -211,13 +169,9 @@ func (a *API) revokeByFilter(q *request, in revokeByFilterInput) (reply, error) 
 		n, err := a.Sessions.Count(ctx, f, nil)
 		return ok(matchedBody{n}), err
 	}
-	b, err := a.startBulk(ctx, f)
+	b, err := a.Sessions.StartBulk(ctx, f, issuer.ReasonAdministrator)
 	q.replyHeader.Set("Location", "/v1/admin/revocations/"+b.ID)
 	return reply{http.StatusAccepted, showBulk(b)}, err
-}
-
-func (a *API) startBulk(ctx context.Context, f issuer.Filter) (issuer.Bulk, error) {
-	return a.Sessions.StartBulk(ctx, f, issuer.ReasonAdministrator)
 }
 
 func (a *API) getRevocation(q *request) (reply, error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -40,21 +41,17 @@ func (a *API) findUsers(q *request, in findUsersInput) (reply, error) {
 		return reply{}, err
 	}
 	query := identity.UserQuery{Status: identity.Status(in.Status), Role: in.Role, Limit: limit + 1}
-	switch query.Status {
-	case "", identity.StatusPending, identity.StatusActive, identity.StatusSuspended, identity.StatusDeleted:
-	default:
-		return reply{}, fieldError("status", "invalid", "must be pending, active, suspended or deleted")
-	}
 	if in.Cursor != nil {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
-		if err != nil || !utf8.Valid(raw) {
+		id, name, ok := strings.Cut(string(raw), " ")
+		if err != nil || !ok || !utf8.Valid(raw) || !issuer.ValidID(id) {
 			return reply{}, errCursor
 		}
-		query.After = string(raw)
+		query.After = identity.UserKey{Name: name, ID: id}
 	}
 	users, query, err := a.Users.FindUsers(q.Context(), in.Text, query)
 	return ok(listOf(users, issuer.Page{Limit: query.Limit},
-		func(u *identity.User) string { return query.Key(u) },
+		func(u *identity.User) string { key := query.Key(u); return key.ID + " " + key.Name },
 		func(u *identity.User) accountBody { return a.showAccount(*u) })), err
 }
 
@@ -82,7 +79,6 @@ func (a *API) createAccount(q *request, in createAccountInput) (reply, error) {
 	return created(a.showAccount(user)), err
 }
 
-// getAccount also answers for the users of ids that were deleted lately: 404.
 func (a *API) getAccount(q *request) (reply, error) {
 	id, err := pathID(q, identity.ErrNotFound)
 	if err != nil {

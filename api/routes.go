@@ -21,16 +21,31 @@ func (a *API) Handler() http.Handler {
 			a.writeProblem(nil, false)(w, r, errMisdirected)
 			return
 		}
-		isCheck := isGatewayCheck(r.URL.Path)
-		if r.ContentLength != 0 && (isCheck || r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		if !isGatewayCheck(r.URL.Path) {
+			serveRoutes(others, w, r)
+			return
+		}
+		if r.ContentLength != 0 {
 			ignoreBody(w)
 		}
-		if isCheck {
-			check.ServeHTTP(w, r)
-		} else {
-			others.ServeHTTP(w, withoutTrailingSlash(r))
-		}
+		check.ServeHTTP(w, r)
 	})
+}
+
+// AdminHandler returns the HTTP handler of the routes for operators alone, for a listener of its own.
+func (a *API) AdminHandler() http.Handler {
+	routes := a.router(func(r chi.Router) {
+		a.adminRoutes(r)
+		get(r, "/livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveRoutes(routes, w, r) })
+}
+
+func serveRoutes(routes http.Handler, w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		ignoreBody(w)
+	}
+	routes.ServeHTTP(w, withoutTrailingSlash(r))
 }
 
 // ignoreBody makes net/http respond before it has read the request body, which the client may never
@@ -63,14 +78,7 @@ func get(r chi.Router, pattern string, h http.HandlerFunc) {
 // routes returns all routes except /v1/verify, which accepts methods that the router chi does not
 // know. A route calls [on] to give an error another status than errorTable does.
 func (a *API) routes() chi.Router {
-	r := chi.NewRouter()
-	// Every request passes through these middlewares, in the order of this list.
-	every := chi.Middlewares{a.observe, timeout, a.cors}
-	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
-	r.NotFound(noRoute)
-	r.MethodNotAllowed(noRoute)
-	r.Group(func(r chi.Router) {
-		r.Use(every...)
+	return a.router(func(r chi.Router) {
 		if a.ClassicRoutes != ClassicOff {
 			a.classicRoutes(r, "", "/api/v1")
 		}
@@ -79,22 +87,21 @@ func (a *API) routes() chi.Router {
 			a.adminRoutes(r)
 		}
 	})
-	return r
 }
 
-// AdminHandler returns the HTTP handler of the routes for operators alone, for a listener of its own.
-func (a *API) AdminHandler() http.Handler {
+// router returns a router with the routes that add adds.
+func (a *API) router(add func(chi.Router)) chi.Router {
 	r := chi.NewRouter()
+	// Every request passes through these middlewares, in the order of this list.
 	every := chi.Middlewares{a.observe, timeout, a.cors}
 	noRoute := every.HandlerFunc(a.plain(notFound(r))).ServeHTTP
 	r.NotFound(noRoute)
 	r.MethodNotAllowed(noRoute)
 	r.Group(func(r chi.Router) {
 		r.Use(every...)
-		a.adminRoutes(r)
-		get(r, "/livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
+		add(r)
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.ServeHTTP(w, withoutTrailingSlash(req)) })
+	return r
 }
 
 // v1Routes adds the routes of /v1 and /oauth, the health checks and the documents.

@@ -30,8 +30,8 @@ func (e FieldErrors) Error() string {
 	return "invalid fields: " + e.join(", ", func(f FieldError) string { return f.Code })
 }
 
-// details lists the fields and their details, for people.
-func (e FieldErrors) details() string {
+// Details lists the fields and their details, for people.
+func (e FieldErrors) Details() string {
 	return e.join("; ", func(f FieldError) string { return f.Detail })
 }
 

@@ -176,7 +176,7 @@ func (i *importer) user(line []byte) (User, error) {
 		u.CreatedAt = at.UTC().Truncate(time.Microsecond)
 	}
 	if len(errs) > 0 {
-		return User{}, errors.New(errs.details())
+		return User{}, errors.New(errs.Details())
 	}
 	return u, nil
 }

@@ -54,8 +54,14 @@ func joinRoles(names []string) string {
 }
 
 // FindUsers returns users whose username or, if the text contains an @, whose email address begins with the
-// text, or the user whose id the text is. It also returns the query, whose Key leads to the next page.
+// text, or the user whose id the text is. It also returns the query, whose Key leads to the next page. It returns
+// FieldErrors if there is no such status.
 func (s *Service) FindUsers(ctx context.Context, text string, q UserQuery) ([]User, UserQuery, error) {
+	switch q.Status {
+	case "", StatusPending, StatusActive, StatusSuspended, StatusDeleted:
+	default:
+		return nil, q, invalidField("status", &problem{CodeInvalid, "must be pending, active, suspended or deleted"})
+	}
 	text = strings.TrimSpace(text)
 	if q.Prefix = Fold(text); strings.Contains(text, "@") {
 		q.Prefix = FoldEmail(text)
@@ -63,12 +69,16 @@ func (s *Service) FindUsers(ctx context.Context, text string, q UserQuery) ([]Us
 	if text != "" && !storable(text) {
 		return nil, q, nil
 	}
-	if text != "" && q.After == "" {
+	if text != "" && q.After == (UserKey{}) {
 		u, err := s.Store.ByID(ctx, text)
-		if err == nil {
+		switch {
+		case err == nil:
+			hasRole := q.Role == "" || slices.Contains(strings.Split(u.Roles, ","), q.Role)
+			if !hasRole || q.Status != "" && q.Status != u.Status {
+				return nil, q, nil
+			}
 			return []User{u}, q, nil
-		}
-		if !errors.Is(err, ErrNotFound) {
+		case !errors.Is(err, ErrNotFound):
 			return nil, q, err
 		}
 	}

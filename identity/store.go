@@ -16,19 +16,23 @@ type UserQuery struct {
 	Prefix string
 	Status Status // if empty, all users but deleted ones
 	Role   string // if empty, users of any role or none
-	After  string // only users whose folded name or id is higher
+	After  UserKey
 	Limit  int
 }
 
-// Key returns the value by which the results of the query are in order.
-func (q *UserQuery) Key(u *User) string {
+// UserKey is the place of a user in the results of a query: first by the folded name, then by the id, because
+// several pending users may claim one address.
+type UserKey struct{ Name, ID string }
+
+// Key returns the place of a user. Without a prefix, the name is empty.
+func (q *UserQuery) Key(u *User) UserKey {
 	switch {
 	case q.Prefix == "":
-		return u.ID
+		return UserKey{ID: u.ID}
 	case strings.Contains(q.Prefix, "@"):
-		return FoldEmail(u.Email)
+		return UserKey{FoldEmail(u.Email), u.ID}
 	default:
-		return Fold(u.Username)
+		return UserKey{Fold(u.Username), u.ID}
 	}
 }
 

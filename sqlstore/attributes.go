@@ -9,10 +9,12 @@ import (
 )
 
 var (
-	forgetRoles   = newStatement(`DELETE FROM user_roles WHERE user_id = ?`)
-	insertRole    = newStatement(`INSERT INTO user_roles (role, user_id) VALUES (?, ?)`)
-	setAttributes = newStatement(`UPDATE users SET roles = ?, claims = ?, updated_at = ? WHERE id = ?`)
-	moveSessions  = newStatement(`UPDATE sessions SET generation = ? WHERE user_id = ? AND ` + isOpen)
+	forgetRoles = newStatement(`DELETE FROM user_roles WHERE user_id = ?`)
+	insertRole  = newStatement(`INSERT INTO user_roles (role, user_id) VALUES (?, ?)`)
+	// waitingRevocation returns the newest revocation of a user that is not enforced yet, or 0.
+	waitingRevocation = newStatement(`SELECT coalesce(max(id), 0) FROM outbox WHERE user_id = ? AND topic = ?`)
+	setAttributes     = newStatement(`UPDATE users SET roles = ?, claims = ?, updated_at = ? WHERE id = ?`)
+	moveSessions      = newStatement(`UPDATE sessions SET generation = ? WHERE user_id = ? AND ` + isOpen)
 )
 
 // SetAttributes implements [identity.Store]. It moves all open sessions of the user to a new generation. So
@@ -32,7 +34,8 @@ func (u *Users) SetAttributes(ctx context.Context, id string, change identity.At
 			claims = *change.Claims
 		}
 		if roles == user.Roles && claims == user.Claims {
-			return nil
+			// An earlier call may have made the same change, and not enforced it.
+			return tx.get(ctx, &revocation, nil, waitingRevocation, id, topicRevocation)
 		}
 		if _, err := tx.exec(ctx, setAttributes, string(roles), claims, at(now), id); err != nil {
 			return err

@@ -16,15 +16,16 @@ import (
 )
 
 // bulkRow is a row of the table bulk_revocations. The reason of the sessions' end is always
-// [issuer.ReasonAdministrator], and the column reason is the act's.
+// [issuer.ReasonAdministrator]. The column reason is the act's.
 type bulkRow struct {
-	ID, Filter                      string
-	Actor, ActorID, Address, Reason string
-	State                           issuer.BulkState
-	DoneTo                          string
-	Matched, Revoked                int64
-	BatchAt                         timestamp // when sessions ended last
-	StartedAt, FinishedAt           timestamp
+	ID, Filter                         string
+	Actor, ActorID, Address, Reason    string
+	State                              issuer.BulkState
+	DoneTo                             string
+	Matched, Revoked                   int64
+	BatchAt                            timestamp // the time of the latest batch
+	StartedAt, FinishedAt, LeasedUntil timestamp
+	LeasedBy                           string
 }
 
 func (r *bulkRow) bulk() (issuer.Bulk, error) {
@@ -40,30 +41,45 @@ func (r *bulkRow) bulk() (issuer.Bulk, error) {
 
 var (
 	insertBulk = newStatement(`
-		INSERT INTO bulk_revocations (id, filter, actor, actor_id, address, reason, state, done_to, started_at)
-		VALUES (:id, :filter, :actor, :actor_id, :address, :reason, :state, '', :started_at)`)
+		INSERT INTO bulk_revocations (id, filter, actor, actor_id, address, reason, state, done_to, started_at, leased_by, leased_until)
+		VALUES (:id, :filter, :actor, :actor_id, :address, :reason, :state, '', :started_at, :leased_by, :leased_until)`)
 	selectBulk = `SELECT id, filter, actor, actor_id, address, reason, state, done_to, matched, revoked, batch_at, started_at, finished_at FROM bulk_revocations `
 	readBulk   = newStatement(selectBulk + `WHERE id = ?`)
 	lockBulk   = newStatement(selectBulk + `WHERE id = ? FOR UPDATE`)
-	// claimBulk takes a revocation that nobody does.
+	// claimBulk claims the revocation that nobody has claimed for longest. The inner query is materialized for the
+	// reason that claimOutbox names.
 	claimBulk = newStatement(`
-		UPDATE bulk_revocations SET leased_until = ? WHERE id IN (
+		WITH free AS MATERIALIZED (
 			SELECT id FROM bulk_revocations WHERE finished_at IS NULL AND (leased_until IS NULL OR leased_until < ?)
-			ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+			ORDER BY leased_until IS NOT NULL, leased_until, id LIMIT 1 FOR UPDATE SKIP LOCKED
+		)
+		UPDATE bulk_revocations SET leased_by = ?, leased_until = ? WHERE id IN (SELECT id FROM free)
 		RETURNING id`)
-	keepBulk = newStatement(`UPDATE bulk_revocations SET leased_until = ? WHERE id = ? AND finished_at IS NULL RETURNING id`)
+	keepBulk = newStatement(`
+		UPDATE bulk_revocations SET leased_by = ?, leased_until = ?
+		WHERE id = ? AND finished_at IS NULL AND (leased_by = ? OR leased_until IS NULL OR leased_until < ?)
+		RETURNING id`)
+	// oldestRevocation returns when the oldest revocation that waits was recorded. Each topic has a min of its own,
+	// because that takes one step in an index.
+	oldestRevocation = newStatement(`
+		SELECT min(queued_at) FROM (
+			SELECT min(queued_at) AS queued_at FROM outbox WHERE topic = ?
+			UNION ALL SELECT min(queued_at) FROM outbox WHERE topic = ?) AS oldest`)
 	saveBulk = newStatement(`
 		UPDATE bulk_revocations SET state = :state, done_to = :done_to, matched = :matched, revoked = :revoked, batch_at = :batch_at, finished_at = :finished_at
 		WHERE id = :id`)
 )
 
 // StartBulk implements [issuer.Ledger].
-func (s *Sessions) StartBulk(ctx context.Context, b issuer.Bulk) error {
+func (s *Sessions) StartBulk(ctx context.Context, b issuer.Bulk, owner string, lease time.Duration) error {
 	filter, err := json.Marshal(b.Filter)
 	if err != nil {
 		return fmt.Errorf("sqlstore: encode a filter: %w", err)
 	}
 	row := bulkRow{ID: b.ID, Filter: string(filter), State: b.State, StartedAt: at(b.StartedAt)}
+	if owner != "" {
+		row.LeasedBy, row.LeasedUntil = owner, at(b.StartedAt.Add(lease))
+	}
 	row.stamp(ctx)
 	return s.wrap("start a revocation of sessions", s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
 		if _, err := tx.exec(ctx, insertBulk, row); err != nil {
@@ -94,64 +110,80 @@ func (s *Sessions) Bulk(ctx context.Context, id string) (issuer.Bulk, error) {
 }
 
 // ClaimBulk implements [issuer.Ledger].
-func (s *Sessions) ClaimBulk(ctx context.Context, id string, now time.Time, lease time.Duration) (claimed string, err error) {
+func (s *Sessions) ClaimBulk(ctx context.Context, id, owner string, now time.Time, lease time.Duration) (claimed string, err error) {
+	until := at(now.Add(lease))
 	if id == "" {
-		err = s.db.get(ctx, &claimed, issuer.ErrNotFound, claimBulk, at(now.Add(lease)), at(now))
+		err = s.db.get(ctx, &claimed, issuer.ErrNotFound, claimBulk, at(now), owner, until)
 	} else {
-		err = s.db.get(ctx, &claimed, issuer.ErrNotFound, keepBulk, at(now.Add(lease)), id)
+		err = s.db.get(ctx, &claimed, issuer.ErrNotFound, keepBulk, owner, until, id, owner, at(now))
 	}
 	return claimed, s.wrap("claim a revocation of sessions", err)
 }
 
 // StepBulk implements [issuer.Ledger].
 func (s *Sessions) StepBulk(ctx context.Context, id string, now time.Time, limit int) (issuer.Bulk, []issuer.Revocation, error) {
-	var row bulkRow
+	var b issuer.Bulk
 	var ended []issuer.Revocation
-	table, err := s.Epochs(ctx) // before the transaction, which has its own connection
-	if err != nil {
-		return issuer.Bulk{}, nil, err
-	}
-	err = s.db.inTx(ctx, func(ctx context.Context, tx *tx) error {
-		ended = nil
+	err := s.db.inTx(ctx, func(ctx context.Context, tx *tx) (err error) {
+		var row bulkRow
 		if err := tx.get(ctx, &row, issuer.ErrNotFound, lockBulk, id); err != nil {
 			return err
 		}
-		b, err := row.bulk()
-		if err != nil {
+		if b, err = row.bulk(); err != nil {
 			return err
 		}
-		ctx = row.act(ctx)
+		waits := false
 		q := newSearch(b.Filter, now, row.DoneTo, limit)
-		switch row.State {
-		case issuer.BulkCounting:
-			var n int64
-			n, row.DoneTo, err = tx.count(ctx, &q)
-			row.Matched += n
-			if row.DoneTo == "" {
-				row.State = issuer.BulkRevoking
-			}
-		case issuer.BulkRevoking:
-			ended, err = tx.endPart(ctx, &row, &q, now)
-			// The oldest revocation that waits may be one of this bulk, unless it was recorded after the last batch.
-			enforced := len(table.Epochs) > 0 && (table.Pending.IsZero() || table.Pending.After(row.BatchAt.Time))
-			if err == nil && row.DoneTo == bulkEnd && len(ended) == 0 && enforced {
-				row.State, row.FinishedAt = issuer.BulkDone, at(now)
-				err = tx.record(ctx, event{At: at(now), Type: eventBulkFinished, Detail: row.ID, After: strconv.FormatInt(row.Revoked, 10)})
-			}
+		switch {
+		case row.State == issuer.BulkCounting:
+			ended, err = nil, tx.countPart(ctx, &row, &q)
+		case row.State == issuer.BulkRevoking && row.DoneTo != bulkEnd:
+			ended, err = tx.endPart(row.act(ctx), &row, &q, now)
 		default:
-			return nil
+			ended = nil
+			waits, err = tx.finishBulk(row.act(ctx), &row, now)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			_, err = tx.exec(ctx, saveBulk, row)
 		}
-		_, err = tx.exec(ctx, saveBulk, row)
+		if err == nil {
+			b, err = row.bulk()
+			b.Waits = waits
+		}
 		return err
 	})
 	if err != nil {
 		return issuer.Bulk{}, nil, s.wrap("continue revocation "+id, err)
 	}
-	b, err := row.bulk()
-	return b, ended, err
+	return b, ended, nil
+}
+
+// countPart counts a part of the sessions.
+func (t *tx) countPart(ctx context.Context, row *bulkRow, q *search) error {
+	n, next, err := t.count(ctx, q)
+	row.Matched += n
+	if row.DoneTo = next; next == "" {
+		row.State = issuer.BulkRevoking
+	}
+	return err
+}
+
+// finishBulk changes the state to BulkDone, unless a revocation from before waits: of this bulk, or of an earlier
+// act that ended sessions which the filter would select. It looks after the row was locked, because another
+// replica may have done the last batch until then.
+func (t *tx) finishBulk(ctx context.Context, row *bulkRow, now time.Time) (waits bool, err error) {
+	var oldest timestamp
+	if err := t.get(ctx, &oldest, nil, oldestRevocation, topicRevocation, topicEarlier); err != nil {
+		return false, err
+	}
+	if !oldest.IsZero() && !oldest.After(later(row.BatchAt.Time, row.StartedAt.Time)) {
+		return true, nil
+	}
+	if row.State == issuer.BulkDone {
+		return false, nil
+	}
+	row.State, row.FinishedAt = issuer.BulkDone, at(now)
+	return false, t.record(ctx, event{At: at(now), Type: eventBulkFinished, Detail: row.ID, After: strconv.FormatInt(row.Revoked, 10)})
 }
 
 // bulkEnd is the value of done_to once no session is left.
@@ -159,9 +191,6 @@ const bulkEnd = " "
 
 // endPart ends up to q.Limit sessions that the filter selects, and moves done_to.
 func (t *tx) endPart(ctx context.Context, row *bulkRow, q *search, now time.Time) ([]issuer.Revocation, error) {
-	if row.DoneTo == bulkEnd {
-		return nil, nil
-	}
 	next, err := t.part(ctx, q)
 	if err != nil {
 		return nil, err
@@ -187,7 +216,7 @@ func (t *tx) endPart(ctx context.Context, row *bulkRow, q *search, now time.Time
 	}
 	ended, err := t.endSessions(ctx, ids, users, now)
 	row.Revoked += int64(len(ended))
-	row.BatchAt = at(now)
+	row.BatchAt = at(later(row.BatchAt.Time, now))
 	return ended, err
 }
 

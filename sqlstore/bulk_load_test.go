@@ -84,10 +84,7 @@ func TestBulk_RevokesManySessionsBesideChecks(t *testing.T) {
 	check := func(done <-chan time.Time) []time.Duration { return checkTokens(t, m, tokens, perSecond, done) }
 	check(time.After(round / 2)) // the first checks of each session
 	alone := check(time.After(round))
-	b, err := m.StartBulk(t.Context(), filter, issuer.ReasonAdministrator)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var b issuer.Bulk
 	done := make(chan time.Time)
 	probed := make(chan []time.Duration)
 	go func() { probed <- probeLocks(t, db, rows, done) }()
@@ -95,7 +92,7 @@ func TestBulk_RevokesManySessionsBesideChecks(t *testing.T) {
 	var took time.Duration
 	go func() {
 		defer close(done)
-		if b, err = m.ContinueBulk(t.Context(), b.ID, nil); err != nil {
+		if b, err = m.RevokeBulk(t.Context(), filter, issuer.ReasonAdministrator, func(issuer.Bulk) {}); err != nil {
 			t.Error(err)
 		}
 		took = time.Since(began)
@@ -297,8 +294,9 @@ func TestLists_ReadIndexes(t *testing.T) {
 		t.Fatalf("%d statements, so this test sees too little", len(plans))
 	}
 	for name, plan := range plans {
-		if strings.Contains(plan, "Seq Scan") || !strings.Contains(plan, "Index") {
-			t.Errorf("%s reads a whole table:\n%s", name, plan)
+		sorts := strings.Contains(plan, "Sort") && name != "events of a user" && name != "search by user" // one user has few
+		if strings.Contains(plan, "Seq Scan") || !strings.Contains(plan, "Index") || sorts {
+			t.Errorf("%s reads or sorts a whole table:\n%s", name, plan)
 		}
 	}
 }

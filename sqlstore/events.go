@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -101,12 +102,13 @@ const selectEvent = `
 var (
 	eventsOfUser = newStatement(selectEvent + `WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?`)
 	// The event types and the users have indexes of their own.
-	sealedEvents       = newStatement(selectEvent + `WHERE number > ? ORDER BY number LIMIT ?`)
-	sealedEventsOfType = newStatement(selectEvent + `WHERE number > ? AND type = ? ORDER BY number LIMIT ?`)
+	sealedEvents       = newStatement(selectEvent + `WHERE number > 0 AND number > ? ORDER BY events.number LIMIT ?`)
+	sealedEventsOfType = newStatement(selectEvent + `WHERE number > 0 AND number > ? AND type = ? ORDER BY events.number LIMIT ?`)
 	sealedEventsOfUser = newStatement(selectEvent + `
-		WHERE seq IN (SELECT seq FROM events WHERE user_id = ? AND number > ? AND (? = '' OR type = ?) ORDER BY number LIMIT ?)
-		ORDER BY number`)
-	unsealedEvents = newStatement(selectEvent + `WHERE number IS NULL ORDER BY seq LIMIT ?`)
+		WHERE seq IN (SELECT seq FROM events WHERE user_id = ? AND number > 0 AND number > ? AND (? = '' OR type = ?) ORDER BY number LIMIT ?)
+		ORDER BY events.number`)
+	// unsealedEvents locks the events. Otherwise the retention could remove one that gets a number.
+	unsealedEvents = newStatement(selectEvent + `WHERE number IS NULL ORDER BY seq LIMIT ? FOR UPDATE`)
 
 	// lockChain skips the row if another replica seals.
 	lockChain = newStatement(`SELECT number, hash, forgotten FROM event_chain FOR UPDATE SKIP LOCKED`)
@@ -181,9 +183,12 @@ func (e *Events) Seal(ctx context.Context, limit int) ([]audit.Event, error) {
 			links = append(links, events[i].Seq, events[i].Number, events[i].Previous)
 		}
 		values := strings.Join(slices.Repeat([]string{"(?::bigint, ?::bigint, ?::bytea)"}, len(events)), ", ")
-		_, err := tx.exec(ctx, newStatement(`
+		n, err := tx.exec(ctx, newStatement(`
 			UPDATE events SET number = chain.column2, previous = chain.column3
 			FROM (VALUES `+values+`) AS chain WHERE seq = chain.column1`), links...)
+		if err == nil && n != int64(len(events)) {
+			err = fmt.Errorf("sqlstore: sealed %d of %d events", n, len(events))
+		}
 		if err == nil {
 			_, err = tx.exec(ctx, moveChain, head.Number, head.Hash)
 		}

@@ -75,7 +75,7 @@ func ReadTime(src any) (time.Time, error) {
 // table were the last resort.
 func (db *DB) ExplainLists(ctx context.Context) (map[string]string, error) {
 	now := time.Now()
-	users := found{After: "a", Below: afterAll, Status: "active", Role: "reader", Limit: 101}
+	users := found{Least: "a", Below: afterAll, AfterName: "b", Status: "active", Role: "reader", Limit: 101}
 	statements := map[string]*statement{
 		"findByID": findByID, "findByStatus": findByStatus, "findByUsername": findByUsername, "findByEmail": findByEmail,
 		"findByClaim": findByClaim, "findByRole": findByRole,

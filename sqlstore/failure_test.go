@@ -51,11 +51,16 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, _, err := s.Search(ctx, issuer.Filter{}, longAgo, issuer.Page{Limit: 1})
 			return err
 		},
-		"Count":     func(ctx context.Context) error { _, _, err := s.Count(ctx, issuer.Filter{}, longAgo, ""); return err },
-		"StartBulk": func(ctx context.Context) error { return s.StartBulk(ctx, issuer.Bulk{ID: subject, StartedAt: longAgo}) },
-		"Bulk":      func(ctx context.Context) error { _, err := s.Bulk(ctx, "id"); return err },
-		"ClaimBulk": func(ctx context.Context) error { _, err := s.ClaimBulk(ctx, "id", longAgo, time.Second); return err },
-		"StepBulk":  func(ctx context.Context) error { _, _, err := s.StepBulk(ctx, "id", longAgo, 1); return err },
+		"Count": func(ctx context.Context) error { _, _, err := s.Count(ctx, issuer.Filter{}, longAgo, ""); return err },
+		"StartBulk": func(ctx context.Context) error {
+			return s.StartBulk(ctx, issuer.Bulk{ID: subject, StartedAt: longAgo}, "", 0)
+		},
+		"Bulk": func(ctx context.Context) error { _, err := s.Bulk(ctx, "id"); return err },
+		"ClaimBulk": func(ctx context.Context) error {
+			_, err := s.ClaimBulk(ctx, "id", "owner", longAgo, time.Second)
+			return err
+		},
+		"StepBulk": func(ctx context.Context) error { _, _, err := s.StepBulk(ctx, "id", longAgo, 1); return err },
 		"RevokeToken": func(ctx context.Context) error {
 			_, err := s.RevokeToken(ctx, subject, "id", "jti", longAgo, longAgo)
 			return err

@@ -69,40 +69,44 @@ func (t *tx) changeStatus(ctx context.Context, user lockedUser, to identity.Stat
 
 // found holds the parameters of the statements that find users.
 type found struct {
-	Least, After, Below string // bounds of the folded names or of the ids
-	Status              identity.Status
-	Role                string
-	Limit               int
+	Least, Below       string // bounds of the folded names
+	AfterName, AfterID string
+	Status             identity.Status
+	Role               string
+	Limit              int
 }
 
 // findBy returns a statement that finds users in the order of a column, which has an index.
 func findBy(column, condition string) *statement {
-	return newStatement(`SELECT ` + userColumns + ` FROM users WHERE ` + column + ` >= :least AND ` + column + ` > :after AND ` + column + ` < :below AND ` + condition + `
+	return newStatement(`SELECT ` + userColumns + ` FROM users
+		WHERE ` + column + ` >= :least AND (` + column + `, id) > (:after_name, :after_id) AND ` + column + ` < :below AND ` + condition + `
 		AND (:role = '' OR EXISTS (SELECT 1 FROM user_roles WHERE role = :role AND user_id = id))
-		ORDER BY ` + column + ` LIMIT :limit`)
+		ORDER BY ` + column + `, id LIMIT :limit`)
 }
 
 // withStatus is the condition that a user has the wanted status.
 const withStatus = `status <> 'deleted' AND (:status = '' OR status = :status)`
 
 var (
-	findByID       = findBy("id", withStatus)
-	findByStatus   = findBy("id", "status = :status")
+	findByID       = newStatement(`SELECT ` + userColumns + ` FROM users WHERE id > :after_id AND ` + withStatus + ` ORDER BY id LIMIT :limit`)
+	findByStatus   = newStatement(`SELECT ` + userColumns + ` FROM users WHERE status = :status AND id > :after_id ORDER BY id LIMIT :limit`)
 	findByUsername = findBy("username_key", withStatus)
 	findByEmail    = findBy("email_key", withStatus)
-	findByClaim    = findBy("claim_key", withStatus+` AND status = 'pending'`) // others do not have the address
+	findByClaim    = findBy("claim_key", withStatus+` AND status = 'pending'`) // an active user has only claimed it
 	findByRole     = newStatement(`SELECT ` + userColumns + ` FROM user_roles JOIN users ON id = user_id
-		WHERE role = :role AND user_id > :after AND user_id < :below AND ` + withStatus + ` ORDER BY user_id LIMIT :limit`)
+		WHERE role = :role AND user_id > :after_id AND ` + withStatus + ` ORDER BY user_id LIMIT :limit`)
 )
 
-// afterAll sorts after every id and every folded name. A prefix with it sorts after all that begins with
-// the prefix.
+// afterAll sorts after every folded name. A prefix with it sorts after all that begins with the prefix.
 const afterAll = "\U0010FFFF"
 
 // Find implements [identity.Store]. Each statement reads an index in its order, so that a page takes the
 // same time however many users there are.
 func (u *Users) Find(ctx context.Context, q identity.UserQuery) ([]identity.User, error) {
-	row := found{Least: q.Prefix, After: q.After, Below: q.Prefix + afterAll, Status: q.Status, Role: q.Role, Limit: q.Limit}
+	row := found{
+		Least: q.Prefix, Below: q.Prefix + afterAll, AfterName: q.After.Name, AfterID: q.After.ID,
+		Status: q.Status, Role: q.Role, Limit: q.Limit,
+	}
 	var statements []*statement
 	switch {
 	case strings.Contains(q.Prefix, "@"):
@@ -126,7 +130,10 @@ func (u *Users) Find(ctx context.Context, q identity.UserQuery) ([]identity.User
 			users = append(users, rows[i].user())
 		}
 	}
-	slices.SortStableFunc(users, func(a, b identity.User) int { return cmp.Compare(q.Key(&a), q.Key(&b)) })
+	slices.SortFunc(users, func(a, b identity.User) int {
+		x, y := q.Key(&a), q.Key(&b)
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID))
+	})
 	users = slices.CompactFunc(users, func(a, b identity.User) bool { return a.ID == b.ID })
 	return users[:min(len(users), q.Limit)], nil
 }

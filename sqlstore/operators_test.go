@@ -54,11 +54,16 @@ func TestFind_PagesThroughUsersInOneOrder(t *testing.T) {
 		if _, err := db.Users().Delete(t.Context(), "dora", longAgo, mail.Envelope{}); err != nil {
 			t.Fatal(err)
 		}
+		for _, name := range []string{"twin1", "twin2"} { // both claim one address
+			add(t, db, name, func(u *identity.User) {
+				u.Email, u.Status, u.EmailVerifiedAt = "twin@example.org", identity.StatusPending, time.Time{}
+			})
+		}
 		for _, c := range []struct {
 			query identity.UserQuery
 			want  string
 		}{
-			{identity.UserQuery{}, "Adèle ada adam bob carl"},
+			{identity.UserQuery{}, "Adèle ada adam bob carl twin1 twin2"},
 			{identity.UserQuery{Prefix: "ad"}, "ada adam Adèle"},
 			{identity.UserQuery{Prefix: "ada"}, "ada adam"},
 			{identity.UserQuery{Prefix: "ada@"}, "ada"},
@@ -71,6 +76,7 @@ func TestFind_PagesThroughUsersInOneOrder(t *testing.T) {
 			{identity.UserQuery{Role: "admin", Status: identity.StatusActive}, "ada"},
 			{identity.UserQuery{Role: "admin", Prefix: "b"}, ""},
 			{identity.UserQuery{Role: "read"}, ""},
+			{identity.UserQuery{Prefix: "twin@"}, "twin1 twin2"},
 		} {
 			for _, limit := range []int{1, 2, 10} {
 				var got []string
@@ -273,22 +279,22 @@ func TestBulk_EndsWhatTheFilterSelectsOnce(t *testing.T) {
 		now := longAgo.Add(time.Minute)
 		ctx := audit.With(t.Context(), byCarol)
 		b := issuer.Bulk{ID: issuer.NewTimedID(now), Filter: issuer.Filter{UserAgent: "agent_1", CreatedBefore: now}, State: issuer.BulkCounting, StartedAt: now}
-		if err := db.Sessions().BeginEpoch(t.Context(), 1, issuer.Server{ID: "a"}); err != nil {
+		if err := db.Sessions().StartBulk(ctx, b, "", 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.Sessions().StartBulk(ctx, b); err != nil {
-			t.Fatal(err)
-		}
-		claim := func(id string, at time.Time) string {
+		claim := func(owner, id string, at time.Time) string {
 			t.Helper()
-			claimed, err := db.Sessions().ClaimBulk(t.Context(), id, at, time.Minute)
+			claimed, err := db.Sessions().ClaimBulk(t.Context(), id, owner, at, time.Minute)
 			if err != nil && !errors.Is(err, issuer.ErrNotFound) {
 				t.Fatal(err)
 			}
 			return claimed
 		}
-		if first, second, late := claim("", now), claim("", now), claim("", now.Add(2*time.Minute)); first != b.ID || second != "" || late != b.ID {
+		if first, second, late := claim("a", "", now), claim("b", "", now), claim("b", "", now.Add(2*time.Minute)); first != b.ID || second != "" || late != b.ID {
 			t.Errorf("claimed %q, %q while the lease runs, and %q after it", first, second, late)
+		}
+		if lost, kept := claim("a", b.ID, now.Add(2*time.Minute)), claim("b", b.ID, now.Add(2*time.Minute)); lost != "" || kept != b.ID {
+			t.Errorf("the owner before claims %q, and the present one %q", lost, kept)
 		}
 		var ended []issuer.Revocation
 		var steps int
@@ -303,7 +309,7 @@ func TestBulk_EndsWhatTheFilterSelectsOnce(t *testing.T) {
 				if b.State != issuer.BulkRevoking || len(some) != 1 {
 					t.Errorf("step 3: %+v, %d revocations", b, len(some))
 				}
-				if b, some, err = db.Sessions().StepBulk(t.Context(), b.ID, now, 3); err != nil || b.State != issuer.BulkRevoking || len(some) != 0 {
+				if b, some, err = db.Sessions().StepBulk(t.Context(), b.ID, now, 3); err != nil || b.State != issuer.BulkRevoking || len(some) != 0 || !b.Waits {
 					t.Fatalf("a step before the revocations are enforced: %+v, %v", b, err)
 				}
 				for _, r := range ended {
@@ -324,7 +330,7 @@ func TestBulk_EndsWhatTheFilterSelectsOnce(t *testing.T) {
 		if n, _, err := db.Sessions().Count(t.Context(), issuer.Filter{}, now, ""); err != nil || n != 8 {
 			t.Errorf("%d sessions are left, %v", n, err)
 		}
-		if claimed := claim("", now.Add(time.Hour)); claimed != "" {
+		if claimed := claim("c", "", now.Add(time.Hour)); claimed != "" {
 			t.Errorf("claimed %q after it was done", claimed)
 		}
 		history, err := db.Sessions().History(t.Context(), "user001", issuer.Page{})
@@ -333,6 +339,45 @@ func TestBulk_EndsWhatTheFilterSelectsOnce(t *testing.T) {
 		}
 		wantEvents(t, db, "administrator", `revocation.requested >{"user_agent":"agent_1","created_before":"`+now.Format(time.RFC3339Nano)+`"}`,
 			"session.ended >", "session.ended >", "session.ended >", "session.ended >", "revocation.finished >4")
+	})
+}
+
+// An earlier act may have ended sessions that the filter would select, and not enforced that.
+func TestBulk_WaitsForEarlierRevocations(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		all := populate(t, db, 2)
+		now := longAgo.Add(time.Minute)
+		_, earlier, err := db.Sessions().Revoke(t.Context(), all[0].Subject, all[0].ID, issuer.Ending{At: now, Reason: issuer.ReasonRevoked, By: issuer.ByUser})
+		if err != nil {
+			t.Fatal(err)
+		}
+		later := now.Add(time.Minute)
+		b := issuer.Bulk{ID: issuer.NewTimedID(later), Filter: issuer.Filter{Subject: all[0].Subject}, State: issuer.BulkCounting, StartedAt: later}
+		if err := db.Sessions().StartBulk(t.Context(), b, "", 0); err != nil {
+			t.Fatal(err)
+		}
+		step := func() {
+			t.Helper()
+			if b, _, err = db.Sessions().StepBulk(t.Context(), b.ID, later, 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 4 {
+			step()
+		}
+		if b.State != issuer.BulkRevoking || !b.Waits {
+			t.Errorf("while an earlier revocation waits: %+v", b)
+		}
+		if err := db.Sessions().RevocationDone(t.Context(), earlier.ID); err != nil {
+			t.Fatal(err)
+		}
+		// A later one, of anybody, does not matter.
+		if _, _, err := db.Sessions().Revoke(t.Context(), all[1].Subject, all[1].ID, issuer.Ending{At: later.Add(time.Second), Reason: issuer.ReasonRevoked, By: issuer.ByUser}); err != nil {
+			t.Fatal(err)
+		}
+		if step(); b.State != issuer.BulkDone || b.Waits {
+			t.Errorf("after that: %+v", b)
+		}
 	})
 }
 
@@ -345,7 +390,8 @@ func TestVerify_FindsChangedAndRemovedEvents(t *testing.T) {
 			}
 		}
 		verify := func(noted ...audit.Head) (audit.Head, error) {
-			return audit.Verify(t.Context(), db.Events(), noted, func(_, _ int64) {})
+			r, err := audit.Verify(t.Context(), db.Events(), noted, func(_, _ int64) {})
+			return r.Head, err
 		}
 		if head, err := verify(); err != nil || head.Number != 0 {
 			t.Errorf("an empty chain: %v, %v", head, err)
@@ -423,8 +469,13 @@ func TestVerify_AcceptsThatOldEventsAreForgotten(t *testing.T) {
 		if err := (&audit.Sealer{Store: db.Events(), Log: discard}).Seal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		verify := func() (audit.Head, error) {
-			return audit.Verify(t.Context(), db.Events(), nil, func(_, _ int64) {})
+		verify := func(noted ...audit.Head) (audit.Head, error) {
+			r, err := audit.Verify(t.Context(), db.Events(), noted, func(_, _ int64) {})
+			return r.Head, err
+		}
+		whole, err := verify()
+		if err != nil {
+			t.Fatal(err)
 		}
 		if _, err := db.Users().Prune(t.Context(), identity.ForgetEvents, longAgo.Add(2*time.Hour), longAgo, 100); err != nil {
 			t.Fatal(err)
@@ -432,11 +483,23 @@ func TestVerify_AcceptsThatOldEventsAreForgotten(t *testing.T) {
 		if head, err := verify(); err != nil || head.Forgotten != 2 || head.Number != 6 {
 			t.Errorf("two events are forgotten: %+v, %v", head, err)
 		}
+		if _, err := verify(whole); err != nil {
+			t.Errorf("the head from before: %v", err)
+		}
 		if _, err := db.SQL().ExecContext(t.Context(), `DELETE FROM events WHERE number = 3`); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := verify(); err == nil {
 			t.Error("an event that is not old was removed, and nothing is found")
+		}
+		// Somebody removes all events and claims that they were old.
+		for _, text := range []string{`DELETE FROM events`, `UPDATE event_chain SET forgotten = number`} {
+			if _, err := db.SQL().ExecContext(t.Context(), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := verify(whole); err == nil {
+			t.Error("all events were removed, and a noted head does not show it")
 		}
 	})
 }
@@ -476,9 +539,9 @@ func TestSeal_LosesNoEventBesideOtherReplicas(t *testing.T) {
 		if err := (&audit.Sealer{Store: db.Events(), Log: discard}).Seal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		head, err := audit.Verify(t.Context(), db.Events(), nil, func(_, _ int64) {})
-		if err != nil || head.Number != writers*each {
-			t.Errorf("the chain ends at %d, %v, want %d", head.Number, err, writers*each)
+		report, err := audit.Verify(t.Context(), db.Events(), nil, func(_, _ int64) {})
+		if err != nil || report.Head.Number != writers*each || report.First != 1 {
+			t.Errorf("the chain is %+v, %v, want %d events", report, err, writers*each)
 		}
 	})
 }

@@ -106,6 +106,7 @@ var (
 			SELECT owner_id, below FROM session_endings WHERE at < :before AND NOT EXISTS
 				(SELECT 1 FROM sessions WHERE user_id = owner_id AND generation < below AND ended_at IS NULL)
 			ORDER BY at LIMIT :limit)`)
+	forgetBulks  = newStatement(`DELETE FROM bulk_revocations WHERE finished_at < :before`)
 	forgetFailed = newStatement(`DELETE FROM login_attempts WHERE id > :after AND id <= :last`)
 )
 
@@ -119,7 +120,10 @@ func forgetSessions(ctx context.Context, t *tx, b *batch) error {
 	if _, err := t.exec(ctx, forgetOver, *b); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, forgetEndings, *b)
+	if _, err := t.exec(ctx, forgetEndings, *b); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, forgetBulks, *b)
 	return err
 }
 

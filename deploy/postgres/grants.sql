@@ -13,7 +13,7 @@ GRANT SELECT, INSERT                 ON secrets          TO sessiond;
 GRANT SELECT, INSERT, DELETE         ON events           TO sessiond;
 GRANT UPDATE (number, previous)      ON events           TO sessiond;
 GRANT SELECT, UPDATE                 ON event_chain      TO sessiond;
-GRANT SELECT, INSERT, UPDATE         ON bulk_revocations TO sessiond;
+GRANT SELECT, INSERT, UPDATE, DELETE ON bulk_revocations TO sessiond;
 GRANT SELECT, INSERT, UPDATE         ON clients          TO sessiond;
 GRANT SELECT, INSERT, DELETE         ON user_roles       TO sessiond;
 GRANT SELECT, INSERT, DELETE         ON revoked_tokens   TO sessiond;

@@ -137,64 +137,81 @@ type Fault struct {
 
 func (f *Fault) Error() string { return fmt.Sprintf("event %d: %s", f.Number, f.Text) }
 
-// Verify reads the whole chain, and returns its end. Its error is a *[Fault] if an event was changed or
-// removed, or if the chain is not the one whose heads were noted earlier. progress is called after each batch.
-func Verify(ctx context.Context, store Store, noted []Head, progress func(done, last int64)) (Head, error) {
+// Report is what [Verify] found in order.
+type Report struct {
+	Head  Head  // the end of the chain
+	First int64 // the number of the first event that is there; 0 if there is none
+}
+
+// Verify reads the whole chain. Its error is a *[Fault] if an event was changed or removed, or if an event whose
+// hash was noted earlier is not there. The oldest events may be gone, because the retention removes them.
+// progress is called after each batch.
+func Verify(ctx context.Context, store Store, noted []Head, progress func(done, last int64)) (Report, error) {
 	head, err := store.Head(ctx)
+	report := Report{Head: head}
 	if err != nil {
-		return head, err
+		return report, err
 	}
 	want := make(map[int64][]byte, len(noted))
 	for _, h := range noted {
 		want[h.Number] = h.Hash
-		if h.Number > head.Number {
-			return head, &Fault{h.Number, "is missing: the chain ends before it"}
-		}
 	}
 	var last Event // zero before the first one
 	for last.Number < head.Number {
 		events, err := store.Events(ctx, Query{After: last.Number, Limit: verifyBatch})
 		if err != nil {
-			return head, err
+			return report, err
 		}
 		before := last.Number
 		for i := range events {
-			if events[i].Number > head.Number {
+			e := &events[i]
+			if e.Number > head.Number {
 				break // sealed after the head was read
 			}
-			if err := follows(&last, &events[i], head.Forgotten); err != nil {
-				return head, err
+			if e.Number > max(last.Number, head.Forgotten)+1 {
+				// The retention may have removed events since the head was read.
+				now, err := store.Head(ctx)
+				if err != nil {
+					return report, err
+				}
+				if head.Forgotten = now.Forgotten; e.Number > max(last.Number, head.Forgotten)+1 {
+					return report, &Fault{max(last.Number, head.Forgotten) + 1, "is missing"}
+				}
 			}
-			last = events[i]
-			if hash, ok := want[last.Number]; ok && !bytes.Equal(hash, last.Hash()) {
-				return head, &Fault{last.Number, "is not the one whose hash was noted"}
+			if e.Number == last.Number+1 && !bytes.Equal(e.Previous, hashBefore(&last)) {
+				return report, &Fault{max(last.Number, 1), "was changed"}
 			}
+			if last = *e; report.First == 0 {
+				report.First = e.Number
+			}
+			if hash, ok := want[e.Number]; ok && !bytes.Equal(hash, e.Hash()) {
+				return report, &Fault{e.Number, "is not the one whose hash was noted"}
+			}
+			delete(want, e.Number)
 		}
 		if last.Number == before {
-			if head.Number > head.Forgotten {
-				return head, &Fault{last.Number + 1, "is missing, and all events after it"}
-			}
-			return head, nil
+			break
 		}
 		progress(last.Number, head.Number)
 	}
-	if head.Number > 0 && !bytes.Equal(last.Hash(), head.Hash) {
-		return head, &Fault{last.Number, "was changed"}
+	switch {
+	case last.Number < head.Number && head.Number > head.Forgotten:
+		return report, &Fault{last.Number + 1, "is missing, and all events after it"}
+	case last.Number > 0 && last.Number == head.Number && !bytes.Equal(last.Hash(), head.Hash):
+		return report, &Fault{last.Number, "was changed"}
 	}
-	return head, nil
+	for number := range want {
+		return report, &Fault{number, "was noted, and is not there; only the retention may have removed it"}
+	}
+	return report, nil
 }
 
-// follows returns a fault if the event e does not follow the event last in the chain.
-func follows(last, e *Event, forgotten int64) error {
-	switch {
-	case e.Number == last.Number+1:
-		if last.Number == 0 && len(e.Previous) > 0 || last.Number > 0 && !bytes.Equal(e.Previous, last.Hash()) {
-			return &Fault{max(last.Number, 1), "was changed"}
-		}
-	case e.Number > forgotten+1:
-		return &Fault{max(last.Number, forgotten) + 1, "is missing"}
+// hashBefore returns what the event after e has as Previous.
+func hashBefore(e *Event) []byte {
+	if e.Number == 0 {
+		return nil
 	}
-	return nil
+	return e.Hash()
 }
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }

@@ -9,7 +9,7 @@ import (
 )
 
 // Event is an entry of the audit trail. It stays after its user is deleted. Therefore it has no personal data
-// of that user, unless an operator wrote some into a reason or into claims.
+// of that user, unless an operator wrote some into a reason, into claims or into the filter of a revocation.
 type Event struct {
 	Seq       int64     // by which the store finds the event; not in the order of time
 	Number    int64     // the place in the chain, from 1 on; 0 until the event is sealed
@@ -56,7 +56,7 @@ type Head struct {
 	Forgotten int64  // events with numbers up to this one may be gone, because they were too old
 }
 
-// Store stores the events. If the database fails, the error wraps [hashing.ErrUnavailable].
+// Store stores the events. If the database fails, the error wraps identity.ErrUnavailable.
 type Store interface {
 	// Events returns sealed events in the order of their numbers.
 	Events(ctx context.Context, q Query) ([]Event, error)

@@ -15,6 +15,7 @@ const (
 	// maxAge is how old the list may be before clients are not answered any more. Otherwise a replica that
 	// cannot read the database would accept a revoked client for ever.
 	maxAge = 30 * time.Second
+	// minAge is the shortest time between two readings.
 	minAge = 500 * time.Millisecond
 )
 
@@ -27,9 +28,13 @@ type Registry struct {
 	Now  func() time.Time
 	Log  *slog.Logger
 
+	reading sync.Mutex // held while the list is read, because many requests may want it at once
+	tried   time.Time  // when the latest attempt ended
+	failed  error      // of that attempt
+
 	mu   sync.RWMutex
 	list map[string]Client
-	read time.Time
+	read time.Time // when the list was read
 }
 
 // Run reads the clients again and again until ctx ends.
@@ -48,24 +53,29 @@ func (r *Registry) Run(ctx context.Context) {
 	}
 }
 
-// Read reads the clients now.
+// Read reads the clients, unless another goroutine tried to in the last half second.
 func (r *Registry) Read(ctx context.Context) error {
 	if r.Store == nil {
 		return nil
 	}
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	now := r.Now()
-	all, err := r.Store.Clients(ctx)
-	if err != nil {
-		return err
+	if now.Sub(r.tried) < minAge && !r.tried.IsZero() {
+		return r.failed
 	}
-	list := make(map[string]Client, len(all))
-	for _, c := range all {
-		list[c.ID] = c
+	var all []Client
+	if all, r.failed = r.Store.Clients(ctx); r.failed == nil {
+		list := make(map[string]Client, len(all))
+		for _, c := range all {
+			list[c.ID] = c
+		}
+		r.mu.Lock()
+		r.list, r.read = list, now
+		r.mu.Unlock()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list, r.read = list, now
-	return nil
+	r.tried = r.Now()
+	return r.failed
 }
 
 // Authenticate returns the client with this id and secret. It returns ErrUnknown, or ErrUnavailable if the
@@ -78,10 +88,9 @@ func (r *Registry) Authenticate(ctx context.Context, id, secret string) (Client,
 		return Client{}, ErrUnknown
 	}
 	c, age := r.find(id, now)
-	// A client that was just added or rotated need not wait for the next reading. Wrong secrets cause at most
-	// one reading each minAge.
+	// A client that was just added or rotated need not wait for the next reading.
 	if age >= maxAge || age >= minAge && !c.accepts(hash, now) {
-		if err := r.Read(ctx); err != nil {
+		if err := r.Read(ctx); err != nil && age >= maxAge {
 			return Client{}, fmt.Errorf("authenticate a client: %w", err)
 		}
 		c, _ = r.find(id, now)

@@ -23,7 +23,7 @@ const (
 
 // Actions are all actions that rate limits bound.
 var Actions = []string{
-	ActionLogin, ActionPassword, ActionRegister, ActionReset, ActionConfirm, ActionMail, ActionMailedToken, ActionRefresh,
+	ActionLogin, ActionPassword, ActionRegister, ActionReset, ActionConfirm, ActionMail, ActionMailedToken, ActionRefresh, ActionClient,
 }
 
 // Rules has a rule for each rate limit. The login and password rules count only wrong passwords, because

@@ -22,6 +22,8 @@ type Bulk struct {
 	Revoked    int64 // the sessions that ended so far
 	StartedAt  time.Time
 	FinishedAt time.Time // zero until the state is BulkDone
+	// Waits says that all sessions have ended, and that a revocation is not enforced yet, maybe another one.
+	Waits bool
 }
 
 // BulkState says what is being done.
@@ -38,8 +40,7 @@ const (
 	// bulkBatch is the number of sessions that one transaction ends. It keeps their users locked for some
 	// 20 ms.
 	bulkBatch = 200
-	// bulkLease is how long after its last batch a replica is taken for gone. It must be longer than a batch
-	// takes, including the count of one part of the sessions.
+	// bulkLease is how long after its last batch a replica is taken for gone. It is longer than a batch takes.
 	bulkLease = 15 * time.Second
 	// bulkRest is how long to rest after a batch, as a multiple of the time that the batch took. Checks and
 	// logins need the rest of the time.
@@ -48,14 +49,19 @@ const (
 )
 
 // StartBulk records a revocation of all active sessions that a filter selects. A background task of some
-// replica does it, or the caller by [Manager.ContinueBulk].
+// replica does it.
 func (m *Manager) StartBulk(ctx context.Context, f Filter, reason Reason) (Bulk, error) {
+	return m.startBulk(ctx, f, reason, "")
+}
+
+// startBulk also leases the revocation, unless the owner is empty.
+func (m *Manager) startBulk(ctx context.Context, f Filter, reason Reason, owner string) (Bulk, error) {
 	now := m.Now()
 	if f.CreatedBefore.IsZero() || f.CreatedBefore.After(now) {
 		f.CreatedBefore = now
 	}
 	b := Bulk{ID: NewTimedID(now), Filter: f, Reason: reason, State: BulkCounting, StartedAt: now}
-	if err := m.Ledger.StartBulk(ctx, b); err != nil {
+	if err := m.Ledger.StartBulk(ctx, b, owner, bulkLease); err != nil {
 		return Bulk{}, fmt.Errorf("issuer.StartBulk: %w", err)
 	}
 	return b, nil
@@ -70,12 +76,16 @@ func (m *Manager) Bulk(ctx context.Context, id string) (Bulk, error) {
 	return b, nil
 }
 
-// RunBulk continues recorded revocations until ctx ends.
+// RunBulk does recorded revocations until ctx ends.
 func (m *Manager) RunBulk(ctx context.Context) {
+	owner := NewID()
 	every(ctx, bulkInterval, func() {
-		id, err := m.Ledger.ClaimBulk(ctx, "", m.Now(), bulkLease)
-		if err == nil {
-			_, err = m.ContinueBulk(ctx, id, nil)
+		id, err := m.Ledger.ClaimBulk(ctx, "", owner, m.Now(), bulkLease)
+		for b := (Bulk{}); err == nil && b.State != BulkDone && !b.Waits; {
+			b, err = m.stepBulk(ctx, id, owner)
+		}
+		if err == nil { // if it waits, others can be done in the meantime
+			_, err = m.Ledger.ClaimBulk(ctx, id, owner, m.Now(), bulkInterval)
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
 			m.Log.WarnContext(ctx, "a revocation of many sessions waits, because the store or the ledger is away", "error", err)
@@ -83,37 +93,54 @@ func (m *Manager) RunBulk(ctx context.Context) {
 	})
 }
 
-// ContinueBulk does a revocation of StartBulk to its end. It calls progress, which may be nil, after each
-// batch. It returns ErrNotFound if there is no such revocation, or if another replica does it.
-func (m *Manager) ContinueBulk(ctx context.Context, id string, progress func(Bulk)) (b Bulk, err error) {
-	if progress == nil {
-		progress = func(Bulk) {}
+// RevokeBulk revokes all active sessions that a filter selects, and returns once every replica refuses them. It
+// calls progress after each batch. If it returns an error, the background task of some replica goes on, unless
+// the ID of the Bulk is empty.
+func (m *Manager) RevokeBulk(ctx context.Context, f Filter, reason Reason, progress func(Bulk)) (Bulk, error) {
+	owner := NewID()
+	b, err := m.startBulk(ctx, f, reason, owner)
+	if err != nil {
+		return Bulk{}, err
 	}
-	for {
-		start := time.Now()
-		if _, err = m.Ledger.ClaimBulk(ctx, id, m.Now(), bulkLease); err != nil {
-			return b, fmt.Errorf("issuer.ContinueBulk: %w", err)
-		}
-		var ended []Revocation
-		if b, ended, err = m.Ledger.StepBulk(ctx, id, m.Now(), bulkBatch); err != nil {
-			return b, fmt.Errorf("issuer.ContinueBulk: %w", err)
-		}
-		if err = m.enforceAll(ctx, ended); err != nil {
+	for b.State != BulkDone {
+		now, err := m.stepBulk(ctx, b.ID, owner)
+		if err != nil {
 			return b, err
 		}
+		b = now
 		progress(b)
-		if b.State == BulkDone {
-			return b, nil
+		if b.Waits {
+			rest(ctx, bulkInterval)
 		}
-		rest := bulkRest * time.Since(start)
-		if b.State == BulkRevoking && len(ended) == 0 {
-			rest = max(rest, outboxInterval/4) // it waits for revocations that another replica enforces
-		}
-		select {
-		case <-ctx.Done():
-			return b, fmt.Errorf("issuer.ContinueBulk: %w", ctx.Err())
-		case <-time.After(rest):
-		}
+	}
+	return b, nil
+}
+
+// stepBulk does one batch of a revocation, and rests. It returns ErrNotFound if the revocation is done, or if
+// another replica has claimed it.
+func (m *Manager) stepBulk(ctx context.Context, id, owner string) (Bulk, error) {
+	start := time.Now()
+	if _, err := m.Ledger.ClaimBulk(ctx, id, owner, m.Now(), bulkLease); err != nil {
+		return Bulk{}, fmt.Errorf("issuer: claim a revocation of many sessions: %w", err)
+	}
+	b, ended, err := m.Ledger.StepBulk(ctx, id, m.Now(), bulkBatch)
+	if err != nil {
+		return Bulk{}, fmt.Errorf("issuer: revoke many sessions: %w", err)
+	}
+	if err := m.enforceAll(ctx, ended); err != nil {
+		return Bulk{}, err
+	}
+	if b.State != BulkDone {
+		rest(ctx, min(bulkRest*time.Since(start), bulkInterval))
+	}
+	return b, ctx.Err()
+}
+
+// rest waits for a time, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 )
 
 // Filter selects active sessions of all subjects. Fields that are zero select all.
@@ -54,4 +55,62 @@ func (m *Manager) RevokeAny(ctx context.Context, id string, reason Reason) (Sess
 		return Session{}, fmt.Errorf("issuer.RevokeAny: %w", err)
 	}
 	return m.Revoke(ctx, subject, id, reason)
+}
+
+// FilterText is a filter as people and programs write it. Empty fields select all.
+type FilterText struct {
+	User          string // the id of a user
+	Address       string // an IP address, or a network in CIDR notation
+	UserAgent     string
+	CreatedAfter  string // RFC 3339, like the other times
+	CreatedBefore string
+	SeenBefore    string
+}
+
+// maxUserAgent is the length of the longest user agent that a session has, in bytes.
+const maxUserAgent = 512
+
+// Parse returns the filter, and reports each invalid field by its name in JSON.
+func (text FilterText) Parse(invalid func(field, detail string)) Filter {
+	f := Filter{Subject: text.User, UserAgent: text.UserAgent}
+	if text.User != "" && !ValidID(text.User) {
+		invalid("user", "is not the id of a user")
+	}
+	if text.Address != "" {
+		var ok bool
+		if f.Address, ok = parseNetwork(text.Address); !ok {
+			invalid("address", "must be an IP address or a network such as 203.0.113.0/24")
+		}
+	}
+	if len(text.UserAgent) > maxUserAgent || !utf8.ValidString(text.UserAgent) {
+		invalid("user_agent", "is not a part of any user agent")
+	}
+	for _, t := range []struct {
+		field, text string
+		at          *time.Time
+	}{
+		{"created_after", text.CreatedAfter, &f.CreatedAfter},
+		{"created_before", text.CreatedBefore, &f.CreatedBefore},
+		{"seen_before", text.SeenBefore, &f.SeenBefore},
+	} {
+		at, err := time.Parse(time.RFC3339, t.text)
+		switch {
+		case t.text == "":
+		case err != nil || at.Unix() < 0: // the time in an id is not negative
+			invalid(t.field, "must be a time in RFC 3339 such as 2026-03-01T09:30:00Z")
+		default:
+			*t.at = at.UTC()
+		}
+	}
+	return f
+}
+
+// parseNetwork parses a network in CIDR notation, or an address as a network of one.
+func parseNetwork(text string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err == nil && !p.Addr().Is4In6()
 }

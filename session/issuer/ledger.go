@@ -74,19 +74,20 @@ type Ledger interface {
 	// newest ones if the id is empty. The next part begins before the id next, which is empty after the last.
 	Count(ctx context.Context, f Filter, now time.Time, before string) (n int64, next string, err error)
 
-	// StartBulk records a revocation of many sessions.
-	StartBulk(ctx context.Context, b Bulk) error
+	// StartBulk records a revocation of many sessions. Unless the owner is empty, the owner has claimed it for
+	// the time lease.
+	StartBulk(ctx context.Context, b Bulk, owner string, lease time.Duration) error
 
 	// Bulk reads a revocation of many sessions, or returns ErrNotFound.
 	Bulk(ctx context.Context, id string) (Bulk, error)
 
-	// ClaimBulk claims a revocation that is not done, for the time lease. It claims this one, or any that
-	// nobody has claimed if the id is empty. It returns ErrNotFound if there is none.
-	ClaimBulk(ctx context.Context, id string, now time.Time, lease time.Duration) (claimed string, err error)
+	// ClaimBulk claims a revocation that is not done, for the time lease: this one, or any if the id is empty.
+	// Another owner must not have claimed it. ClaimBulk returns ErrNotFound if there is none.
+	ClaimBulk(ctx context.Context, id, owner string, now time.Time, lease time.Duration) (claimed string, err error)
 
 	// StepBulk counts a part of the sessions, or ends up to limit of them, and returns the revocations to
-	// enforce. The state becomes BulkDone once no session is left and all revocations up to the last batch
-	// are enforced.
+	// enforce. The state becomes BulkDone once no session is left and no revocation waits that was recorded
+	// up to the last batch, or up to the start if no session ended.
 	StepBulk(ctx context.Context, id string, now time.Time, limit int) (Bulk, []Revocation, error)
 
 	// RevokeToken records one access token of a session as revoked until expiry. The session stays

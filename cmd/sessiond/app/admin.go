@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +27,7 @@ func adminCommand(env lookupEnv) *cobra.Command {
 		Short:   "Administer users, sessions and audit events",
 		Long: `Administer users, sessions and audit events, on the database and Redis themselves. With --redis-url, the verb
 enforces revocations itself. Without it, the verb records them and waits until a replica has enforced them.
-Whatever ends more than one session prints how many, and does nothing without --yes.`,
+A verb that ends more than one session, or deletes a user, prints what would happen, and does nothing without --yes.`,
 		Example: `  sessiond admin users show ada@example.com
   sessiond admin users suspend ada --reason "reported as stolen" --yes
   sessiond admin sessions revoke --address 203.0.113.0/24`,
@@ -90,22 +89,20 @@ func listUsersCommand(env lookupEnv) *cobra.Command {
 	}, func(ctx context.Context, o *operator) error {
 		return o.withStores(ctx, func(ctx context.Context, s *stores) error {
 			t := table{columns: []string{"ID", "USERNAME", "EMAIL", "STATUS", "ROLES", "CREATED"}}
-			query := identity.UserQuery{Status: identity.Status(status), Role: role, Limit: pageSize}
-			for {
-				found, query2, err := s.users.FindUsers(ctx, text, query)
+			query := identity.UserQuery{Status: identity.Status(status), Role: role}
+			for left := newQuota(limit); ; {
+				query.Limit = left.page()
+				found, used, err := s.users.FindUsers(ctx, text, query)
 				if err != nil {
 					return err
 				}
 				for _, u := range found {
-					if limit > 0 && len(t.rows) == limit {
-						return o.printTable(&t)
-					}
 					t.add(itemOf(u), u.ID, u.Username, u.Email, string(u.Status), u.Roles, shown(u.CreatedAt))
 				}
-				if len(found) < pageSize {
-					return o.printTable(&t)
+				if err := o.printTable(&t); err != nil || len(found) < query.Limit || left.take(len(found)) {
+					return err
 				}
-				query.After = query2.Key(&found[len(found)-1])
+				query.After = used.Key(&found[len(found)-1])
 			}
 		})
 	})
@@ -135,7 +132,8 @@ func showUserCommand(env lookupEnv) *cobra.Command {
 				fmt.Fprintf(w, "id        %s\nusername  %s\nemail     %s (confirmed: %t)\nname      %s %s\nstatus    %s\nroles     %s\nclaims    %s\ncreated   %s\nsessions  %d active\n",
 					u.ID, u.Username, u.Email, item.EmailVerified, u.FirstName, u.LastName, u.Status, u.Roles, u.Claims, shown(u.CreatedAt), n)
 				if len(active) > 0 {
-					t := sessionTable(active)
+					t := newSessionTable()
+					addSessions(&t, active)
 					fmt.Fprintln(w)
 					_ = o.printTable(&t)
 				}
@@ -217,12 +215,13 @@ func rolesCommand(env lookupEnv) *cobra.Command {
 // errUnconfirmed means that a verb has printed what it would do, and that --yes is missing.
 var errUnconfirmed = errors.New("nothing was done; repeat the command with --yes")
 
-// endsSessions completes a verb that ends the sessions of one user.
-func endsSessions(env lookupEnv, c *cobra.Command, what string, do func(context.Context, *stores, identity.User) (revocation int64, err error)) *cobra.Command {
+// endsSessions completes a verb that ends the sessions of one user. It asks for --yes if more than unasked of them
+// would end.
+func endsSessions(env lookupEnv, c *cobra.Command, unasked int64, what string, do func(context.Context, *stores, identity.User) (revocation int64, err error)) *cobra.Command {
 	var yes bool
 	c.Args = oneUser
 	return operatorCommand(env, c, func(c *cobra.Command) {
-		c.Flags().BoolVar(&yes, "yes", false, "do it, even if it ends several sessions")
+		c.Flags().BoolVar(&yes, "yes", false, "do it, after the verb has said what would happen")
 	}, func(ctx context.Context, o *operator) error {
 		return o.withStores(ctx, func(ctx context.Context, s *stores) error {
 			u, err := s.user(ctx, o.args[0])
@@ -233,8 +232,8 @@ func endsSessions(env lookupEnv, c *cobra.Command, what string, do func(context.
 			if err != nil {
 				return err
 			}
-			if !yes && n > 1 {
-				fmt.Fprintf(o.errOut, "%s has %d active sessions, which would end\n", u.Username, n)
+			if !yes && n > unasked {
+				fmt.Fprintf(o.errOut, "%s would be %s, and %d active sessions would end\n", u.Username, what, n)
 				return errUnconfirmed
 			}
 			revocation, err := do(ctx, s, u)
@@ -255,7 +254,7 @@ func suspendCommand(env lookupEnv) *cobra.Command {
 	return endsSessions(env, &cobra.Command{
 		Use: "suspend USER", Short: "Lock an account, and end all its sessions",
 		Example: "  sessiond admin users suspend ada --reason \"reported as stolen\" --yes",
-	}, "suspended", func(ctx context.Context, s *stores, u identity.User) (int64, error) {
+	}, 1, "suspended", func(ctx context.Context, s *stores, u identity.User) (int64, error) {
 		return s.users.Suspend(ctx, u.ID)
 	})
 }
@@ -264,7 +263,7 @@ func deleteUserCommand(env lookupEnv) *cobra.Command {
 	return endsSessions(env, &cobra.Command{
 		Use: "delete USER", Short: "Delete an account with all personal data",
 		Example: "  sessiond admin users delete ada --yes",
-	}, "deleted", func(ctx context.Context, s *stores, u identity.User) (int64, error) { return s.users.Delete(ctx, u.ID) })
+	}, -1, "deleted", func(ctx context.Context, s *stores, u identity.User) (int64, error) { return s.users.Delete(ctx, u.ID) })
 }
 
 // onUser completes a verb that does something to one user and ends no session.
@@ -295,53 +294,37 @@ func passwordResetCommand(env lookupEnv) *cobra.Command {
 	return onUser(env, &cobra.Command{
 		Use: "password-reset USER", Short: "Mail a user a link to set a new password",
 		Example: "  sessiond admin users password-reset ada",
-	}, "the service mails a link", func(ctx context.Context, s *stores, id string) error { return s.users.SendReset(ctx, id) })
+	}, "the service mails a link, if it has a mail server", func(ctx context.Context, s *stores, id string) error { return s.users.SendReset(ctx, id) })
 }
 
 // filterFlags are the flags that select sessions.
-type filterFlags struct {
-	user, address, userAgent                string
-	createdAfter, createdBefore, seenBefore string
-}
+type filterFlags struct{ issuer.FilterText }
 
 func (f *filterFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.user, "user", "", "sessions of this `USER`: a username, an email address or an id")
-	c.Flags().StringVar(&f.address, "address", "", "sessions from this IP address or `CIDR`")
-	c.Flags().StringVar(&f.userAgent, "user-agent", "", "sessions whose user agent contains this `TEXT`, in any case")
-	c.Flags().StringVar(&f.createdAfter, "created-after", "", "sessions that began at or after this `TIME` in RFC 3339")
-	c.Flags().StringVar(&f.createdBefore, "created-before", "", "sessions that began before this `TIME`")
-	c.Flags().StringVar(&f.seenBefore, "seen-before", "", "sessions that were not used since this `TIME`")
+	c.Flags().StringVar(&f.User, "user", "", "sessions of this `USER`: a username, an email address or an id")
+	c.Flags().StringVar(&f.Address, "address", "", "sessions from this IP address or `CIDR`")
+	c.Flags().StringVar(&f.UserAgent, "user-agent", "", "sessions whose user agent contains this `TEXT`, in any case")
+	c.Flags().StringVar(&f.CreatedAfter, "created-after", "", "sessions that began at or after this `TIME` in RFC 3339")
+	c.Flags().StringVar(&f.CreatedBefore, "created-before", "", "sessions that began before this `TIME`")
+	c.Flags().StringVar(&f.SeenBefore, "seen-before", "", "sessions that were not used since this `TIME`")
 }
 
 // filter also returns whether any flag is set.
 func (f *filterFlags) filter(ctx context.Context, s *stores) (filter issuer.Filter, given bool, err error) {
-	filter.UserAgent = f.userAgent
-	if f.user != "" {
-		u, err := s.user(ctx, f.user)
+	given = f.FilterText != issuer.FilterText{}
+	text := f.FilterText
+	if text.User != "" {
+		u, err := s.user(ctx, text.User)
 		if err != nil {
-			return filter, false, err
+			return filter, given, err
 		}
-		filter.Subject = u.ID
+		text.User = u.ID
 	}
-	if f.address != "" {
-		networks, err := parsePrefixes(f.address)
-		if err != nil || len(networks) != 1 {
-			return filter, false, errors.New("--address: want an IP address or a CIDR")
-		}
-		filter.Address = networks[0]
-	}
-	for _, t := range []struct {
-		name, text string
-		at         *time.Time
-	}{{"created-after", f.createdAfter, &filter.CreatedAfter}, {"created-before", f.createdBefore, &filter.CreatedBefore}, {"seen-before", f.seenBefore, &filter.SeenBefore}} {
-		if t.text == "" {
-			continue
-		}
-		if *t.at, err = time.Parse(time.RFC3339, t.text); err != nil {
-			return filter, false, fmt.Errorf("--%s: want a time such as 2026-03-01T09:30:00Z", t.name)
-		}
-	}
-	return filter, filter != issuer.Filter{Address: netip.Prefix{}}, nil
+	var problems []error
+	filter = text.Parse(func(field, detail string) {
+		problems = append(problems, fmt.Errorf("--%s %s", strings.ReplaceAll(field, "_", "-"), detail))
+	})
+	return filter, given, errors.Join(problems...)
 }
 
 // sessionItem is a session in the output.
@@ -357,14 +340,16 @@ type sessionItem struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
-func sessionTable(list []issuer.Session) table {
-	t := table{columns: []string{"SESSION", "USERNAME", "ADDRESS", "DEVICE", "BEGAN", "LAST SEEN"}}
+func newSessionTable() table {
+	return table{columns: []string{"SESSION", "USERNAME", "ADDRESS", "DEVICE", "BEGAN", "LAST SEEN"}}
+}
+
+func addSessions(t *table, list []issuer.Session) {
 	for i := range list {
 		s := &list[i]
 		t.add(sessionItem{s.ID, s.Subject, s.Username, s.IP, s.Device, s.UserAgent, s.CreatedAt, s.LastSeenAt, s.ExpiresAt},
 			s.ID, s.Username, s.IP, s.Device, shown(s.CreatedAt), shown(s.LastSeenAt))
 	}
-	return t
 }
 
 func listSessionsCommand(env lookupEnv) *cobra.Command {
@@ -383,19 +368,19 @@ func listSessionsCommand(env lookupEnv) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all []issuer.Session
-			for page := (issuer.Page{Limit: pageSize}); ; {
+			t := newSessionTable()
+			left := newQuota(limit)
+			for page := (issuer.Page{}); ; {
+				page.Limit = left.page()
 				found, next, err := s.sessions.Search(ctx, filter, page)
 				if err != nil {
 					return err
 				}
-				if all = append(all, found...); limit > 0 && len(all) >= limit {
-					all, next = all[:limit], ""
+				addSessions(&t, found)
+				if err := o.printTable(&t); err != nil || next == "" || left.take(len(found)) {
+					return err
 				}
-				if page.Before = next; next == "" {
-					t := sessionTable(all)
-					return o.printTable(&t)
-				}
+				page.Before = next
 			}
 		})
 	})
@@ -449,20 +434,23 @@ func (o *operator) revokeMany(ctx context.Context, s *stores, filter issuer.Filt
 		return errUnconfirmed
 	}
 	start := time.Now()
-	b, err := s.sessions.StartBulk(ctx, filter, issuer.ReasonAdministrator)
-	if err != nil {
-		return err
-	}
 	bar = o.progress(matched, "revoking")
 	show := func(b issuer.Bulk) { _ = bar.Set64(min(b.Revoked, matched)) }
+	var b issuer.Bulk
 	if s.noRedis {
-		b, err = s.await(ctx, b.ID, show)
+		b, err = s.sessions.StartBulk(ctx, filter, issuer.ReasonAdministrator)
 	} else {
-		b, err = s.sessions.ContinueBulk(ctx, b.ID, show)
+		b, err = s.sessions.RevokeBulk(ctx, filter, issuer.ReasonAdministrator, show)
+	}
+	if s.noRedis && err == nil || errors.Is(err, issuer.ErrNotFound) && b.ID != "" { // a replica does it
+		b, err = s.await(ctx, b.ID, show)
 	}
 	_ = bar.Finish()
+	if err != nil && b.ID != "" {
+		return fmt.Errorf("revocation %s is recorded, and a replica goes on with it: %w", b.ID, err)
+	}
 	if err != nil {
-		return fmt.Errorf("revocation %s goes on in a replica: %w", b.ID, err)
+		return err
 	}
 	took := time.Since(start).Round(time.Millisecond)
 	return o.print(map[string]any{"id": b.ID, "matched": b.Matched, "revoked": b.Revoked, "seconds": took.Seconds()}, func(w io.Writer) {
@@ -525,12 +513,8 @@ func listEventsCommand(env lookupEnv) *cobra.Command {
 
 func (o *operator) printEvents(ctx context.Context, db *sqlstore.DB, query audit.Query) error {
 	t := table{columns: []string{"NUMBER", "AT", "TYPE", "USER", "SESSION", "BY", "DETAIL", "REASON"}}
-	left := query.Limit
-	for {
-		query.Limit = pageSize
-		if left > 0 {
-			query.Limit = min(left-len(t.rows), pageSize)
-		}
+	for left := newQuota(query.Limit); ; {
+		query.Limit = left.page()
 		events, err := db.Events().Events(ctx, query)
 		if err != nil {
 			return err
@@ -545,8 +529,8 @@ func (o *operator) printEvents(ctx context.Context, db *sqlstore.DB, query audit
 				strings.TrimSpace(e.Actor+" "+e.ActorID), detail, e.Reason)
 			query.After = e.Number
 		}
-		if len(events) < query.Limit || left > 0 && len(t.rows) >= left {
-			return o.printTable(&t)
+		if err := o.printTable(&t); err != nil || len(events) < query.Limit || left.take(len(events)) {
+			return err
 		}
 	}
 }
@@ -579,7 +563,7 @@ write the database could have made a new chain. The log of each replica has the 
 		}
 		return o.withDatabase(ctx, func(ctx context.Context, db *sqlstore.DB) error {
 			bar := o.progress(-1, "verifying")
-			head, err := audit.Verify(ctx, db.Events(), noted, func(done, last int64) {
+			report, err := audit.Verify(ctx, db.Events(), noted, func(done, last int64) {
 				bar.ChangeMax64(last)
 				_ = bar.Set64(done)
 			})
@@ -587,8 +571,9 @@ write the database could have made a new chain. The log of each replica has the 
 			if err != nil {
 				return err
 			}
-			return o.print(map[string]any{"number": head.Number, "head": head.String()}, func(w io.Writer) {
-				fmt.Fprintf(w, "all events up to %d are as they were recorded\nhead %s\n", head.Number, head)
+			head := report.Head
+			return o.print(map[string]any{"first": report.First, "number": head.Number, "head": head.String()}, func(w io.Writer) {
+				fmt.Fprintf(w, "the events from %d to %d are as they were recorded\nhead %s\n", report.First, head.Number, head)
 			})
 		})
 	})

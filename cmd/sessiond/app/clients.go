@@ -106,11 +106,11 @@ func rotateClientCommand(env lookupEnv) *cobra.Command {
 	return operatorCommand(env, &cobra.Command{
 		Use:     "rotate",
 		Short:   "Give a client another secret, and print it once",
-		Long:    "Give a client another secret, and print it once. The secret before stays good for a while.",
+		Long:    "Give a client another secret, and print it once. The previous secret stays valid for --overlap.",
 		Example: "  sessiond clients rotate --id orders --overlap 1h",
 	}, func(c *cobra.Command) {
 		c.Flags().StringVar(&id, "id", "", "`ID` of the client")
-		c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the secret before stays good; 0: not at all")
+		c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the previous secret stays valid; 0: not at all")
 	}, func(ctx context.Context, o *operator) error {
 		if id == "" || overlap < 0 {
 			return errors.New("--id ID is required, and --overlap must not be negative")
@@ -140,7 +140,7 @@ func revokeClientCommand(env lookupEnv) *cobra.Command {
 				return err
 			}
 			return o.print(map[string]string{"revoked": id}, func(w io.Writer) {
-				fmt.Fprintf(w, "client %s is revoked; replicas refuse it within two seconds\n", id)
+				fmt.Fprintf(w, "client %s is revoked; replicas that reach the database refuse it within two seconds\n", id)
 			})
 		})
 	})

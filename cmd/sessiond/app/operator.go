@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/user"
 	"strings"
@@ -49,7 +50,12 @@ func operatorCommand(env lookupEnv, c *cobra.Command, flags func(*cobra.Command)
 			return fmt.Errorf("--reason: %w", err)
 		}
 		o.args, o.out, o.errOut = args, c.OutOrStdout(), c.ErrOrStderr()
-		return run(audit.With(c.Context(), audit.Act{Actor: audit.ByCommand, ActorID: systemUser(), Reason: o.reason}), o)
+		act := audit.Act{Actor: audit.ByCommand, ActorID: systemUser(), Reason: o.reason}
+		err := run(audit.With(c.Context(), act), o)
+		if fields, ok := errors.AsType[identity.FieldErrors](err); ok {
+			return errors.New(fields.Details())
+		}
+		return err
 	}
 	o.s.addFlagsOf(adminVerb, c, env)
 	return c
@@ -193,6 +199,7 @@ func (t *table) add(item any, row ...string) {
 	t.items, t.rows = append(t.items, item), append(t.rows, row)
 }
 
+// printTable prints and removes the rows. It prints the columns only once.
 func (o *operator) printTable(t *table) error {
 	if o.asJSON {
 		out := json.NewEncoder(o.out)
@@ -201,14 +208,38 @@ func (o *operator) printTable(t *table) error {
 				return err
 			}
 		}
+		t.items, t.rows = nil, nil
 		return nil
 	}
 	w := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(t.columns, "\t"))
+	if t.columns != nil {
+		fmt.Fprintln(w, strings.Join(t.columns, "\t"))
+	}
 	for _, row := range t.rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
+	t.columns, t.items, t.rows = nil, nil, nil
 	return w.Flush()
+}
+
+// quota is how many rows of a list are still to be printed.
+type quota struct{ left int }
+
+// newQuota returns the quota of --limit; 0 means no limit.
+func newQuota(limit int) *quota {
+	if limit <= 0 {
+		limit = math.MaxInt
+	}
+	return &quota{limit}
+}
+
+// page returns the number of rows to read next.
+func (q *quota) page() int { return min(q.left, pageSize) }
+
+// take reports whether the quota is used up after n more rows.
+func (q *quota) take(n int) bool {
+	q.left -= n
+	return q.left <= 0
 }
 
 // shown returns a time as tables show it.

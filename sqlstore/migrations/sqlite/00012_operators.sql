@@ -2,6 +2,8 @@
 
 -- Who did it, from where and why, and the values before and after the act. previous is the hash of the
 -- event before this one in the chain, and number its place there. They are NULL until the event is sealed.
+-- Events from before this migration have the number 0 and are not in the chain: sealing millions of them would
+-- keep new ones waiting.
 
 ALTER TABLE events ADD COLUMN actor_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN address TEXT NOT NULL DEFAULT '';
@@ -9,8 +11,9 @@ ALTER TABLE events ADD COLUMN before TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN after TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN number INTEGER;
+UPDATE events SET number = 0;
 ALTER TABLE events ADD COLUMN previous BLOB;
-CREATE UNIQUE INDEX IF NOT EXISTS events_chain ON events (number);
+CREATE UNIQUE INDEX IF NOT EXISTS events_chain ON events (number) WHERE number > 0;
 CREATE INDEX IF NOT EXISTS events_by_type ON events (type, number);
 CREATE INDEX IF NOT EXISTS events_unsealed ON events (seq) WHERE number IS NULL;
 
@@ -50,9 +53,10 @@ CREATE TABLE bulk_revocations (
     done_to      TEXT NOT NULL,
     matched      INTEGER NOT NULL DEFAULT 0,
     revoked      INTEGER NOT NULL DEFAULT 0,
-    batch_at     TEXT, -- when sessions ended last
+    batch_at     TEXT, -- the time of the latest batch
     started_at   TEXT NOT NULL,
     finished_at  TEXT,
+    leased_by    TEXT,
     leased_until TEXT
 ) STRICT;
 CREATE INDEX bulk_revocations_open ON bulk_revocations (id) WHERE finished_at IS NULL;
