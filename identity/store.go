@@ -115,7 +115,8 @@ type Store interface {
 
 	// SetAttributes changes roles and claims of a user. It raises the user's generation, and moves all
 	// active sessions of the user to the new one. It returns the id of the revocation that makes checks
-	// read the new attributes, or 0 if nothing changed. It returns ErrNotFound.
+	// read the new attributes. If nothing changes, it returns a revocation of the user that waits, because an
+	// earlier call may have made the same change, or 0. It returns ErrNotFound.
 	SetAttributes(ctx context.Context, id string, change AttributeChange, at time.Time) (revocation int64, err error)
 
 	// Suspend makes an active user suspended, and revokes all sessions for the reason "suspended". It does the

@@ -56,6 +56,7 @@ func TestRegistry_RefusesClientsOfAnOldList(t *testing.T) {
 	revoked := orders
 	revoked.RevokedAt = now
 	store.list, store.err = []Client{revoked}, nil
+	now = now.Add(minAge)
 	want("orders", "right", ErrUnknown)
 }
 

@@ -38,16 +38,20 @@ var attributeTests = []test{
 			s.Errorf("roles %q", got.Roles)
 		}
 	}},
-	{"does nothing if nothing changes", func(s *suite) {
+	{"does nothing if nothing changes, but returns a revocation that waits", func(s *suite) {
 		u := s.added()
+		none := identity.AttributeChange{Roles: &[]string{}}
+		if revocation, err := s.SetAttributes(s.ctx, u.ID, none, s.now); err != nil || revocation != 0 {
+			s.Errorf("revocation %d, %v, want none", revocation, err)
+		}
 		change := identity.AttributeChange{Roles: &[]string{"admin"}}
-		_, err := s.SetAttributes(s.ctx, u.ID, change, s.now)
+		waiting, err := s.SetAttributes(s.ctx, u.ID, change, s.now)
 		s.ok(err)
 		before := s.read(u.ID)
 		revocation, err := s.SetAttributes(s.ctx, u.ID, change, s.now.Add(time.Minute))
 		s.ok(err)
-		if revocation != 0 {
-			s.Errorf("revocation %d, want none", revocation)
+		if revocation != waiting || waiting == 0 {
+			s.Errorf("revocation %d, want %d, which waits", revocation, waiting)
 		}
 		s.same("afterwards", s.read(u.ID), before)
 	}},

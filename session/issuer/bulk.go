@@ -40,11 +40,13 @@ const (
 	// bulkBatch is the number of sessions that one transaction ends. It keeps their users locked for some
 	// 20 ms.
 	bulkBatch = 200
+	// bulkParallel is how many revocations are applied to the store at once. More would delay checks.
+	bulkParallel = 4
 	// bulkLease is how long after its last batch a replica is taken for gone. It is longer than a batch takes.
 	bulkLease = 15 * time.Second
 	// bulkRest is how long to rest after a batch, as a multiple of the time that the batch took. Checks and
 	// logins need the rest of the time.
-	bulkRest     = 1
+	bulkRest     = 3
 	bulkInterval = time.Second
 )
 
@@ -153,7 +155,7 @@ func (m *Manager) enforceAll(ctx context.Context, all []Revocation) error {
 	committed := time.Now()
 	taken := make([][]string, len(all))
 	var group errgroup.Group
-	group.SetLimit(outboxParallel)
+	group.SetLimit(bulkParallel)
 	for i := range all {
 		group.Go(func() (err error) {
 			taken[i], err = m.Store.Apply(ctx, all[i])
