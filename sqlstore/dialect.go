@@ -26,7 +26,6 @@ type dialect struct {
 
 	clock        *statement // reads the database's clock; nil if the machine's clock is used
 	version      *statement // reads the server's version
-	estimates    *statement // estimates the number of users and of open sessions
 	versionTable *statement // returns 1 if the table of applied migrations exists, otherwise 0
 
 	// unavailable reports whether err means that the database could not answer and may answer
@@ -134,11 +133,6 @@ func init() {
 	sqlx.BindDriver(sqlite.driver, sqlx.QUESTION)
 	postgres.clock = newStatement(`SELECT clock_timestamp()`)
 	postgres.version = newStatement(`SHOW server_version`)
-	// The database counts when it analyzes a table. Before, it says -1.
-	postgres.estimates = newStatement(`SELECT
-		(SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('users')) AS users,
-		(SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('sessions_open_ids')) AS sessions`)
-	sqlite.estimates = newStatement(`SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM sessions WHERE ended_at IS NULL) AS sessions`)
 	sqlite.version = newStatement(`SELECT sqlite_version()`)
 	postgres.versionTable = newStatement(`SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'goose_db_version'`)
 	sqlite.versionTable = newStatement(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`)

@@ -46,6 +46,7 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 			_, _, err := s.RevokeAll(ctx, subject, "", end)
 			return err
 		},
+		"Numbers":   func(ctx context.Context) error { _, err := db.Numbers(ctx, longAgo); return err },
 		"SubjectOf": func(ctx context.Context) error { _, err := s.SubjectOf(ctx, "id"); return err },
 		"Search": func(ctx context.Context) error {
 			_, _, err := s.Search(ctx, issuer.Filter{}, longAgo, issuer.Page{Limit: 1})
@@ -95,7 +96,6 @@ func calls(db *sqlstore.DB, subject string) (sessions, users map[string]func(con
 		"Head":      func(ctx context.Context) error { _, err := db.Events().Head(ctx); return err },
 		"Seal":      func(ctx context.Context) error { _, err := db.Events().Seal(ctx, 1); return err },
 		"Record":    func(ctx context.Context) error { return db.Events().Record(ctx, audit.Event{At: longAgo}) },
-		"Numbers":   func(ctx context.Context) error { _, err := db.Numbers(ctx, longAgo); return err },
 		"Clients":   func(ctx context.Context) error { _, err := db.Clients().Clients(ctx); return err },
 		"AddClient": func(ctx context.Context) error {
 			return db.Clients().AddClient(ctx, clients.Client{ID: subject, CreatedAt: longAgo})
