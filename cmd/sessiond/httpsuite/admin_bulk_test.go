@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,5 +108,64 @@ func TestAuditLog_HasALineForEachEvent(t *testing.T) {
 	})
 	if got := strings.Join(types, " "); got != "user.registered session.started user.suspended sessions.ended" {
 		t.Errorf("the file has the events %s", got)
+	}
+}
+
+// The verbs print tables for people and JSON for programs, page by page.
+func TestOperatorVerbs_PrintTablesAndJSON(t *testing.T) {
+	t.Parallel()
+	s := startDev(t, t.TempDir())
+	p := s.register(t)
+	for i := range 120 { // more than one page
+		s.mustOperate(t, "admin", "users", "create", "--username", fmt.Sprintf("many%03d", i), "--email", fmt.Sprintf("many%03d@example.com", i))
+	}
+	lines := func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
+	for _, c := range []struct {
+		args string
+		want int // lines
+	}{
+		{"admin users list --q many", 1 + 100},
+		{"admin users list --q many --limit 0", 1 + 120},
+		{"admin users list --q many --limit 110", 1 + 110},
+		{"admin users list --q many --limit 0 --json", 120},
+		{"admin users list --q many00 --limit 0", 1 + 10},
+		{"admin sessions list --user " + p.username, 1 + 1},
+		{"admin sessions list --address 192.0.2.1", 1},
+		{"admin sessions list --json", 1},
+		{"clients list", 1},
+	} {
+		if got := lines(s.mustOperate(t, strings.Fields(c.args)...)); len(got) != c.want {
+			t.Errorf("sessiond %s prints %d lines, want %d:\n%s", c.args, len(got), c.want, strings.Join(got[:min(3, len(got))], "\n"))
+		}
+	}
+	var shown struct {
+		Username, Status string
+		Roles            []string
+		Sessions         int
+	}
+	if err := json.Unmarshal([]byte(s.mustOperate(t, "admin", "users", "show", p.email, "--json")), &shown); err != nil || shown.Username != p.username || shown.Status != "active" || shown.Sessions != 1 {
+		t.Errorf("the user is shown as %+v, %v", shown, err)
+	}
+	for args, want := range map[string]string{
+		"admin users show nobody":                          "user not found",
+		"admin users list --status x":                      "status: must be pending",
+		"admin users roles " + p.username + " --add Admin": "roles: a role has",
+		"admin users create --username a --email x":        "username:",
+		"admin users suspend":                              "want one USER",
+		"admin users delete " + p.username:                 "nothing was done",
+		"admin sessions list --address x":                  "--address must be",
+		"admin sessions revoke":                            "want either --id or flags",
+		"admin sessions revoke --id x":                     "session not found",
+		"admin events verify --head x":                     "--head: want NUMBER:HASH",
+		"clients add --id /":                               "--id ID is required",
+		"clients add --id a --scope root":                  "--scope: unknown scope",
+		"clients rotate --id nobody":                       "there is no such client",
+	} {
+		if _, _, err := s.operate(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("sessiond %s: %v, want %q", args, err, want)
+		}
+	}
+	if !s.alive(t, p.token) {
+		t.Error("a refused verb ended a session")
 	}
 }
