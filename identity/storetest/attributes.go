@@ -40,8 +40,7 @@ var attributeTests = []test{
 	}},
 	{"does nothing if nothing changes, but returns a revocation that waits", func(s *suite) {
 		u := s.added()
-		none := identity.AttributeChange{Roles: &[]string{}}
-		if revocation, err := s.SetAttributes(s.ctx, u.ID, none, s.now); err != nil || revocation != 0 {
+		if revocation, err := s.SetAttributes(s.ctx, u.ID, identity.AttributeChange{}, s.now); err != nil || revocation != 0 {
 			s.Errorf("revocation %d, %v, want none", revocation, err)
 		}
 		change := identity.AttributeChange{Roles: &[]string{"admin"}}

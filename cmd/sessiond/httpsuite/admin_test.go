@@ -384,7 +384,7 @@ func TestAdmin_EachActIsInTheEvents_ASVS_V16_3_2(t *testing.T) {
 		s.mustOperate(t, "admin", "users", "create", "--username", newName(), "--email", newName()+"@example.com", "--reason", "c4")
 		s.login(t, q)
 		s.mustOperate(t, "admin", "sessions", "revoke", "--user", q.username, "--yes", "--reason", "c5")
-		s.mustOperate(t, "admin", "users", "delete", q.username, "--reason", "c6")
+		s.mustOperate(t, "admin", "users", "delete", q.username, "--yes", "--reason", "c6")
 		s.mustOperate(t, "clients", "add", "--id", "x", "--reason", "c7")
 		s.mustOperate(t, "clients", "rotate", "--id", "x", "--reason", "c8")
 		s.mustOperate(t, "clients", "revoke", "--id", "x", "--reason", "c9")
