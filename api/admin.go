@@ -16,7 +16,7 @@ var errNotAdministrator = &errRequest{http.StatusForbidden, "not_administrator",
 
 // forOperators serves a handler to users with the role admin and to machine clients with the scope. Users need
 // a recent sign-in for the scope admin:write.
-func (a *API) forOperators(scope clients.Scope, h handler, o ...override) http.HandlerFunc {
+func (a *API) forOperators(scope clients.Scope, h handler) http.HandlerFunc {
 	return a.serve(func(q *request) (reply, error) {
 		act, err := a.authorizeOperator(q, scope)
 		if err != nil {
@@ -24,7 +24,7 @@ func (a *API) forOperators(scope clients.Scope, h handler, o ...override) http.H
 		}
 		q.act = act
 		return h(q)
-	}, a.writeProblem(o, false))
+	}, a.writeProblem(nil, false))
 }
 
 func (a *API) authorizeOperator(q *request, scope clients.Scope) (audit.Act, error) {

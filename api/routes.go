@@ -158,8 +158,8 @@ func (a *API) v1Routes(r chi.Router) {
 // adminRoutes adds the routes of /v1/admin. They are for users with the role admin, and for machine clients with
 // the scope admin:read or admin:write. All routes that change something are of the scope admin:write.
 func (a *API) adminRoutes(r chi.Router) {
-	read := func(h handler, o ...override) http.HandlerFunc { return a.forOperators(clients.AdminRead, h, o...) }
-	write := func(h handler, o ...override) http.HandlerFunc { return a.forOperators(clients.AdminWrite, h, o...) }
+	read := func(h handler) http.HandlerFunc { return a.forOperators(clients.AdminRead, h) }
+	write := func(h handler) http.HandlerFunc { return a.forOperators(clients.AdminWrite, h) }
 	get(r, "/v1/admin/users", read(strictQuery(a.findUsers)))
 	r.Post("/v1/admin/users", write(jsonBody(a.createAccount)))
 	get(r, "/v1/admin/users/{id}", read(a.getAccount))
@@ -174,7 +174,7 @@ func (a *API) adminRoutes(r chi.Router) {
 	get(r, "/v1/admin/sessions", read(strictQuery(a.searchSessions)))
 	r.Delete("/v1/admin/sessions/{id}", write(strictQuery(a.revokeAnySession)))
 	r.Post("/v1/admin/revocations", write(jsonBody(a.revokeByFilter)))
-	get(r, "/v1/admin/revocations/{id}", read(a.getRevocation, on(issuer.ErrNotFound, 404)))
+	get(r, "/v1/admin/revocations/{id}", read(a.getRevocation))
 	get(r, "/v1/admin/events", read(strictQuery(a.listEvents)))
 	get(r, "/v1/admin/stats", read(a.getStats))
 }

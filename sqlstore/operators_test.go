@@ -534,8 +534,11 @@ func TestSeal_LosesNoEventBesideOtherReplicas(t *testing.T) {
 			}
 		}
 		stop()
-		<-done
-		<-done
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
 		if err := (&audit.Sealer{Store: db.Events(), Log: discard}).Seal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
