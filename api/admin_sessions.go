@@ -112,16 +112,12 @@ func (a *API) searchSessions(q *request, in searchInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	limit, err := in.size()
+	p, err := in.page()
 	if err != nil {
 		return reply{}, err
 	}
-	before, err := in.before()
-	if err != nil {
-		return reply{}, err
-	}
-	found, next, err := a.Sessions.Search(q.Context(), f, issuer.Page{Before: before, Limit: limit})
-	body := listOf(found, issuer.Page{Limit: limit + 1}, nil, q.showOwned)
+	found, next, err := a.Sessions.Search(q.Context(), f, p)
+	body := listOf(found, issuer.Page{Limit: p.Limit + 1}, nil, q.showOwned)
 	if next != "" {
 		body.NextCursor = new(base64.RawURLEncoding.EncodeToString([]byte(next)))
 	}

@@ -22,15 +22,12 @@ type pageInput struct {
 // h for one item more than the client wants, to find out whether there is a next page.
 func paged(h func(*request, issuer.Page) (reply, error)) handler {
 	return queryParams(func(q *request, in pageInput) (reply, error) {
-		limit, err := in.size()
+		p, err := in.page()
 		if err != nil {
 			return reply{}, err
 		}
-		before, err := in.before()
-		if err != nil {
-			return reply{}, err
-		}
-		return h(q, issuer.Page{Before: before, Limit: limit + 1})
+		p.Limit++
+		return h(q, p)
 	})
 }
 
@@ -46,16 +43,17 @@ func (in *pageInput) size() (int, error) {
 	return int(n), nil
 }
 
-// before returns the id in the cursor, before which the page begins.
-func (in *pageInput) before() (string, error) {
-	if in.Cursor == nil {
-		return "", nil
+// page returns the page that the client wants, in a list whose cursors hold an id.
+func (in *pageInput) page() (p issuer.Page, err error) {
+	if p.Limit, err = in.size(); err != nil || in.Cursor == nil {
+		return p, err
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(*in.Cursor)
 	if err != nil || !issuer.ValidID(string(raw)) {
-		return "", errCursor
+		return p, errCursor
 	}
-	return string(raw), nil
+	p.Before = string(raw)
+	return p, nil
 }
 
 var errCursor = fieldError("cursor", "invalid", "is not a cursor of this service")

@@ -18,7 +18,7 @@ const RoleAdmin = "admin"
 // roleName matches the name of a role. It may stand in an HTTP header, and in a list with commas.
 var roleName = regexp.MustCompile(`^[a-z][a-z0-9._:-]{0,31}$`)
 
-// AttributeChange is a change of what operators record about a user. Fields that are nil stay as they are.
+// AttributeChange is a change of the roles and claims of a user. A nil field is not changed.
 type AttributeChange struct {
 	Roles  *[]string
 	Claims *string // a JSON object, or empty for none

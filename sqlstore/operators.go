@@ -56,7 +56,7 @@ func (u *Users) Reinstate(ctx context.Context, id string, now time.Time) error {
 	}))
 }
 
-// changeStatus does nothing if the user, who is locked, has that status already.
+// changeStatus gives a locked user another status. It does nothing if the user already has that status.
 func (t *tx) changeStatus(ctx context.Context, user lockedUser, to identity.Status, eventType string, now time.Time) error {
 	if user.Status == to {
 		return nil

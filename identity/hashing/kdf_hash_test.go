@@ -253,7 +253,7 @@ func TestCheckHash_RefusesMalformedImportedHashes(t *testing.T) {
 	}
 }
 
-// A person who has the database and knows one password can compute the signer key. It must not protect new hashes.
+// The signer key must not protect new hashes, because the database and one known password are enough to compute the key.
 func TestCheckHash_RefusesSignerKeyAsPepperOfNewHashes(t *testing.T) {
 	h := firebaseHasher(t)
 	h.current = "firebase"

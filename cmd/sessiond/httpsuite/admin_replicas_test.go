@@ -98,11 +98,15 @@ func TestSuspend_UnderLoadRefusesAtOnce_ASVS_V7_4_5(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(200 * time.Millisecond) // the load before
+		after := func(n int64) {
+			until := atomic.LoadInt64(&checks) + n
+			await(t, "more checks", func() bool { return atomic.LoadInt64(&checks) >= until })
+		}
+		after(100)
 		callAt(t, s.replicas[round%3], "POST", path+"/suspend", bearer(boss.token), jsonBody(shape{"reason": "test"})).want(t, 204)
 		suspended.Store(new(time.Now()))
 		callAt(t, s.replicas[(round+1)%3], "POST", "/v1/sessions", jsonBody(shape{"login": p.username, "password": password})).want(t, 403)
-		time.Sleep(500 * time.Millisecond) // the load after
+		after(250)
 		close(stop)
 		checkers.Wait()
 		accepted += wrong.Load()
