@@ -555,6 +555,31 @@ func TestSeal_LosesNoEventBesideOtherReplicas(t *testing.T) {
 	})
 }
 
+// The retention removes events that are about to be sealed. That must neither fail nor leave a gap.
+func TestSeal_LeavesNoGapBesideRetention(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sqlstore.DB) {
+		for round := range 30 {
+			for i := range 20 {
+				if err := db.Users().RecordAttempt(t.Context(), identity.Attempt{ID: fmt.Sprint(round, ".", i), Reason: "unknown_user", At: longAgo}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pruned := make(chan error, 1)
+			go func() {
+				_, err := db.Users().Prune(t.Context(), identity.ForgetEvents, longAgo.Add(time.Hour), longAgo, 100)
+				pruned <- err
+			}()
+			_, err := db.Events().Seal(t.Context(), 100)
+			if err := errors.Join(err, <-pruned); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := audit.Verify(t.Context(), db.Events(), nil, func(_, _ int64) {}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestClients_KeepsBothSecretsForAWhile(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sqlstore.DB) {
 		ctx, now := audit.With(t.Context(), byCarol), longAgo

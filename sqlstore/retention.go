@@ -140,7 +140,10 @@ var (
 	// forgetOldEvents compares the time, too, because the numbers of events that were recorded at the
 	// same time are in no order.
 	forgetOldEvents = newStatement(`DELETE FROM events WHERE seq > ? AND seq <= ? AND at < ? RETURNING coalesce(number, 0)`)
-	moveForgotten   = newStatement(`UPDATE event_chain SET forgotten = ? WHERE forgotten < ?`)
+	moveForgotten   = newStatement(`UPDATE event_chain SET forgotten = ?`)
+	// holdChain makes sealers skip their turn. Otherwise one could wait for events that are being removed, while
+	// the retention waits for its lock.
+	holdChain = newStatement(`SELECT forgotten FROM event_chain FOR UPDATE`)
 )
 
 // forgetEvents ends at the first batch without an old event.
@@ -157,13 +160,18 @@ func forgetEvents(ctx context.Context, t *tx, b *batch) error {
 		return err
 	}
 	last := events[len(events)-1].Seq
+	var forgotten int64
+	if err := t.get(ctx, &forgotten, nil, holdChain); err != nil {
+		return err
+	}
 	var numbers []int64
 	if err := t.list(ctx, &numbers, forgetOldEvents, after, last, b.Before); err != nil || len(numbers) == 0 {
 		return err
 	}
 	b.N, b.Last = len(events), strconv.FormatInt(last, 10)
-	newest := slices.Max(numbers)
-	_, err = t.exec(ctx, moveForgotten, newest, newest)
+	if newest := slices.Max(numbers); newest > forgotten {
+		_, err = t.exec(ctx, moveForgotten, newest)
+	}
 	return err
 }
 
