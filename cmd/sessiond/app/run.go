@@ -76,7 +76,7 @@ Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDI
 	program.SetCompletionCommandGroupID(programGroup)
 	program.AddCommand(
 		devCommand(env), serveCommand(env),
-		migrateCommand(env), keysCommand(), importCommand(env), doctorCommand(env),
+		migrateCommand(env), keysCommand(env), importCommand(env), doctorCommand(env),
 		adminCommand(env), clientsCommand(env),
 		versionCommand(), manCommand(),
 	)
