@@ -18,9 +18,9 @@ var kubernetesVersions = []string{"v1.30.14", "v1.37.2"}
 // modules are Go modules of which the tests only read files: the OpenAPI document of each version of
 // Kubernetes, and custom resources. go.mod cannot name two versions of a module, so the checksums are here.
 var modules = map[string]string{
-	"k8s.io/kubernetes@v1.30.14":                                "h1:MrlKXh9uhLIJpyxOeXhcndzRVSvwiV9iJ8NgH8nqPsg=",
-	"k8s.io/kubernetes@v1.37.2":                                 "h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=",
-	"sigs.k8s.io/gateway-api@v1.6.3":                            "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
+	"k8s.io/kubernetes@v1.30.14":                                 "h1:MrlKXh9uhLIJpyxOeXhcndzRVSvwiV9iJ8NgH8nqPsg=",
+	"k8s.io/kubernetes@v1.37.2":                                  "h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=",
+	"sigs.k8s.io/gateway-api@v1.6.3":                             "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
 	"github.com/prometheus-operator/prometheus-operator@v0.85.0": "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
 }
 

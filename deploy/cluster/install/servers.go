@@ -52,7 +52,9 @@ func startCluster(ctx context.Context, bin, dir string) (*cluster, error) {
 	c.authority = p.file("ca.crt")
 	for _, f := range []func() error{
 		func() error { return p.issue("apiserver", pkix.Name{CommonName: "kube-apiserver"}) },
-		func() error { return p.issue("admin", pkix.Name{CommonName: "admin", Organization: []string{"system:masters"}}) },
+		func() error {
+			return p.issue("admin", pkix.Name{CommonName: "admin", Organization: []string{"system:masters"}})
+		},
 		func() error { return p.issue("controllers", pkix.Name{CommonName: "system:kube-controller-manager"}) },
 		func() error { return p.issue("accounts", pkix.Name{CommonName: "service accounts"}) },
 		func() error { return p.writeKubeconfig(c.kubeconfig, url, "admin") },
