@@ -102,7 +102,7 @@ securityContext:
 {{- define "sessiond.env" -}}
 {{- if and .Values.secretKeys.smtpUrl (not .Values.settings.MAIL_FROM) }}
 {{- fail "settings.MAIL_FROM is required with secretKeys.smtpUrl" }}
-{{- end }}
+{{- end -}}
 - name: SESSIOND_DATABASE_URL_FILE
   value: /etc/sessiond/secrets/{{ .Values.secretKeys.databaseUrl }}
 - name: SESSIOND_REDIS_URL_FILE
