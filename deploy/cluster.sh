@@ -40,7 +40,10 @@ mkdir -p "$build"
 # Kubernetes changes only with go.mod. Go would find that out by itself, but needs a minute for it.
 if ! cmp -s deploy/cluster/go.sum "$build/go.sum"; then
   say "building etcd, the API server and the controllers in $build (a quarter of an hour)"
-  run go -C deploy/cluster build -trimpath -o "$build/" ./etcd ./apiserver ./controllers
+  # Kubernetes' own build sets its version like this. Helm compares it with the chart's kubeVersion.
+  version=$(go -C deploy/cluster list -m -f '{{.Version}}' k8s.io/kubernetes)
+  run go -C deploy/cluster build -trimpath -ldflags "-X k8s.io/component-base/version.gitVersion=$version" \
+    -o "$build/" ./etcd ./apiserver ./controllers
   cp deploy/cluster/go.sum "$build/go.sum"
 fi
 say "building sessiond and the program that installs the chart"

@@ -141,7 +141,8 @@ func (n *namespace) createWhatValuesName(ctx context.Context) error {
 	return err
 }
 
-// expectReplicas waits until the Deployment has so many ready replicas with an image that contains a text.
+// expectReplicas waits until the Deployment has so many ready replicas or more, with an image that contains
+// a text. There may be more because an autoscaler that is being removed acts once more.
 func (n *namespace) expectReplicas(ctx context.Context, want int32, image string) error {
 	return await(ctx, time.Minute, fmt.Sprintf("%d replicas of %s are ready", want, image), func() error {
 		d, err := n.client.AppsV1().Deployments(n.name).Get(ctx, "sessiond", metav1.GetOptions{})
@@ -149,7 +150,7 @@ func (n *namespace) expectReplicas(ctx context.Context, want int32, image string
 			return err
 		}
 		got := d.Spec.Template.Spec.Containers[0].Image
-		if d.Status.ReadyReplicas != want || d.Status.Replicas != want || !strings.Contains(got, image) {
+		if d.Status.ReadyReplicas < want || d.Status.Replicas != d.Status.ReadyReplicas || d.Status.UpdatedReplicas != d.Status.Replicas || !strings.Contains(got, image) {
 			return fmt.Errorf("%d of %d replicas of %s are ready", d.Status.ReadyReplicas, d.Status.Replicas, got)
 		}
 		return nil
@@ -256,11 +257,11 @@ func (n *namespace) rotatesKeys(ctx context.Context) error {
 		}
 		var statuses []string
 		for _, key := range set.Keys {
-			at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(key["created_at"]))
-			if err != nil {
-				return "", err
+			at, ok := key["created_at"].(float64) // seconds since 1970
+			if !ok {
+				return "", fmt.Errorf("a key was created at %v", key["created_at"])
 			}
-			key["created_at"] = at.Add(-by)
+			key["created_at"] = int64(at) - int64(by.Seconds())
 			statuses = append(statuses, fmt.Sprint(key["status"]))
 		}
 		if s.Data["signing-keys"], err = json.Marshal(set); err != nil {
@@ -317,7 +318,8 @@ func (n *namespace) uninstall(ctx context.Context) error {
 	return nil
 }
 
-// objects lists all objects of the namespace except events, which the API server deletes after an hour.
+// objects lists all objects of the namespace except events, which the API server deletes after an hour, and
+// Endpoints, which are deprecated copies of EndpointSlices.
 func (n *namespace) objects(ctx context.Context) (names []string, err error) {
 	lists, err := discovery.ServerPreferredNamespacedResources(n.client.Discovery())
 	if err != nil {
@@ -333,7 +335,7 @@ func (n *namespace) objects(ctx context.Context) (names []string, err error) {
 			return nil, err
 		}
 		for _, r := range list.APIResources {
-			if r.Kind == "Event" || !slices.Contains(r.Verbs, "list") {
+			if r.Kind == "Event" || r.Kind == "Endpoints" || !slices.Contains(r.Verbs, "list") {
 				continue
 			}
 			found, err := client.Resource(gv.WithResource(r.Name)).Namespace(n.name).List(ctx, metav1.ListOptions{})

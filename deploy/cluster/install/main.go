@@ -177,8 +177,17 @@ func lifecycle(ctx context.Context, c *cluster, before, now *chart.Chart) error 
 		return fmt.Errorf("rotation: %w", err)
 	}
 
+	if _, err := u.RunWithContext(ctx, releaseName, now, production); err != nil {
+		return fmt.Errorf("upgrade beside the autoscaler: %w", err)
+	}
+	if err := n.expectReplicas(ctx, 4, "sha256:"); err != nil {
+		return err
+	}
+	say("upgraded again, while the autoscaler sets the number of replicas")
+
 	r := action.NewRollback(n.helm)
 	r.Version, r.Timeout, r.WaitStrategy = 1, waitLimit, kube.StatusWatcherStrategy
+	r.ForceConflicts = true // the first revision sets the number of replicas, which the autoscaler owns now
 	if err := r.Run(releaseName); err != nil {
 		return fmt.Errorf("rollback: %w", err)
 	}

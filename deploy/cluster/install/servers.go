@@ -97,7 +97,7 @@ func startCluster(ctx context.Context, bin, dir string) (*cluster, error) {
 		return c, err
 	}
 	return c, c.start(ctx, dir, filepath.Join(bin, "controllers"),
-		"--kubeconfig="+p.file("controllers.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port="+controllers,
+		"--kubeconfig="+p.file("controllers.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials", "--bind-address=127.0.0.1", "--secure-port="+controllers,
 		"--root-ca-file="+c.authority, "--service-account-private-key-file="+p.file("accounts.key"), "--cert-dir="+dir,
 	)
 }
