@@ -109,8 +109,9 @@ func (s *kubernetesSecret) call(ctx context.Context, method string, body []byte)
 	if err != nil {
 		return nil, err
 	}
+	defer r.Body.Close()                                     //nolint:errcheck // an error does not matter, because the body is read to its end
 	answer, err := io.ReadAll(io.LimitReader(r.Body, 4<<20)) // etcd limits a Secret to about 1.5 MB
-	if err := errors.Join(err, r.Body.Close()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if r.StatusCode != http.StatusOK {
