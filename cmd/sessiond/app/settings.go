@@ -47,13 +47,13 @@ const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
 	// Settings of the HTTP servers and the log.
-	Addr, AdminAddr, MetricsAddr, PublicURL string
-	TrustedProxies                          []netip.Prefix
-	Forwarded                               string
-	CORSOrigins, CORSHeaders                []string
-	ShutdownDelay                           time.Duration
-	LogLevel                                string
-	Pprof                                   bool
+	Addr, AdminAddr, CheckAddr, ExtAuthzAddr, MetricsAddr, PublicURL string
+	TrustedProxies                                                   []netip.Prefix
+	Forwarded                                                        string
+	CORSOrigins, CORSHeaders                                         []string
+	ShutdownDelay                                                    time.Duration
+	LogLevel                                                         string
+	Pprof                                                            bool
 
 	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
@@ -109,6 +109,8 @@ func (s *Settings) groups() []group {
 		{"HTTP", []setting{
 			{name: "addr", value: text(&s.Addr, "ADDRESS"), def: ":8080", devDef: "127.0.0.1:8080", verbs: inService, meaning: "listening address. `dev` listens on loopback only"},
 			{name: "admin-addr", value: text(&s.AdminAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address of the routes for operators, `/v1/admin`. Then `--addr` does not serve them; empty: it does"},
+			{name: "check-addr", value: text(&s.CheckAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address for gateways, with `/v1/verify` and `/livez` alone. A check costs less there than at `--addr`, which serves it, too"},
+			{name: "ext-authz-addr", value: text(&s.ExtAuthzAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address for gateways that ask by gRPC: Envoy's `ext_authz`, version 3"},
 			{name: metricsAddr, value: text(&s.MetricsAddr, "ADDRESS"), def: "127.0.0.1:9090", verbs: inProduction, meaning: "listening address of `/metrics`, for example `:9090` if Prometheus runs elsewhere; empty: no metrics"},
 			{name: "public-url", value: text(&s.PublicURL, "URL"), required: true, verbs: inService, meaning: "the URL at which clients reach the service; links in mails begin with it"},
 			{name: "trusted-proxies", value: parsed(&s.TrustedProxies, "CIDRS", parsePrefixes), verbs: inService, meaning: "comma-separated CIDRs of proxies whose header `--forwarded` is trusted"},

@@ -130,6 +130,42 @@ func (t *Tracing) route() func(ctx context.Context, method, pattern string) {
 	}
 }
 
+// requests returns a function for [api.API.Span]. It starts the span of a request that is not of net/http.
+func (t *Tracing) requests() func(context.Context, func(string) []string) (context.Context, func(int)) {
+	if t == nil {
+		return nil
+	}
+	tracer := t.provider.Tracer(tracerName)
+	return func(ctx context.Context, header func(string) []string) (context.Context, func(int)) {
+		ctx = traceContext.Extract(ctx, carrier(header))
+		ctx, span := tracer.Start(ctx, "", trace.WithSpanKind(trace.SpanKindServer))
+		return ctx, func(status int) {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+			if status >= http.StatusInternalServerError {
+				span.SetStatus(codes.Error, "")
+			}
+			span.End()
+		}
+	}
+}
+
+// carrier reads the headers of a request for [propagation.TraceContext].
+type carrier func(name string) []string
+
+// Get returns the first value of a header.
+func (c carrier) Get(name string) string {
+	if values := c(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Set does nothing, because a carrier is only read.
+func (carrier) Set(string, string) {}
+
+// Keys returns nil, because traceContext asks for its headers by name.
+func (carrier) Keys() []string { return nil }
+
 // transport returns a transport that records a span for each request, and sends the trace on.
 func (t *Tracing) transport(base http.RoundTripper) http.RoundTripper {
 	return otelhttp.NewTransport(base, otelhttp.WithTracerProvider(t.children),
