@@ -34,7 +34,8 @@ type CheckServer struct {
 // NewCheckServer returns a server for the listener of [CheckServer.Serve].
 func (a *API) NewCheckServer() *CheckServer {
 	routes := a.router(a.livenessRoute)
-	s := &CheckServer{api: a, others: fasthttpadaptor.NewFastHTTPHandler(secure(routes))}
+	others := func(w http.ResponseWriter, r *http.Request) { serveRoutes(routes, w, r) }
+	s := &CheckServer{api: a, others: fasthttpadaptor.NewFastHTTPHandler(secure(http.HandlerFunc(others)))}
 	s.checks, s.stop = context.WithCancel(context.Background())
 	s.server = &fasthttp.Server{
 		Handler: s.handle, ErrorHandler: s.refuse, HeaderReceived: withoutBody,

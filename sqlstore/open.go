@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -205,7 +206,8 @@ func (db *DB) Close() error {
 	if db.epochs != nil {
 		_ = db.epochs.Close() // it fails if Postgres has cut an idle connection
 	}
-	if err := db.sql.Close(); err != nil {
+	// A connection that the server or the network has cut cannot be closed, and need not be.
+	if err := db.sql.Close(); err != nil && !errors.As(err, new(*net.OpError)) {
 		return fmt.Errorf("sqlstore: close the database: %w", err)
 	}
 	return nil
