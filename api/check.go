@@ -25,6 +25,10 @@ type checkRequest struct {
 	authorization []string
 	peer          netip.Addr                 // where the question comes from
 	header        func(name string) []string // values of a header
+
+	// The memory of these two is part of the question, because a check allocates as little as possible.
+	entry  logEntry
+	fields [6]headerField // of the answer
 }
 
 // checkAnswer is the answer to a gateway. Status 200 means that the gateway may forward the request.
@@ -47,7 +51,8 @@ const checkMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 // 200 name the user to the service behind the gateway. The log shows a 200 only at level debug,
 // because a gateway asks before every request.
 func (a *API) check(ctx context.Context, q *checkRequest) (answer checkAnswer) {
-	entry := &logEntry{
+	entry := &q.entry
+	*entry = logEntry{
 		start: time.Now(), id: requestID(q.requestID), method: q.method, route: q.route, level: slog.LevelInfo,
 		clientIP: a.clientAddr(ctx, q.peer, q.header),
 	}
@@ -72,7 +77,7 @@ func (a *API) check(ctx context.Context, q *checkRequest) (answer checkAnswer) {
 		return a.refuse(entry, err)
 	}
 	entry.level, entry.subject = slog.LevelDebug, claims.Subject
-	return checkAnswer{status: http.StatusOK, header: []headerField{
+	q.fields = [...]headerField{
 		// Empty headers are sent, too. Otherwise a gateway would forward headers that the client forged.
 		{"X-Auth-Roles", string(claims.Roles)},
 		{"X-Auth-Session", claims.SessionID},
@@ -80,7 +85,8 @@ func (a *API) check(ctx context.Context, q *checkRequest) (answer checkAnswer) {
 		{"X-Auth-Token-Id", claims.TokenID},
 		{"X-Auth-Username", percentEncode(claims.Username)},
 		{requestIDHeader, entry.id},
-	}}
+	}
+	return checkAnswer{status: http.StatusOK, header: q.fields[:]}
 }
 
 // checkInSpan is check with a span of its own. On the main port, each request already has one.

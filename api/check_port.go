@@ -83,6 +83,7 @@ func (s *CheckServer) handle(ctx *fasthttp.RequestCtx) {
 		authorization: values("Authorization"), peer: addrOf(ctx.RemoteAddr()), header: values,
 	})
 	ctx.SetStatusCode(answer.status)
+	h.DisableNormalizing() // all names are in canonical form
 	for _, field := range secureFields {
 		h.Add(field.name, field.value)
 	}

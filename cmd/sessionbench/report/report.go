@@ -71,6 +71,7 @@ const Warm, Fresh = "warm", "new"
 const (
 	Empty, Plain         = "empty", "plain" // Empty is an HTTP handler that does nothing; Plain is a simple design of token checks
 	Verify               = "/v1/verify"
+	CheckPort, ExtAuthz  = "check port", "gRPC ext_authz" // sessiond's listeners for gateways
 	InProcess, Unbatched = "in-process", "in-process, unbatched"
 	GoRedis              = "go-redis alone" // sends Redis the commands of a token check, but verifies nothing
 	Ceiling              = "redis-benchmark"

@@ -144,8 +144,9 @@ func (s *Stage) Close() error {
 // Process is a running server that is measured. It is not part of the process of sessionbench,
 // because only the CPU time and memory of a whole process can be measured.
 type Process struct {
-	PID           int
-	Addr, metrics string
+	PID             int
+	Addr, metrics   string
+	Check, ExtAuthz string // addresses of sessiond's listeners for gateways
 }
 
 // start starts a server, writes its standard error to a file, and waits until GET /readyz succeeds.
@@ -184,8 +185,8 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	db := must.Get(sql.Open("postgres", b.databaseURL))
 	_, _ = db.ExecContext(ctx, "DELETE FROM redis_epochs") // fails if the build is older than this table
 	_ = db.Close()
-	p := &Process{Addr: freeAddr(), metrics: freeAddr()}
-	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics,
+	p := &Process{Addr: freeAddr(), metrics: freeAddr(), Check: freeAddr(), ExtAuthz: freeAddr()}
+	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics, "SESSIOND_CHECK_ADDR="+p.Check, "SESSIOND_EXT_AUTHZ_ADDR="+p.ExtAuthz,
 		"SESSIOND_DATABASE_URL="+b.databaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
 		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0")
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
