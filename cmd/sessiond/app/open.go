@@ -139,7 +139,7 @@ func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 		}
 	}
 	newHasher := hashing.NewHasher
-	if insecure {
+	if insecure && !production {
 		newHasher = hashing.NewInsecureHasher
 	}
 	hasher, err := newHasher(s.BcryptCost, peppers)
