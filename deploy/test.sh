@@ -89,6 +89,7 @@ events() {
   [ ${#measuring[@]} = 0 ] || go_test . 1 "${measuring[@]}" || status=1
   if [ $everything = yes ] && [ -e cmd/sessionbench/go.mod ]; then
     go_test cmd/sessionbench 1 ./... || status=1
+    go_test deploy/charttest 1 ./... || status=1
   fi
   return "$status"
 }

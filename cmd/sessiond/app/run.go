@@ -82,7 +82,7 @@ Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDI
 	addDev(program, env)
 	program.AddCommand(
 		serveCommand(env),
-		migrateCommand(env), keysCommand(), importCommand(env), doctorCommand(env),
+		migrateCommand(env), keysCommand(env), importCommand(env), doctorCommand(env),
 		adminCommand(env), clientsCommand(env),
 		versionCommand(), manCommand(),
 	)
