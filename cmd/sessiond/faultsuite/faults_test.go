@@ -24,6 +24,7 @@ type fault struct {
 	short   int    // injections in the short form; 0: only in the long form
 	long    int    // injections in the long form
 	quiet   bool   // without the random load
+	behind  bool   // the random load sends every request through HAProxy, which must answer it
 	limits  limits
 	run     func(r *row)
 }

@@ -42,7 +42,7 @@ type load struct {
 	people  []*person
 	logins  sync.Map // id in the service of the session of every acknowledged login
 
-	throughBalancer bool // the random load sends every request through the load balancer, which must not fail
+	behind bool // every request of the random load goes through HAProxy, which must answer it
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -178,7 +178,7 @@ func (p *person) active() (list []*session) {
 
 // anywhere returns a replica, or now and then the load balancer.
 func (l *load) anywhere() endpoint {
-	if i := rand.IntN(4); i < 3 && !l.throughBalancer {
+	if i := rand.IntN(4); i < 3 && !l.behind {
 		return l.rig.replicas[i]
 	}
 	return l.rig.balancer
@@ -228,14 +228,14 @@ func (l *load) record(k kind, p *person, session int, at endpoint, start time.Du
 	if k == refresh && r.status == 400 {
 		o.answer = refused
 	}
-	behind := at == endpoint(l.rig.balancer)
-	if behind && l.throughBalancer && (o.answer == unavailable || o.answer == odd) && !busy(r) {
+	balanced := at == endpoint(l.rig.balancer)
+	if balanced && l.behind && (o.answer == unavailable || o.answer == odd) && !busy(r) {
 		l.complaint(fmt.Sprintf("through HAProxy: status %d at %v, after %v: %.200s", r.status, start.Round(time.Millisecond), (o.end - o.start).Round(time.Millisecond), r.body))
 	}
-	if o.answer == odd && !behind {
+	if o.answer == odd && !balanced {
 		l.complaint(fmt.Sprintf("%s: status %d at %v: %.200s", at.name(), r.status, start.Round(time.Millisecond), r.body))
 	}
-	if r.status == 503 && r.header.Get("Retry-After") == "" && !behind {
+	if r.status == 503 && r.header.Get("Retry-After") == "" && !balanced {
 		l.complaint(fmt.Sprintf("%s: a 503 without Retry-After: %.200s", at.name(), r.body))
 	}
 	l.add(o)

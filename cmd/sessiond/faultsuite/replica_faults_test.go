@@ -249,17 +249,11 @@ const shutdownDelay = "3s"
 // rolling: the replicas are restarted one after another behind HAProxy, each time with the other one of
 // two versions. The first round migrates the tables. All clients send their requests through HAProxy.
 var rolling = fault{
-	number: 23, name: "rolling restart behind HAProxy, with a migration", on: upgrade, quiet: true, short: 1, long: 10,
+	number: 23, name: "rolling restart behind HAProxy, with a migration", on: upgrade, behind: true, short: 1, long: 10,
 	promise: "no failed request through HAProxy, and nobody is signed out",
 	run: func(r *row) {
 		older, newer := programBefore(r.t), program(r.t)
-		r.throughBalancer = true
-		perSecond := *rate
-		if isLong() {
-			perSecond = max(perSecond, 800)
-		}
 		begin := r.now()
-		r.load.run(perSecond)
 		for i := range r.n {
 			r.inject(func() {
 				if i == 0 {
@@ -283,12 +277,13 @@ var rolling = fault{
 				all++
 				if o.answer == unavailable || o.answer == odd {
 					failed[o.status]++
+					r.t.Logf("status %d from %v to %v, kind %d", o.status, o.start.Round(time.Millisecond), o.end.Round(time.Millisecond), o.kind)
 				}
 			}
 		}
 		r.mu.Unlock()
 		if len(failed) > 0 {
-			r.t.Logf("end of HAProxy's log:\n%s", r.rig.balancer.proc.tail())
+			r.t.Logf("end of HAProxy's log:\n%s\n%s", r.rig.balancer.proc.tail(), r.rig.complaints())
 		}
 		r.promised(len(failed) == 0 && (all >= 100_000 || !recorded()), "failed requests through HAProxy, by status: %v of %d (checks and lists %d, logins %d, refreshes %d, revocations %d)",
 			failed, all, sent[check], sent[login], sent[refresh], sent[revoke]+sent[revokeOthers]+sent[revokeAll])

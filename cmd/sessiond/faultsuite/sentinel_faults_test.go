@@ -11,7 +11,7 @@ import (
 // Faults of a master with replicas: failovers, and two masters at once.
 
 var failover = fault{
-	number: 4, name: "Sentinel failover to a replica in sync, then to one that lags", on: sentinel, long: 20,
+	number: 4, name: "Sentinel failover to a replica in sync, then to one that lags", on: sentinel, short: 1, long: 20,
 	promise: "full speed again at most 5 s after it",
 	run: func(r *row) {
 		var trusted time.Duration // the longest time from a failover until checks trusted Redis

@@ -1,6 +1,7 @@
 package faultsuite
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -133,7 +134,19 @@ func (n *node) start() {
 	n.t.Helper()
 	args := []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(n.port), "--dir", n.dir, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
 	args = append(args, n.args...)
-	n.proc = spawn(n.t, n.dir, n.name, true, nil, find(n.t, "redis-server"), args...)
+	n.proc = spawn(n.t, n.dir, n.name, true, nil, redisServer(n.t), args...)
+}
+
+// redisServer returns the path of redis-server, or of the program in SESSIOND_TEST_REDIS_SERVER.
+func redisServer(t testing.TB) string {
+	t.Helper()
+	return find(t, cmp.Or(os.Getenv("SESSIOND_TEST_REDIS_SERVER"), "redis-server"))
+}
+
+// redisCLI returns the path of redis-cli, or of the one beside the program in SESSIOND_TEST_REDIS_SERVER.
+func redisCLI(t testing.TB) string {
+	t.Helper()
+	return find(t, strings.TrimSuffix(redisServer(t), "server")+"cli")
 }
 
 func (n *node) await() {

@@ -56,7 +56,7 @@ func (r *rig) startSentinels() {
 				r.t.Fatal(err)
 			}
 		}
-		n.proc = spawn(r.t, n.dir, n.name, true, nil, find(r.t, "redis-server"), config, "--sentinel")
+		n.proc = spawn(r.t, n.dir, n.name, true, nil, redisServer(r.t), config, "--sentinel")
 		r.sentinels = append(r.sentinels, n)
 	}
 	for _, n := range r.sentinels {
@@ -134,7 +134,7 @@ func (r *rig) startCluster() {
 		n.await()
 	}
 	create := append(append([]string{"--cluster", "create"}, addrs...), "--cluster-replicas", "1", "--cluster-yes")
-	output(r.t, nil, find(r.t, "redis-cli"), create...)
+	output(r.t, nil, redisCLI(r.t), create...)
 	r.awaitCluster()
 }
 
