@@ -266,6 +266,9 @@ var rolling = fault{
 					r.wait(time.Second) // HAProxy sees it up again
 				}
 			})
+			if recorded() {
+				r.wait(6 * time.Second)
+			}
 		}
 		r.stop()
 		sent := map[kind]int{}
@@ -283,7 +286,10 @@ var rolling = fault{
 		}
 		r.mu.Unlock()
 		if len(failed) > 0 {
-			r.t.Logf("end of HAProxy's log:\n%s\n%s", r.rig.balancer.proc.tail(), r.rig.complaints())
+			r.t.Logf("end of HAProxy's log:\n%s", r.rig.balancer.proc.tail())
+			for _, replica := range r.rig.replicas {
+				r.t.Logf("%s answered 503:\n%s", replica.name(), replica.proc.logged(`"status":503`))
+			}
 		}
 		r.promised(len(failed) == 0 && (all >= 100_000 || !recorded()), "failed requests through HAProxy, by status: %v of %d (checks and lists %d, logins %d, refreshes %d, revocations %d)",
 			failed, all, sent[check], sent[login], sent[refresh], sent[revoke]+sent[revokeOthers]+sent[revokeAll])

@@ -93,7 +93,8 @@ func startRig(t testing.TB, dir string, pg *postgres, k topology) *rig {
 	}
 	first := program(t)
 	if k == upgrade {
-		first, r.env["SHUTDOWN_DELAY"] = programBefore(t), shutdownDelay
+		first = programBefore(t)
+		r.env["SHUTDOWN_DELAY"], r.env["LOG_LEVEL"] = shutdownDelay, "info" // a line for each request but accepted checks
 	}
 	output(t, settings(r.env), first, "migrate")
 	r.startStores()

@@ -37,7 +37,7 @@ func runRow(t *testing.T, rig *rig, f fault, n int) {
 	if r.behind = f.behind; !f.quiet {
 		perSecond := *rate
 		if f.behind && recorded() {
-			perSecond = max(perSecond, 1000) // at least 100,000 requests
+			perSecond = max(perSecond, 500) // at least 100,000 requests
 		}
 		r.load.run(perSecond)
 	}
