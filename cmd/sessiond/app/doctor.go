@@ -117,7 +117,7 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	}
 	db, err := s.connect(ctx, nil)
 	if err != nil {
-		return err
+		return settingError("database-url", err)
 	}
 	defer db.Close() //nolint:errcheck // an error does not matter, because nothing was written
 	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
