@@ -18,6 +18,7 @@ const (
 // TestMigrations_VersionBeforeSurvives runs the queries of the version before on the tables of this version,
 // because replicas of both run side by side during an upgrade.
 func TestMigrations_VersionBeforeSurvives(t *testing.T) {
+	t.Parallel()
 	source, ok := sourceBefore(t)
 	if !ok {
 		t.Skipf("NOT TESTED with the version before, %s, because its source cannot be had: %v", versionBefore, before.err)

@@ -15,6 +15,7 @@ import (
 // that take TLS connections. Only the authority in the URL is trusted, and only for the server's own address.
 // The errors name the setting and quote no password.
 func TestTLS_StoresAreUsedOnlyWithTrustedCertificate_ASVS_V12_3_1_V12_3_2(t *testing.T) {
+	t.Parallel()
 	dir := tempDir(t)
 	right, other, elsewhere := redisstoretest.NewCertificate(t, "127.0.0.1"), redisstoretest.NewCertificate(t, "127.0.0.1"), redisstoretest.NewCertificate(t, "192.0.2.1")
 	redisAt := func(c redisstoretest.Certificate) string {
