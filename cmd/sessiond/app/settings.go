@@ -129,7 +129,7 @@ func (s *Settings) groups() []group {
 			//nolint:gosec // G101: an example
 			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
 			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
-			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
+			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`; with `?ca_file=FILE` TLS trusts only the authorities in a PEM file"},
 			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: withRedis, meaning: "prefix of every key in Redis"},
 			{name: "allow-plaintext", value: parsed(&s.AllowPlaintext, boolKind, strconv.ParseBool), def: "false", verbs: withDatabase, meaning: "allow unencrypted connections to hosts that are neither loopback nor private"},
 			{
