@@ -30,7 +30,8 @@ shift 2
 git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || die "there is no tag $tag"
 
 require_go
-export CGO_ENABLED=0 GOFLAGS=-buildvcs=true GOWORK=off
+export CGO_ENABLED=0
+export GOFLAGS=-buildvcs=true
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sessiond-release.XXXXXX")
 GOBIN=$dir GOFLAGS='' run go install "$cyclonedx"
 
