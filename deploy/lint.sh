@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the code without running it: gofmt, go vet (also as for production), golangci-lint,
-# shellcheck if it is installed and, where its database can be reached, govulncheck.
+# Checks the code without running it: gofmt, go vet (also as for production), golangci-lint, the scripts by
+# ShellCheck if that is installed and, where its database can be reached, govulncheck.
 #
 #   ./deploy/lint.sh
 #
