@@ -26,10 +26,10 @@ const timeLimit = 20 * time.Second
 // file, in front of an application and of a sessiond that uses real Redis and Postgres servers.
 func TestGateways_ForwardOnlyRequestsOfActiveSessions_ASVS_V4_1_3(t *testing.T) {
 	for _, g := range gateways {
-		t.Run(g.name, func(t *testing.T) {
+		t.Run(g.title(), func(t *testing.T) {
 			t.Parallel()
 			g.find(t) // if the gateway is not installed, find skips the test before any server is started
-			s := &site{service: startService(t), app: startApp(t)}
+			s := &site{service: startService(t), app: startApp(t), relays: g.relays}
 			s.addr = g.start(t, s.service.addr, s.app.addr)
 			s.alice = s.register(t, oddName, "zoe@example.com")
 			s.bob = s.register(t, "bob", "bob@example.com")
@@ -350,8 +350,8 @@ func testServiceDown(t *testing.T, s *site) {
 	s.process.stop()
 	for _, lines := range [][]string{{s.alice.bearer()}, {s.bob.bearer(), "X-Auth-Subject: root"}, nil} {
 		begin := time.Now()
-		c.do("GET", "/things", nil, lines...).wantUnavailable(t)
-		wantWithin(t, begin, "503 while sessiond is down")
+		c.do("GET", "/things", nil, lines...).wantUnchecked(t, s.relays)
+		wantWithin(t, begin, "answer while sessiond is down")
 	}
 	s.app.wantNone(t)
 	s.start(t)
@@ -393,13 +393,13 @@ func TestVerify_IgnoresPathSuffix(t *testing.T) {
 // fake records what gateways send, and gives answers that the real sessiond never gives.
 func TestGateways_SendSessiondNoBodyAndTrustOnlyExpectedAnswers(t *testing.T) {
 	for _, g := range gateways {
-		t.Run(g.name, func(t *testing.T) {
+		t.Run(g.title(), func(t *testing.T) {
 			t.Parallel()
 			g.find(t)
 			check, a := startCheck(t), startApp(t)
 			addr := g.start(t, check.addr, a.addr)
 			t.Run("a check contains only the token, the client address and a request id", func(t *testing.T) { testCheckRequest(t, check, a, addr, g.keepsConns) })
-			t.Run("the client gets 503 if the answer of sessiond is unexpected", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr) })
+			t.Run("the client gets 503 if the answer of sessiond is unexpected", func(t *testing.T) { testUnexpectedAnswers(t, check, a, addr, g.relays) })
 		})
 	}
 }
@@ -476,7 +476,7 @@ func testCheckRequest(t *testing.T, check *check, app *app, addr string, keepsCo
 	}
 }
 
-func testUnexpectedAnswers(t *testing.T, check *check, app *app, addr string) {
+func testUnexpectedAnswers(t *testing.T, check *check, app *app, addr string, relays bool) {
 	user := session{token: "a.b.c"}
 	for name, answer := range map[string]http.HandlerFunc{
 		"302 redirect": func(w http.ResponseWriter, _ *http.Request) {
@@ -492,11 +492,14 @@ func testUnexpectedAnswers(t *testing.T, check *check, app *app, addr string) {
 		"closed connection":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"no answer":               func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
+		if relays && name == "no answer" {
+			continue // such a gateway waits for 30 seconds
+		}
 		t.Run(name, func(t *testing.T) {
 			check.answer.Store(&answer)
 			begin := time.Now()
-			dial(t, addr).do("GET", "/things", nil, user.bearer(), "X-Auth-Subject: root").wantUnavailable(t)
-			wantWithin(t, begin, "503")
+			dial(t, addr).do("GET", "/things", nil, user.bearer(), "X-Auth-Subject: root").wantUnchecked(t, relays)
+			wantWithin(t, begin, "answer")
 		})
 	}
 	app.wantNone(t)

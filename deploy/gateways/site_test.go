@@ -27,6 +27,7 @@ type site struct {
 	*service
 	app        *app
 	addr       string // address of the gateway
+	relays     bool   // see gateway
 	alice, bob session
 }
 
