@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Functions that lint.sh, servers.sh and test.sh share. This file is sourced, not run.
+# Functions that cluster.sh, lint.sh, servers.sh and test.sh share. This file is sourced, not run.
 
 set -euo pipefail
 

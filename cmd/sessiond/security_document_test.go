@@ -63,7 +63,7 @@ func codes(cell string) (all []string) {
 }
 
 // goFiles returns the syntax trees of the Go files that belong to the service, by directory. Tests, test
-// helpers, examples and the benchmark do not belong to it.
+// helpers, examples, the benchmark and the servers of Kubernetes do not belong to it.
 func goFiles(t *testing.T) map[string][]*ast.File {
 	t.Helper()
 	files, err := parsed()
@@ -83,7 +83,7 @@ var parsed = sync.OnceValues(func() (map[string][]*ast.File, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (isTestHelper(filepath.ToSlash(dir)) || slices.Contains([]string{".git", "cmd/sessionbench", "session/example", "api/docgen", "deploy/asvs"}, filepath.ToSlash(dir))):
+		case entry.IsDir() && (isTestHelper(filepath.ToSlash(dir)) || slices.Contains([]string{".git", "cmd/sessionbench", "session/example", "api/docgen", "deploy/asvs", "deploy/cluster"}, filepath.ToSlash(dir))):
 			return fs.SkipDir
 		case entry.IsDir() || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
 			return nil

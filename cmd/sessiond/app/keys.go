@@ -17,9 +17,11 @@ import (
 
 // keysCommand creates and changes signing key files. A running `sessiond serve` reads a changed file
 // within a second.
-func keysCommand() *cobra.Command {
+func keysCommand(env lookupEnv) *cobra.Command {
 	var path, alg, kid string
+	var secret, entry, account string
 	var early bool
+	var maxAge time.Duration
 	change := func(f func([]session.Key) ([]session.Key, error)) func(*cobra.Command) error {
 		return func(c *cobra.Command) error { return changeKeys(path, c.OutOrStdout(), f) }
 	}
@@ -71,11 +73,26 @@ func keysCommand() *cobra.Command {
 			[]string{"file", "kid"},
 			change(func(keys []session.Key) ([]session.Key, error) { return revokeKey(keys, kid) }),
 		},
+		{
+			"rotate", "Add a key if the signing key is old, or activate the one that was added", "--file keys.json --max-age 720h",
+			[]string{"file", "max-age", "kubernetes-secret", "secret-key", "service-account"},
+			func(c *cobra.Command) error {
+				step := func(keys []session.Key) ([]session.Key, error) { return rotateKeys(keys, maxAge) }
+				if secret == "" {
+					return change(step)(c)
+				}
+				s, err := openKubernetesSecret(account, secret, entry, env)
+				if err != nil {
+					return err
+				}
+				return changeSecretKeys(c.Context(), s, c.OutOrStdout(), step)
+			},
+		},
 	} {
 		c := &cobra.Command{
 			Use: v.use, Short: v.short, Example: "  sessiond keys " + v.use + " " + v.example, Args: noArguments,
 			RunE: func(c *cobra.Command, _ []string) error {
-				if path == "" {
+				if path == "" && secret == "" {
 					return fmt.Errorf("--%s FILE is required", v.flags[0])
 				}
 				return v.run(c)
@@ -93,6 +110,15 @@ func keysCommand() *cobra.Command {
 				complete(c, name, session.AlgEdDSA, session.AlgES256, session.AlgHS256)
 			case "kid":
 				c.Flags().StringVar(&kid, name, "", "`ID` of the key, as sessiond keys list prints it")
+			case "max-age":
+				c.Flags().DurationVar(&maxAge, name, 720*time.Hour, "age of the signing key from which a new one is added")
+			case "kubernetes-secret":
+				c.Flags().StringVar(&secret, name, "", "`NAME` of the Secret in this pod's namespace that holds the keys, instead of --file")
+				c.MarkFlagsMutuallyExclusive("file", name)
+			case "secret-key":
+				c.Flags().StringVar(&entry, name, "signing-keys", "`KEY` of the Secret that holds the signing key file")
+			case "service-account":
+				c.Flags().StringVar(&account, name, "/var/run/secrets/kubernetes.io/serviceaccount", "`DIRECTORY` with the pod's token for the Kubernetes API")
 			case "now":
 				c.Flags().BoolVar(&early, name, false, "activate the key at once, although verifiers that have not read it yet will refuse its tokens")
 			}
@@ -119,13 +145,18 @@ func writeKey(path, alg string) error {
 	return writeKeys(path, key)
 }
 
-// writeKeys creates a key file that only its owner can read.
-func writeKeys(path string, keys ...session.Key) (err error) {
+// encodeKeys returns the content of a key file.
+func encodeKeys(keys ...session.Key) ([]byte, error) {
 	set, err := session.NewKeySet(keys...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	data, err := set.PrivateJSON()
+	return set.PrivateJSON()
+}
+
+// writeKeys creates a key file that only its owner can read.
+func writeKeys(path string, keys ...session.Key) (err error) {
+	data, err := encodeKeys(keys...)
 	if err != nil {
 		return err
 	}
@@ -162,12 +193,35 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 	return listKeys(path, stdout)
 }
 
+// changeSecretKeys applies change to a key file in a Kubernetes Secret.
+func changeSecretKeys(ctx context.Context, s *kubernetesSecret, stdout io.Writer, change func([]session.Key) ([]session.Key, error)) error {
+	var keys []session.Key
+	err := s.change(ctx, func(data []byte) ([]byte, error) {
+		set, err := parseKeys(data)
+		if err != nil {
+			return nil, err
+		}
+		if keys, err = change(set.Keys()); err != nil {
+			return nil, err
+		}
+		return encodeKeys(keys...)
+	})
+	if err != nil {
+		return err
+	}
+	return printKeys(keys, stdout)
+}
+
 func listKeys(path string, stdout io.Writer) error {
 	set, err := readKeys(path)
 	if err != nil {
 		return err
 	}
-	for _, k := range set.Keys() {
+	return printKeys(set.Keys(), stdout)
+}
+
+func printKeys(keys []session.Key, stdout io.Writer) error {
+	for _, k := range keys {
 		line := fmt.Sprintf("%s  %-5s  %-9s", k.ID, k.Alg, k.Status)
 		if !k.CreatedAt.IsZero() {
 			line += "  created " + k.CreatedAt.Format(time.RFC3339)
@@ -258,6 +312,33 @@ func revokeKey(keys []session.Key, kid string) ([]session.Key, error) {
 	return keys, nil
 }
 
+// rotateKeys does the step of a rotation that is due. If a key was published long enough ago, it signs from
+// now on. If none is published and the signing key is older than maxAge, a key is added. Otherwise
+// rotateKeys changes nothing.
+func rotateKeys(keys []session.Key, maxAge time.Duration) ([]session.Key, error) {
+	var next *session.Key
+	var alg string
+	var age time.Duration // of the signing key
+	for i := range keys {
+		switch k := &keys[i]; k.Status {
+		case session.KeyActive:
+			alg, age = k.Alg, time.Since(k.CreatedAt)
+		case session.KeyPublished:
+			if next == nil || k.CreatedAt.After(next.CreatedAt) {
+				next = k
+			}
+		case session.KeyRetired:
+		}
+	}
+	switch {
+	case next != nil && time.Since(next.CreatedAt) >= publishFirst:
+		return activateKey(keys, next.ID, false)
+	case next == nil && age > maxAge:
+		return addKey(keys, alg)
+	}
+	return keys, nil
+}
+
 func retire(k *session.Key) {
 	if k.Status != session.KeyRetired {
 		k.Status, k.RetiredAt = session.KeyRetired, time.Now().UTC()
@@ -278,6 +359,11 @@ func readKeys(path string) (*session.KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseKeys(data)
+}
+
+// parseKeys reads the content of a key file. It returns an error if no key can sign.
+func parseKeys(data []byte) (*session.KeySet, error) {
 	set, err := session.ParseKeySet(data)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func Assemble(p Parts) *Service {
 		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.BreachedPolicy == breachedRefuse,
 		RegistrationClosed: s.Registration == registrationClosed, Domains: s.RegistrationDomains, ReservedNames: s.ReservedNames,
 	}
-	if s.Limits == limitsOn {
+	if production || s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
 		users.Limits.Rules = s.Rules
 	} else {
