@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -177,7 +178,7 @@ func readDocuments(t *testing.T, path string) (documents []map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := yamlstream.NewYAMLReader(yamlstream.NewLineBufferedReader(bytes.NewReader(data)))
+	reader := yamlstream.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		part, err := reader.Read()
 		if errors.Is(err, io.EOF) {
