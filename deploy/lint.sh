@@ -55,7 +55,7 @@ else
 fi
 
 check gofmt formatted
-for module in . cmd/sessionbench deploy/charttest; do
+for module in . cmd/sessionbench deploy/charttest deploy/gateways/kubernetes; do
   [ -e "$module/go.mod" ] || continue
   cd "$module"
   name=$(go list -m)

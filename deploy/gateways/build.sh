@@ -21,7 +21,6 @@ target=$(cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/programs"
 require_go
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sessiond-gateways.XXXXXX")
-export CGO_ENABLED=0
 
 say "building Caddy"
 run go -C caddy build -trimpath -o "$target/caddy" github.com/caddyserver/caddy/v2/cmd/caddy

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -23,7 +24,6 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
@@ -98,6 +98,25 @@ func TestIstioMesh_IsValid(t *testing.T) {
 	}
 }
 
+// TestTraefik_MiddlewaresAreTheTestedOnes compares the middlewares with those of ../traefik.yml, which the
+// tests of the gateways run with a real Traefik.
+func TestTraefik_MiddlewaresAreTheTestedOnes(t *testing.T) {
+	file := readDocuments(t, "../traefik.yml")[0]["http"].(map[string]any)["middlewares"].(map[string]any)
+	manifests := map[string]any{}
+	for _, object := range readDocuments(t, "traefik.yaml") {
+		name := object["metadata"].(map[string]any)["name"].(string)
+		manifests[strings.TrimPrefix(name, "sessiond-")] = object["spec"]
+	}
+	for name, tested := range file {
+		if name == "verify" { // only its address differs
+			tested.(map[string]any)["forwardAuth"].(map[string]any)["address"] = "http://sessiond-check.identity.svc.cluster.local:8081/v1/verify"
+		}
+		if !reflect.DeepEqual(manifests[name], tested) {
+			t.Errorf("middleware %s: got %v, want %v", name, manifests[name], tested)
+		}
+	}
+}
+
 // kind is a version of a kind of object.
 type kind struct {
 	structural *schema.Structural
@@ -116,7 +135,7 @@ func (k *kind) problems(t *testing.T, object map[string]any) (problems []string)
 	faults := validation.ValidateCustomResource(nil, object, k.validator)
 	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, k.structural, object)...)
 	if k.rules != nil {
-		found, _ := k.rules.Validate(t.Context(), field.NewPath(""), k.structural, object, nil, celconfig.RuntimeCELCostBudget)
+		found, _ := k.rules.Validate(t.Context(), nil, k.structural, object, nil, celconfig.RuntimeCELCostBudget)
 		faults = append(faults, found...)
 	}
 	for _, fault := range faults {
