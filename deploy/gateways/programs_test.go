@@ -20,6 +20,9 @@ type gateway struct {
 	built      bool   // whether build.sh builds the program, because Debian does not have it or only an old one
 	keepsConns bool   // whether the gateway reuses its connections to sessiond
 	relays     bool   // whether the gateway relays any refusal of sessiond, and answers 500 if sessiond does not answer
+	late       bool   // whether the gateway listens before it has read its file, and answers 404 until then
+	normalises bool   // whether the gateway normalises paths
+	noIDs      bool   // whether the gateway gives no ids to requests
 	user       string // user to which the gateway switches when root starts it; empty: none
 	command    func(t *testing.T, program, dir string, at addrs) *exec.Cmd
 }
@@ -66,10 +69,12 @@ var gateways = []gateway{
 	}},
 	{name: "caddy", command: caddy()},
 	{name: "caddy", built: true, keepsConns: true, command: caddy("keepalive off", "keepalive 30s")}, // as the comment in the file says
-	{name: "traefik", built: true, keepsConns: true, relays: true, command: func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
+	{name: "traefik", built: true, keepsConns: true, relays: true, late: true, normalises: true, noIDs: true, command: func(t *testing.T, program, dir string, at addrs) *exec.Cmd {
 		file := substitute(t, "traefik.yml", dir, "127.0.0.1:8080", at.sessiond, "127.0.0.1:9000", at.app)
 		args := strings.NewReplacer("\\\n#", "", ":8000", at.gateway, "/etc/traefik/sessiond.yml", file).Replace(traefikCommand(t))
-		return exec.Command(program, strings.Fields(args)...)
+		cmd := exec.Command(program, strings.Fields(args)...)
+		cmd.Dir = t.TempDir() // not one with a traefik.yml, which Traefik would take for its static configuration
+		return cmd
 	}},
 }
 
@@ -107,6 +112,9 @@ func (g *gateway) start(t *testing.T, sessiond, app string) (addr string) {
 	t.Helper()
 	addr = freeAddr(t)
 	p := start(t, addr, g.command(t, g.find(t), t.TempDir(), addrs{addr, sessiond, app}))
+	if g.late {
+		waitFor(t, g.name+" to read its file", func() bool { return dial(t, addr).do("GET", "/", nil).status != 404 })
+	}
 	if g.user != "" && os.Getuid() == 0 {
 		want, err := user.Lookup(g.user)
 		if err != nil {

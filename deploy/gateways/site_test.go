@@ -28,6 +28,7 @@ type site struct {
 	app        *app
 	addr       string // address of the gateway
 	relays     bool   // see gateway
+	normalises bool   // see gateway
 	alice, bob session
 }
 
