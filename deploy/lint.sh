@@ -60,7 +60,7 @@ if command -v shellcheck >/dev/null; then
 else
   say "shellcheck is skipped: it is not installed"
 fi
-for module in . cmd/sessionbench deploy/charttest deploy/compose; do
+for module in . cmd/sessionbench deploy/charttest deploy/compose deploy/gateways/kubernetes; do
   [ -e "$module/go.mod" ] || continue
   cd "$module"
   name=$(go list -m)

@@ -102,6 +102,7 @@ events() {
   if [ $everything = yes ] && [ -e cmd/sessionbench/go.mod ]; then
     go_test cmd/sessionbench 1 ./... || status=1
     go_test deploy/charttest 1 ./... || status=1
+    go_test deploy/gateways/kubernetes 1 ./... || status=1
   fi
   [ $everything = no ] || go_test deploy/compose 1 ./... || status=1
   return "$status"

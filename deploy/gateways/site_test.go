@@ -27,6 +27,8 @@ type site struct {
 	*service
 	app        *app
 	addr       string // address of the gateway
+	relays     bool   // see gateway
+	normalises bool   // see gateway
 	alice, bob session
 }
 
