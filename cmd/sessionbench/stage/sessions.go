@@ -121,9 +121,9 @@ func (sp *Space) close(ctx context.Context) error {
 }
 
 // Fill puts sessions into Redis with the backfill of redisstore.
-func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
+func (s *Stage) Fill(ctx context.Context, redisURL string, refs []session.Ref) {
 	const workers = 64
-	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
+	store := must.Get(redisstore.Open(redisURL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
 	defer store.Close() //nolint:errcheck // no command is running
 	trust(ctx, store)
 	until := time.Now().Add(tokenTTL)
@@ -151,11 +151,15 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	must.Do(g.Wait())
 }
 
-// trust makes a store trust its Redis as long as the benchmark runs, in the epoch 1 that a service on
-// a new database begins.
+// trust makes a store trust its Redis as long as the benchmark runs, in the epoch that a service on a
+// new database begins: number 1, or on a Cluster the number of its masters.
 func trust(ctx context.Context, store *redisstore.Store) {
-	server := must.Get(store.Servers(ctx))[0].ID
-	store.Epochs().Learn([]session.Epoch{{Number: 1, Server: server}}, time.Now().Add(24*time.Hour), 24*time.Hour)
+	servers := must.Get(store.Servers(ctx))
+	var epochs []session.Epoch
+	for _, server := range servers {
+		epochs = append(epochs, session.Epoch{Number: int64(len(servers)), Server: server.ID})
+	}
+	store.Epochs().Learn(epochs, time.Now().Add(24*time.Hour), 24*time.Hour)
 }
 
 // CeilingKeys are like the three keys that a check reads. The third one does not exist.
