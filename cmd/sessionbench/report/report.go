@@ -61,6 +61,7 @@ const (
 	Growth  = Part("growth") // all rows are compared to the first row; the last row measures the same again, to show the noise
 	Vanish  = Part("vanish")
 	Storm   = Part("storm")
+	Size    = Part("size")
 )
 
 // Kinds of tokens: warm ones were checked before, and new ones are checked for the first time.
@@ -106,6 +107,9 @@ const (
 	LoginShare, Refused     = Figure("logins, of the limit"), Figure("refused")
 	Longest, LongestRefusal = Figure("longest ms"), Figure("longest refusal ms")
 
+	Used      = Figure("of its CPU")            // CPU that the limited containers used, as a share of what they may use
+	LoadCores = Figure("load generator, cores") // CPU of the load generator
+
 	// The following figures are only in the JSON, and not in printed tables.
 	Checks                 = Figure("checks")
 	LoadCPU                = Figure("CPU of the load generator") // if a verifier in the same process is measured, its CPU time is included
@@ -121,7 +125,7 @@ const (
 // measured. A column in maxima shows the maximum of all rounds, any other column shows the median.
 var (
 	columns = []Figure{
-		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Allocations, Left, Declined, Wrong, LoginShare, Refused,
+		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Used, LoadCores, Allocations, Left, Declined, Wrong, LoginShare, Refused,
 		Longest, LongestRefusal, Deadline, GoroutinesBefore, GoroutinesAfter, IdleMB, PeakMB, ResidentMB, PerSession,
 	}
 	maxima = []Figure{Longest, LongestRefusal, ResidentMB}

@@ -1,12 +1,18 @@
 package stage
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 )
 
 const cgroups = "/sys/fs/cgroup"
@@ -50,8 +56,31 @@ func (g *Group) Limit(cores float64, period time.Duration) error {
 	return g.set("cpu.max", quota+" "+of)
 }
 
+// Idle lets the group use only CPU time that nothing else wants.
+func (g *Group) Idle() error { return g.set("cpu.idle", "1") }
+
 func (g *Group) set(file, value string) error {
 	return os.WriteFile(filepath.Join(g.dir, file), []byte(value), 0o644) //nolint:gosec // G306: the kernel uses this mode for such files
+}
+
+// Spin keeps all cores busy at the lowest priority until the current Scope ends. Otherwise a core would be faster
+// while its neighbour is idle, and a second replica would seem to make the first one slower.
+func (s *Stage) Spin(ctx context.Context) error {
+	g, err := s.NewGroup()
+	if err != nil {
+		return err
+	}
+	for range runtime.NumCPU() {
+		ctx, stop := context.WithCancel(ctx)
+		cmd := exec.CommandContext(ctx, g.Wrap[0], append(slices.Clone(g.Wrap[1:]), "sh", "-c", "while :; do :; done")...) //nolint:gosec // G204: a constant command
+		must.Do(cmd.Start())
+		s.Later(func() error {
+			stop()
+			_ = cmd.Wait() // it was killed
+			return nil
+		})
+	}
+	return g.Idle()
 }
 
 // LimitCPU creates a group that may use that many CPU cores, and returns its Wrap.
