@@ -85,7 +85,11 @@ func (b *bench) size(ctx context.Context, args []string, stdout, stderr io.Write
 	b.report.Config, b.report.Machine = c, probe.Machine(ctx, b.Redis, b.Postgres)
 	var err error
 	b.Scope(func() {
-		err = b.sizeMeasured(ctx, c.RedisServer, stdout)
+		if c.Calibrate {
+			b.calibrate(ctx, c.RedisServer, stdout)
+		} else {
+			err = b.sizeMeasured(ctx, c.RedisServer, stdout)
+		}
 	})
 	if b.report.Wrong > 0 {
 		err = errors.Join(fmt.Errorf("%d wrong answers from measured servers, the first: %s", b.report.Wrong, b.report.Complaint), err)

@@ -50,6 +50,7 @@ func (b *bench) cell(ctx context.Context, program string, shards, replicas int) 
 		c.replicas = append(c.replicas, start(ctx, build, c.cluster.URL, g.Wrap))
 	}
 	refs := stage.NewSessions(sessions, false)
+	b.Ledger(build).Record(ctx, refs)
 	b.Fill(ctx, c.cluster.URL, refs)
 	c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, refs, sessions)
 	return c

@@ -59,7 +59,6 @@ type Write struct {
 	CPU   float64 `json:"cpu_ms"`
 	WAL   float64 `json:"wal_bytes"` // without full page images
 	Pages float64 `json:"pages"`     // pages of tables and indexes that become dirty
-	Trips float64 `json:"trips"`     // transactions, each of which waits once for the disk
 }
 
 // Ways are the ways to ask for a check, which Costs.Service has.
@@ -78,7 +77,7 @@ func Parse(data []byte) (c Costs, err error) {
 	}
 	numbers := []float64{c.Redis.Check, c.Redis.Trip, c.Login, c.Refresh, c.Backfill, c.Limit, c.RedisSession, c.User, c.Session, c.Event}
 	for _, w := range []Write{c.PostgresLogin, c.PostgresRefresh, c.PostgresUse} {
-		numbers = append(numbers, w.CPU, w.WAL, w.Pages, w.Trips)
+		numbers = append(numbers, w.CPU, w.WAL, w.Pages)
 	}
 	for _, way := range Ways {
 		numbers = append(numbers, c.Service[way].Check, c.Service[way].Trip)
@@ -141,6 +140,7 @@ const (
 	month          = 30.0            // days
 	partitionsFrom = 50e6            // rows, as in deploy/docs/partitions.md
 	usesPerReplica = 2000            // last-seen times that a replica writes a second, at most (session/issuer/lastseen.go)
+	usesPerCommit  = 500             // last-seen times in one statement, at most (session/issuer/lastseen.go)
 	page           = 8192            // bytes
 	memoryHeadroom = 1.5             // of Redis: fragmentation, buffers, and copies of pages while it saves
 	mega, giga     = 1e6, 1000 * 1e6 // bytes
@@ -177,10 +177,10 @@ func Predict(l Load, c Costs) (s Size) {
 		Write
 	}{{s.Logins, c.PostgresLogin}, {s.Refreshes, c.PostgresRefresh}, {s.Uses, c.PostgresUse}} {
 		s.PostgresCores += part.rate * part.CPU / 1000
-		s.Commits += part.rate * part.Trips
 		s.IOPS += part.rate * part.Pages
 		s.WALMB += part.rate * part.WAL / mega
 	}
+	s.Commits = s.Logins + s.Refreshes + s.Uses/usesPerCommit
 	// Within a checkpoint each page is written once, and its first change is a full page image in the WAL.
 	pages := min(s.IOPS, s.PostgresGB*giga/page/(60*l.Checkpoint))
 	s.WALMB, s.IOPS = s.WALMB+pages*page/mega, pages+s.Commits

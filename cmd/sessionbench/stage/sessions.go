@@ -105,19 +105,26 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 
 // close removes the keys of sessiond and sessionbench from the Redis database, and no others.
 func (sp *Space) close(ctx context.Context) error {
-	for _, pattern := range []string{"[slbgr]:{*", keyPrefix + "*"} {
+	return errors.Join(sp.remove(ctx, "[slbgr]:{*", keyPrefix+"*"), sp.Client.Close())
+}
+
+// Forget removes the keys of sessiond, as if Redis had lost them.
+func (sp *Space) Forget(ctx context.Context) error { return sp.remove(ctx, "[slbgr]:{*") }
+
+func (sp *Space) remove(ctx context.Context, patterns ...string) error {
+	for _, pattern := range patterns {
 		for cursor, more := uint64(0), true; more; more = cursor != 0 {
 			keys, next, err := sp.Client.Scan(ctx, cursor, pattern, 10_000).Result()
 			if err == nil && len(keys) > 0 {
 				err = sp.Client.Unlink(ctx, keys...).Err()
 			}
 			if err != nil {
-				return errors.Join(err, sp.Client.Close())
+				return err
 			}
 			cursor = next
 		}
 	}
-	return sp.Client.Close()
+	return nil
 }
 
 // Fill puts sessions into Redis with the backfill of redisstore.
@@ -215,6 +222,15 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 		}
 	}
 	return requests, m.Ledger
+}
+
+// Touch records that sessions were used at the time at, as replicas do in batches.
+func (s *Stage) Touch(ctx context.Context, ids []string, at time.Time) {
+	uses := make([]issuer.Use, 0, len(ids))
+	for _, id := range ids {
+		uses = append(uses, issuer.Use{SessionID: id, At: at})
+	}
+	must.Do(s.db.Sessions().Touch(ctx, uses))
 }
 
 // People creates n users and returns their ids, which are also their usernames. All have the same
