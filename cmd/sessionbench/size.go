@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -48,7 +49,7 @@ type sizeConfig struct {
 	RedisURL    string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"--measure, --calibrate: Redis server."`
 	RedisServer string        `env:"SESSIOND_TEST_REDIS_SERVER" default:"redis-server" placeholder:"PROGRAM" help:"--measure: the program redis-server. sessionbench starts its shards with it."`
 	Build       string        `placeholder:"PATH" help:"--measure, --calibrate: sessiond program to measure instead of a new build of this repository."`
-	Rounds      int           `placeholder:"N" help:"--measure: number of rounds (default: 16)."`
+	Rounds      int           `placeholder:"N" help:"--measure: number of rounds (default: 26)."`
 	Round       time.Duration `placeholder:"DURATION" help:"--measure: how long each deployment is measured per round (default: 500ms)."`
 }
 
@@ -88,7 +89,7 @@ func (b *bench) size(ctx context.Context, args []string, stdout, stderr io.Write
 		if c.Calibrate {
 			b.calibrate(ctx, c.RedisServer, stdout)
 		} else {
-			err = b.sizeMeasured(ctx, c.RedisServer, stdout)
+			err = b.sizeMeasured(ctx, c.RedisServer, c.SVG, stdout)
 		}
 	})
 	if b.report.Wrong > 0 {
@@ -106,17 +107,24 @@ func (c *sizeConfig) predict(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var sizes []size.Size
-	for _, users := range c.Users {
-		free := 1 - c.Margin/100
+	size.Print(w, c.sizes(costs, c.Users...))
+	if c.SVG != "" {
+		var users []float64
+		for n := 5.0; n <= 9; n += 0.25 {
+			users = append(users, math.Pow(10, n))
+		}
+		must.Do(os.WriteFile(filepath.Join(c.SVG, "size.svg"), plot.Sizes(c.sizes(costs, users...)), 0o644)) //nolint:gosec // G306: other users may read the plot
+	}
+	return nil
+}
+
+func (c *sizeConfig) sizes(costs size.Costs, users ...float64) (sizes []size.Size) {
+	free := 1 - c.Margin/100
+	for _, n := range users {
 		sizes = append(sizes, size.Predict(size.Load{
-			Users: users, Active: c.Active / 100, Sessions: c.Devices, Checks: c.Checks, Refreshes: c.Refreshes, Logins: c.Logins, Peak: c.Peak, Retention: c.Retention,
+			Users: n, Active: c.Active / 100, Sessions: c.Devices, Checks: c.Checks, Refreshes: c.Refreshes, Logins: c.Logins, Peak: c.Peak, Retention: c.Retention,
 			Way: c.Way, Cores: c.Cores, ReplicaUse: free, ShardUse: free, RoundTrip: c.RoundTrip, Spare: c.Spare, Conns: c.Conns, Checkpoint: c.Checkpoint,
 		}, costs))
 	}
-	size.Print(w, sizes)
-	if c.SVG != "" {
-		must.Do(os.WriteFile(filepath.Join(c.SVG, "size.svg"), plot.Sizes(sizes), 0o644)) //nolint:gosec // G306: other users may read the plot
-	}
-	return nil
+	return sizes
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"text/tabwriter"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
+	"github.com/sessiond/sessiond/cmd/sessionbench/plot"
 	"github.com/sessiond/sessiond/cmd/sessionbench/probe"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
 	"github.com/sessiond/sessiond/cmd/sessionbench/size"
@@ -105,14 +107,17 @@ func (p *point) predict(small []*point, rate func(*point) float64) float64 {
 	return 1e6 * p.granted() / cost.At(size.Batch(p.waiting()))
 }
 
-const limit = 0.15 // largest deviation of a prediction
+const (
+	limit = 0.15 // largest deviation of a prediction
+	busy  = 0.9  // share of their CPU that the limited containers use at least, because otherwise the load generator or the machine is the limit
+)
 
 // measure measures the points in turns, and compares the predicted ones with what was measured.
-func (b *bench) sizeMeasured(ctx context.Context, program string, w io.Writer) error {
+func (b *bench) sizeMeasured(ctx context.Context, program, svg string, w io.Writer) error {
 	must.Do(b.Spin(ctx))
 	predicted, small := points(b.cell(ctx, program, 1, 3), b.cell(ctx, program, 2, 3), b.cell(ctx, program, 3, 3))
 	all := append(append([]*point{}, small...), predicted...)
-	rounds, length := b.rounds(16, 500*time.Millisecond)
+	rounds, length := b.rounds(26, 500*time.Millisecond)
 	t := report.Table{Part: report.Size, Name: "containers that use all the CPU that they may", Round: length, Turn: length, Rows: make([]report.Row, len(all))}
 	for n := range rounds + 1 { // round 0 warms up
 		b.Say("round %d of %d", n, rounds)
@@ -126,7 +131,7 @@ func (b *bench) sizeMeasured(ctx context.Context, program string, w io.Writer) e
 	}
 	b.report.Tables = append(b.report.Tables, t)
 	b.report.Print(w)
-	return compare(w, t, predicted, small)
+	return b.guess(w, t, predicted, small, svg)
 }
 
 // turn drives a point for a while and returns its figures.
@@ -183,20 +188,25 @@ func (p *point) clocks(ctx context.Context) (sum probe.Clocks) {
 	return sum
 }
 
-// compare prints the predicted and the measured rates. It returns an error if they deviate by more than limit.
-func compare(w io.Writer, t report.Table, predicted, small []*point) error {
-	fmt.Fprintf(w, "\nPredicted from the first %d rows\n", len(small))
-	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tab, "\tpredicted checks/s\tmeasured\tdeviation\t")
-	var err error
-	rate := func(p *point) float64 { return t.Row(p.name).Spread(report.Rate).Median }
+// guess prints the predicted and the measured rates. It returns an error if they deviate by more than limit.
+func (b *bench) guess(w io.Writer, t report.Table, predicted, small []*point, svg string) (err error) {
+	fmt.Fprintf(w, "\nPredicted from the first %d rows\n\n| deployment | predicted, checks/s | measured | deviation |\n| --- | ---: | ---: | ---: |\n", len(small))
+	measured := func(p *point) report.Spread { return t.Row(p.name).Spread(report.Rate) }
+	var guesses []plot.Guess
 	for _, p := range predicted {
-		guess := p.predict(small, rate)
-		off := rate(p)/guess - 1
-		fmt.Fprintf(tab, "%s\t%.0f\t%.0f\t%+.1f %%\t\n", p.name, guess, rate(p), 100*off)
+		rate := p.predict(small, func(p *point) float64 { return measured(p).Median })
+		off := measured(p).Median/rate - 1
+		fmt.Fprintf(w, "| %s | %.0f | %.0f | %+.1f %% |\n", p.name, rate, measured(p).Median, 100*off)
 		if math.Abs(off) > limit {
 			err = errors.Join(err, fmt.Errorf("%s: the prediction is off by %.1f %%; at most %.0f %% are allowed", p.name, 100*off, 100*limit))
 		}
+		if used := t.Row(p.name).Spread(report.Used).Median; used < busy {
+			err = errors.Join(err, fmt.Errorf("%s: the containers used only %.0f %% of their CPU, so something else was the limit", p.name, 100*used))
+		}
+		guesses = append(guesses, plot.Guess{Name: p.name, Predicted: report.Spread{Median: rate, Low: rate, High: rate}, Measured: measured(p)})
 	}
-	return errors.Join(tab.Flush(), err)
+	if svg != "" {
+		must.Do(os.WriteFile(filepath.Join(svg, "predicted.svg"), plot.Guesses(guesses, b.report.Machine), 0o644)) //nolint:gosec // G306: other users may read the plot
+	}
+	return err
 }

@@ -217,7 +217,9 @@ func (r *Report) Print(w io.Writer) {
 	for i := range r.Tables {
 		r.Tables[i].print(w)
 	}
-	fmt.Fprint(w, "\nThresholds\n")
+	if len(r.Verdicts) > 0 {
+		fmt.Fprint(w, "\nThresholds\n")
+	}
 	for _, v := range r.Verdicts {
 		fmt.Fprintln(w, v)
 	}
