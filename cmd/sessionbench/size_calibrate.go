@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/load"
@@ -25,7 +27,10 @@ func (b *bench) calibrate(ctx context.Context, program string, w io.Writer) {
 	must.Do(b.Spin(ctx))
 	b.Scope(func() { b.calibrateChecks(ctx, program, &costs) })
 	b.calibrateLedger(ctx, &costs)
-	must.Get(fmt.Fprintf(w, "%s\n", must.Get(json.MarshalIndent(costs, "", "  "))))
+	text := string(must.Get(json.MarshalIndent(costs, "", "  ")))
+	must.Get(fmt.Fprintln(w, regexp.MustCompile(`": \d+\.\d+`).ReplaceAllStringFunc(text, func(number string) string {
+		return `": ` + strconv.FormatFloat(must.Get(strconv.ParseFloat(number[3:], 64)), 'g', 3, 64)
+	})))
 }
 
 // calibrateChecks measures checks of one replica on a Redis Cluster of one shard, in each way, with few and with many
@@ -83,14 +88,16 @@ func (b *bench) calibrateChecks(ctx context.Context, program string, costs *size
 
 // calibrateLedger measures logins, refreshes, backfills and last-seen times, on tables of some 100 MB.
 func (b *bench) calibrateLedger(ctx context.Context, costs *size.Costs) {
-	const people, refreshes, backfills, touched, touches = 200, 5, 5, 500, 8
+	const grown, people, refreshes, backfills, touched, touches = 100_000, 200, 5, 5, 500, 8
 	ledger, sp := b.Ledger(b.Latest), b.Claim(ctx)
 	b.Say("filling Postgres")
-	ledger.Grow(ctx, 100_000)
+	ledger.Grow(ctx, grown, must.Get(must.Get(hashing.NewHasher(10, nil)).Hash(ctx, load.Password)))
 	costs.User, costs.Session, costs.Event = ledger.PerRow(ctx, "users"), ledger.PerRow(ctx, "sessions"), ledger.PerRow(ctx, "events")
 	ledger.Scatter(ctx)
-	hasher := must.Get(hashing.NewHasher(10, nil))
-	users := b.People(ctx, must.Get(hasher.Hash(ctx, load.Password)), people)
+	var users []string
+	for i := range people {
+		users = append(users, fmt.Sprintf("user%d", 1+i*(grown/people)))
+	}
 	service := b.Service(ctx, b.Latest, sp.URL, nil, "SESSIOND_LIMITS=on", "SESSIOND_TRUSTED_PROXIES=127.0.0.0/8")
 	postgres := probe.Parent(ledger.Backend(ctx))
 	cs := must.Get(load.Dial(ctx, 1, service.Addr))

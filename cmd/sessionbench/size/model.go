@@ -172,18 +172,19 @@ func Predict(l Load, c Costs) (s Size) {
 	if s.Rows > partitionsFrom {
 		s.Partitions = int(math.Ceil(l.Retention/month)) + 1
 	}
-	for _, part := range []struct {
-		rate float64
-		Write
-	}{{s.Logins, c.PostgresLogin}, {s.Refreshes, c.PostgresRefresh}, {s.Uses, c.PostgresUse}} {
-		s.PostgresCores += part.rate * part.CPU / 1000
-		s.IOPS += part.rate * part.Pages
-		s.WALMB += part.rate * part.WAL / mega
-	}
 	s.Commits = s.Logins + s.Refreshes + s.Uses/usesPerCommit
-	// Within a checkpoint each page is written once, and its first change is a full page image in the WAL.
-	pages := min(s.IOPS, s.PostgresGB*giga/page/(60*l.Checkpoint))
-	s.WALMB, s.IOPS = s.WALMB+pages*page/mega, pages+s.Commits
+	s.IOPS = s.Commits // each waits for the WAL
+	interval := 60 * l.Checkpoint
+	for _, part := range []struct {
+		rate, rows float64 // rows: how many of them can change
+		Write
+	}{{s.Logins, math.Inf(1), c.PostgresLogin}, {s.Refreshes, s.Live, c.PostgresRefresh}, {s.Uses, s.Live, c.PostgresUse}} {
+		// Between two checkpoints, a page that changes again is not written again. Its first change is a whole page in the WAL.
+		pages := min(part.rate, part.rows/interval) * part.Pages
+		s.PostgresCores += part.rate * part.CPU / 1000
+		s.IOPS += pages
+		s.WALMB += (part.rate*part.WAL + pages*page) / mega
+	}
 	// As many connections work at the same time as Postgres has cores at work, and as many again wait for the disk.
 	s.Connections = int(l.Conns+2) * s.Replicas
 	s.Servers = min(s.Connections, max(10, int(math.Ceil(4*s.PostgresCores))))

@@ -60,9 +60,9 @@ func TestPredict_AddsUpTheCosts(t *testing.T) {
 		"connections":          {float64(s.Connections), 60},
 		"servers":              {float64(s.Servers), 25},
 		"partitions":           {float64(s.Partitions), 0},
-		// 6,101 changes × 2 pages, but not more than 4.888 GB in 10 minutes
-		"IOPS": {s.IOPS, 4.888e9/8192/600 + 113},
-		"WAL":  {s.WALMB, 6.101 + 4.888e9/600/1e6},
+		// In 10 minutes, each of the 360,000 sessions in use is written once, and a sixth of them is refreshed.
+		"IOPS": {s.IOPS, 113 + 2*(1+100+600)},
+		"WAL":  {s.WALMB, 6.101 + 2*(1+100+600)*8192e-6},
 	} {
 		if !near(c.got, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.got, c.want)

@@ -42,9 +42,9 @@ func (l Ledger) Record(ctx context.Context, refs []session.Ref) {
 		FROM (SELECT *, now() AS at FROM unnest($1::text[], $2::text[]) AS of (id, user_id)) AS logins`, pq.Array(ids), pq.Array(users))
 }
 
-// Grow adds users, each with three sessions of the past 29 days and an event for each. After that, two changes rarely
-// meet in one page of the database.
-func (l Ledger) Grow(ctx context.Context, users int) {
+// Grow adds users with this password hash, each with three sessions of the past 29 days and an event for each. After
+// that, two changes rarely meet in one page of the database. The users are named user1, user2 and so on.
+func (l Ledger) Grow(ctx context.Context, users int, hash string) {
 	const perUser = 3
 	l.exec(ctx, fmt.Sprintf(`CREATE EXTENSION pg_buffercache; -- for DirtyPages
 		-- Vacuum would take CPU time and change pages in the middle of a measurement.
@@ -55,14 +55,14 @@ func (l Ledger) Grow(ctx context.Context, users int) {
 		INSERT INTO users (id, username, username_key, email, email_key, first_name, last_name, password_hash, password_version, status,
 			created_at, updated_at, email_verified_at)
 		SELECT left(md5('u' || n), 30), 'user' || n, 'user' || n, 'user' || n || '@example.com', 'user' || n || '@example.com', 'Ada', 'Lovelace',
-			'$sessiond$v=1,p=main$' || repeat('x', 60), 1, 'active', now(), now(), now() FROM generate_series(1, %[1]d) AS n;
+			%[3]s, 1, 'active', now(), now(), now() FROM generate_series(1, %[1]d) AS n;
 		INSERT INTO sessions (`+columns+`)
 		SELECT 'z' || lpad(n::text, 8, '0') || left(md5(n::text), 21), left(md5('u' || 1 + n * 7919::bigint %% %[1]d), 30), left(md5('t' || n), 22), `+values+`,
 			sha256(n::text::bytea), sha256(('x' || n)::bytea)
 		FROM (SELECT n, now() - (%[2]d - n)::float8 / %[2]d * interval '29 days' AS at FROM generate_series(1, %[2]d) AS n) AS logins;
 		INSERT INTO events (at, type, user_id, session_id, address, number, previous)
 		SELECT created_at, 'session.started', user_id, id, ip, row_number() OVER (ORDER BY id) + 1000000, sha256(id::bytea) FROM sessions WHERE id LIKE 'z%%';
-		SET session_replication_role = DEFAULT`, users, perUser*users))
+		SET session_replication_role = DEFAULT`, users, perUser*users, pq.QuoteLiteral(hash)))
 }
 
 // Scatter puts the rows of sessions in a random order on the disk. Those that a login has just written then lie apart, as
