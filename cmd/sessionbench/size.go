@@ -33,7 +33,7 @@ type sizeConfig struct {
 	Logins     float64   `default:"2" help:"Logins of a user, each month."`
 	Peak       float64   `default:"3" help:"Logins in the busiest hour, divided by those in an average hour."`
 	Retention  float64   `default:"400" placeholder:"DAYS" help:"HISTORY_RETENTION."`
-	Way        string    `default:"check port" enum:"check port,main port,gRPC,in process" help:"Who asks for a check, and how. in process: a Go service that holds the verifier; the replicas then make no checks, and their number is that of cores for the verifiers."`
+	Way        string    `default:"check port" enum:"check port,main port,gRPC,in process" help:"How a check is asked for. in process: by a Go service that holds the verifier; replicas then also stand for the processes of that service."`
 	Cores      float64   `default:"2" help:"CPU cores of a replica."`
 	Margin     float64   `default:"40" placeholder:"PERCENT" help:"Share of the CPU of replicas and Redis shards that is kept free in the busiest hour."`
 	Spare      int       `default:"1" help:"Replicas that may be missing, because they restart or failed."`
@@ -49,6 +49,7 @@ type sizeConfig struct {
 	RedisURL    string        `env:"SESSIOND_TEST_REDIS_URL" placeholder:"URL" help:"--measure, --calibrate: Redis server."`
 	RedisServer string        `env:"SESSIOND_TEST_REDIS_SERVER" default:"redis-server" placeholder:"PROGRAM" help:"--measure: the program redis-server. sessionbench starts its shards with it."`
 	Build       string        `placeholder:"PATH" help:"--measure, --calibrate: sessiond program to measure instead of a new build of this repository."`
+	Fillfactor  int           `default:"100" placeholder:"PERCENT" help:"--calibrate: fillfactor of the table sessions."`
 	Rounds      int           `placeholder:"N" help:"--measure: number of rounds (default: 26)."`
 	Round       time.Duration `placeholder:"DURATION" help:"--measure: how long each deployment is measured per round (default: 500ms)."`
 }
@@ -61,8 +62,8 @@ func (c *sizeConfig) Validate() error {
 			return errors.New("numbers must be more than 0, and --margin must be less than 100")
 		}
 	}
-	if c.Active > 100 || c.Margin < 0 || c.Spare < 0 || c.Rounds < 0 || c.Round < 0 {
-		return errors.New("--active is at most 100; --margin, --spare, --rounds and --round are not negative")
+	if c.Active > 100 || c.Margin < 0 || c.Spare < 0 || c.Fillfactor < 10 || c.Fillfactor > 100 || c.Rounds < 0 || c.Round < 0 {
+		return errors.New("--active is at most 100; --margin, --spare, --rounds and --round are not negative; --fillfactor is 10 to 100")
 	}
 	if (c.Measure || c.Calibrate) && (c.DatabaseURL == "" || c.RedisURL == "") {
 		return errors.New("--database-url and --redis-url must be set; ./deploy/servers.sh starts both servers and sets them")
@@ -87,7 +88,7 @@ func (b *bench) size(ctx context.Context, args []string, stdout, stderr io.Write
 	var err error
 	b.Scope(func() {
 		if c.Calibrate {
-			b.calibrate(ctx, c.RedisServer, stdout)
+			b.calibrate(ctx, c.RedisServer, c.Fillfactor, stdout)
 		} else {
 			err = b.sizeMeasured(ctx, c.RedisServer, c.SVG, stdout)
 		}

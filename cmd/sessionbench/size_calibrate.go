@@ -22,14 +22,16 @@ import (
 )
 
 // calibrate measures the costs of single operations and prints them as JSON.
-func (b *bench) calibrate(ctx context.Context, program string, w io.Writer) {
+func (b *bench) calibrate(ctx context.Context, program string, fillfactor int, w io.Writer) {
 	costs := size.Costs{Machine: b.report.Machine}
 	must.Do(b.Spin(ctx))
 	b.Scope(func() { b.calibrateChecks(ctx, program, &costs) })
-	b.calibrateLedger(ctx, &costs)
+	b.calibrateLedger(ctx, fillfactor, &costs)
 	text := string(must.Get(json.MarshalIndent(costs, "", "  ")))
 	must.Get(fmt.Fprintln(w, regexp.MustCompile(`": \d+\.\d+`).ReplaceAllStringFunc(text, func(number string) string {
-		return `": ` + strconv.FormatFloat(must.Get(strconv.ParseFloat(number[3:], 64)), 'g', 3, 64)
+		const digits = 3 // that count
+		rounded := strconv.FormatFloat(must.Get(strconv.ParseFloat(number[3:], 64)), 'g', digits, 64)
+		return `": ` + strconv.FormatFloat(must.Get(strconv.ParseFloat(rounded, 64)), 'f', -1, 64)
 	})))
 }
 
@@ -87,13 +89,13 @@ func (b *bench) calibrateChecks(ctx context.Context, program string, costs *size
 }
 
 // calibrateLedger measures logins, refreshes, backfills and last-seen times, on tables of some 100 MB.
-func (b *bench) calibrateLedger(ctx context.Context, costs *size.Costs) {
+func (b *bench) calibrateLedger(ctx context.Context, fillfactor int, costs *size.Costs) {
 	const grown, people, refreshes, backfills, touched, touches = 100_000, 200, 5, 5, 500, 8
 	ledger, sp := b.Ledger(b.Latest), b.Claim(ctx)
 	b.Say("filling Postgres")
 	ledger.Grow(ctx, grown, must.Get(must.Get(hashing.NewHasher(10, nil)).Hash(ctx, load.Password)))
 	costs.User, costs.Session, costs.Event = ledger.PerRow(ctx, "users"), ledger.PerRow(ctx, "sessions"), ledger.PerRow(ctx, "events")
-	ledger.Scatter(ctx)
+	ledger.Scatter(ctx, fillfactor)
 	var users []string
 	for i := range people {
 		users = append(users, fmt.Sprintf("user%d", 1+i*(grown/people)))
@@ -137,7 +139,7 @@ func (b *bench) calibrateLedger(ctx context.Context, costs *size.Costs) {
 	must.Get(cs[0].Login(users[0], 0)) // prepares the statements
 	costs.Login, _, costs.PostgresLogin.CPU, costs.PostgresLogin.WAL = spend(people/2, logins(users[:people/2]))
 	costs.PostgresLogin.Pages = pages(people/2, logins(users[people/2:]))
-	ledger.Scatter(ctx)
+	ledger.Scatter(ctx, fillfactor)
 	b.Say("refreshes")
 	refresh()
 	costs.Refresh, costs.Limit, costs.PostgresRefresh.CPU, costs.PostgresRefresh.WAL = spend(refreshes*people, func() {
@@ -145,7 +147,7 @@ func (b *bench) calibrateLedger(ctx context.Context, costs *size.Costs) {
 			refresh()
 		}
 	})
-	ledger.Scatter(ctx)
+	ledger.Scatter(ctx, fillfactor)
 	costs.PostgresRefresh.Pages = pages(people, refresh)
 
 	b.Say("last-seen times")

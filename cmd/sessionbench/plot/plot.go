@@ -144,7 +144,7 @@ func Sizes(sizes []size.Size) []byte {
 		{"Redis shards", func(s *size.Size) float64 { return float64(s.Shards) }},
 		{"Redis, GB of memory", func(s *size.Size) float64 { return s.RedisGB }},
 		{"Postgres, GB on disk", func(s *size.Size) float64 { return s.PostgresGB }},
-		{"Postgres, cores", func(s *size.Size) float64 { return s.PostgresCores }},
+		{"Postgres, MB of WAL a second", func(s *size.Size) float64 { return s.WALMB }},
 	} {
 		var points plotter.XYs
 		for j := range sizes {
@@ -155,6 +155,7 @@ func Sizes(sizes []size.Size) []byte {
 		p.Add(drawn)
 		p.Legend.Add(line.name, drawn)
 	}
+	p.X.Max *= 1.5 // leaves room for the last label
 	return render(p)
 }
 

@@ -60,10 +60,10 @@ func textsOf(t *testing.T, plot []byte) string {
 func TestSizes_DrawsEachPartOverTheUsers(t *testing.T) {
 	var sizes []size.Size
 	for _, users := range []float64{1e6, 1e7} {
-		sizes = append(sizes, size.Size{Users: users, Replicas: 2, Shards: 1, RedisGB: users / 1e7, PostgresGB: users / 1e5, PostgresCores: 0.2})
+		sizes = append(sizes, size.Size{Users: users, Replicas: 2, Shards: 1, RedisGB: users / 1e7, PostgresGB: users / 1e5, WALMB: 0.2})
 	}
 	texts := textsOf(t, Sizes(sizes))
-	for _, want := range []string{"replicas", "Redis shards", "Redis, GB of memory", "Postgres, GB on disk", "Postgres, cores", "10 million"} {
+	for _, want := range []string{"replicas", "Redis shards", "Redis, GB of memory", "Postgres, GB on disk", "Postgres, MB of WAL a second", "10 million"} {
 		if !strings.Contains(texts, want+"\n") {
 			t.Errorf("the plot does not say %q:\n%s", want, texts)
 		}

@@ -62,7 +62,9 @@ type Write struct {
 }
 
 // Ways are the ways to ask for a check, which Costs.Service has.
-var Ways = []string{"check port", "main port", "gRPC", "in process"}
+var Ways = []string{"check port", "main port", "gRPC", inProcess}
+
+const inProcess = "in process" // in a Go service that holds the verifier
 
 //go:embed costs.json
 var measured []byte
@@ -151,7 +153,9 @@ func Predict(l Load, c Costs) (s Size) {
 	s.Users, s.Live = l.Users, l.Users*l.Active*l.Sessions
 	s.Checks, s.Refreshes = s.Live*l.Checks/60, s.Live*l.Refreshes/3600
 	s.Logins = l.Users * l.Logins / month / 86400 * l.Peak
-	s.Uses = s.Live * min(l.Checks, 1) / 60
+	if l.Way != inProcess { // verifiers in other services record no uses
+		s.Uses = s.Live * min(l.Checks, 1) / 60
+	}
 
 	// More shards make batches smaller, and smaller batches make checks dearer, for Redis and for the
 	// replicas. Begin with one shard and add shards until the load fits.

@@ -94,6 +94,14 @@ func TestPredict_LargerReplicasNeedFewerShards(t *testing.T) {
 	}
 }
 
+func TestPredict_VerifiersInOtherServicesRecordNoUses(t *testing.T) {
+	l, c := round()
+	l.Way, c.Service[inProcess] = inProcess, Cost{Check: 5, Trip: 5}
+	if s := Predict(l, c); s.Uses != 0 || !near(s.ServiceCores, 0.12+0.2505) {
+		t.Errorf("%v uses, %v cores; want 0 and 0.3705", s.Uses, s.ServiceCores)
+	}
+}
+
 func TestPredict_PartitionsTheHistoryFrom50MillionRows(t *testing.T) {
 	l, c := round()
 	l.Users *= 20

@@ -66,8 +66,9 @@ func (l Ledger) Grow(ctx context.Context, users int, hash string) {
 }
 
 // Scatter puts the rows of sessions in a random order on the disk. Those that a login has just written then lie apart, as
-// those of a busy hour do.
-func (l Ledger) Scatter(ctx context.Context) {
+// those of a busy hour do. fillfactor is how full the pages are then, in percent.
+func (l Ledger) Scatter(ctx context.Context, fillfactor int) {
+	l.exec(ctx, fmt.Sprintf(`ALTER TABLE sessions SET (fillfactor = %d)`, fillfactor))
 	l.exec(ctx, `CLUSTER sessions USING sessions_refresh_family_unique`)
 	l.exec(ctx, `VACUUM ANALYZE`) // otherwise the first reader of each page would mark its rows
 }
