@@ -40,7 +40,7 @@ type sizeConfig struct {
 	RoundTrip  float64   `default:"0.5" placeholder:"MS" help:"Time from a batch of checks to its answer from Redis."`
 	Conns      float64   `default:"20" help:"DATABASE_MAX_CONNS."`
 	Checkpoint float64   `default:"15" placeholder:"MINUTES" help:"checkpoint_timeout of Postgres."`
-	Costs      string    `placeholder:"FILE" help:"JSON file with costs, as --calibrate prints them (default: those in cmd/sessionbench/size/costs.json)."`
+	Costs      string    `placeholder:"FILE" help:"JSON file with costs (default: cmd/sessionbench/size/costs.json). --calibrate writes it."`
 	SVG        string    `name:"svg" placeholder:"DIRECTORY" help:"Write pictures to this directory: size.svg; with --measure: predicted.svg."`
 
 	Measure     bool          `help:"Predict and measure six small deployments on this machine."`
@@ -88,7 +88,7 @@ func (b *bench) size(ctx context.Context, args []string, stdout, stderr io.Write
 	var err error
 	b.Scope(func() {
 		if c.Calibrate {
-			b.calibrate(ctx, c.RedisServer, c.Fillfactor, stdout)
+			c.write(stdout, b.calibrate(ctx, c.RedisServer, c.Fillfactor))
 		} else {
 			err = b.sizeMeasured(ctx, c.RedisServer, c.SVG, stdout)
 		}
@@ -97,6 +97,15 @@ func (b *bench) size(ctx context.Context, args []string, stdout, stderr io.Write
 		err = errors.Join(fmt.Errorf("%d wrong answers from measured servers, the first: %s", b.report.Wrong, b.report.Complaint), err)
 	}
 	return err
+}
+
+// write writes costs to the file of --costs, or prints them.
+func (c *sizeConfig) write(w io.Writer, costs []byte) {
+	if c.Costs == "" {
+		must.Get(w.Write(costs))
+		return
+	}
+	must.Do(os.WriteFile(c.Costs, costs, 0o644)) //nolint:gosec // G306: other users may read the costs
 }
 
 // predict prints the sizes of deployments.

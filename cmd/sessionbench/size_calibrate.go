@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -21,18 +20,17 @@ import (
 	"github.com/sessiond/sessiond/session/issuer"
 )
 
-// calibrate measures the costs of single operations and prints them as JSON.
-func (b *bench) calibrate(ctx context.Context, program string, fillfactor int, w io.Writer) {
+// calibrate measures the costs of single operations and returns them as JSON, with three digits that count.
+func (b *bench) calibrate(ctx context.Context, program string, fillfactor int) []byte {
 	costs := size.Costs{Machine: b.report.Machine}
 	must.Do(b.Spin(ctx))
 	b.Scope(func() { b.calibrateChecks(ctx, program, &costs) })
 	b.calibrateLedger(ctx, fillfactor, &costs)
-	text := string(must.Get(json.MarshalIndent(costs, "", "  ")))
-	must.Get(fmt.Fprintln(w, regexp.MustCompile(`": \d+\.\d+`).ReplaceAllStringFunc(text, func(number string) string {
-		const digits = 3 // that count
-		rounded := strconv.FormatFloat(must.Get(strconv.ParseFloat(number[3:], 64)), 'g', digits, 64)
-		return `": ` + strconv.FormatFloat(must.Get(strconv.ParseFloat(rounded, 64)), 'f', -1, 64)
-	})))
+	text := append(must.Get(json.MarshalIndent(costs, "", "  ")), '\n')
+	return regexp.MustCompile(`": \d+\.\d+`).ReplaceAllFunc(text, func(number []byte) []byte {
+		rounded := strconv.FormatFloat(must.Get(strconv.ParseFloat(string(number[3:]), 64)), 'g', 3, 64)
+		return strconv.AppendFloat([]byte(`": `), must.Get(strconv.ParseFloat(rounded, 64)), 'f', -1, 64)
+	})
 }
 
 // calibrateChecks measures checks of one replica on a Redis Cluster of one shard, in each way, with few and with many

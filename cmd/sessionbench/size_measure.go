@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -154,20 +155,28 @@ func (b *bench) turn(ctx context.Context, p *point, d time.Duration) report.Figu
 	defer cs.Close()
 	defer cs.Bound(ctx, 2*d)()
 	from, work := &load.Supply{Requests: c.requests}, load.NewWork()
-	must.Do(load.Drive(ctx, p.callers, d/4, from, cs.Ask(true), load.NewWork())) // until the limits are felt
+	ask := func(_ context.Context, caller int, r *load.Request) error {
+		err := cs[caller].Check(r, true)
+		if errors.Is(err, load.ErrWrong) && cs[caller].Status() == http.StatusServiceUnavailable {
+			return load.ErrDeclined // Redis stood still for longer than the check waited, and Postgres was busy
+		}
+		return err
+	}
+	must.Do(load.Drive(ctx, p.callers, d/4, from, ask, load.NewWork())) // until the limits are felt
 	before := p.clocks(ctx)
-	must.Do(load.Drive(ctx, p.callers, d, from, cs.Ask(true), work))
+	must.Do(load.Drive(ctx, p.callers, d, from, ask, work))
 	var spent probe.Clocks
 	spent.Add(before, p.clocks(ctx))
 	b.report.Complain(p.name, work.Wrong, work.Complaint)
-	checks, used := float64(work.Latencies.TotalCount()), spent.Process
+	checks, used := float64(int(work.Latencies.TotalCount())-work.Declined), spent.Process
 	if p.byShards {
 		used = spent.Redis
 	}
 	return report.Figures{
-		report.Checks: checks, report.Rate: work.Rate(), report.P50: load.Micros(work.Percentile(50)), report.P99: load.Micros(work.Percentile(99)),
+		report.Checks: checks, report.Rate: checks / work.Took.Seconds(), report.P50: load.Micros(work.Percentile(50)), report.P99: load.Micros(work.Percentile(99)),
 		report.CPU: load.Micros(spent.Process) / checks, report.RedisCPU: load.Micros(spent.Redis) / checks, report.Trips: float64(spent.Reads-p.shards) / checks,
 		report.LoadCPU: load.Micros(spent.Self) / checks, report.Used: used.Seconds() / spent.Wall.Seconds() / p.granted(), report.LoadCores: spent.Self.Seconds() / spent.Wall.Seconds(),
+		report.Declined: float64(work.Declined),
 	}
 }
 

@@ -128,7 +128,7 @@ var (
 		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Used, LoadCores, Allocations, Left, Declined, Wrong, LoginShare, Refused,
 		Longest, LongestRefusal, Deadline, GoroutinesBefore, GoroutinesAfter, IdleMB, PeakMB, ResidentMB, PerSession,
 	}
-	maxima = []Figure{Longest, LongestRefusal, ResidentMB}
+	maxima = []Figure{Declined, Longest, LongestRefusal, ResidentMB}
 )
 
 // Figures holds the values measured in one round.
@@ -212,7 +212,7 @@ func (r *Report) Of(part Part) (tables []*Table) {
 }
 
 func (r *Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
+	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; declined checks, the longest times and resident memory are maxima. Ratios are of rates,\n"+
 		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine)
 	for i := range r.Tables {
 		r.Tables[i].print(w)

@@ -120,7 +120,7 @@ func TestJudge_ComparesEveryMeasuredFigureToItsThreshold(t *testing.T) {
 	}
 }
 
-func TestnewSpread_ReturnsMedianAndConfidenceInterval(t *testing.T) {
+func TestNewSpread_ReturnsMedianAndConfidenceInterval(t *testing.T) {
 	twenty := make([]float64, 20)
 	for i := range twenty {
 		twenty[i] = float64(20 - i)
