@@ -50,7 +50,7 @@ type sizeConfig struct {
 	RedisServer string        `env:"SESSIOND_TEST_REDIS_SERVER" default:"redis-server" placeholder:"PROGRAM" help:"--measure: the program redis-server. sessionbench starts its shards with it."`
 	Build       string        `placeholder:"PATH" help:"--measure, --calibrate: sessiond program to measure instead of a new build of this repository."`
 	Fillfactor  int           `default:"100" placeholder:"PERCENT" help:"--calibrate: fillfactor of the table sessions."`
-	Rounds      int           `placeholder:"N" help:"--measure: number of rounds (default: 26)."`
+	Rounds      int           `placeholder:"N" help:"--measure: number of rounds (default: 22)."`
 	Round       time.Duration `placeholder:"DURATION" help:"--measure: how long each deployment is measured per round (default: 500ms)."`
 }
 

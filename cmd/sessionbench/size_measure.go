@@ -25,25 +25,25 @@ import (
 // the machine and the load generator are. The periods are short, because otherwise Redis would stand still
 // for longer than a check waits for it.
 const (
-	replicaCores, replicaPeriod = 0.25, 10 * time.Millisecond
+	replicaCores, replicaPeriod = 0.2, 10 * time.Millisecond
 	shardCores, shardPeriod     = 0.035, 30 * time.Millisecond
 )
 
 // cell is a Redis Cluster with the replicas that use it.
 type cell struct {
-	cluster                     *stage.Cluster
-	replicas                    []*stage.Process
-	replicaGroups, shardsGroups []*stage.Group
-	requests                    []load.Request
+	cluster                    *stage.Cluster
+	replicas                   []*stage.Process
+	replicaGroups, shardGroups []*stage.Group
+	requests                   []load.Request
 }
 
 func (b *bench) cell(ctx context.Context, program string, shards, replicas int) *cell {
 	const sessions = 1000
 	c, build := &cell{}, b.WithNewDatabase(ctx, b.Latest)
 	for range shards {
-		c.shardsGroups = append(c.shardsGroups, must.Get(b.NewGroup()))
+		c.shardGroups = append(c.shardGroups, must.Get(b.NewGroup()))
 	}
-	c.cluster = b.StartCluster(ctx, program, c.shardsGroups)
+	c.cluster = b.StartCluster(ctx, program, c.shardGroups)
 	for i := range replicas {
 		start, g := b.Join, must.Get(b.NewGroup())
 		if i == 0 {
@@ -80,13 +80,13 @@ func (p *point) granted() float64 {
 	return float64(p.replicas) * replicaCores
 }
 
-// points returns the configurations that are predicted, and those from which they are predicted: one replica and
-// one shard, with few and with many callers.
+// points returns the configurations that are predicted, and the four from which they are predicted: two replicas and
+// one shard, with few and with many callers, once with small replicas and once with a small shard.
 func points(one, two, three *cell) (predicted, small []*point) {
 	for _, callers := range []int{2 * 32, 2 * 96} {
 		small = append(small, &point{fmt.Sprintf("2 small replicas, 1 shard, %d callers", callers), one, 2, 1, callers, false})
 	}
-	for _, callers := range []int{2 * 40, 2 * 128} {
+	for _, callers := range []int{2 * 20, 2 * 128} {
 		small = append(small, &point{fmt.Sprintf("2 replicas, 1 small shard, %d callers", callers), one, 2, 1, callers, true})
 	}
 	for n := 1; n <= 3; n++ {
@@ -98,7 +98,7 @@ func points(one, two, three *cell) (predicted, small []*point) {
 	return predicted, small
 }
 
-// predict returns the rate of p, in checks a second, from the rates of the small points.
+// predict returns the rate of p, in checks a second, from the rates of the points that points returns as small.
 func (p *point) predict(small []*point, rate func(*point) float64) float64 {
 	if p.byShards {
 		small = small[2:]
@@ -113,17 +113,17 @@ const (
 	busy  = 0.9  // share of their CPU that the limited containers use at least, because otherwise the load generator or the machine is the limit
 )
 
-// measure measures the points in turns, and compares the predicted ones with what was measured.
+// sizeMeasured measures the points in turns, and compares what was predicted with what was measured.
 func (b *bench) sizeMeasured(ctx context.Context, program, svg string, w io.Writer) error {
 	must.Do(b.Spin(ctx))
 	predicted, small := points(b.cell(ctx, program, 1, 3), b.cell(ctx, program, 2, 3), b.cell(ctx, program, 3, 3))
 	all := append(append([]*point{}, small...), predicted...)
-	rounds, length := b.rounds(26, 500*time.Millisecond)
+	rounds, length := b.rounds(22, 500*time.Millisecond)
 	t := report.Table{Part: report.Size, Name: "containers that use all the CPU that they may", Round: length, Turn: length, Rows: make([]report.Row, len(all))}
 	for n := range rounds + 1 { // round 0 warms up
 		b.Say("round %d of %d", n, rounds)
-		for i := range all {
-			i = (i + n) % len(all)
+		for i := range len(all) + len(small) {
+			i = (i + n) % (len(all) + len(small)) % len(all) // the small ones twice, because all predictions depend on them
 			f := b.turn(ctx, all[i], length)
 			if t.Rows[i].Name = all[i].name; n > 0 {
 				t.Rows[i].Rounds = append(t.Rows[i].Rounds, f)
@@ -144,7 +144,7 @@ func (b *bench) turn(ctx context.Context, p *point, d time.Duration) report.Figu
 	for _, g := range c.replicaGroups {
 		must.Do(g.Limit(replicas, replicaPeriod))
 	}
-	for _, g := range c.shardsGroups {
+	for _, g := range c.shardGroups {
 		must.Do(g.Limit(shards, shardPeriod))
 	}
 	var addrs []string
