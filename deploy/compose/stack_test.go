@@ -72,7 +72,7 @@ func TestStack_ServesThroughHAProxyAndSurvivesFailoverOfRedis(t *testing.T) {
 		s.start(name)
 	}
 	s.await("three replicas are ready", func() bool {
-		return !slices.ContainsFunc(replicas, func(name string) bool { return s.get("http://" + name + ":8080/readyz") != http.StatusOK })
+		return !slices.ContainsFunc(replicas, func(name string) bool { return s.get("http://"+name+":8080/readyz") != http.StatusOK })
 	})
 	s.await("HAProxy answers", func() bool { return s.get(public+"/readyz") == http.StatusOK })
 	s.finish("prepare") // a second start keeps the passwords
