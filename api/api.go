@@ -60,6 +60,9 @@ type API struct {
 	// If not nil, Route is called when a request has been answered. The method is "other" if it is
 	// unknown. The pattern is the request's route with placeholders, such as /v1/sessions/{id}.
 	Route func(ctx context.Context, method, pattern string)
+	// If not nil, Span starts the span of a request that is not of net/http. The function header returns
+	// the values of a header of the request. The function that Span returns ends the span.
+	Span func(ctx context.Context, header func(name string) []string) (context.Context, func(status int))
 
 	warnUnreadable sync.Once
 }

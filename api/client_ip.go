@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -14,24 +15,25 @@ const (
 )
 
 // clientIP returns the client's IP address, which [API.observe] has found out.
-func clientIP(r *http.Request) string {
-	if ip := logEntryOf(r).clientIP; ip.IsValid() {
-		return ip.String()
-	}
-	return ""
-}
+func clientIP(r *http.Request) string { return logEntryOf(r).ip() }
 
-// clientAddr returns the client's IP address as the trusted proxies report it. The client may have
-// forged everything to the left of the last address that is not a trusted proxy's. If a trusted proxy
-// reports nothing that can be read, clientAddr returns the proxy's own address.
-func (a *API) clientAddr(r *http.Request) netip.Addr {
-	ip := peerAddr(r)
+// clientAddr returns the client's IP address as the trusted proxies report it. The peer has sent the
+// request, and header returns all values of a header of the request. The client may have forged
+// everything to the left of the last address that is not a trusted proxy's. If a trusted proxy reports
+// nothing that can be read, clientAddr returns the proxy's own address.
+func (a *API) clientAddr(ctx context.Context, peer netip.Addr, header func(name string) []string) netip.Addr {
+	ip := peer
 	if !a.isTrusted(ip) {
 		return ip
 	}
-	list := a.reported(r.Header, a.ForwardedHeader == Forwarded)
-	if list == "" && a.reported(r.Header, a.ForwardedHeader != Forwarded) != "" {
-		a.unreadable(r, ip, "")
+	name, other := XForwardedFor, Forwarded
+	if a.ForwardedHeader == Forwarded {
+		name, other = other, name
+	}
+	// Each proxy appends the address of its client to the list.
+	list := strings.Join(header(name), ",")
+	if list == "" && strings.Join(header(other), ",") != "" {
+		a.unreadable(ctx, ip, "")
 	}
 	for list != "" && a.isTrusted(ip) {
 		var hop string
@@ -40,7 +42,7 @@ func (a *API) clientAddr(r *http.Request) netip.Addr {
 		}
 		next, ok := a.parseHop(hop)
 		if !ok {
-			a.unreadable(r, ip, hop)
+			a.unreadable(ctx, ip, hop)
 			break
 		}
 		ip = next
@@ -59,14 +61,6 @@ func peerAddr(r *http.Request) netip.Addr {
 
 func (a *API) isTrusted(ip netip.Addr) bool {
 	return slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
-
-// reported returns the list of addresses to which each proxy appends the address of its client.
-func (a *API) reported(h http.Header, forwarded bool) string {
-	if forwarded {
-		return strings.Join(h[Forwarded], ",")
-	}
-	return strings.Join(h[XForwardedFor], ",")
 }
 
 // cutLast cuts the last item off a list. A separator in double quotes belongs to an item. cutLast reads
@@ -122,11 +116,11 @@ func parseNode(text string) (netip.Addr, bool) {
 
 // unreadable tells the operator that the clients of a proxy share the proxy's address, because the
 // rate limits and the login history then do not tell them apart. The log says so once.
-func (a *API) unreadable(r *http.Request, proxy netip.Addr, text string) {
+func (a *API) unreadable(ctx context.Context, proxy netip.Addr, text string) {
 	a.Metrics.unreadableAddress()
 	a.warnUnreadable.Do(func() {
 		const most = 100 // bytes
-		a.Log.WarnContext(r.Context(), "a trusted proxy reports no client address that can be read; its clients share its own address; check SESSIOND_FORWARDED",
+		a.Log.WarnContext(ctx, "a trusted proxy reports no client address that can be read; its clients share its own address; check SESSIOND_FORWARDED",
 			"proxy", proxy.String(), "header", a.ForwardedHeader, "text", text[:min(len(text), most)])
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -126,7 +125,7 @@ func callHandler(h handler, q *request) (rep reply, err error) {
 		case http.ErrAbortHandler:
 			panic(p)
 		default:
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = panicError(p)
 		}
 	}()
 	return h(q)

@@ -21,6 +21,7 @@ func (a *API) writeOAuthError(w http.ResponseWriter, r *http.Request, err error)
 	case p.Status < http.StatusInternalServerError:
 		code = "invalid_request"
 	}
-	a.setErrorHeaders(w, r, &p, err)
+	a.setErrorHeaders(w.Header(), &p, err)
+	logEntryOf(r).err = err
 	writeJSON(w, r, p.Status, "application/json; charset=utf-8", oauthError{code, p.Detail})
 }

@@ -141,23 +141,23 @@ func (a *API) writeProblem(overrides []override, classic bool) writeError {
 		if classic {
 			p.Message = p.Detail
 		}
-		a.setErrorHeaders(w, r, &p, err)
+		a.setErrorHeaders(w.Header(), &p, err)
+		logEntryOf(r).err = err
 		writeJSON(w, r, p.Status, "application/problem+json; charset=utf-8", p)
 	}
 }
 
-// setErrorHeaders sets the headers that an error status requires, and logs the error.
-func (a *API) setErrorHeaders(w http.ResponseWriter, r *http.Request, p *Problem, err error) {
+// setErrorHeaders sets the headers that an error status requires.
+func (a *API) setErrorHeaders(h http.Header, p *Problem, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", a.challenge(err))
+		h.Set("WWW-Authenticate", a.challenge(err))
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", retryAfter(err))
+		h.Set("Retry-After", retryAfter(err))
 	case http.StatusRequestEntityTooLarge:
-		w.Header().Set("Connection", "close")
+		h.Set("Connection", "close")
 	}
 	if errors.Is(err, errContentCoding) {
-		w.Header().Set("Accept-Encoding", "identity") // RFC 9110 section 12.5.3
+		h.Set("Accept-Encoding", "identity") // RFC 9110 section 12.5.3
 	}
-	logEntryOf(r).err = err
 }

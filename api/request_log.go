@@ -16,8 +16,13 @@ import (
 	"github.com/sessiond/sessiond/identity"
 )
 
-// logEntry is what the log line of a request says about the client and the outcome.
+// logEntry is what the log line of a request says about the request, the client and the outcome.
 type logEntry struct {
+	start         time.Time
+	id            string
+	method, route string
+	status, bytes int
+
 	level    slog.Level
 	clientIP netip.Addr
 	subject  string
@@ -38,27 +43,24 @@ func logEntryOf(r *http.Request) *logEntry {
 // observe gives each request an id, logs and counts the request, and answers a panic with a 500.
 func (a *API) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		entry := &logEntry{level: slog.LevelInfo, clientIP: a.clientAddr(r)}
-		id := requestID(r)
+		entry := &logEntry{
+			start: time.Now(), id: requestID(r.Header.Get(requestIDHeader)), method: r.Method, level: slog.LevelInfo,
+			clientIP: a.clientAddr(r.Context(), peerAddr(r), func(name string) []string { return r.Header[name] }),
+		}
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		ww.Header().Set(requestIDHeader, id)
+		ww.Header().Set(requestIDHeader, entry.id)
 		r = r.WithContext(context.WithValue(r.Context(), logEntryKey{}, entry))
 
 		defer func() {
 			p := recover()
 			if p != nil && p != any(http.ErrAbortHandler) {
-				entry.err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+				entry.err = panicError(p)
 				if ww.Status() == 0 {
 					a.writeProblem(nil, false)(ww, r, entry.err)
 				}
 			}
-			pattern, took := routePattern(r), time.Since(start)
-			a.Metrics.observe(r.Method, pattern, ww.Status(), took)
-			if a.Route != nil {
-				a.Route(r.Context(), methodLabel(r.Method), pattern)
-			}
-			a.log(r, entry, id, pattern, ww, took)
+			entry.route, entry.status, entry.bytes = routePattern(r), ww.Status(), ww.BytesWritten()
+			a.finish(r.Context(), entry)
 			if p == any(http.ErrAbortHandler) {
 				panic(p) // net/http closes the connection
 			}
@@ -67,33 +69,38 @@ func (a *API) observe(next http.Handler) http.Handler {
 	})
 }
 
+func panicError(p any) error { return fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack()) }
+
 // routePattern returns the route of a request with placeholders, such as /v1/sessions/{id}.
 func routePattern(r *http.Request) string {
-	if isGatewayCheck(r.URL.Path) {
-		return verifyPattern
-	}
 	if route := chi.RouteContext(r.Context()); route != nil && route.RoutePattern() != "" {
 		return route.RoutePattern()
 	}
 	return "other"
 }
 
-func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middleware.WrapResponseWriter, took time.Duration) {
+// finish counts and logs a request that has been answered.
+func (a *API) finish(ctx context.Context, e *logEntry) {
+	took := time.Since(e.start)
+	a.Metrics.observe(e.method, e.route, e.status, took)
+	if a.Route != nil {
+		a.Route(ctx, methodLabel(e.method), e.route)
+	}
 	level := e.level
 	switch {
 	case e.err == nil:
 	case errors.Is(e.err, identity.ErrBusy), errors.Is(e.err, identity.ErrLimited):
 		level = slog.LevelDebug // a line a minute counts the refused requests, because logging each would add to the load
-	case ww.Status() >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
+	case e.status >= http.StatusInternalServerError && !errors.Is(e.err, context.Canceled):
 		level = slog.LevelError
 	}
-	if !a.Log.Enabled(r.Context(), level) {
+	if !a.Log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", pattern),
-		slog.Int("status", ww.Status()), slog.Int("bytes", ww.BytesWritten()),
-		slog.Duration("took", took), slog.String("ip", clientIP(r)),
+		slog.String("request_id", e.id), slog.String("method", e.method), slog.String("route", e.route),
+		slog.Int("status", e.status), slog.Int("bytes", e.bytes),
+		slog.Duration("took", took), slog.String("ip", e.ip()),
 	}
 	if e.subject != "" {
 		attrs = append(attrs, slog.String("subject", e.subject))
@@ -104,5 +111,13 @@ func (a *API) log(r *http.Request, e *logEntry, id, pattern string, ww middlewar
 	if e.err != nil {
 		attrs = append(attrs, slog.String("error", e.err.Error()))
 	}
-	a.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	a.Log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// ip returns the client's IP address, or an empty string if it is not known.
+func (e *logEntry) ip() string {
+	if e.clientIP.IsValid() {
+		return e.clientIP.String()
+	}
+	return ""
 }

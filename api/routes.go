@@ -36,9 +36,13 @@ func (a *API) Handler() http.Handler {
 func (a *API) AdminHandler() http.Handler {
 	routes := a.router(func(r chi.Router) {
 		a.adminRoutes(r)
-		get(r, "/livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
+		a.livenessRoute(r)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveRoutes(routes, w, r) })
+}
+
+func (a *API) livenessRoute(r chi.Router) {
+	get(r, "/livez", a.serve(a.getLiveness, a.writeProblem(nil, false)))
 }
 
 func serveRoutes(routes http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -141,7 +145,7 @@ func (a *API) v1Routes(r chi.Router) {
 		get(r, "/.well-known/oauth-authorization-server"+path, open(a.getServerMetadata))
 	}
 
-	get(r, "/livez", open(a.getLiveness))
+	a.livenessRoute(r)
 	get(r, "/readyz", open(a.getReadiness))
 	docs := documents{openAPI, docsPage}.ofVersion(cmp.Or(a.Version, documentVersion))
 	if a.ClassicRoutes == ClassicOff {

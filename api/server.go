@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -12,11 +14,50 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Serve answers the requests that arrive at l, until the server is shut down. Every response has the
-// security headers, also the response to a request that net/http itself would refuse.
-func Serve(server *http.Server, l net.Listener) error {
-	server.Handler = secure(closeAfterChunks(server.Handler))
-	return server.Serve(strictListener{l})
+// The time-outs of a connection.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second // less than the time that a shutdown waits; an unfinished request body would delay it
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// Server answers requests with net/http. Every response has the security headers, also the response to
+// a request that net/http itself would refuse.
+type Server struct {
+	http     *http.Server
+	stopping atomic.Bool // true: each connection closes after its next answer
+}
+
+// NewServer returns a server for [Server.Serve].
+func NewServer(h http.Handler, log *slog.Logger) *Server {
+	s := new(Server)
+	s.http = &http.Server{
+		Handler:           secure(closeAfterChunks(s.parting(h))),
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers the requests that arrive at l. After Shutdown it returns [http.ErrServerClosed].
+func (s *Server) Serve(l net.Listener) error { return s.http.Serve(strictListener{l}) }
+
+// Drain makes each connection close after its next answer. A client that keeps its connection until
+// Shutdown may lose a request, because Shutdown closes an idle connection even if a request is arriving on
+// it.
+func (s *Server) Drain() { s.stopping.Store(true) }
+
+// Shutdown closes the listener and waits until all requests are answered, or until ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+func (s *Server) parting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // closeAfterChunks closes the connection after a request with a chunked body. strictConn does not
@@ -51,6 +92,7 @@ type strictConn struct {
 	body  int64  // bytes of the last request's body that were not yet read from the connection
 
 	refusal atomic.Pointer[errRequest] // the reason for refusing the next request
+	hasBody atomic.Bool                // a request had a body, which may still be on its way
 	closed  atomic.Bool
 }
 
@@ -105,7 +147,9 @@ func (c *strictConn) admit(data []byte) (all []byte, n int) {
 		if h.size == 0 {
 			break
 		}
-		n, c.body = n+h.size, h.body
+		if n, c.body = n+h.size, h.body; c.body > 0 {
+			c.hasBody.Store(true)
+		}
 	}
 	return data, n
 }
@@ -127,14 +171,13 @@ func (c *strictConn) CloseWrite() error {
 }
 
 const (
-	// linger is how long a refused client may take to read the refusal.
+	// linger is how long a client may take to read the last response.
 	linger = 500 * time.Millisecond
-	// lingerBytes is how many more bytes of a refused client are read and ignored.
+	// lingerBytes is how many more bytes of such a client are read and ignored.
 	lingerBytes = 256 << 10
 )
 
-// refuse sends a response. It then reads what the client still sends, because closing a connection
-// with unread bytes could make the client's system discard the response.
+// refuse sends a response, and then ignores the client.
 func (c *strictConn) refuse(err *errRequest) {
 	body, _ := json.Marshal(problemOf(err, nil)) // a Problem can always be encoded
 	h := securityHeaders.Clone()
@@ -147,7 +190,16 @@ func (c *strictConn) refuse(err *errRequest) {
 	}
 	_ = response.Write(&out) // a bytes.Buffer returns no error
 	_ = c.SetDeadline(time.Now().Add(linger))
-	if _, err := c.Write(out.Bytes()); err == nil && c.CloseWrite() == nil {
+	if _, err := c.Write(out.Bytes()); err == nil {
+		c.ignoreRest()
+	}
+}
+
+// ignoreRest reads what the client still sends, because closing a connection with unread bytes could
+// make the client's system discard the response.
+func (c *strictConn) ignoreRest() {
+	_ = c.SetDeadline(time.Now().Add(linger))
+	if c.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
 }

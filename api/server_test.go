@@ -3,14 +3,19 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // rawClient is a connection that sends exactly the given bytes. A client of net/http would correct them.
@@ -19,40 +24,63 @@ type rawClient struct {
 	*bufio.Reader
 }
 
+// rawServer is a running server.
+type rawServer struct {
+	addr   string
+	status int // status of the answer to goodHead
+}
+
 // serveRaw starts a server whose handler answers with the method, the target and the body of a request.
-// The returned function opens a connection to the server.
-func serveRaw(t *testing.T) (dial func(t *testing.T) rawClient) {
+func serveRaw(t *testing.T) rawServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return start(t, 200, NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.RequestURI, body)
-	})}
+	}), slog.New(slog.DiscardHandler)))
+}
+
+// serveChecks starts a server of the check port. No dependency answers.
+func serveChecks(t *testing.T) rawServer {
+	t.Helper()
+	return start(t, 404, (&API{Log: slog.New(slog.DiscardHandler)}).NewCheckServer())
+}
+
+func start(t *testing.T, status int, server interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+},
+) rawServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
-	go func() { done <- Serve(server, l) }()
+	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
-		_ = server.Close()
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 	})
-	return func(t *testing.T) rawClient {
-		t.Helper()
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-		return rawClient{conn, bufio.NewReader(conn)}
+	return rawServer{l.Addr().String(), status}
+}
+
+func (s rawServer) dial(t *testing.T) rawClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return rawClient{conn, bufio.NewReader(conn)}
 }
 
 func (c rawClient) send(t *testing.T, text string) {
@@ -148,37 +176,72 @@ var refusedRequests = []struct {
 }
 
 func TestServe_RefusesAmbiguousRequestsWithSecurityHeadersAndCloses_ASVS_V3_4_1_V3_4_4_V4_2_1(t *testing.T) {
-	dial := serveRaw(t)
-	for _, c := range refusedRequests {
-		t.Run(c.name, func(t *testing.T) {
-			for what, before := range map[string]string{"first": "", "second": goodHead, "third, after a body": "POST /good HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\r\n\r\n" + goodHead} {
-				client := dial(t)
-				client.send(t, before+c.request+goodHead)
-				for range strings.Count(before, "HTTP/1.1") {
-					if _, body := client.want(t, 200); !strings.HasPrefix(body, "GET /good") && !strings.HasPrefix(body, "POST /good") {
-						t.Errorf("request before the refused one: %q", body)
+	for name, server := range map[string]rawServer{"main port": serveRaw(t), "check port": serveChecks(t)} {
+		for _, c := range refusedRequests {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				for what, before := range map[string]string{"first": "", "second": goodHead, "third, after a body": "POST /good HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\r\n\r\n" + goodHead} {
+					if server.status != 200 && strings.HasPrefix(before, "POST") {
+						continue // the check port closes the connection after a body
+					}
+					client := server.dial(t)
+					client.send(t, before+c.request+goodHead)
+					for range strings.Count(before, "HTTP/1.1") {
+						client.want(t, server.status)
+					}
+					header, body := client.want(t, c.status)
+					if header.Get("Content-Type") != problemType || header.Get("X-Closed") != "true" ||
+						!strings.Contains(body, fmt.Sprintf(`"status":%d`, c.status)) {
+						t.Errorf("%s: got %v %s, want a problem and Connection: close", what, header, body)
 					}
 				}
-				header, body := client.want(t, c.status)
-				if header.Get("Content-Type") != "application/problem+json; charset=utf-8" || header.Get("X-Closed") != "true" ||
-					!strings.Contains(body, fmt.Sprintf(`"status":%d`, c.status)) {
-					t.Errorf("%s: got %v %s, want a problem and Connection: close", what, header, body)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 
 func TestServe_RefusesHeadThatArrivesSlowly(t *testing.T) {
-	client := serveRaw(t)(t)
-	for _, b := range []byte("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n") {
-		client.send(t, string(b))
+	for _, server := range []rawServer{serveRaw(t), serveChecks(t)} {
+		client := server.dial(t)
+		for _, b := range []byte("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n") {
+			client.send(t, string(b))
+		}
+		client.want(t, 400)
 	}
-	client.want(t, 400)
+}
+
+// The check port reads no body. What follows one must not be taken for a request.
+func TestCheckServer_AnswersBeforeTheBodyAndCloses(t *testing.T) {
+	server := serveChecks(t)
+	for _, head := range []string{
+		"GET /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 43\r\n", "POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n",
+		"DELETE /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n", "BREW /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n",
+	} {
+		for _, body := range []string{"", goodHead, strings.Repeat("x", 50_000)} {
+			client := server.dial(t)
+			client.send(t, head+"\r\n"+body)
+			status := 401
+			if strings.HasPrefix(head, "DELETE") {
+				status = 405
+			}
+			if header, _ := client.want(t, status); header.Get("X-Closed") != "true" {
+				t.Errorf("%q: the connection stays open", head)
+			}
+		}
+	}
+}
+
+func TestCheckServer_SaysNothingToSilentClient(t *testing.T) {
+	server := serveChecks(t)
+	client := server.dial(t)
+	conn := checkConn{&strictConn{Conn: client.Conn}}
+	_ = conn.SetReadDeadline(time.Unix(1, 0))
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("after its time-out, the connection returns %d bytes and the error %v, want the end", n, err)
+	}
 }
 
 func TestServe_AcceptsRequestsInPiecesAndSeveralAtOnce(t *testing.T) {
-	dial := serveRaw(t)
+	server := serveRaw(t)
 	requests := []struct{ request, want string }{
 		{goodHead, "GET /good "},
 		{"POST /a?b=%zz HTTP/1.1\r\nhost:x:80\r\nCONTENT-LENGTH: \t 34 \r\nExpect: 100-Continue\r\nX:\xff\t\r\n\r\nGET /evil HTTP/1.1\r\nHost: evil\r\n\r\n", "POST /a?b=%zz GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n"},
@@ -193,7 +256,7 @@ func TestServe_AcceptsRequestsInPiecesAndSeveralAtOnce(t *testing.T) {
 	}
 	for name, size := range map[string]int{"all at once": all.Len(), "bytes": 1, "pieces of 7 bytes": 7, "pieces of 100 bytes": 100} {
 		t.Run(name, func(t *testing.T) {
-			client := dial(t)
+			client := server.dial(t)
 			go func() {
 				for text := all.String(); text != ""; {
 					n := min(size, len(text))
@@ -221,14 +284,14 @@ func TestServe_AcceptsRequestsInPiecesAndSeveralAtOnce(t *testing.T) {
 
 // The end of a chunked body is not known before net/http has read it. Nothing after it is a request.
 func TestServe_ClosesConnectionAfterChunkedBody(t *testing.T) {
-	dial := serveRaw(t)
-	client := dial(t)
+	server := serveRaw(t)
+	client := server.dial(t)
 	client.send(t, "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
 	if _, body := client.want(t, 200); body != "POST /c abc" {
 		t.Errorf("got %q", body)
 	}
 	client.wantClosed(t)
-	client = dial(t)
+	client = server.dial(t)
 	client.send(t, "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
 	client.want(t, 400)
 	client.wantClosed(t)
@@ -241,6 +304,7 @@ func FuzzReadHead(f *testing.F) {
 		f.Add([]byte(c.request))
 	}
 	f.Add([]byte(goodHead))
+	f.Add([]byte("GET /v1/verify HTTP/1.1\r\nHost: x\r\naUTHORIZATION:\tBearer a\r\nAuthorization: Bearer b \r\n\r\n"))
 	f.Add([]byte("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"))
 	f.Add([]byte("GET http://[::1%25eth0]/%2e?%zz HTTP/1.1\r\nHost: x\r\nExpect:\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -254,6 +318,14 @@ func FuzzReadHead(f *testing.F) {
 		}
 		if chunked := r.TransferEncoding != nil; chunked != (h.body == unframed) || !chunked && r.ContentLength != h.body {
 			t.Fatalf("%q has a body of %d bytes, and for net/http of %d", data[:h.size], h.body, r.ContentLength)
+		}
+		var fast fasthttp.Request
+		switch err := fast.Header.Read(bufio.NewReader(bytes.NewReader(data[:h.size]))); {
+		case err != nil: // the check port refuses it
+		case string(fast.Header.Method()) != r.Method || string(fast.Header.RequestURI()) != r.RequestURI:
+			t.Fatalf("%q is %s %s, and for fasthttp %s %s", data[:h.size], r.Method, r.RequestURI, fast.Header.Method(), fast.Header.RequestURI())
+		case !slices.Equal(headerValues(&fast.Header, "Authorization"), r.Header["Authorization"]):
+			t.Fatalf("%q has the tokens %q, and for fasthttp %q", data[:h.size], r.Header["Authorization"], headerValues(&fast.Header, "Authorization"))
 		}
 		if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
 			t.Fatalf("net/http answers %q with 417", data[:h.size])

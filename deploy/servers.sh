@@ -20,7 +20,9 @@ set -euo pipefail
 # find_servers looks for the servers, gateways and Prometheus, which tests start. It adds the Debian
 # packages of programs that are not installed to the list "missing".
 find_servers() {
-  redis_server=$(command -v redis-server) && redis_cli=$(command -v redis-cli) || missing+=(redis-server)
+  redis_server=${SESSIOND_TEST_REDIS_SERVER:-redis-server} # it may also be Valkey
+  redis_cli=${redis_server%server}cli
+  redis_server=$(command -v "$redis_server") && redis_cli=$(command -v "$redis_cli") || missing+=(redis-server)
 
   # Debian installs each PostgreSQL version in a directory outside PATH.
   pg_bin=
@@ -38,6 +40,8 @@ find_servers() {
   for program in nginx haproxy caddy pgbouncer prometheus; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
   done
+  PATH=$PATH:/usr/sbin command -v ip >/dev/null || missing+=(iproute2)   # deploy/compose makes networks
+  [ -d /usr/share/ca-certificates/mozilla ] || missing+=(ca-certificates) # image-root.sh packs them
 }
 
 # require_servers installs the servers that are not installed, and other packages that
@@ -49,6 +53,7 @@ require_servers() {
     find_servers
     [ ${#missing[@]} -eq 0 ] || die "the packages are installed, but their programs were not found: ${missing[*]}"
   fi
+  redis_name=$("$redis_server" --version | awk '{ print $1 }')
   redis_version=$("$redis_server" --version | sed 's/.* v=\([0-9.]*\).*/\1/')
   at_least 7.0 "$redis_version" || die "Redis 7.0 or later is needed; $redis_server is $redis_version"
   postgres_version=$("$pg_bin/postgres" --version | awk '{ print $3 }')
@@ -181,13 +186,13 @@ redis_info() {
 }
 
 start_single() {
-  say "starting Redis $redis_version"
+  say "starting $redis_name $redis_version"
   start_redis redis
   single_port=$redis_port
 }
 
 start_cluster() {
-  say "starting Redis Cluster $redis_version, 3 nodes"
+  say "starting $redis_name Cluster $redis_version, 3 nodes"
   cluster_ports=()
   local node nodes=() deadline
   for node in 1 2 3; do

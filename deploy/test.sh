@@ -5,7 +5,7 @@
 #
 # Without PACKAGE it tests everything, otherwise only the named packages, such as
 # ./session/... On a bare Debian or Ubuntu machine with Go it installs missing programs:
-# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, Prometheus, and a C compiler for the race
+# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, Prometheus, iproute2, and a C compiler for the race
 # detector. It starts its own servers (servers.sh) on loopback, and stops them at the end. The last
 # line of output names the servers that the tests really used.
 #
@@ -16,6 +16,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/servers.sh
 . deploy/servers.sh
+# shellcheck source=deploy/flavours.sh
+. deploy/flavours.sh
 
 gotestsum=gotest.tools/gotestsum@v1.13.0
 
@@ -50,6 +52,16 @@ if command -v node >/dev/null && command -v npm >/dev/null; then
     export SESSIOND_TEST_JOSE=$dir/jose
   else
     say "Node's jose library cannot be fetched; its test is skipped"
+  fi
+fi
+
+# One test runs on Valkey 8 and Redis 8, too.
+if [[ " ${packages[*]} " == *"/redisstore "* ]] && [ -z "${SESSIOND_TEST_REDIS_FLAVOURS:-}" ]; then
+  if fetch_flavours "$dir/flavours" >"$dir/flavours.log" 2>&1; then
+    SESSIOND_TEST_REDIS_FLAVOURS=$(IFS=: && echo "${flavours[*]}")
+    export SESSIOND_TEST_REDIS_FLAVOURS
+  else
+    say "NOT TESTED on Valkey 8 and Redis 8: they cannot be fetched. $(tail -n 1 "$dir/flavours.log")"
   fi
 fi
 
@@ -90,7 +102,9 @@ events() {
   if [ $everything = yes ] && [ -e cmd/sessionbench/go.mod ]; then
     go_test cmd/sessionbench 1 ./... || status=1
     go_test deploy/charttest 1 ./... || status=1
+    go_test deploy/gateways/kubernetes 1 ./... || status=1
   fi
+  [ $everything = no ] || go_test deploy/compose 1 ./... || status=1
   return "$status"
 }
 
@@ -132,14 +146,19 @@ used() {
   fi
 }
 used "PostgreSQL $postgres_version" "$(postgres_sessions)"
-used "Redis $redis_version" $(($(redis_clients "$single_port") - single_before - 1))
-used "Redis Cluster $redis_version (${#cluster_ports[@]} nodes)" \
+used "$redis_name $redis_version" $(($(redis_clients "$single_port") - single_before - 1))
+used "$redis_name Cluster $redis_version (${#cluster_ports[@]} nodes)" \
   $(($(redis_clients "${cluster_ports[@]}") - cluster_before - ${#cluster_ports[@]}))
 # Gateways do not count their connections. Their tests fail if a gateway is not
 # installed.
 if [[ " ${packages[*]} " == *"/deploy/gateways "* ]]; then
   line+=" · $(PATH=$PATH:/usr/sbin gateway_versions)"
 fi
+
+# So are the servers of the test on Valkey 8 and Redis 8, which fails on an error.
+for flavour in "${flavours[@]}"; do
+  line+=" · $("$flavour" --version | sed 's/^\([A-Za-z]*\) .* v=\([0-9.]*\).*/\1 \2/')"
+done
 
 # Prometheus is named likewise.
 if [[ " ${packages[*]} " == *"/deploy/observability "* ]]; then

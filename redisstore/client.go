@@ -24,10 +24,10 @@ const (
 //	redis+sentinel://[user:password@]host[:26379],host,…[/db]?master=name
 //	redis+cluster://[user:password@]host[:6379],host,…
 //
-// With rediss instead of redis, connections use TLS 1.2 or later and certificates are verified. The
-// user and password before the hosts are for the Redis servers. The parameters sentinel_username
-// and sentinel_password are for Sentinel. Any other parameter is an error. Errors never quote the
-// URL.
+// With rediss instead of redis, connections use TLS 1.2 or later and certificates are verified, by the
+// authorities that the system trusts, or by those in the PEM file that the parameter ca_file names. The
+// user and password before the hosts are for the Redis servers. The parameters sentinel_username and
+// sentinel_password are for Sentinel. Any other parameter is an error. Errors never quote the URL.
 func NewClient(redisURL string, opts Options) (redis.UniversalClient, error) {
 	u, err := parseURL(redisURL)
 	if err != nil {

@@ -18,14 +18,19 @@ import (
 // slots between them, because no other test uses this Cluster.
 func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
 	t.Helper()
-	var addrs [2]string
+	for i := range nodes {
+		nodes[i] = redisstoretest.Client(t, redisstoretest.StartServer(t, "--cluster-enabled", "yes")).(*redis.Client)
+	}
+	return "redis+cluster://" + joinCluster(t, nodes), nodes
+}
+
+// joinCluster makes a Cluster of two servers, and returns their addresses.
+func joinCluster(t *testing.T, nodes [2]*redis.Client) (addrs string) {
+	t.Helper()
 	for i, slots := range [2][2]int{{0, 8191}, {8192, 16383}} {
-		redisURL := redisstoretest.StartServer(t, "--cluster-enabled", "yes")
-		addrs[i] = strings.TrimPrefix(redisURL, "redis://")
-		nodes[i] = redisstoretest.Client(t, redisURL).(*redis.Client)
 		run(t, nodes[i], "CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1])
 	}
-	host, port, _ := strings.Cut(addrs[1], ":")
+	host, port, _ := strings.Cut(nodes[1].Options().Addr, ":")
 	run(t, nodes[0], "CLUSTER", "MEET", host, port)
 	for _, node := range nodes {
 		eventually(t, "the nodes have met", func() bool {
@@ -33,7 +38,7 @@ func startCluster(t *testing.T) (clusterURL string, nodes [2]*redis.Client) {
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
 		})
 	}
-	return "redis+cluster://" + strings.Join(addrs[:], ","), nodes
+	return nodes[0].Options().Addr + "," + nodes[1].Options().Addr
 }
 
 func run(t *testing.T, node *redis.Client, args ...any) string {

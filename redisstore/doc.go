@@ -38,7 +38,7 @@
 //
 // # Requirements
 //
-// The store needs Redis 7.0 or later, or Valkey. Its ACL user needs
+// The store needs Redis 7.0 or later, or Valkey; tests run on Redis 7.0 and 8.0 and on Valkey 8.1. Its ACL user needs
 //
 //	~PREFIX* +@connection -@dangerous +info +get +mget +getex +exists +set +del +pexpiretime +eval +evalsha
 //

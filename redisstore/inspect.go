@@ -22,7 +22,8 @@ type Report struct {
 // nil if the ACL user may not read it or the server does not support it.
 type Node struct {
 	Addr                  string
-	Version               string         // such as "7.0.15"; Valkey reports the Redis version that it is compatible with
+	Version               string         // of Redis, such as "7.0.15"; Valkey reports the one that it is compatible with
+	Valkey                string         // version of Valkey, such as "8.1.1"; empty for Redis
 	Role                  string         // "master" or "slave"
 	Named                 bool           // the server names its master_replid; without it, every check asks the ledger
 	Persistence           string         // "none", "rdb", "aof" or "rdb+aof"
@@ -85,6 +86,7 @@ func inspect(ctx context.Context, client redis.UniversalClient, addr string) (No
 	n := Node{
 		Addr:                  addr,
 		Version:               infoField(info, "redis_version"),
+		Valkey:                infoField(info, "valkey_version"),
 		Role:                  infoField(info, "role"),
 		MaxMemoryPolicy:       infoField(info, "maxmemory_policy"),
 		StopWritesOnSaveError: config("stop-writes-on-bgsave-error"),

@@ -129,7 +129,7 @@ func (s *Store) look(ctx context.Context, ref session.Ref) (session.Lookup, erro
 	if err == nil {
 		result, err = b.look(ctx, keys)
 	}
-	if redirected(err) {
+	if err != nil && redirected(err) {
 		return session.Lookup{}, nil // the keys' slot moves to another server, and the ledger decides
 	}
 	if err != nil {

@@ -3,9 +3,12 @@ package redisstore
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,8 +103,14 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	}
 	parameters := []string{"master", "sentinel_username", "sentinel_password"}
 	for name, values := range query {
-		if kind != "+sentinel" || !slices.Contains(parameters, name) || len(values) > 1 {
-			return nil, errors.New("a Redis URL has no parameters, except redis+sentinel:// with master, sentinel_username and sentinel_password, each at most once")
+		known := kind == "+sentinel" && slices.Contains(parameters, name) || secure && name == "ca_file"
+		if !known || len(values) > 1 {
+			return nil, errors.New("a Redis URL has no parameters, except rediss:// with ca_file and redis+sentinel:// with master, sentinel_username and sentinel_password, each at most once")
+		}
+	}
+	if query.Has("ca_file") {
+		if o.TLSConfig.RootCAs, err = readCertificates(query.Get("ca_file")); err != nil {
+			return nil, err
 		}
 	}
 	o.MasterName, o.SentinelUsername, o.SentinelPassword = query.Get("master"), query.Get("sentinel_username"), query.Get("sentinel_password")
@@ -109,6 +118,19 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 		return nil, errors.New("a redis+sentinel:// URL must name the master as ?master=name")
 	}
 	return o, nil
+}
+
+// readCertificates reads a file of PEM certificates.
+func readCertificates(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // G304: the path is from the operator's configuration
+	if err != nil {
+		return nil, fmt.Errorf("the parameter ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("the parameter ca_file: %s has no PEM certificate", path)
+	}
+	return pool, nil
 }
 
 // addresses splits a comma-separated list of hosts and adds the default port where it is missing.

@@ -70,6 +70,11 @@ func TestNewClient_ErrorForInvalidURLDoesNotQuotePassword(t *testing.T) {
 		"redis+sentinel://:hunter2@localhost?master=a&master=b",
 		"redis+sentinel://:hunter2@localhost?master=a&sentinel_pasword=x",
 		"redis+sentinel://:hunter2@localhost?master=a;b",
+		"redis://:hunter2@localhost?ca_file=url.go",            // without TLS
+		"rediss://:hunter2@localhost?ca_file=",                 //
+		"rediss://:hunter2@localhost?ca_file=nowhere",          //
+		"rediss://:hunter2@localhost?ca_file=url.go",           // no certificate
+		"rediss://:hunter2@localhost?ca_file=a&ca_file=url.go", //
 	} {
 		client, err := NewClient(raw, Options{})
 		if err == nil {

@@ -33,16 +33,31 @@ func TestUsersACL_GivesEachUserWhatItNeedsAndNoMore_ASVS_V13_2_1_V13_2_2_V13_2_3
 			t.Errorf("users.acl has no user with exactly the permissions %s, which doc.go documents", permissions)
 		}
 	}
-	sum := sha256.Sum256([]byte("secret"))
-	zeros := strings.Repeat("0", 64)
-	if n := strings.Count(text, "#"+zeros+" "); n != 4 || strings.Count(text, "#") != n {
-		t.Errorf("users.acl has %d users without a usable password, and %d passwords; want 4 of 4", n, strings.Count(text, "#"))
+	if zeros := strings.Repeat("0", 64); strings.Count(text, "#"+zeros+" ") != 4 || strings.Count(text, "#") != 4 {
+		t.Errorf("users.acl has %d users without a usable password, and %d passwords; want 4 of 4", strings.Count(text, "#"+zeros+" "), strings.Count(text, "#"))
 	}
-	path := filepath.Join(t.TempDir(), "users.acl")
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, zeros, hex.EncodeToString(sum[:]))), 0o600); err != nil {
+	testUsersACL(t)
+}
+
+// usersACL returns the path of a copy of deploy/redis/users.acl in which the password of each user is "secret".
+func usersACL(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../deploy/redis/users.acl")
+	if err != nil {
 		t.Fatal(err)
 	}
-	redisURL := redisstoretest.StartServer(t, "--aclfile", path)
+	sum := sha256.Sum256([]byte("secret"))
+	path := filepath.Join(t.TempDir(), "users.acl")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), strings.Repeat("0", 64), hex.EncodeToString(sum[:]))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// testUsersACL tests the users of deploy/redis/users.acl.
+func testUsersACL(t *testing.T) {
+	t.Helper()
+	redisURL := redisstoretest.StartServer(t, "--aclfile", usersACL(t))
 	as := func(user string) string { return strings.Replace(redisURL, "redis://", "redis://"+user+":secret@", 1) }
 
 	t.Run("sessiond passes the contract tests", func(t *testing.T) {

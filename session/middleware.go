@@ -13,8 +13,11 @@ import (
 
 // BearerToken returns the access token in a request's Authorization header (RFC 6750 section 2.1).
 // It ignores tokens in other places. The error is [ErrNoToken] or [ErrTwoTokens].
-func BearerToken(h http.Header) (string, error) {
-	values := h["Authorization"]
+func BearerToken(h http.Header) (string, error) { return ParseBearer(h["Authorization"]) }
+
+// ParseBearer is like [BearerToken], for a request that is not of net/http. The values are those of
+// all its Authorization headers.
+func ParseBearer(values []string) (string, error) {
 	if len(values) > 1 {
 		return "", ErrTwoTokens
 	}

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"database/sql/driver"
 	"errors"
 	"io"
 	"net"
@@ -11,8 +10,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
-	sqlitedriver "modernc.org/sqlite"
-	sqlitelib "modernc.org/sqlite/lib"
 )
 
 // A dialect holds everything that differs between Postgres and SQLite.
@@ -101,35 +98,11 @@ var sqlite = dialect{
 		nowMS, "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 	).Replace,
 
-	unavailable: func(err error) bool {
-		return slices.Contains(sqliteUnavailable, sqliteCode(err)&0xff)
-	},
+	// sqlite.go sets unavailable and unique, because they need the driver.
 	conflict: func(error) bool { return false },
-	unique: func(err error) (string, bool) {
-		code := sqliteCode(err)
-		return "", code == sqlitelib.SQLITE_CONSTRAINT_UNIQUE || code == sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY
-	},
-}
-
-var sqliteUnavailable = []int{
-	sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_INTERRUPT,
-	sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_READONLY,
-}
-
-// sqliteCode returns SQLite's extended result code of err, or 0 if err is not from SQLite.
-func sqliteCode(err error) int {
-	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
-		return e.Code()
-	}
-	return 0
 }
 
 func init() {
-	sqlitedriver.MustRegisterDeterministicScalarFunction("in_network", 2, func(_ *sqlitedriver.FunctionContext, args []driver.Value) (driver.Value, error) {
-		ip, _ := args[0].(string)
-		within, _ := args[1].(string)
-		return inNetwork(ip, within), nil
-	})
 	sqlx.BindDriver(sqlite.driver, sqlx.QUESTION)
 	postgres.clock = newStatement(`SELECT clock_timestamp()`)
 	postgres.version = newStatement(`SHOW server_version`)

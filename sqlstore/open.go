@@ -7,7 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +15,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/sessiond/sessiond/session"
 )
@@ -75,7 +74,8 @@ type DB struct {
 //
 // The default sslmode is verify-full, so that connections to Postgres are encrypted and the
 // server's certificate is verified. If the SQLite file does not exist, Open creates a file that
-// only its owner can read. The file's directory must exist.
+// only its owner can read. The file's directory must exist. A program with the build tag production
+// has no SQLite.
 func Open(ctx context.Context, rawURL string, opts Options) (*DB, error) {
 	opts = opts.withDefaults()
 	scheme, rest, _ := strings.Cut(rawURL, ":")
@@ -131,39 +131,6 @@ func newPostgres(p postgresURL, opts Options) *DB {
 	return db
 }
 
-func openSQLite(path string, opts Options) (*DB, error) {
-	// Create the file here, because SQLite would create it with permissions that allow every user
-	// of the machine to read the password hashes.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is from the operator's configuration
-	if err == nil {
-		err = file.Close()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
-	}
-	registered, err := sql.Open("sqlite", "") // only to get the driver; it opens no connection
-	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open the SQLite file: %w", err)
-	}
-	pool := opts.OpenPool(sqliteConnector{registered.Driver(), sqliteDSN(path, opts.QueryTimeout)})
-	_ = registered.Close() // it has no connection
-	// One connection is enough, because SQLite has only one writer at a time. Callers wait in the
-	// pool's fair queue. A second connection would have to poll for the write lock.
-	pool.SetMaxOpenConns(1)
-	return newDB(pool, &sqlite, opts), nil
-}
-
-// sqliteConnector opens connections to an SQLite file, as [sql.Open] does.
-type sqliteConnector struct {
-	driver driver.Driver
-	dsn    string
-}
-
-func (c sqliteConnector) Driver() driver.Driver { return c.driver }
-
-// Connect implements [driver.Connector].
-func (c sqliteConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
-
 func newDB(pool *sql.DB, d *dialect, opts Options) *DB {
 	db := &DB{sql: sqlx.NewDb(pool, d.driver), dialect: d, timeout: opts.QueryTimeout}
 	db.sql.Mapper = mapper
@@ -205,7 +172,8 @@ func (db *DB) Close() error {
 	if db.epochs != nil {
 		_ = db.epochs.Close() // it fails if Postgres has cut an idle connection
 	}
-	if err := db.sql.Close(); err != nil {
+	// A connection that the server or the network has cut cannot be closed, and need not be.
+	if err := db.sql.Close(); err != nil && !errors.As(err, new(*net.OpError)) {
 		return fmt.Errorf("sqlstore: close the database: %w", err)
 	}
 	return nil

@@ -149,21 +149,3 @@ func (p *postgresURL) withoutLimits() pq.Config {
 	}
 	return cfg
 }
-
-func sqliteDSN(path string, timeout time.Duration) string {
-	query := url.Values{
-		"_txlock":      {"immediate"},
-		"_time_format": {"sqlite"},
-		"_timezone":    {"UTC"},
-		"_dqs":         {"false"},
-		"_pragma": {
-			fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds()),
-			"journal_mode(WAL)",
-			"synchronous(FULL)", // otherwise a power failure could undo a revocation
-			"foreign_keys(1)",
-			"cache_size(-1024)", // a negative number is a size in KiB
-			"journal_size_limit(4194304)",
-		},
-	}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
-}

@@ -36,12 +36,18 @@ func (b *bench) compare(ctx context.Context) {
 		against = append(against, names[2])
 		names, servers = append(names, again(names[2])), append(servers, b.Service(ctx, b.Builds[0], sp.URL, nil))
 	}
+	latest := servers[1+len(b.Builds)]
 	names, servers = append(names, again(report.Empty)), append(servers, b.Baseline(ctx, report.Empty, sp.URL))
 	middle := b.Connections[len(b.Connections)/2]
 	table := func(alg, tokens string, n int, withoutHTTP bool) {
 		var contenders []contender
 		for i, name := range names {
-			contenders = append(contenders, b.served(name, servers[i], n))
+			contenders = append(contenders, b.served(name, servers[i], servers[i].Addr, n))
+		}
+		if stage.Get(latest.Check, "/livez") == "" {
+			b.Say("NOT MEASURED: %s, %s: the last build has no listeners for gateways", report.CheckPort, report.ExtAuthz)
+		} else {
+			contenders = append(contenders, b.served(report.CheckPort, latest, latest.Check, n), b.asked(report.ExtAuthz, latest, n))
 		}
 		if withoutHTTP {
 			contenders = append(contenders, direct(report.InProcess, n, batched), direct(report.Unbatched, n, unbatched))
@@ -151,19 +157,28 @@ type contender struct {
 	requests []load.Request // checks to make; nil: the checks that all contenders of the table share
 }
 
-// served returns a contender that checks tokens over n HTTP connections to the server p. The first
-// turn opens the connections, because sessiond closes a new connection on which no request comes.
-// They are closed when the current Stage.Scope ends.
-func (b *bench) served(name string, p *stage.Process, n int) contender {
+// served returns a contender that checks tokens over n HTTP connections to an address of the server p.
+// The first turn opens the connections, because sessiond closes a new connection on which no request
+// comes. They are closed when the current Stage.Scope ends.
+func (b *bench) served(name string, p *stage.Process, addr string, n int) contender {
 	var cs load.Clients
 	b.Later(func() error { cs.Close(); return nil })
 	named := !strings.HasPrefix(name, report.Empty) && name != report.Plain // whether the server's answers contain the session id
 	return contender{name: name, pid: p.PID, blind: strings.HasPrefix(name, report.Empty), load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
 		if cs == nil {
-			cs = must.Get(load.Dial(ctx, n, p.Addr))
+			cs = must.Get(load.Dial(ctx, n, addr))
 		}
 		defer cs.Bound(ctx, d)()
 		must.Do(load.Drive(ctx, n, d, from, cs.Ask(named), w))
+	}}
+}
+
+// asked returns a contender in which n callers ask as Envoy does: by gRPC, over a few connections.
+func (b *bench) asked(name string, p *stage.Process, n int) contender {
+	gateway := must.Get(load.DialExtAuthz(p.ExtAuthz))
+	b.Later(gateway.Close)
+	return contender{name: name, pid: p.PID, load: func(ctx context.Context, d time.Duration, from *load.Supply, w *load.Work) {
+		must.Do(load.Drive(ctx, n, d, from, gateway.Ask, w))
 	}}
 }
 
@@ -297,7 +312,7 @@ func count(n int, what string) string {
 
 func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
 	sp, refs := b.Claim(ctx), stage.NewSessions(n, oneUser)
-	b.Fill(ctx, sp, refs)
+	b.Fill(ctx, sp.URL, refs)
 	return sp, refs
 }
 
@@ -320,11 +335,13 @@ func (b *bench) growth(ctx context.Context) {
 		if i == 0 {
 			firstBuild = build
 		}
-		c := b.served(name, b.Service(ctx, build, sp.URL, nil), principal)
+		service := b.Service(ctx, build, sp.URL, nil)
+		c := b.served(name, service, service.Addr, principal)
 		c.requests = b.Keys.Mint(ctx, session.AlgEdDSA, refs, min(n, b.Sessions))
 		contenders = append(contenders, c)
 	}
-	c := b.served(again(contenders[0].name), b.Service(ctx, firstBuild, first.URL, nil), principal)
+	service := b.Service(ctx, firstBuild, first.URL, nil)
+	c := b.served(again(contenders[0].name), service, service.Addr, principal)
 	c.requests = contenders[0].requests
 	b.takeTurns(ctx, first, report.Table{
 		Part: report.Growth, Name: fmt.Sprintf("/v1/verify by the sessions in Redis, EdDSA, warm tokens, %s", count(principal, "connection")),

@@ -124,6 +124,20 @@ func (a answer) wantUnavailable(t *testing.T) {
 	}
 }
 
+// wantUnchecked fails the test unless the answer is one that a gateway gives if it gets no verdict from
+// sessiond: a 503 that tells the client when to retry, or, if the gateway relays what it gets, any
+// refusal but a 401, because a 401 signs people out.
+func (a answer) wantUnchecked(t *testing.T, relays bool) {
+	t.Helper()
+	if !relays {
+		a.wantUnavailable(t)
+		return
+	}
+	if a.status < 300 || a.status == 401 || a.fromApp() {
+		t.Fatalf("status %d, want a refusal other than 401: %v %s", a.status, a.header, a.body)
+	}
+}
+
 func (a answer) decode(t *testing.T, v any) {
 	t.Helper()
 	if err := json.Unmarshal(a.body, v); err != nil {

@@ -27,6 +27,8 @@ type site struct {
 	*service
 	app        *app
 	addr       string // address of the gateway
+	relays     bool   // see gateway
+	normalises bool   // see gateway
 	alice, bob session
 }
 
@@ -38,8 +40,9 @@ type service struct {
 	process         *process
 }
 
-// startService starts sessiond with its own database and its own Redis key prefix.
-func startService(t *testing.T) *service {
+// startService starts sessiond with its own database and its own Redis key prefix. The settings have the
+// form SESSIOND_NAME=value.
+func startService(t *testing.T, settings ...string) *service {
 	t.Helper()
 	s := &service{addr: freeAddr(t)}
 	redisURL, postgresURL := redisstoretest.RealURL(t), sqlstoretest.PostgresURL(t)
@@ -53,6 +56,7 @@ func startService(t *testing.T) *service {
 		"SESSIOND_SIGNING_KEYS_FILE=" + keys, "SESSIOND_ADDR=" + s.addr, "SESSIOND_METRICS_ADDR=127.0.0.1:0",
 		"SESSIOND_LIMITS=off", // the tests sign in often, and all from one address
 	}
+	s.env = append(s.env, settings...)
 	for _, args := range [][]string{{"keys", "new", "--out", keys}, {"migrate"}} {
 		cmd := exec.Command(buildSessiond(t), args...)
 		if args[0] == "migrate" {

@@ -3,7 +3,7 @@
 //
 //	SESSIOND_TEST_REDIS_URL      a single Redis, in a form of redisstore.NewClient
 //	SESSIOND_TEST_REDIS_CLUSTER  host:port,host:port,… of a Cluster
-//	SESSIOND_TEST_REDIS_SERVER   path of the program redis-server, if it is not in PATH
+//	SESSIOND_TEST_REDIS_SERVER   path of the program redis-server, if it is not in PATH, or of valkey-server
 //
 // If one of the variables is missing, the tests that need it are skipped, or fail if
 // SESSIOND_TEST_REQUIRE_REAL is 1. Every test uses its own key prefix and deletes its keys, because

@@ -28,19 +28,24 @@ func StartServer(t testing.TB, args ...string) (redisURL string) {
 // URL that finds the master through the Sentinel. settings are for the master, for example "quorum 2".
 func StartSentinel(t testing.TB, redisURL string, settings ...string) (sentinelURL string) {
 	t.Helper()
-	host, masterPort, _ := strings.Cut(strings.TrimPrefix(redisURL, "redis://"), ":")
 	return "redis+sentinel://" + startOnFreePort(t, func(port string) []string {
-		// The configuration must be a file, because Sentinel writes its state into it.
-		config := filepath.Join(t.TempDir(), "sentinel.conf")
-		text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s %s 1\n", port, host, masterPort)
-		for _, setting := range settings {
-			text += "sentinel " + strings.Replace(setting, " ", " main ", 1) + "\n"
-		}
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return []string{config, "--sentinel"}
+		return []string{sentinelConfig(t, port, strings.TrimPrefix(redisURL, "redis://"), settings), "--sentinel"}
 	}) + "?master=main"
+}
+
+// sentinelConfig returns the path of a configuration of a Sentinel. It must be a file, because Sentinel
+// writes its state into it.
+func sentinelConfig(t testing.TB, port, master string, settings []string) string {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor main %s 1\n", port, strings.Replace(master, ":", " ", 1))
+	for _, setting := range settings {
+		text += "sentinel " + strings.Replace(setting, " ", " main ", 1) + "\n"
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config
 }
 
 // startOnFreePort starts redis-server on a free port and returns the server's address. The function

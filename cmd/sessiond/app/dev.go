@@ -1,3 +1,5 @@
+//go:build !production
+
 package app
 
 import (
@@ -17,6 +19,19 @@ import (
 	"github.com/sessiond/sessiond/session"
 	"github.com/sessiond/sessiond/sqlstore"
 )
+
+// production reports that this program is built with the tag production. Then it has neither dev nor what
+// only tests and benchmarks need.
+const production = false
+
+// withData are the verbs that take the directory of dev.
+var withData = []string{devVerb, adminVerb}
+
+// addDev adds the verb dev.
+func addDev(program *cobra.Command, env lookupEnv) {
+	program.Example = "  sessiond dev\n" + program.Example
+	program.AddCommand(devCommand(env))
+}
 
 func devCommand(env lookupEnv) *cobra.Command {
 	var s Settings
@@ -86,12 +101,6 @@ func (s *Settings) dev(ctx context.Context, stdout, stderr io.Writer) (err error
 	fmt.Fprintf(stdout, devBanner, p.Settings.PublicURL, s.Data)
 	return service.Serve(ctx, Listeners{Public: listener}, 0, p.Log)
 }
-
-// devConns is the number of connections to the database of dev.
-const devConns = 4
-
-// devDatabase returns the URL of the database in the directory of --data.
-func devDatabase(data string) string { return "sqlite:" + filepath.Join(data, "sessiond.db") }
 
 const devBanner = `
 sessiond dev: not for production. It listens on loopback only and sends no mail.

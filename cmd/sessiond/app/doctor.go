@@ -117,7 +117,7 @@ func (d *doctor) checkDatabase(ctx context.Context, s *Settings) error {
 	}
 	db, err := s.connect(ctx, nil)
 	if err != nil {
-		return err
+		return settingError("database-url", err)
 	}
 	defer db.Close() //nolint:errcheck // an error does not matter, because nothing was written
 	if ignored := sqlstore.IgnoredParameters(s.DatabaseURL); ignored != nil {
@@ -165,6 +165,7 @@ func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 		return err
 	}
 	report, err := store.Inspect(ctx)
+	err = settingError("redis-url", err)
 	lag := 2 * time.Second // the recommended min-replicas-max-lag
 	for _, n := range report.Nodes {
 		d.checkNode(n, len(sentinels) > 0)
@@ -211,7 +212,11 @@ func (d *doctor) checkSentinel(n redisstore.Sentinel, writable time.Duration) {
 
 func (d *doctor) checkNode(n redisstore.Node, sentinel bool) {
 	const check = "Redis"
-	text := fmt.Sprintf("%s: version %s, %s, persistence %s", n.Addr, cmp.Or(n.Version, "unknown"), cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
+	version := "version " + cmp.Or(n.Version, "unknown")
+	if n.Valkey != "" {
+		version = "Valkey " + n.Valkey
+	}
+	text := fmt.Sprintf("%s: %s, %s, persistence %s", n.Addr, version, cmp.Or(n.Role, "unknown role"), cmp.Or(n.Persistence, "unknown"))
 	switch {
 	case n.TooOld():
 		d.fail(check, text+"; want 7.0 or later")

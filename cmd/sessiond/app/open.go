@@ -106,7 +106,7 @@ func (s *Settings) openStores(ctx context.Context, p *Parts, prepare func(contex
 	c.add(store.Close)
 	if err := store.Ping(ctx); err != nil {
 		// Start without Redis, because users can sign in while Redis is down.
-		p.Log.Warn("Redis does not answer yet", "error", err)
+		p.Log.Warn("Redis does not answer yet", "error", settingError("redis-url", err))
 	}
 	p.DB, p.Store, p.Limits = db, store, store.Limiter()
 	p.Now, p.Background = clock.Now, append(p.Background, clock.Run)
@@ -139,7 +139,7 @@ func (s *Settings) openHasher(insecure bool) (*hashing.Hasher, error) {
 		}
 	}
 	newHasher := hashing.NewHasher
-	if insecure {
+	if insecure && !production {
 		newHasher = hashing.NewInsecureHasher
 	}
 	hasher, err := newHasher(s.BcryptCost, peppers)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -100,6 +101,12 @@ func (o *operator) withDatabase(ctx context.Context, f func(context.Context, *sq
 	o.now = clock.Now
 	return f(ctx, db)
 }
+
+// devConns is the number of connections to the database of dev.
+const devConns = 4
+
+// devDatabase returns the URL of the database in the directory of --data.
+func devDatabase(data string) string { return "sqlite:" + filepath.Join(data, "sessiond.db") }
 
 // openDev opens the database in the directory of --data.
 func (s *Settings) openDev(ctx context.Context) (*sqlstore.DB, error) {

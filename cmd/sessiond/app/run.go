@@ -27,6 +27,12 @@ const (
 // lookupEnv looks up an environment variable, as [os.LookupEnv] does.
 type lookupEnv func(string) (string, bool)
 
+// get returns the value of a variable, or "" if it is not set.
+func (env lookupEnv) get(name string) string {
+	value, _ := env(name)
+	return value
+}
+
 // Run runs the verb that args start with, and returns when it has finished or ctx is done.
 func Run(ctx context.Context, args []string, env lookupEnv, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == workerVerb {
@@ -60,8 +66,7 @@ func newProgram(env lookupEnv) *cobra.Command {
 		Long: `sessiond signs users in, tracks their sessions, and revokes them at once.
 
 Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDIS_URL.`,
-		Example: `  sessiond dev
-  sessiond serve --help
+		Example: `  sessiond serve --help
   SESSIOND_DATABASE_URL=postgres://127.0.0.1/sessiond sessiond migrate`,
 		SilenceErrors: true, // main prints the error
 		SilenceUsage:  true,
@@ -74,8 +79,9 @@ Every setting is a flag or an environment variable: --redis-url or SESSIOND_REDI
 	)
 	program.SetHelpCommandGroupID(programGroup)
 	program.SetCompletionCommandGroupID(programGroup)
+	addDev(program, env)
 	program.AddCommand(
-		devCommand(env), serveCommand(env),
+		serveCommand(env),
 		migrateCommand(env), keysCommand(env), importCommand(env), doctorCommand(env),
 		adminCommand(env), clientsCommand(env),
 		versionCommand(), manCommand(),

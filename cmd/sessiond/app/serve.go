@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -64,13 +65,19 @@ func (s *Settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if p.DB == nil { // the program was told to stop while it waited
 		return nil
 	}
-	if s.AdminAddr != "" {
-		if l.Admin, err = listen(ctx, "admin-addr", s.AdminAddr, &c); err != nil {
-			return err
+	for _, extra := range []struct {
+		flag, addr string
+		listener   *net.Listener
+	}{
+		{"admin-addr", s.AdminAddr, &l.Admin},
+		{"check-addr", s.CheckAddr, &l.Check},
+		{"ext-authz-addr", s.ExtAuthzAddr, &l.ExtAuthz},
+		{metricsAddr, s.MetricsAddr, &l.Metrics},
+	} {
+		if extra.addr == "" {
+			continue
 		}
-	}
-	if s.MetricsAddr != "" {
-		if l.Metrics, err = listen(ctx, metricsAddr, s.MetricsAddr, &c); err != nil {
+		if *extra.listener, err = listen(ctx, extra.flag, extra.addr, &c); err != nil {
 			return err
 		}
 	}

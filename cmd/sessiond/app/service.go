@@ -53,6 +53,7 @@ type Parts struct {
 type Service struct {
 	Handler    http.Handler
 	Admin      http.Handler // the routes for operators, for a listener of their own
+	api        *api.API     // makes the servers for gateways
 	metrics    http.Handler
 	pprof      bool // the metrics listener serves profiles, too
 	registry   *prometheus.Registry
@@ -93,7 +94,7 @@ func Assemble(p Parts) *Service {
 		Observer: protection, DeviceSecret: p.DeviceSecret, Breaches: p.Breaches, ResetTTL: s.ResetTTL, BreachesRequired: s.BreachedPolicy == breachedRefuse,
 		RegistrationClosed: s.Registration == registrationClosed, Domains: s.RegistrationDomains, ReservedNames: s.ReservedNames,
 	}
-	if s.Limits == limitsOn {
+	if production || s.Limits == limitsOn {
 		users.Limits = limit.NewFailover(p.Limits, limit.NewLocal(localLimits))
 		users.Limits.Rules = s.Rules
 	} else {
@@ -133,9 +134,10 @@ func Assemble(p Parts) *Service {
 		ClassicRoutes: api.ClassicRoutes(s.ClassicRoutes), HideAccounts: s.HideAccounts, ReauthMaxAge: s.ReauthMaxAge, TrustedProxies: s.TrustedProxies, ForwardedHeader: forwardedHeaders[s.Forwarded],
 		CORSOrigins: s.CORSOrigins, CORSHeaders: s.CORSHeaders, Clients: registered, Audit: p.DB.Events(), AdminElsewhere: s.AdminAddr != "",
 		Mailbox: p.Mailbox, Metrics: api.NewMetrics(registry),
-		Route: p.Tracing.route(),
+		Route: p.Tracing.route(), Span: p.Tracing.requests(),
 		Stats: func(ctx context.Context) (any, error) { return p.DB.Numbers(ctx, p.Now()) },
 	}
+	service.api = handlers
 	service.Handler = p.Tracing.handler(handlers.Handler(), s.PublicURL)
 	service.Admin = p.Tracing.handler(handlers.AdminHandler(), s.PublicURL)
 	// If no mail server is set, the postman deletes the mails in the outbox, which would pile up.
@@ -149,7 +151,14 @@ func Assemble(p Parts) *Service {
 }
 
 // Listeners are where a service is reached. Only Public is required.
-type Listeners struct{ Public, Admin, Metrics net.Listener }
+type Listeners struct{ Public, Admin, Check, ExtAuthz, Metrics net.Listener }
+
+// server is one of the servers of package api.
+type server interface {
+	Serve(net.Listener) error
+	Drain()
+	Shutdown(context.Context) error
+}
 
 // Serve serves on the listeners until ctx is done. /readyz then returns 503 and each connection closes
 // after its next response, but Serve continues until delay is over. It returns when all requests and
@@ -163,36 +172,33 @@ func (s *Service) Serve(ctx context.Context, l Listeners, delay time.Duration, l
 	defer running.Wait()
 	defer stopWork()
 
-	failed := make(chan error, 3)
-	var servers []*http.Server
-	var listeners []net.Listener
-	add := func(l net.Listener, h http.Handler) {
-		if l != nil {
-			servers, listeners = append(servers, httpServer(s.parting(h), log)), append(listeners, l)
+	var servers []server
+	failed := make(chan error, 5) // one for each listener
+	serve := func(l net.Listener, newServer func() server) {
+		if l == nil {
+			return
 		}
-	}
-	add(l.Public, s.Handler)
-	add(l.Admin, s.Admin)
-	if l.Metrics != nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", s.metrics)
-		if s.pprof {
-			addPprof(mux)
-		}
-		add(l.Metrics, mux)
-	}
-	for i, server := range servers {
+		server := newServer()
+		servers = append(servers, server)
 		running.Go(func() {
-			if err := api.Serve(server, listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
 		})
 	}
+	serve(l.Public, func() server { return api.NewServer(s.Handler, log) })
+	serve(l.Admin, func() server { return api.NewServer(s.Admin, log) })
+	serve(l.Check, func() server { return s.api.NewCheckServer() })
+	serve(l.ExtAuthz, func() server { return s.api.NewExtAuthzServer() })
+	serve(l.Metrics, func() server { return api.NewServer(s.forOperators(), log) })
 
 	var err error
 	select {
 	case <-ctx.Done():
 		s.stopping.Store(true)
+		for _, server := range servers {
+			server.Drain()
+		}
 		log.Info("shutting down", "delay", delay)
 		time.Sleep(delay) // in this time, load balancers see that /readyz returns 503 and stop sending requests
 	case err = <-failed:
@@ -205,25 +211,12 @@ func (s *Service) Serve(ctx context.Context, l Listeners, delay time.Duration, l
 	return err
 }
 
-// parting makes responses close their connections once the service is shutting down. A client that
-// keeps its connection until Shutdown may lose a request, because Shutdown closes an idle connection
-// even if a request is arriving on it.
-func (s *Service) parting(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.stopping.Load() {
-			w.Header().Set("Connection", "close")
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-func httpServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // less than shutdownTimeout; otherwise an unfinished request body would delay the shutdown
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+// forOperators serves the metrics and, if they are on, the profiles.
+func (s *Service) forOperators() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics)
+	if s.pprof {
+		addPprof(mux)
 	}
+	return mux
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sessiond/sessiond/api"
 )
 
 // pipes is a net.Listener for connections in memory. Unlike the deadlines of TCP connections, their
@@ -108,8 +110,26 @@ func TestServe_AsksClientsToCloseTheirConnectionsDuringShutdownDelay(t *testing.
 // Many clients send requests all the time while replicas are replaced one after another, behind a load
 // balancer that gives each new connection to the newest replica. No request may fail.
 func TestServe_RollingStopCutsNoRequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   func(net.Listener) Listeners
+		body string
+	}{
+		// The transport repeats a failed GET by itself, but not a POST, and none with such a body.
+		"main port":  {func(l net.Listener) Listeners { return Listeners{Public: l} }, "x"},
+		"check port": {func(l net.Listener) Listeners { return Listeners{Check: l} }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopInTurn(t, c.at, c.body)
+		})
+	}
+}
+
+func stopInTurn(t *testing.T, at func(net.Listener) Listeners, text string) {
+	t.Helper()
 	const stops, clients, delay = 2, 32, 2 * time.Second // a client is certain to send a request within the delay
-	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	log := slog.New(slog.DiscardHandler)
+	service := &Service{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), api: &api.API{Log: log}}
 	var newest atomic.Pointer[string]
 	startReplica := func() (stop func()) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -118,9 +138,7 @@ func TestServe_RollingStopCutsNoRequest(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() {
-			done <- (&Service{Handler: handler}).Serve(ctx, Listeners{Public: listener}, delay, slog.New(slog.DiscardHandler))
-		}()
+		go func() { done <- service.Serve(ctx, at(listener), delay, log) }()
 		addr := listener.Addr().String()
 		newest.Store(&addr)
 		return func() {
@@ -146,8 +164,11 @@ func TestServe_RollingStopCutsNoRequest(t *testing.T) {
 					return
 				default:
 				}
-				// The transport repeats a failed GET by itself, but not a POST with such a body.
-				request, err := http.NewRequest("POST", "http://service/", io.MultiReader(strings.NewReader("x")))
+				var body io.Reader
+				if text != "" {
+					body = io.MultiReader(strings.NewReader(text))
+				}
+				request, err := http.NewRequest("POST", "http://service/livez", body)
 				if err != nil {
 					t.Error(err)
 					return

@@ -47,13 +47,13 @@ const withoutMail = "no mail is sent; POST /forgotPassword, /v1/password-resets 
 // Settings holds the values of the flags and environment variables. A flag wins over its variable.
 type Settings struct {
 	// Settings of the HTTP servers and the log.
-	Addr, AdminAddr, MetricsAddr, PublicURL string
-	TrustedProxies                          []netip.Prefix
-	Forwarded                               string
-	CORSOrigins, CORSHeaders                []string
-	ShutdownDelay                           time.Duration
-	LogLevel                                string
-	Pprof                                   bool
+	Addr, AdminAddr, CheckAddr, ExtAuthzAddr, MetricsAddr, PublicURL string
+	TrustedProxies                                                   []netip.Prefix
+	Forwarded                                                        string
+	CORSOrigins, CORSHeaders                                         []string
+	ShutdownDelay                                                    time.Duration
+	LogLevel                                                         string
+	Pprof                                                            bool
 
 	// Settings of Postgres and Redis. `sessiond dev` uses the directory Data instead of their URLs.
 	Data                  string
@@ -109,6 +109,8 @@ func (s *Settings) groups() []group {
 		{"HTTP", []setting{
 			{name: "addr", value: text(&s.Addr, "ADDRESS"), def: ":8080", devDef: "127.0.0.1:8080", verbs: inService, meaning: "listening address. `dev` listens on loopback only"},
 			{name: "admin-addr", value: text(&s.AdminAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address of the routes for operators, `/v1/admin`. Then `--addr` does not serve them; empty: it does"},
+			{name: "check-addr", value: text(&s.CheckAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address for gateways, with `/v1/verify` and `/livez` alone. A check costs less there than at `--addr`, which serves it, too"},
+			{name: "ext-authz-addr", value: text(&s.ExtAuthzAddr, "ADDRESS"), shown: "none", verbs: inProduction, meaning: "listening address for gateways that ask by gRPC: Envoy's `ext_authz`, version 3"},
 			{name: metricsAddr, value: text(&s.MetricsAddr, "ADDRESS"), def: "127.0.0.1:9090", verbs: inProduction, meaning: "listening address of `/metrics`, for example `:9090` if Prometheus runs elsewhere; empty: no metrics"},
 			{name: "public-url", value: text(&s.PublicURL, "URL"), required: true, verbs: inService, meaning: "the URL at which clients reach the service; links in mails begin with it"},
 			{name: "trusted-proxies", value: parsed(&s.TrustedProxies, "CIDRS", parsePrefixes), verbs: inService, meaning: "comma-separated CIDRs of proxies whose header `--forwarded` is trusted"},
@@ -127,11 +129,11 @@ func (s *Settings) groups() []group {
 			//nolint:gosec // G101: an example
 			{name: "database-url", value: text(&s.DatabaseURL, "URL"), required: true, secret: true, verbs: withDatabase, meaning: "`postgres://user:password@host/db`, with [parameters](#parameters-of-the-database-url); without `sslmode` it is `verify-full`"},
 			{name: "database-max-conns", value: number(&s.DatabaseMaxConns), def: "20", verbs: withDatabase, meaning: "maximum number of connections of one replica to the database. Two more ask which Redis counts"},
-			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`"},
+			{name: "redis-url", value: text(&s.RedisURL, "URL"), required: true, secret: true, verbs: withRedis, meaning: "`rediss://user:password@host:6379`, `redis://`, `redis+sentinel://` or `redis+cluster://`; with `?ca_file=FILE` TLS trusts only the authorities in a PEM file"},
 			{name: "redis-prefix", value: text(&s.RedisPrefix, "PREFIX"), verbs: withRedis, meaning: "prefix of every key in Redis"},
 			{name: "allow-plaintext", value: parsed(&s.AllowPlaintext, boolKind, strconv.ParseBool), def: "false", verbs: withDatabase, meaning: "allow unencrypted connections to hosts that are neither loopback nor private"},
 			{
-				name: "data", value: text(&s.Data, "DIR"), devDef: ".sessiond", shown: "`.sessiond` in dev", verbs: []string{devVerb, adminVerb},
+				name: "data", value: text(&s.Data, "DIR"), devDef: ".sessiond", shown: "`.sessiond` in dev", verbs: withData,
 				meaning: "directory of the SQLite database, the signing key, and the file of mails of `dev`. `admin` and `clients` work on it instead of `--database-url`",
 			},
 		}},
@@ -199,7 +201,7 @@ func (s *Settings) groups() []group {
 		{"Rate limits", append([]setting{
 			{
 				name: "limits", value: oneOf(&s.Limits, limitsOn, limitsOff), def: limitsOn, verbs: inService,
-				meaning: "all limits below. `off` allows unlimited password guesses. It is for tests and benchmarks, and the log says so at start",
+				meaning: "all limits below. `off` allows unlimited password guesses. It is for tests and benchmarks, and the log says so at start. A program built for production, such as the [image](deploy.md), refuses it",
 			},
 		}, s.rules()...)},
 		{"Mail", []setting{
@@ -290,6 +292,9 @@ func (s *Settings) check() error {
 	}
 	if s.Audience != "" && splitList(s.Audience) == nil {
 		refuse("AUDIENCE", "want at least one audience")
+	}
+	if production && s.Limits == limitsOff {
+		refuse("LIMITS", "off is for tests and benchmarks, and this program is built for production; want on")
 	}
 	if s.MaxSessions < 0 {
 		refuse("MAX_SESSIONS", "want 0 or more")

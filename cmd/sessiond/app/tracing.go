@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,10 +17,12 @@ import (
 	"github.com/XSAM/otelsql"
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -53,10 +56,7 @@ var traceContext = propagation.TraceContext{}
 
 // tracingOn reports whether the environment asks for traces.
 func tracingOn(env lookupEnv) bool {
-	get := func(name string) string {
-		value, _ := env(name)
-		return value
-	}
+	get := env.get
 	if strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
 		return false
 	}
@@ -73,9 +73,9 @@ func openTracing(ctx context.Context, log *slog.Logger, c *closers) (*Tracing, e
 		return nil, nil
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("OpenTelemetry reports an error", "error", err) }))
-	exporter, err := autoexport.NewSpanExporter(ctx)
+	exporter, err := newSpanExporter(ctx, os.LookupEnv)
 	if err != nil {
-		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_PROTOCOL: %w", err)
+		return nil, err
 	}
 	described, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(semconv.ServiceName("sessiond"), semconv.ServiceVersion(thisBuild().version)), resource.WithFromEnv())
@@ -98,6 +98,26 @@ func openTracing(ctx context.Context, log *slog.Logger, c *closers) (*Tracing, e
 	})
 	log.Info("tracing is on")
 	return t, nil
+}
+
+// newSpanExporter returns the exporter that the environment names. The exporters themselves read the
+// other variables, such as those of the endpoint.
+func newSpanExporter(ctx context.Context, env lookupEnv) (sdktrace.SpanExporter, error) {
+	get := env.get
+	switch get("OTEL_TRACES_EXPORTER") {
+	case "", "otlp":
+	case "console":
+		return stdouttrace.New()
+	default:
+		return nil, errors.New("OTEL_TRACES_EXPORTER: want otlp, console or none")
+	}
+	switch cmp.Or(get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), get("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf") {
+	case "http/protobuf":
+		return otlptracehttp.New(ctx)
+	case "grpc":
+		return otlptracegrpc.New(ctx)
+	}
+	return nil, errors.New("OTEL_EXPORTER_OTLP_PROTOCOL: want http/protobuf or grpc")
 }
 
 func newTracing(provider *sdktrace.TracerProvider) *Tracing {
@@ -129,6 +149,42 @@ func (t *Tracing) route() func(ctx context.Context, method, pattern string) {
 		span.SetAttributes(semconv.HTTPRoute(pattern))
 	}
 }
+
+// requests returns a function for [api.API.Span]. It starts the span of a request that is not of net/http.
+func (t *Tracing) requests() func(context.Context, func(string) []string) (context.Context, func(int)) {
+	if t == nil {
+		return nil
+	}
+	tracer := t.provider.Tracer(tracerName)
+	return func(ctx context.Context, header func(string) []string) (context.Context, func(int)) {
+		ctx = traceContext.Extract(ctx, carrier(header))
+		ctx, span := tracer.Start(ctx, "", trace.WithSpanKind(trace.SpanKindServer))
+		return ctx, func(status int) {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+			if status >= http.StatusInternalServerError {
+				span.SetStatus(codes.Error, "")
+			}
+			span.End()
+		}
+	}
+}
+
+// carrier reads the headers of a request for [propagation.TraceContext].
+type carrier func(name string) []string
+
+// Get returns the first value of a header.
+func (c carrier) Get(name string) string {
+	if values := c(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Set does nothing, because a carrier is only read.
+func (carrier) Set(string, string) {}
+
+// Keys returns nil, because traceContext asks for its headers by name.
+func (carrier) Keys() []string { return nil }
 
 // transport returns a transport that records a span for each request, and sends the trace on.
 func (t *Tracing) transport(base http.RoundTripper) http.RoundTripper {

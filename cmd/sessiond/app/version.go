@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 
@@ -8,21 +9,23 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// releaseVersion is the version of this program, if the linker was told it with -X. Otherwise the version is
+// the one that Go found in Git.
+var releaseVersion string
+
 // build says which program this is.
 type build struct{ version, revision, goVersion string }
 
 // thisBuild returns what the Go toolchain wrote into this program. A revision that ends in "+dirty" has
 // changes that are not committed.
 func thisBuild() build {
-	b := build{version: "unknown", revision: "unknown", goVersion: "unknown"}
+	b := build{version: cmp.Or(releaseVersion, "unknown"), revision: "unknown", goVersion: "unknown"}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
 	b.goVersion = info.GoVersion
-	if info.Main.Version != "" {
-		b.version = info.Main.Version
-	}
+	b.version = cmp.Or(releaseVersion, info.Main.Version, "unknown")
 	dirty := ""
 	for _, s := range info.Settings {
 		switch {

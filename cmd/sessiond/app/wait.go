@@ -25,11 +25,11 @@ func awaitDatabase(ctx context.Context, public net.Listener, log *slog.Logger, o
 		return err
 	}
 	log.Warn("waiting for the database", "addr", public.Addr().String(), "error", err)
-	server := httpServer(api.Waiting(), log)
-	server.SetKeepAlivesEnabled(false) // otherwise the end of the wait could cut a request
+	server := api.NewServer(api.Waiting(), log)
+	server.Drain() // otherwise the end of the wait could cut a request
 	lent := lentListener{public.(*net.TCPListener)}
 	served := make(chan error, 1)
-	go func() { served <- api.Serve(server, lent) }()
+	go func() { served <- server.Serve(lent) }()
 	for canMend(err) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

@@ -8,7 +8,7 @@ import (
 // Faults of a Cluster.
 
 var clusterMoves = fault{
-	number: 11, name: "Cluster: a slot moves, a move is abandoned, a master is killed", on: cluster, long: 30,
+	number: 11, name: "Cluster: a slot moves, a move is abandoned, a master is killed", on: cluster, short: 1, long: 30,
 	promise: "no CROSSSLOT; revocations work also in a slot that is half moved",
 	run: func(r *row) {
 		acked, asked, crossed := 0, 0, 0
@@ -17,7 +17,7 @@ var clusterMoves = fault{
 			active := p.active()
 			r.checkEverywhere(p, active...)
 			r.inject(func() {
-				if i%2 == 1 {
+				if i%2 == 0 {
 					crossed += r.killMaster()
 					return
 				}

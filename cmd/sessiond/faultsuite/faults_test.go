@@ -24,6 +24,7 @@ type fault struct {
 	short   int    // injections in the short form; 0: only in the long form
 	long    int    // injections in the long form
 	quiet   bool   // without the random load
+	behind  bool   // the random load sends every request through HAProxy, which must answer it
 	limits  limits
 	run     func(r *row)
 }
@@ -68,7 +69,7 @@ var (
 	rate        = flag.Int("rate", 200, "checks a second")
 	timelineDir = flag.String("timeline", "", "directory for an SVG of each row; empty: none")
 	binary      = flag.String("program", "", "the sessiond to test; empty: build it")
-	oldProgram  = flag.String("old", "", "another version of sessiond, which row 23 mixes with it; empty: none")
+	oldProgram  = flag.String("old", "", "the version of sessiond that row 23 upgrades; empty: build versionBefore")
 )
 
 // budget is how long the short form may begin new injections. Every row gets at least one.
@@ -172,8 +173,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	redis.SetLogger(silent{})
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
-		if built.dir != "" {
-			_ = os.RemoveAll(built.dir)
+		for _, dir := range []string{built.dir, before.dir} {
+			if dir != "" {
+				_ = os.RemoveAll(dir)
+			}
 		}
 		os.Exit(status)
 	}))

@@ -42,6 +42,8 @@ type load struct {
 	people  []*person
 	logins  sync.Map // id in the service of the session of every acknowledged login
 
+	behind bool // every request of the random load goes through HAProxy, which must answer it
+
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -176,7 +178,7 @@ func (p *person) active() (list []*session) {
 
 // anywhere returns a replica, or now and then the load balancer.
 func (l *load) anywhere() endpoint {
-	if i := rand.IntN(4); i < 3 {
+	if i := rand.IntN(4); i < 3 && !l.behind {
 		return l.rig.replicas[i]
 	}
 	return l.rig.balancer
@@ -210,8 +212,10 @@ func (l *load) actOnce(p *person) {
 		l.revokeAll(p, one, at)
 	case n < 95:
 		l.revokeOthers(p, one, at)
-	case n < 98:
+	case n < 97:
 		l.changePassword(p, one, at)
+	case n < 99:
+		l.list(p, one, at)
 	default:
 		l.changePasswordBesideLogins(p, one, at)
 	}
@@ -224,15 +228,22 @@ func (l *load) record(k kind, p *person, session int, at endpoint, start time.Du
 	if k == refresh && r.status == 400 {
 		o.answer = refused
 	}
-	if o.answer == odd && at != endpoint(l.rig.balancer) {
+	balanced := at == endpoint(l.rig.balancer)
+	if balanced && l.behind && (o.answer == unavailable || o.answer == odd) && !busy(r) {
+		l.complaint(fmt.Sprintf("through HAProxy: status %d at %v, after %v: %.200s", r.status, start.Round(time.Millisecond), (o.end - o.start).Round(time.Millisecond), r.body))
+	}
+	if o.answer == odd && !balanced {
 		l.complaint(fmt.Sprintf("%s: status %d at %v: %.200s", at.name(), r.status, start.Round(time.Millisecond), r.body))
 	}
-	if r.status == 503 && r.header.Get("Retry-After") == "" && at != endpoint(l.rig.balancer) {
+	if r.status == 503 && r.header.Get("Retry-After") == "" && !balanced {
 		l.complaint(fmt.Sprintf("%s: a 503 without Retry-After: %.200s", at.name(), r.body))
 	}
 	l.add(o)
 	return o
 }
+
+// busy reports whether a reply is sessiond's own 503, which a busy machine may cause.
+func busy(r reply) bool { return r.status == 503 && r.header.Get("Retry-After") != "" }
 
 // login signs a person in and returns the session, or nil if that failed.
 func (l *load) login(p *person, at endpoint) *session {
@@ -297,6 +308,19 @@ func (l *load) checkEverywhere(p *person, sessions ...*session) {
 		})
 	}
 	wg.Wait()
+}
+
+// list lists a person's sessions, which also checks the session that asks.
+func (l *load) list(p *person, s *session, at endpoint) op {
+	p.mu.Lock()
+	token := s.token
+	p.mu.Unlock()
+	start := l.now()
+	r := l.browser.send("GET", at.base()+"/v1/sessions", token, nil)
+	if r.status == 200 && !strings.Contains(string(r.body), s.name) {
+		l.complaint(fmt.Sprintf("%s: a list of sessions lacks the one that asked, %s: %.200s", at.name(), s.name, r.body))
+	}
+	return l.record(check, p, s.id, at, start, r)
 }
 
 func (l *load) refresh(p *person, s *session, at endpoint) op {

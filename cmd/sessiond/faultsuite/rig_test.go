@@ -22,9 +22,12 @@ const (
 	single   topology = iota
 	sentinel          // a master, two replicas and three Sentinels
 	cluster           // three masters with a replica each
+	upgrade           // a single Redis; the tables and the replicas begin as the version before
 )
 
-func (k topology) String() string { return [...]string{"single Redis", "Sentinel", "Cluster"}[k] }
+func (k topology) String() string {
+	return [...]string{"single Redis", "Sentinel", "Cluster", "single Redis, with the version before"}[k]
+}
 
 // endpoint is where clients send requests.
 type endpoint interface {
@@ -88,10 +91,15 @@ func startRig(t testing.TB, dir string, pg *postgres, k topology) *rig {
 		"SIGNING_KEYS_FILE": keys, "ISSUER": "https://id.example", "PUBLIC_URL": "https://id.example",
 		"LIMITS": "off", "MAX_SESSIONS": "0", "REAUTH_MAX_AGE": "0", "LOG_LEVEL": "warn", "DATABASE_URL": pg.url(r.database, pg.port),
 	}
-	output(t, settings(r.env), program(t), "migrate")
+	first := program(t)
+	if k == upgrade {
+		first = programBefore(t)
+		r.env["SHUTDOWN_DELAY"], r.env["LOG_LEVEL"] = shutdownDelay, "info" // a line for each request but accepted checks
+	}
+	output(t, settings(r.env), first, "migrate")
 	r.startStores()
 	for i := range 3 {
-		r.replicas = append(r.replicas, r.newReplica(i))
+		r.replicas = append(r.replicas, r.newReplica(i, first))
 	}
 	r.startBalancer()
 	for _, replica := range r.replicas {
@@ -115,7 +123,7 @@ func settings(env map[string]string) (list []string) {
 func (r *rig) startStores() {
 	r.t.Helper()
 	switch r.topology {
-	case single:
+	case single, upgrade:
 		r.addNode("redis")
 	case sentinel:
 		r.startSentinels()
@@ -141,8 +149,8 @@ func (r *rig) addNode(name string, args ...string) *node {
 	return n
 }
 
-func (r *rig) newReplica(i int) *replica {
-	replica := &replica{rig: r, i: i, port: freePort(r.t), metrics: freePort(r.t), redis: map[*node]*link{}, env: maps.Clone(r.env), program: program(r.t)}
+func (r *rig) newReplica(i int, program string) *replica {
+	replica := &replica{rig: r, i: i, port: freePort(r.t), metrics: freePort(r.t), redis: map[*node]*link{}, env: maps.Clone(r.env), program: program}
 	replica.postgres = startLink(r.t, local(r.postgres.port))
 	all := append(append([]*node{}, r.nodes...), r.sentinels...)
 	for _, n := range all {
@@ -213,31 +221,29 @@ func (r *replica) restart(changes map[string]string) {
 	r.start()
 }
 
-// startBalancer starts HAProxy, which passes requests to the replicas in turn.
+// startBalancer starts HAProxy with the documented file, except for the addresses.
 func (r *rig) startBalancer() {
 	r.t.Helper()
 	haproxy := find(r.t, "haproxy")
 	b := &balancer{port: freePort(r.t)}
-	config := fmt.Sprintf(`
-defaults
-    mode http
-    timeout client 60s
-    timeout connect 1s
-    timeout server 60s
-    timeout check 3s
-    retries 2
-    retry-on conn-failure empty-response
-    option redispatch 1
-    option httpchk GET /readyz
-frontend in
-    bind %s
-    default_backend replicas
-backend replicas
-    balance roundrobin
-    default-server check inter 500ms fall 1 rise 1 observe layer4 on-error mark-down
-`, local(b.port))
-	for _, replica := range r.replicas {
-		config += fmt.Sprintf("    server %s %s\n", replica.name(), local(replica.port))
+	documented, err := os.ReadFile("../../../deploy/gateways/haproxy-replicas.cfg")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	config := string(documented)
+	change := func(from, to string) {
+		if strings.Count(config, from) != 1 {
+			r.t.Fatalf("haproxy-replicas.cfg does not have %q once", from)
+		}
+		config = strings.Replace(config, from, to, 1)
+	}
+	change("bind :8000", "bind "+local(b.port))
+	for i, replica := range r.replicas {
+		change(fmt.Sprintf("server sessiond%d %s\n", i+1, local(8081+i)), fmt.Sprintf("server %s %s\n", replica.name(), local(replica.port)))
+	}
+	if os.Getuid() != 0 { // only root can switch to another user
+		change("user haproxy\n", "")
+		change("group haproxy\n", "")
 	}
 	path := filepath.Join(r.dir, "haproxy.cfg")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {

@@ -34,8 +34,12 @@ func runRow(t *testing.T, rig *rig, f fault, n int) {
 		r.after = time.Minute
 	}
 	r.enrol(t, peopleCount, sessionsEach)
-	if !f.quiet {
-		r.load.run(*rate)
+	if r.behind = f.behind; !f.quiet {
+		perSecond := *rate
+		if f.behind && recorded() {
+			perSecond = max(perSecond, 500) // at least 100,000 requests
+		}
+		r.load.run(perSecond)
 	}
 	t.Cleanup(r.stop) // if the row fails early
 	r.probe = r.newPerson(2)

@@ -11,7 +11,7 @@ import (
 // Faults of a master with replicas: failovers, and two masters at once.
 
 var failover = fault{
-	number: 4, name: "Sentinel failover to a replica in sync, then to one that lags", on: sentinel, long: 20,
+	number: 4, name: "Sentinel failover to a replica in sync, then to one that lags", on: sentinel, short: 1, long: 20,
 	promise: "full speed again at most 5 s after it",
 	run: func(r *row) {
 		var trusted time.Duration // the longest time from a failover until checks trusted Redis
@@ -31,7 +31,9 @@ var failover = fault{
 				old.restart()
 			})
 			trusted = max(trusted, <-again)
-			r.rig.awaitSentinels()
+			if isLong() || r.done < r.n { // the old master takes a while to follow the new one
+				r.rig.awaitSentinels()
+			}
 		}
 		r.notef("acknowledged, but missed by the replica that took over %d", missed)
 		r.promised(trusted <= 5*time.Second, "all replicas trusted Redis again %v after the failover at the latest", trusted.Round(10*time.Millisecond))

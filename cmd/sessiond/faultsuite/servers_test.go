@@ -1,6 +1,7 @@
 package faultsuite
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -15,6 +16,8 @@ import (
 
 	_ "github.com/lib/pq" // the driver "postgres"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sessiond/sessiond/redisstore/redisstoretest"
 )
 
 // postgres is a Postgres server of the suite's own.
@@ -33,14 +36,7 @@ func startPostgres(t testing.TB, parent string) *postgres {
 	initdb := find(t, "initdb", "/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb")
 	p := &postgres{t: t, dir: serverDir(t, parent, "postgres"), port: freePort(t), password: rand.Text(), program: filepath.Join(filepath.Dir(initdb), "postgres")}
 	secret := filepath.Join(serverDir(t, parent, "secret"), "password")
-	if err := os.WriteFile(secret, []byte(p.password), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if c := unprivileged(); c != nil {
-		if err := os.Chown(secret, int(c.Uid), int(c.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeForServer(t, secret, []byte(p.password))
 	create := spawn(t, parent, "initdb", true, nil, initdb, "--pgdata="+filepath.Join(p.dir, "data"), "--username=suite",
 		"--pwfile="+secret, "--auth=password", "--encoding=UTF8", "--locale=C", "--no-sync")
 	<-create.done
@@ -53,6 +49,33 @@ func startPostgres(t testing.TB, parent string) *postgres {
 	t.Cleanup(func() { _ = p.admin.Close() })
 	p.await()
 	return p
+}
+
+// writeForServer writes a file that belongs to the servers' user.
+func writeForServer(t testing.TB, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c := unprivileged(); c != nil {
+		if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// present makes the server take TLS connections, too, with this certificate.
+func (p *postgres) present(c redisstoretest.Certificate) {
+	p.t.Helper()
+	for path, name := range map[string]string{c.File: "server.crt", c.KeyFile: "server.key"} { // Postgres' default names
+		data, err := os.ReadFile(path)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		writeForServer(p.t, filepath.Join(p.dir, "data", name), data)
+	}
+	p.exec("ALTER SYSTEM SET ssl = on")
+	p.exec("SELECT pg_reload_conf()")
 }
 
 func (p *postgres) url(database string, port int) string {
@@ -133,7 +156,19 @@ func (n *node) start() {
 	n.t.Helper()
 	args := []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(n.port), "--dir", n.dir, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
 	args = append(args, n.args...)
-	n.proc = spawn(n.t, n.dir, n.name, true, nil, find(n.t, "redis-server"), args...)
+	n.proc = spawn(n.t, n.dir, n.name, true, nil, redisServer(n.t), args...)
+}
+
+// redisServer returns the path of redis-server, or of the program in SESSIOND_TEST_REDIS_SERVER.
+func redisServer(t testing.TB) string {
+	t.Helper()
+	return find(t, cmp.Or(os.Getenv("SESSIOND_TEST_REDIS_SERVER"), "redis-server"))
+}
+
+// redisCLI returns the path of redis-cli, or of the one beside the program in SESSIOND_TEST_REDIS_SERVER.
+func redisCLI(t testing.TB) string {
+	t.Helper()
+	return find(t, strings.TrimSuffix(redisServer(t), "server")+"cli")
 }
 
 func (n *node) await() {

@@ -2,7 +2,6 @@ package faultsuite
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -48,15 +47,8 @@ func (r *rig) startSentinels() {
 		config := filepath.Join(n.dir, "sentinel.conf")
 		text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor main 127.0.0.1 %d 2\nsentinel down-after-milliseconds main %d\nsentinel failover-timeout main 10000\n",
 			n.port, n.dir, r.nodes[0].public.port, downAfter)
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			r.t.Fatal(err)
-		}
-		if c := unprivileged(); c != nil {
-			if err := os.Chown(config, int(c.Uid), int(c.Gid)); err != nil {
-				r.t.Fatal(err)
-			}
-		}
-		n.proc = spawn(r.t, n.dir, n.name, true, nil, find(r.t, "redis-server"), config, "--sentinel")
+		writeForServer(r.t, config, []byte(text))
+		n.proc = spawn(r.t, n.dir, n.name, true, nil, redisServer(r.t), config, "--sentinel")
 		r.sentinels = append(r.sentinels, n)
 	}
 	for _, n := range r.sentinels {
@@ -134,7 +126,7 @@ func (r *rig) startCluster() {
 		n.await()
 	}
 	create := append(append([]string{"--cluster", "create"}, addrs...), "--cluster-replicas", "1", "--cluster-yes")
-	output(r.t, nil, find(r.t, "redis-cli"), create...)
+	output(r.t, nil, redisCLI(r.t), create...)
 	r.awaitCluster()
 }
 

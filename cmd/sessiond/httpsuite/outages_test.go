@@ -1,7 +1,6 @@
 package httpsuite
 
 import (
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sessiond/sessiond/redisstore/redisstoretest"
-	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // startRedis starts a Redis server that only this test uses. The test may therefore wipe and
@@ -112,13 +110,8 @@ func TestOutageOfBothStores_Returns503_ASVS_V16_5_1_V16_5_2_V16_5_3(t *testing.T
 	t.Parallel()
 	_, redisURL := startRedis(t)
 	redisProxy := startProxy(t, strings.TrimPrefix(redisURL, "redis://"))
-	database, err := url.Parse(sqlstoretest.PostgresURL(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	databaseProxy := startProxy(t, database.Host)
-	database.Host = databaseProxy.addr
-	s := startServe(t, 1, "REDIS_URL=redis://"+redisProxy.addr, "DATABASE_URL="+database.String())
+	databaseURL, databaseProxy := proxiedPostgres(t)
+	s := startServe(t, 1, "REDIS_URL=redis://"+redisProxy.addr, "DATABASE_URL="+databaseURL)
 	p := s.register(t)
 	revoked := s.login(t, p)
 	s.call(t, "DELETE", "/logout", bearer(revoked)).want(t, 200)

@@ -3,7 +3,6 @@ package httpsuite
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sessiond/sessiond/session/issuer"
-	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // limitsByAddress are settings that switch the rate limits on. They also let the tests choose the
@@ -306,13 +304,8 @@ func TestRateLimits_AllowDocumentedNumberOfRequests_ASVS_V2_4_1_V6_6_3(t *testin
 // While the database is down, requests get a 503 that tells the client to retry. The rate limits
 // must not count these requests. Otherwise they would refuse the client when the database is back.
 func TestRateLimits_AreRefundedWhileDatabaseIsDown(t *testing.T) {
-	database, err := url.Parse(sqlstoretest.PostgresURL(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := startProxy(t, database.Host)
-	database.Host = proxy.addr
-	s := startServe(t, 1, append(slices.Clone(limitsByAddress), "DATABASE_URL="+database.String())...)
+	databaseURL, proxy := proxiedPostgres(t)
+	s := startServe(t, 1, append(slices.Clone(limitsByAddress), "DATABASE_URL="+databaseURL)...)
 	p := s.register(t)
 	name := newName()
 	email := jsonBody(shape{"email": p.email})

@@ -3,8 +3,11 @@ package httpsuite
 import (
 	"io"
 	"net"
+	"net/url"
 	"sync"
 	"testing"
+
+	"github.com/sessiond/sessiond/sqlstore/sqlstoretest"
 )
 
 // proxy forwards TCP connections to a server. A test can cut the connections, or hold back messages
@@ -46,6 +49,18 @@ func startProxy(t *testing.T, target string) *proxy {
 }
 
 // serve forwards one client connection to the server, in both directions.
+// proxiedPostgres makes a database, and returns its URL through a proxy.
+func proxiedPostgres(t *testing.T) (databaseURL string, p *proxy) {
+	t.Helper()
+	u, err := url.Parse(sqlstoretest.PostgresURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = startProxy(t, u.Host)
+	u.Host = p.addr
+	return u.String(), p
+}
+
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)

@@ -15,9 +15,12 @@ import (
 	"sync"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sessiond/sessiond/session/issuer"
@@ -195,6 +198,51 @@ func TestTraces_LoginShowsHTTPQueueHashSQLAndRedisUnderTraceOfClient(t *testing.
 	if line.Route != "/v1/sessions" || line.SpanID != hex.EncodeToString(server.SpanId) {
 		t.Errorf("the log has %+v, want the line of the request with the ids of its span", line)
 	}
+}
+
+// Checks at the listeners for gateways are in the trace of the request that the gateway forwards.
+func TestTraces_ShowChecksOfGateways(t *testing.T) {
+	t.Parallel()
+	c := startCollector(t)
+	check, extAuthz := freeAddr(t), freeAddr(t)
+	s := startTraced(t, c.url, "CHECK_ADDR="+check, "EXT_AUTHZ_ADDR="+extAuthz)
+	p := s.register(t)
+	want := func(id, name string, status int) {
+		t.Helper()
+		server, spans := c.trace(t, id)
+		answered := slices.ContainsFunc(server.Attributes, func(a *commonpb.KeyValue) bool {
+			return a.Key == "http.response.status_code" && a.Value.GetIntValue() == int64(status)
+		})
+		if server.Name != name || !answered || server.Kind != tracepb.Span_SPAN_KIND_SERVER {
+			t.Errorf("the server's span is %v, want %s with status %d", server, name, status)
+		}
+		if status == 200 && len(named(spans, "session.lookup")) == 0 {
+			t.Errorf("the trace has no lookup: %v", spans)
+		}
+	}
+	const parent = "00f067aa0ba902b7"
+	id := newTraceID()
+	callAt(t, "http://"+check, "GET", "/v1/verify", bearer(p.token), traceparent(id, parent)).want(t, 200)
+	want(id, "GET /v1/verify", 200)
+	id = newTraceID()
+	callAt(t, "http://"+check, "GET", "/v1/verify", bearer("x"), traceparent(id, parent)).want(t, 401)
+	want(id, "GET /v1/verify", 401)
+
+	conn, err := grpc.NewClient("passthrough:///"+extAuthz, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	id = newTraceID()
+	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "POST", Headers: map[string]string{"authorization": "Bearer " + p.token, "traceparent": "00-" + id + "-" + parent + "-01"},
+		}},
+	}})
+	if err != nil || answer.GetOkResponse() == nil {
+		t.Fatalf("got %v %v, want OK", answer, err)
+	}
+	want(id, "POST /envoy.service.auth.v3.Authorization/Check", 200)
 }
 
 // Lookups of several requests share a round trip. Each request has a span for its own lookup, and the
