@@ -14,6 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	// The modules whose definitions the test reads.
+	_ "github.com/envoyproxy/gateway"
+	_ "github.com/projectcontour/contour/apis/projectcontour/v1"
+	_ "github.com/traefik/traefik/v3/webui"
 	"google.golang.org/protobuf/encoding/protojson"
 	meshv1alpha1 "istio.io/api/mesh/v1alpha1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -26,13 +30,8 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
-	"sigs.k8s.io/yaml"
-
-	// The modules whose definitions the test reads.
-	_ "github.com/envoyproxy/gateway"
-	_ "github.com/projectcontour/contour/apis/projectcontour/v1"
-	_ "github.com/traefik/traefik/v3/webui"
 	_ "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // definitions are the files with the custom resource definitions of each module.
