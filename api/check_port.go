@@ -155,7 +155,7 @@ const chunked = -1
 type checkListener struct{ net.Listener }
 
 func (l checkListener) Accept() (net.Conn, error) {
-	c, err := strictListener{l.Listener}.Accept()
+	c, err := strictListener(l).Accept()
 	if err != nil {
 		return nil, err
 	}

@@ -235,7 +235,7 @@ func TestCheckServer_SaysNothingToSilentClient(t *testing.T) {
 	client := server.dial(t)
 	conn := checkConn{&strictConn{Conn: client.Conn}}
 	_ = conn.SetReadDeadline(time.Unix(1, 0))
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after its time-out, the connection returns %d bytes and the error %v, want the end", n, err)
 	}
 }

@@ -17,7 +17,8 @@ certificates=/usr/share/ca-certificates/mozilla
 umask 022 # the user of the image is not the owner of the files, so that it cannot change them
 mkdir "$image"
 mkdir -p "$image/etc/ssl/certs"
-CGO_ENABLED=0 go build -trimpath -tags production -o "$image/sessiond" \
+# Most of the code of go-redis is wrappers of commands that nobody calls. Without inlining they take 2 MB less.
+CGO_ENABLED=0 go build -trimpath -tags production -gcflags=github.com/redis/go-redis/v9=-l -o "$image/sessiond" \
   -ldflags "-s -X github.com/sessiond/sessiond/cmd/sessiond/app.releaseVersion=$version" ./cmd/sessiond
 [ -d "$certificates" ] || { echo "$0: $certificates is missing: install Debian's package ca-certificates" >&2; exit 1; }
 cat "$certificates"/*.crt >"$image/etc/ssl/certs/ca-certificates.crt"

@@ -43,7 +43,8 @@ show() {
   size=$(find "$dir/root" -type f -printf '%s\n' | awk '{ n += $1 } END { print n }')
   compressed=$(stat -c %s "$dir/image.tar")
   say "size $size of $max_size bytes, compressed $compressed of $max_compressed bytes"
-  [ "$size" -le "$max_size" ] && [ "$compressed" -le "$max_compressed" ] || die "the image is too big"
+  [ "$size" -le $max_size ] || die "the image is too big"
+  [ "$compressed" -le $max_compressed ] || die "the compressed image is too big"
 }
 
 base=$(sed -n 's/^FROM .*\(docker.io[^ ]*\) AS build/\1/p' deploy/Dockerfile)
@@ -217,7 +218,7 @@ try() {
   pids+=($!)
   for i in {1..600}; do
     if answers "$port" && [ "$(call GET /readyz | tail -n 1)" = 200 ]; then break; fi
-    [ "$i" -lt 600 ] && kill -0 "${pids[-1]}" 2>/dev/null || give_up serve
+    if [ "$i" = 600 ] || ! kill -0 "${pids[-1]}" 2>/dev/null; then give_up serve; fi
     sleep 0.1
   done
   group=$(serving_group)
@@ -254,7 +255,6 @@ statuses() {
 
 require_go
 command -v curl >/dev/null || missing+=(curl)
-[ -d /usr/share/ca-certificates/mozilla ] || missing+=(ca-certificates)
 require_servers
 prepare_dir
 build

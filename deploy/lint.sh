@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the code without running it: gofmt, go vet, golangci-lint and, where its
-# database can be reached, govulncheck.
+# Checks the code without running it: gofmt, go vet (also as for production), golangci-lint, the scripts by
+# ShellCheck if that is installed and, where its database can be reached, govulncheck.
 #
 #   ./deploy/lint.sh
 #
@@ -55,11 +55,17 @@ else
 fi
 
 check gofmt formatted
-for module in . cmd/sessionbench deploy/charttest deploy/gateways/kubernetes; do
+if command -v shellcheck >/dev/null; then
+  check shellcheck shellcheck --external-sources --severity=warning deploy/*.sh deploy/compose/*.sh .ci/run
+else
+  say "shellcheck is skipped: it is not installed"
+fi
+for module in . cmd/sessionbench deploy/charttest deploy/compose deploy/gateways/kubernetes; do
   [ -e "$module/go.mod" ] || continue
   cd "$module"
   name=$(go list -m)
   check "go vet $name" go vet ./...
+  [ "$module" != . ] || check "go vet -tags production" go vet -tags production ./...
   check "golangci-lint $name" go run "$golangci_lint" run --allow-parallel-runners
   [ $scanning = no ] || check "govulncheck $name" scan
   cd "$OLDPWD"

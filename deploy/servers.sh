@@ -40,6 +40,8 @@ find_servers() {
   for program in nginx haproxy caddy pgbouncer prometheus; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
   done
+  PATH=$PATH:/usr/sbin command -v ip >/dev/null || missing+=(iproute2)   # deploy/compose makes networks
+  [ -d /usr/share/ca-certificates/mozilla ] || missing+=(ca-certificates) # image-root.sh packs them
 }
 
 # require_servers installs the servers that are not installed, and other packages that

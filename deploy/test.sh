@@ -5,7 +5,7 @@
 #
 # Without PACKAGE it tests everything, otherwise only the named packages, such as
 # ./session/... On a bare Debian or Ubuntu machine with Go it installs missing programs:
-# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, Prometheus, and a C compiler for the race
+# Redis, PostgreSQL, PgBouncer, nginx, HAProxy, Caddy, Prometheus, iproute2, and a C compiler for the race
 # detector. It starts its own servers (servers.sh) on loopback, and stops them at the end. The last
 # line of output names the servers that the tests really used.
 #
@@ -104,6 +104,7 @@ events() {
     go_test deploy/charttest 1 ./... || status=1
     go_test deploy/gateways/kubernetes 1 ./... || status=1
   fi
+  [ $everything = no ] || go_test deploy/compose 1 ./... || status=1
   return "$status"
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -139,6 +140,62 @@ func TestRun_InvalidFlagsReturnErrorThatNamesThem(t *testing.T) {
 		if err := run(t.Context(), words, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: error %v, want one that names %s", args, err, why)
 		}
+	}
+}
+
+func TestRun_InvalidFlagsOfSizeReturnErrorThatNamesThem(t *testing.T) {
+	t.Setenv("SESSIOND_TEST_POSTGRES_URL", "")
+	for args, why := range map[string]string{
+		"--measure":             "database-url",
+		"--users 0":             "more than 0",
+		"--margin 100":          "--margin",
+		"--active 101":          "--active",
+		"--way smoke":           "--way",
+		"--fillfactor 9":        "--fillfactor",
+		"--costs /nonexistent":  "nonexistent",
+		"--costs bench_test.go": "costs",
+	} {
+		if err := run(t.Context(), append([]string{"size"}, strings.Fields(args)...), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: error %v, want one that names %s", args, err, why)
+		}
+	}
+}
+
+func TestRun_SizePrintsATableWithoutServers(t *testing.T) {
+	t.Setenv("SESSIOND_TEST_POSTGRES_URL", "")
+	var out strings.Builder
+	dir := t.TempDir()
+	if err := run(t.Context(), []string{"size", "--users", "2e6,3e7", "--svg", dir}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out.String(), "| users | 2 million | 30 million |\n") {
+		t.Errorf("printed:\n%s", out.String())
+	}
+	if svg, err := os.ReadFile(filepath.Join(dir, "size.svg")); err != nil || !strings.Contains(string(svg), "Redis shards") {
+		t.Errorf("size.svg: %v", err)
+	}
+}
+
+// The small deployments here take 20 µs for each check and 60 µs for each round trip.
+func TestPoints_ArePredictedFromTheSmallOnes(t *testing.T) {
+	one, two, three := &cell{}, &cell{}, &cell{}
+	predicted, small := points(one, two, three)
+	cost := func(p *point) float64 { return 20 + 60*3/p.waiting() }
+	rate := func(p *point) float64 { return 1e6 * p.granted() / cost(p) }
+	names := map[string]bool{}
+	for _, p := range predicted {
+		if got, want := p.predict(small, rate), rate(p); math.Abs(got/want-1) > 1e-9 {
+			t.Errorf("%s: predicted %v, want %v", p.name, got, want)
+		}
+		names[p.name] = true
+		for _, s := range small {
+			if s.replicas == p.replicas && s.shards == p.shards {
+				t.Errorf("%s is predicted from itself", p.name)
+			}
+		}
+	}
+	if len(names) != 6 {
+		t.Errorf("%d deployments are predicted, want 6", len(names))
 	}
 }
 

@@ -312,7 +312,7 @@ func count(n int, what string) string {
 
 func (b *bench) populate(ctx context.Context, n int, oneUser bool) (*stage.Space, []session.Ref) {
 	sp, refs := b.Claim(ctx), stage.NewSessions(n, oneUser)
-	b.Fill(ctx, sp, refs)
+	b.Fill(ctx, sp.URL, refs)
 	return sp, refs
 }
 

@@ -40,6 +40,7 @@ const description = `Measures what it costs sessiond to check an access token.
 compare: checks per second of an empty HTTP handler, of a plain design, of /v1/verify and of a verifier inside this program. memory: the
 memory of a million live sessions in sessiond and Redis. growth: checks per second with few and with many sessions. vanish: clients
 that disconnect before their answer, and one late reply of Redis. storm: a flood of logins beside checks. all: everything but storm.
+size: how large a deployment must be; it has flags of its own, which sessionbench size --help explains.
 
 No other program may use the PostgreSQL and Redis servers at the same time. sessionbench creates its own databases in PostgreSQL, uses
 empty databases of Redis, and removes everything that it wrote. The exit status is 1 if a server gave a wrong answer.`
@@ -108,6 +109,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}()
 	defer must.Catch(&err)
+	if len(args) > 0 && args[0] == "size" {
+		return b.size(ctx, args[1:], stdout, stderr)
+	}
 	must.Get(must.Get(kong.New(&b.config, kong.Name("sessionbench"), kong.Description(description), kong.Writers(stdout, stderr))).Parse(args))
 	b.Open(ctx, b.DatabaseURL, b.RedisURL, b.Build)
 	b.report.Config, b.report.Machine = b.config, probe.Machine(ctx, b.Redis, b.Postgres)

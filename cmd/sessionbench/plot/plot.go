@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image/color"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/sessiond/sessiond/cmd/sessionbench/must"
 	"github.com/sessiond/sessiond/cmd/sessionbench/report"
+	"github.com/sessiond/sessiond/cmd/sessionbench/size"
 )
 
 // chart is a bar chart. Each series has a name and one bar in every group.
@@ -81,14 +83,28 @@ func (s series) YError(i int) (low, high float64) {
 	return s.bars[i].Median - s.bars[i].Low, s.bars[i].High - s.bars[i].Median
 }
 
-func (c *chart) svg(caption string) []byte {
-	sans := font.Font{Typeface: "Liberation", Variant: "Sans"}
+var sans = font.Font{Typeface: "Liberation", Variant: "Sans"}
+
+func newPlot(title, caption string) *plot.Plot {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text = c.title, caption
+	p.Title.Text, p.X.Label.Text = title, caption
 	p.Title.TextStyle.Font, p.X.Label.TextStyle.Font = font.From(sans, 15), font.From(sans, 9)
 	p.Legend.TextStyle.Font, p.X.Tick.Label.Font, p.Y.Tick.Label.Font = font.From(sans, 10), font.From(sans, 10), font.From(sans, 10)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
+	return p
+}
+
+func render(p *plot.Plot) []byte {
+	canvas := vgsvg.New(760, 430)
+	p.Draw(draw.New(canvas))
+	var b bytes.Buffer
+	must.Get(canvas.WriteTo(&b))
+	return b.Bytes()
+}
+
+func (c *chart) svg(caption string) []byte {
+	p := newPlot(c.title, caption)
 	width := 0.8 / float64(len(c.series))
 	for i, name := range slices.Sorted(maps.Keys(c.series)) {
 		s := series{bars: c.series[name]}
@@ -112,9 +128,63 @@ func (c *chart) svg(caption string) []byte {
 	}
 	p.NominalX(c.groups...)
 	p.Y.Min, p.Y.Max = 0, 1.3*p.Y.Max // leaves room for the legend above the bars
-	canvas := vgsvg.New(760, 430)
-	p.Draw(draw.New(canvas))
-	var b bytes.Buffer
-	must.Get(canvas.WriteTo(&b))
-	return b.Bytes()
+	return render(p)
+}
+
+// Sizes draws how the parts of a deployment grow with the number of users, the smallest first. Both axes are logarithmic.
+func Sizes(sizes []size.Size) []byte {
+	p := newPlot("How the parts grow", "users")
+	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
+	p.X.Tick.Marker, p.Y.Tick.Marker = powers{}, powers{}
+	for i, line := range []struct {
+		name string
+		of   func(*size.Size) float64
+	}{
+		{"replicas", func(s *size.Size) float64 { return float64(s.Replicas) }},
+		{"Redis shards", func(s *size.Size) float64 { return float64(s.Shards) }},
+		{"Redis, GB of memory", func(s *size.Size) float64 { return s.RedisGB }},
+		{"Postgres, GB on disk", func(s *size.Size) float64 { return s.PostgresGB }},
+		{"Postgres, MB of WAL a second", func(s *size.Size) float64 { return s.WALMB }},
+	} {
+		var points plotter.XYs
+		for j := range sizes {
+			points = append(points, plotter.XY{X: sizes[j].Users, Y: line.of(&sizes[j])})
+		}
+		drawn := must.Get(plotter.NewLine(points))
+		drawn.Color, drawn.Width = lines[i], 2
+		p.Add(drawn)
+		p.Legend.Add(line.name, drawn)
+	}
+	p.X.Max *= 1.5 // leaves room for the last label
+	return render(p)
+}
+
+var lines = append(slices.Clone(palette), color.RGBA{0x82, 0x50, 0xdf, 0xff})
+
+// powers marks the powers of ten.
+type powers struct{}
+
+func (powers) Ticks(low, high float64) (ticks []plot.Tick) {
+	for n := math.Floor(math.Log10(low)); math.Pow(10, n) <= high; n++ {
+		ticks = append(ticks, plot.Tick{Value: math.Pow(10, n), Label: size.Number(math.Pow(10, n))})
+	}
+	return ticks
+}
+
+// Guess is a rate that was predicted, and the same rate as it was measured.
+type Guess struct {
+	Name                string
+	Predicted, Measured report.Spread
+}
+
+// Guesses draws predicted rates beside measured ones.
+func Guesses(guesses []Guess, machine string) []byte {
+	c := &chart{title: "Thousand checks a second, predicted and measured", series: map[string][]report.Spread{}}
+	for _, g := range guesses {
+		c.groups = append(c.groups, strings.ReplaceAll(g.Name, ", ", ",\n"))
+		for name, s := range map[string]report.Spread{"predicted": g.Predicted, "measured": g.Measured} {
+			c.series[name] = append(c.series[name], report.Spread{Median: s.Median / 1000, Low: s.Low / 1000, High: s.High / 1000})
+		}
+	}
+	return c.svg("Medians of the rounds, and the confidence intervals of what was measured. \"Small\" containers are the limit.\n" + machine + ".")
 }

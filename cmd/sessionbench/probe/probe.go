@@ -82,6 +82,22 @@ func FamilyMemory(pid int) (total float64) {
 	return total
 }
 
+// FamilyCPU returns the CPU time of a process, of its children, and of those that have ended.
+func FamilyCPU(pid int) (total time.Duration) {
+	const userHZ = 100
+	for _, p := range must.Get(procfs.AllProcs()) {
+		stat, err := p.Stat()
+		if err != nil || p.PID != pid && stat.PPID != pid {
+			continue // not a child of pid, or a process that has already ended
+		}
+		total += seconds(stat.CPUTime() + float64(stat.CUTime+stat.CSTime)/userHZ)
+	}
+	return total
+}
+
+// Parent returns the id of a process's parent.
+func Parent(pid int) int { return must.Get(must.Get(procfs.NewProc(pid)).Stat()).PPID }
+
 // Machine describes this machine and the versions of Go, Redis and PostgreSQL.
 func Machine(ctx context.Context, client *redis.Client, db *sql.DB) string {
 	fs := must.Get(procfs.NewDefaultFS())

@@ -61,6 +61,7 @@ const (
 	Growth  = Part("growth") // all rows are compared to the first row; the last row measures the same again, to show the noise
 	Vanish  = Part("vanish")
 	Storm   = Part("storm")
+	Size    = Part("size")
 )
 
 // Kinds of tokens: warm ones were checked before, and new ones are checked for the first time.
@@ -106,6 +107,9 @@ const (
 	LoginShare, Refused     = Figure("logins, of the limit"), Figure("refused")
 	Longest, LongestRefusal = Figure("longest ms"), Figure("longest refusal ms")
 
+	Used      = Figure("of its CPU")            // CPU that the limited containers used, as a share of what they may use
+	LoadCores = Figure("load generator, cores") // CPU of the load generator
+
 	// The following figures are only in the JSON, and not in printed tables.
 	Checks                 = Figure("checks")
 	LoadCPU                = Figure("CPU of the load generator") // if a verifier in the same process is measured, its CPU time is included
@@ -121,10 +125,10 @@ const (
 // measured. A column in maxima shows the maximum of all rounds, any other column shows the median.
 var (
 	columns = []Figure{
-		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Allocations, Left, Declined, Wrong, LoginShare, Refused,
+		CheckP50, CheckP99, ToCalm, Rate, P50, P99, CPU, RedisCPU, Trips, Used, LoadCores, Allocations, Left, Declined, Wrong, LoginShare, Refused,
 		Longest, LongestRefusal, Deadline, GoroutinesBefore, GoroutinesAfter, IdleMB, PeakMB, ResidentMB, PerSession,
 	}
-	maxima = []Figure{Longest, LongestRefusal, ResidentMB}
+	maxima = []Figure{Declined, Longest, LongestRefusal, ResidentMB}
 )
 
 // Figures holds the values measured in one round.
@@ -208,12 +212,14 @@ func (r *Report) Of(part Part) (tables []*Table) {
 }
 
 func (r *Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; the longest times and resident memory are maxima. Ratios are of rates,\n"+
+	fmt.Fprintf(w, "%s\nFigures are medians of the rounds; declined checks, the longest times and resident memory are maxima. Ratios are of rates,\n"+
 		"round by round. CPU is ms for 1,000 checks; trips are read events of Redis for a check.\n", r.Machine)
 	for i := range r.Tables {
 		r.Tables[i].print(w)
 	}
-	fmt.Fprint(w, "\nThresholds\n")
+	if len(r.Verdicts) > 0 {
+		fmt.Fprint(w, "\nThresholds\n")
+	}
 	for _, v := range r.Verdicts {
 		fmt.Fprintln(w, v)
 	}

@@ -105,25 +105,32 @@ func (s *Stage) Claim(ctx context.Context) *Space {
 
 // close removes the keys of sessiond and sessionbench from the Redis database, and no others.
 func (sp *Space) close(ctx context.Context) error {
-	for _, pattern := range []string{"[slbgr]:{*", keyPrefix + "*"} {
+	return errors.Join(sp.remove(ctx, "[slbgr]:{*", keyPrefix+"*"), sp.Client.Close())
+}
+
+// Forget removes the keys of sessiond, as if Redis had lost them.
+func (sp *Space) Forget(ctx context.Context) error { return sp.remove(ctx, "[slbgr]:{*") }
+
+func (sp *Space) remove(ctx context.Context, patterns ...string) error {
+	for _, pattern := range patterns {
 		for cursor, more := uint64(0), true; more; more = cursor != 0 {
 			keys, next, err := sp.Client.Scan(ctx, cursor, pattern, 10_000).Result()
 			if err == nil && len(keys) > 0 {
 				err = sp.Client.Unlink(ctx, keys...).Err()
 			}
 			if err != nil {
-				return errors.Join(err, sp.Client.Close())
+				return err
 			}
 			cursor = next
 		}
 	}
-	return sp.Client.Close()
+	return nil
 }
 
 // Fill puts sessions into Redis with the backfill of redisstore.
-func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
+func (s *Stage) Fill(ctx context.Context, redisURL string, refs []session.Ref) {
 	const workers = 64
-	store := must.Get(redisstore.Open(sp.URL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
+	store := must.Get(redisstore.Open(redisURL, redisstore.Options{PoolSize: workers, LookTimeout: load.Patience}))
 	defer store.Close() //nolint:errcheck // no command is running
 	trust(ctx, store)
 	until := time.Now().Add(tokenTTL)
@@ -151,11 +158,15 @@ func (s *Stage) Fill(ctx context.Context, sp *Space, refs []session.Ref) {
 	must.Do(g.Wait())
 }
 
-// trust makes a store trust its Redis as long as the benchmark runs, in the epoch 1 that a service on
-// a new database begins.
+// trust makes a store trust its Redis as long as the benchmark runs, in the epoch that a service on a
+// new database begins: number 1, or on a Cluster the number of its masters.
 func trust(ctx context.Context, store *redisstore.Store) {
-	server := must.Get(store.Servers(ctx))[0].ID
-	store.Epochs().Learn([]session.Epoch{{Number: 1, Server: server}}, time.Now().Add(24*time.Hour), 24*time.Hour)
+	servers := must.Get(store.Servers(ctx))
+	var epochs []session.Epoch
+	for _, server := range servers {
+		epochs = append(epochs, session.Epoch{Number: int64(len(servers)), Server: server.ID})
+	}
+	store.Epochs().Learn(epochs, time.Now().Add(24*time.Hour), 24*time.Hour)
 }
 
 // CeilingKeys are like the three keys that a check reads. The third one does not exist.
@@ -211,6 +222,15 @@ func (s *Stage) SignIn(ctx context.Context, sp *Space, n int) ([]load.Request, i
 		}
 	}
 	return requests, m.Ledger
+}
+
+// Touch records that sessions were used at the time at, as replicas do in batches.
+func (s *Stage) Touch(ctx context.Context, ids []string, at time.Time) {
+	uses := make([]issuer.Use, 0, len(ids))
+	for _, id := range ids {
+		uses = append(uses, issuer.Use{SessionID: id, At: at})
+	}
+	must.Do(s.db.Sessions().Touch(ctx, uses))
 }
 
 // People creates n users and returns their ids, which are also their usernames. All have the same

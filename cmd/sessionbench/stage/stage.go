@@ -185,10 +185,18 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 	db := must.Get(sql.Open("postgres", b.databaseURL))
 	_, _ = db.ExecContext(ctx, "DELETE FROM redis_epochs") // fails if the build is older than this table
 	_ = db.Close()
+	return s.Join(ctx, b, redisURL, wrap, settings...)
+}
+
+// Join is like Service, for one more replica beside those that run on the same database and Redis. They
+// keep their epochs.
+func (s *Stage) Join(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	p := &Process{Addr: freeAddr(), metrics: freeAddr(), Check: freeAddr(), ExtAuthz: freeAddr()}
-	settings = append(settings, "SESSIOND_ADDR="+p.Addr, "SESSIOND_METRICS_ADDR="+p.metrics, "SESSIOND_CHECK_ADDR="+p.Check, "SESSIOND_EXT_AUTHZ_ADDR="+p.ExtAuthz,
-		"SESSIOND_DATABASE_URL="+b.databaseURL, "SESSIOND_REDIS_URL="+redisURL, "SESSIOND_SIGNING_KEYS_FILE="+s.keysFile(),
-		"SESSIOND_ISSUER="+issuerURL, "SESSIOND_PUBLIC_URL="+issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0")
+	settings = append([]string{
+		"SESSIOND_ADDR=" + p.Addr, "SESSIOND_METRICS_ADDR=" + p.metrics, "SESSIOND_CHECK_ADDR=" + p.Check, "SESSIOND_EXT_AUTHZ_ADDR=" + p.ExtAuthz,
+		"SESSIOND_DATABASE_URL=" + b.databaseURL, "SESSIOND_REDIS_URL=" + redisURL, "SESSIOND_SIGNING_KEYS_FILE=" + s.keysFile(),
+		"SESSIOND_ISSUER=" + issuerURL, "SESSIOND_PUBLIC_URL=" + issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0",
+	}, settings...) // the last of two values counts
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
@@ -219,25 +227,6 @@ func freeAddr() string {
 	listener := must.Get(net.Listen("tcp", "127.0.0.1:0")) //nolint:noctx // listening on loopback does not block
 	defer listener.Close()                                 //nolint:errcheck // an error does not matter, because no client has connected
 	return listener.Addr().String()
-}
-
-// LimitCPU creates a control group, cgroups(7), whose processes may together use that many CPU
-// cores, as in a container. A command that begins with the words in wrap runs in the group.
-func (s *Stage) LimitCPU(cores float64) (wrap []string, err error) {
-	const mount, period = "/sys/fs/cgroup", 100_000 // period is in microseconds
-	quota, name := strconv.Itoa(int(cores*period)), "sessionbench-"+rand.Text()
-	dir, settings := filepath.Join(mount, "cpu", name), map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": quota}
-	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil { // this file exists only in version 2 of cgroups
-		dir, settings = filepath.Join(mount, name), map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: the kernel uses this mode for control groups
-		return nil, err
-	}
-	s.Later(func() error { return os.Remove(dir) })
-	for file, value := range settings {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)) //nolint:gosec // G306: the kernel uses this mode for such files
-	}
-	return []string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, err
 }
 
 // EnvBaseline is the environment variable that makes sessionbench run as a baseline server. Its

@@ -89,8 +89,8 @@ func TestMint_VerifierAcceptsAllTokens(t *testing.T) {
 	}()
 	sp := space(t)
 	many, one := NewSessions(3, false), NewSessions(3, true)
-	s.Fill(t.Context(), sp, many)
-	s.Fill(t.Context(), sp, one)
+	s.Fill(t.Context(), sp.URL, many)
+	s.Fill(t.Context(), sp.URL, one)
 	refs := append(many, one...)
 	v, _ := s.Verifier(sp.URL, redisstore.Options{LookTimeout: load.Patience})
 	for alg := range s.Keys {

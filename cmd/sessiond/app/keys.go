@@ -20,7 +20,7 @@ import (
 func keysCommand(env lookupEnv) *cobra.Command {
 	var path, alg, kid string
 	var secret, entry, account string
-	var early bool
+	var early, ifMissing bool
 	var maxAge time.Duration
 	change := func(f func([]session.Key) ([]session.Key, error)) func(*cobra.Command) error {
 		return func(c *cobra.Command) error { return changeKeys(path, c.OutOrStdout(), f) }
@@ -39,8 +39,11 @@ func keysCommand(env lookupEnv) *cobra.Command {
 	}{
 		{
 			"new", "Create a key file with one signing key", "--out keys.json",
-			[]string{"out", "alg"},
+			[]string{"out", "alg", "if-missing"},
 			func(c *cobra.Command) error {
+				if _, err := os.Stat(path); ifMissing && err == nil {
+					return nil
+				}
 				if err := writeKey(path, alg); err != nil {
 					return err
 				}
@@ -103,6 +106,8 @@ func keysCommand(env lookupEnv) *cobra.Command {
 			switch name {
 			case "out":
 				c.Flags().StringVar(&path, name, "", "signing key `FILE` to create; it must not exist yet")
+			case "if-missing":
+				c.Flags().BoolVar(&ifMissing, name, false, "do nothing if the file exists, for jobs that run again")
 			case "file":
 				c.Flags().StringVar(&path, name, "", "signing key `FILE`")
 			case "alg":

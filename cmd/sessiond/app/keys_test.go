@@ -12,10 +12,10 @@ import (
 
 func TestKeysNew_DoesNotOverwriteExistingFile_ASVS_V13_3_2(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
-	keysNew := func() error {
-		return Run(t.Context(), []string{"keys", "new", "--out", path}, environment(), io.Discard, io.Discard)
+	keysNew := func(flags ...string) error {
+		return Run(t.Context(), append([]string{"keys", "new", "--out", path}, flags...), environment(), io.Discard, io.Discard)
 	}
-	if err := keysNew(); err != nil {
+	if err := keysNew("--if-missing"); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(path)
@@ -27,6 +27,9 @@ func TestKeysNew_DoesNotOverwriteExistingFile_ASVS_V13_3_2(t *testing.T) {
 	}
 	if err := keysNew(); err == nil {
 		t.Error("the second run returned no error")
+	}
+	if err := keysNew("--if-missing"); err != nil {
+		t.Errorf("with --if-missing, the third run returned %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 		t.Errorf("the second run changed the file, error %v", err)

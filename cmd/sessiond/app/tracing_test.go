@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -41,6 +43,34 @@ func TestTracingOn_FollowsStandardVariables(t *testing.T) {
 		}
 		if got := tracingOn(func(name string) (string, bool) { v, ok := values[name]; return v, ok }); got != c.want {
 			t.Errorf("with %q, tracing is on: %t, want %t", c.variables, got, c.want)
+		}
+	}
+}
+
+func TestNewSpanExporter_FollowsStandardVariables(t *testing.T) {
+	for _, c := range []struct{ exporter, protocol, traces, want string }{
+		{"", "", "", "*otlptrace.Exporter http"},
+		{"otlp", "http/protobuf", "", "*otlptrace.Exporter http"},
+		{"otlp", "grpc", "", "*otlptrace.Exporter grpc"},
+		{"otlp", "grpc", "http/protobuf", "*otlptrace.Exporter http"}, // the variable for traces wins
+		{"console", "unknown", "", "*stdouttrace.Exporter"},
+		{"unknown", "", "", "OTEL_TRACES_EXPORTER: want otlp, console or none"},
+		{"otlp", "http/json", "", "OTEL_EXPORTER_OTLP_PROTOCOL: want http/protobuf or grpc"},
+	} {
+		values := map[string]string{"OTEL_TRACES_EXPORTER": c.exporter, "OTEL_EXPORTER_OTLP_PROTOCOL": c.protocol, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": c.traces}
+		exporter, err := newSpanExporter(t.Context(), func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+		got := fmt.Sprintf("%T", exporter)
+		if err != nil {
+			got = err.Error()
+		} else {
+			t.Cleanup(func() { _ = exporter.Shutdown(context.WithoutCancel(t.Context())) })
+		}
+		if transport, ok := exporter.(*otlptrace.Exporter); ok {
+			text := fmt.Sprintf("%#v", transport.MarshalLog())
+			got += map[bool]string{true: " grpc", false: " http"}[strings.Contains(text, "grpc")]
+		}
+		if got != c.want {
+			t.Errorf("for %+v, the exporter is %s", c, got)
 		}
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,10 +45,13 @@ func (r reply) text(path string) string {
 }
 
 // browser sends requests. A fault may make a request fail, so an error is an empty reply.
-type browser struct{ http.Client }
+type browser struct {
+	http.Client
+	again atomic.Int64 // how often Go sent a request a second time, because its connection was closed before a response
+}
 
 func newBrowser() *browser {
-	return &browser{http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}}}
+	return &browser{Client: http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}}}
 }
 
 // send sends a request. body is nil, url.Values for a form, or anything else for JSON.
@@ -62,6 +67,12 @@ func (b *browser) send(method, url, token string, body any) reply {
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
 		r.Header.Set("Content-Type", contentType)
 	}
+	connections := 0
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		if connections++; connections > 1 {
+			b.again.Add(1)
+		}
+	}}))
 	resp, err := b.Do(r)
 	if err != nil {
 		return reply{}

@@ -100,12 +100,13 @@ func (p *process) tail() string {
 	return string(text[max(0, len(text)-3000):])
 }
 
-// logged returns the lines of the process's output that contain a text, at most 20 of them.
+// logged returns the lines of the process's output that contain a text, at most 20 of them. It leaves out
+// HAProxy's own requests.
 func (p *process) logged(text string) string {
 	all, _ := os.ReadFile(p.log)
 	var found []string
 	for line := range strings.Lines(string(all)) {
-		if strings.Contains(line, text) && len(found) < 20 {
+		if strings.Contains(line, text) && !strings.Contains(line, "/readyz") && len(found) < 20 {
 			found = append(found, line)
 		}
 	}

@@ -253,7 +253,7 @@ var rolling = fault{
 	promise: "no failed request through HAProxy, and nobody is signed out",
 	run: func(r *row) {
 		older, newer := programBefore(r.t), program(r.t)
-		begin := r.now()
+		begin, again := r.now(), r.browser.again.Load()
 		for i := range r.n {
 			r.inject(func() {
 				if i == 0 {
@@ -291,6 +291,7 @@ var rolling = fault{
 				r.t.Logf("%s answered 503:\n%s", replica.name(), replica.proc.logged(`"status":503`))
 			}
 		}
+		r.notef("requests that the client sent again %d", r.browser.again.Load()-again)
 		r.promised(len(failed) == 0 && (all >= 100_000 || !recorded()), "failed requests through HAProxy, by status: %v of %d (checks and lists %d, logins %d, refreshes %d, revocations %d)",
 			failed, all, sent[check], sent[login], sent[refresh], sent[revoke]+sent[revokeOthers]+sent[revokeAll])
 	},
