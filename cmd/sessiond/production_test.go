@@ -44,12 +44,12 @@ func imageRoot(t *testing.T) string {
 }
 
 var buildImageRoot = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sessiond-image") //nolint:usetesting // several tests share it
+	dir, err := os.MkdirTemp("", "sessiond-image")
 	if err != nil {
 		return "", err
 	}
 	imageDir = dir
-	build := exec.Command("./deploy/image-root.sh", filepath.Join(dir, "root"), "v1.2.3") //nolint:noctx // as long as go build needs
+	build := exec.Command("./deploy/image-root.sh", filepath.Join(dir, "root"), "v1.2.3")
 	build.Dir, build.Stderr = root, os.Stderr
 	return filepath.Join(dir, "root"), build.Run()
 })
