@@ -3,10 +3,10 @@
 # read-only root, no capabilities, 64 MB of memory and a quarter of a processor: migrate, doctor, serve,
 # a sign-in, checks, the end of a session, and admin, against throwaway servers on loopback.
 #
-#   ./deploy/image.sh [--dockerfile]
+#   ./deploy/image.sh [--dockerfile | --chroot]
 #
-# It uses Podman if that can start a container here, otherwise a chroot of the same files with control
-# groups, which needs root. With --dockerfile, Podman builds the image from deploy/Dockerfile. If the
+# It uses Podman if that can start a container here, otherwise (or with --chroot) a chroot of the same
+# files with control groups, which needs root. With --dockerfile, Podman builds the image from deploy/Dockerfile. If the
 # base image cannot be pulled, it is made of this machine's Go and debootstrap.
 
 set -euo pipefail
@@ -18,12 +18,8 @@ memory=64 # MB
 max_size=40000000 max_compressed=16000000
 user=65532
 
-dockerfile=no
-if [ "${1:-}" = --dockerfile ]; then
-  dockerfile=yes
-  shift
-fi
-[ $# = 0 ] || die "usage: $0 [--dockerfile]"
+way=${1:-}
+[[ $# -le 1 && $way =~ ^(|--dockerfile|--chroot)$ ]] || die "usage: $0 [--dockerfile | --chroot]"
 
 # ---- building --------------------------------------------------------------
 
@@ -86,7 +82,7 @@ runtime= # of Podman; empty if there is no Podman that works
 
 # find_engine loads the image into Podman, and looks for a runtime that starts a limited container.
 find_engine() {
-  command -v podman >/dev/null || return 0
+  [ "$way" != --chroot ] && command -v podman >/dev/null || return 0
   podman load --quiet --input "$dir/image.tar" >/dev/null 2>&1 || return 0
   for runtime in crun runc; do
     if contain podman-probe version >"$dir/probe.log" 2>&1; then return 0; fi
@@ -143,7 +139,7 @@ limited() {
 }
 
 # remove_groups removes the control groups of chroots that have ended.
-remove_groups() { find /sys/fs/cgroup -maxdepth 2 -name "sessiond-*-$$" -exec rmdir {} + 2>/dev/null || true; }
+remove_groups() { find /sys/fs/cgroup -maxdepth 2 -name "sessiond-*-$$" -prune -exec rmdir {} + 2>/dev/null || true; }
 
 # configure writes the settings of the image, and makes a directory for its keys.
 configure() {
@@ -176,17 +172,18 @@ expect() {
 
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" | head -n 1; }
 
-# serving_group prints the control group of serve's memory.
-serving_group() {
-  local pid
-  pid=$(pgrep -f "^/sessiond serve --addr 127.0.0.1:$port" | head -n 1)
-  awk -F: '$2 == "memory" { print "/sys/fs/cgroup/memory" $3 } $1 == "0" { print "/sys/fs/cgroup" $3 }' "/proc/$pid/cgroup" | head -n 1
+# serving prints the process id of serve.
+serving() { pgrep -f "^/sessiond serve --addr 127.0.0.1:$port"; }
+
+# group_of prints the control group of a process's memory.
+group_of() {
+  awk -F: '$2 == "memory" { print "/sys/fs/cgroup/memory" $3 } $1 == "0" { print "/sys/fs/cgroup" $3 }' "/proc/$1/cgroup" | head -n 1
 }
 
 # show_rights prints what the kernel says about the process that serves, and fails if it has rights.
 show_rights() {
   local pid status
-  pid=$(head -n 1 "$group/cgroup.procs")
+  pid=$(serving)
   status=$(grep -E '^(Uid|CapEff|CapPrm|NoNewPrivs):' "/proc/$pid/status" | tr '\t\n' '  ')
   say "rights of serve: $status· root $(awk '$5 == "/" { print $6 }' "/proc/$pid/mountinfo" | cut -d, -f1)"
   [[ $status == *"Uid: $user "* && $status == *"CapEff: 0000000000000000"* && $status == *"NoNewPrivs: 1"* ]] || die "serve has more rights than it should"
@@ -206,7 +203,7 @@ show_memory() {
 }
 
 try() {
-  local header json='Content-Type: application/json' answer i
+  local header json='Content-Type: application/json' answer i launcher servers
   say "$(limited version version | head -n 1)"
   say "keys new, migrate"
   limited keys keys new --out /keys/keys.json
@@ -214,14 +211,16 @@ try() {
   say "doctor"
   limited doctor doctor
   say "serve"
+  servers=${#pids[@]}
   limited serve serve --addr "127.0.0.1:$port" >"$dir/serve.log" 2>&1 &
-  pids+=($!)
+  launcher=$!
   for i in {1..600}; do
-    if answers "$port" && [ "$(call GET /readyz | tail -n 1)" = 200 ]; then break; fi
-    if [ "$i" = 600 ] || ! kill -0 "${pids[-1]}" 2>/dev/null; then give_up serve; fi
+    if [ ${#pids[@]} -gt "$servers" ] && answers "$port" && [ "$(call GET /readyz | tail -n 1)" = 200 ]; then break; fi
+    if [ "$i" = 600 ] || ! kill -0 "$launcher" 2>/dev/null; then give_up serve; fi
+    if [ ${#pids[@]} = "$servers" ] && serving >/dev/null; then pids+=("$(serving)"); fi
     sleep 0.1
   done
-  group=$(serving_group)
+  group=$(group_of "${pids[-1]}")
   show_rights
 
   say "register, sign in, check, end, check"
@@ -241,8 +240,14 @@ try() {
   show_memory
 
   say "admin: end all sessions of ada"
-  limited admin admin sessions revoke --user ada --yes
+  limited admin admin sessions revoke --user ada --yes 2>/dev/null
   expect 401 GET /v1/verify --header "$header" >/dev/null
+
+  say "end"
+  kill -TERM "${pids[-1]}"
+  unset 'pids[-1]'
+  wait "$launcher" || die "serve has ended with status $?"
+  remove_groups
 }
 
 # statuses makes many requests at once, and prints how many had each status.
@@ -265,9 +270,9 @@ configure
 find_engine
 if [ -n "$runtime" ]; then
   say "using $(podman --version) with $runtime"
-  [ $dockerfile = no ] || build_dockerfile
+  [ "$way" != --dockerfile ] || build_dockerfile
 else
-  [ $dockerfile = no ] || die "--dockerfile needs a Podman that works"
+  [ "$way" != --dockerfile ] || die "--dockerfile needs a Podman that works"
   [ "$(id -u)" = 0 ] || die "there is no Podman that works, and a chroot needs root"
   say "using a chroot and control groups"
   mkdir -p "$dir/root/proc" "$dir/root/keys" "$dir/root/dev"

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -151,22 +150,4 @@ func (s *Sessions) SubjectOf(ctx context.Context, id string) (string, error) {
 	var subject string
 	err := s.db.get(ctx, &subject, issuer.ErrNotFound, subjectOf, id)
 	return subject, s.wrap("find the user of session "+id, err)
-}
-
-// inNetwork reports whether an address or network, as sessions have it, is in a network. On Postgres, the
-// dialect writes it as an operator.
-func inNetwork(ip, within string) bool {
-	outer, err := netip.ParsePrefix(within)
-	if err != nil {
-		return false
-	}
-	inner, err := netip.ParsePrefix(ip)
-	if err != nil {
-		addr, err := netip.ParseAddr(ip)
-		if err != nil {
-			return false
-		}
-		inner = netip.PrefixFrom(addr, addr.BitLen())
-	}
-	return inner.Bits() >= outer.Bits() && outer.Contains(inner.Addr())
 }

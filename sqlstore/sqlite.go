@@ -8,6 +8,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -94,4 +95,22 @@ func sqliteDSN(path string, timeout time.Duration) string {
 		},
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+}
+
+// inNetwork reports whether an address or network, as sessions have it, is in a network. On Postgres, the
+// dialect writes it as an operator.
+func inNetwork(ip, within string) bool {
+	outer, err := netip.ParsePrefix(within)
+	if err != nil {
+		return false
+	}
+	inner, err := netip.ParsePrefix(ip)
+	if err != nil {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			return false
+		}
+		inner = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	return inner.Bits() >= outer.Bits() && outer.Contains(inner.Addr())
 }

@@ -35,7 +35,7 @@ func TestStack_ServesThroughHAProxyAndSurvivesFailoverOfRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // G302: other users run the services
+		if err := os.Chmod(dir, 0o711); err != nil {
 			t.Fatal(err)
 		}
 		build := exec.CommandContext(t.Context(), "./deploy/image-root.sh", filepath.Join(dir, "root"))
@@ -164,7 +164,7 @@ func newStack(t *testing.T, dir string) *stack {
 			}
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644); err != nil { //nolint:gosec // G306: other users read it
+	if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.command("mount", "--bind", filepath.Join(dir, "hosts"), "/etc/hosts")
@@ -183,7 +183,7 @@ func (s *stack) command(name string, args ...string) string {
 // mkdir makes a directory, which belongs to the user of a service if that is given.
 func (s *stack) mkdir(dir, owner string) {
 	s.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // G301: other users run the services
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.Fatal(err)
 	}
 	if owner != "" {
