@@ -192,9 +192,11 @@ func (s *Stage) Service(ctx context.Context, b Build, redisURL string, wrap []st
 // keep their epochs.
 func (s *Stage) Join(ctx context.Context, b Build, redisURL string, wrap []string, settings ...string) *Process {
 	p := &Process{Addr: freeAddr(), metrics: freeAddr(), Check: freeAddr(), ExtAuthz: freeAddr()}
-	settings = append([]string{"SESSIOND_ADDR=" + p.Addr, "SESSIOND_METRICS_ADDR=" + p.metrics, "SESSIOND_CHECK_ADDR=" + p.Check, "SESSIOND_EXT_AUTHZ_ADDR=" + p.ExtAuthz,
+	settings = append([]string{
+		"SESSIOND_ADDR=" + p.Addr, "SESSIOND_METRICS_ADDR=" + p.metrics, "SESSIOND_CHECK_ADDR=" + p.Check, "SESSIOND_EXT_AUTHZ_ADDR=" + p.ExtAuthz,
 		"SESSIOND_DATABASE_URL=" + b.databaseURL, "SESSIOND_REDIS_URL=" + redisURL, "SESSIOND_SIGNING_KEYS_FILE=" + s.keysFile(),
-		"SESSIOND_ISSUER=" + issuerURL, "SESSIOND_PUBLIC_URL=" + issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0"}, settings...) // the last of two values counts
+		"SESSIOND_ISSUER=" + issuerURL, "SESSIOND_PUBLIC_URL=" + issuerURL, "SESSIOND_LIMITS=off", "SESSIOND_MAX_SESSIONS=0",
+	}, settings...) // the last of two values counts
 	return s.start(ctx, p, settings, append(slices.Clone(wrap), b.program, "serve")...)
 }
 
