@@ -176,11 +176,16 @@ func TestRun_SizePrintsATableWithoutServers(t *testing.T) {
 	}
 }
 
-// The small deployments here take 20 µs for each check and 60 µs for each round trip.
+// A replica here takes 20 µs for each check and 60 µs for each round trip, and a shard 3 µs and 18 µs.
 func TestPoints_ArePredictedFromTheSmallOnes(t *testing.T) {
 	one, two, three := &cell{}, &cell{}, &cell{}
 	predicted, small := points(one, two, three)
-	cost := func(p *point) float64 { return 20 + 60*3/p.waiting() }
+	cost := func(p *point) float64 {
+		if p.byShards {
+			return 3 + 18*3/p.waiting()
+		}
+		return 20 + 60*3/p.waiting()
+	}
 	rate := func(p *point) float64 { return 1e6 * p.granted() / cost(p) }
 	names := map[string]bool{}
 	for _, p := range predicted {

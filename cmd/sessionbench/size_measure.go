@@ -81,16 +81,16 @@ func (p *point) granted() float64 {
 }
 
 // points returns the configurations that are predicted, and the four from which they are predicted: two replicas and
-// one shard, with few and with many callers, once with small replicas and once with a small shard.
+// two shards, with few and with many callers, once with small replicas and once with small shards.
 func points(one, two, three *cell) (predicted, small []*point) {
-	for _, callers := range []int{2 * 32, 2 * 96} {
-		small = append(small, &point{fmt.Sprintf("2 small replicas, 1 shard, %d callers", callers), one, 2, 1, callers, false})
+	for _, callers := range []int{2 * 48, 2 * 192} {
+		small = append(small, &point{fmt.Sprintf("2 small replicas, 2 shards, %d callers", callers), two, 2, 2, callers, false})
 	}
-	for _, callers := range []int{2 * 20, 2 * 128} {
-		small = append(small, &point{fmt.Sprintf("2 replicas, 1 small shard, %d callers", callers), one, 2, 1, callers, true})
+	for _, callers := range []int{2 * 48, 2 * 192} {
+		small = append(small, &point{fmt.Sprintf("2 replicas, 2 small shards, %d callers", callers), two, 2, 2, callers, true})
 	}
 	for n := 1; n <= 3; n++ {
-		predicted = append(predicted, &point{count(n, "small replica") + ", 2 shards", two, n, 2, n * 96, false})
+		predicted = append(predicted, &point{count(n, "small replica") + ", 3 shards", three, n, 3, n * 96, false})
 	}
 	for i, c := range []*cell{one, two, three} {
 		predicted = append(predicted, &point{"3 replicas, " + count(i+1, "small shard"), c, 3, i + 1, 3 * 96, true})
@@ -117,13 +117,16 @@ const (
 func (b *bench) sizeMeasured(ctx context.Context, program, svg string, w io.Writer) error {
 	must.Do(b.Spin(ctx))
 	predicted, small := points(b.cell(ctx, program, 1, 3), b.cell(ctx, program, 2, 3), b.cell(ctx, program, 3, 3))
-	all := append(append([]*point{}, small...), predicted...)
+	all := append(append([]*point{}, predicted...), small...)
 	rounds, length := b.rounds(22, 500*time.Millisecond)
 	t := report.Table{Part: report.Size, Name: "containers that use all the CPU that they may", Round: length, Turn: length, Rows: make([]report.Row, len(all))}
 	for n := range rounds + 1 { // round 0 warms up
 		b.Say("round %d of %d", n, rounds)
-		for i := range len(all) + len(small) {
-			i = (i + n) % (len(all) + len(small)) % len(all) // the small ones twice, because all predictions depend on them
+		turns := len(all) + len(small) // the small ones twice, because all predictions depend on them
+		for i := range turns {
+			if i = (i + n) % turns; i >= len(all) {
+				i -= len(small)
+			}
 			f := b.turn(ctx, all[i], length)
 			if t.Rows[i].Name = all[i].name; n > 0 {
 				t.Rows[i].Rounds = append(t.Rows[i].Rounds, f)
@@ -199,7 +202,7 @@ func (p *point) clocks(ctx context.Context) (sum probe.Clocks) {
 
 // guess prints the predicted and the measured rates. It returns an error if they deviate by more than limit.
 func (b *bench) guess(w io.Writer, t report.Table, predicted, small []*point, svg string) (err error) {
-	fmt.Fprintf(w, "\nPredicted from the first %d rows\n\n| deployment | predicted, checks/s | measured | deviation |\n| --- | ---: | ---: | ---: |\n", len(small))
+	fmt.Fprintf(w, "\nPredicted from the last %d rows\n\n| deployment | predicted, checks/s | measured | deviation |\n| --- | ---: | ---: | ---: |\n", len(small))
 	measured := func(p *point) report.Spread { return t.Row(p.name).Spread(report.Rate) }
 	var guesses []plot.Guess
 	for _, p := range predicted {

@@ -24,21 +24,23 @@ func TestBatch_IsAtLeastOne(t *testing.T) {
 	}
 }
 
-// round returns costs and a load whose results can be computed in one's head.
-func round() (Load, Costs) {
+// exampleLoad returns costs and a load whose results can be computed in one's head.
+func exampleLoad() (Load, Costs) {
 	write := Write{CPU: 1, WAL: 1000, Pages: 2}
-	return Load{
-			Users: 1e6, Active: 0.36, Sessions: 1, Checks: 2, Refreshes: 1, Logins: 2.592, Peak: 1, Retention: 30,
-			Way: Ways[0], Cores: 2, ReplicaUse: 0.5, ShardUse: 0.5, RoundTrip: 0.1, Spare: 1, Conns: 18, Checkpoint: 10,
-		}, Costs{
-			Service: map[string]Cost{Ways[0]: {Check: 50, Trip: 50}}, Redis: Cost{Check: 5, Trip: 15},
-			Login: 100, Refresh: 1, Backfill: 0.5, Limit: 100, RedisSession: 500, User: 1000, Session: 1000, Event: 500,
-			PostgresLogin: write, PostgresRefresh: write, PostgresUse: write,
-		}
+	l := Load{
+		Users: 1e6, Active: 0.36, Sessions: 1, Checks: 2, Refreshes: 1, Logins: 2.592, Peak: 1, Retention: 30,
+		Way: Ways[0], Cores: 2, ReplicaUse: 0.5, ShardUse: 0.5, RoundTrip: 0.1, Spare: 1, Conns: 18, Checkpoint: 10,
+	}
+	c := Costs{
+		Service: map[string]Cost{Ways[0]: {Check: 50, Trip: 50}}, Redis: Cost{Check: 5, Trip: 15},
+		Login: 100, Refresh: 1, Backfill: 0.5, Limit: 100, RedisSession: 500, User: 1000, Session: 1000, Event: 500,
+		PostgresLogin: write, PostgresRefresh: write, PostgresUse: write,
+	}
+	return l, c
 }
 
 func TestPredict_AddsUpTheCosts(t *testing.T) {
-	s := Predict(round())
+	s := Predict(exampleLoad())
 	for name, c := range map[string]struct{ got, want float64 }{
 		"sessions in use": {s.Live, 360_000},
 		"checks":          {s.Checks, 12_000},
@@ -71,7 +73,7 @@ func TestPredict_AddsUpTheCosts(t *testing.T) {
 }
 
 func TestPredict_AddsShardsUntilRedisHasEnoughCPU(t *testing.T) {
-	l, c := round()
+	l, c := exampleLoad()
 	l.Users *= 100 // 1.2 million checks a second
 	s := Predict(l, c)
 	if s.RedisCores > float64(s.Shards)*l.ShardUse {
@@ -85,17 +87,17 @@ func TestPredict_AddsShardsUntilRedisHasEnoughCPU(t *testing.T) {
 }
 
 func TestPredict_LargerReplicasNeedFewerShards(t *testing.T) {
-	l, c := round()
+	l, c := exampleLoad()
 	l.Users, l.RoundTrip = 10*l.Users, 2
 	small := Predict(l, c)
 	l.Cores = 16 // a batch has the checks of one replica, so fewer replicas have larger batches
-	if large := Predict(l, c); large.Batch <= small.Batch || large.Shards >= small.Shards || large.RedisCores >= small.RedisCores {
-		t.Errorf("batches %v, then %v; shards %d, then %d", small.Batch, large.Batch, small.Shards, large.Shards)
+	if large := Predict(l, c); large.Batch <= small.Batch || large.Shards >= small.Shards || large.RedisCores >= small.RedisCores || large.ServiceCores >= small.ServiceCores {
+		t.Errorf("batches %v, then %v; shards %d, then %d; cores %v, then %v", small.Batch, large.Batch, small.Shards, large.Shards, small.ServiceCores, large.ServiceCores)
 	}
 }
 
 func TestPredict_VerifiersInOtherServicesRecordNoUses(t *testing.T) {
-	l, c := round()
+	l, c := exampleLoad()
 	l.Way, c.Service[inProcess] = inProcess, Cost{Check: 5, Trip: 5}
 	if s := Predict(l, c); s.Uses != 0 || !near(s.ServiceCores, 0.12+0.2505) {
 		t.Errorf("%v uses, %v cores; want 0 and 0.3705", s.Uses, s.ServiceCores)
@@ -103,7 +105,7 @@ func TestPredict_VerifiersInOtherServicesRecordNoUses(t *testing.T) {
 }
 
 func TestPredict_PartitionsTheHistoryFrom50MillionRows(t *testing.T) {
-	l, c := round()
+	l, c := exampleLoad()
 	l.Users *= 20
 	if s := Predict(l, c); s.Partitions != 2 {
 		t.Errorf("%v rows in %d partitions, want 2: this month and the one before", s.Rows, s.Partitions)
@@ -123,7 +125,7 @@ func TestParse_RefusesMissingCosts(t *testing.T) {
 }
 
 func TestPrint_HasAColumnForEachNumberOfUsers(t *testing.T) {
-	l, c := round()
+	l, c := exampleLoad()
 	var out bytes.Buffer
 	Print(&out, []Size{Predict(l, c)})
 	for _, want := range []string{"| users | 1 million |\n| --- | ---: |\n", "| checks a second | 12,000 |\n", "| **replicas** | 3 |\n"} {
