@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func near(a, b float64) bool { return math.Abs(a-b) <= 1e-6*math.Max(math.Abs(a), math.Abs(b)) }
+func near(got, want float64) bool { return math.Abs(got-want) <= 1e-6*math.Abs(want) }
 
 func TestFit_ReturnsTheCostOfBothMeasurements(t *testing.T) {
 	c := Fit(10, 2, 4, 8) // 10 = check + trip/2, 4 = check + trip/8
