@@ -52,10 +52,7 @@ const checkMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 // because a gateway asks before every request.
 func (a *API) check(ctx context.Context, q *checkRequest) (answer checkAnswer) {
 	entry := &q.entry
-	*entry = logEntry{
-		start: time.Now(), id: requestID(q.requestID), method: q.method, route: q.route, level: slog.LevelInfo,
-		clientIP: a.clientAddr(ctx, q.peer, q.header),
-	}
+	*entry = logEntry{start: time.Now(), id: requestID(q.requestID), method: q.method, route: q.route, level: slog.LevelInfo}
 	defer func() {
 		if p := recover(); p != nil {
 			answer = a.refuse(entry, panicError(p))
@@ -63,6 +60,7 @@ func (a *API) check(ctx context.Context, q *checkRequest) (answer checkAnswer) {
 		entry.status, entry.bytes = answer.status, len(answer.body)
 		a.finish(ctx, entry)
 	}()
+	entry.clientIP = a.clientAddr(ctx, q.peer, q.header)
 	if q.method == http.MethodTrace {
 		answer = a.refuse(entry, errMethodNotAllowed)
 		answer.header = append(answer.header, headerField{"Allow", checkMethods})

@@ -2,9 +2,11 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"maps"
 	"net"
@@ -13,7 +15,10 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
@@ -29,28 +34,40 @@ type CheckServer struct {
 	checks   context.Context // of all checks, because the context of a request must not outlive it
 	stop     context.CancelFunc
 	stopping atomic.Bool // true: each connection closes after its next answer
+
+	mu       sync.Mutex
+	closed   bool
+	listener net.Listener
 }
 
 // NewCheckServer returns a server for the listener of [CheckServer.Serve].
 func (a *API) NewCheckServer() *CheckServer {
 	routes := a.router(a.livenessRoute)
-	others := func(w http.ResponseWriter, r *http.Request) { serveRoutes(routes, w, r) }
+	others := func(w http.ResponseWriter, r *http.Request) {
+		r.Method = strings.Clone(r.Method) // fasthttp uses its memory again, and the metrics keep it
+		serveRoutes(routes, w, r)
+	}
 	s := &CheckServer{api: a, others: fasthttpadaptor.NewFastHTTPHandler(secure(http.HandlerFunc(others)))}
 	s.checks, s.stop = context.WithCancel(context.Background())
 	s.server = &fasthttp.Server{
 		Handler: s.handle, ErrorHandler: s.refuse, HeaderReceived: withoutBody,
-		ReadTimeout: readHeaderTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ReadBufferSize:        maxHead + 1<<10,
 		NoDefaultServerHeader: true, NoDefaultContentType: true,
 		LazyRequestTime: true, CloseOnShutdown: true,
-		Logger: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug),
+		Logger: log.New(io.Discard, "", 0), // its texts quote requests, which contain tokens
 	}
 	return s
 }
 
 // Serve answers the requests that arrive at l. After Shutdown it returns [http.ErrServerClosed].
 func (s *CheckServer) Serve(l net.Listener) error {
-	if err := s.server.Serve(checkListener{l}); err != nil {
+	s.mu.Lock()
+	s.listener = &checkListener{Listener: l, close: sync.OnceValue(l.Close)}
+	if s.closed {
+		_ = s.listener.Close() // fasthttp would serve on, because Shutdown came first
+	}
+	s.mu.Unlock()
+	if err := s.server.Serve(s.listener); err != nil {
 		return err
 	}
 	return http.ErrServerClosed
@@ -62,6 +79,12 @@ func (s *CheckServer) Drain() { s.stopping.Store(true) }
 // Shutdown closes the listener and waits until all requests are answered, or until ctx is done.
 func (s *CheckServer) Shutdown(ctx context.Context) error {
 	defer s.stop()
+	s.mu.Lock()
+	s.closed = true
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+	s.mu.Unlock()
 	return s.server.ShutdownWithContext(ctx)
 }
 
@@ -73,16 +96,27 @@ func (s *CheckServer) handle(ctx *fasthttp.RequestCtx) {
 	if !r.IsHTTP11() {
 		h.SetProtocol([]byte("HTTP/1.0"))
 	}
-	if !isCheckTarget(r.RequestURI()) {
+	if path := targetPath(r); !isGatewayCheck(path) {
+		if r.IsConnect() {
+			r.SetRequestURI(cmp.Or(path, "/")) // the adapter understands no other target of CONNECT
+		}
 		s.others(ctx)
 		return
 	}
-	values := func(name string) []string { return headerValues(r, name) }
-	answer := s.api.checkInSpan(s.checks, &checkRequest{
-		route: verifyPattern, method: string(r.Method()), requestID: string(r.Peek(requestIDHeader)),
-		authorization: values("Authorization"), peer: addrOf(ctx.RemoteAddr()), header: values,
-	})
+	q := questions.Get().(*question)
+	defer questions.Put(q)
+	q.head = r
+	q.checkRequest = checkRequest{
+		route: verifyPattern, method: methodOf(r), requestID: string(r.Peek(requestIDHeader)),
+		authorization: q.values("Authorization"), peer: addrOf(ctx.RemoteAddr()), header: q.values,
+	}
+	answer := s.api.checkInSpan(s.checks, &q.checkRequest)
+	write(ctx, answer)
+}
+
+func write(ctx *fasthttp.RequestCtx, answer checkAnswer) {
 	ctx.SetStatusCode(answer.status)
+	h := &ctx.Response.Header
 	h.DisableNormalizing() // all names are in canonical form
 	for _, field := range secureFields {
 		h.Add(field.name, field.value)
@@ -93,6 +127,26 @@ func (s *CheckServer) handle(ctx *fasthttp.RequestCtx) {
 	ctx.SetBody(answer.body)
 }
 
+// question is a checkRequest that is used again for a later request.
+type question struct {
+	checkRequest
+	head   *fasthttp.RequestHeader
+	values func(name string) []string
+}
+
+var questions = sync.Pool{New: func() any {
+	q := new(question)
+	q.values = func(name string) []string { return headerValues(q.head, name) }
+	return q
+}}
+
+func methodOf(r *fasthttp.RequestHeader) string {
+	if r.IsGet() {
+		return http.MethodGet
+	}
+	return string(r.Method())
+}
+
 // secureFields are the security headers of [secure].
 var secureFields = func() (fields []headerField) {
 	for _, name := range slices.Sorted(maps.Keys(securityHeaders)) {
@@ -101,13 +155,20 @@ var secureFields = func() (fields []headerField) {
 	return fields
 }()
 
-// isCheckTarget reports whether net/http would take the target of a request for /v1/verify.
-func isCheckTarget(target []byte) bool {
-	if bytes.Equal(target, []byte(verifyPattern)) {
-		return true
+// targetPath returns the path of a request as net/http understands its target.
+func targetPath(r *fasthttp.RequestHeader) string {
+	if bytes.Equal(r.RequestURI(), []byte(verifyPattern)) {
+		return verifyPattern
 	}
-	u, err := url.ParseRequestURI(string(target))
-	return err == nil && isGatewayCheck(u.Path)
+	target := string(r.RequestURI())
+	if r.IsConnect() && !strings.HasPrefix(target, "/") {
+		target = "http://" + target
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return ""
+	}
+	return u.Path
 }
 
 func headerValues(r *fasthttp.RequestHeader, name string) []string {
@@ -127,14 +188,15 @@ func addrOf(a net.Addr) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
-// refuse answers a request that fasthttp refuses, although [readHead] accepted it.
-func (s *CheckServer) refuse(ctx *fasthttp.RequestCtx, err error) {
-	answer := s.api.refuse(&logEntry{id: requestID("")}, errBadHead)
-	ctx.SetStatusCode(answer.status)
-	for _, field := range slices.Concat(secureFields, answer.header) {
-		ctx.Response.Header.Add(field.name, field.value)
-	}
-	ctx.SetBody(answer.body)
+// refuse answers a request that fasthttp refuses, although [readHead] accepted it. The error of fasthttp
+// may quote the request, and is not logged.
+func (s *CheckServer) refuse(ctx *fasthttp.RequestCtx, _ error) {
+	entry := &logEntry{start: time.Now(), id: requestID(""), method: "other", route: "other", level: slog.LevelInfo, clientIP: addrOf(ctx.RemoteAddr())}
+	answer := s.api.refuse(entry, errBadHead)
+	write(ctx, answer)
+	ctx.Response.SkipBody = ctx.IsHead()
+	entry.status, entry.bytes = answer.status, len(answer.body)
+	s.api.finish(s.checks, entry)
 }
 
 // withoutBody makes fasthttp answer before it has read the request body, which the client may never
@@ -152,31 +214,59 @@ func withoutBody(r *fasthttp.RequestHeader) fasthttp.RequestConfig {
 const chunked = -1
 
 // checkListener is a listener whose connections are of the type checkConn.
-type checkListener struct{ net.Listener }
-
-func (l checkListener) Accept() (net.Conn, error) {
-	c, err := strictListener(l).Accept()
-	if err != nil {
-		return nil, err
-	}
-	return checkConn{c.(*strictConn)}, nil
+type checkListener struct {
+	net.Listener
+	close func() error
 }
 
-// checkConn is a strictConn on which a silent client gets no answer. fasthttp would send it a 408, and
-// a gateway could take that for the answer to its next request.
-type checkConn struct{ *strictConn }
+// Accept waits and tries again if the process has no file descriptors left, as net/http does. fasthttp
+// would stop serving.
+func (l *checkListener) Accept() (net.Conn, error) {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+		c, err := strictListener{l.Listener}.Accept()
+		if temporary := (interface{ Temporary() bool })(nil); errors.As(err, &temporary) && temporary.Temporary() {
+			time.Sleep(delay)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		conn := &checkConn{strictConn: c.(*strictConn)}
+		conn.headTimeout = readHeaderTimeout
+		_ = conn.SetReadDeadline(time.Now().Add(readHeaderTimeout)) // fails if the client has left, and so does Read
+		return conn, nil
+	}
+}
 
-func (c checkConn) Read(p []byte) (int, error) {
+// Close closes the listener. Another call does nothing.
+func (l *checkListener) Close() error { return l.close() }
+
+// checkConn is a strictConn with time-outs of its own, which cost less than two or three new deadlines for
+// each request. A silent client gets no answer. fasthttp would send it a 408, and a gateway could take that
+// for the answer to its next request.
+type checkConn struct {
+	*strictConn
+	renewed time.Time // when the deadlines were set
+}
+
+// renewAfter is the age at which deadlines are set anew. A time-out may be this much too short.
+const renewAfter = time.Second
+
+func (c *checkConn) Read(p []byte) (int, error) {
 	n, err := c.strictConn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = io.EOF
+		return n, io.EOF
+	}
+	if now := time.Now(); err == nil && (c.hurried || now.Sub(c.renewed) > renewAfter) {
+		c.hurried, c.renewed = false, now
+		err = errors.Join(c.SetReadDeadline(now.Add(idleTimeout)), c.SetWriteDeadline(now.Add(writeTimeout)))
 	}
 	return n, err
 }
 
 // Close lets the client read the answer to a request whose body was not read. Nothing that follows such a
 // body is answered.
-func (c checkConn) Close() error {
+func (c *checkConn) Close() error {
 	if !c.hasBody.Load() {
 		return c.strictConn.Close()
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
+	grpcstatus "google.golang.org/grpc/status"
 )
 
 // ExtAuthzServer answers gateways that ask by gRPC, such as Envoy with its filter ext_authz. The answers
@@ -40,6 +41,8 @@ const (
 	connectionGrace = 10 * time.Second
 	// keepAliveTime is the pause after which a silent gateway is asked whether it is still there.
 	keepAliveTime = 30 * time.Second
+	// questionTime is longer than any question takes, also while both stores are down.
+	questionTime = 3 * time.Second
 	// maxQuestions is how many questions a connection may ask at once.
 	maxQuestions = 1000
 )
@@ -48,6 +51,7 @@ const (
 func (a *API) NewExtAuthzServer() *ExtAuthzServer {
 	s := &ExtAuthzServer{api: a, health: health.NewServer()}
 	s.server = grpc.NewServer(
+		grpc.UnaryInterceptor(withoutPanic),
 		grpc.MaxRecvMsgSize(maxQuestion), grpc.MaxConcurrentStreams(maxQuestions), grpc.ConnectionTimeout(readHeaderTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: idleTimeout, MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
@@ -71,12 +75,25 @@ func (s *ExtAuthzServer) Serve(l net.Listener) error {
 // Drain makes the health service say that no more questions should be sent.
 func (s *ExtAuthzServer) Drain() { s.health.Shutdown() }
 
-// Shutdown tells the gateways to leave, and waits until all questions are answered, or until ctx is done.
+// Shutdown tells the gateways to leave, and waits until all questions are answered, at most until ctx is
+// done. It does not wait for a gateway that watches the health service, because that call never ends.
 func (s *ExtAuthzServer) Shutdown(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.server.Stop)
+	answered, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	stop := context.AfterFunc(answered, s.server.Stop)
 	defer stop()
 	s.server.GracefulStop()
 	return ctx.Err()
+}
+
+// withoutPanic turns a panic into an error of gRPC. Otherwise it would end the process.
+func withoutPanic(ctx context.Context, in any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = grpcstatus.Error(codes.Internal, "panic")
+		}
+	}()
+	return next(ctx, in)
 }
 
 const extAuthzRoute = authv3.Authorization_Check_FullMethodName
@@ -99,8 +116,10 @@ func (s *ExtAuthzServer) Check(ctx context.Context, in *authv3.CheckRequest) (*a
 // clientOf returns the address of the client as a trusted gateway reports it, and otherwise that of the
 // gateway.
 func (s *ExtAuthzServer) clientOf(ctx context.Context, in *authv3.CheckRequest) netip.Addr {
-	from, _ := peer.FromContext(ctx)
-	gateway := addrOf(from.Addr)
+	var gateway netip.Addr
+	if from, ok := peer.FromContext(ctx); ok {
+		gateway = addrOf(from.Addr)
+	}
 	if !s.api.isTrusted(gateway) {
 		return gateway
 	}

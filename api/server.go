@@ -91,6 +91,9 @@ type strictConn struct {
 	ready int    // number of held bytes that the server may read
 	body  int64  // bytes of the last request's body that were not yet read from the connection
 
+	headTimeout time.Duration // how long an incomplete head may take; 0: as long as the server's deadline allows
+	hurried     bool          // headTimeout has replaced the server's deadline
+
 	refusal atomic.Pointer[errRequest] // the reason for refusing the next request
 	hasBody atomic.Bool                // a request had a body, which may still be on its way
 	closed  atomic.Bool
@@ -109,6 +112,10 @@ func (c *strictConn) Read(p []byte) (int, error) {
 	for c.ready == 0 {
 		if c.refusal.Load() != nil {
 			return 0, io.EOF
+		}
+		if c.headTimeout > 0 && !c.hurried {
+			c.hurried = true
+			_ = c.SetReadDeadline(time.Now().Add(c.headTimeout))
 		}
 		c.held = slices.Grow(c.held, 1<<10)
 		n, err := c.Conn.Read(c.held[len(c.held):cap(c.held)])

@@ -233,7 +233,7 @@ func TestCheckServer_AnswersBeforeTheBodyAndCloses(t *testing.T) {
 func TestCheckServer_SaysNothingToSilentClient(t *testing.T) {
 	server := serveChecks(t)
 	client := server.dial(t)
-	conn := checkConn{&strictConn{Conn: client.Conn}}
+	conn := &checkConn{strictConn: &strictConn{Conn: client.Conn}}
 	_ = conn.SetReadDeadline(time.Unix(1, 0))
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after its time-out, the connection returns %d bytes and the error %v, want the end", n, err)

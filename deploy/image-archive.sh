@@ -43,7 +43,7 @@ printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+js
   "$config" "$layer" >"$layout/manifest"
 manifest=$(blob manifest.v1+json "$layout/manifest")
 
-name=docker.io/sessiond/sessiond:$version
+name=ghcr.io/sessiond/sessiond:${version#v}    # as in the chart
 printf '{"schemaVersion":2,"manifests":[%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"io.containerd.image.name":"%s","org.opencontainers.image.ref.name":"%s"}}]}' \
   "${manifest%\}}" "$arch" "$name" "$name" >"$layout/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"

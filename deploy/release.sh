@@ -55,6 +55,7 @@ materials() { run "$dir/cyclonedx-gomod" bin -json -licenses -noserial -version 
 sum() { sha256sum "$1" | cut -d' ' -f1; }
 
 fetch "$dir/source"
+grep -qx "appVersion: \"${tag#v}\"" "$dir/source/deploy/chart/Chart.yaml" || die "deploy/chart/Chart.yaml of $tag has another appVersion"
 notes=$out/sessiond-$tag-notes.md
 awk -v version="[${tag#v}]" '/^## / { on = $2 == version; next } on' "$dir/source/deploy/docs/CHANGELOG.md" | sed '/./,$!d' >"$notes"
 [ -s "$notes" ] || die "deploy/docs/CHANGELOG.md of $tag has no section [${tag#v}]"

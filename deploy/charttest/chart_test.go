@@ -278,8 +278,12 @@ func TestSchema_KnowsEverySettingOfServe(t *testing.T) {
 	for _, row := range settingRow.FindAllStringSubmatch(string(readFile(t, settingsDoc)), -1) {
 		name, def, verbs := row[1], row[2], row[3]
 		if slices.Contains(strings.Split(verbs, ", "), "serve") && !slices.Contains(chartSets, name) {
+			types := []any{"string", "number"}
+			if def == "`true`" || def == "`false`" {
+				types = append(types, "boolean") // elsewhere, on and off without quotes must be refused
+			}
 			want[name] = map[string]any{
-				"type":        []any{"string", "number", "boolean"},
+				"type":        types,
 				"description": "default: " + strings.ReplaceAll(def, "`", ""),
 			}
 		}

@@ -174,7 +174,7 @@ func (d *doctor) checkRedis(ctx context.Context, s *Settings) error {
 		}
 	}
 	for _, n := range sentinels {
-		d.checkSentinel(n, lag+time.Second)
+		d.checkSentinel(n, lag+2*time.Second) // Redis counts whole seconds and looks once a second
 	}
 	return err
 }
@@ -196,7 +196,7 @@ func (d *doctor) checkSentinel(n redisstore.Sentinel, writable time.Duration) {
 		problem("the quorum is %d of %d Sentinels; want a majority: %d", n.Quorum, n.Known, majority)
 	}
 	if n.DownAfter <= writable {
-		problem("down-after-milliseconds is %d; want more than %d (min-replicas-max-lag + 1 s), because a master that was cut off takes writes until then",
+		problem("down-after-milliseconds is %d; want more than %d (min-replicas-max-lag + 2 s), because a master that was cut off takes writes until then",
 			n.DownAfter.Milliseconds(), writable.Milliseconds())
 	}
 	if n.Err != nil {

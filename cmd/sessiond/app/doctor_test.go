@@ -118,7 +118,7 @@ func TestDoctor_ChecksSentinels(t *testing.T) {
 	one := redisstoretest.StartSentinel(t, master, "down-after-milliseconds 3000")
 	want(doctor(one),
 		"the master has too few Sentinels for a failover after the loss of one: 1; want at least 3",
-		"down-after-milliseconds is 3000; want more than 3000 (min-replicas-max-lag + 1 s)")
+		"down-after-milliseconds is 3000; want more than 4000 (min-replicas-max-lag + 2 s)")
 	addr, _, _ := strings.Cut(strings.TrimPrefix(one, "redis+sentinel://"), "?")
 	silent := strings.Replace(one, "?", ",127.0.0.1:1?", 1)
 	if got := doctor(silent); !strings.Contains(got, "WARN Sentinel       127.0.0.1:1: ") {
@@ -138,12 +138,12 @@ func TestDoctor_ChecksSentinels(t *testing.T) {
 		}
 	}
 	want(doctor(one), "the quorum is 1 of 3 Sentinels; want a majority: 2", "down-after-milliseconds is 3000")
-	for name, value := range map[string]string{"quorum": "2", "down-after-milliseconds": "3500"} {
+	for name, value := range map[string]string{"quorum": "2", "down-after-milliseconds": "4500"} {
 		if err := client.Set(t.Context(), "main", name, value).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want(doctor(one), "ok   Sentinel       "+addr+": 3 Sentinels, quorum 2, down-after-milliseconds 3500\n")
+	want(doctor(one), "ok   Sentinel       "+addr+": 3 Sentinels, quorum 2, down-after-milliseconds 4500\n")
 	if err := client.Set(t.Context(), "main", "quorum", "4").Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -182,9 +182,13 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 	if err != nil {
 		return err
 	}
+	before := states(set.Keys())
 	keys, err := change(set.Keys())
 	if err != nil {
 		return err
+	}
+	if slices.Equal(states(keys), before) {
+		return listKeys(path, stdout) // the file keeps its owner and its mode
 	}
 	next := path + ".new"
 	if err := writeKeys(next, keys...); errors.Is(err, os.ErrExist) {
@@ -196,6 +200,14 @@ func changeKeys(path string, stdout io.Writer, change func([]session.Key) ([]ses
 		return errors.Join(err, os.Remove(next))
 	}
 	return listKeys(path, stdout)
+}
+
+// states returns what a change of a key file may change.
+func states(keys []session.Key) (list []string) {
+	for _, k := range keys {
+		list = append(list, fmt.Sprint(k.ID, k.Status, k.CreatedAt, k.RetiredAt))
+	}
+	return list
 }
 
 // changeSecretKeys applies change to a key file in a Kubernetes Secret.
@@ -334,6 +346,9 @@ func rotateKeys(keys []session.Key, maxAge time.Duration) ([]session.Key, error)
 			}
 		case session.KeyRetired:
 		}
+	}
+	if next != nil && time.Since(next.CreatedAt) > age {
+		next = nil // the signing key is newer
 	}
 	switch {
 	case next != nil && time.Since(next.CreatedAt) >= publishFirst:

@@ -207,7 +207,7 @@ func (s *Settings) groups() []group {
 		{"Mail", []setting{
 			{
 				name: "smtp-url", value: text(&s.SMTPURL, "URL"), secret: true, verbs: inProduction,
-				meaning: "`smtp://user:password@host:587` (STARTTLS) or `smtps://`. Without it no mail is sent, and `POST /forgotPassword`, `/v1/password-resets` and `/v1/users` answer 503; with `--hide-accounts`, so does `/registerUser`. No email address is ever confirmed",
+				meaning: "`smtp://user:password@host:587` (STARTTLS), `smtps://`, or `smtp+plain://` without TLS. Without it no mail is sent, and `POST /forgotPassword`, `/v1/password-resets` and `/v1/users` answer 503; with `--hide-accounts`, so does `/registerUser`. No email address is ever confirmed",
 			},
 			{name: "mail-from", value: text(&s.MailFrom, "ADDRESS"), verbs: inProduction, meaning: "sender of the mails; required with `--smtp-url`"},
 			{name: "reset-ttl", value: parsed(&s.ResetTTL, "DURATION", time.ParseDuration), def: "10m", verbs: inService, meaning: "lifetime of a reset link, at most `10m` (ASVS 6.5.5)"},

@@ -92,7 +92,9 @@ func checkCases(tokens map[string]string) (requests []string) {
 			add(method, target, "HTTP/1.1", tokens["active"])
 		}
 	}
-	add("CONNECT", "x:443", "HTTP/1.1")
+	for _, target := range []string{"x:443", "1.2.3.4:443", "[::1]:443", "a/v1/verify", "/v1/verify", "a/livezz"} {
+		add("CONNECT", target, "HTTP/1.1", tokens["active"])
+	}
 	return requests
 }
 
