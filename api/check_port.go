@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"maps"
 	"net"
@@ -54,7 +53,7 @@ func (a *API) NewCheckServer() *CheckServer {
 		ReadBufferSize:        maxHead + 1<<10,
 		NoDefaultServerHeader: true, NoDefaultContentType: true,
 		LazyRequestTime: true, CloseOnShutdown: true,
-		Logger: log.New(io.Discard, "", 0), // its texts quote requests, which contain tokens
+		Logger: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // its texts quote requests, which contain tokens
 	}
 	return s
 }
