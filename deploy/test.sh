@@ -40,8 +40,8 @@ find_compiler() {
 require_go
 find_compiler
 require_servers
-packages=$(go list "$@")
-mapfile -t packages <<<"$packages"
+list=$(go list "$@")
+mapfile -t packages <<<"$list"
 start_servers
 GOBIN=$dir run go install "$gotestsum"
 

@@ -32,10 +32,10 @@ func TestRefresh_SurvivesCrashOfReplica_ASVS_V2_3_3(t *testing.T) {
 		through[name] = value
 	}
 	through["SESSIOND_DATABASE_URL"] = database.String()
-	// The replica also queries the database every second for its background tasks. If the proxy
-	// counts such a query, it only stops the refresh one message earlier.
+	// The replica also queries the database for its background tasks, most of all after its start. If
+	// the proxy counts such a query, it only stops the refresh one message earlier.
 	completed := 0
-	for after := 0; completed < 2 && after < 40; after++ {
+	for after := 0; completed < 2 && after < 150; after++ {
 		proxy.mend()
 		base, kill := startKillableReplica(t, binary, through, logs)
 		held := proxy.holdAfter(after)
